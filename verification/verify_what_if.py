@@ -666,7 +666,7 @@ def check(case: Case, edits: int, folder: Path) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         listed = model.encode_rows(made.listed)
-        rows = rows_of(model, listed, np.arange(len(listed)), kept=_kept(case))
+        rows = rows_of(model, listed, np.arange(len(listed)), background_rows=_kept(case))
         content = whatif.what_if(
             model, rows, photos=_photos(model.preprocessor_, made.listed)
         )

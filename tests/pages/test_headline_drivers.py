@@ -151,7 +151,7 @@ def test_what_is_shown_as_nothing_does_not_clearly_matter():
     )
     content = dataclasses.replace(content, explanation=explanation)
     frame = explanation.to_frame()
-    lines = _feature_lines(frame[frame["class"] == "all"], whole=0.2)
+    lines = _feature_lines(frame[frame["class"] == "all"], loss_advantage=0.2)
     assert len([line for line in lines if line.startswith("* ")]) == 2
 
 

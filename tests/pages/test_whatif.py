@@ -106,7 +106,7 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
 ):
     model, table = boosted()
     rows = rows_of(
-        model, encoded := model.encode_rows(table), np.arange(200), kept=encoded.encoded
+        model, encoded := model.encode_rows(table), np.arange(200), background_rows=encoded.encoded
     )
     content = whatif.what_if(model, rows)
     assert content["background"]["shape"] == [100, 3]
@@ -131,7 +131,7 @@ def test_trees_are_in_a_page_up_to_a_size_and_with_rows_that_parts_are_compared_
         found,
     )
     assert (
-        len(rows_of(model, encoded, np.arange(200), kept=encoded.encoded).background)
+        len(rows_of(model, encoded, np.arange(200), background_rows=encoded.encoded).background)
         == 0
     )
 
@@ -151,7 +151,7 @@ def test_trees_in_another_order_and_classes_that_trees_do_not_know_are_left_out(
     model, table = boosted(classes=3)
     rows = model.encode_rows(table)
     assert "form" in whatif.what_if(
-        model, rows_of(model, rows, np.arange(200), kept=rows.encoded)
+        model, rows_of(model, rows, np.arange(200), background_rows=rows.encoded)
     )
     model.fitted_ = replace(model.fitted_, seen=model.fitted_.seen[:2])
     assert (

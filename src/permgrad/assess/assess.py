@@ -36,7 +36,9 @@ def assess(work: Work) -> Assessment:
 def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assessment:
     """Compute the sections of some stages that apply to a model and its rows."""
     for stage, needs, compute in SECTIONS:
-        if stage in stages and all(CAPABILITIES[name](work) for name in needs):
+        if stage in stages and all(
+            CAPABILITIES[capability](work) for capability in needs
+        ):
             compute(work)
     return work.content
 
@@ -49,24 +51,34 @@ def completed(
     That are the network's sections, the rows one by one, and the beeswarm.
     """
     content = replace(content, **network_sections(model, preset=preset, drawing=layout))
-    explained, maps, listed_rows = content.explained, content.maps, content.listed
+    explained, map_section, listed_rows = (
+        content.explained,
+        content.maps,
+        content.listed,
+    )
     if explained is None:
         return content
     local = explained.explanation
-    rows = [
-        _row(content, place, facts) for place, facts in enumerate(content.chosen or ())
+    row_sections = [
+        _row(content, row_index, facts)
+        for row_index, facts in enumerate(content.chosen or ())
     ]
     if listed_rows is not None:
         local_rows = [
             explained,
             *([] if content.notable is None else [content.notable]),
         ]
-        listed_rows = replace(listed_rows, local=local_rows, maps=maps)
-    few = listed_rows is None and len(local.values) <= FEW_ROWS
-    return replace(content, rows=rows, listed=listed_rows, local=None if few else local)
+        listed_rows = replace(listed_rows, local=local_rows, maps=map_section)
+    has_few_rows = listed_rows is None and len(local.values) <= FEW_ROWS
+    return replace(
+        content,
+        rows=row_sections,
+        listed=listed_rows,
+        local=None if has_few_rows else local,
+    )
 
 
-def _row(content: Assessment, place: int, facts: Mapping[str, Any]) -> RowSection:
+def _row(content: Assessment, row_index: int, facts: Mapping[str, Any]) -> RowSection:
     assert content.explained is not None
     local, drawn = (
         content.explained.explanation,
@@ -77,24 +89,27 @@ def _row(content: Assessment, place: int, facts: Mapping[str, Any]) -> RowSectio
         content.subject and content.positive in local.outputs
     ):  # of two classes, as everywhere on the page
         output = local.outputs.index(content.positive)
-    text, image, heat, heat_title = f"Chosen as {facts['why']}.", None, None, ""
+    row_text, image, heat_map, heat_title = f"Chosen as {facts['why']}.", None, None, ""
     if drawn is not None and {"cam", "images"} <= set(drawn.maps):
-        image, heat = drawn.maps["images"][place], drawn.maps["cam"][place, output]
+        image, heat_map = (
+            drawn.maps["images"][row_index],
+            drawn.maps["cam"][row_index, output],
+        )
         label = local.outputs[output]
-        name = MAP_NAMES[drawn.meta.get("variant", "gradcam")]
-        heat_title = f"{name} of the last convolution" + (
+        map_name = MAP_NAMES[drawn.meta.get("variant", "gradcam")]
+        heat_title = f"{map_name} of the last convolution" + (
             "" if label == "all" else f", class {label}"
         )
-        if not np.any(heat):
-            text += " The activation map is zero everywhere: no part of the image supports this output."
+        if not np.any(heat_map):
+            row_text += " The activation map is zero everywhere: no part of the image supports this output."
     return RowSection(
         explanation=local,
-        row=place,
+        row=row_index,
         title=facts["title"],
         output=output,
         image=image,
-        heat=heat,
+        heat=heat_map,
         heat_title=heat_title,
-        text=text,
+        text=row_text,
         maps=None if drawn is None or "cam" in drawn.maps else drawn,
     )

@@ -38,9 +38,9 @@ PATHS = ("tabular", "image", "linear", "trees")
 def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the entries of ``branches.json`` that are paths."""
     return {
-        name: entry
-        for name, entry in branches.items()
-        if name not in NOT_BRANCHES and isinstance(entry, Mapping)
+        branch_name: entry
+        for branch_name, entry in branches.items()
+        if branch_name not in NOT_BRANCHES and isinstance(entry, Mapping)
     }
 
 
@@ -192,8 +192,8 @@ class Assessment:
         entries = self._weighed_paths
         shares = (
             value_of(entry, "share")
-            for name, entry in (entries or {}).items()
-            if name != "tabular"
+            for path_name, entry in (entries or {}).items()
+            if path_name != "tabular"
         )
         return entries is None or any(share >= LEAST_SHOWN for share in shares)
 
@@ -203,12 +203,12 @@ class Assessment:
 
         Where whole kinds of columns are weighed, the paths are those of the explanation.
         """
-        known = (
+        known_paths = (
             self.explanation.branches
             if self.explanation is not None and not is_hybrid(self.paths)
             else self.paths
         )
-        entries = entries_of(known or {})
+        entries = entries_of(known_paths or {})
         return entries if is_hybrid(entries) and "tabular" in entries else None
 
     @property
@@ -223,18 +223,19 @@ class Assessment:
 
     def by_rank(self, names: Iterable[Any]) -> list[int]:
         """Return the positions of features or columns, the most important first, in the ranking as it now is."""
-        explanation, places = self.explanation, dict[str, int]()
+        explanation, rank_positions = self.explanation, dict[str, int]()
         if explanation is not None:
             ranking, groups = explanation.ranking(), explanation.groups or {}
-            places = {
-                str(column): at
-                for at, name in enumerate(ranking)
-                for column in (name, *groups.get(name, ()))
+            rank_positions = {
+                str(column): position
+                for position, feature_name in enumerate(ranking)
+                for column in (feature_name, *groups.get(feature_name, ()))
             }
         return [
-            at
-            for at, _ in sorted(
-                enumerate(names), key=lambda pair: places.get(str(pair[1]), len(places))
+            position
+            for position, _ in sorted(
+                enumerate(names),
+                key=lambda pair: rank_positions.get(str(pair[1]), len(rank_positions)),
             )
         ]
 

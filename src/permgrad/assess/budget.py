@@ -76,11 +76,18 @@ class Clock:
             self.whole.expect(**seconds)
 
 
-def expected_refits(refits: int, training: float, train: int, held: int) -> float:
+def expected_refits(
+    refits: int, training: float, train: int, held_out_rows: int
+) -> float:
     """Return about how many seconds further trainings take, by those of the first on ``train`` rows."""
     # Folds leave out one part of the rows each, halves half of them. The first does not train on held-out rows.
     folds = refits - refits // 2
-    return training * (folds - 1 + (refits // 2) / 2) * (train + held) / max(train, 1)
+    return (
+        training
+        * (folds - 1 + (refits // 2) / 2)
+        * (train + held_out_rows)
+        / max(train, 1)
+    )
 
 
 @dataclass(kw_only=True)
@@ -141,20 +148,22 @@ class Budget:
             features <= MOST_DIRECTIONS,
             "auto" if features <= MOST_FEATURES else FEWEST_REPEATS,
         )
-        wide = "note: the table is wide, so"
+        wide_note = "note: the table is wide, so"
         if donors != "auto":
-            self.say(f"{wide} each row has {donors} donors; intervals widen a little")
+            self.say(
+                f"{wide_note} each row has {donors} donors; intervals widen a little"
+            )
         if not directed:
             self.say(
-                f"{wide} directions are not computed (more than {MOST_DIRECTIONS:,} features)"
+                f"{wide_note} directions are not computed (more than {MOST_DIRECTIONS:,} features)"
             )
         return {"n_repeats": donors, "method": tuned(PermGrad(), direction=directed)}
 
     def swarm_rows(self, classes: int, predictions: int = 0) -> int:
         """Return how many rows the beeswarm has for so many classes (0: regression) and ``predictions`` of each row."""
-        most = min(
+        max_rows = min(
             SWARM_ROWS,
             _SWARM_NUMBERS // max(classes, 1),
             _SWARM_PREDICTIONS // max(predictions, 1),
         )
-        return max(FEWEST_SWARM_ROWS, most)
+        return max(FEWEST_SWARM_ROWS, max_rows)

@@ -28,90 +28,120 @@ _FAR = 1e5
 
 def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
     """Return how each raw column becomes encoded columns. Columns that the network does not see are left out."""
-    stored = {column.name: place for place, column in enumerate(encoder.schema_.stored)}
+    stored = {
+        column.name: stored_index
+        for stored_index, column in enumerate(encoder.schema_.stored)
+    }
     columns: list[dict[str, Any]] = []
     for position, column in enumerate(encoder.schema_):
         slots = [
-            (place, slot)
-            for place, slot in enumerate(encoder.slots_)
-            if slot.column == position
+            (slot_index, column_slot)
+            for slot_index, column_slot in enumerate(encoder.slots_)
+            if column_slot.column == position
         ]
         if not slots:
             continue
         missing = {
-            str(slot.detail): place for place, slot in slots if slot.kind == "missing"
+            str(column_slot.detail): slot_index
+            for slot_index, column_slot in slots
+            if column_slot.kind == "missing"
         }
         codes: list[
             list[Any]
         ] = []  # the kind, the text and the numbers of each code for missing
         for label in encoder.codes_.holds_for(column.name):
-            at = encoder.codes_.labels.index(label)
-            number = float(encoder.codes_.numbers[at])
+            code_index = encoder.codes_.labels.index(label)
+            number = float(encoder.codes_.numbers[code_index])
             codes.append(
                 [
-                    2 + at,
+                    2 + code_index,
                     label,
                     []
                     if not np.isfinite(number)
                     else sorted({number, as_float32(number)}),
                 ]
             )
-        form: dict[str, Any] = {"name": column.name, "missing": missing, "codes": codes}
-        place = stored.get(column.name)
-        if place is None:
-            levels = {slot.detail: at for at, slot in slots if slot.kind == "level"}
-            other = levels.pop(None, None)
-            form |= {
+        column_form: dict[str, Any] = {
+            "name": column.name,
+            "missing": missing,
+            "codes": codes,
+        }
+        stored_position = stored.get(column.name)
+        if stored_position is None:
+            levels = {
+                column_slot.detail: slot_index
+                for slot_index, column_slot in slots
+                if column_slot.kind == "level"
+            }
+            other_slot = levels.pop(None, None)
+            column_form |= {
                 "kind": "category",
                 "levels": [list(level) for level in levels.items()],
-                "other": other,
+                "other": other_slot,
             }
             if column.name in encoder.scores_.columns:
-                form |= _scores(encoder, column, slots)
+                column_form |= _scores(encoder, column, slots)
         else:
-            form |= _of_numbers(
+            column_form |= _of_numbers(
                 encoder,
                 column,
-                [slot for slot in slots if slot[1].kind != "score"],
-                place,
+                [
+                    indexed_slot
+                    for indexed_slot in slots
+                    if indexed_slot[1].kind != "score"
+                ],
+                stored_position,
             )
             if column.name in encoder.scores_.columns:  # numbers that are levels, too
-                form |= {**_scores(encoder, column, slots), "kind": form["kind"]}
-        columns.append(form)
+                column_form |= {
+                    **_scores(encoder, column, slots),
+                    "kind": column_form["kind"],
+                }
+        columns.append(column_form)
     return {"scaling": encoder.scaling_.mode, "columns": columns}
 
 
 def _of_numbers(
-    encoder: TableEncoder, column: ColumnType, slots: list[tuple[int, Slot]], place: int
+    encoder: TableEncoder,
+    column: ColumnType,
+    slots: list[tuple[int, Slot]],
+    column_index: int,
 ) -> dict[str, Any]:
     """Return what a column of numbers, of dates, or of yes and no adds to its form."""
     scaling = encoder.scaling_
-    form: dict[str, Any] = {"fill": float(scaling.fill[place])}
+    number_form: dict[str, Any] = {"fill": float(scaling.fill[column_index])}
     value = {
-        slot.detail or "value": at
-        for at, slot in slots
-        if slot.kind not in ("missing", "boolean")
+        column_slot.detail or "value": slot_index
+        for slot_index, column_slot in slots
+        if column_slot.kind not in ("missing", "boolean")
     }
-    kind = "date" if column.kind == "date" else "number"
+    column_kind = "date" if column.kind == "date" else "number"
     if column.kind == "boolean":
-        kind = "boolean"
+        column_kind = "boolean"
         value = {"value": slots[0][0]} if slots[0][1].kind == "boolean" else {}
-        form["words"] = (
+        number_form["words"] = (
             [column.false_level, column.true_level] if column.true_level else None
         )
     elif len(scaling.knots):
-        form["knots"] = scaling.knots[:, place].tolist()
+        number_form["knots"] = scaling.knots[:, column_index].tolist()
     else:
-        form |= {
-            "center": float(scaling.center[place]),
-            "factor": float(scaling.factor[place]),
+        number_form |= {
+            "center": float(scaling.center[column_index]),
+            "factor": float(scaling.factor[column_index]),
         }
     first = slots[0][1]
-    form |= {"kind": kind, "value": value, "years": encoder.years_.get(column.name)}
+    number_form |= {
+        "kind": column_kind,
+        "value": value,
+        "years": encoder.years_.get(column.name),
+    }
     if first.detail == HELD:
-        form["held"] = [first.minimum, first.maximum]
+        number_form["held"] = [first.minimum, first.maximum]
     has_range = first.kind == "numeric" or first.detail == "time"
-    return {**form, "range": _range(scaling, place, first) if has_range else None}
+    return {
+        **number_form,
+        "range": _range(scaling, column_index, first) if has_range else None,
+    }
 
 
 def _scores(
@@ -121,43 +151,55 @@ def _scores(
 
     Kinds "text" and "image": a cell that is none of these levels is read as well, so it keeps its row's scores.
     """
-    places = [at for at, slot in slots if slot.kind == "score"]
-    designs = {kind: design for kind, design, _ in encoder.scores_.columns[column.name]}
-    known, levels = designs.get("levels"), list[str]()
-    if isinstance(known, Levels) and column.kind not in ("text", "image"):
-        levels = known.entries[: MOST_SCORES // len(places)]
+    score_slots = [
+        slot_index for slot_index, column_slot in slots if column_slot.kind == "score"
+    ]
+    designs = {
+        design_kind: design
+        for design_kind, design, _ in encoder.scores_.columns[column.name]
+    }
+    known_levels, levels = designs.get("levels"), list[str]()
+    if isinstance(known_levels, Levels) and column.kind not in ("text", "image"):
+        levels = known_levels.entries[: MOST_SCORES // len(score_slots)]
     scores = (
         encoder.scores_.of(column.name, levels)
         if levels
-        else np.zeros((0, len(places)), dtype=np.float32)
+        else np.zeros((0, len(score_slots)), dtype=np.float32)
     )
-    pairs = [[level, row] for level, row in zip(levels, scores.tolist(), strict=True)]
-    kind = "image" if column.kind == "image" else "text"
+    pairs = [
+        [level, level_scores]
+        for level, level_scores in zip(levels, scores.tolist(), strict=True)
+    ]
+    other_kind = "image" if column.kind == "image" else "text"
     return {
-        "kind": "category" if set(designs) == {"levels"} and levels else kind,
+        "kind": "category" if set(designs) == {"levels"} and levels else other_kind,
         "levels": pairs,
-        "scores": places,
+        "scores": score_slots,
     }
 
 
-def _range(scaling: Scaling, place: int, slot: Slot) -> list[float] | None:
+def _range(scaling: Scaling, column_index: int, slot: Slot) -> list[float] | None:
     """Return the smallest and the largest training value, read back from the scaling. None where clipping hides it."""
     if len(scaling.knots):
-        ends = scaling.knots[[0, -1], place]
+        range_ends = scaling.knots[[0, -1], column_index]
     else:
-        ends = np.array([slot.minimum, slot.maximum])
+        range_ends = np.array([slot.minimum, slot.maximum])
         with np.errstate(all="ignore"):
             if scaling.mode == "robust":
-                ends /= np.sqrt(1.0 - (ends / 3.0) ** 2)
-            ends = np.where(
-                np.abs(ends) < _FAR,
-                scaling.center[place] + 4.0 * ends / scaling.factor[place],
+                range_ends /= np.sqrt(1.0 - (range_ends / 3.0) ** 2)
+            range_ends = np.where(
+                np.abs(range_ends) < _FAR,
+                scaling.center[column_index]
+                + 4.0 * range_ends / scaling.factor[column_index],
                 np.nan,
             )
-    least = 1e-10 * np.abs(ends).max()  # what rounding may leave of 0
+    least = 1e-10 * np.abs(range_ends).max()  # what rounding may leave of 0
     return (
-        [float(f"{end:.10g}") if abs(end) > least else 0.0 for end in ends]
-        if np.isfinite(ends).all()
+        [
+            float(f"{range_end:.10g}") if abs(range_end) > least else 0.0
+            for range_end in range_ends
+        ]
+        if np.isfinite(range_ends).all()
         else None
     )
 
@@ -167,26 +209,36 @@ def cells_of(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, list[Any]]
     stored = encoder.schema_.stored
     values, kinds = numeric_cells(frame, stored, encoder.codes_)
     cells: dict[str, list[Any]] = {}
-    for place, column in enumerate(stored):
-        pairs = zip(values[:, place].tolist(), kinds[:, place].tolist(), strict=True)
+    for column_index, column in enumerate(stored):
+        pairs = zip(
+            values[:, column_index].tolist(),
+            kinds[:, column_index].tolist(),
+            strict=True,
+        )
         cells[column.name] = [
-            [max(kind, BLANK)] if value != value else value  # noqa: PLR0124
-            for value, kind in pairs
+            [max(cell_kind, BLANK)] if value != value else value  # noqa: PLR0124
+            for value, cell_kind in pairs
         ]
-    seen = {
+    seen_columns = {
         encoder.feature_names_in_[number] for number in encoder.feature_of_.tolist()
     }
     for column in encoder.schema_:
-        if column.name in seen and column.name not in cells:
+        if column.name in seen_columns and column.name not in cells:
             distinct = Distinct.of(frame[column.name], column.name)
             kinds_of = [
-                encoder.codes_.kind_of(text, column.name) for text in distinct.texts
+                encoder.codes_.kind_of(cell_text, column.name)
+                for cell_text in distinct.texts
             ]
             forms = [
-                text if kind == PRESENT else [kind]
-                for text, kind in zip(distinct.texts, kinds_of, strict=True)
+                cell_text if cell_kind == PRESENT else [cell_kind]
+                for cell_text, cell_kind in zip(distinct.texts, kinds_of, strict=True)
             ]
             cells[column.name] = [
-                [BLANK] if at < 0 else forms[at] for at in distinct.index.tolist()
+                [BLANK] if text_index < 0 else forms[text_index]
+                for text_index in distinct.index.tolist()
             ]
-    return {name: cells[name] for name in encoder.feature_names_in_ if name in seen}
+    return {
+        column_name: cells[column_name]
+        for column_name in encoder.feature_names_in_
+        if column_name in seen_columns
+    }

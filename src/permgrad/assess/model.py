@@ -73,21 +73,23 @@ class Cache:
         entry = cached = None
         if self.folder is not None:
             table = X if isinstance(X, pd.DataFrame) else X.table
-            chosen, name = find_method(method)
+            chosen_method, method_name = find_method(method)
             facts = {
                 "version": __version__,
                 "model": self.model,
-                "method": repr(chosen),
+                "method": repr(chosen_method),
                 "data": rows_hash(table, y),
             }
             entry = (
                 self.folder
-                / f"{name}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
+                / f"{method_name}-{configuration_hash({'facts': facts, 'options': options})[:24]}"
             )
         if entry is not None and entry.is_dir():
             with suppress(OSError, ValueError, TypeError, AttributeError, InputError):
-                sums = read_json(entry / _SUMS)
-                if {name: file_hash(entry / name) for name in sums} == sums:
+                checksums = read_json(entry / _SUMS)
+                if {
+                    file_name: file_hash(entry / file_name) for file_name in checksums
+                } == checksums:
                     cached = Explanation.load(entry)
             if cached is None:
                 warn_user(
@@ -102,12 +104,14 @@ class Cache:
             with suppress(OSError), atomic_path(entry, folder=True) as temporary:
                 explanation.save(temporary, overwrite=True)
                 files = [
-                    path
-                    for path in sorted(temporary.iterdir())
-                    if path.is_file() and path.name != TIMES
+                    file_path
+                    for file_path in sorted(temporary.iterdir())
+                    if file_path.is_file() and file_path.name != TIMES
                 ]
-                sums = {path.name: file_hash(path) for path in files}
-                write_json_atomic(temporary / _SUMS, sums)
+                checksums = {
+                    file_path.name: file_hash(file_path) for file_path in files
+                }
+                write_json_atomic(temporary / _SUMS, checksums)
         return explanation
 
 
@@ -215,7 +219,9 @@ class EvaluatedModel:
     def positive_label(self) -> Any:
         """The positive class as in ``labels``, or None."""
         pairs = zip(self.classes, self.labels, strict=True)
-        return next((label for name, label in pairs if name == self.positive), None)
+        return next(
+            (label for class_name, label in pairs if class_name == self.positive), None
+        )
 
     def measure(
         self, guess: Floats, rows: Rows, called: Array | None = None
@@ -231,9 +237,9 @@ class EvaluatedModel:
             "positive": self.positive_label,
         }
         options |= {"counts": True} if self.counts else {}
-        known = None if self.labels_only else guess
+        probabilities = None if self.labels_only else guess
         return scores_of(
-            self.task, self.targets(rows), known, called=decided, **options
+            self.task, self.targets(rows), probabilities, called=decided, **options
         )
 
     @abstractmethod
@@ -242,7 +248,7 @@ class EvaluatedModel:
 
     @abstractmethod
     def predict_changed(
-        self, rows: Rows, places: Integers, table: pd.DataFrame
+        self, rows: Rows, row_positions: Integers, table: pd.DataFrame
     ) -> Floats:
         """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
 
@@ -251,29 +257,31 @@ class EvaluatedModel:
     ) -> Explanation:
         """Explain some rows by a method, with ``y`` of a global one. ``model``: read in another way."""
         options = self._options(rows, options)
-        read = self.read if model is None else model
+        read_model = self.read if model is None else model
         if self.encoder is None or isinstance(options["method"], GradCam):
-            return explain(read, rows.inputs, y, **options)
-        return self.cache.explain(explain, read, rows.inputs, y, **options)
+            return explain(read_model, rows.inputs, y, **options)
+        return self.cache.explain(explain, read_model, rows.inputs, y, **options)
 
     def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an explanation of some rows."""
         dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
         always = {
-            name: value for name, value in self.options.items() if name not in dropped
+            option_name: value
+            for option_name, value in self.options.items()
+            if option_name not in dropped
         }
-        chosen = {**always, "random_state": self.seed, **options}
-        if rows.dependence is not None and chosen.get("scope") != "local":
-            name, values = rows.dependence.argument
-            chosen[name] = values.tolist()
-        if rows.weights is not None and chosen.get("scope") == "global":
-            chosen["sample_weight"] = rows.weights.tolist()
-        return chosen
+        chosen_options = {**always, "random_state": self.seed, **options}
+        if rows.dependence is not None and chosen_options.get("scope") != "local":
+            argument_name, values = rows.dependence.argument
+            chosen_options[argument_name] = values.tolist()
+        if rows.weights is not None and chosen_options.get("scope") == "global":
+            chosen_options["sample_weight"] = rows.weights.tolist()
+        return chosen_options
 
     def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
         """Return by feature how much the loss of each row grows without it ``(rows,)``."""
-        chosen = self._options(rows, {**options, "scope": "global"})
-        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen))
+        chosen_options = self._options(rows, {**options, "scope": "global"})
+        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen_options))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
@@ -326,17 +334,19 @@ class Trained(EvaluatedModel):
             and len(held_out.scores) >= held_out.fewest(COVERAGE)
             and rows.weights is None
         )
-        parts = self.model.predict_parts(rows.inputs, COVERAGE if enough else None)
-        guess = parts["probabilities" if self.classes else "prediction"]
+        predicted_parts = self.model.predict_parts(
+            rows.inputs, COVERAGE if enough else None
+        )
+        guess = predicted_parts["probabilities" if self.classes else "prediction"]
         return Predictions(
             truth=self.truth(rows),
             guess=guess,
             classes=self.classes,
             positive=self.positive,
-            inside=parts.get("inside"),
+            inside=predicted_parts.get("inside"),
             called=None
             if self.decision is None
-            else self.decision.called(parts["probabilities"]),
+            else self.decision.called(predicted_parts["probabilities"]),
             decision=self.decision,
             training_mean=None if self.classes else float(self.model.training_mean_),
             counts=self.counts,
@@ -348,7 +358,7 @@ class Trained(EvaluatedModel):
     def predict_changed(
         self,
         rows: Rows,  # noqa: ARG002
-        places: Integers,  # noqa: ARG002
+        row_positions: Integers,  # noqa: ARG002
         table: pd.DataFrame,
     ) -> Floats:
         """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed.
@@ -356,10 +366,15 @@ class Trained(EvaluatedModel):
         Further columns are features of dates: they hold the date that has their value.
         """
         assert self.encoder is not None
-        changed = [name for name in table if name in self.encoder.date_parts_]
+        changed = [
+            column_name
+            for column_name in table
+            if column_name in self.encoder.date_parts_
+        ]
         if changed:
             table = self._with_parts_of(
-                table.drop(columns=changed), {name: table[name] for name in changed}
+                table.drop(columns=changed),
+                {column_name: table[column_name] for column_name in changed},
             )
         guess = (
             self.model.predict_proba(table)
@@ -372,30 +387,38 @@ class Trained(EvaluatedModel):
         self, table: pd.DataFrame, dates: Mapping[str, pd.Series[Any]]
     ) -> Any:
         """Return rows, encoded, that have what other dates say."""
-        rows = self.model.encode_rows(table)
-        for name, column in dates.items():
-            date, _, places = rows.encoder.date_parts_[name]
-            other = self.model.encode_rows(table.assign(**{date: column.array}))
-            rows.encoded[:, places] = other.encoded[:, places]
-        return rows
+        encoded_rows = self.model.encode_rows(table)
+        for feature_name, column in dates.items():
+            date_column, _, encoded_columns = encoded_rows.encoder.date_parts_[
+                feature_name
+            ]
+            other_rows = self.model.encode_rows(
+                table.assign(**{date_column: column.array})
+            )
+            encoded_rows.encoded[:, encoded_columns] = other_rows.encoded[
+                :, encoded_columns
+            ]
+        return encoded_rows
 
     def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:
         """Return the features of dates, their columns, and after how many values they begin again."""
         assert self.encoder is not None
-        parts = self.encoder.date_parts_ if hasattr(self.model, "encode_rows") else {}
+        features_of_dates = (
+            self.encoder.date_parts_ if hasattr(self.model, "encode_rows") else {}
+        )
         return {
-            name: (one.column, CIRCLES.get(one.part))
-            for name, one in parts.items()
-            if one.column in table
+            feature_name: (date_part.column, CIRCLES.get(date_part.part))
+            for feature_name, date_part in features_of_dates.items()
+            if date_part.column in table
         }
 
     def with_parts(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the features that its dates are, in words."""
         assert self.encoder is not None
-        wanted = self.date_parts(table)
+        wanted_parts = self.date_parts(table)
         return (
             table
-            if not wanted
+            if not wanted_parts
             else pd.concat([table, self.encoder.cells_of_parts(table)], axis=1)
         )
 
@@ -413,17 +436,19 @@ class Trained(EvaluatedModel):
             ]
             for column in columns
         }
-        parts = self.date_parts(table)
-        if parts:
+        features_of_dates = self.date_parts(table)
+        if features_of_dates:
             cells = self.encoder.cells_of_parts(table)
-            for name, (date, _) in parts.items():
+            for feature_name, (date_column, _) in features_of_dates.items():
                 codes = (
-                    cells[name].cat.codes
-                    if isinstance(cells[name].dtype, pd.CategoricalDtype)
+                    cells[feature_name].cat.codes
+                    if isinstance(cells[feature_name].dtype, pd.CategoricalDtype)
                     else None
                 )
-                dates[name] = (
-                    dates[date] if codes is None else np.where(codes < 0, np.nan, codes)
+                dates[feature_name] = (
+                    dates[date_column]
+                    if codes is None
+                    else np.where(codes < 0, np.nan, codes)
                 )
         return dates
 
@@ -492,12 +517,12 @@ class TrainedOther(Trained):
         cls, model: Any, train: pd.DataFrame, clock: Clock, **facts: Any
     ) -> TrainedOther:
         """Return a fitted ``TableModel``, with the training rows."""
-        labels, seed = (
+        labels, model_seed = (
             model.classes_.tolist() if hasattr(model, "classes_") else [],
             int(model.random_state),
         )
-        chosen = np.sort(
-            generator(seed, "background").permutation(len(train))[:_BACKGROUND]
+        background_rows = np.sort(
+            generator(model_seed, "background").permutation(len(train))[:_BACKGROUND]
         )
         return cls(
             name=model.label,
@@ -509,7 +534,7 @@ class TrainedOther(Trained):
             encoder=model.preprocessor_,
             na=model.preprocessor_.na or [],
             width=len(model.feature_names_in_),
-            background=train.iloc[chosen].reset_index(drop=True),
+            background=train.iloc[background_rows].reset_index(drop=True),
             clock=clock,
             **facts,
         )
@@ -538,20 +563,22 @@ class TrainedOther(Trained):
         """Return the options of an explanation of some rows."""
         dropped = _GLOBAL_ONLY if options.get("scope") == "local" else ()
         always = {
-            name: value for name, value in self.options.items() if name not in dropped
+            option_name: value
+            for option_name, value in self.options.items()
+            if option_name not in dropped
         }
-        chosen = {**always, "random_state": self.seed, **options}
-        if rows.dependence is not None and chosen.get("scope") != "local":
-            name, values = rows.dependence.argument
-            chosen[name] = values.tolist()
-        if rows.weights is not None and chosen.get("scope") == "global":
-            chosen["sample_weight"] = rows.weights.tolist()
-        return chosen
+        chosen_options = {**always, "random_state": self.seed, **options}
+        if rows.dependence is not None and chosen_options.get("scope") != "local":
+            argument_name, values = rows.dependence.argument
+            chosen_options[argument_name] = values.tolist()
+        if rows.weights is not None and chosen_options.get("scope") == "global":
+            chosen_options["sample_weight"] = rows.weights.tolist()
+        return chosen_options
 
     def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
         """Return by feature how much the loss of each row grows without it ``(rows,)``."""
-        chosen = self._options(rows, {**options, "scope": "global"})
-        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen))
+        chosen_options = self._options(rows, {**options, "scope": "global"})
+        return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen_options))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
@@ -561,14 +588,16 @@ class TrainedOther(Trained):
             int(_SHAPLEY.max_permutations),
             self.clock.per_row * PAIR * len(rows) * (self.width + 1),
         )
-        most = orders_of_features(self.width)
+        usual_orders = orders_of_features(self.width)
         in_time = (
-            int(min(most, self.clock.left() / 3 / per_order)) if per_order else most
+            int(min(usual_orders, self.clock.left() / 3 / per_order))
+            if per_order
+            else usual_orders
         )
         orders = max(_FEWEST_ORDERS, in_time)
-        if orders < most:
+        if orders < usual_orders:
             self.clock.cut.append(
-                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {most}"
+                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {usual_orders}"
             )
         if orders < usual:
             with keeping_warnings():  # of the errors that this leaves

@@ -31,7 +31,10 @@ from permgrad.models.network.options import ACTIVATIONS
 from permgrad.models.network.trees import TreeBranch
 from permgrad.models.trees import Trees
 
-_NAMES = {kind: name for name, kind in ACTIVATIONS.items()}
+_NAMES = {
+    activation_type: activation_name
+    for activation_name, activation_type in ACTIVATIONS.items()
+}
 _NOTHING = (nn.Dropout, Dropout, nn.Identity, nn.Flatten)
 
 
@@ -44,9 +47,12 @@ def add(weights: Weights, numbers: Any) -> dict[str, Any]:
     if isinstance(numbers, torch.Tensor):
         numbers = numbers.detach().cpu().numpy()
     array = np.ascontiguousarray(numbers, dtype=np.float32)
-    place = {"at": sum(part.size for part in weights), "shape": list(array.shape)}
+    location = {
+        "at": sum(stored_array.size for stored_array in weights),
+        "shape": list(array.shape),
+    }
     weights.append(array.reshape(-1))
-    return place
+    return location
 
 
 def runs_in_page(model: Any) -> bool:
@@ -105,7 +111,9 @@ def _form_of_trees(
 
 def _trees(trees: Trees, weights: Weights) -> dict[str, Any]:
     about, arrays = trees_form(trees)
-    return about | {name: add(weights, array) for name, array in arrays.items()}
+    return about | {
+        array_name: add(weights, array) for array_name, array in arrays.items()
+    }
 
 
 def _beside(branch: Any, weights: Weights) -> dict[str, Any]:
@@ -125,46 +133,51 @@ def _form_of_network(
     model: Any, module: HybridNetwork, weights: Weights
 ) -> dict[str, Any]:
     """Describe a network of permgrad."""
-    form: dict[str, Any] = {
+    network_form: dict[str, Any] = {
         "encoded": module.encoded,
         "outputs": module.outputs,
         "members": module.members,
     }
-    form["table"] = branch = module.table_branch
+    network_form["table"] = branch = module.table_branch
     if branch is not None:
         if type(branch) is not TableBranch:
             raise NotImplementedError("its table branch is not permgrad's")
         layers: list[Any] = list(branch.layers)
         scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
-        embedding, described, other = (
+        embedding, described, other_columns = (
             branch.embedding,
             None,
             list(range(layers[0].in_features)),
         )
         if embedding is not None:
-            parts = ("frequency", "phase", "weight", "bias")
+            weight_names = ("frequency", "phase", "weight", "bias")
             described = {"columns": branch.numeric.tolist(), "size": embedding.size}
             described |= {
-                name: add(weights, getattr(embedding, name)) for name in parts
+                weight_name: add(weights, getattr(embedding, weight_name))
+                for weight_name in weight_names
             }
-            other = branch.other.tolist()
-        form["table"] = {
+            other_columns = branch.other.tolist()
+        network_form["table"] = {
             "embedding": described,
-            "other": other,
+            "other": other_columns,
             "products": branch.products,
             "scale": None if scale is None else add(weights, scale.weight),
             "layers": _layers(layers, weights),
         }
-    form["image"] = None if module.image_branch is None else _image(module, weights)
-    form["head"] = _head(list(module.head), dict(module.widths), weights)
-    form["rates"] = module.rates
-    form["beside"] = [_beside(branch, weights) for branch in module.additive.values()]
+    network_form["image"] = (
+        None if module.image_branch is None else _image(module, weights)
+    )
+    network_form["head"] = _head(list(module.head), dict(module.widths), weights)
+    network_form["rates"] = module.rates
+    network_form["beside"] = [
+        _beside(branch, weights) for branch in module.additive.values()
+    ]
     scales = {
-        name: float(getattr(model, f"target_{name}_", 0.0))
-        for name in ("mean", "scale")
+        scale_name: float(getattr(model, f"target_{scale_name}_", 0.0))
+        for scale_name in ("mean", "scale")
     }
-    form["result"] = _result(model, scales)
-    return form
+    network_form["result"] = _result(model, scales)
+    return network_form
 
 
 def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
@@ -195,12 +208,14 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
     forms: list[dict[str, Any]] = []
     for layer in layers:
         if is_plain(layer, nn.Linear):
-            bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+            bias_weights = (
+                torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+            )
             forms.append(
                 {
                     "kind": "dense",
                     "weight": add(weights, layer.weight),
-                    "bias": add(weights, bias),
+                    "bias": add(weights, bias_weights),
                 }
             )
         elif type(layer) in _NAMES:
@@ -218,7 +233,8 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
             )
         elif type(layer) is nn.LayerNorm:
             numbers = {
-                name: add(weights, getattr(layer, name)) for name in ("weight", "bias")
+                weight_name: add(weights, getattr(layer, weight_name))
+                for weight_name in ("weight", "bias")
             }
             forms.append({"kind": "norm", **numbers, "epsilon": layer.eps})
         elif type(layer) is MemberLinear:
@@ -241,13 +257,16 @@ def _head(
 ) -> dict[str, Any]:
     """Describe the head. Its first layer is split into what reads the table and what reads the image."""
     first = layers[0]
-    parts: dict[str, Any] = {}
+    path_weights: dict[str, Any] = {}
     # Members that share a matrix scale what is the same for all of them.
     scale = getattr(first, "scale", None)
     if type(first) is MemberLinear:
-        parts = {path: first.weight[:, :, _place(first, path)] for path in widths}
+        path_weights = {
+            path_name: first.weight[:, :, _place(first, path_name)]
+            for path_name in widths
+        }
     elif is_plain(first, nn.Linear):
-        parts = dict(
+        path_weights = dict(
             zip(widths, first.weight.split(list(widths.values()), dim=1), strict=True)
         )
     else:
@@ -256,8 +275,12 @@ def _head(
         )
     return {
         "first": {
-            "tabular": add(weights, parts["tabular"]) if "tabular" in parts else None,
-            "image": add(weights, parts["image"]) if "image" in parts else None,
+            "tabular": add(weights, path_weights["tabular"])
+            if "tabular" in path_weights
+            else None,
+            "image": add(weights, path_weights["image"])
+            if "image" in path_weights
+            else None,
             "scale": add(weights, scale) if scale is not None else None,
             "bias": add(weights, first.bias),
         },
@@ -267,7 +290,7 @@ def _head(
 
 def _place(layer: MemberLinear, path: str) -> slice:
     names = list(layer.widths)
-    start = sum(layer.widths[name] for name in names[: names.index(path)])
+    start = sum(layer.widths[path_name] for path_name in names[: names.index(path)])
     return slice(start, start + layer.widths[path])
 
 
@@ -277,10 +300,12 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
     if type(renderer) is not Renderer:
         raise NotImplementedError("its images are drawn by a function from elsewhere")
     layers: list[Any] = list(module.image_branch or [])
-    flat = next(
-        place for place, layer in enumerate(layers) if isinstance(layer, nn.Flatten)
+    flatten_index = next(
+        layer_index
+        for layer_index, layer in enumerate(layers)
+        if isinstance(layer, nn.Flatten)
     )
-    blocks, means = _blocks(layers[:flat], renderer.depth, weights)
+    blocks, means = _blocks(layers[:flatten_index], renderer.depth, weights)
     minimum, factor = renderer.ranges(range(len(renderer.positions)), torch.zeros(0))
     return {
         "pixels": [renderer.height, renderer.width],
@@ -298,7 +323,7 @@ def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
         "kernels": None
         if module.kernels is None
         else _kernels(module.kernels, renderer.depth, weights),
-        "layers": _layers(layers[flat + 1 :], weights),
+        "layers": _layers(layers[flatten_index + 1 :], weights),
     }
 
 

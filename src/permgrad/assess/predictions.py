@@ -98,15 +98,16 @@ class Predictions:
         """Return the predictions for some of the rows."""
         inside = None if self.inside is None else self.inside[places]
         called, weights = (
-            None if one is None else one[places] for one in (self.called, self.weights)
+            None if row_values is None else row_values[places]
+            for row_values in (self.called, self.weights)
         )
-        some = {
+        taken_fields = {
             "truth": self.truth[places],
             "guess": self.guess[places],
             "inside": inside,
             "called": called,
         }
-        return replace(self, **some, weights=weights, before_calibration=None)
+        return replace(self, **taken_fields, weights=weights, before_calibration=None)
 
 
 def before_calibration(

@@ -80,7 +80,7 @@ class Foreign(EvaluatedModel):
     def predict_changed(
         self,
         rows: Rows,  # noqa: ARG002
-        places: Integers,  # noqa: ARG002
+        row_positions: Integers,  # noqa: ARG002
         table: pd.DataFrame,
     ) -> Floats:
         """Return predictions ``(places, outputs)`` for a table like the reported one. It is all of a row."""
@@ -93,9 +93,9 @@ class Foreign(EvaluatedModel):
             )
         else:
             library: Any = type(self.rows.inputs).__module__.partition(".")[0]
-            known = library in ("pandas", "polars", "pyarrow")
+            is_known_library = library in ("pandas", "polars", "pyarrow")
             inputs = subject.read(
-                as_library(table, library) if known else table.to_numpy()
+                as_library(table, library) if is_known_library else table.to_numpy()
             )
         guess = np.asarray(
             subject.outputs.predicted(outputs_of(subject, inputs)), dtype=np.float64
@@ -108,22 +108,24 @@ class Foreign(EvaluatedModel):
     @cached_property
     def told(self) -> Model:
         """The model with the task and the kind of outputs that targets told."""
-        read, subject = self.read, self.request.subject
-        further: dict[str, Any] = {"task": read.task or subject.task}
+        wrapped_model, subject = self.read, self.request.subject
+        further: dict[str, Any] = {"task": wrapped_model.task or subject.task}
         if subject.task != "regression":
-            further["returns"] = read.returns or subject.outputs.kind
+            further["returns"] = wrapped_model.returns or subject.outputs.kind
         if getattr(subject, "columns", ()) and subject.task == "classification":
             further["class_names"] = (
                 self.classes
             )  # targets tell whether a returned frame names classes
-        told = replace(read, **further)
+        told_model = replace(wrapped_model, **further)
         if not isinstance(
             self.model, nn.Module
         ):  # it was checked when it was read with targets
             for classes in (False, True):  # targets told what the outputs are
-                key = predictor_key(told.task, y=False, classes=classes)
-                told.found[key] = subject.to_send()
-        return told
+                predictor_name = predictor_key(
+                    told_model.task, y=False, classes=classes
+                )
+                told_model.found[predictor_name] = subject.to_send()
+        return told_model
 
     @cached_property
     def compared(self) -> RowsToCompare:
@@ -136,8 +138,12 @@ class Foreign(EvaluatedModel):
         self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any
     ) -> Explanation:
         """Explain some rows. Raw columns of a table are its features."""
-        found = super().explain(rows, y, model=model, **options)
-        return replace(found, level="feature") if found.level == "column" else found
+        explanation = super().explain(rows, y, model=model, **options)
+        return (
+            replace(explanation, level="feature")
+            if explanation.level == "column"
+            else explanation
+        )
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
@@ -152,11 +158,14 @@ class Foreign(EvaluatedModel):
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
-        cells = {name: cells_of(table[name], str(name)) for name in table.columns}
+        cells = {
+            column_name: cells_of(table[column_name], str(column_name))
+            for column_name in table.columns
+        }
         return {
-            name: one.values
-            for name, one in cells.items()
-            if one.kind == "date" and one.values is not None
+            column_name: column_cells.values
+            for column_name, column_cells in cells.items()
+            if column_cells.kind == "date" and column_cells.values is not None
         }
 
 
@@ -173,38 +182,38 @@ def column_of(guess: Floats, position: int) -> Floats:
     return np.asarray(columns[:, 0 if columns.shape[1] == 1 else position])
 
 
-def sensitive_columns(wanted: Any, rows: Rows) -> pd.DataFrame | None:
+def sensitive_columns(sensitive: Any, rows: Rows) -> pd.DataFrame | None:
     """Return the columns that ``sensitive=`` names or holds ``(rows, columns)``, or None.
 
     Raises:
         InputError: A column is not in the table, or there is not one label for each row.
     """
-    if wanted is None:
+    if sensitive is None:
         return None
-    names = [wanted] if isinstance(wanted, str) else wanted
+    names = [sensitive] if isinstance(sensitive, str) else sensitive
     if isinstance(names, (list, tuple)) and (
-        names is not wanted or len(names) != len(rows)
+        names is not sensitive or len(names) != len(rows)
     ):
-        for name in names:
+        for column_name in names:
             check_choice(
                 "column in sensitive",
-                name,
+                column_name,
                 () if rows.table is None else map(str, rows.table),
             )
         return rows.frame.rename(columns=str)[list(dict.fromkeys(names))].reset_index(
             drop=True
         )
-    if isinstance(wanted, pd.DataFrame):
-        check_rows("sensitive", wanted.index, len(rows))
-        return wanted.rename(columns=str).reset_index(drop=True)
+    if isinstance(sensitive, pd.DataFrame):
+        check_rows("sensitive", sensitive.index, len(rows))
+        return sensitive.rename(columns=str).reset_index(drop=True)
     check_rows(
         "sensitive",
-        wanted,
+        sensitive,
         len(rows),
         "Pass a column's name, or one label for each row.",
     )
     return pd.DataFrame(
-        {str(getattr(wanted, "name", None) or "sensitive"): np.asarray(wanted)}
+        {str(getattr(sensitive, "name", None) or "sensitive"): np.asarray(sensitive)}
     )
 
 
@@ -228,21 +237,23 @@ class ReadModel:
             problem = "report needs y: a page says how good the model is"
             raise InputError(problem, hint="Pass the targets.", code="PG005")
         self._related = {
-            name: value for name in _RELATED if (value := options.get(name)) is not None
+            option_name: value
+            for option_name in _RELATED
+            if (value := options.get(option_name)) is not None
         }
         options = {
-            name: value
-            for name, value in options.items()
-            if name not in _RELATED and value is not None
+            option_name: value
+            for option_name, value in options.items()
+            if option_name not in _RELATED and value is not None
         }
-        read = as_model(model)
-        inputs, dependence = _dependence(read, X, y, self._related)
-        name = label_of(read.model)
-        if not is_estimator(read.model):
-            read = as_network(read, inputs)
-        self._is_network = isinstance(read.model, nn.Module)
+        wrapped_model = as_model(model)
+        inputs, dependence = _dependence(wrapped_model, X, y, self._related)
+        model_name = label_of(wrapped_model.model)
+        if not is_estimator(wrapped_model.model):
+            wrapped_model = as_network(wrapped_model, inputs)
+        self._is_network = isinstance(wrapped_model.model, nn.Module)
         arguments = Arguments(
-            read, inputs, y, scope="global", random_state=seed, **options
+            wrapped_model, inputs, y, scope="global", random_state=seed, **options
         )
         self.request = build_request(arguments, PermGrad(), "permgrad", decided=False)
         if (
@@ -255,12 +266,12 @@ class ReadModel:
             )  # all sections are of the same features
         rows = self._rows_of(inputs, y, dependence)
         facts: dict[str, Any] = {
-            "name": name,
+            "name": model_name,
             "options": options,
             "seed": seed,
-            "described": read,
+            "described": wrapped_model,
         }
-        model = read.model
+        model = wrapped_model.model
         if self.request.subject.model is not None:
             self._take_network(model, rows, facts)
         elif isinstance(
@@ -268,7 +279,7 @@ class ReadModel:
         ):  # a run's model of another library, saved and loaded
             self._take_other(model, rows, facts)
         else:
-            facts |= {"subject": name, "has_slopes": self._is_network}
+            facts |= {"subject": model_name, "has_slopes": self._is_network}
             self.model: EvaluatedModel = _foreign(
                 self.request, rows, {**facts, "model": model}
             )
@@ -344,30 +355,32 @@ class ReadModel:
         inputs, y, *values = train
         # Without values, all training rows count as one group.
         related = {
-            name: value if isinstance(value, str) else np.zeros(len(y))
-            for name, value in self._related.items()
+            option_name: value if isinstance(value, str) else np.zeros(len(y))
+            for option_name, value in self._related.items()
         }
         inputs, dependence = _dependence(self.model.model, inputs, y, related)
         if values:
             dependence = _dependence(
                 self.model.model, inputs, y, dict.fromkeys(related, values[0])
             )[1]
-        rows = self._training_rows(inputs, y)
+        training_rows = self._training_rows(inputs, y)
         if isinstance(self.model, TrainedOther):
-            self.model = self._trained(train=rows.frame)
-        return replace(rows, dependence=dependence)
+            self.model = self._trained(train=training_rows.frame)
+        return replace(training_rows, dependence=dependence)
 
     def _training_rows(self, inputs: Any, y: Any) -> Rows:
         subject = self.request.subject
         tensors = subject.read(inputs)
         count = len(tensors[0])
         values = as_target(y)
-        form = subject.outputs
+        output_form = subject.outputs
         if (
-            form.task == "regression" and values.ndim == 1 < form.count
+            output_form.task == "regression" and values.ndim == 1 < output_form.count
         ):  # the target of the one output reported
-            values = np.stack([values] * form.count, axis=1)
-        codes = form.encode_target(values if form.task == "regression" else y, count)
+            values = np.stack([values] * output_form.count, axis=1)
+        codes = output_form.encode_target(
+            values if output_form.task == "regression" else y, count
+        )
         numbers = np.arange(count)
         if not isinstance(self.model, Foreign):
             names = list(self.model.model.preprocessor_.feature_names_in_)
@@ -408,22 +421,22 @@ class ReadModel:
         output = getattr(self.model, "output", None)
         if output is not None and len(self.request.subject.outputs.output_names) > 1:
             return str(self.request.subject.outputs.output_names[output])
-        name = getattr(self.rows.y, "name", None)
+        target_name = getattr(self.rows.y, "name", None)
         columns = getattr(self.rows.y, "columns", None)
-        if name is None and columns is not None and len(columns) == 1:
-            name = columns[0]
-        return "y" if name is None else str(name)
+        if target_name is None and columns is not None and len(columns) == 1:
+            target_name = columns[0]
+        return "y" if target_name is None else str(target_name)
 
     @property
     def inputs(self) -> pd.DataFrame:
         """The inputs of a network: name, size, type."""
         lines = [
             (
-                name,
+                input_name,
                 " × ".join(map(str, tensor.shape[1:])) or "one number",
                 str(tensor.dtype).removeprefix("torch."),
             )
-            for name, tensor in zip(
+            for input_name, tensor in zip(
                 self.request.subject.input_names, self.request.inputs, strict=False
             )
         ]
@@ -445,12 +458,12 @@ def _dependence(
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
     ((argument, value),) = related.items()
-    name = (
+    column_name = (
         value
         if isinstance(value, str)
         else str(getattr(value, "name", None) or argument)
     )
-    return arguments.X, replace(units, name=name)
+    return arguments.X, replace(units, name=column_name)
 
 
 def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -460,12 +473,16 @@ def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
         return None
     labels = index.to_frame(index=False).astype(str)
     labels.columns = [
-        f"index {name}" if isinstance(name, int) else str(name)
-        for name in labels.columns
+        f"index {level_name}" if isinstance(level_name, int) else str(level_name)
+        for level_name in labels.columns
     ]
     labels = labels.rename(columns={"index 0": "index"} if labels.shape[1] == 1 else {})
     return labels[
-        [name for name in labels.columns if table is None or name not in table.columns]
+        [
+            level_name
+            for level_name in labels.columns
+            if table is None or level_name not in table.columns
+        ]
     ]
 
 
@@ -595,15 +612,19 @@ def _of_classes(
 
 def label_of(model: Any) -> str:
     """Return what a model is called: by its class, by the last step of a pipeline, or by a function's name."""
-    last = (
+    last_step = (
         model[-1]
         if hasattr(model, "steps") and not isinstance(model, nn.Module)
         else model
     )
-    owner = getattr(last, "__self__", None)
+    owner = getattr(last_step, "__self__", None)
     if owner is not None and not isinstance(owner, type):
         return label_of(owner)
-    if type(last).__name__.endswith("ResultsWrapper"):  # of statsmodels
-        return label_of(last.model)
-    name = getattr(last, "__name__", "")
-    return "function" if name == "<lambda>" else name or type(last).__name__
+    if type(last_step).__name__.endswith("ResultsWrapper"):  # of statsmodels
+        return label_of(last_step.model)
+    function_name = getattr(last_step, "__name__", "")
+    return (
+        "function"
+        if function_name == "<lambda>"
+        else function_name or type(last_step).__name__
+    )

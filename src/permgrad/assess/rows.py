@@ -63,28 +63,28 @@ class Rows:
         """Return some of the rows, by position."""
         if len(places) == len(self) and np.array_equal(places, np.arange(len(self))):
             return self
-        cut, y = self.cut, self.y
+        cut_rows, y = self.cut, self.y
         if not (hasattr(y, "iloc") or isinstance(y, np.ndarray)):
             from permgrad.attribution.subject.outputs import as_target  # loads torch
 
             y = as_target(y)
         frames = {
-            name: getattr(self, name)
-            for name in ("table", "identifiers", "sensitive", "weights")
+            field_name: getattr(self, field_name)
+            for field_name in ("table", "identifiers", "sensitive", "weights")
         }
         return Rows(
             inputs=taken(self.inputs, places, len(self))
-            if cut is None
-            else cut(places),
+            if cut_rows is None
+            else cut_rows(places),
             y=y.iloc[places] if hasattr(y, "iloc") else y[places],
             numbers=self.numbers[places],
             **{
-                name: None if frame is None else frame.iloc[places]
-                for name, frame in frames.items()
+                field_name: None if frame is None else frame.iloc[places]
+                for field_name, frame in frames.items()
             },
             truth=None if self.truth is None else self.truth[places],
             dependence=None
             if self.dependence is None
             else self.dependence.take(places),
-            cut=None if cut is None else lambda further: cut(places[further]),
+            cut=None if cut_rows is None else lambda further: cut_rows(places[further]),
         )

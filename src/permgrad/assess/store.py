@@ -59,29 +59,33 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
         arrays[key] = value
         return {MARKED: "array", "key": key}
     if is_dataclass(value) and not isinstance(value, type):
-        names = [one.name for one in fields(value)]
+        names = [value_field.name for value_field in fields(value)]
         facts = {
-            name: taken_apart(
-                getattr(value, name), f"{key}/{name}", arrays, explanations
+            field_name: taken_apart(
+                getattr(value, field_name), f"{key}/{field_name}", arrays, explanations
             )
-            for name in names
+            for field_name in names
         }
         return {MARKED: type(value).__name__, **facts}
     if isinstance(value, Mapping):
         names = [
-            f"{MARKED}{name}" if str(name).startswith(MARKED) else str(name)
-            for name in value
+            f"{MARKED}{item_name}"
+            if str(item_name).startswith(MARKED)
+            else str(item_name)
+            for item_name in value
         ]
         return {
-            name: taken_apart(item, f"{key}/{place}", arrays, explanations)
-            for place, (name, item) in enumerate(
+            item_name: taken_apart(
+                item_value, f"{key}/{item_index}", arrays, explanations
+            )
+            for item_index, (item_name, item_value) in enumerate(
                 zip(names, value.values(), strict=True)
             )
         }
     if isinstance(value, (list, tuple)):
         return [
-            taken_apart(item, f"{key}/{place}", arrays, explanations)
-            for place, item in enumerate(value)
+            taken_apart(item_value, f"{key}/{item_index}", arrays, explanations)
+            for item_index, item_value in enumerate(value)
         ]
     return plain(value)
 
@@ -109,17 +113,17 @@ def put_together(  # noqa: PLR0911 — as above
 ) -> Any:
     """Return the value that ``taken_apart`` took apart. Tuples have become lists, and NaN among the facts None."""
     if isinstance(facts, list):
-        return [put_together(item, arrays, explanations) for item in facts]
+        return [put_together(item_value, arrays, explanations) for item_value in facts]
     if not isinstance(facts, dict):
         return facts
-    kind = facts.get(MARKED)
-    if kind == "explanation":
+    marked_kind = facts.get(MARKED)
+    if marked_kind == "explanation":
         return explanations[facts["key"]]
-    if kind == "table":
+    if marked_kind == "table":
         # Texts are objects, None where missing.
         columns: list[Any] = []
-        for place, entry in enumerate(facts["columns"]):
-            values, levels = arrays[f"{facts['key']}/{place}"], entry["levels"]
+        for column_index, entry in enumerate(facts["columns"]):
+            values, levels = arrays[f"{facts['key']}/{column_index}"], entry["levels"]
             if levels is not None:
                 values = np.array([*levels, None], dtype=object)[values]
             columns.append(
@@ -134,18 +138,18 @@ def put_together(  # noqa: PLR0911 — as above
             [entry["name"] for entry in facts["columns"]], dtype=object
         )
         return table
-    if kind == "texts":
+    if marked_kind == "texts":
         return np.array(facts["values"], dtype=object)
-    if kind == "array":
+    if marked_kind == "array":
         return arrays[facts["key"]]
     items = {
-        name.removeprefix(MARKED): put_together(item, arrays, explanations)
-        for name, item in facts.items()
-        if name != MARKED
+        item_name.removeprefix(MARKED): put_together(item_value, arrays, explanations)
+        for item_name, item_value in facts.items()
+        if item_name != MARKED
     }
-    if kind is None:
+    if marked_kind is None:
         return items
-    return _KINDS[kind](**items)
+    return _KINDS[marked_kind](**items)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -155,35 +159,37 @@ class Store:
 
     folder: Path | None = None
 
-    def put(self, place: str, value: Any, explanation: str = "") -> Any:
+    def put(self, location: str, value: Any, explanation: str = "") -> Any:
         """Write a value, and return it as reading it would. ``explanation`` names the folder of one inside it.
 
         Mappings become documents that other programs read: arrays in them are lists.
         """
         if isinstance(value, Explanation):
             if self.folder is not None:
-                value.save(self.folder / place, overwrite=True)
+                value.save(self.folder / location, overwrite=True)
             return value
-        name = place.rpartition("/")[2]
+        value_name = location.rpartition("/")[2]
         arrays: Arrays = {}
         explanations: dict[str, Explanation] = {}
         facts = taken_apart(
             plain(value) if isinstance(value, dict) else value,
-            name,
+            value_name,
             arrays,
             explanations,
         )
         assert len(explanations) <= bool(explanation), "it has one folder"
         if self.folder is not None:
-            for one in explanations.values():
-                one.save((self.folder / place).with_name(explanation), overwrite=True)
+            for explanation_value in explanations.values():
+                explanation_value.save(
+                    (self.folder / location).with_name(explanation), overwrite=True
+                )
             if arrays:
-                path = (self.folder / place).with_suffix(".npz")
-                write_npz(path, arrays, packed=True)
-            write_json_atomic((self.folder / place).with_suffix(".json"), facts)
+                array_path = (self.folder / location).with_suffix(".npz")
+                write_npz(array_path, arrays, packed=True)
+            write_json_atomic((self.folder / location).with_suffix(".json"), facts)
         return put_together(facts, arrays, explanations)
 
-    def get(self, place: str, explanation: str = "") -> Any:
+    def get(self, location: str, explanation: str = "") -> Any:
         """Read a value, or return None where none was written.
 
         Raises:
@@ -191,34 +197,37 @@ class Store:
         """
         if self.folder is None:
             return None
-        path = self.folder / place
-        if path.is_dir():
-            return _read_explanation(path)
-        file, arrays_file = path.with_suffix(".json"), path.with_suffix(".npz")
-        if not file.is_file():
+        value_path = self.folder / location
+        if value_path.is_dir():
+            return _read_explanation(value_path)
+        json_file, arrays_file = (
+            value_path.with_suffix(".json"),
+            value_path.with_suffix(".npz"),
+        )
+        if not json_file.is_file():
             return None
-        read, stage = file, "explanation" if "/" in place else "model"
+        read_file, stage = json_file, "explanation" if "/" in location else "model"
         with turned(
             lambda _: InputError(
-                f"{read} is damaged", f"Run again with --from {stage}.", "PG052"
+                f"{read_file} is damaged", f"Run again with --from {stage}.", "PG052"
             ),
             *DAMAGE,
         ):
-            facts = read_json(file)
-            read = arrays_file
+            facts = read_json(json_file)
+            read_file = arrays_file
             arrays = read_npz(arrays_file) if arrays_file.is_file() else {}
-            read = file
+            read_file = json_file
             explanations: dict[str, Explanation] = defaultdict(
-                partial(_read_explanation, path.parent / explanation)
+                partial(_read_explanation, value_path.parent / explanation)
             )
             return put_together(facts, arrays, explanations)
 
 
 def _read_explanation(folder: Path) -> Explanation:
-    for name in ("explanation.json", "values.npz"):
-        if not (folder / name).is_file():
+    for file_name in ("explanation.json", "values.npz"):
+        if not (folder / file_name).is_file():
             raise InputError(
-                f"{folder / name} is missing",
+                f"{folder / file_name} is missing",
                 hint="Run again with --from explanation.",
                 code="PG052",
             )

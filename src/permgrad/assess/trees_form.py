@@ -23,28 +23,30 @@ def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
         NotImplementedError: They are too many for a page, or in another order. The text says so, as a clause.
     """
     nodes, width = trees.values.shape
-    asks = trees.left != np.arange(nodes)
-    arrays: dict[str, Any] = {"feature": np.where(asks, trees.feature, -1)}
+    is_inner_node = trees.left != np.arange(nodes)
+    arrays: dict[str, Any] = {"feature": np.where(is_inner_node, trees.feature, -1)}
     if width == 1:
-        arrays["number"] = np.where(asks, trees.threshold, trees.values[:, 0])
+        arrays["number"] = np.where(is_inner_node, trees.threshold, trees.values[:, 0])
     else:
-        arrays["values"] = trees.values[~asks]
-        arrays["number"] = np.where(asks, trees.threshold, np.cumsum(~asks) - 1)
-    size = 4 * 4 * sum(array.size for array in arrays.values()) / 3
-    if size > MOST_TREE_BYTES:
+        arrays["values"] = trees.values[~is_inner_node]
+        arrays["number"] = np.where(
+            is_inner_node, trees.threshold, np.cumsum(~is_inner_node) - 1
+        )
+    byte_size = 4 * 4 * sum(array.size for array in arrays.values()) / 3
+    if byte_size > MOST_TREE_BYTES:
         raise NotImplementedError(
-            f"its trees take {size / 1e6:.1f} MB, more than {MOST_TREE_BYTES / 1e6:.0f} MB"
+            f"its trees take {byte_size / 1e6:.1f} MB, more than {MOST_TREE_BYTES / 1e6:.0f} MB"
         )
     roots = trees.roots.astype(np.int64)
     starts = np.sort(roots)
     of_node = np.searchsorted(starts, np.arange(nodes), side="right") - 1
-    before = np.cumsum(asks) - asks  # nodes that ask, of all trees
+    before = np.cumsum(is_inner_node) - is_inner_node  # nodes that ask, of all trees
     expected = (
         starts[of_node] + 1 + 2 * (before - before[starts[of_node]])
         if nodes
         else trees.left
     )
-    if not (trees.left[asks] == expected[asks]).all():
+    if not (trees.left[is_inner_node] == expected[is_inner_node]).all():
         raise NotImplementedError("its trees stand in another order")
     about = {
         "kind": "trees",

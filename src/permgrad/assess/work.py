@@ -64,17 +64,17 @@ class Work:
         """Show numbers that the model reads as categories as levels."""
         if self.model.encoder is None:
             return
-        for part in ("test", "train", "validation"):
-            rows = getattr(self, part)
-            if rows is not None and rows.table is not None:
-                table = with_categories(rows.table, self.model.encoder.schema_)
-                setattr(self, part, replace(rows, table=table))
+        for part_name in ("test", "train", "validation"):
+            part_rows = getattr(self, part_name)
+            if part_rows is not None and part_rows.table is not None:
+                table = with_categories(part_rows.table, self.model.encoder.schema_)
+                setattr(self, part_name, replace(part_rows, table=table))
 
     def put(self, **values: Any) -> None:
         """Store values of fields, and fill them in as reading them would."""
-        for name, value in values.items():
-            place, *folder = PLACES[name]
-            setattr(self.content, name, self.store.put(place, value, *folder))
+        for field_name, value in values.items():
+            location, *folder = PLACES[field_name]
+            setattr(self.content, field_name, self.store.put(location, value, *folder))
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -88,10 +88,10 @@ class Work:
     @property
     def learned(self) -> Rows:
         """The rows that a constant is learned from: the training rows, unless only the test rows have weights."""
-        train, test = self.train, self.test
+        train, test_rows = self.train, self.test
         return (
-            test
-            if train is None or (train.weights is None) != (test.weights is None)
+            test_rows
+            if train is None or (train.weights is None) != (test_rows.weights is None)
             else train
         )
 
@@ -99,17 +99,17 @@ class Work:
     def places(self) -> Places:
         """Which test rows are explained: those of classes that the model knows."""
         codes, budget = self.predictions.codes, self.budget
-        places = (
+        row_indices = (
             np.flatnonzero(codes >= 0)
             if self.model.classes
             else np.arange(len(self.test))
         )
-        if unknown := len(self.test) - len(places):
-            rows = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
+        if unknown := len(self.test) - len(row_indices):
+            row_words = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
             budget.say(
-                f"note: {rows}; {by_count(unknown, 'it is', 'they are')} not explained"
+                f"note: {row_words}; {by_count(unknown, 'it is', 'they are')} not explained"
             )
-        return places
+        return row_indices
 
     @cached_property
     def explained(self) -> Rows:
@@ -148,10 +148,10 @@ class Work:
 
         They have one column for each feature. Written as text, dates have nearly as many values as there are rows.
         """
-        rows = (
+        source_rows = (
             self.test if self.train is None or self.train.table is None else self.train
         )
-        if rows.table is None:
+        if source_rows.table is None:
             return None
         encoder = self.model.encoder
         if encoder is not None:
@@ -162,8 +162,10 @@ class Work:
                 if self.test.table is None
                 else set(self.model.dates(self.test.table))
             )
-        table = blank_codes(rows.table, self.model.na).drop(
-            columns=[name for name in rows.table if name in dates]
+        table = blank_codes(source_rows.table, self.model.na).drop(
+            columns=[
+                column_name for column_name in source_rows.table if column_name in dates
+            ]
         )
         return as_features(table, self.members)
 

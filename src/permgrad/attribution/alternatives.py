@@ -57,11 +57,13 @@ class RowCells:
     ) -> None:
         self.names = form.names
         self._pools = {
-            k: form.library.series(each.cells)
-            for k, each in enumerate(form.columns)
-            if not each.numeric
+            k: form.library.series(frame_column.cells)
+            for k, frame_column in enumerate(form.columns)
+            if not frame_column.numeric
         }
-        self._scales = {place: _scale(cells) for place, cells in self._pools.items()}
+        self._scales = {
+            column_index: _scale(cells) for column_index, cells in self._pools.items()
+        }
         self.ordered = np.array(
             [
                 k not in self._pools or _are_dates(self._pools[k])
@@ -75,9 +77,9 @@ class RowCells:
         )
         self._refuse_infinity()
         self._codes = {
-            place: self._missing(place, codes)
-            for place, name in enumerate(self.names)
-            if codes.holds_for(name)
+            column_index: self._missing(column_index, codes)
+            for column_index, column_name in enumerate(self.names)
+            if codes.holds_for(column_name)
         }
         self._spreads = [
             _spread(column[np.isfinite(column)]) if ordered else np.nan
@@ -88,26 +90,34 @@ class RowCells:
         _check_mapping("ranges", ranges)
         _check_mapping("direction", direction)
         self._limits = {
-            self._place(name, "ranges"): limit for name, limit in ranges.items()
+            self._place(column_name, "ranges"): limit
+            for column_name, limit in ranges.items()
         }
         self._ways = {
-            self._place(name, "direction"): way for name, way in direction.items()
+            self._place(column_name, "direction"): allowed_direction
+            for column_name, allowed_direction in direction.items()
         }
         fixed_places = [
-            self._place(name, "fixed")
-            for name in check_names("fixed", fixed, "Pass a list of columns.")
+            self._place(column_name, "fixed")
+            for column_name in check_names("fixed", fixed, "Pass a list of columns.")
         ]
         self.values = [self._values_of(k) for k in range(len(self.names))]
         for place in fixed_places:
             self.values[place] = self.values[place][:0]
-        together = [[self.names.index(name) for name in block] for block in blocks]
+        together = [
+            [self.names.index(column_name) for column_name in block] for block in blocks
+        ]
         for block in together:  # a feature counts once, however many columns it has
-            for place in block:
-                self._spreads[place] *= len(block)
-        known, own = self.known(self.rows), self.known(self.row[None])[0]
-        self.units = units_of(self.values, self.ordered, together, known, own)
-        places = {self.names.index(name) for name in wordings}
-        self._combinations = Combinations(self.units, known, own, places)
+            for block_column in block:
+                self._spreads[block_column] *= len(block)
+        known_rows, own_cells = self.known(self.rows), self.known(self.row[None])[0]
+        self.units = units_of(
+            self.values, self.ordered, together, known_rows, own_cells
+        )
+        wording_columns = {self.names.index(column_name) for column_name in wordings}
+        self._combinations = Combinations(
+            self.units, known_rows, own_cells, wording_columns
+        )
 
     def _refuse_infinity(self) -> None:
         """Refuse a column that holds infinity."""
@@ -133,149 +143,194 @@ class RowCells:
             raise unknown(f"column in {argument}", name, self.names)
         return self.names.index(name)
 
-    def _missing(self, place: int, codes: MissingCodes) -> Floats:
+    def _missing(self, column_index: int, codes: MissingCodes) -> Floats:
         """Return the codes of missing cells, on the scale of a column."""
-        if (cells := self._pools.get(place)) is None:
+        if (cells := self._pools.get(column_index)) is None:
             return codes.numbers[
-                np.isin(codes.labels, codes.holds_for(self.names[place]))
+                np.isin(codes.labels, codes.holds_for(self.names[column_index]))
             ]
         texts = map(canonical, cells)
         return np.flatnonzero(
-            [codes.kind_of(text, self.names[place]) != PRESENT for text in texts]
+            [
+                codes.kind_of(cell_text, self.names[column_index]) != PRESENT
+                for cell_text in texts
+            ]
         ).astype(np.float64)
 
-    def known(self, rows: Any, place: int | None = None) -> Floats:
+    def known(self, rows: Any, column_index: int | None = None) -> Floats:
         """Return rows, or cells of one column, with NaN for the model's codes of missing cells."""
         coded = {
             column: codes
             for column, codes in self._codes.items()
-            if place in (None, column)
+            if column_index in (None, column)
         }
         rows = np.array(rows) if coded else np.asarray(rows)
         for column, codes in coded.items():
-            cells = rows if place is not None else rows[:, column]
+            cells = rows if column_index is not None else rows[:, column]
             cells[np.isin(cells, codes)] = np.nan
         return rows
 
-    def _on_scale(self, place: int) -> Floats:
+    def _on_scale(self, column_index: int) -> Floats:
         """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
-        known, own = (
-            self.known(self.rows[:, place], place),
-            self.known(self.row[place], place),
+        known_cells, own_cell = (
+            self.known(self.rows[:, column_index], column_index),
+            self.known(self.row[column_index], column_index),
         )
-        values = np.unique(known[~np.isnan(known)])
-        limit = self._limits.get(place, (None, None))
-        low, high = _ends(
-            f"ranges[{self.names[place]!r}]", limit, dates=place in self._pools
+        values = np.unique(known_cells[~np.isnan(known_cells)])
+        limit = self._limits.get(column_index, (None, None))
+        lower_bound, upper_bound = _ends(
+            f"ranges[{self.names[column_index]!r}]",
+            limit,
+            dates=column_index in self._pools,
         )
-        if place not in self._pools:
-            whole = (values == np.rint(values)).all()
-            low, high = (np.ceil(low), np.floor(high)) if whole else (low, high)
-            values = np.append(values, [end for end in (low, high) if np.isfinite(end)])
-        values = np.unique(values if np.isnan(own) else np.append(values, own))
-        way = self._ways.get(place)
-        if way is not None:
-            check_choice("direction", way, ("up", "down"))
-            values = values[values >= own] if way == "up" else values[values <= own]
-        return values[(values >= low) & (values <= high)]
+        if column_index not in self._pools:
+            are_integers = (values == np.rint(values)).all()
+            lower_bound, upper_bound = (
+                (np.ceil(lower_bound), np.floor(upper_bound))
+                if are_integers
+                else (lower_bound, upper_bound)
+            )
+            values = np.append(
+                values,
+                [
+                    range_end
+                    for range_end in (lower_bound, upper_bound)
+                    if np.isfinite(range_end)
+                ],
+            )
+        values = np.unique(
+            values if np.isnan(own_cell) else np.append(values, own_cell)
+        )
+        allowed_direction = self._ways.get(column_index)
+        if allowed_direction is not None:
+            check_choice("direction", allowed_direction, ("up", "down"))
+            values = (
+                values[values >= own_cell]
+                if allowed_direction == "up"
+                else values[values <= own_cell]
+            )
+        return values[(values >= lower_bound) & (values <= upper_bound)]
 
-    def _listed(self, place: int) -> Floats:
+    def _listed(self, column_index: int) -> Floats:
         """Return the codes that a column without an order may take: those of the table, or those listed."""
-        name, cells, listed = (
-            self.names[place],
-            self._pools[place],
-            self._limits.get(place),
+        column_name, cells, listed = (
+            self.names[column_index],
+            self._pools[column_index],
+            self._limits.get(column_index),
         )
-        if place in self._ways:
-            problem = f"direction needs numbers or dates, and {name!r} has other cells"
+        if column_index in self._ways:
+            problem = (
+                f"direction needs numbers or dates, and {column_name!r} has other cells"
+            )
             raise InputError(
                 problem,
                 hint="List the values that it may take in ranges=.",
                 code="PG006",
             )
-        known = np.unique(self.known(self.rows[:, place], place))
+        known_codes = np.unique(self.known(self.rows[:, column_index], column_index))
         if listed is None:
-            return known[~np.isnan(known)]
+            return known_codes[~np.isnan(known_codes)]
         if isinstance(listed, (str, bytes, Mapping)) or not isinstance(
             listed, Iterable
         ):
-            problem = f"ranges[{name!r}] must list values, got {shown(listed)}"
+            problem = f"ranges[{column_name!r}] must list values, got {shown(listed)}"
             raise InputError(
-                problem, hint=f"Pass ranges={{{name!r}: ['…', '…']}}.", code="PG001"
+                problem,
+                hint=f"Pass ranges={{{column_name!r}: ['…', '…']}}.",
+                code="PG001",
             )
         listed = list(listed)
         for value in listed:
             if not cells.isin([value]).any():
-                raise unknown(f"ranges[{name!r}]", value, map(str, cells.dropna()))
-        return np.intersect1d(known, np.flatnonzero(cells.isin(listed)))
+                raise unknown(
+                    f"ranges[{column_name!r}]", value, map(str, cells.dropna())
+                )
+        return np.intersect1d(known_codes, np.flatnonzero(cells.isin(listed)))
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     def _scaled(self, rows: Floats) -> Floats:
         rows = rows.copy()
-        for place, scale in self._scales.items():
-            rows[:, place] = scale[rows[:, place].astype(np.int64)]
+        for column_index, scale in self._scales.items():
+            rows[:, column_index] = scale[rows[:, column_index].astype(np.int64)]
         return rows
 
     def written(self, rows: Floats) -> Floats:
         """Return rows as the numbers of the table's form."""
         rows = rows.copy()
-        for place, scale in self._scales.items():
-            order, missing = np.argsort(scale), np.isnan(rows[:, place])
+        for column_index, scale in self._scales.items():
+            order, missing = np.argsort(scale), np.isnan(rows[:, column_index])
             nearest = order[
-                np.searchsorted(scale[order], rows[:, place]).clip(0, len(order) - 1)
+                np.searchsorted(scale[order], rows[:, column_index]).clip(
+                    0, len(order) - 1
+                )
             ]
             absent = (
-                self._row_codes[place]
-                if np.isnan(self.row[place])
+                self._row_codes[column_index]
+                if np.isnan(self.row[column_index])
                 else np.isnan(scale).argmax()
             )
-            rows[:, place] = np.where(missing, absent, nearest)
+            rows[:, column_index] = np.where(missing, absent, nearest)
         return rows
 
-    def distances(self, rows: Floats, others: Floats) -> Floats:
+    def distances(self, rows: Floats, other_rows: Floats) -> Floats:
         """Return how far rows are apart, ``(rows, others)``, summed over columns."""
         from scipy.spatial.distance import cdist
 
-        rows, others = self.known(rows), self.known(others)
-        gaps = np.isnan(rows).any(axis=0) | np.isnan(others).any(axis=0)
-        numbers, codes = self.ordered & ~gaps, ~(self.ordered | gaps)
-        unit, total = (
+        rows, other_rows = self.known(rows), self.known(other_rows)
+        has_gaps = np.isnan(rows).any(axis=0) | np.isnan(other_rows).any(axis=0)
+        numbers, codes = self.ordered & ~has_gaps, ~(self.ordered | has_gaps)
+        column_spreads, total = (
             np.array(self._spreads)[numbers],
-            np.zeros((len(rows), len(others))),
+            np.zeros((len(rows), len(other_rows))),
         )
-        total += cdist(rows[:, numbers] / unit, others[:, numbers] / unit, "cityblock")
+        total += cdist(
+            rows[:, numbers] / column_spreads,
+            other_rows[:, numbers] / column_spreads,
+            "cityblock",
+        )
         if codes.any():
-            total += codes.sum() * cdist(rows[:, codes], others[:, codes], "hamming")
-        for place in np.flatnonzero(gaps):
+            total += codes.sum() * cdist(
+                rows[:, codes], other_rows[:, codes], "hamming"
+            )
+        for gap_column in np.flatnonzero(has_gaps):
             total += self._apart(
-                int(place), rows[:, None, place], others[None, :, place]
+                int(gap_column),
+                rows[:, None, gap_column],
+                other_rows[None, :, gap_column],
             )
         return total
 
-    def _apart(self, place: int, one: Floats, other: Floats) -> Floats:
+    def _apart(
+        self, column_index: int, first_cells: Floats, second_cells: Floats
+    ) -> Floats:
         """Return distances of cells: in median absolute deviations, and 1 between categories and to a missing cell."""
-        one, other = self.known(one, place), self.known(other, place)
-        missing = np.isnan(one) | np.isnan(other)
-        apart = (
-            np.abs(one - other) / self._spreads[place]
-            if self.ordered[place]
-            else one != other
+        first_cells, second_cells = (
+            self.known(first_cells, column_index),
+            self.known(second_cells, column_index),
         )
-        return np.where(missing, np.isnan(one) != np.isnan(other), apart)
+        missing = np.isnan(first_cells) | np.isnan(second_cells)
+        apart = (
+            np.abs(first_cells - second_cells) / self._spreads[column_index]
+            if self.ordered[column_index]
+            else first_cells != second_cells
+        )
+        return np.where(missing, np.isnan(first_cells) != np.isnan(second_cells), apart)
 
     def moved(self, rows: Floats) -> Floats:
         """Return how far each cell of rows is from the row's. Unchanged cells have 0."""
         apart = [
-            self._apart(place, rows[:, place], own)
-            for place, own in enumerate(self.row)
+            self._apart(column_index, rows[:, column_index], own_cell)
+            for column_index, own_cell in enumerate(self.row)
         ]
         return np.stack(apart, axis=1)
 
     def moved_units(self, rows: Floats) -> Floats:
         """Return how far each unit of rows is from the row's ``(rows, units)``. Unchanged units have 0."""
         moved = self.moved(rows)
-        sums = [moved[:, unit.columns].sum(axis=1) for unit in self.units]
-        return np.stack(sums, axis=1)
+        unit_sums = [
+            moved[:, column_unit.columns].sum(axis=1) for column_unit in self.units
+        ]
+        return np.stack(unit_sums, axis=1)
 
     def possible(self, rows: Floats) -> Booleans:
         """Return which rows combine what they change with cells that some row of the table has beside it."""
@@ -283,41 +338,45 @@ class RowCells:
 
     def offered(self, donors: Floats) -> Floats:
         """Return the row with what it may take from donors: on a scale the nearest allowed value."""
-        rows, theirs = (
+        offered_rows, theirs = (
             np.repeat(self.row[None], len(donors), axis=0),
             self.known(donors),
         )
-        for unit in self.units:
-            if not len(unit.patterns):
+        for column_unit in self.units:
+            if not len(column_unit.patterns):
                 continue
-            taken = theirs[:, unit.columns]
-            if unit.ordered and len(unit.columns) == 1:
-                taken = taken.clip(unit.patterns[0], unit.patterns[-1])
-            allowed = np.flatnonzero(unit.allowed(taken))
-            rows[np.ix_(allowed, unit.columns)] = taken[allowed]
-        return rows
+            donor_cells = theirs[:, column_unit.columns]
+            if column_unit.ordered and len(column_unit.columns) == 1:
+                donor_cells = donor_cells.clip(
+                    column_unit.patterns[0], column_unit.patterns[-1]
+                )
+            allowed = np.flatnonzero(column_unit.allowed(donor_cells))
+            offered_rows[np.ix_(allowed, column_unit.columns)] = donor_cells[allowed]
+        return offered_rows
 
     def alone(self) -> Floats:
         """Return the row with one unit changed: on a scale to either end, else to each of its patterns."""
-        rows = [self.row[None][:0]]
-        for unit in self.units:
-            tried = unit.patterns[:_TRIED]
-            if unit.ordered and len(unit.patterns):
-                tried = unit.patterns[[0, -1]]
+        changed_rows = [self.row[None][:0]]
+        for column_unit in self.units:
+            tried = column_unit.patterns[:_TRIED]
+            if column_unit.ordered and len(column_unit.patterns):
+                tried = column_unit.patterns[[0, -1]]
             changed = np.repeat(self.row[None], len(tried), axis=0)
-            changed[:, unit.columns] = tried
-            rows.append(changed)
-        return np.concatenate(rows)
+            changed[:, column_unit.columns] = tried
+            changed_rows.append(changed)
+        return np.concatenate(changed_rows)
 
 
-def same(rows: Floats, others: Floats) -> Booleans:
+def same(rows: Floats, other_rows: Floats) -> Booleans:
     """Return where cells are equal. Missing cells are."""
-    return np.asarray((rows == others) | (np.isnan(rows) & np.isnan(others)))
+    return np.asarray((rows == other_rows) | (np.isnan(rows) & np.isnan(other_rows)))
 
 
 def _are_dates(cells: pd.Series[Any]) -> bool:
-    kind = pd.api.types.infer_dtype(cells, skipna=True)
-    return kind in ("datetime64", "datetime", "date") and bool(cells.notna().any())
+    inferred_type = pd.api.types.infer_dtype(cells, skipna=True)
+    return inferred_type in ("datetime64", "datetime", "date") and bool(
+        cells.notna().any()
+    )
 
 
 def _scale(cells: pd.Series[Any]) -> Floats:
@@ -397,43 +456,43 @@ class Goal:
             else subject.outputs.output_names
         )
         self._decides = subject.deciding()
-        rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
-        seen = self._seen(rows)
-        self.own = seen[0][:1], seen[1][:1]
-        now = self.own[1]
+        nearest_rows = np.concatenate([cells.row[None], cells.rows[:_NEAR]])
+        predictions = self._seen(nearest_rows)
+        self.own = predictions[0][:1], predictions[1][:1]
+        own_decisions = self.own[1]
         if want is None and self.classes and len(self.names) == 2:
-            want = self.names[now[0].argmin()]
-        self.other, name = want is None and self.classes, want
+            want = self.names[own_decisions[0].argmin()]
+        self.other, target_name = want is None and self.classes, want
         if self.other:
-            name = self.names[now[0].argmax()]
-            self.words = f"predict another class than {name!r}"
+            target_name = self.names[own_decisions[0].argmax()]
+            self.words = f"predict another class than {target_name!r}"
         elif isinstance(want, Mapping) and len(want) == 1:
-            ((name, limit),) = want.items()
+            ((target_name, limit),) = want.items()
             self.ends = _ends(
                 "want", limit if isinstance(limit, (tuple, list)) else (limit, None)
             )
         elif not self.classes:
             _refuse_several(self.names)
-            name, self.ends = self.names[0], _ends("want", want)
+            target_name, self.ends = self.names[0], _ends("want", want)
         if self.ends is not None:
-            what = _measured_in_words(subject.task, name)
+            what = _measured_in_words(subject.task, target_name)
             self.words = f"predict {what} of {_range_in_words(self.ends)}"
         elif not self.other:
             self.words = f"predict {shown(want)}"
         places = dict(zip(self.names, range(len(self.names)), strict=True))
-        self.column = label_place(name, places)
+        self.column = label_place(target_name, places)
         if self.column < 0:
             raise unknown("want", want, self.names)
-        valid = self.judged(*seen)
+        valid = self.judged(*predictions)
         self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
 
     def _reached(self, valid: Booleans) -> Booleans:
         """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
-        rows = self.cells.rows
+        table_rows = self.cells.rows
         if valid.sum() < _USUAL:
-            valid = np.concatenate([valid, self(rows[_NEAR:])])
+            valid = np.concatenate([valid, self(table_rows[_NEAR:])])
         self.looked = len(valid)
-        return np.append(valid, np.zeros(len(rows) - len(valid), dtype=bool))
+        return np.append(valid, np.zeros(len(table_rows) - len(valid), dtype=bool))
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
         subject, numbers = (
@@ -457,7 +516,9 @@ class Goal:
             decided[:1].argmax(1), self.own[1].argmax(1)
         ):
             return outputs[1:], decided[1:]
-        first, second = zip(*(self._anew(row[None]) for row in rows), strict=True)
+        first, second = zip(
+            *(self._anew(candidate_row[None]) for candidate_row in rows), strict=True
+        )
         return np.concatenate(first), np.concatenate(second)
 
     def _anew(self, rows: Floats) -> Seen:
@@ -490,31 +551,42 @@ class Goal:
         if not self.classes:
             return {"prediction": outputs[:, self.column].tolist()}
         labels = decided.argmax(axis=1)
-        known = self.subject.call.classes or self.names
-        said: dict[str, Any] = {"prediction": [known[label] for label in labels]}
+        class_labels = self.subject.call.classes or self.names
+        prediction_facts: dict[str, Any] = {
+            "prediction": [class_labels[label] for label in labels]
+        }
         if not self.subject.call.one_hot:
-            said["probability"] = outputs[
+            prediction_facts["probability"] = outputs[
                 np.arange(len(outputs)), labels if self.other else self.column
             ]
-        return said
+        return prediction_facts
 
 
 def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
     """Return both ends of a range, infinity where it is open."""
     try:
-        low, high = (
-            None if end is None else _seconds([end])[0] if dates else end
-            for end in limit
+        lower_bound, upper_bound = (
+            None
+            if range_end is None
+            else _seconds([range_end])[0]
+            if dates
+            else range_end
+            for range_end in limit
         )
     except (TypeError, ValueError):
-        low = high = np.nan
-    low, high = -np.inf if low is None else low, np.inf if high is None else high
-    if not (is_number(low) and is_number(high) and low <= high):
+        lower_bound = upper_bound = np.nan
+    lower_bound, upper_bound = (
+        -np.inf if lower_bound is None else lower_bound,
+        np.inf if upper_bound is None else upper_bound,
+    )
+    if not (
+        is_number(lower_bound) and is_number(upper_bound) and lower_bound <= upper_bound
+    ):
         problem = f"{name} must be a pair of {'dates' if dates else 'numbers'} that rises, got {shown(limit)}"
         raise InputError(
             problem, hint="Pass (low, high), with None for an open end.", code="PG002"
         )
-    return float(low), float(high)
+    return float(lower_bound), float(upper_bound)
 
 
 def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
@@ -528,15 +600,19 @@ def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
     donors, reach = cells.rows[order], goal.valid[order]
     offered = cells.offered(donors)
     if len(
-        other := np.flatnonzero(~same(offered, donors).all(axis=1))
+        differing_positions := np.flatnonzero(~same(offered, donors).all(axis=1))
     ):  # the others were predicted with the table
-        reach[other] = goal(offered[other])
+        reach[differing_positions] = goal(offered[differing_positions])
     nearest = np.argsort(cells.moved(offered).sum(axis=1), kind="stable")
     starts = offered[nearest[reach[nearest]]][:_STARTS]
     alone = cells.alone()
-    rows = _undone(cells, goal, np.concatenate([starts, alone[goal(alone)]]))
-    rows = rows[(cells.moved_units(rows) > 0).sum(axis=1) <= most]
-    return _in_order(cells, _nearer(cells, goal, _in_order(cells, rows)[: 2 * count]))
+    reaching_rows = _undone(cells, goal, np.concatenate([starts, alone[goal(alone)]]))
+    reaching_rows = reaching_rows[
+        (cells.moved_units(reaching_rows) > 0).sum(axis=1) <= most
+    ]
+    return _in_order(
+        cells, _nearer(cells, goal, _in_order(cells, reaching_rows)[: 2 * count])
+    )
 
 
 def _in_order(cells: RowCells, rows: Floats) -> Floats:
@@ -551,72 +627,100 @@ def _undone(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     """Undo changes that are not needed, the largest first."""
     moved = cells.moved_units(rows)
     order, changes = np.argsort(-moved, axis=1, kind="stable"), (moved > 0).sum(axis=1)
-    for turn in range(int(changes.max(initial=0))):
-        of = np.flatnonzero(changes > max(turn, 1))
-        tried = rows[of]
-        for at, number_of in enumerate(order[of, turn].tolist()):
+    for change_rank in range(int(changes.max(initial=0))):
+        row_positions = np.flatnonzero(changes > max(change_rank, 1))
+        tried = rows[row_positions]
+        for tried_index, number_of in enumerate(
+            order[row_positions, change_rank].tolist()
+        ):
             columns = cells.units[number_of].columns
-            tried[at, columns] = cells.row[columns]
+            tried[tried_index, columns] = cells.row[columns]
         valid = goal(tried)
-        rows[of[valid]] = tried[valid]
+        rows[row_positions[valid]] = tried[valid]
     return rows
 
 
 def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     """Bring changed numbers as near to the row as the goal allows, the largest change first, by bisection."""
-    moved = cells.moved_units(rows) * [unit.ordered for unit in cells.units]
+    moved = cells.moved_units(rows) * [
+        column_unit.ordered for column_unit in cells.units
+    ]
     order = np.argsort(-moved, axis=1, kind="stable")
-    for turn in range(int((moved > 0).sum(axis=1).max(initial=0))):
-        of = np.flatnonzero((moved > 0).sum(axis=1) > turn)
-        units = [cells.units[number_of] for number_of in order[of, turn]]
-        steps = [
-            _steps(cells, rows[row, unit.columns], unit)
-            for row, unit in zip(of, units, strict=True)
+    for change_rank in range(int((moved > 0).sum(axis=1).max(initial=0))):
+        row_positions = np.flatnonzero((moved > 0).sum(axis=1) > change_rank)
+        units = [
+            cells.units[number_of] for number_of in order[row_positions, change_rank]
         ]
-        low, high = (
-            np.zeros(len(of), dtype=np.int64),
-            np.array([len(step) - 1 for step in steps]),
+        steps = [
+            _steps(cells, rows[row_number, moved_unit.columns], moved_unit)
+            for row_number, moved_unit in zip(row_positions, units, strict=True)
+        ]
+        lower_steps, upper_steps = (
+            np.zeros(len(row_positions), dtype=np.int64),
+            np.array([len(unit_steps) - 1 for unit_steps in steps]),
         )
-        while (live := np.flatnonzero(low < high)).size:
+        while (open_searches := np.flatnonzero(lower_steps < upper_steps)).size:
             # Several values at a time, as a call of a model costs more than a few rows of it.
             between = (
-                low[live, None]
-                + (high - low)[live, None] * np.arange(_BETWEEN) // _BETWEEN
+                lower_steps[open_searches, None]
+                + (upper_steps - lower_steps)[open_searches, None]
+                * np.arange(_BETWEEN)
+                // _BETWEEN
             )
-            tried = np.repeat(rows[of[live]], _BETWEEN, axis=0)
-            for at, (k, step) in enumerate(zip(live, between, strict=True)):
-                some = slice(at * _BETWEEN, (at + 1) * _BETWEEN)
-                tried[some, units[k].columns] = steps[k][step]
+            tried = np.repeat(rows[row_positions[open_searches]], _BETWEEN, axis=0)
+            for search_position, (k, step_indices) in enumerate(
+                zip(open_searches, between, strict=True)
+            ):
+                candidate_slice = slice(
+                    search_position * _BETWEEN, (search_position + 1) * _BETWEEN
+                )
+                tried[candidate_slice, units[k].columns] = steps[k][step_indices]
             valid = goal(tried).reshape(between.shape)
-            first, ends = (
+            first, step_bounds = (
                 np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN),
-                np.c_[between, high[live]],
+                np.c_[between, upper_steps[open_searches]],
             )
-            each = np.arange(len(live))
-            low[live], high[live] = (
-                np.where(first > 0, ends[each, first - 1] + 1, low[live]),
-                ends[each, first],
+            search_indices = np.arange(len(open_searches))
+            lower_steps[open_searches], upper_steps[open_searches] = (
+                np.where(
+                    first > 0,
+                    step_bounds[search_indices, first - 1] + 1,
+                    lower_steps[open_searches],
+                ),
+                step_bounds[search_indices, first],
             )
-        for row, unit, step, k in zip(of, units, steps, high, strict=True):
-            rows[row, unit.columns] = step[k]
+        for row_index, changed_unit, unit_patterns, k in zip(
+            row_positions, units, steps, upper_steps, strict=True
+        ):
+            rows[row_index, changed_unit.columns] = unit_patterns[k]
     return rows
 
 
 def _steps(cells: RowCells, changed: Floats, unit: Unit) -> Floats:
     """Return the patterns between a unit of the row and a changed one, from the row's own on ``(steps, columns)``."""
     column, value = int(unit.columns[0]), float(changed[0])
-    own, values = float(cells.known(cells.row[column], column)), unit.patterns[:, 0]
+    own_value, values = (
+        float(cells.known(cells.row[column], column)),
+        unit.patterns[:, 0],
+    )
     # Nothing is between a missing cell and a number.
-    inside = unit.patterns[(values > min(own, value)) & (values < max(own, value))]
-    return np.concatenate([inside if value > own else inside[::-1], changed[None]])
+    inside = unit.patterns[
+        (values > min(own_value, value)) & (values < max(own_value, value))
+    ]
+    return np.concatenate(
+        [inside if value > own_value else inside[::-1], changed[None]]
+    )
 
 
 def near_data(cells: RowCells, goal: Goal, rows: Floats) -> tuple[Floats, Floats]:
     """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
-    near = cells.rows[np.flatnonzero(goal.valid)[:_NEAR]]
-    if len(near) < 2:
+    nearest_rows = cells.rows[np.flatnonzero(goal.valid)[:_NEAR]]
+    if len(nearest_rows) < 2:
         return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    distances = cells.distances(near[:_USUAL], near)
+    distances = cells.distances(nearest_rows[:_USUAL], nearest_rows)
     np.fill_diagonal(distances, np.inf)
-    usual, to_data = distances.min(axis=1), cells.distances(rows, near).min(axis=1)
+    usual, to_data = (
+        distances.min(axis=1),
+        cells.distances(rows, nearest_rows).min(axis=1),
+    )
     return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)

@@ -75,19 +75,21 @@ class Counterfactuals:
         ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
         changed = [
-            name
-            for name, any_ in zip(
+            column_name
+            for column_name, has_changed in zip(
                 self.cells.columns, self.changed.sum(axis=0), strict=True
             )
-            if any_
+            if has_changed
         ]
-        new = {
-            f"{name} (new)" if name in self.measures else str(name): self.cells[name]
+        new_columns = {
+            f"{column_name} (new)"
+            if column_name in self.measures
+            else str(column_name): self.cells[column_name]
             .iloc[1:]
             .reset_index(drop=True)
-            for name in changed
+            for column_name in changed
         }
-        return as_library(pd.DataFrame({**self.measures, **new}), library)
+        return as_library(pd.DataFrame({**self.measures, **new_columns}), library)
 
     def summary(self) -> str:
         """Return a few lines of plain text: what would have to differ, and how typical such a row is."""
@@ -160,33 +162,35 @@ def counterfactuals(
         [[14.0, 1.0, 6.0]]
     """
     _check_counts(count, max_changes)
-    read = as_model(model)
-    _refuse_network(read.model)
+    model_reading = as_model(model)
+    _refuse_network(model_reading.model)
     seed = resolve_seed(random_state)
     row = _one_row(row)
     with sparing(), full_float32():
         subject = PredictorSubject(
-            read.model,
+            model_reading.model,
             X,
             alone=False,
-            **said_of_outputs(read, classes=not _is_of_numbers(want)),
+            **said_of_outputs(model_reading, classes=not _is_of_numbers(want)),
         )  # see Goal.again
         rules = {"fixed": fixed, "ranges": ranges, "direction": direction}
-        cells = _cells_of(read.model, subject, row, seed, rules)
-        most = min(max_changes or len(cells.units), len(cells.units))
-        goal = Goal(subject, cells, want)
-        cases, seen = _cases_that_reach(cells, goal, most, count)
-        meta = _facts(goal, seed)
+        cells = _cells_of(model_reading.model, subject, row, seed, rules)
+        change_limit = min(max_changes or len(cells.units), len(cells.units))
+        search_goal = Goal(subject, cells, want)
+        cases, seen = _cases_that_reach(cells, search_goal, change_limit, count)
+        meta = _facts(search_goal, seed)
         if not len(cases):
-            meta["reason"] = _reason_of_none(goal, most, len(cells.units))
-        described = goal.described(
-            np.concatenate([goal.own[0], seen[0]]),
-            np.concatenate([goal.own[1], seen[1]]),
+            meta["reason"] = _reason_of_none(
+                search_goal, change_limit, len(cells.units)
+            )
+        described = search_goal.described(
+            np.concatenate([search_goal.own[0], seen[0]]),
+            np.concatenate([search_goal.own[1], seen[1]]),
         )
         meta["prediction"] = described["prediction"][0]
         measures = {
-            **{name: values[1:] for name, values in described.items()},
-            **_measures_of(cells, goal, cases),
+            **{measure_name: values[1:] for measure_name, values in described.items()},
+            **_measures_of(cells, search_goal, cases),
         }
         frame, rows = _written(subject, cells, cases)
         return Counterfactuals(frame, rows, ~same(cases, cells.row), measures, meta)
@@ -305,10 +309,14 @@ def _measures_of(cells: RowCells, goal: Goal, cases: Floats) -> dict[str, Any]:
 
 def _wordings(frame: pd.DataFrame) -> list[str]:
     """Return the columns of free text, identifiers of text, and images."""
-    others = frame.select_dtypes(exclude=["number", "bool"])
-    if not len(others.columns):
+    other_columns = frame.select_dtypes(exclude=["number", "bool"])
+    if not len(other_columns.columns):
         return []
-    return [each.name for each in infer_schema(others) if each.kind in _WORDINGS]
+    return [
+        column_schema.name
+        for column_schema in infer_schema(other_columns)
+        if column_schema.kind in _WORDINGS
+    ]
 
 
 def _is_of_numbers(want: Any) -> bool:

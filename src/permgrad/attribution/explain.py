@@ -148,11 +148,11 @@ def answer(arguments: Arguments) -> Explanation:
     return explanation
 
 
-def _note_examples(explanation: Explanation, found: Gathered) -> None:
+def _note_examples(explanation: Explanation, gathered_rows: Gathered) -> None:
     """Note how many examples of a set are explained, and which."""
-    explanation.meta["rows_drawn"] = found.facts
-    if explanation.scope == "local" and found.places is not None:
-        explanation.meta["rows"] = found.places.tolist()
+    explanation.meta["rows_drawn"] = gathered_rows.facts
+    if explanation.scope == "local" and gathered_rows.places is not None:
+        explanation.meta["rows"] = gathered_rows.places.tolist()
 
 
 def _answer(arguments: Arguments) -> Explanation:
@@ -164,8 +164,8 @@ def _answer(arguments: Arguments) -> Explanation:
         raise InputError(problem, hint=hint, code="PG001")
     if is_frame(arguments.X):
         related = {
-            name: getattr(arguments, name)
-            for name in ("y", "sample_weight", "row_groups", "row_time")
+            argument_name: getattr(arguments, argument_name)
+            for argument_name in ("y", "sample_weight", "row_groups", "row_time")
         }
         tell_of_other_order(arguments.X, **related)
     if arguments.max_rows is not None:
@@ -173,36 +173,42 @@ def _answer(arguments: Arguments) -> Explanation:
     with sparing(), full_float32():
         if isinstance(arguments.method, Mapping):
             return explain_mixed(arguments)
-        chosen, name = find_method(arguments.method)
+        chosen_method, method_name = find_method(arguments.method)
         # Captum's hooks on a network affect every call of it, also those that read it.
-        with captum_turn if isinstance(chosen, CaptumMethod) else nullcontext():
-            request = build_request(arguments, chosen, name)
+        with captum_turn if isinstance(chosen_method, CaptumMethod) else nullcontext():
+            request = build_request(arguments, chosen_method, method_name)
             try:
                 with request.subject.steady(request.inputs):
-                    explanation = _run(chosen, request, name)
+                    explanation = _run(chosen_method, request, method_name)
             except ForwardError as error:
                 raise of_composed(
                     error, request.subject, request.inputs, request.donors
                 ) from error.__cause__
             explanation.meta["digests"] = digests_of(request)
         options = (
-            changed_options(chosen)
-            if isinstance(chosen, Configured)
-            else chosen.settings()
+            changed_options(chosen_method)
+            if isinstance(chosen_method, Configured)
+            else chosen_method.settings()
         )
-        kept = {name: value for name, value in options.items() if _is_plain(value)}
-        lost = [name for name in options if name not in kept]
+        kept_options = {
+            option_name: value
+            for option_name, value in options.items()
+            if _is_plain(value)
+        }
+        lost_options = [
+            option_name for option_name in options if option_name not in kept_options
+        ]
         explanation.meta.update(
-            ({"options": kept} if kept else {})
-            | ({"options_not_kept": lost} if lost else {})
+            ({"options": kept_options} if kept_options else {})
+            | ({"options_not_kept": lost_options} if lost_options else {})
         )
         return explanation
 
 
-def _run(chosen: Any, request: Request, name: str) -> Explanation:
+def _run(chosen_method: Any, request: Request, name: str) -> Explanation:
     """Return what a method makes of a request."""
     if request.scoring is None:
-        explanation: Explanation = chosen(request)
+        explanation: Explanation = chosen_method(request)
         return explanation
     # scikit-learn is slow to load
     from permgrad.attribution.replace.scoring import explain_scores
@@ -213,22 +219,22 @@ def _run(chosen: Any, request: Request, name: str) -> Explanation:
 def find_method(method: Any) -> tuple[Any, str]:
     """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
     if isinstance(method, str):
-        name = method if method in methods else registered(method, methods)
-        if name not in methods:
+        method_name = method if method in methods else registered(method, methods)
+        if method_name not in methods:
             raise unknown("method", method, methods)
-        return methods[name](), name
+        return methods[method_name](), method_name
     if isinstance(method, type) and issubclass(method, Configured):
         method = method()
     if isinstance(method, Configured):
         return method, name_of(method)
-    given = (
+    method_arguments = (
         method
         if isinstance(method, tuple)
         and len(method) == 2
         and isinstance(method[1], Mapping)
         else (method,)
     )
-    adapted = CaptumMethod(*given)
+    adapted = CaptumMethod(*method_arguments)
     return adapted, adapted.name
 
 
@@ -240,7 +246,10 @@ def explain_some(
     while isinstance(first, (dict, tuple)):
         first = next(iter(first.values() if isinstance(first, dict) else first))
     count = len(first)
-    places, changed = drawn_rows(count, int(arguments.max_rows), seed), dict[str, Any]()
+    row_positions, changed = (
+        drawn_rows(count, int(arguments.max_rows), seed),
+        dict[str, Any](),
+    )
     by_row = tuple(getattr(arguments.target, "shape", ())) == (count,)
     names = (
         "X",
@@ -250,16 +259,16 @@ def explain_some(
         "row_time",
         *(("target",) if by_row else ()),
     )
-    for name in names if len(places) < count else ():
-        value = getattr(arguments, name)
+    for argument_name in names if len(row_positions) < count else ():
+        value = getattr(arguments, argument_name)
         if not isinstance(value, (str, NoneType)):
-            changed[name] = taken(value, places, count)
+            changed[argument_name] = taken(value, row_positions, count)
     explanation = explained(
         replace(arguments, **changed, random_state=seed, max_rows=None)
     )
-    explanation.meta["rows_drawn"] = {"rows": len(places), "of": count}
+    explanation.meta["rows_drawn"] = {"rows": len(row_positions), "of": count}
     explanation.meta.update(
-        {"rows": places.tolist()} if explanation.scope == "local" else {}
+        {"rows": row_positions.tolist()} if explanation.scope == "local" else {}
     )
     return explanation
 
@@ -270,7 +279,8 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, dict):
         return all(
-            isinstance(key, str) and _is_plain(one) for key, one in value.items()
+            isinstance(entry_key, str) and _is_plain(entry_value)
+            for entry_key, entry_value in value.items()
         )
     return value is None or type(value) in (bool, int, float, str)
 
@@ -278,20 +288,27 @@ def _is_plain(value: Any) -> bool:
 # ---- a method for each input: each keeps its unit, and values are never added across inputs --------------------------
 def explain_mixed(arguments: Arguments) -> Explanation:
     """Explain each input that is a key of ``method`` by its method. All others stay unchanged."""
-    wanted: Mapping[Any, Any] = arguments.method
-    if not wanted:
+    input_methods: Mapping[Any, Any] = arguments.method
+    if not input_methods:
         problem = "method= is an empty dict and must name at least one input"
         raise InputError(
             problem, hint="Pass for example {'image': 'gradcam'}.", code="PG005"
         )
-    chosen = {str(name): find_method(value) for name, value in wanted.items()}
-    scope = _common_scope(arguments.scope, [method for method, _ in chosen.values()])
-    arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
-    parts = {
-        name: _explain_input(arguments, name, *one, scope=scope)
-        for name, one in chosen.items()
+    resolved_methods = {
+        str(input_name): find_method(value)
+        for input_name, value in input_methods.items()
     }
-    return _combine(parts, scope)
+    scope = _common_scope(
+        arguments.scope, [method for method, _ in resolved_methods.values()]
+    )
+    arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
+    input_explanations = {
+        input_name: _explain_input(
+            arguments, input_name, *method_and_label, scope=scope
+        )
+        for input_name, method_and_label in resolved_methods.items()
+    }
+    return _combine(input_explanations, scope)
 
 
 def _common_scope(scope: str, used: Sequence[Method]) -> str:
@@ -302,9 +319,12 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 def _explain_input(
     arguments: Arguments, name: str, method: Method, label: str, *, scope: str
 ) -> Explanation:
-    used = scope if scope in method.scopes else method.scopes[0]
+    method_scope = scope if scope in method.scopes else method.scopes[0]
     request = build_request(
-        replace(arguments, method=label, scope=used), method, label, by="mixed"
+        replace(arguments, method=label, scope=method_scope),
+        method,
+        label,
+        caller_name="mixed",
     )
     check_choice("input", name, dict.fromkeys(request.space.modality))
     explanation = method(replace(request, space=request.space.only(name)))
@@ -336,47 +356,74 @@ def _maps_of(parts: list[Explanation]) -> dict[str, Any]:
 
 def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
     """Combine the explanations into one. Outputs that a method does not explain are NaN."""
-    parts = list(explanations.values())
-    outputs = tuple(dict.fromkeys(output for part in parts for output in part.outputs))
+    input_explanations = list(explanations.values())
+    outputs = tuple(
+        dict.fromkeys(
+            output
+            for input_explanation in input_explanations
+            for output in input_explanation.outputs
+        )
+    )
 
     def beside(arrays: Iterable[Floats | None]) -> Floats:
-        wide = []
-        for part, array in zip(parts, arrays, strict=True):
-            wide.append(np.full((*part.values.shape[:-1], len(outputs)), np.nan))
+        widened_arrays = []
+        for modality_explanation, array in zip(input_explanations, arrays, strict=True):
+            widened_arrays.append(
+                np.full((*modality_explanation.values.shape[:-1], len(outputs)), np.nan)
+            )
             if array is not None:
-                wide[-1][..., [outputs.index(output) for output in part.outputs]] = (
-                    array
-                )
-        return np.concatenate(wide, axis=-2)
+                widened_arrays[-1][
+                    ...,
+                    [outputs.index(output) for output in modality_explanation.outputs],
+                ] = array
+        return np.concatenate(widened_arrays, axis=-2)
 
     alike = all(
-        part.predictions is not None and part.outputs == outputs for part in parts
+        input_explanation.predictions is not None
+        and input_explanation.outputs == outputs
+        for input_explanation in input_explanations
     )
     names = ("values", "std_error", "low", "high", "p_values")
     fields: dict[str, Any] = {
-        name: beside(getattr(part, name) for part in parts) for name in names
+        field_name: beside(
+            getattr(input_explanation, field_name)
+            for input_explanation in input_explanations
+        )
+        for field_name in names
     }
-    frames = [part.feature_values for part in parts if part.feature_values is not None]
+    frames = [
+        input_explanation.feature_values
+        for input_explanation in input_explanations
+        if input_explanation.feature_values is not None
+    ]
     return Explanation(
         **fields,
-        names=tuple(name for part in parts for name in part.names),
-        modality=tuple(modality for part in parts for modality in part.modality),
+        names=tuple(
+            player_name
+            for input_explanation in input_explanations
+            for player_name in input_explanation.names
+        ),
+        modality=tuple(
+            modality
+            for input_explanation in input_explanations
+            for modality in input_explanation.modality
+        ),
         outputs=outputs,
         method=MIXED,
         scope="local" if scope == "local" else "global",
-        parts={"share": beside(map(_shares, parts))},
-        level=parts[0].level,
-        groups=_groups_of(parts),
+        parts={"share": beside(map(_shares, input_explanations))},
+        level=input_explanations[0].level,
+        groups=_groups_of(input_explanations),
         feature_values=pd.concat(frames, axis=1) if frames else None,
-        predictions=parts[0].predictions if alike else None,
-        maps=_maps_of(parts),
+        predictions=input_explanations[0].predictions if alike else None,
+        maps=_maps_of(input_explanations),
         meta=_facts(explanations),
     )
 
 
-def _shares(part: Explanation) -> Floats:
+def _shares(input_explanation: Explanation) -> Floats:
     """Return shares of the sum over players, or 0 where all are 0."""
-    values = np.abs(part.values)
+    values = np.abs(input_explanation.values)
     total = values.sum(axis=-2, keepdims=True)
     return np.divide(values, total, out=np.zeros_like(values), where=total > 0)
 
@@ -393,38 +440,62 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
         "independent",
         *OF_ROWS[1:],
     )
-    metas = {name: part.meta for name, part in explanations.items()}
+    metas = {
+        input_name: input_explanation.meta
+        for input_name, input_explanation in explanations.items()
+    }
     first, repeats = (
         next(iter(metas.values())),
-        [meta.get("n_repeats", 1) for meta in metas.values()],
+        [input_meta.get("n_repeats", 1) for input_meta in metas.values()],
     )
     return {
-        **{key: first[key] for key in common if key in first},
-        "methods": {name: part.method for name, part in explanations.items()},
-        "units": {name: meta.get("unit", "") for name, meta in metas.items()},
-        "quantities": {name: meta.get("quantity", "") for name, meta in metas.items()},
+        **{fact_name: first[fact_name] for fact_name in common if fact_name in first},
+        "methods": {
+            input_name: input_explanation.method
+            for input_name, input_explanation in explanations.items()
+        },
+        "units": {
+            input_name: input_meta.get("unit", "")
+            for input_name, input_meta in metas.items()
+        },
+        "quantities": {
+            input_name: input_meta.get("quantity", "")
+            for input_name, input_meta in metas.items()
+        },
         "quantity": "different for each modality (see quantities)",
         "unit": "different for each modality (see units)",
         "n_repeats": "auto" if "auto" in repeats else max(repeats),
-        "seconds": sum(float(meta.get("seconds", 0.0)) for meta in metas.values()),
+        "seconds": sum(
+            float(input_meta.get("seconds", 0.0)) for input_meta in metas.values()
+        ),
         "by_input": metas,
     }
 
 
-def _renumbered(part: Explanation, parts: Sequence[Explanation]) -> dict[str, Array]:
+def _renumbered(
+    input_explanation: Explanation, all_explanations: Sequence[Explanation]
+) -> dict[str, Array]:
     """Return a part's maps, with segments numbered by the players of the complete explanation."""
     before = sum(
-        len(other.names)
-        for other in parts[: [other is part for other in parts].index(True)]
+        len(other_explanation.names)
+        for other_explanation in all_explanations[
+            : [
+                other_explanation is input_explanation
+                for other_explanation in all_explanations
+            ].index(True)
+        ]
     )
-    maps = {}
-    for name, array in part.maps.items():
-        kind_and_input = name.split(":", 1)
-        if len(kind_and_input) == 2 and kind_and_input[1] not in part.modality:
+    numbered_maps = {}
+    for map_name, array in input_explanation.maps.items():
+        kind_and_input = map_name.split(":", 1)
+        if (
+            len(kind_and_input) == 2
+            and kind_and_input[1] not in input_explanation.modality
+        ):
             continue
-        maps[name] = (
+        numbered_maps[map_name] = (
             np.where(array >= 0, array + before, array)
             if kind_and_input[0] == "segments"
             else array
         )
-    return maps
+    return numbered_maps

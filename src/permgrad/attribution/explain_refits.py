@@ -171,30 +171,46 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
         elif estimator.groups is None:
             schema = infer_schema(frame, na=estimator.na, kinds=estimator.kinds)
             fixed = {"groups": columns_as_one(frame, schema.of_kind("identifier"))}
-    work = _Work(arguments, X, y, seed, together, fixed)
-    work.check()
-    what = "rows" if together is None else "times" if timed else "groups"
+    refit_work = _Work(arguments, X, y, seed, together, fixed)
+    refit_work.check()
+    unit_words = "rows" if together is None else "times" if timed else "groups"
     units = (
-        len(work.y) if work.groups is None else len(np.unique(np.asarray(work.groups)))
+        len(refit_work.y)
+        if refit_work.groups is None
+        else len(np.unique(np.asarray(refit_work.groups)))
     )
-    check_enough(count, units, work.classes, what)
-    design = draw_design(len(work.y), count, work.seed, work.classes, work.groups)
+    check_enough(count, units, refit_work.classes, unit_words)
+    design = draw_design(
+        len(refit_work.y), count, refit_work.seed, refit_work.classes, refit_work.groups
+    )
     measured = np.arange(design.rows)
     if design.rows > max_rows:
         measured = np.sort(
             generator(seed, "rows measured").permutation(design.rows)[:max_rows]
         )
-    started, fits, notes = time.perf_counter(), list[Explanation](), list[str]()
-    with Progress(count, "refits", progress) as bar:
+    started, fit_explanations, notes = (
+        time.perf_counter(),
+        list[Explanation](),
+        list[str](),
+    )
+    with Progress(count, "refits", progress) as progress_bar:
         for number, trained in enumerate(design.trained):
-            fit, warned = work.explained(
+            refit_explanation, warned = refit_work.explained(
                 number, trained, np.setdiff1d(measured, trained, assume_unique=True)
             )
-            fits.append(fit)
+            fit_explanations.append(refit_explanation)
             notes += warned
-            bar.advance()
+            progress_bar.advance()
     warn_first(notes, "In a refit: ")
-    if len({(fit.names, fit.outputs) for fit in fits}) > 1:
+    if (
+        len(
+            {
+                (fit_explanation.names, fit_explanation.outputs)
+                for fit_explanation in fit_explanations
+            }
+        )
+        > 1
+    ):
         problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
         raise InputError(
             problem,
@@ -202,16 +218,16 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
             code="PG040",
         )
     facts = {
-        "estimator": type(work.estimator).__name__,
+        "estimator": type(refit_work.estimator).__name__,
         "seconds": time.perf_counter() - started,
     }
-    return combine(fits, design, seed, facts)
+    return combine(fit_explanations, design, seed, facts)
 
 
 def _check_estimator(estimator: Any) -> None:
     """Refuse what cannot be fitted."""
     if isinstance(estimator, type) or not all(
-        hasattr(estimator, name) for name in ("fit", "predict")
+        hasattr(estimator, method_name) for method_name in ("fit", "predict")
     ):
         problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(estimator)}"
         hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
@@ -262,10 +278,12 @@ class _Work:
                 "Pass for example a column of ids.",
             )
         constant = DummyRegressor() if self.classes is None else DummyClassifier()
-        few = np.arange(min(len(frame), 50))
+        sample_rows = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
         named = {"groups": None} if is_estimator(self.estimator) else {}
-        self._request(constant.fit(np.zeros((len(self.y), 1)), self.y), few, 0, **named)
+        self._request(
+            constant.fit(np.zeros((len(self.y), 1)), self.y), sample_rows, 0, **named
+        )
 
     def _request(
         self, model: Any, rows: Integers, number: int, **changed: Any
@@ -282,9 +300,11 @@ class _Work:
             random_state=derive_seed(self.seed, "donors", number),
             **changed,
         )
-        chosen: Any
-        chosen, name = find_method(arguments.method)
-        return build_request(arguments, chosen, name, by="refits"), chosen
+        chosen_method: Any
+        chosen_method, method_name = find_method(arguments.method)
+        return build_request(
+            arguments, chosen_method, method_name, caller_name="refits"
+        ), chosen_method
 
     def explained(
         self, number: int, trained: Integers, rows: Integers
@@ -300,9 +320,10 @@ class _Work:
         copied = clone if hasattr(self.estimator, "get_params") else deepcopy
         model, names = copied(self.estimator), _params(self.estimator)
         seeds = {
-            name: derive_seed(self.seed, "fit", number, name) % 2**31
-            for name in names
-            if name.endswith("random_state")
+            parameter_name: derive_seed(self.seed, "fit", number, parameter_name)
+            % 2**31
+            for parameter_name in names
+            if parameter_name.endswith("random_state")
         }
         if hasattr(model, "set_params"):
             model.set_params(
@@ -382,14 +403,16 @@ class RefitDesign:
     @property
     def weights(self) -> Floats:
         """The weight of each refit, ``(refits,)``, by which both sizes are extrapolated to all rows."""
-        parts = self.trained[: self.folds], self.trained[self.folds :]
-        fold, half = (
-            self.rows / float(np.mean([len(one) for one in part])) for part in parts
+        trained_parts = self.trained[: self.folds], self.trained[self.folds :]
+        fold_ratio, half_ratio = (
+            self.rows
+            / float(np.mean([len(trained_rows) for trained_rows in trained_part]))
+            for trained_part in trained_parts
         )
-        slope = (fold - 1) / (half - fold)
+        slope = (fold_ratio - 1) / (half_ratio - fold_ratio)
         return np.repeat(
-            [(1 + slope) / len(parts[0]), -slope / len(parts[1])],
-            [len(part) for part in parts],
+            [(1 + slope) / len(trained_parts[0]), -slope / len(trained_parts[1])],
+            [len(trained_part) for trained_part in trained_parts],
         )
 
 
@@ -397,12 +420,12 @@ def draw_design(
     rows: int, refits: int, seed: int, classes: Array | None, groups: Any = None
 ) -> RefitDesign:
     """Draw the rows of each refit. Classes ``(rows,)`` are divided evenly. Rows of one group stay together."""
-    unit = (
+    row_units = (
         np.arange(rows)
         if groups is None
         else np.unique(np.asarray(groups), return_inverse=True)[1]
     )
-    count, folds = int(unit.max()) + 1, refits - refits // 2
+    count, folds = int(row_units.max()) + 1, refits - refits // 2
     strata = (
         np.zeros(count)
         if classes is None or groups is not None
@@ -413,44 +436,46 @@ def draw_design(
         order = generator(seed, "refits", *purpose).permutation(count)
         return order[np.argsort(strata[order], kind="stable")]
 
-    fold = np.empty(count, dtype=np.int64)
-    fold[shuffled("folds")] = np.arange(count) % folds
-    parts = [fold != number for number in range(folds)]
+    unit_folds = np.empty(count, dtype=np.int64)
+    unit_folds[shuffled("folds")] = np.arange(count) % folds
+    trained_masks = [unit_folds != number for number in range(folds)]
     for number in range(refits - folds):
         # One of each two neighbours, so that every class is halved.
-        side, half = (
+        drawn_sides, half_mask = (
             generator(seed, "sides", number).integers(0, 2, -(-count // 2)),
             np.zeros(count, dtype=bool),
         )
-        half[shuffled("half", number)] = (
-            np.arange(count) % 2 == np.repeat(side, 2)[:count]
+        half_mask[shuffled("half", number)] = (
+            np.arange(count) % 2 == np.repeat(drawn_sides, 2)[:count]
         )
-        parts.append(half)
-    trained = tuple(np.flatnonzero(part[unit]) for part in parts)
-    return RefitDesign(trained, folds, rows, None if groups is None else unit)
+        trained_masks.append(half_mask)
+    trained = tuple(
+        np.flatnonzero(trained_mask[row_units]) for trained_mask in trained_masks
+    )
+    return RefitDesign(trained, folds, rows, None if groups is None else row_units)
 
 
-def explain_refit(request: Request, chosen: Any, rows: Integers) -> Explanation:
+def explain_refit(request: Request, chosen_method: Any, rows: Integers) -> Explanation:
     """Explain a fit on rows that it has not seen, which lend to each other. The result holds each row's part."""
     request = replace(request, donors=request.inputs, background_kind="rows explained")
-    request, plays = chosen.game(request)
-    played = play_losses(request, plays, name_of(chosen))
-    explanation = global_explanation(name_of(chosen), request, plays, played)
+    request, plays = chosen_method.game(request)
+    played = play_losses(request, plays, name_of(chosen_method))
+    explanation = global_explanation(name_of(chosen_method), request, plays, played)
     scores = np.zeros(
         (len(explanation.outputs), len(explanation.names), len(rows)), dtype=np.float32
     )
-    for place, name in enumerate(explanation.names):
+    for player_index, player_name in enumerate(explanation.names):
         for output, title in enumerate(
-            explanation.outputs if name in played.moments else ()
+            explanation.outputs if player_name in played.moments else ()
         ):
             group, moments = (
                 request.subject.outputs.class_names.index(title) if output else None,
-                played.moments[name],
+                played.moments[player_name],
             )
             member = moments.receiver_weight * (
                 group is None or moments.receiver_class == group
             )
-            scores[output, place] = (
+            scores[output, player_index] = (
                 row_scores(moments, group)[0]
                 * len(rows)
                 / max(float(member.sum()), 1.0)
@@ -495,14 +520,14 @@ def _divided(
     of_fits = np.linalg.lstsq(matrix, totals - seen @ (sums / count).T, rcond=None)[0]
     of_rows = (sums - of_fits.T @ seen) / count
     of_rows -= of_rows.mean(axis=1, keepdims=True)
-    trained = np.stack([np.isin(measured, rows) for rows in design.trained]).astype(
-        np.float64
-    )
+    trained = np.stack(
+        [np.isin(measured, trained_rows) for trained_rows in design.trained]
+    ).astype(np.float64)
     shares = trained @ of_rows.T / trained.sum(axis=1, keepdims=True)
     if design.groups is not None:
         # Sums within groups take the place of rows, in the unit of a mean over groups.
         member = np.unique(design.groups[measured], return_inverse=True)[1]
-        sums = np.stack([np.bincount(member, row) for row in of_rows])
+        sums = np.stack([np.bincount(member, row_effects) for row_effects in of_rows])
         of_rows = sums * (sums.shape[1] / len(measured))
     return of_rows, of_fits, shares
 
@@ -520,41 +545,49 @@ def _estimate(
     """
     of_rows, *of_fits = effects
     halves, shares = (
-        each[design.folds :] - each[design.folds :].mean(axis=0) for each in of_fits
+        fit_effects[design.folds :] - fit_effects[design.folds :].mean(axis=0)
+        for fit_effects in of_fits
     )
-    rows, others = of_rows.shape[1], len(halves) - 1
-    within = (of_rows**2).sum(axis=1) / (rows * (rows - 1))
-    variance = (halves**2).sum(axis=0) / others
+    row_count, half_freedom = of_rows.shape[1], len(halves) - 1
+    within = (of_rows**2).sum(axis=1) / (row_count * (row_count - 1))
+    variance = (halves**2).sum(axis=0) / half_freedom
     moves = (variance > 0) & ((shares**2).sum(axis=0) > 0)
     related = (halves * shares).sum(axis=0)[moves] / np.sqrt(
         (halves**2).sum(axis=0) * (shares**2).sum(axis=0)
     )[moves]
     shared = float(np.clip(related.mean(), 0, 1)) if len(related) else 0.0
-    between, freedom = moderated(variance, within, others)
+    between, freedom = moderated(variance, within, half_freedom)
     training = between + 2 * shared * np.sqrt(within * between)
-    _, count = two_parts(within, rows, training, freedom + 1)
-    std = np.sqrt(within + training)
+    _, count = two_parts(within, row_count, training, freedom + 1)
+    std_errors = np.sqrt(within + training)
     trainings = halves * np.sqrt(
-        np.divide(between, (halves**2).sum(axis=0), out=np.zeros_like(std), where=moves)
+        np.divide(
+            between, (halves**2).sum(axis=0), out=np.zeros_like(std_errors), where=moves
+        )
     )
     correlation = None
-    if len(std) <= MOST_TOGETHER:
-        correlation = error_correlation(np.hstack([of_rows / rows, trainings.T]))
+    if len(std_errors) <= MOST_TOGETHER:
+        correlation = error_correlation(np.hstack([of_rows / row_count, trainings.T]))
     # A new training is drawn: the mean over trainings, with its error, and how one training differs from the mean.
-    root, draw = np.diag(std), generator(seed, "another training")
+    covariance_root, random_generator = (
+        np.diag(std_errors),
+        generator(seed, "another training"),
+    )
     if correlation is not None:
         levels, vectors = np.linalg.eigh(correlation)
-        root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std
-    spread = np.sqrt(draw.chisquare(freedom, (_DRAWS, 1)) / freedom)
+        covariance_root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std_errors
+    spread = np.sqrt(random_generator.chisquare(freedom, (_DRAWS, 1)) / freedom)
     moved = (
-        draw.standard_normal((_DRAWS, len(std))) @ root
-        + draw.standard_normal((_DRAWS, others + 1)) @ trainings
+        random_generator.standard_normal((_DRAWS, len(std_errors))) @ covariance_root
+        + random_generator.standard_normal((_DRAWS, half_freedom + 1)) @ trainings
     )
     order = np.argsort(-(value + moved / spread), axis=1, kind="stable")[
         :, : first_places(len(value))
     ]
     first = np.bincount(order.ravel(), minlength=len(value)) / _DRAWS
-    return np.stack([std, count, np.sqrt(within), np.sqrt(between), first]), correlation
+    return np.stack(
+        [std_errors, count, np.sqrt(within), np.sqrt(between), first]
+    ), correlation
 
 
 def moderated(variance: Floats, scale: Floats, freedom: float) -> tuple[Floats, float]:
@@ -626,7 +659,11 @@ def combine(
 ) -> Explanation:
     """Return the explanation of the procedure from those of its refits, in the order of the design."""
     first, confidence = fits[0], float(fits[0].meta["confidence"])
-    value = np.tensordot(design.weights, np.stack([fit.values for fit in fits]), axes=1)
+    value = np.tensordot(
+        design.weights,
+        np.stack([fit_explanation.values for fit_explanation in fits]),
+        axes=1,
+    )
     # Some refit could not measure an output: a class without rows.
     undefined = np.full((5, len(value)), np.nan), None
     estimates = [
@@ -635,10 +672,10 @@ def combine(
         else undefined
         for output, column in enumerate(value.T)
     ]
-    std, count, within, between, among_first = np.stack(
+    std_errors, count, within, between, among_first = np.stack(
         [numbers for numbers, _ in estimates], axis=2
     )
-    low, high, p_values = interval(value, std, count, confidence)
+    lower_ends, upper_ends, p_values = interval(value, std_errors, count, confidence)
     together = [correlation for _, correlation in estimates if correlation is not None]
     meta = _facts_of_fits(fits, design, seed)
     meta |= {
@@ -651,16 +688,20 @@ def combine(
     return replace(
         first,
         values=value,
-        std_error=std,
-        low=low,
-        high=high,
+        std_error=std_errors,
+        low=lower_ends,
+        high=upper_ends,
         p_values=p_values,
         correlation=np.stack(together) if len(together) == len(estimates) else None,
         parts={
-            name: np.tensordot(
-                design.weights, np.stack([fit.parts[name] for fit in fits]), axes=1
+            part_name: np.tensordot(
+                design.weights,
+                np.stack(
+                    [fit_explanation.parts[part_name] for fit_explanation in fits]
+                ),
+                axes=1,
             )
-            for name in first.parts
+            for part_name in first.parts
         },
         part_std={"within": within, "between": between},
         branches=None,

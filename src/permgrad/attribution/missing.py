@@ -76,7 +76,7 @@ class Missing:
             " + ".join(np.array(self.modalities, dtype=object)[subset])
             for subset in self.present
         )
-        return tuple(name or NOTHING for name in joined)
+        return tuple(subset_name or NOTHING for subset_name in joined)
 
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per subset: ``present, loss, std_error, ci_low, ci_high``.
@@ -87,11 +87,11 @@ class Missing:
         """
         columns: dict[str, Any] = {"present": list(self.names)}
         for measure, numbers in self.measures.items():
-            ends = [
-                f"{measure}_{part}" if measure != "loss" else part
-                for part in ("std_error", "ci_low", "ci_high")
+            column_names = [
+                f"{measure}_{column_suffix}" if measure != "loss" else column_suffix
+                for column_suffix in ("std_error", "ci_low", "ci_high")
             ]
-            columns |= dict(zip([measure, *ends], numbers, strict=True))
+            columns |= dict(zip([measure, *column_names], numbers, strict=True))
         return as_library(pd.DataFrame(columns), library)
 
     def summary(self, measure: str = "loss", *, top_n: int = 8) -> str:
@@ -209,11 +209,13 @@ def missing_modalities(
 def _modalities(space: PlayerSpace) -> PlayerSpace:
     """Return the space of modalities and groups that may be missing, or refuse it."""
     remaining = {
-        name: of
-        for name, of in zip(space.names, space.modality, strict=True)
-        if name not in space.groups
+        player_name: input_name
+        for player_name, input_name in zip(space.names, space.modality, strict=True)
+        if player_name not in space.groups
     }
-    clash = [name for name in space.groups if name in remaining.values()]
+    clash = [
+        group_name for group_name in space.groups if group_name in remaining.values()
+    ]
     if clash:
         problem = f"Group {clash[0]!r} has the name of an input that also has features outside it"
         raise InputError(problem, hint="Rename the group.", code="PG008")
@@ -239,29 +241,35 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     value = _loss_with_predictions(request)
     if scorers is None:
         value = loss_value(request)
-    game = Game(request, value, joint=True)
+    subset_game = Game(request, value, joint=True)
     # Who lends is drawn among all rows, and a missing text or image is nobody's.
-    game.back_end.request = replace(
+    subset_game.back_end.request = replace(
         request, donors=request.subject.lacking(request.donors)
     )
-    outputs = game.back_end.explained()
+    outputs = subset_game.back_end.explained()
     tell_of_dependence(request, outputs)
-    base = value(outputs, slice(0, count), outputs)
-    judge = None if scorers is None else Judge(request, scorers, game, base[:, 1:])
-    pairs = count * request.n_repeats * base.shape[1]
-    size = len(absent) if judge is None else max(1, _KEPT // pairs)
+    base_values = value(outputs, slice(0, count), outputs)
+    judge = (
+        None
+        if scorers is None
+        else Judge(request, scorers, subset_game, base_values[:, 1:])
+    )
+    pairs = count * request.n_repeats * base_values.shape[1]
+    subset_chunk = len(absent) if judge is None else max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
-    parts = [_whole_loss(request, base[:, 0])]
+    parts = [_whole_loss(request, base_values[:, 0])]
     if judge is not None:
-        unchanged = _unchanged_scores(judge, absent[:1], base[:, 1:])
+        unchanged = _unchanged_scores(judge, absent[:1], base_values[:, 1:])
         parts = [np.concatenate([*parts, unchanged], axis=1)]
-    work = -(-(len(absent) - 1) // size)
+    step_count = -(-(len(absent) - 1) // subset_chunk)
     with Progress(
-        count * request.n_repeats * work, "missing modalities", request.progress
+        count * request.n_repeats * step_count, "missing modalities", request.progress
     ) as progress:
         parts += [
-            _some_subsets(game, judge, absent[start : start + size], progress)
-            for start in range(1, len(absent), size)
+            _some_subsets(
+                subset_game, judge, absent[start : start + subset_chunk], progress
+            )
+            for start in range(1, len(absent), subset_chunk)
         ]
     if judge is not None:
         judge.tell_of_undefined()
@@ -342,30 +350,35 @@ def _some_subsets(
 ) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
     request, subsets = game.request, len(absent)
-    play = Play(
+    modality_play = Play(
         "modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], None
     )
     moments = PairMoments(
         request.count, game.donors, game.shared, 1, subsets, request.units
     )
-    kept: list[tuple[Integers, Integers, Floats]] = []
+    kept_predictions: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
         weights = None if request.sample_weight is None else request.sample_weight[rows]
         # The loss itself, not its increase: their errors differ.
         moments.add(rows, donors, effects[:, :, 0], weights=weights)
         if judge is not None:
-            kept.append((rows, donors, effects[:, :, 1:]))
+            kept_predictions.append((rows, donors, effects[:, :, 1:]))
 
-    game.play([play], range(request.n_repeats), collect, progress)
+    game.play([modality_play], range(request.n_repeats), collect, progress)
     losses = _stacked(moments.estimate())[:, None]
     if judge is None:
         return losses
-    rows, donors, predictions = (
-        np.concatenate(each) for each in zip(*kept, strict=True)
+    row_indices, donors, predictions = (
+        np.concatenate(collected_arrays)
+        for collected_arrays in zip(*kept_predictions, strict=True)
     )
     return np.concatenate(
-        [losses, _stacked(judge.scores(play, (rows, donors, predictions)))], axis=1
+        [
+            losses,
+            _stacked(judge.scores(modality_play, (row_indices, donors, predictions))),
+        ],
+        axis=1,
     )
 
 

@@ -119,8 +119,8 @@ class Model:
 
         ``X``, and ``y`` if it is passed, are those of ``pg.explain``, which does what is said here.
         """
-        said: str = show("Model.describe", self, X, y)
-        return said
+        description: str = show("Model.describe", self, X, y)
+        return description
 
     def predict(self, X: Any) -> Floats:
         """Return the outputs that explanations of single rows explain, float64 ``(rows, outputs)``.
@@ -157,9 +157,9 @@ def described(model: Model) -> dict[str, Any]:
         "channel_names",
     )
     return {
-        name: value
-        for name in names
-        if not _is(value := getattr(model, name), _DEFAULTS.get(name))
+        field_name: value
+        for field_name in names
+        if not _is(value := getattr(model, field_name), _DEFAULTS.get(field_name))
     }
 
 

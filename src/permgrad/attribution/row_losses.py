@@ -25,18 +25,18 @@ def row_losses(arguments: Arguments) -> dict[str, Floats]:
         >>> losses["x0"].shape, bool(losses["x0"].mean() > 0), float(losses["x1"].max())
         ((60,), True, 0.0)
     """
-    chosen, name = find_method(arguments.method)
-    assert isinstance(chosen, PermGrad), "losses of rows are those of its game"
+    chosen_method, method_name = find_method(arguments.method)
+    assert isinstance(chosen_method, PermGrad), "losses of rows are those of its game"
     with sparing(), full_float32():
-        request = build_request(arguments, chosen, name)
+        request = build_request(arguments, chosen_method, method_name)
         with request.subject.steady(request.inputs):
-            request, plays = chosen.game(request)
-            game = play_losses(request, plays, name)
+            request, plays = chosen_method.game(request)
+            played_game = play_losses(request, plays, method_name)
     losses = {}
     for player in request.space.names:
         losses[player] = np.zeros(request.count)
-        if player in game.moments:
-            moments = game.moments[player]
+        if player in played_game.moments:
+            moments = played_game.moments[player]
             weight = moments.receiver_weight
             losses[player] = moments.receiver_sum[0] / np.where(weight > 0, weight, 1.0)
     return losses

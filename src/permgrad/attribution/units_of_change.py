@@ -33,8 +33,11 @@ class Unit:
         """Return which rows of cells ``(rows, columns)`` the columns may have together."""
         if len(self.columns) == 1:
             return np.isin(cells[:, 0], self.patterns[:, 0])
-        known = set(map(tuple, self.patterns.tolist()))
-        return np.array([tuple(row) in known for row in cells.tolist()], dtype=bool)
+        known_patterns = set(map(tuple, self.patterns.tolist()))
+        return np.array(
+            [tuple(cell_row) in known_patterns for cell_row in cells.tolist()],
+            dtype=bool,
+        )
 
 
 def units_of(
@@ -42,7 +45,7 @@ def units_of(
     ordered: Booleans,
     blocks: Sequence[list[int]],
     rows: Floats,
-    own: Floats,
+    own_cells: Floats,
 ) -> list[Unit]:
     """Return what changes together.
 
@@ -51,28 +54,35 @@ def units_of(
         ordered: whether each column holds numbers or dates.
         blocks: places of columns that are one feature.
         rows: the table's rows ``(rows, columns)``, NaN where cells are missing.
-        own: the row's cells ``(columns,)``.
+        own_cells: the row's cells ``(columns,)``.
     """
     # A row that combines what no row of the table does shows that they need not agree.
     blocks = [
-        block for block in blocks if (rows[:, block] == own[block]).all(axis=1).any()
+        block
+        for block in blocks
+        if (rows[:, block] == own_cells[block]).all(axis=1).any()
     ]
-    inside = {place for block in blocks for place in block}
+    inside = {column_index for block in blocks for column_index in block}
     units = [
-        Unit(np.array([place]), allowed[:, None], bool(ordered[place]))
-        for place, allowed in enumerate(values)
-        if place not in inside
+        Unit(np.array([column_index]), allowed[:, None], bool(ordered[column_index]))
+        for column_index, allowed in enumerate(values)
+        if column_index not in inside
     ]
     for block in blocks:
-        places = np.asarray(block)
-        seen = np.unique(rows[:, places], axis=0)
-        free = ~np.isnan(seen).any(axis=1)
-        for at, place in enumerate(block):
-            stays = seen[:, at] == own[place]
-            free &= stays | np.isin(seen[:, at], values[place])
-        is_flag = [set(seen[:, at].tolist()) <= {0.0, 1.0} for at in range(len(block))]
-        follows = bool(ordered[places].all()) and not all(is_flag)
-        units.append(Unit(places, seen[free], follows))
+        column_indices = np.asarray(block)
+        seen_patterns = np.unique(rows[:, column_indices], axis=0)
+        allowed_mask = ~np.isnan(seen_patterns).any(axis=1)
+        for block_position, block_column in enumerate(block):
+            stays = seen_patterns[:, block_position] == own_cells[block_column]
+            allowed_mask &= stays | np.isin(
+                seen_patterns[:, block_position], values[block_column]
+            )
+        is_flag = [
+            set(seen_patterns[:, position].tolist()) <= {0.0, 1.0}
+            for position in range(len(block))
+        ]
+        follows = bool(ordered[column_indices].all()) and not all(is_flag)
+        units.append(Unit(column_indices, seen_patterns[allowed_mask], follows))
     return sorted(units, key=lambda unit: int(unit.columns[0]))
 
 
@@ -82,7 +92,7 @@ class Combinations:
     Args:
         units: what changes together.
         rows: the table's rows ``(rows, columns)``, NaN where cells are missing.
-        own: the row's cells ``(columns,)``.
+        own_cells: the row's cells ``(columns,)``.
         wordings: places of columns whose cells hardly any two rows share, as free text
             and names of rows. What stands beside such a cell shows nothing.
     """
@@ -91,22 +101,24 @@ class Combinations:
         self,
         units: Sequence[Unit],
         rows: Floats,
-        own: Floats,
+        own_cells: Floats,
         wordings: Collection[int] = (),
     ) -> None:
         self._levels: list[tuple[Integers, Mapping[tuple[float, ...], int]]] = []
         indexes, total = list[Integers](), 0
-        for unit in units:
-            if not set(wordings).isdisjoint(unit.columns.tolist()):
+        for column_unit in units:
+            if not set(wordings).isdisjoint(column_unit.columns.tolist()):
                 continue
-            cells = np.nan_to_num(rows[:, unit.columns], nan=np.inf)
+            cells = np.nan_to_num(rows[:, column_unit.columns], nan=np.inf)
             different, codes = np.unique(cells, axis=0, return_inverse=True)
-            few = len(different) <= (2 if unit.ordered else _MOST_LEVELS)
-            if len(different) < 2 or not few:
+            has_few = len(different) <= (2 if column_unit.ordered else _MOST_LEVELS)
+            if len(different) < 2 or not has_few:
                 continue
-            places = range(total, total + len(different))
-            known = dict(zip(map(tuple, different.tolist()), places, strict=True))
-            self._levels.append((unit.columns, known))
+            level_numbers = range(total, total + len(different))
+            number_by_level = dict(
+                zip(map(tuple, different.tolist()), level_numbers, strict=True)
+            )
+            self._levels.append((column_unit.columns, number_by_level))
             indexes.append(codes.ravel() + total)
             total += len(different)
         # A level that no row has is the last one, which goes with all others.
@@ -123,22 +135,26 @@ class Combinations:
             )
             together[:total, :total] = (marks.T @ marks).toarray() > 0
         self._together = together
-        self._own = self._places(own[None])[0]
+        self._own = self._places(own_cells[None])[0]
 
     def _places(self, rows: Floats) -> Integers:
         """Return the level of each unit in rows ``(rows, units)``."""
-        places = np.full((len(rows), len(self._levels)), self._total)
-        for at, (columns, known) in enumerate(self._levels):
+        level_numbers = np.full((len(rows), len(self._levels)), self._total)
+        for unit_index, (columns, number_by_level) in enumerate(self._levels):
             cells = np.nan_to_num(rows[:, columns], nan=np.inf).tolist()
-            places[:, at] = [known.get(tuple(row), self._total) for row in cells]
-        return places
+            level_numbers[:, unit_index] = [
+                number_by_level.get(tuple(cell_row), self._total) for cell_row in cells
+            ]
+        return level_numbers
 
     def occur(self, rows: Floats) -> Booleans:
         """Return in which rows each changed level stands beside levels that some row of the table has it with."""
-        places = self._places(rows)
-        changed = places != self._own
+        level_numbers = self._places(rows)
+        changed = level_numbers != self._own
         possible = np.ones(len(rows), dtype=bool)
-        for at in np.flatnonzero(changed.any(axis=0)):
-            beside = self._together[places[:, at, None], places].all(axis=1)
-            possible &= beside | ~changed[:, at]
+        for unit_index in np.flatnonzero(changed.any(axis=0)):
+            goes_together = self._together[
+                level_numbers[:, unit_index, None], level_numbers
+            ].all(axis=1)
+            possible &= goes_together | ~changed[:, unit_index]
         return possible

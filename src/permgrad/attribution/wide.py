@@ -69,17 +69,27 @@ def word_effects(
     ``InputError``: the model has no scores of words of that column.
     """
     scored = _Scored(model, X, column, "words", random_state, **related)
-    chosen, changed = scored.chosen_words(), []
-    for word, rows in chosen:
-        places = scored.drawn(rows, f"rows of {word}", _MOST_ROWS)
-        cells, place = np.unique(scored.index[places], return_inverse=True)
-        less = [
-            without(text, spans_of(text, word))
-            for text in (scored.texts[at] for at in cells.tolist())
+    word_rows, changed = scored.chosen_words(), []
+    for chosen_word, rows_with_word in word_rows:
+        row_positions = scored.drawn(
+            rows_with_word, f"rows of {chosen_word}", _MOST_ROWS
+        )
+        cells, cell_index = np.unique(scored.index[row_positions], return_inverse=True)
+        shorter_texts = [
+            without(cell_text, spans_of(cell_text, chosen_word))
+            for cell_text in (scored.texts[text_index] for text_index in cells.tolist())
         ]
-        changed.append((places, scored.encoder.scores_.of(column, less)[place]))
+        changed.append(
+            (
+                row_positions,
+                scored.encoder.scores_.of(column, shorter_texts)[cell_index],
+            )
+        )
     return scored.effects(
-        "word", [word for word, _ in chosen], changed, [len(rows) for _, rows in chosen]
+        "word",
+        [listed_word for listed_word, _ in word_rows],
+        changed,
+        [len(word_positions) for _, word_positions in word_rows],
     )
 
 
@@ -104,21 +114,24 @@ def place_effects(
     """
     scored = _Scored(model, X, column, "vectors", random_state, **related)
     count = PATCHES**2
-    places = scored.drawn(np.flatnonzero(scored.index >= 0), "rows of places", rows)
-    if not len(places):
+    row_positions = scored.drawn(
+        np.flatnonzero(scored.index >= 0), "rows of places", rows
+    )
+    if not len(row_positions):
         raise InputError(
             f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013"
         )
-    cells, place = np.unique(scored.index[places], return_inverse=True)
-    images, others = scored.encoder.images_, ~np.eye(count, dtype=bool)
+    cells, cell_index = np.unique(scored.index[row_positions], return_inverse=True)
+    images, kept_patches = scored.encoder.images_, ~np.eye(count, dtype=bool)
     vectors = [
-        images.covered(column, scored.texts[at], others) for at in cells.tolist()
+        images.covered(column, scored.texts[text_index], kept_patches)
+        for text_index in cells.tolist()
     ]
     scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(
         len(cells), count, -1
-    )[place]
-    changed = [(places, scores[:, patch]) for patch in range(count)]
-    return scored.effects("place", range(count), changed, [len(places)] * count)
+    )[cell_index]
+    changed = [(row_positions, scores[:, patch]) for patch in range(count)]
+    return scored.effects("place", range(count), changed, [len(row_positions)] * count)
 
 
 def level_effects(
@@ -140,24 +153,30 @@ def level_effects(
     design, weights = scored.design
     shown = np.arange(len(design.entries))
     if len(shown) > _MOST_LEVELS:
-        order, each = (
+        order, side_count = (
             np.argsort(weights, axis=0, kind="stable"),
             max(_MOST_LEVELS // (4 * weights.shape[1]), 8),
         )
         along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
         shown = np.unique(
-            np.concatenate([order[:each].ravel(), order[-each:].ravel(), along])
+            np.concatenate(
+                [order[:side_count].ravel(), order[-side_count:].ravel(), along]
+            )
         )
-    levels = [design.entries[at] for at in shown.tolist()]
-    rows = generator(scored.seed, "rows of levels").permutation(len(scored.encoded))[
-        :_LEVEL_ROWS
-    ]
+    levels = [design.entries[level_index] for level_index in shown.tolist()]
+    drawn_rows = generator(scored.seed, "rows of levels").permutation(
+        len(scored.encoded)
+    )[:_LEVEL_ROWS]
     scores = np.repeat(
-        model.preprocessor_.scores_.of(column, levels), len(rows), axis=0
+        model.preprocessor_.scores_.of(column, levels), len(drawn_rows), axis=0
     )
-    moved = scored.predict(scored.changed(np.tile(rows, len(levels)), scores))
-    base = scored.predict(scored.changed(rows, np.zeros_like(scores[: len(rows)])))
-    effects = (moved.reshape(len(levels), len(rows), -1) - base).mean(axis=1)
+    moved = scored.predict(scored.changed(np.tile(drawn_rows, len(levels)), scores))
+    base_predictions = scored.predict(
+        scored.changed(drawn_rows, np.zeros_like(scores[: len(drawn_rows)]))
+    )
+    effects = (moved.reshape(len(levels), len(drawn_rows), -1) - base_predictions).mean(
+        axis=1
+    )
     prediction = scored.predict(scored.encoded)
     spread = prediction * (1 - prediction)
     if model.task == "regression":
@@ -168,10 +187,10 @@ def level_effects(
     )
     between = np.maximum(effects.var(axis=0), 1e-300)
     for _ in range(200):  # the EM algorithm (Laird & Ware 1982)
-        left = noise / (counts + noise / between)
-        between = effects.var(axis=0) + left.mean(axis=0)
-    half = NORMAL_95 * np.sqrt(left)
-    table = np.stack([effects, effects - half, effects + half], axis=1)
+        remaining_variance = noise / (counts + noise / between)
+        between = effects.var(axis=0) + remaining_variance.mean(axis=0)
+    half_widths = NORMAL_95 * np.sqrt(remaining_variance)
+    table = np.stack([effects, effects - half_widths, effects + half_widths], axis=1)
     result = scored.frame(
         "level",
         levels,
@@ -189,7 +208,7 @@ class _Scored:
     def __init__(
         self, model: Any, X: Any, column: str, kind: str, seed: Any, **related: Any
     ) -> None:
-        read = with_columns(Arguments(model=model, X=X, **related))
+        read_arguments = with_columns(Arguments(model=model, X=X, **related))
         self.model, self.seed, self.encoder = (
             model,
             resolve_seed(seed),
@@ -197,7 +216,9 @@ class _Scored:
         )
         scores = self.encoder.scores_.columns.get(column, ())
         designs = [
-            (design, weights) for each, design, weights in scores if each == kind
+            (design, weights)
+            for score_kind, design, weights in scores
+            if score_kind == kind
         ]
         if not designs or (kind == "words" and "words" not in designs[0][0].parts):
             kind = {"vectors": "images"}.get(kind, kind)
@@ -206,10 +227,10 @@ class _Scored:
                 hint="Name another column.",
                 code="PG004",
             )
-        rows, self.design = model.encode_rows(read.X), designs[0]
+        encoded_rows, self.design = model.encode_rows(read_arguments.X), designs[0]
         self.encoded, (self.texts, self.index) = (
-            rows.encoded,
-            self.encoder.texts_of(rows.table, column),
+            encoded_rows.encoded,
+            self.encoder.texts_of(encoded_rows.table, column),
         )
         self.places = score_places(self.encoder, column)
         self.outputs = (
@@ -217,8 +238,10 @@ class _Scored:
             if hasattr(model, "classes_")
             else ["prediction"]
         )
-        named = read.row_groups is not None or read.row_time is not None
-        self.units = read_units(read, len(self.encoded)) if named else None
+        named = (
+            read_arguments.row_groups is not None or read_arguments.row_time is not None
+        )
+        self.units = read_units(read_arguments, len(self.encoded)) if named else None
 
     def drawn(self, rows: Integers, purpose: str, most: int) -> Integers:
         """Return at most so many of some rows, in rising order."""
@@ -234,17 +257,27 @@ class _Scored:
         rows: list[int],
     ) -> pd.DataFrame:
         """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
-        parts = []
-        for places, scores in changed:
+        effect_rows = []
+        for row_positions, scores in changed:
             changes = np.subtract(
-                self.predict(self.encoded[places]),
-                self.predict(self.changed(places, scores)),
+                self.predict(self.encoded[row_positions]),
+                self.predict(self.changed(row_positions, scores)),
             )
-            units = None if self.units is None else self.units.take(places)
-            mean, std, size = mean_over_rows(changes, units=units)
-            parts.append((mean, std, *interval(mean, std, size, 0.95)))
+            units = None if self.units is None else self.units.take(row_positions)
+            mean_changes, std_errors, effective_sizes = mean_over_rows(
+                changes, units=units
+            )
+            effect_rows.append(
+                (
+                    mean_changes,
+                    std_errors,
+                    *interval(mean_changes, std_errors, effective_sizes, 0.95),
+                )
+            )
         numbers = ["effect", "std_error", "ci_low", "ci_high", "p_value"]
-        table = np.array(parts).reshape(len(names), len(numbers), len(self.outputs))
+        table = np.array(effect_rows).reshape(
+            len(names), len(numbers), len(self.outputs)
+        )
         table = np.insert(table, len(numbers), adjusted(table[:, -1]), axis=1)
         return self.frame(what, list(names), [*numbers, "p_adjusted"], table, rows)
 
@@ -260,25 +293,34 @@ class _Scored:
         """Return the words and pairs that are looked at, each with the rows that it stands in."""
         design, weights = self.design
         entries = design.parts["words"][0]
-        found = design.matrix(self.texts)[:, : len(entries)].tocsc()
+        word_matrix = design.matrix(self.texts)[:, : len(entries)].tocsc()
         counts = np.bincount(
             self.index[self.index >= 0], minlength=len(self.texts)
         ).astype(np.float64)
-        strength = np.abs(weights[: len(entries)]) * (found.T @ counts)[:, None]
-        strength[(found > 0).T @ counts < FEWEST_ROWS] = 0
-        place = {entry: j for j, entry in enumerate(entries)}
-        for pair in (entry for entry in entries if " " in entry):
-            words = [place[word] for word in pair.split(" ") if word in place]
-            strength[place[pair]] *= strength[place[pair]] > strength[words].max(
-                axis=0, initial=0
-            )
+        strength = np.abs(weights[: len(entries)]) * (word_matrix.T @ counts)[:, None]
+        strength[(word_matrix > 0).T @ counts < FEWEST_ROWS] = 0
+        entry_index = {entry: j for j, entry in enumerate(entries)}
+        for word_pair in (entry for entry in entries if " " in entry):
+            words = [
+                entry_index[pair_word]
+                for pair_word in word_pair.split(" ")
+                if pair_word in entry_index
+            ]
+            strength[entry_index[word_pair]] *= strength[
+                entry_index[word_pair]
+            ] > strength[words].max(axis=0, initial=0)
         first = np.argsort(-strength, axis=0, kind="stable")[
             : max(8, _MOST_WORDS // weights.shape[1])
         ]
-        chosen = [j for j in dict.fromkeys(first.ravel().tolist()) if strength[j].any()]
+        chosen_entries = [
+            j for j in dict.fromkeys(first.ravel().tolist()) if strength[j].any()
+        ]
         return [
-            (entries[j], np.flatnonzero(np.isin(self.index, found[:, j].nonzero()[0])))
-            for j in chosen
+            (
+                entries[j],
+                np.flatnonzero(np.isin(self.index, word_matrix[:, j].nonzero()[0])),
+            )
+            for j in chosen_entries
         ]
 
     def frame(
@@ -289,8 +331,8 @@ class _Scored:
             pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows)
             for k in range(len(self.outputs))
         ]
-        for frame, name in zip(frames, self.outputs, strict=True):
-            frame.insert(0, "output", name)
+        for frame, output_name in zip(frames, self.outputs, strict=True):
+            frame.insert(0, "output", output_name)
             frame.insert(0, what, of)
         sorted_ = [
             frame.sort_values("effect", ascending=False, kind="stable")
@@ -302,7 +344,11 @@ class _Scored:
 def score_places(encoder: Any, column: str) -> Integers:
     """Return the encoded columns that hold the scores of a column."""
     return np.array(
-        [at for at in encoder.columns_of(column) if encoder.kinds_[at] == "score"],
+        [
+            encoded_column
+            for encoded_column in encoder.columns_of(column)
+            if encoder.kinds_[encoded_column] == "score"
+        ],
         dtype=np.int64,
     )
 
@@ -389,37 +435,41 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
     """Return one row's parts and features by Shapley values with the options of ``method``."""
     # The predictor of the row takes a table of numbers: −1 keeps the row's own part or cell, else it is the number of
     # the background row in its place.
-    read = arguments.model
-    parts = _Row(read.model, arguments.X, arguments.background)
-    kept = np.full((1, len(parts.names)), -1.0)
+    model_reading = arguments.model
+    row_parts = _Row(model_reading.model, arguments.X, arguments.background)
+    kept_numbers = np.full((1, len(row_parts.names)), -1.0)
     donors = np.repeat(
-        np.arange(float(len(parts.donors)))[:, None], len(parts.names), axis=1
+        np.arange(float(len(row_parts.donors)))[:, None], len(row_parts.names), axis=1
     )
-    own, lenders = (
-        pd.DataFrame(numbers, columns=parts.names) for numbers in (kept, donors)
+    own_frame, lenders = (
+        pd.DataFrame(numbers, columns=row_parts.names)
+        for numbers in (kept_numbers, donors)
     )
-    form: dict[str, Any] = {"task": "regression"}
-    positive = read.positive
-    if hasattr(read.model, "classes_"):
-        names = [str(label) for label in read.model.classes_.tolist()]
-        form = {"returns": "logits", "class_names": names}
-        decision = read.model.decision_
+    output_facts: dict[str, Any] = {"task": "regression"}
+    positive = model_reading.positive
+    if hasattr(model_reading.model, "classes_"):
+        names = [str(label) for label in model_reading.model.classes_.tolist()]
+        output_facts = {"returns": "logits", "class_names": names}
+        decision = model_reading.model.decision_
         if positive is None and decision is not None:
             positive = names[decision.positive]
     settings = {**method.settings(), "blocks": "modality"}
-    if any(cell.blocks for cell in parts.cells) and settings["exact"] is None:
+    if (
+        any(row_cell.blocks for row_cell in row_parts.cells)
+        and settings["exact"] is None
+    ):
         settings["exact"] = _EXACT
     method = configured("shapley", settings)
-    predictor = Model(parts, positive=positive, **form)
+    predictor = Model(row_parts, positive=positive, **output_facts)
     background: Any = lenders
     if arguments.background is None:  # those that all features are compared with
-        count = len(read.model.background_)
+        count = len(model_reading.model.background_)
         background = RowsToCompare(lenders, TRAINING_ROWS, drawn_from=count)
     # Columns of the numbers of donors are all alike, and yet each is a player.
     arguments = replace(
         arguments,
         model=predictor,
-        X=own,
+        X=own_frame,
         background=background,
         scope="local",
         groups={},
@@ -427,31 +477,37 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
     with sparing(), full_float32():
         request = build_request(arguments, method, "shapley")
         # Each column is a block, and in it each quarter of an image.
-        blocks = tuple(parts.column_of.get(name, name) for name in parts.names)
+        blocks = tuple(
+            row_parts.column_of.get(part_name, part_name)
+            for part_name in row_parts.names
+        )
         quarters = {
-            name: names for cell in parts.cells for name, names in cell.blocks.items()
+            block_name: names
+            for row_cell in row_parts.cells
+            for block_name, names in row_cell.blocks.items()
         }
         request = replace(
             request, space=replace(request.space, modality=blocks, groups=quarters)
         )
         explanation = method(request)
     texts = {
-        cell.name: {"tokens": {"input": cell.name}}
-        for cell in parts.cells
-        if isinstance(cell, _Words)
+        row_cell.name: {"tokens": {"input": row_cell.name}}
+        for row_cell in row_parts.cells
+        if isinstance(row_cell, _Words)
     }
     return replace(
         explanation,
         level="part",
         modality=tuple(
-            parts.column_of.get(name, "table") for name in explanation.names
+            row_parts.column_of.get(player_name, "table")
+            for player_name in explanation.names
         ),
-        groups={cell.name: cell.parts for cell in parts.cells},
-        feature_values=parts.shown,
+        groups={row_cell.name: row_cell.parts for row_cell in row_parts.cells},
+        feature_values=row_parts.shown,
         maps={
-            key: array
-            for cell in parts.cells
-            for key, array in cell.maps(parts.names).items()
+            map_name: array
+            for row_cell in row_parts.cells
+            for map_name, array in row_cell.maps(row_parts.names).items()
         },
         meta={**explanation.meta, "by_input": texts, "digests": digests_of(request)},
     )
@@ -477,21 +533,32 @@ class _Cell:
         }  # what is left of a cell without parts is nobody's
 
     @abstractmethod
-    def left(self, kept: Booleans) -> Cells:
-        """Return the cells that are left with the parts ``kept (n, parts)``, as ``Scores`` reads them."""
+    def left(self, kept_mask: Booleans) -> Cells:
+        """Return the cells that are left with the parts ``kept_mask (n, parts)``, as ``Scores`` reads them."""
 
     def maps(self, names: list[str]) -> dict[str, Array]:  # noqa: ARG002 — a text has none
         """Return what plots need of the cell. ``names`` are those of all players."""
         return {}
 
-    def scores(self, kept: Booleans) -> Floats32:
-        """Return the scores ``(n, outputs)`` of the cell with the parts ``kept (n, parts)``."""
-        distinct, place = np.unique(kept, axis=0, return_inverse=True)
-        keys = [one.tobytes() for one in distinct]
-        if new := [at for at, key in enumerate(keys) if key not in self._known]:
-            scores = self.encoder.scores_.of(self.name, self.left(distinct[new]))
-            self._known |= {keys[at]: one for at, one in zip(new, scores, strict=True)}
-        return np.stack([self._known[key] for key in keys])[place.ravel()]
+    def scores(self, kept_mask: Booleans) -> Floats32:
+        """Return the scores ``(n, outputs)`` of the cell with the parts ``kept_mask (n, parts)``."""
+        distinct, mask_index = np.unique(kept_mask, axis=0, return_inverse=True)
+        mask_keys = [part_mask.tobytes() for part_mask in distinct]
+        if new_indices := [
+            key_index
+            for key_index, mask_key in enumerate(mask_keys)
+            if mask_key not in self._known
+        ]:
+            scores = self.encoder.scores_.of(
+                self.name, self.left(distinct[new_indices])
+            )
+            self._known |= {
+                mask_keys[key_index]: cell_scores
+                for key_index, cell_scores in zip(new_indices, scores, strict=True)
+            }
+        return np.stack([self._known[mask_key] for mask_key in mask_keys])[
+            mask_index.ravel()
+        ]
 
 
 class _Words(_Cell):
@@ -502,15 +569,25 @@ class _Words(_Cell):
     ) -> None:
         stretches = np.array_split(np.array(spans), min(len(spans), MOST_PARTS))
         super().__init__(encoder, name, len(stretches))
-        self.text, self.spans = text, [some.tolist() for some in stretches]
-        self.shown = [text[some[0][0] : some[-1][1]] for some in self.spans]
-
-    def left(self, kept: Booleans) -> Cells:
-        gone = [
-            [span for k in np.flatnonzero(~one).tolist() for span in self.spans[k]]
-            for one in kept
+        self.text, self.spans = (
+            text,
+            [stretch_spans.tolist() for stretch_spans in stretches],
+        )
+        self.shown = [
+            text[stretch_spans[0][0] : stretch_spans[-1][1]]
+            for stretch_spans in self.spans
         ]
-        return [without(self.text, spans) for spans in gone]
+
+    def left(self, kept_mask: Booleans) -> Cells:
+        removed_spans = [
+            [
+                word_span
+                for k in np.flatnonzero(~part_mask).tolist()
+                for word_span in self.spans[k]
+            ]
+            for part_mask in kept_mask
+        ]
+        return [without(self.text, spans) for spans in removed_spans]
 
 
 class _Patches(_Cell):
@@ -518,20 +595,22 @@ class _Patches(_Cell):
 
     def __init__(self, encoder: Any, name: str, cell: str) -> None:
         super().__init__(encoder, name, PATCHES**2)
-        self.cell, half = cell, PATCHES // 2
-        down, across = np.divmod(np.arange(PATCHES**2), PATCHES)
-        quarters = 2 * (down // half) + across // half
-        for part, quarter in zip(self.parts, quarters.tolist(), strict=True):
-            self.blocks.setdefault(f"{name}, quarter {quarter}", []).append(part)
+        self.cell, half_patches = cell, PATCHES // 2
+        patch_rows, across = np.divmod(np.arange(PATCHES**2), PATCHES)
+        quarters = 2 * (patch_rows // half_patches) + across // half_patches
+        for part_name, quarter in zip(self.parts, quarters.tolist(), strict=True):
+            self.blocks.setdefault(f"{name}, quarter {quarter}", []).append(part_name)
         # All sets that orders meet have at most one quarter in part. Scored at once: encoders take images in batches.
         every = np.arange(2**PATCHES**2)[:, None] >> np.arange(PATCHES**2) & 1 > 0
-        seen = np.stack(
+        quarter_shares = np.stack(
             [every[:, quarters == quarter].mean(axis=1) for quarter in range(4)]
         )
-        self.scores(every[((seen > 0) & (seen < 1)).sum(axis=0) <= 1])
+        self.scores(
+            every[((quarter_shares > 0) & (quarter_shares < 1)).sum(axis=0) <= 1]
+        )
 
-    def left(self, kept: Booleans) -> Cells:
-        return self.encoder.images_.covered(self.name, self.cell, kept)
+    def left(self, kept_mask: Booleans) -> Cells:
+        return self.encoder.images_.covered(self.name, self.cell, kept_mask)
 
     def maps(self, names: list[str]) -> dict[str, Array]:
         picture = self.encoder.images_.pixels(
@@ -548,8 +627,8 @@ class _Row:
         encoder = getattr(model, "preprocessor_", None)
         if encoder is None or not encoder.scores_.columns or len(X) != 1:
             raise _no_row_of_parts(model)
-        rows = model.encode_rows(X)
-        self.model, self.own = model, rows.encoded
+        encoded_rows = model.encode_rows(X)
+        self.model, self.own = model, encoded_rows.encoded
         self.donors = (
             kept_rows(model)[rows_compared(model)]
             if background is None
@@ -557,49 +636,65 @@ class _Row:
         )
         self.cells: list[_Words | _Patches] = []
         self.features, self.names, shown = {}, list[str](), dict[str, Any]()
-        cells = pd.concat([rows.table, encoder.cells_of_parts(rows.table)], axis=1)
-        for name, columns in encoder.features("feature").items():
-            kind = encoder.schema_[name].kind if name in encoder.scores_.columns else ""
-            cell = (
-                next(iter(encoder.texts_of(rows.table, name)[0]), "")
-                if kind in ("text", "image")
+        cells = pd.concat(
+            [encoded_rows.table, encoder.cells_of_parts(encoded_rows.table)], axis=1
+        )
+        for feature_name, columns in encoder.features("feature").items():
+            column_kind = (
+                encoder.schema_[feature_name].kind
+                if feature_name in encoder.scores_.columns
                 else ""
             )
-            if cell and kind == "image":
-                self.cells.append(_Patches(encoder, name, cell))
-            elif spans := words_in(cell):
-                self.cells.append(words := _Words(encoder, name, cell, spans))
+            cell_content = (
+                next(iter(encoder.texts_of(encoded_rows.table, feature_name)[0]), "")
+                if column_kind in ("text", "image")
+                else ""
+            )
+            if cell_content and column_kind == "image":
+                self.cells.append(_Patches(encoder, feature_name, cell_content))
+            elif spans := words_in(cell_content):
+                self.cells.append(
+                    words := _Words(encoder, feature_name, cell_content, spans)
+                )
                 shown |= dict(zip(words.parts, words.shown, strict=True))
             elif len(columns):
-                self.features[name] = columns
-                shown[name] = None
-                if name in cells:
-                    shown[name] = cells[name].iloc[0]
-                self.names.append(name)
+                self.features[feature_name] = columns
+                shown[feature_name] = None
+                if feature_name in cells:
+                    shown[feature_name] = cells[feature_name].iloc[0]
+                self.names.append(feature_name)
                 continue
             else:
                 continue
             self.names += self.cells[-1].parts
-        self.column_of = {part: cell.name for cell in self.cells for part in cell.parts}
+        self.column_of = {
+            part_name: row_cell.name
+            for row_cell in self.cells
+            for part_name in row_cell.parts
+        }
         self.shown = pd.DataFrame(shown, index=[0])
 
     def __call__(self, table: pd.DataFrame) -> Floats:
         """Return logits, or numbers, of rows made of own and other cells."""
         encoded = np.repeat(self.own, len(table), axis=0)
-        for name, columns in self.features.items():
-            donors = table[name].to_numpy(dtype=np.int64)
-            taken = np.flatnonzero(donors >= 0)
-            encoded[np.ix_(taken, columns)] = self.donors[
-                np.ix_(donors[taken], columns)
+        for feature_name, columns in self.features.items():
+            donors = table[feature_name].to_numpy(dtype=np.int64)
+            replaced_rows = np.flatnonzero(donors >= 0)
+            encoded[np.ix_(replaced_rows, columns)] = self.donors[
+                np.ix_(donors[replaced_rows], columns)
             ]
-        for cell in self.cells:
-            chosen = table[cell.parts].to_numpy(dtype=np.int64)
-            encoded[:, cell.columns] *= (chosen < 0).mean(axis=1, keepdims=True)
-            encoded[:, cell.places] = cell.scores(chosen < 0)
-            for donors in chosen.T:
-                taken = np.flatnonzero(donors >= 0)
-                theirs = self.donors[np.ix_(donors[taken], cell.columns)]
-                encoded[np.ix_(taken, cell.columns)] += theirs / len(cell.parts)
+        for row_cell in self.cells:
+            donor_numbers = table[row_cell.parts].to_numpy(dtype=np.int64)
+            encoded[:, row_cell.columns] *= (donor_numbers < 0).mean(
+                axis=1, keepdims=True
+            )
+            encoded[:, row_cell.places] = row_cell.scores(donor_numbers < 0)
+            for donors in donor_numbers.T:
+                replaced_rows = np.flatnonzero(donors >= 0)
+                theirs = self.donors[np.ix_(donors[replaced_rows], row_cell.columns)]
+                encoded[np.ix_(replaced_rows, row_cell.columns)] += theirs / len(
+                    row_cell.parts
+                )
         return outputs_of(self.model, encoded, "logit")
 
 

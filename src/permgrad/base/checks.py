@@ -117,21 +117,23 @@ def check_flag(name: str, value: Any, *, auto: bool = False) -> bool | Literal["
 
 def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:
     """Return text or an ``os.PathLike`` as a path. Bytes and open files are refused."""
-    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    why = ""
-    if isinstance(path, str):
+    path_text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    reason = ""
+    if isinstance(path_text, str):
         try:
-            os.lstat(path)
+            os.lstat(path_text)
         except (
             ValueError
         ) as error:  # a null character, or one that the system's encoding has not
-            why = f" ({error})"
+            reason = f" ({error})"
         except OSError as error:
-            why = " (the name is too long)" if error.errno == errno.ENAMETOOLONG else ""
-        if not why:
-            return Path(path)
+            reason = (
+                " (the name is too long)" if error.errno == errno.ENAMETOOLONG else ""
+            )
+        if not reason:
+            return Path(path_text)
     raise InputError(
-        f"{name} must be a path, got {shown(value)}{why}", hint=fix, code="PG001"
+        f"{name} must be a path, got {shown(value)}{reason}", hint=fix, code="PG001"
     )
 
 
@@ -152,7 +154,7 @@ def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
 
 def check_class_names(names: Iterable[object]) -> None:
     """Refuse a class, or another output, that is called as explanations call all of them together."""
-    if any(str(name) == "all" for name in names):
+    if any(str(class_name) == "all" for class_name in names):
         problem = "A class must not be called 'all': explanations use that name for all classes together"
         raise InputError(
             problem, hint="Rename the class, for example to 'every'.", code="PG008"

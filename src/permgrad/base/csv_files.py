@@ -75,27 +75,32 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
     """
     from permgrad.base.files import atomic_path  # loads NumPy
 
-    safe, count = _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
+    safe_frame, count = (
+        _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
+    )
     # Python's writer leaves a carriage return as it is before version 3.13, and readers take what follows for the next
     # line, which could be a formula: then all texts stand in double quotes.
-    columns = (safe.iloc[:, place] for place in range(safe.shape[1]))
+    columns = (
+        safe_frame.iloc[:, column_index] for column_index in range(safe_frame.shape[1])
+    )
     texts = (
-        text
+        cell_text
         for column in columns
         if column.dtype.kind not in "biufcmM"
-        for text in column.array
+        for cell_text in column.array
     )
     is_torn = any(
-        isinstance(text, str) and "\r" in text for text in chain(safe.columns, texts)
+        isinstance(written_text, str) and "\r" in written_text
+        for written_text in chain(safe_frame.columns, texts)
     )
     quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if is_torn else csv.QUOTE_MINIMAL
     with (
         nullcontext(target)
         if isinstance(target, io.StringIO)
-        else atomic_path(target) as place
+        else atomic_path(target) as output_path
     ):
-        safe.to_csv(
-            place,
+        safe_frame.to_csv(
+            output_path,
             index=False,
             encoding="utf-8",
             errors="backslashreplace",
@@ -116,7 +121,9 @@ def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     # Before version 3.1 pandas is off by the last digit in places unless it is asked. Later it never is, and warns.
-    major, minor = (int(part) for part in pd.__version__.split(".")[:2])
+    major, minor = (
+        int(version_number) for version_number in pd.__version__.split(".")[:2]
+    )
     exact: dict[str, Any] = (
         {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
     )
@@ -128,8 +135,8 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     import pandas as pd
 
     count, columns = 0, []
-    for place in range(frame.shape[1]):
-        column = frame.iloc[:, place]
+    for column_index in range(frame.shape[1]):
+        column = frame.iloc[:, column_index]
         if isinstance(column.dtype, pd.CategoricalDtype):
             column = column.astype(object)
         if pd.api.types.is_object_dtype(column.dtype) or pd.api.types.is_string_dtype(
@@ -140,8 +147,8 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
                 change(value) if isinstance(value, str) else value for value in before
             ]
             differing = sum(
-                isinstance(one, str) and one != other
-                for one, other in zip(before, after, strict=True)
+                isinstance(value_before, str) and value_before != value_after
+                for value_before, value_after in zip(before, after, strict=True)
             )
             if differing:
                 count += differing
@@ -149,10 +156,13 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
                     after, index=column.index, name=column.name, dtype=object
                 )
         columns.append(column)
-    names = [change(name) if isinstance(name, str) else name for name in frame.columns]
+    names = [
+        change(column_name) if isinstance(column_name, str) else column_name
+        for column_name in frame.columns
+    ]
     count += sum(
-        isinstance(one, str) and one != other
-        for one, other in zip(names, frame.columns, strict=True)
+        isinstance(new_name, str) and new_name != old_name
+        for new_name, old_name in zip(names, frame.columns, strict=True)
     )
     if not count:
         return frame, 0

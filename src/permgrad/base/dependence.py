@@ -77,16 +77,23 @@ class Dependence:
     @classmethod
     def of_rows(cls, facts: Mapping[str, Any]) -> Dependence | None:
         """Return the dependence of rows that the ``meta`` of a local explanation tells, or None."""
-        name = next(
-            (name for name in ("row_groups", "row_time") if name in facts), None
+        dependence_name = next(
+            (
+                fact_name
+                for fact_name in ("row_groups", "row_time")
+                if fact_name in facts
+            ),
+            None,
         )
         codes = (
             ()
-            if name is None
-            else np.unique(np.asarray(facts[name]), return_inverse=True)[1]
+            if dependence_name is None
+            else np.unique(np.asarray(facts[dependence_name]), return_inverse=True)[1]
         )
         return (
-            None if name is None else cls(np.asarray(codes), timed=name == "row_time")
+            None
+            if dependence_name is None
+            else cls(np.asarray(codes), timed=dependence_name == "row_time")
         )
 
     @classmethod
@@ -101,7 +108,7 @@ class Dependence:
 
     def sums(self, scores: Floats) -> Floats:
         """Return sums of scores ``(quantities, rows)`` within each group or time, ``(quantities, count)``."""
-        return np.stack([np.bincount(self.codes, row) for row in scores])
+        return np.stack([np.bincount(self.codes, score_row) for score_row in scores])
 
     def correlation(self, values: Floats, means: int = 1) -> float:
         """Return the correlation of ``(rows, *)`` values within groups, or from one row to the next, at least 0.
@@ -110,19 +117,21 @@ class Dependence:
         """
         table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
         table = table - table.mean(axis=0)
-        if len(table) < 3 or not (whole := float((table**2).sum())):
+        if len(table) < 3 or not (total_squares := float((table**2).sum())):
             return 0.0
         if self.timed:
-            return _in_time(table[self._order], whole, means)
+            return _in_time(table[self._order], total_squares, means)
         codes = np.unique(self.codes, return_inverse=True)[1]
         sizes = np.bincount(codes)
         if len(sizes) < 2:
             return 1.0
         if len(sizes) == len(table):
             return 0.0
-        sums = np.stack([np.bincount(codes, column) for column in table.T], axis=1)
-        between = float((sums**2 / sizes[:, None]).sum())
-        within = max(whole - between, 0.0) / (len(table) - len(sizes))
+        group_sums = np.stack(
+            [np.bincount(codes, column) for column in table.T], axis=1
+        )
+        between = float((group_sums**2 / sizes[:, None]).sum())
+        within = max(total_squares - between, 0.0) / (len(table) - len(sizes))
         between /= len(sizes) - 1
         usual = (len(table) - float((sizes**2).sum()) / len(table)) / (len(sizes) - 1)
         return float(
@@ -134,16 +143,20 @@ class Dependence:
         sizes = np.abs(weights)
         effect = max(self._ratio(weights, correlation), 1.0)
         if not self.timed:
-            sums = np.bincount(self.codes, sizes)
-            return effect, max(float(sums.sum() ** 2 / (sums**2).sum()) - 1, 1.0)
-        rows = float(sizes.sum() ** 2 / (sizes**2).sum())
-        return effect, max(rows / max(self._ratio(sizes, correlation), 1.0) - 1, 1.0)
+            group_weights = np.bincount(self.codes, sizes)
+            return effect, max(
+                float(group_weights.sum() ** 2 / (group_weights**2).sum()) - 1, 1.0
+            )
+        effective_rows = float(sizes.sum() ** 2 / (sizes**2).sum())
+        return effect, max(
+            effective_rows / max(self._ratio(sizes, correlation), 1.0) - 1, 1.0
+        )
 
     def _ratio(self, weights: Floats, correlation: float) -> float:
         squares = float((weights**2).sum())
         if not self.timed:
-            sums = float((np.bincount(self.codes, weights) ** 2).sum())
-            return 1 - correlation + correlation * sums / squares
+            squared_sums = float((np.bincount(self.codes, weights) ** 2).sum())
+            return 1 - correlation + correlation * squared_sums / squares
         products = _products(weights[self._order][:, None])
         return (
             2 * float(products @ correlation ** np.arange(len(products))) / squares - 1
@@ -159,8 +172,8 @@ class Dependence:
         from scipy import special  # as in significance
 
         effect, freedom = self.design(weights, correlation)
-        size = special.ndtri(max(p_value, 1e-300) / 2)
-        return float(t_two_sided(size / np.sqrt(effect), freedom))
+        normal_score = special.ndtri(max(p_value, 1e-300) / 2)
+        return float(t_two_sided(normal_score / np.sqrt(effect), freedom))
 
     def rows(self, member: Booleans, correlation: float) -> float:
         """Return how many independent rows say as much on a mean as some of these."""
@@ -175,10 +188,16 @@ class Dependence:
         Groups of different sizes count as so many equal ones (Kish 1965): where a few groups have most of the rows, an
         error of means over groups is too small.
         """
-        parts = (member, ~member)
+        member_masks = (member, ~member)
         if self.timed:
-            return min(self.rows(part, correlation) for part in parts) >= FEWEST_GROUPS
-        return min(_equal_groups(self.codes[part]) for part in parts) >= FEWEST_GROUPS
+            return (
+                min(self.rows(part, correlation) for part in member_masks)
+                >= FEWEST_GROUPS
+            )
+        return (
+            min(_equal_groups(self.codes[part]) for part in member_masks)
+            >= FEWEST_GROUPS
+        )
 
 
 def _equal_groups(codes: Integers) -> int:
@@ -206,21 +225,27 @@ def mean_widening(between: Dependence | None, values: Floats) -> float:
 
 def _products(table: Floats) -> Floats:
     """Return the sums of products of ``(rows, columns)`` with themselves, so many rows later, ``(rows,)``."""
-    size = 2 ** int(np.ceil(np.log2(2 * len(table))))
-    powers = np.abs(np.fft.rfft(table, size, axis=0)) ** 2
-    return np.asarray(np.fft.irfft(powers.sum(axis=1), size)[: len(table)])
+    transform_length = 2 ** int(np.ceil(np.log2(2 * len(table))))
+    powers = np.abs(np.fft.rfft(table, transform_length, axis=0)) ** 2
+    return np.asarray(np.fft.irfft(powers.sum(axis=1), transform_length)[: len(table)])
 
 
-def _in_time(table: Floats, whole: float, means: int) -> float:
+def _in_time(table: Floats, total_squares: float, means: int) -> float:
     """Return the correlation from row to row, whose powers add up to as much as the autocorrelations of the rows."""
-    rows = len(table)
-    related = _products(table) / whole
+    row_count = len(table)
+    related = _products(table) / total_squares
     # As the mean of the rows is taken off, a first autocorrelation is too small by about this (Marriott & Pope 1954).
-    first = related[1] + means * (1 + 4 * related[1]) / rows
+    first = related[1] + means * (1 + 4 * related[1]) / row_count
     total = 2 * np.cumsum(related) - 1
-    reach = np.flatnonzero(np.arange(rows) >= _WINDOW * total)
-    time = max(float(total[reach[0] if len(reach) else -1]), 1.0)
-    return float(np.clip(max(first, (time - 1) / (time + 1)), 0, 1 - 1 / rows))
+    reach = np.flatnonzero(np.arange(row_count) >= _WINDOW * total)
+    correlation_time = max(float(total[reach[0] if len(reach) else -1]), 1.0)
+    return float(
+        np.clip(
+            max(first, (correlation_time - 1) / (correlation_time + 1)),
+            0,
+            1 - 1 / row_count,
+        )
+    )
 
 
 # ---- what can be seen of it ------------------------------------------------------------------------------------------
@@ -231,10 +256,10 @@ def neighbours_alike(
 
     ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
     """
-    products, whole = _neighbours(values)
-    if len(values) < _FEWEST_SEEN or not whole:
+    products, total_squares = _neighbours(values)
+    if len(values) < _FEWEST_SEEN or not total_squares:
         return None
-    related = float(products.sum()) / whole
+    related = float(products.sum()) / total_squares
     return related if related >= max(least, _by_chance(len(values), tests)) else None
 
 
@@ -243,9 +268,9 @@ def _neighbours(values: Floats) -> tuple[Floats, float]:
     table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     if table.shape[1] == 1:
         # By ranks, so that a single large value decides nothing.
-        places = np.unique(table[:, 0], return_inverse=True)[1]
-        counts = np.bincount(places)
-        table = (np.cumsum(counts) - counts / 2)[places][:, None]
+        value_ranks = np.unique(table[:, 0], return_inverse=True)[1]
+        counts = np.bincount(value_ranks)
+        table = (np.cumsum(counts) - counts / 2)[value_ranks][:, None]
     table = table - table.mean(axis=0)
     return np.asarray((table[1:] * table[:-1]).sum(axis=1)), float((table**2).sum())
 
@@ -270,17 +295,22 @@ def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
     ):
         return None
     order = np.argsort(column, kind="stable")
-    same = np.diff(column[order]) == 0
-    products, whole = _neighbours(values[order])
-    if not whole or same.mean() < 0.5 or np.sum(~same) + 1 < _FEWEST_LEVELS:
+    is_same_level = np.diff(column[order]) == 0
+    products, total_squares = _neighbours(values[order])
+    if (
+        not total_squares
+        or is_same_level.mean() < 0.5
+        or np.sum(~is_same_level) + 1 < _FEWEST_LEVELS
+    ):
         return None
     within, between = (
-        float(products[of].mean()) * len(column) / whole for of in (same, ~same)
+        float(products[pair_mask].mean()) * len(column) / total_squares
+        for pair_mask in (is_same_level, ~is_same_level)
     )
     return (
         within
         if within
-        >= max(_WITHIN + max(between, 0.0), _by_chance(int(same.sum()), tests))
+        >= max(_WITHIN + max(between, 0.0), _by_chance(int(is_same_level.sum()), tests))
         else None
     )
 
@@ -290,13 +320,15 @@ def in_blocks(column: Array) -> bool:
     different = np.flatnonzero(column[1:] != column[:-1])
     if not len(different):
         return False
-    few = len(different) < _FEW_LEVELS and len(different) + 1 == len(np.unique(column))
+    has_few_levels = len(different) < _FEW_LEVELS and len(different) + 1 == len(
+        np.unique(column)
+    )
     steps = (
         np.diff(column[np.append(different, different[-1] + 1)])
         if column.dtype.kind in "fiub"
         else np.zeros(1)
     )
-    return bool(few or (steps > 0).all() or (steps < 0).all())
+    return bool(has_few_levels or (steps > 0).all() or (steps < 0).all())
 
 
 def is_clock(column: Array) -> bool:
@@ -323,10 +355,11 @@ def repeated_rows(columns: Array) -> int:
     )
     counts = codes.max(axis=0, initial=0) + 1
     order = np.argsort(-counts, kind="stable")
-    key, others = np.split(order, [2 if len(order) > 3 else 1])
-    if counts[key[0]] < _FEWEST_VALUES or not (counts[others] > 2).any():
+    key_columns, other_columns = np.split(order, [2 if len(order) > 3 else 1])
+    if counts[key_columns[0]] < _FEWEST_VALUES or not (counts[other_columns] > 2).any():
         return 0
     repeated, by_key = (
-        len(codes) - len(np.unique(codes[:, places], axis=0)) for places in (order, key)
+        len(codes) - len(np.unique(codes[:, column_indices], axis=0))
+        for column_indices in (order, key_columns)
     )
     return repeated if repeated >= max(5, 0.01 * len(codes), 0.9 * by_key) else 0

@@ -16,8 +16,8 @@ from typing import Any, ParamSpec
 #: The names of permgrad or scikit-learn for another one, which is in small letters without signs. The first that can be
 #: chosen counts.
 SYNONYMS: dict[str, tuple[str, ...]] = {
-    name: wanted
-    for names, wanted in (
+    foreign_name: permgrad_names
+    for names, permgrad_names in (
         # methods
         (
             ("shap", "kernelshap", "treeshap", "deepshap", "samplingshap", "sage"),
@@ -64,7 +64,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
         (("string", "str", "words"), ("text",)),
         (("id", "key", "index"), ("identifier",)),
     )
-    for name in names
+    for foreign_name in names
 }
 
 P = ParamSpec("P")
@@ -149,8 +149,8 @@ def refusing(faults: Callable[P, Iterator[Fault]]) -> Callable[P, None]:
 
     @wraps(faults)
     def check(*args: P.args, **kwargs: P.kwargs) -> None:
-        for problem, hint, code in faults(*args, **kwargs):
-            raise InputError(problem, hint, code)
+        for problem, hint, error_code in faults(*args, **kwargs):
+            raise InputError(problem, hint, error_code)
 
     return check
 
@@ -159,8 +159,10 @@ def two_sentences(problem: str, hint: str = "") -> str:
     """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
     texts = [problem, hint[0].upper() + hint[1:]] if hint else [problem]
     texts = [
-        text if not text or text.endswith((".", "!", "?", "…", ":")) else f"{text}."
-        for text in texts
+        sentence
+        if not sentence or sentence.endswith((".", "!", "?", "…", ":"))
+        else f"{sentence}."
+        for sentence in texts
     ]
     return printable(" ".join(texts), lines=True)
 
@@ -310,7 +312,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     # By its name, so that this module needs no torch.
-    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    named = any(
+        error_class.__name__ == "OutOfMemoryError"
+        for error_class in type(error).__mro__
+    )
     return isinstance(error, RuntimeError) and (
         named or _OUT_OF_MEMORY.search(str(error)) is not None
     )
@@ -320,50 +325,73 @@ def is_out_of_memory(error: BaseException) -> bool:
 _LISTED = 20
 
 
-def did_you_mean(wanted: object, names: Iterable[str], otherwise: str = "") -> str:
+def did_you_mean(
+    requested_name: object, names: Iterable[str], otherwise: str = ""
+) -> str:
     """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if none is near."""
-    near = nearest(wanted, names)
-    return otherwise if near is None else f"Did you mean {near!r}?"
+    nearest_name = nearest(requested_name, names)
+    return otherwise if nearest_name is None else f"Did you mean {nearest_name!r}?"
 
 
-def nearest(wanted: object, names: Iterable[str]) -> str | None:
+def nearest(requested_name: object, names: Iterable[str]) -> str | None:
     """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
-    known = {str(name).casefold(): str(name) for name in names}
-    written = text_of(wanted).casefold()
-    begun = [name for name in known if len(written) > 2 and name.startswith(written)]
-    begins = [
-        name for name in known if len(name) > 1 and written.startswith(f"{name}_")
+    folded_names = {
+        str(original_name).casefold(): str(original_name) for original_name in names
+    }
+    written = text_of(requested_name).casefold()
+    begun = [
+        folded_name
+        for folded_name in folded_names
+        if len(written) > 2 and folded_name.startswith(written)
     ]
-    near = (
+    begins = [
+        folded_name
+        for folded_name in folded_names
+        if len(folded_name) > 1 and written.startswith(f"{folded_name}_")
+    ]
+    close_matches = (
         begun
         if len(begun) == 1
-        else difflib.get_close_matches(written, known, n=1, cutoff=0.9)
+        else difflib.get_close_matches(written, folded_names, n=1, cutoff=0.9)
     )
-    near = near or (
+    close_matches = close_matches or (
         begins
         if len(begins) == 1
-        else difflib.get_close_matches(written, known, n=1, cutoff=0.65)
+        else difflib.get_close_matches(written, folded_names, n=1, cutoff=0.65)
     )
-    return synonym(wanted, known.values()) or (known[near[0]] if near else None)
+    return synonym(requested_name, folded_names.values()) or (
+        folded_names[close_matches[0]] if close_matches else None
+    )
 
 
-def synonym(wanted: object, names: Iterable[str]) -> str | None:
+def synonym(requested_name: object, names: Iterable[str]) -> str | None:
     """Return which of some names is what others call so: ``"numeric"`` for ``"number"``. None: they do not."""
-    meant = SYNONYMS.get(re.sub(r"[\W_]", "", text_of(wanted).casefold()), ())
-    known = {name.casefold(): name for name in names}
-    return next((known[name] for name in meant if name in known), None)
+    meant = SYNONYMS.get(re.sub(r"[\W_]", "", text_of(requested_name).casefold()), ())
+    folded_names = {original_name.casefold(): original_name for original_name in names}
+    return next(
+        (
+            folded_names[synonym_name]
+            for synonym_name in meant
+            if synonym_name in folded_names
+        ),
+        None,
+    )
 
 
 def error_in_words(error: BaseException) -> str:
     """Return an error's type and text in one line, also where it cannot be printed. Of a long one whole sentences."""
-    text, name = "", type(error).__name__
+    error_text, error_name = "", type(error).__name__
     with suppress(Exception):  # the user's own error may not even be printed
-        text = " ".join(str(error).split())
-    if len(text) > _MOST_WORDS:
-        text = text[:_MOST_WORDS]
-        whole = text.rpartition(". ")[0]
-        text = f"{whole}." if whole else f"{text.rpartition(' ')[0] or text}…"
-    return f"{name}: {text}" if text else name
+        error_text = " ".join(str(error).split())
+    if len(error_text) > _MOST_WORDS:
+        error_text = error_text[:_MOST_WORDS]
+        complete_sentences = error_text.rpartition(". ")[0]
+        error_text = (
+            f"{complete_sentences}."
+            if complete_sentences
+            else f"{error_text.rpartition(' ')[0] or error_text}…"
+        )
+    return f"{error_name}: {error_text}" if error_text else error_name
 
 
 def one_line(error: BaseException) -> str:
@@ -386,10 +414,10 @@ def text_of(value: object) -> str:
 def shown(value: object) -> str:
     """Return a value as messages show it: in one line, not too long, and also where it cannot be printed."""
     try:
-        text = " ".join(repr(value).split())
+        value_text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001 — the user's own object may not even be printed, nor may a number of 5,000 digits
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return value_text if len(value_text) <= _SHOWN else value_text[: _SHOWN - 1] + "…"
 
 
 def counted(count: int, noun: str) -> str:
@@ -399,23 +427,23 @@ def counted(count: int, noun: str) -> str:
 
 def option_of(flag: str, value: object) -> str:
     """Return an option with its value as a shell reads it: ``--drop 'Engine HP'``, ``--drop=-9``."""
-    text = text_of(value)
-    quoted = shlex.quote(text)
-    if printable(text) != text:  # as bash and zsh read what cannot be seen
-        quoted = "$'" + printable(re.sub(r"([\\'])", r"\\\1", text)) + "'"
-    return f"{flag}{'=' if text.startswith('-') else ' '}{quoted}"
+    value_text = text_of(value)
+    quoted = shlex.quote(value_text)
+    if printable(value_text) != value_text:  # as bash and zsh read what cannot be seen
+        quoted = "$'" + printable(re.sub(r"([\\'])", r"\\\1", value_text)) + "'"
+    return f"{flag}{'=' if value_text.startswith('-') else ' '}{quoted}"
 
 
-def by_count(count: int, one: str, several: str) -> str:
+def by_count(count: int, singular: str, several: str) -> str:
     """Return the words that go with a count of one, or with another."""
-    return one if count == 1 else several
+    return singular if count == 1 else several
 
 
 def listed(
     names: Sequence[Any], most: int = 6, show: Callable[[Any], str] = str
 ) -> str:
     """Return up to ``most`` names, and how many more there are."""
-    shown = ", ".join(show(name) for name in names[:most])
+    shown = ", ".join(show(listed_name) for listed_name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -430,26 +458,32 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if isinstance(value, list):
             value = (
                 ", ".join(
-                    str(item[0] if isinstance(item, list) and item else item)
-                    for item in value
+                    str(
+                        list_item[0]
+                        if isinstance(list_item, list) and list_item
+                        else list_item
+                    )
+                    for list_item in value
                 )
                 or None
             )
         return "not given" if value is None else str(value)
 
     def words(name: str) -> str:
-        before, now = (setting(side.get(name)) for side in (old, new))
+        before, current = (
+            setting(settings_side.get(name)) for settings_side in (old, new)
+        )
         return (
             name
-            if max(len(before), len(now)) > _LONGEST_SETTING
-            else f"{name} ({before} there, {now} now)"
+            if max(len(before), len(current)) > _LONGEST_SETTING
+            else f"{name} ({before} there, {current} now)"
         )
 
     return listed(
         [
-            name
-            for name in dict.fromkeys([*old, *new])
-            if old.get(name) != new.get(name)
+            setting_name
+            for setting_name in dict.fromkeys([*old, *new])
+            if old.get(setting_name) != new.get(setting_name)
         ],
         3,
         words,
@@ -487,7 +521,10 @@ _NOUNS = (
 
 
 def unknown(
-    kind: str, wanted: object, choices: Iterable[str], patterns: Iterable[str] = ()
+    kind: str,
+    requested_name: object,
+    choices: Iterable[str],
+    patterns: Iterable[str] = (),
 ) -> InputError:
     """Build the error for a name that is not in a fixed list: with the one that is near, else with the list.
 
@@ -502,17 +539,19 @@ def unknown(
         --space must be one of 'default', 'paper', FILE.json, got 'x'. [PG003]
     """
     names = list(choices)
-    if (near := did_you_mean(wanted, names)) and isinstance(wanted, str):
+    if (nearest_hint := did_you_mean(requested_name, names)) and isinstance(
+        requested_name, str
+    ):
         noun, _, where = kind.partition(" in ")
         problem = (
-            f"{where}: no {noun} {shown(wanted)}"
+            f"{where}: no {noun} {shown(requested_name)}"
             if where
-            else f"{kind} cannot be {shown(wanted)}"
+            else f"{kind} cannot be {shown(requested_name)}"
         )
-        problem = f"No {kind} {shown(wanted)}" if kind in _NOUNS else problem
-        return InputError(problem, hint=near, code="PG003")
+        problem = f"No {kind} {shown(requested_name)}" if kind in _NOUNS else problem
+        return InputError(problem, hint=nearest_hint, code="PG003")
     further = [f"… ({len(names)} in all)"] if len(names) > _LISTED else []
     listed = ", ".join([*map(repr, names[:_LISTED]), *patterns, *further])
     return InputError(
-        f"{kind} must be one of {listed}, got {shown(wanted)}", code="PG003"
+        f"{kind} must be one of {listed}, got {shown(requested_name)}", code="PG003"
     )

@@ -69,7 +69,7 @@ class PlotFigure(Figure):
 
     def to_svg(self) -> str:
         """Return SVG markup without a background. ``savefig`` draws twice, first to arrange the figure."""
-        buffer, canvas, dots = io.StringIO(), self.canvas, self.dpi
+        buffer, canvas, resolution = io.StringIO(), self.canvas, self.dpi
         try:
             with style.house_style():
                 FigureCanvasSVG(self).print_svg(
@@ -77,7 +77,7 @@ class PlotFigure(Figure):
                 )
         finally:
             self.set_canvas(canvas)
-            self.dpi = dots
+            self.dpi = resolution
         return buffer.getvalue()
 
     def show(self, warn: bool = True) -> None:  # noqa: ARG002 — as of any figure of matplotlib
@@ -94,11 +94,13 @@ class PlotFigure(Figure):
 
             display(self)  # type: ignore[no-untyped-call]
             return
-        path = self.save(Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png")
-        if not webbrowser.open(path.as_uri()):
+        figure_path = self.save(
+            Path(tempfile.mkdtemp(prefix="permgrad-")) / "figure.png"
+        )
+        if not webbrowser.open(figure_path.as_uri()):
             raise EnvironmentProblem(
                 "No browser could be opened",
-                f"Open {path}, or call figure.save(path).",
+                f"Open {figure_path}, or call figure.save(path).",
                 "PG062",
             )
 

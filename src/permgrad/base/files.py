@@ -70,14 +70,14 @@ def atomic_path(
         remove([temporary], ignore_errors=True)
 
 
-def to_disk(places: Iterable[Path]) -> None:
+def to_disk(file_paths: Iterable[Path]) -> None:
     """Let the system write to disk what it holds of files, and the names in folders."""
-    for place in places:
+    for file_path in file_paths:
         if (
-            place.is_dir() and os.name == "nt"
+            file_path.is_dir() and os.name == "nt"
         ):  # Windows cannot open a folder, and writes its names with the files
             continue
-        number = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR)
+        number = os.open(file_path, os.O_RDONLY if file_path.is_dir() else os.O_RDWR)
         try:
             os.fsync(number)
         except OSError as error:
@@ -112,15 +112,19 @@ def made_folder(
 
     An error of the file system names the folder, or another ``path``.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    new_folders = [
+        new_folder
+        for new_folder in (folder, *folder.parents)
+        if not new_folder.exists()
+    ]
     try:
         with writing(path or folder, hint):
             folder.mkdir(parents=True, exist_ok=True)
         yield
     finally:
         with suppress(OSError):
-            for place in made:
-                place.rmdir()
+            for empty_folder in new_folders:
+                empty_folder.rmdir()
 
 
 def _exchange(temporary: Path, target: Path) -> None:
@@ -156,12 +160,12 @@ def _exchange(temporary: Path, target: Path) -> None:
 
 def remove(paths: Iterable[Path], *, ignore_errors: bool = False) -> None:
     """Remove files, links, and folders with their content, as far as they exist."""
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=ignore_errors)
+    for removed_path in paths:
+        if removed_path.is_dir() and not removed_path.is_symlink():
+            shutil.rmtree(removed_path, ignore_errors=ignore_errors)
         else:
             with suppress(OSError if ignore_errors else FileNotFoundError):
-                path.unlink()
+                removed_path.unlink()
 
 
 def why_missing(path: Path) -> str:
@@ -176,21 +180,29 @@ def why_missing(path: Path) -> str:
     return f"is a link to {os.fspath(path.readlink())!r}, where nothing is"
 
 
-def near_file(path: Path, others: Iterable[str] = (), *, folder: bool = False) -> str:
+def near_file(
+    path: Path, other_names: Iterable[str] = (), *, folder: bool = False
+) -> str:
     """Return ``"Did you mean 'x'?"`` for a file beside a missing one, or one of other names, else an empty string.
 
     Endings are not compared, as all tables may have the same. ``folder``: a folder is missing.
     """
     names: list[str] = []
     with suppress(OSError):
-        beside = [
+        sibling_entries = [
             entry
             for entry in islice(path.parent.iterdir(), 1000)
             if entry.name != path.name
         ]
-        names = [entry.name for entry in beside if entry.is_dir() or not folder]
-    near = [name for name in names if did_you_mean(path.stem, [Path(name).stem])]
-    return did_you_mean(path.name, [*others, *near])
+        names = [
+            entry.name for entry in sibling_entries if entry.is_dir() or not folder
+        ]
+    near_names = [
+        sibling_name
+        for sibling_name in names
+        if did_you_mean(path.stem, [Path(sibling_name).stem])
+    ]
+    return did_you_mean(path.name, [*other_names, *near_names])
 
 
 def what_lies_at(path: Path) -> str:
@@ -204,13 +216,19 @@ def what_lies_at(path: Path) -> str:
 
 def sweep(folder: Path, *names: str) -> None:
     """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
-    left = f"{_UNDER_WAY}*"
+    leftover_pattern = f"{_UNDER_WAY}*"
     leftovers = (
-        [folder.glob(f".{glob.escape(name)}{left}") for name in names]
+        [
+            folder.glob(f".{glob.escape(target_name)}{leftover_pattern}")
+            for target_name in names
+        ]
         if names
-        else [folder.rglob(f".*{left}")]
+        else [folder.rglob(f".*{leftover_pattern}")]
     )
-    remove([path for paths in leftovers for path in paths], ignore_errors=True)
+    remove(
+        [leftover_path for paths in leftovers for leftover_path in paths],
+        ignore_errors=True,
+    )
 
 
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
@@ -222,17 +240,21 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
     """Write JSON in one step. NaN and infinity become null, NumPy values become plain ones."""
     content = plain(content)
-    text = json_text(content)
+    document_text = json_text(content)
     # Of a long document, such as thousands of columns, nobody reads the lines, and indenting takes most of the time.
     write_text_atomic(
-        path, (json_text(content, indent=1) if len(text) < _LONG else text) + "\n"
+        path,
+        (json_text(content, indent=1) if len(document_text) < _LONG else document_text)
+        + "\n",
     )
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
     """Return a document as JSON that any file can hold: of text, only what is half a character is escaped."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    document_text = json.dumps(
+        content, indent=indent, ensure_ascii=False, allow_nan=False
+    )
+    return document_text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
@@ -245,10 +267,10 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
     """Turn NumPy scalars and arrays, paths and tuples into JSON types. NaN and infinity become None."""
-    kind = type(value)
-    if value is None or isinstance(value, str) or kind in (bool, int):
+    value_type = type(value)
+    if value is None or isinstance(value, str) or value_type in (bool, int):
         return value
-    if kind is float:
+    if value_type is float:
         return value if math.isfinite(value) else None
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
@@ -257,9 +279,12 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of v
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+        return [plain(list_item) for list_item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {
+            str(entry_name): plain(entry_value)
+            for entry_name, entry_value in value.items()
+        }
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     return str(value)
@@ -270,9 +295,9 @@ def free_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(
-            int(line.split()[1]) * 1024
-            for line in lines
-            if line.startswith("MemAvailable:")
+            int(memory_line.split()[1]) * 1024
+            for memory_line in lines
+            if memory_line.startswith("MemAvailable:")
         )
     except (OSError, StopIteration, ValueError):
         return None

@@ -25,10 +25,10 @@ SCHEMA_VERSION = 1
 
 def json_hash(content: Any) -> str:
     """Return the SHA-256 of what JSON can hold, independent of the order of keys."""
-    text = json.dumps(
+    canonical_text = json.dumps(
         content, sort_keys=True, ensure_ascii=False, separators=(",", ":")
     )
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(canonical_text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
@@ -61,28 +61,29 @@ class FolderKind:
     # ---- the record --------------------------------------------------------------------------------------------------
     def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         """Return the content of a folder's record, or None if none can be read. Refuse another format."""
-        path = Path(folder) / self.names[0]
+        record_path = Path(folder) / self.names[0]
         try:
-            record = read_json(path)
+            record = read_json(record_path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None
         version = record.get("schema_version") if isinstance(record, dict) else None
         if not isinstance(version, int):
             return None
         if version != SCHEMA_VERSION:
-            problem = (
-                f"{path} has format {version}, and this permgrad reads {SCHEMA_VERSION}"
-            )
-            fix = "Update permgrad" if version > SCHEMA_VERSION else "Run again"
+            problem = f"{record_path} has format {version}, and this permgrad reads {SCHEMA_VERSION}"
+            suggestion = "Update permgrad" if version > SCHEMA_VERSION else "Run again"
             raise InputError(
                 problem,
-                hint=f"{fix}, or choose another folder with --out.",
+                hint=f"{suggestion}, or choose another folder with --out.",
                 code="PG053",
             )
         holds = {self.key: dict, **self.holds}
         return (
             record
-            if all(isinstance(record.get(name), kind) for name, kind in holds.items())
+            if all(
+                isinstance(record.get(entry_name), entry_type)
+                for entry_name, entry_type in holds.items()
+            )
             else None
         )
 
@@ -160,18 +161,24 @@ class FolderKind:
             self._refuse_foreign(folder, overwrite=overwrite)
         if record is None or overwrite:
             return None
-        old = {**record[self.key], **{name: record.get(name) for name in beside}}
-        new = {**files.plain(dict(configuration)), **beside}
-        if old != new:
-            raise self._of_other_work(folder, old, new)
+        recorded_entries = {
+            **record[self.key],
+            **{entry_name: record.get(entry_name) for entry_name in beside},
+        }
+        current_entries = {**files.plain(dict(configuration)), **beside}
+        if recorded_entries != current_entries:
+            raise self._of_other_work(folder, recorded_entries, current_entries)
         return record
 
     def _of_other_work(
         self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> InputError:
         old, new = (
-            {name: self.empty if value == [] else value for name, value in side.items()}
-            for side in (old, new)
+            {
+                entry_name: self.empty if value == [] else value
+                for entry_name, value in entries.items()
+            }
+            for entries in (old, new)
         )
         holds = (
             "another one"
@@ -192,19 +199,23 @@ class FolderKind:
             return
         if (folder / self.names[0]).is_file():
             self.refuse_damaged(folder)
-        ours = (LOCK, f".{self.names[0]}.", *self.leftovers)
+        own_prefixes = (LOCK, f".{self.names[0]}.", *self.leftovers)
         foreign = sorted(
-            entry.name for entry in folder.iterdir() if not entry.name.startswith(ours)
+            entry.name
+            for entry in folder.iterdir()
+            if not entry.name.startswith(own_prefixes)
         )
         if foreign:
-            beside = (
+            overwrite_hint = (
                 ""
                 if set(foreign) & set(self.names)
                 else ", or add to it with --overwrite"
             )
             problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
             raise InputError(
-                problem, hint=f"Choose another folder with --out{beside}.", code="PG050"
+                problem,
+                hint=f"Choose another folder with --out{overwrite_hint}.",
+                code="PG050",
             )
 
     def refuse_damaged(
@@ -220,16 +231,20 @@ class FolderKind:
 
     def refuse_taken(self, folder: Path) -> None:
         """Refuse foreign files with names that would be written. A damaged record is ours."""
-        taken = (
+        taken_names = (
             []
             if self.is_damaged(folder)
-            else [name for name in self.names if os.path.lexists(folder / name)]
+            else [
+                file_name
+                for file_name in self.names
+                if os.path.lexists(folder / file_name)
+            ]
         )
-        if taken:
+        if taken_names:
             raise InputError(
-                f"{folder} holds no {self.owner}, but other files with its names ({', '.join(taken[:5])}"
-                f"{', ...' if len(taken) > 5 else ''})",
-                hint=f"Choose another folder with --out, or move {'them' if len(taken) > 1 else 'it'} away.",
+                f"{folder} holds no {self.owner}, but other files with its names ({', '.join(taken_names[:5])}"
+                f"{', ...' if len(taken_names) > 5 else ''})",
+                hint=f"Choose another folder with --out, or move {'them' if len(taken_names) > 1 else 'it'} away.",
                 code="PG050",
             )
 
@@ -266,13 +281,18 @@ class FolderKind:
         overwrite: bool,
     ) -> Iterator[dict[str, Any]]:
         """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
-        with self.hold(folder, configuration, overwrite=overwrite) as found:
+        with self.hold(folder, configuration, overwrite=overwrite) as found_record:
             with files.writing(folder):
                 files.sweep(folder)
                 if overwrite:
                     self.clear(folder)
-                files.remove(folder / name for name in changed_files(folder, found))
-                started = {} if found is None else {"started": found["started"]}
+                files.remove(
+                    folder / changed_name
+                    for changed_name in changed_files(folder, found_record)
+                )
+                started = (
+                    {} if found_record is None else {"started": found_record["started"]}
+                )
                 record = (
                     self.new_record(configuration, command)
                     | started
@@ -285,41 +305,53 @@ class FolderKind:
 # ---- files -----------------------------------------------------------------------------------------------------------
 def files_of(folder: Path, names: Iterable[str]) -> list[str]:
     """Return the existing files of some names, relative to the folder, at any depth, without hidden ones."""
-    found: list[str] = []
-    for place in places_of(folder, names):
+    found_files: list[str] = []
+    for search_path in places_of(folder, names):
         # Unlike Path.rglob, this leaves out what another process removes at this moment.
         inside = sorted(
-            Path(root, name) for root, _, beside in os.walk(place) for name in beside
-        ) or [place]
-        found += [
-            file.relative_to(folder).as_posix() for file in inside if file.is_file()
+            Path(directory, file_name)
+            for directory, _, file_names in os.walk(search_path)
+            for file_name in file_names
+        ) or [search_path]
+        found_files += [
+            found_file.relative_to(folder).as_posix()
+            for found_file in inside
+            if found_file.is_file()
         ]
-    return [name for name in found if "/." not in f"/{name}"]
+    return [
+        relative_name
+        for relative_name in found_files
+        if "/." not in f"/{relative_name}"
+    ]
 
 
 def places_of(folder: Path, names: Iterable[str]) -> list[Path]:
     """Return the paths of some names in a folder, and those of patterns."""
     return [
-        place
-        for name in names
-        for place in (folder.glob(name) if "*" in name else [folder / name])
+        matching_path
+        for name_pattern in names
+        for matching_path in (
+            folder.glob(name_pattern)
+            if "*" in name_pattern
+            else [folder / name_pattern]
+        )
     ]
 
 
 def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Return the checksums of the files of some names, which are then on the disk."""
-    found = files_of(folder, names)
+    file_names = files_of(folder, names)
     # The names of the files, too.
     files.to_disk(
         sorted(
             {
-                place.parent
-                for file in found
-                for place in (folder / file, (folder / file).parent)
+                file_or_folder.parent
+                for file_name in file_names
+                for file_or_folder in (folder / file_name, (folder / file_name).parent)
             }
         )
     )
-    return {name: sum_of(folder / name) for name in found}
+    return {summed_name: sum_of(folder / summed_name) for summed_name in file_names}
 
 
 def sum_of(file: Path) -> str:
@@ -329,8 +361,12 @@ def sum_of(file: Path) -> str:
 
 def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:
     """Return the files that differ from the checksums in a record, or are missing. Unfinished work has none."""
-    sums = (record or {}).get("sums", {})
-    return [name for name, known in sums.items() if sum_of(folder / name) != known]
+    checksums = (record or {}).get("sums", {})
+    return [
+        file_name
+        for file_name, recorded_sum in checksums.items()
+        if sum_of(folder / file_name) != recorded_sum
+    ]
 
 
 #: Errors that damaged content can cause while it is used.

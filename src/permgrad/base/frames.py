@@ -34,35 +34,45 @@ def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         return frames[0].reset_index(drop=True)
     # Parts may list other levels, and pandas would make plain text or numbers of them.
     joined = dict[str, Any]()
-    for name in frames[0]:
-        kinds = {frame[name].dtype for frame in frames}
+    for column_name in frames[0]:
+        kinds = {frame[column_name].dtype for frame in frames}
         if len(kinds) > 1 and all(
-            isinstance(kind, pd.CategoricalDtype) and not kind.ordered for kind in kinds
+            isinstance(column_type, pd.CategoricalDtype) and not column_type.ordered
+            for column_type in kinds
         ):
-            joined[str(name)] = pd.api.types.union_categoricals(
-                [frame[name] for frame in frames]
+            joined[str(column_name)] = pd.api.types.union_categoricals(
+                [frame[column_name] for frame in frames]
             )
     return pd.concat(frames, ignore_index=True).assign(**joined)
 
 
-def taken(inputs: Any, places: Integers, rows: int) -> Any:  # noqa: PLR0911 — one return for each kind of input
+def taken(inputs: Any, row_indices: Integers, rows: int) -> Any:  # noqa: PLR0911 — one return for each kind of input
     """Return some rows of inputs: of each tensor, array, frame, list of texts or records in a structure."""
     if isinstance(inputs, Mapping):
-        return {name: taken(each, places, rows) for name, each in inputs.items()}
+        return {
+            input_name: taken(single_input, row_indices, rows)
+            for input_name, single_input in inputs.items()
+        }
     if hasattr(inputs, "iloc") or hasattr(inputs, "get_columns"):  # of pandas or polars
-        return inputs.iloc[places] if hasattr(inputs, "iloc") else inputs[places]
+        return (
+            inputs.iloc[row_indices] if hasattr(inputs, "iloc") else inputs[row_indices]
+        )
     torch = sys.modules.get("torch")  # is not loaded for a table
     if torch is not None and isinstance(inputs, torch.Tensor):
-        return inputs[torch.from_numpy(places).to(inputs.device)]
+        return inputs[torch.from_numpy(row_indices).to(inputs.device)]
     if isinstance(inputs, (list, tuple)):
         if len(inputs) == rows and not any(
-            np.ndim(each) and len(each) == rows for each in inputs
+            np.ndim(list_entry) and len(list_entry) == rows for list_entry in inputs
         ):
-            return [inputs[place] for place in places]
-        parts = [taken(each, places, rows) for each in inputs]
+            return [inputs[row_index] for row_index in row_indices]
+        taken_inputs = [
+            taken(sequence_entry, row_indices, rows) for sequence_entry in inputs
+        ]
         return (
-            type(inputs)(*parts) if hasattr(inputs, "_fields") else type(inputs)(parts)
+            type(inputs)(*taken_inputs)
+            if hasattr(inputs, "_fields")
+            else type(inputs)(taken_inputs)
         )
     if inputs is None or isinstance(inputs, np.ndarray) or not hasattr(inputs, "take"):
-        return None if inputs is None else np.asarray(inputs)[places]
-    return inputs.take(places)
+        return None if inputs is None else np.asarray(inputs)[row_indices]
+    return inputs.take(row_indices)

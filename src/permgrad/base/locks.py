@@ -24,14 +24,14 @@ def _lock(path: Path, process: int) -> FileLock:  # noqa: ARG001 — a forked ch
 
 def take(path: Path) -> FileLock | None:
     """Take a lock without waiting. Return None if it is held, also by this process."""
-    lock = _lock(path.absolute(), os.getpid())
-    if lock.is_locked:
+    file_lock = _lock(path.absolute(), os.getpid())
+    if file_lock.is_locked:
         return None
     try:
-        lock.acquire(blocking=False)
+        file_lock.acquire(blocking=False)
     except Timeout:
         return None
-    return lock
+    return file_lock
 
 
 @contextmanager
@@ -52,11 +52,14 @@ def release(lock: FileLock) -> None:
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
     """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
-    fix, beside = (
+    suggestion, lock_path = (
         "choose another name with --out (out=)",
         target.parent / f".{target.name}{LOCK}",
     )
-    with made_folder(target.parent, fix, target), hold_folder(target, fix, beside):
+    with (
+        made_folder(target.parent, suggestion, target),
+        hold_folder(target, suggestion, lock_path),
+    ):
         sweep(target.parent, target.name)
         yield
 
@@ -65,26 +68,30 @@ def hold_name(target: Path) -> Iterator[None]:
 def hold_folder(
     folder: Path,
     fix: str = "choose another folder with --out (out=)",
-    beside: Path | None = None,
+    lock_path: Path | None = None,
 ) -> Iterator[None]:
-    """Lock an existing folder for the body, or a name by a file ``beside`` it. Refuse if another process holds it.
+    """Lock an existing folder for the body, or a name by a file ``lock_path`` it. Refuse if another process holds it.
 
     The file of the lock has the number of the process that holds it.
     """
-    path, rule, fact = folder / LOCK, "work in a folder", "at work in"
-    if beside is not None:
-        path, rule, fact = beside, "write a file or folder", "writing"
+    lock_file, action_text, activity = folder / LOCK, "work in a folder", "at work in"
+    if lock_path is not None:
+        lock_file, action_text, activity = (
+            lock_path,
+            "write a file or folder",
+            "writing",
+        )
     with writing(folder, fix):
-        lock = take(path)
-    if lock is None:
+        folder_lock = take(lock_file)
+    if folder_lock is None:
         holder = ""
         with suppress(OSError):
-            holder = path.read_text(encoding="utf-8").strip()
-        problem = f"Only one process at a time can {rule}, but process {holder or 'unknown'} is {fact} {folder}"
+            holder = lock_file.read_text(encoding="utf-8").strip()
+        problem = f"Only one process at a time can {action_text}, but process {holder or 'unknown'} is {activity} {folder}"
         raise InputError(problem, hint=f"Wait until it ends, or {fix}.", code="PG054")
     try:
         with writing(folder, fix):
-            path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+            lock_file.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
     finally:
-        release(lock)
+        release(folder_lock)

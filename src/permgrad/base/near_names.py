@@ -29,16 +29,21 @@ def with_near_names(called: C) -> C:
     if isinstance(called, type):
         target.__init__ = with_near_names(target.__init__)
         return called
-    code = target.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    code_object = target.__code__
+    names = code_object.co_varnames[
+        : code_object.co_argcount + code_object.co_kwonlyargcount
+    ]
 
     @wraps(called)
     def call(*args: Any, **given: Any) -> Any:
-        for name in given:
-            if name not in names:
-                near = nearest(name, names)
-                problem = f"{called.__qualname__}() got an unexpected keyword argument {name!r}"
-                raise TypeError(problem + (f". Did you mean {near!r}?" if near else ""))
+        for keyword_name in given:
+            if keyword_name not in names:
+                nearest_name = nearest(keyword_name, names)
+                problem = f"{called.__qualname__}() got an unexpected keyword argument {keyword_name!r}"
+                raise TypeError(
+                    problem
+                    + (f". Did you mean {nearest_name!r}?" if nearest_name else "")
+                )
         return called(*args, **given)
 
     return call  # type: ignore[return-value]

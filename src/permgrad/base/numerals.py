@@ -50,15 +50,15 @@ def number(value: float | None, digits: int = 3) -> str:
     """
     if value is None or not math.isfinite(value) or value == 0:
         return "0" if value == 0 else "–"
-    size = float(f"{abs(value):.{max(digits, 4)}g}")
+    rounded_size = float(f"{abs(value):.{max(digits, 4)}g}")
     for least, unit in _LARGE:
-        if least <= size < _TOO_LARGE:
-            return f"{fixed(value / least, digits - 1 - math.floor(math.log10(size / least)))}\u00a0{unit}"
-    if size >= _TOO_LARGE or size < _TOO_SMALL:
+        if least <= rounded_size < _TOO_LARGE:
+            return f"{fixed(value / least, digits - 1 - math.floor(math.log10(rounded_size / least)))}\u00a0{unit}"
+    if rounded_size >= _TOO_LARGE or rounded_size < _TOO_SMALL:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
-    power = math.floor(math.log10(size))
+    power = math.floor(math.log10(rounded_size))
     return fixed(
         value, max(digits - 1 - power, 0 if power < 4 else max(digits, 4) - 1 - power)
     )
@@ -71,12 +71,12 @@ def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
     largest are 0.
     """
     array = np.asarray(values, dtype=np.float64)
-    size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
-    array = np.where(np.abs(array) < _NOTHING * size, 0.0, array)
-    if size == 0 or not 1e-5 <= size < 1e4:
+    largest_size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
+    array = np.where(np.abs(array) < _NOTHING * largest_size, 0.0, array)
+    if largest_size == 0 or not 1e-5 <= largest_size < 1e4:
         return [number(value, digits) for value in array.tolist()]
     some_small = bool(np.any((array != 0) & (np.abs(array) < 0.5)))
-    decimals = max(int(some_small), digits - 1 - math.floor(math.log10(size)))
+    decimals = max(int(some_small), digits - 1 - math.floor(math.log10(largest_size)))
     return ["0" if value == 0 else fixed(value, decimals) for value in array.tolist()]
 
 
@@ -87,11 +87,15 @@ def compact(value: float, digits: int = 3) -> str:
         >>> compact(0.5), compact(-2.5e7), compact(1200.0)
         ('0.5', '−25\xa0M', '1,200')
     """
-    text, gap, unit = number(value, digits).partition("\u00a0")
+    number_text, unit_gap, unit_text = number(value, digits).partition("\u00a0")
     return (
-        (text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text)
-        + gap
-        + unit
+        (
+            number_text.rstrip("0").rstrip(".")
+            if "." in number_text and "e" not in number_text
+            else number_text
+        )
+        + unit_gap
+        + unit_text
     )
 
 

@@ -30,9 +30,11 @@ def prepare_threads(threads: int | None) -> None:
     Without a number there are as many as processors are free. What the user's environment says stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        for name, value in _WAITING.items():
-            os.environ.setdefault(name, value)
-    if threads is None and any(name in os.environ for name in _COUNTS):
+        for variable_name, value in _WAITING.items():
+            os.environ.setdefault(variable_name, value)
+    if threads is None and any(
+        count_variable in os.environ for count_variable in _COUNTS
+    ):
         return
     number = str(free_processors() if threads is None else threads)
     os.environ.update(dict.fromkeys(_COUNTS, number))
@@ -64,15 +66,15 @@ def free_processors() -> int:
 def _others_running() -> int:
     """Return how many other threads of the machine want a processor right now. 0 where it cannot be seen."""
     counts = []
-    for look in range(_LOOKS):
-        if look:
+    for look_number in range(_LOOKS):
+        if look_number:
             time.sleep(_BETWEEN)
         try:
             lines = _STATISTICS.read_text(encoding="ascii").splitlines()
             counts += [
-                int(line.split()[1])
-                for line in lines
-                if line.startswith("procs_running")
+                int(status_line.split()[1])
+                for status_line in lines
+                if status_line.startswith("procs_running")
             ]
         except (OSError, ValueError, IndexError):
             return 0

@@ -44,22 +44,24 @@ class Progress(ExitStack):
         """Begin. ``every``: each step is shown, as where few of them take long."""
         super().__init__()
         self._writes, self._label, self._started = False, label, time.monotonic()
-        wanted = check_flag("progress", mode, auto=True)
-        wanted = False if wanted == "auto" and startup.silent else wanted
+        progress_mode = check_flag("progress", mode, auto=True)
+        progress_mode = (
+            False if progress_mode == "auto" and startup.silent else progress_mode
+        )
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
         self.done, self._weight, self.ended = 0.0, 1.0, threading.Event()
         self._ahead = 0.0
         self.callback(self.ended.set)
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
-        self._within = _whole if wanted == "auto" and total > 0 else None
+        self._within = _whole if progress_mode == "auto" and total > 0 else None
         if self._within is not None:
             self._within.work()
             self.callback(self._within.work)
         self._total = total
         if self._within is not None or total <= 0:
             return
-        if _rewrites(stream) if wanted == "auto" else wanted:
+        if _rewrites(stream) if progress_mode == "auto" else progress_mode:
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -73,11 +75,14 @@ class Progress(ExitStack):
             )
             self.callback(self._bar.close)
             self._writes = True
-        elif wanted == "auto" and lines and stream is not None:
+        elif progress_mode == "auto" and lines and stream is not None:
             # From a thread: a single step may take minutes.
-            work = (self, total, printable(label), stream)
+            thread_arguments = (self, total, printable(label), stream)
             threading.Thread(
-                target=_write_lines, args=work, name="permgrad-progress", daemon=True
+                target=_write_lines,
+                args=thread_arguments,
+                name="permgrad-progress",
+                daemon=True,
             ).start()
             self._writes = True
 
@@ -103,14 +108,18 @@ class Progress(ExitStack):
             self._writes
             and self.rows >= FEW
             and spent > SOON
-            and (left := spent * (self._total / self.done - 1)) > LONG
+            and (seconds_left := spent * (self._total / self.done - 1)) > LONG
         ):
-            few, rows, self.rows = min(10_000, self.rows // 10), self.rows, 0
+            suggested_rows, row_count, self.rows = (
+                min(10_000, self.rows // 10),
+                self.rows,
+                0,
+            )
             _ = self._bar is None or self._bar.clear()
-            words = f"about {readable(left)} left. In Python, max_rows={few} explains a random part"
+            words = f"about {readable(seconds_left)} left. In Python, max_rows={suggested_rows} explains a random part"
             _write_line(
                 sys.stderr,
-                f"{printable(self._label)}: {words} in about {readable((spent + left) * few / rows)}\n",
+                f"{printable(self._label)}: {words} in about {readable((spent + seconds_left) * suggested_rows / row_count)}\n",
             )
 
     def rest(self, steps: float) -> None:
@@ -188,21 +197,23 @@ class Whole(ExitStack):
     def left(self) -> float:
         """Return the seconds that all parts will still take."""
         later = sum(
-            seconds for name, seconds in self.expected.items() if name != self._name
+            seconds
+            for part_name, seconds in self.expected.items()
+            if part_name != self._name
         )
         if not self._name:
             return later
-        now, planned = time.monotonic(), self.expected.get(self._name, 0.0)
-        spent = now - self._since
+        current_time, planned = time.monotonic(), self.expected.get(self._name, 0.0)
+        spent = current_time - self._since
         if self._left is not None:
-            since = now - self._left[1]
+            since = current_time - self._left[1]
             return later + max(self._left[0] - since, _OVERDUE * since)
         # What took longer than planned is likely to take longer still, the more so the longer it has taken.
         by_plan = max(planned - spent, _OVERDUE * spent)
         if not 0 < self.share < 1:
             return later + by_plan
         # The further a work is, the more its own pace counts. Further works of the part may follow.
-        by_pace = (now - self._work_since) * (1 - self.share) / self.share
+        by_pace = (current_time - self._work_since) * (1 - self.share) / self.share
         return later + max(
             self.share * by_pace + (1 - self.share) * by_plan, planned - spent
         )
@@ -214,24 +225,29 @@ class Whole(ExitStack):
 
     def line(self) -> tuple[float, str]:
         """Return the share that is done, and the line."""
-        spent, left = time.monotonic() - self.started, self.left()
+        spent, seconds_left = time.monotonic() - self.started, self.left()
         # It never falls: where more turns out to be left, the seconds say so.
-        self._most = max(self._most, spent / max(spent + left, 1e-9))
-        return self._most, progress_line(self.label, self._most, spent, left)
+        self._most = max(self._most, spent / max(spent + seconds_left, 1e-9))
+        return self._most, progress_line(self.label, self._most, spent, seconds_left)
 
     def _write(self) -> None:
         """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""
-        marks, last = [0.25, 0.5, 0.75], time.monotonic() + FIRST - AGAIN
+        marks, last_written = [0.25, 0.5, 0.75], time.monotonic() + FIRST - AGAIN
         while not self._ended.wait(LOOK):
-            share, line = self.line()
-            passed = [mark for mark in marks if share >= mark]
+            share, status_line = self.line()
+            passed = [passed_mark for passed_mark in marks if share >= passed_mark]
             marks = marks[len(passed) :]
-            now = time.monotonic()
-            if not self._rewrites and not passed and now - last < AGAIN:
+            current_time = time.monotonic()
+            if (
+                not self._rewrites
+                and not passed
+                and current_time - last_written < AGAIN
+            ):
                 continue
-            last, self._shown = now, True
+            last_written, self._shown = current_time, True
             _write_line(
-                self._stream, f"\r\x1b[K{line.rstrip()}" if self._rewrites else line
+                self._stream,
+                f"\r\x1b[K{status_line.rstrip()}" if self._rewrites else status_line,
             )
 
 
@@ -250,12 +266,12 @@ def _rewrites(stream: Any) -> bool:
 
 
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:
-    wait, started = FIRST, time.monotonic()
-    while not work.ended.wait(wait):
+    wait_seconds, started = FIRST, time.monotonic()
+    while not work.ended.wait(wait_seconds):
         _write_line(
             stream, progress_line(label, work.done / total, time.monotonic() - started)
         )
-        wait = AGAIN
+        wait_seconds = AGAIN
 
 
 def _write_line(stream: TextIO, line: str) -> None:
@@ -270,12 +286,12 @@ def progress_line(
     """Return how much of a work is done after some seconds, and about how long the rest takes (None: at this pace)."""
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
-    rest = (
+    remaining_time = (
         readable(seconds / share - seconds if left is None else left)
         if share < 1
         else "no time"
     )
-    return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {rest} left\n"
+    return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {remaining_time} left\n"
 
 
 def readable(seconds: float) -> str:

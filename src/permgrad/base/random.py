@@ -61,11 +61,16 @@ def resolve_seed(random_state: Any) -> int:
 
 def derive_seed(seed: int, *keys: object) -> int:
     """Return a 64-bit seed that depends on ``seed`` and the keys' text."""
-    text = "\x1f".join(
-        [str(int(seed)), *(f"{type(key).__name__}:{key}" for key in keys)]
+    key_text = "\x1f".join(
+        [
+            str(int(seed)),
+            *(f"{type(seed_key).__name__}:{seed_key}" for seed_key in keys),
+        ]
     )
     return int.from_bytes(
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(),
+        hashlib.blake2b(
+            key_text.encode("utf-8", "surrogatepass"), digest_size=8
+        ).digest(),
         "little",
     )
 
@@ -94,11 +99,11 @@ def uniform_integers(
 
 def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> Floats:
     """Draw float64 in [0, 1) with 53 bits, one for each counter of at least 0, independent of every other counter."""
-    key = np.uint64(derive_seed(seed, *keys))
+    seed_key = np.uint64(derive_seed(seed, *keys))
     with np.errstate(over="ignore"):
         words = np.array(counters, dtype=np.uint64)
         words *= _GOLDEN
-        words += key
+        words += seed_key
         words = _mix(words)
         words += _GOLDEN
         words = _mix(words)
@@ -112,10 +117,16 @@ def content_keys(arrays: Iterable[Array]) -> npt.NDArray[np.uint64]:
     total: npt.NDArray[np.uint64] | None = None
     with np.errstate(over="ignore"):
         for position, array in enumerate(arrays):
-            flat = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
-            padded = np.pad(flat, ((0, 0), (0, -flat.shape[1] % 8))).view(np.uint64)
-            places = _mix(np.arange(1, padded.shape[1] + 1, dtype=np.uint64) * _GOLDEN)
-            words = _mix(padded + places).sum(axis=1, dtype=np.uint64)
+            flat_bytes = (
+                np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+            )
+            padded = np.pad(flat_bytes, ((0, 0), (0, -flat_bytes.shape[1] % 8))).view(
+                np.uint64
+            )
+            position_words = _mix(
+                np.arange(1, padded.shape[1] + 1, dtype=np.uint64) * _GOLDEN
+            )
+            words = _mix(padded + position_words).sum(axis=1, dtype=np.uint64)
             mixed = _mix(words + np.uint64(position + 1) * _GOLDEN)
             total = mixed if total is None else _mix(total + mixed)
     return np.zeros(0, dtype=np.uint64) if total is None else total
@@ -126,7 +137,7 @@ def forked_torch(seed: int) -> Iterator[None]:
     """Seed torch's generators, which are the process's, for the body and put back the caller's, also after an error."""
     import torch
 
-    kept: dict[Hashable, Change] = {
+    generator_changes: dict[Hashable, Change] = {
         "torch's generator": lambda: partial(
             torch.set_rng_state, torch.get_rng_state()
         ),
@@ -135,10 +146,10 @@ def forked_torch(seed: int) -> Iterator[None]:
         list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     )
     if devices:
-        kept["GPUs' generators"] = lambda: partial(
+        generator_changes["GPUs' generators"] = lambda: partial(
             torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()
         )
-    with together(kept), torch.random.fork_rng(devices=devices):
+    with together(generator_changes), torch.random.fork_rng(devices=devices):
         # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
         torch.default_generator.manual_seed(seed % 2**63)
         if devices:

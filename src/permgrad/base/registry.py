@@ -30,8 +30,11 @@ class Registry(dict[str, T]):
 
     def get(self, name: str, *otherwise: Any) -> T:
         """Return the entry or, unlike a dict, raise ``InputError`` that lists the names and guesses."""
-        if isinstance(name, str) and (known := registered(name, self)) in self:
-            return self[known]
+        if (
+            isinstance(name, str)
+            and (registered_name := registered(name, self)) in self
+        ):
+            return self[registered_name]
         if otherwise:
             return otherwise[0]
         raise unknown(self.kind, name, self)

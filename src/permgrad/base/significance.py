@@ -49,14 +49,14 @@ def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
     of one feature each, are adjusted as by ``adjusted``.
     """
     values, labels = np.array(p_values, dtype=np.float64), np.asarray(families)
-    last = []  # the p-value at which all of a family has passed
+    last_values = []  # the p-value at which all of a family has passed
     for label in np.unique(labels):
         values[..., labels == label, :] = adjusted(values[..., labels == label, :])
-        last.append(np.fmax.reduce(values[..., labels == label, :], axis=-2))
-    through = np.sort(adjusted(np.stack(last, axis=-2)), axis=-2)  # NaN last
+        last_values.append(np.fmax.reduce(values[..., labels == label, :], axis=-2))
+    through = np.sort(adjusted(np.stack(last_values, axis=-2)), axis=-2)  # NaN last
     waiting = np.isfinite(through).sum(axis=-2, keepdims=True)
     result = np.minimum(values * waiting, 1.0)
-    for passed in range(1, len(last)):
+    for passed in range(1, len(last_values)):
         result = np.fmin(
             result,
             np.maximum(
@@ -96,14 +96,20 @@ def over_splits(p_values: npt.ArrayLike) -> Floats:
 
 
 def clearly(
-    importance: npt.ArrayLike, p_adjusted: npt.ArrayLike, whole: float | None = None
+    importance: npt.ArrayLike,
+    p_adjusted: npt.ArrayLike,
+    total_importance: float | None = None,
 ) -> Booleans:
-    """Return which features clearly matter: p is below 5 % and the estimate at least 0.1 % of the ``whole``.
+    """Return which features clearly matter: p is below 5 % and the estimate at least 0.1 % of the ``total_importance``.
 
     That is what the model has learned (None: the sum of all importances above 0). False if p or estimate is undefined.
     """
     sizes = np.asarray(importance, dtype=np.float64)
-    least = LEAST_SHOWN * (np.nansum(np.maximum(sizes, 0)) if whole is None else whole)
+    least = LEAST_SHOWN * (
+        np.nansum(np.maximum(sizes, 0))
+        if total_importance is None
+        else total_importance
+    )
     return (
         (sizes > 0)
         & (sizes >= least)

@@ -64,12 +64,15 @@ def read_saved(file: Path) -> bytes:
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     """Return what a JSON document says. ``ValueError``: too deep, no finite number, or (``names_once``) names twice."""
-    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    document_text = content.decode("utf-8") if isinstance(content, bytes) else content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
-    hook = _named_once if names_once else None
+    pairs_hook = _named_once if names_once else None
     try:
         document = json.loads(
-            text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=hook
+            document_text,
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=pairs_hook,
         )
     except RecursionError as error:
         raise ValueError(too_deep) from error
@@ -95,29 +98,31 @@ def read_json(file: Path) -> Any:
 
 def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
     """Return what a JSON file that a user wrote holds. ``what``: what it is in errors, such as "the space"."""
-    file = check_path("path", path)
+    json_path = check_path("path", path)
     try:
-        return parse_json(file.read_bytes(), names_once=True)
+        return parse_json(json_path.read_bytes(), names_once=True)
     except OSError as error:
-        problem = f"Cannot read {what} {file}: {error.strerror or error}"
+        problem = f"Cannot read {what} {json_path}: {error.strerror or error}"
         raise InputError(problem, hint="Correct the path.", code="PG010") from error
     except ValueError as error:
-        problem = f"{what[0].upper()}{what[1:]} {file} is not valid JSON: {error}"
+        problem = f"{what[0].upper()}{what[1:]} {json_path} is not valid JSON: {error}"
         raise InputError(problem, hint="Correct the file.", code="PG011") from error
 
 
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries: dict[str, Any] = {}
-    for name, value in pairs:
-        must(name not in entries, f"it holds {name!r} twice in one object")
-        entries[name] = value
+    for entry_name, value in pairs:
+        must(entry_name not in entries, f"it holds {entry_name!r} twice in one object")
+        entries[entry_name] = value
     return entries
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    fact = "beyond what a number can be" if digits[-1].isdigit() else "no number"
-    must(math.isfinite(number), f"it holds {digits}, which is {fact}")
+    number_problem = (
+        "beyond what a number can be" if digits[-1].isdigit() else "no number"
+    )
+    must(math.isfinite(number), f"it holds {digits}, which is {number_problem}")
     return number
 
 
@@ -143,14 +148,16 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
             stream.read(1) != b"\x80",
             "it looks like a pickle, which could run code on loading and is never opened",
         )
-        size = stream.seek(0, os.SEEK_END)
+        archive_size = stream.seek(0, os.SEEK_END)
         try:
-            with zipfile.ZipFile(stream) as file:
-                parts = file.infolist()
-                _check_sizes(parts, size)
+            with zipfile.ZipFile(stream) as archive:
+                archive_members = archive.infolist()
+                _check_sizes(archive_members, archive_size)
                 return {
-                    part.filename.removesuffix(".npy"): _read_array(file, part)
-                    for part in parts
+                    archive_member.filename.removesuffix(".npy"): _read_array(
+                        archive, archive_member
+                    )
+                    for archive_member in archive_members
                 }
         except ValueError:
             raise
@@ -166,40 +173,47 @@ def check_archive(stream: BinaryIO) -> None:
 
     Each part has its own place, and is what its checksum says.
     """
-    size = stream.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(stream) as file:
-        parts = file.infolist()
+    archive_size = stream.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(stream) as archive:
+        archive_members = archive.infolist()
         must(
             not any(
-                part.compress_type != zipfile.ZIP_STORED
-                or part.file_size != part.compress_size
-                for part in parts
+                stored_member.compress_type != zipfile.ZIP_STORED
+                or stored_member.file_size != stored_member.compress_size
+                for stored_member in archive_members
             ),
             "its parts are compressed",
         )
-        must(sum(part.file_size for part in parts) <= size, "its parts overlap")
-        changed = file.testzip()
+        must(
+            sum(archive_member.file_size for archive_member in archive_members)
+            <= archive_size,
+            "its parts overlap",
+        )
+        changed = archive.testzip()
         must(changed is None, f"its part {changed!r} differs from its checksum")
 
 
-def _check_sizes(parts: Collection[zipfile.ZipInfo], size: int) -> None:
+def _check_sizes(archive_members: Collection[zipfile.ZipInfo], size: int) -> None:
     """Refuse an archive that unpacks to far more than it is, before anything is unpacked."""
-    for part in parts:
+    for archive_member in archive_members:
         must(
-            part.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
-            f"its array {part.filename!r} is compressed in a way that is not NumPy's",
+            archive_member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            f"its array {archive_member.filename!r} is compressed in a way that is not NumPy's",
         )
-    unpacked = sum(part.file_size for part in parts)
-    must(sum(part.compress_size for part in parts) <= size, "its arrays overlap")
+    unpacked = sum(zip_member.file_size for zip_member in archive_members)
+    must(
+        sum(zip_member.compress_size for zip_member in archive_members) <= size,
+        "its arrays overlap",
+    )
     must(
         unpacked <= max(MOST_UNPACKED, _MOST_TIMES * size),
         f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not believed",
     )
 
 
-def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
-    which = f"its array {part.filename!r}"
-    with cast("zipfile.ZipExtFile", file.open(part)) as stream:
+def _read_array(file: zipfile.ZipFile, archive_member: zipfile.ZipInfo) -> Array:
+    which = f"its array {archive_member.filename!r}"
+    with cast("zipfile.ZipExtFile", file.open(archive_member)) as stream:
         version = np.lib.format.read_magic(stream)
         must(version in _HEADERS, f"{which} has format {version}, which is not known")
         try:
@@ -218,14 +232,16 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
             f"{which} holds values of type {dtype}, which permgrad never writes",
         )
         count = math.prod(map(int, shape))
-        left = part.file_size - stream.tell()
+        bytes_left = archive_member.file_size - stream.tell()
         must(
-            not any(length < 0 for length in shape) and count * dtype.itemsize == left,
+            not any(length < 0 for length in shape)
+            and count * dtype.itemsize == bytes_left,
             f"{which} says it has {count:,} values of {dtype}, and has not",
         )
         numbers = np.empty(count, dtype)
         must(
-            not left or stream.readinto(numbers.view(np.uint8).data) == left,
+            not bytes_left
+            or stream.readinto(numbers.view(np.uint8).data) == bytes_left,
             f"{which} is cut off",
         )
         return numbers.reshape(shape, order="F" if fortran else "C")
@@ -235,9 +251,9 @@ def _read_array(file: zipfile.ZipFile, part: zipfile.ZipInfo) -> Array:
 def without_times(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts without the entries ``seconds``, at any depth."""
     return {
-        name: without_times(x) if isinstance(x, dict) else x
-        for name, x in facts.items()
-        if name != "seconds"
+        fact_name: without_times(x) if isinstance(x, dict) else x
+        for fact_name, x in facts.items()
+        if fact_name != "seconds"
     }
 
 
@@ -259,7 +275,11 @@ def read_times(folder: Path) -> Any:
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description with a checksum of all that it says, so that damage is seen."""
-    content = {name: value for name, value in description.items() if name != _SEAL}
+    content = {
+        entry_name: value
+        for entry_name, value in description.items()
+        if entry_name != _SEAL
+    }
     # What JSON gives back: tuples are lists, keys are text.
     stored = json.loads(json.dumps(plain(content)))
     return {

@@ -38,7 +38,7 @@ TOKENS = {
     "series-7": ("#b7b1a3", "#c5c0b4"),
 }
 #: A colour on light paper to the name of its variable, and to the colour on dark paper.
-VARIABLES = {light: name for name, (light, _) in TOKENS.items()}
+VARIABLES = {light: token_name for token_name, (light, _) in TOKENS.items()}
 DARK = dict(TOKENS.values())
 (
     INK,
@@ -66,7 +66,9 @@ LINE_STYLES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
 #: Colour and line style of the first classes or lines. Further ones begin again.
 LINES: list[dict[str, Any]] = [
-    {"color": colour, "linestyle": line} for line in LINE_STYLES for colour in SERIES
+    {"color": colour, "linestyle": line_style}
+    for line_style in LINE_STYLES
+    for colour in SERIES
 ]
 
 SANS = (
@@ -109,10 +111,12 @@ def _settings() -> dict[Any, Any]:
 
     # One preferred family, then DejaVu (part of matplotlib) for missing characters, then fonts for other scripts.
     installed = set(font_manager.get_font_names())
-    preferred = next((name for name in SANS if name in installed), "DejaVu Sans")
+    preferred = next(
+        (font_name for font_name in SANS if font_name in installed), "DejaVu Sans"
+    )
     families = [
         *dict.fromkeys([preferred, "DejaVu Sans"]),
-        *(name for name in OTHER_SCRIPTS if name in installed),
+        *(script_font for script_font in OTHER_SCRIPTS if script_font in installed),
     ]
     ticks = {
         "color": RULE,
@@ -123,9 +127,9 @@ def _settings() -> dict[Any, Any]:
     defaults: dict[Any, Any] = dict(mpl.rcParamsDefault)
     return {
         **{
-            key: value
-            for key, value in defaults.items()
-            if not key.startswith(("backend", "webagg"))
+            setting_key: value
+            for setting_key, value in defaults.items()
+            if not setting_key.startswith(("backend", "webagg"))
         },
         "axes.axisbelow": True,
         "axes.edgecolor": RULE,
@@ -160,9 +164,9 @@ def _settings() -> dict[Any, Any]:
         "text.color": INK,
         "text.parse_math": False,
         **{
-            f"{axis}tick.{name}": value
+            f"{axis}tick.{tick_setting}": value
             for axis in "xy"
-            for name, value in ticks.items()
+            for tick_setting, value in ticks.items()
         },
     }
 
@@ -219,7 +223,9 @@ MAPS = {
 
 def rgb(colour: str) -> tuple[float, ...]:
     """Return red, green and blue of a colour such as ``"#2a6a8e"``, from 0 to 1."""
-    return tuple(int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return tuple(
+        int(colour[position : position + 2], 16) / 255 for position in (1, 3, 5)
+    )
 
 
 def colour_map(name: str) -> Any:

@@ -19,9 +19,9 @@ _turns: list[threading.RLock] = []
 
 def turn() -> threading.RLock:
     """Return a reentrant lock that is free again in a forked child."""
-    lock = threading.RLock()
-    _turns.append(lock)
-    return lock
+    new_lock = threading.RLock()
+    _turns.append(new_lock)
+    return new_lock
 
 
 #: Held by who explains by a Captum object, which keeps what it sees in itself and in hooks on the network.
@@ -37,41 +37,41 @@ _states: dict[Hashable, tuple[Undo, list[int]]] = {}
 @contextmanager
 def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
     """Make changes, by name, for the body that threads may make at the same time. Who leaves last has them put back."""
-    me = threading.get_ident()
-    held: list[Hashable] = []
+    thread_id = threading.get_ident()
+    held_names: list[Hashable] = []
     try:
         with _asking:
-            for name, change in changes.items():
-                if name not in _states:
-                    undo = (
+            for change_name, change in changes.items():
+                if change_name not in _states:
+                    undo_change = (
                         partial(setattr, *change, getattr(*change))
                         if isinstance(change, tuple)
                         else change()
                     )
-                    _states[name] = (undo, [])
-                _states[name][1].append(me)
-                held.append(name)
+                    _states[change_name] = (undo_change, [])
+                _states[change_name][1].append(thread_id)
+                held_names.append(change_name)
         yield
     finally:
         # One that fails keeps none of the others from being put back, last first.
         with _asking, ExitStack() as undone:
-            for name in held:
-                undo, holders = _states[name]
-                holders.remove(me)
+            for held_name in held_names:
+                undo_change, holders = _states[held_name]
+                holders.remove(thread_id)
                 if not holders:
-                    del _states[name]
-                    undone.callback(undo)
+                    del _states[held_name]
+                    undone.callback(undo_change)
 
 
 def others_need(names: Iterable[Hashable]) -> bool:
     """Return whether another thread is in a body for which one of these was changed."""
-    me = threading.get_ident()
+    thread_id = threading.get_ident()
     with _asking:
         return any(
-            holder != me
-            for name in names
-            if name in _states
-            for holder in _states[name][1]
+            holder != thread_id
+            for change_name in names
+            if change_name in _states
+            for holder in _states[change_name][1]
         )
 
 
@@ -88,14 +88,14 @@ def _after_fork() -> None:
     """Forget the parent's other threads."""
     global forked  # noqa: PLW0603 — a property of the process
     forked = True
-    for lock in _turns:
-        lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 — as ``logging`` does with its own
-    me = threading.get_ident()
-    for name, (undo, holders) in list(_states.items()):
-        holders[:] = [holder for holder in holders if holder == me]
+    for turn_lock in _turns:
+        turn_lock._at_fork_reinit()  # type: ignore[attr-defined]  # noqa: SLF001 — as ``logging`` does with its own
+    thread_id = threading.get_ident()
+    for state_name, (undo_change, holders) in list(_states.items()):
+        holders[:] = [holder for holder in holders if holder == thread_id]
         if not holders:
-            del _states[name]
-            undo()
+            del _states[state_name]
+            undo_change()
 
 
 if hasattr(os, "register_at_fork"):

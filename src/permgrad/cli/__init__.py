@@ -12,8 +12,8 @@ import typer
 from permgrad.cli.commands import app
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         from permgrad.base import __version__
 
         typer.echo(f"permgrad {__version__}")

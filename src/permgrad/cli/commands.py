@@ -70,7 +70,11 @@ class _Commands(TyperGroup):
         )
         return [
             *first,
-            *(name for name in super().list_commands(ctx) if name not in first),
+            *(
+                command_name
+                for command_name in super().list_commands(ctx)
+                if command_name not in first
+            ),
         ]
 
     def main(self, *args: Any, **options: Any) -> None:
@@ -80,22 +84,24 @@ class _Commands(TyperGroup):
         except typer.Abort:  # Ctrl-C while options are parsed
             sys.exit(130)
         except _UsageError as error:
-            kind = type(error).__name__
-            if kind == "NoArgsIsHelpError":  # the help is the answer
+            error_kind = type(error).__name__
+            if error_kind == "NoArgsIsHelpError":  # the help is the answer
                 error.show()
                 sys.exit(error.exit_code)
-            path = (
+            command_path = (
                 error.ctx.command_path
                 if error.ctx
                 else " ".join(["permgrad", *sys.argv[1:2]])
             )
-            near = did_you_mean(
+            suggestion = did_you_mean(
                 getattr(error, "option_name", ""),
                 getattr(error, "possibilities", None) or (),
             )
-            hint = f"{near} See '{path} --help'.".lstrip()
+            full_hint = f"{suggestion} See '{command_path} --help'.".lstrip()
             problem = (
-                error.message if kind == "NoSuchOption" else error.format_message()
+                error.message
+                if error_kind == "NoSuchOption"
+                else error.format_message()
             )
             problem = problem.partition(", unable to parse")[0].rstrip(".")
             problem = re.sub(
@@ -107,7 +113,13 @@ class _Commands(TyperGroup):
             problem = problem.replace(
                 "Got unexpected extra argument(s)", "Unexpected further argument"
             )
-            fail(str(InputError(problem, hint, _USAGE_CODES.get(kind, "PG001"))))
+            fail(
+                str(
+                    InputError(
+                        problem, full_hint, _USAGE_CODES.get(error_kind, "PG001")
+                    )
+                )
+            )
             sys.exit(InputError.exit_code)
 
 
@@ -188,11 +200,14 @@ def command(
         request: Any = next(iter(get_type_hints(function).values()))
         options, hints = options_of(request), get_type_hints(request)
         # Fields that hold several names, and flags such as --no-rows, which turn one off.
-        lists = {name for name in options if ... in get_args(hints[name])}
+        lists = {
+            field_name for field_name in options if ... in get_args(hints[field_name])
+        }
         negated = [
-            name
-            for name, one in options.items()
-            if hints[name] is bool and (one.name or "").startswith("--no-")
+            field_name
+            for field_name, field_option in options.items()
+            if hints[field_name] is bool
+            and (field_option.name or "").startswith("--no-")
         ]
 
         def invoked(
@@ -207,17 +222,18 @@ def command(
                 values = _checked(
                     options,
                     lists,
-                    values | {name: not values[name] for name in negated},
+                    values
+                    | {field_name: not values[field_name] for field_name in negated},
                 )
                 prepare_threads(values.get("threads"))
                 outcome = function(request(**values))
-                text = outcome.text
+                output_text = outcome.text
                 if as_json:
                     from permgrad.base.files import json_text, plain
 
-                    text = json_text(plain(dict(outcome.facts)))
-                if text:
-                    put(text)
+                    output_text = json_text(plain(dict(outcome.facts)))
+                if output_text:
+                    put(output_text)
                 if values.get("open_page"):
                     open_page(outcome.facts["report"])
 
@@ -235,8 +251,10 @@ def command(
             parameter.name: parameter.annotation for parameter in parameters
         }
         invoked.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        name = function.__name__.removeprefix("datasets_")
-        group.command(name, cls=HelpfulCommand, epilog="\n".join(examples))(invoked)
+        command_name = function.__name__.removeprefix("datasets_")
+        group.command(command_name, cls=HelpfulCommand, epilog="\n".join(examples))(
+            invoked
+        )
         return function
 
     return enter
@@ -250,9 +268,9 @@ def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 
 def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Parameter:
-    text, metavar = described(option)
+    help_text, metavar = described(option)
     facts: dict[str, Any] = {
-        "help": text,
+        "help": help_text,
         "metavar": metavar,
         "autocompletion": completion_of(option),
     }
@@ -284,25 +302,36 @@ def _checked(
     are refused by the command.
     """
     checked = dict(values)
-    for name, option in options.items():
+    for field_name, option in options.items():
         # Without the form that turns it off.
-        flag = option.flag(name).partition("/")[0]
+        option_flag = option.flag(field_name).partition("/")[0]
         is_split = option.lists == "names"
-        texts = tuple(values[name] or ()) if name in lists else (values[name],)
+        texts = (
+            tuple(values[field_name] or ())
+            if field_name in lists
+            else (values[field_name],)
+        )
         if option.choices and not option.table:
-            texts = tuple(text and registered(text, option.choices) for text in texts)
-            checked[name] = texts if name in lists else texts[0]
+            texts = tuple(
+                choice_text and registered(choice_text, option.choices)
+                for choice_text in texts
+            )
+            checked[field_name] = texts if field_name in lists else texts[0]
         if (option.choices or option.least is not None) and not (
             option.table or is_split
         ):
-            for text in texts:
-                option.check((option.positional and option.metavar) or flag, text)
-        if name not in lists:
+            for option_value in texts:
+                option.check(
+                    (option.positional and option.metavar) or option_flag, option_value
+                )
+        if field_name not in lists:
             continue
-        checked[name] = tuple(dict.fromkeys(separated(texts))) if is_split else texts
-        if texts and not checked[name]:
+        checked[field_name] = (
+            tuple(dict.fromkeys(separated(texts))) if is_split else texts
+        )
+        if texts and not checked[field_name]:
             raise InputError(
-                f"{flag} is empty",
+                f"{option_flag} is empty",
                 hint="List at least one name, or leave it out.",
                 code="PG005",
             )
@@ -318,8 +347,8 @@ def named(text: str) -> str:
 
 def table_path(text: str) -> Path:
     """Return a path, or the name of a data set. ``./heloc`` is a file, ``heloc`` a data set."""
-    path = Path(named(text))
-    return path if text == str(path) else path.absolute()
+    table_file = Path(named(text))
+    return table_file if text == str(table_file) else table_file.absolute()
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------
@@ -336,11 +365,13 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
     def show(
         message: Warning | str, category: type[Warning], *_: Any, **__: Any
     ) -> None:
-        text = " ".join(str(message).split())
+        message_text = " ".join(str(message).split())
         # Those of other libraries are shown with --debug only.
-        if (debug or issubclass(category, PermgradWarning)) and text not in shown:
-            shown.add(text)
-            say(text, "warning:", "yellow")
+        if (
+            debug or issubclass(category, PermgradWarning)
+        ) and message_text not in shown:
+            shown.add(message_text)
+            say(message_text, "warning:", "yellow")
 
     try:
         with (
@@ -358,12 +389,12 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except (Exception, KeyboardInterrupt) as error:
-        code, sentence = outcome_of_error(error)
+        exit_code, sentence = outcome_of_error(error)
         if debug:
-            for line in traceback.format_exc().splitlines():
-                say(line)
+            for traceback_line in traceback.format_exc().splitlines():
+                say(traceback_line)
         fail(sentence)
-        raise typer.Exit(code) from error
+        raise typer.Exit(exit_code) from error
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------
@@ -558,23 +589,34 @@ def datasets_list(_: _ListRequest) -> Outcome:
     ]
     width = max(map(len, list_datasets()))
     facts, lines = [], []
-    for name in list_datasets():
-        card = get_card(name)
+    for data_set_name in list_datasets():
+        data_card = get_card(data_set_name)
         files = [
-            folder / card.file_name for folder in folders if card.file_name is not None
+            folder / data_card.file_name
+            for folder in folders
+            if data_card.file_name is not None
         ]
-        where = next((os.fspath(file) for file in files if file.is_file()), None)
-        where = "scikit-learn" if card.file_name is None else where
+        where = next(
+            (os.fspath(data_file) for data_file in files if data_file.is_file()), None
+        )
+        where = "scikit-learn" if data_card.file_name is None else where
         facts.append(
-            {**card.to_dict(), "on_this_machine": where is not None, "where": where}
+            {
+                **data_card.to_dict(),
+                "on_this_machine": where is not None,
+                "where": where,
+            }
         )
-        fact, here = facts[-1], "not here" if where is None else f"here ({where})"
-        size = f"{fact['rows']:,} × {fact['columns']}"
+        card_facts, location_note = (
+            facts[-1],
+            "not here" if where is None else f"here ({where})",
+        )
+        table_size = f"{card_facts['rows']:,} × {card_facts['columns']}"
         lines.append(
-            f"{name:<{width}}  {size:>13}  {fact['task']:<14}  target {fact['target']}; {here}"
+            f"{data_set_name:<{width}}  {table_size:>13}  {card_facts['task']:<14}  target {card_facts['target']}; {location_note}"
         )
         lines.append(
-            f"{'':<{width}}  {fact['title']}; {fact['licence']}; {fact['home']}"
+            f"{'':<{width}}  {card_facts['title']}; {card_facts['licence']}; {card_facts['home']}"
         )
     return Outcome(
         {"datasets": facts, "cache": os.fspath(cache_folder())}, "\n".join(lines)
@@ -594,14 +636,16 @@ def datasets_fetch(request: _FetchRequest) -> Outcome:
     from permgrad.data.datasets import fetch_dataset, get_card, list_datasets
 
     names = list_datasets() if request.names == ("all",) else list(request.names)
-    for name in names:
-        get_card(name)  # refuse an unknown name before anything is downloaded
+    for data_set_name in names:
+        get_card(data_set_name)  # refuse an unknown name before anything is downloaded
     facts = {}
-    for name in names:
-        tell(f"{name} ...")
-        file = fetch_dataset(name)
-        facts[name] = "scikit-learn" if file is None else os.fspath(file)
+    for data_set_name in names:
+        tell(f"{data_set_name} ...")
+        data_file = fetch_dataset(data_set_name)
+        facts[data_set_name] = (
+            "scikit-learn" if data_file is None else os.fspath(data_file)
+        )
     return Outcome(
         {"datasets": facts},
-        "\n".join(f"{name}: {where}" for name, where in facts.items()),
+        "\n".join(f"{fetched_name}: {where}" for fetched_name, where in facts.items()),
     )

@@ -111,7 +111,7 @@ class Tool:
             *(entry.name for entry in fields(self.request) if entry.default is MISSING),
         }
         parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)]
-        for name, field in self.names.items():
+        for argument_name, field in self.names.items():
             option, kinds = options[field], get_args(hints[field]) or (hints[field],)
             # Words in capitals stand for files and functions.
             words = (
@@ -121,17 +121,29 @@ class Tool:
                     choice for choice in option.choices if choice == choice.lower()
                 )
             )
-            kind: Any = (
+            value_type: Any = (
                 Literal[words]
                 if words
-                else next((_TYPES[one] for one in kinds if one in _TYPES), None)
+                else next(
+                    (
+                        _TYPES[python_type]
+                        for python_type in kinds
+                        if python_type in _TYPES
+                    ),
+                    None,
+                )
             )
-            kind = {"models": _MODEL, "changes": _CELLS}.get(field, kind)
-            kind = (
-                list[kind | StrictInt | StrictFloat] | kind if ... in kinds else kind
+            value_type = {"models": _MODEL, "changes": _CELLS}.get(field, value_type)
+            value_type = (
+                list[value_type | StrictInt | StrictFloat] | value_type
+                if ... in kinds
+                else value_type
             )  # one may stand alone
             facts = Field(
-                alias=name, description=option.text, ge=option.least, le=option.most
+                alias=argument_name,
+                description=option.text,
+                ge=option.least,
+                le=option.most,
             )
             default = Parameter.empty if field in needed else None
             parameters.append(
@@ -139,7 +151,7 @@ class Tool:
                     field,
                     Parameter.KEYWORD_ONLY,
                     default=default,
-                    annotation=Annotated[kind, facts],
+                    annotation=Annotated[value_type, facts],
                 )
             )
         return Signature(parameters, return_annotation=CallToolResult)
@@ -205,10 +217,11 @@ def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> 
     folder = settings.folder
     values = {**dict(tool.fixed), "threads": settings.threads}
     hints = get_type_hints(tool.request)
-    for name, value in arguments.items():
+    for argument_name, value in arguments.items():
         field, kinds = (
-            tool.names[name],
-            get_args(hints[tool.names[name]]) or (hints[tool.names[name]],),
+            tool.names[argument_name],
+            get_args(hints[tool.names[argument_name]])
+            or (hints[tool.names[argument_name]],),
         )
         if ... in kinds:
             values[field] = tuple(
@@ -216,10 +229,10 @@ def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> 
             )
         elif Path in kinds or field == "table":
             is_table = field in ("table", "test")
-            path = _place(name, value, folder, reading=is_table)
+            resolved_path = _place(argument_name, value, folder, reading=is_table)
             if is_table and settings.tables_in_folder:
-                _refuse_table_elsewhere(name, value, path, folder)
-            values[field] = str(path) if str in kinds else path
+                _refuse_table_elsewhere(argument_name, value, resolved_path, folder)
+            values[field] = str(resolved_path) if str in kinds else resolved_path
         else:
             values[field] = value
     request = tool.request(**values)
@@ -233,23 +246,25 @@ def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
     if reading and text in data_sets():
         return Path(text)
     try:
-        path = (folder / text).resolve()
+        resolved_path = (folder / text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{argument} {text!r} is no path: {error}", "Name another place.", "PG010"
         ) from error
     if not (
-        path.is_file() or path.is_dir() or not path.exists()
+        resolved_path.is_file() or resolved_path.is_dir() or not resolved_path.exists()
         if reading
-        else folder in path.parents
+        else folder in resolved_path.parents
     ):
-        what = (
+        path_problem = (
             "no file" if reading else f"not inside {folder}, the folder of permgrad mcp"
         )
         raise InputError(
-            f"{argument} {text!r} is {what}", hint="Name another place.", code="PG050"
+            f"{argument} {text!r} is {path_problem}",
+            hint="Name another place.",
+            code="PG050",
         )
-    return path if reading else path.relative_to(folder)
+    return resolved_path if reading else resolved_path.relative_to(folder)
 
 
 def _refuse_table_elsewhere(argument: str, text: str, path: Path, folder: Path) -> None:
@@ -286,7 +301,7 @@ def guard(folder: Path) -> None:
     """Refuse, from now on in this process, to change anything outside a folder, whatever the code or a link says."""
 
     def check(event: str, values: tuple[Any, ...]) -> None:
-        places = (
+        path_positions = (
             (0,) * bool(values[2] & _WRITES)
             if event == "open"
             else _CHANGES.get(event, ())
@@ -295,22 +310,25 @@ def guard(folder: Path) -> None:
             event in ("os.remove", "os.rmdir") and values[-1] >= 0
         ):  # in a folder that shutil.rmtree removes
             return
-        for path in [
-            os.fsdecode(values[place])
-            for place in places
-            if not isinstance(values[place], int)
+        for changed_path in [
+            os.fsdecode(values[position])
+            for position in path_positions
+            if not isinstance(values[position], int)
         ]:
-            absolute = Path.cwd() / path
+            absolute = Path.cwd() / changed_path
             # A link as the last name is changed itself, except by what opens it.
             is_link = event != "open" and absolute.name not in ("", "..")
-            real = (
+            real_path = (
                 absolute.parent.resolve() / absolute.name
                 if is_link
                 else absolute.resolve()
             )
-            if path != os.devnull and folder not in (real, *real.parents):
+            if changed_path != os.devnull and folder not in (
+                real_path,
+                *real_path.parents,
+            ):
                 raise PermissionError(
-                    1, f"outside {folder}, the folder of permgrad mcp", path
+                    1, f"outside {folder}, the folder of permgrad mcp", changed_path
                 )
 
     sys.addaudithook(check)
@@ -319,9 +337,9 @@ def guard(folder: Path) -> None:
 @cache
 def _settle(folder: Path, scratch: str) -> None:
     """Make this process one that writes into the folder alone."""
-    for name in ("PERMGRAD_DATA", "PERMGRAD_CACHE"):
-        if named := os.environ.get(name):
-            os.environ[name] = str(
+    for variable_name in ("PERMGRAD_DATA", "PERMGRAD_CACHE"):
+        if named := os.environ.get(variable_name):
+            os.environ[variable_name] = str(
                 Path(named).resolve()
             )  # as named from where the server was started
     os.chdir(folder)
@@ -331,11 +349,11 @@ def _settle(folder: Path, scratch: str) -> None:
 
 
 def answer(
-    name: str, arguments: Mapping[str, Any], settings: Settings, said: Path
+    name: str, arguments: Mapping[str, Any], settings: Settings, progress_file: Path
 ) -> CallToolResult:
-    """Return what a call results in: text and facts, or the sentence of an error. ``said``: where progress is told."""
+    """Return what a call results in: text and facts, or the sentence of an error. ``progress_file``: where progress is told."""
     _settle(settings.folder, settings.scratch)
-    with said.open("w", encoding="utf8", buffering=1) as lines:
+    with progress_file.open("w", encoding="utf8", buffering=1) as lines:
         sys.stdout = sys.stderr = lines
         os.dup2(lines.fileno(), 2)
         try:
@@ -355,12 +373,15 @@ def answer(
             **({"warnings": list(dict.fromkeys(warned))} if warned else {}),
         }
     )
-    text = "\n".join(
-        [*(f"warning: {one}" for one in facts.get("warnings", ())), outcome.text]
+    answer_text = "\n".join(
+        [
+            *(f"warning: {warning_text}" for warning_text in facts.get("warnings", ())),
+            outcome.text,
+        ]
     )
     content: list[Any] = [
-        TextContent(type="text", text=one)
-        for one in (text, json.dumps(facts, ensure_ascii=False))
+        TextContent(type="text", text=content_text)
+        for content_text in (answer_text, json.dumps(facts, ensure_ascii=False))
     ]
     return CallToolResult(content=content, structured_content=facts)
 
@@ -388,34 +409,38 @@ class Server(MCPServer):
             log_level="CRITICAL",
         )
         self._settings, self._turn = settings, anyio.CapacityLimiter(1)
-        for name, tool in TOOLS.items():
+        for tool_name, tool in TOOLS.items():
             hints = ToolAnnotations(read_only_hint="out" not in tool.fields)
             self.add_tool(
-                self._function(name, tool),
-                name,
+                self._function(tool_name, tool),
+                tool_name,
                 description=tool.about,
                 annotations=hints,
             )
 
     def _function(self, name: str, tool: Tool) -> Any:
         async def call(context: Context, **arguments: Any) -> CallToolResult:
-            given = {
-                key: value for key, value in arguments.items() if value is not None
+            given_arguments = {
+                argument_name: value
+                for argument_name, value in arguments.items()
+                if value is not None
             }
-            file, path = tempfile.mkstemp(dir=self._settings.scratch)
-            os.close(file)
+            file_descriptor, progress_path = tempfile.mkstemp(
+                dir=self._settings.scratch
+            )
+            os.close(file_descriptor)
             result = _refusal(
                 "The process that computes ended. Is there enough memory? Call again to resume."
             )
             async with anyio.create_task_group() as group:
-                group.start_soon(_follow, Path(path), context)
+                group.start_soon(_follow, Path(progress_path), context)
                 with suppress(anyio.BrokenWorkerProcess):
                     result = await to_process.run_sync(
                         answer,
                         name,
-                        given,
+                        given_arguments,
                         self._settings,
-                        Path(path),
+                        Path(progress_path),
                         cancellable=True,
                         limiter=self._turn,
                     )
@@ -448,15 +473,25 @@ class Server(MCPServer):
 
 async def _follow(path: Path, context: Context) -> None:
     """Tell the client each line that a call writes into a file."""
-    done, rest = 0.0, ""
+    steps_done, unfinished_line = 0.0, ""
     with path.open(encoding="utf8", errors="replace") as lines:
         while True:
-            *whole, rest = (rest + lines.read()).split("\n")
-            for line in filter(None, map(str.strip, whole)):
-                place = re.match(r"\[(\d+)/(\d+)\] ", line)
-                done = round(max(done + 1e-3, float(place[1]) - 1 if place else 0.0), 3)
+            *complete_lines, unfinished_line = (unfinished_line + lines.read()).split(
+                "\n"
+            )
+            for progress_line in filter(None, map(str.strip, complete_lines)):
+                step_match = re.match(r"\[(\d+)/(\d+)\] ", progress_line)
+                steps_done = round(
+                    max(
+                        steps_done + 1e-3,
+                        float(step_match[1]) - 1 if step_match else 0.0,
+                    ),
+                    3,
+                )
                 await context.report_progress(
-                    done, float(place[2]) if place else None, line
+                    steps_done,
+                    float(step_match[2]) if step_match else None,
+                    progress_line,
                 )
             await anyio.sleep(0.1)
 

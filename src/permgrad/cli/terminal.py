@@ -54,17 +54,18 @@ def painted(text: str, style: str, stream: TextIO | Any) -> str:
 
 def open_page(page: str | os.PathLike[str]) -> None:
     """Open a page in a browser. Without a display or browser, write where the page is."""
-    path = Path(page).absolute()
+    page_path = Path(page).absolute()
     is_local = sys.platform in ("win32", "darwin") or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+        os.environ.get(variable_name)
+        for variable_name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
     if is_local:
         import webbrowser
 
         with suppress(webbrowser.Error, OSError):
-            if webbrowser.open(path.as_uri()):
+            if webbrowser.open(page_path.as_uri()):
                 return
-    say(f"note: No browser can be opened here. Open this file: {path}")
+    say(f"note: No browser can be opened here. Open this file: {page_path}")
 
 
 def outcome_of_error(error: BaseException) -> tuple[int, str]:
@@ -220,9 +221,9 @@ class HelpfulCommand(TyperCommand):
             is_argument = parameter.param_type_name == "argument"
             panel = getattr(parameter, "rich_help_panel", None) or "Output"
             if record is not None:
-                name = record[0].replace(" <list[str]>", " ...")
+                option_name = record[0].replace(" <list[str]>", " ...")
                 sections["Arguments" if is_argument else panel].append(
-                    (name, record[1])
+                    (option_name, record[1])
                 )
         for heading, records in sections.items():
             if records:
@@ -233,8 +234,8 @@ class HelpfulCommand(TyperCommand):
         """Write the examples."""
         if self.epilog:
             with formatter.section(painted("Examples", "bold", sys.stdout)):
-                for line in self.epilog.splitlines():
-                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+                for example_line in self.epilog.splitlines():
+                    formatter.write(f"{'':{formatter.current_indent}}{example_line}\n")
 
 
 # ---- completion ------------------------------------------------------------------------------------------------------
@@ -246,13 +247,13 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
             names, incomplete, commas=option.lists == "names"
         )
     if option.metavar in ("COL", "COL=KIND", "COL=LOW..HIGH", "COL=up|down"):
-        end = "=" if "=" in (option.metavar or "") else ""
+        name_ending = "=" if "=" in (option.metavar or "") else ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:
             names = [
-                f"{name}{end}"
-                for name in csv_header(ctx.params.get("table"))
-                if name == printable(name)
+                f"{column_name}{name_ending}"
+                for column_name in csv_header(ctx.params.get("table"))
+                if column_name == printable(column_name)
             ]
             return _continued(names, incomplete, commas=False)
 
@@ -261,5 +262,11 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
 
 
 def _continued(names: Sequence[str], incomplete: str, *, commas: bool) -> list[str]:
-    before, comma, last = incomplete.rpartition(",") if commas else ("", "", incomplete)
-    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
+    before, comma, last_name = (
+        incomplete.rpartition(",") if commas else ("", "", incomplete)
+    )
+    return [
+        f"{before}{comma}{candidate_name}"
+        for candidate_name in names
+        if candidate_name.startswith(last_name)
+    ]

@@ -68,13 +68,13 @@ def check_image_cells(name: str, cells: Sequence[str]) -> None:
 def pages_said(name: str, files: Sequence[Path]) -> list[str]:
     """Return what is to be said of files with several frames or pages, none or one sentence. Pixels are not decoded."""
     distinct = list(dict.fromkeys(files))
-    several = [file for file in distinct if _has_pages(file)]
+    several = [paged_file for paged_file in distinct if _has_pages(paged_file)]
     if not several:
         return []
-    more = ", …" if len(several) > 1 else ""
+    further_text = ", …" if len(several) > 1 else ""
     sentence = (
         f"{len(several):,} of {len(distinct):,} image files of column {name!r} have several frames or pages "
-        f"({_named(several[:1])}{more}): the first of each is read and the others are not"
+        f"({_named(several[:1])}{further_text}): the first of each is read and the others are not"
     )
     return [sentence]
 
@@ -84,35 +84,35 @@ def each_image(
     name: str, files: Sequence[Any], look: Callable[[Any], object], count: int
 ) -> None:
     """Look at each file, or cell, of a column. Raise for the first rule that is broken, naming a few files."""
-    faults: dict[str, list[str]] = {rule: [] for rule in _RULES}
-    for file in files:
+    faults: dict[str, list[str]] = {rule_name: [] for rule_name in _RULES}
+    for image_file in files:
         try:
-            look(file)
+            look(image_file)
         except _LevelsError as error:
-            rule, fact = error.args
-            faults[rule].append(f"{os.fspath(file)}: {fact}")
+            broken_rule, fault_text = error.args
+            faults[broken_rule].append(f"{os.fspath(image_file)}: {fault_text}")
         except FileNotFoundError as error:
             faults["missing"].append(str(error.filename))
         except Exception as error:  # noqa: BLE001 — decoders raise almost anything on damaged files
-            text = one_line(error)
+            error_text = one_line(error)
             unknown = (
                 f"not an image that Pillow can read as one of {', '.join(FORMATS)}"
             )
-            why = unknown if "cannot identify" in text else text
-            faults["whole"].append(f"{os.fspath(file)}: {why}")
-    for rule, broken in faults.items():
+            explanation = unknown if "cannot identify" in error_text else error_text
+            faults["whole"].append(f"{os.fspath(image_file)}: {explanation}")
+    for broken_rule, broken in faults.items():
         if broken:
-            fact, hint = _RULES[rule]
-            more = (
+            fault_text, rule_hint = _RULES[broken_rule]
+            further_text = (
                 f"; and {len(broken) - _MOST_NAMED} more"
                 if len(broken) > _MOST_NAMED
                 else ""
             )
             problem = (
-                f"{len(broken):,} of {count:,} image files in column {name!r} {fact} "
-                f"({'; '.join(broken[:_MOST_NAMED])}{more})"
+                f"{len(broken):,} of {count:,} image files in column {name!r} {fault_text} "
+                f"({'; '.join(broken[:_MOST_NAMED])}{further_text})"
             )
-            raise InputError(problem, hint=hint, code="PG019")
+            raise InputError(problem, hint=rule_hint, code="PG019")
 
 
 def opened_image(source: Any) -> Any:
@@ -144,9 +144,9 @@ def opened_image(source: Any) -> Any:
         )
     if image.width * image.height > MOST_PIXELS:
         image.close()
-        size = f"{image.width:,} × {image.height:,}"
+        pixel_size = f"{image.width:,} × {image.height:,}"
         raise ValueError(
-            f"it has {size} pixels, more than {MOST_PIXELS:,}: make it smaller"
+            f"it has {pixel_size} pixels, more than {MOST_PIXELS:,}: make it smaller"
         )
     return image
 
@@ -175,7 +175,7 @@ def read_image(
     """Return an image ``(channels, height, width)``. ``framed``: in its own proportions, with grey around it."""
     from PIL import Image, ImageOps
 
-    mode = "RGB" if channels == 3 else "L"
+    image_mode = "RGB" if channels == 3 else "L"
     with opened_image(source) as image:
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)
@@ -186,7 +186,7 @@ def read_image(
         )
         if "transparency" in brought.info:  # Pillow warns of what palettes lose
             brought = brought.convert("RGBA")
-        brought = brought if brought.mode == mode else brought.convert(mode)
+        brought = brought if brought.mode == image_mode else brought.convert(image_mode)
         if framed:
             brought = ImageOps.pad(
                 brought, (width, height), Image.Resampling.BILINEAR, (_GREY,) * channels
@@ -202,24 +202,24 @@ def read_image(
 def _eight_bits(values: Array) -> Pixels:
     """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535, alike for all images."""
     must(np.isfinite(values).all(), "it has pixels that are not finite numbers")
-    rule, top, slack = (
+    value_rule, highest_level, slack = (
         ("real", 1.0, _ROUNDING)
         if values.dtype.kind == "f"
         else ("integer", 65535.0, 0.0)
     )
-    low, high = values.min(initial=0), values.max(initial=0)
-    if low < -slack or high > top + slack:
+    minimum, maximum = values.min(initial=0), values.max(initial=0)
+    if minimum < -slack or maximum > highest_level + slack:
         # Numbers of NumPy as text have as many digits as tell them from their neighbours.
-        ends = [
-            str(end) if rule == "real" else f"{int(end):,}"
-            for end in (values.min(), values.max())
+        range_texts = [
+            str(range_end) if value_rule == "real" else f"{int(range_end):,}"
+            for range_end in (values.min(), values.max())
         ]
-        raise _LevelsError(rule, " … ".join(ends))
+        raise _LevelsError(value_rule, " … ".join(range_texts))
     brought = np.empty(values.shape, dtype=np.uint8)
     # Row by row of a large image: in float64 it would take eight times the memory that the result does.
-    for row, levels in enumerate(values):
-        brought[row] = np.clip(
-            np.round(levels.astype(np.float64) * (255.0 / top)), 0, 255
+    for row_index, levels in enumerate(values):
+        brought[row_index] = np.clip(
+            np.round(levels.astype(np.float64) * (255.0 / highest_level)), 0, 255
         )
     return brought
 

@@ -75,9 +75,11 @@ def split_rows(
 def _at_random(
     n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
 ) -> Split:
-    off_share, rows = shares[1] + shares[2], np.arange(n, dtype=np.int64)
-    train, off, is_balanced = halve(rows, labels, off_share, seed)
-    validation, test, _ = halve(off, labels, shares[2] / off_share, seed, keep=False)
+    off_share, all_rows = shares[1] + shares[2], np.arange(n, dtype=np.int64)
+    train, off_rows, is_balanced = halve(all_rows, labels, off_share, seed)
+    validation, test_rows, _ = halve(
+        off_rows, labels, shares[2] / off_share, seed, keep=False
+    )
     if labels is not None:
         counts = np.bincount(labels)
         alone = int((counts == 1).sum())
@@ -87,11 +89,13 @@ def _at_random(
                 f"{counts[counts > 0].min()} of {n} rows."
             )
         elif alone:
-            have = by_count(alone, "class has", "classes have")
+            verb_phrase = by_count(alone, "class has", "classes have")
             warn_user(
-                f"{alone} {have} a single row, which trains: no validation or test row is of such a class."
+                f"{alone} {verb_phrase} a single row, which trains: no validation or test row is of such a class."
             )
-    return Split(train, validation, test, "stratified" if is_balanced else "random")
+    return Split(
+        train, validation, test_rows, "stratified" if is_balanced else "random"
+    )
 
 
 def halve(
@@ -110,15 +114,26 @@ def halve(
         np.zeros(len(rows), dtype=bool),
     )
     if labels is not None:
-        own = labels[rows]
-        alone = np.bincount(own)[own] == 1
+        row_labels = labels[rows]
+        alone = np.bincount(row_labels)[row_labels] == 1
         if not keep and alone.any():
             # Such rows are one label together. A last one joins the most frequent.
-            together = own.max() + 1 if alone.sum() > 1 else np.bincount(own).argmax()
-            own, alone = np.where(alone, together, own), np.zeros(len(rows), dtype=bool)
-        others = len(np.unique(own[~alone]))
-        if others and count >= others and np.sum(~alone) - count >= others:
-            strata = own[~alone]
+            together = (
+                row_labels.max() + 1
+                if alone.sum() > 1
+                else np.bincount(row_labels).argmax()
+            )
+            row_labels, alone = (
+                np.where(alone, together, row_labels),
+                np.zeros(len(rows), dtype=bool),
+            )
+        label_count = len(np.unique(row_labels[~alone]))
+        if (
+            label_count
+            and count >= label_count
+            and np.sum(~alone) - count >= label_count
+        ):
+            strata = row_labels[~alone]
     alone &= strata is not None
     first, second = train_test_split(
         rows[~alone], test_size=count, random_state=seed, stratify=strata
@@ -140,21 +155,21 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
         )
     order = generator(seed, "grouped split").permutation(len(sizes))
     # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
-    ends = np.cumsum(sizes[order])
-    middle = (ends - sizes[order] / 2) / n
-    part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right")
+    group_ends = np.cumsum(sizes[order])
+    middle = (group_ends - sizes[order] / 2) / n
+    split_part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right")
     # An explanation of the test rows takes values from other groups, so that one group is not enough.
-    for wanted, fewest in enumerate((1, 1, 1 if len(sizes) == 3 else 2)):
-        while np.sum(part == wanted) < fewest:
-            fullest = int(np.bincount(part, minlength=3).argmax())
-            members = np.flatnonzero(part == fullest)
-            part[members[sizes[order][members].argmin()]] = wanted
+    for part_index, fewest in enumerate((1, 1, 1 if len(sizes) == 3 else 2)):
+        while np.sum(split_part == part_index) < fewest:
+            fullest = int(np.bincount(split_part, minlength=3).argmax())
+            members = np.flatnonzero(split_part == fullest)
+            split_part[members[sizes[order][members].argmin()]] = part_index
     part_of_group = np.empty(len(sizes), dtype=np.int64)
-    part_of_group[order] = part
-    train, validation, test = (
+    part_of_group[order] = split_part
+    train, validation, test_rows = (
         np.flatnonzero(part_of_group[codes] == k).astype(np.int64) for k in range(3)
     )
-    return Split(train, validation, test, "grouped")
+    return Split(train, validation, test_rows, "grouped")
 
 
 def dependence_of(
@@ -164,32 +179,36 @@ def dependence_of(
 
     A group or time has the same number in all tables.
     """
-    name = time if group is None else group
+    column_name = time if group is None else group
     columns = {
-        part: table[name]
-        for part, table in tables.items()
-        if name in table.columns and len(table)
+        table_part: table[column_name]
+        for table_part, table in tables.items()
+        if column_name in table.columns and len(table)
     }
     if not columns:
         return {}
     column = pd.concat(columns.values())
-    ends = np.cumsum([len(one) for one in columns.values()])[:-1]
+    table_ends = np.cumsum([len(part_column) for part_column in columns.values()])[:-1]
     if group is not None:
         codes = pd.factorize(column.to_numpy(), use_na_sentinel=False)[0].astype(
             np.int64
         )
         return {
-            part: Dependence(one, name=group)
-            for part, one in zip(columns, np.split(codes, ends), strict=True)
+            table_name: Dependence(part_codes, name=group)
+            for table_name, part_codes in zip(
+                columns, np.split(codes, table_ends), strict=True
+            )
         }
     between = in_time(column, str(time))
     codes, times = (
-        np.split(between.codes, ends),
-        np.split(np.asarray(between.times), ends),
+        np.split(between.codes, table_ends),
+        np.split(np.asarray(between.times), table_ends),
     )
     return {
-        part: replace(between, codes=code, times=when)
-        for part, code, when in zip(columns, codes, times, strict=True)
+        timed_table: replace(between, codes=time_codes, times=part_times)
+        for timed_table, time_codes, part_times in zip(
+            columns, codes, times, strict=True
+        )
     }
 
 
@@ -222,18 +241,18 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
             which = f"column {series.name!r}" if series.name is not None else "it"
             counts = series.dropna().astype(str).value_counts(sort=False)
             texts = counts.index.tolist()
-            odd = odd_among_numbers(texts, counts.to_numpy())
-            text = first_no_number(texts) if odd is None else odd[0]
-            problem = f"time must be a number or a date in every row, but {which} holds text such as {text!r:.60}"
+            odd_text = odd_among_numbers(texts, counts.to_numpy())
+            example_text = first_no_number(texts) if odd_text is None else odd_text[0]
+            problem = f"time must be a number or a date in every row, but {which} holds text such as {example_text!r:.60}"
             raise InputError(
                 problem, hint="Choose another column, or split at random.", code="PG018"
             ) from None
     moments = read_numbers(frame["time"], column, MissingCodes())[0]
-    bad = int(np.isnan(moments).sum())
-    if bad:
+    missing_times = int(np.isnan(moments).sum())
+    if missing_times:
         raise InputError(
-            f"time must be a number or a date in every row, but {bad} of {n} rows {by_count(bad, 'has', 'have')} none",
-            hint=f"Drop {by_count(bad, 'this row', 'these rows')} or split at random.",
+            f"time must be a number or a date in every row, but {missing_times} of {n} rows {by_count(missing_times, 'has', 'have')} none",
+            hint=f"Drop {by_count(missing_times, 'this row', 'these rows')} or split at random.",
             code="PG018",
         )
     return moments, column.storage == "date"
@@ -253,13 +272,15 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     first = changes[:-1][np.abs(changes[:-1] - shares[0] * n).argmin()]
     later = changes[changes > first]
     second = later[np.abs(later - (shares[0] + shares[1]) * n).argmin()]
-    parts = (
+    split_parts = (
         np.sort(order[:first]),
         np.sort(order[first:second]),
         np.sort(order[second:]),
     )
-    train, validation, test = (part.astype(np.int64) for part in parts)
-    return Split(train, validation, test, "temporal")
+    train, validation, test_rows = (
+        part_rows.astype(np.int64) for part_rows in split_parts
+    )
+    return Split(train, validation, test_rows, "temporal")
 
 
 #: Rows are no copies if no more than so many times those are equal that chance explains. Columns that are tried for it.
@@ -271,10 +292,10 @@ def count_shared_rows(train: Any, test: Any) -> int:
     """Count the test rows that are also in training, with all columns and the target equal. Missing equals missing."""
     if len(train) == 0 or len(test) == 0:
         return 0
-    keys = pd.util.hash_pandas_object(
+    row_hashes = pd.util.hash_pandas_object(
         _codes_of_both(train, test), index=False
     ).to_numpy()
-    return int(np.isin(keys[len(train) :], keys[: len(train)]).sum())
+    return int(np.isin(row_hashes[len(train) :], row_hashes[: len(train)]).sum())
 
 
 def _times(rows: npt.NDArray[np.uint64], learned: int) -> Integers:
@@ -300,34 +321,37 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
         return True
     codes, learned = _codes_of_both(train, test).to_numpy() + 1, len(train)
 
-    def marks(place: int) -> npt.NDArray[np.uint64]:
-        levels = int(codes[:, place].max()) + 1
-        return generator(0, "marks of levels", place).integers(
+    def marks(column_index: int) -> npt.NDArray[np.uint64]:
+        levels = int(codes[:, column_index].max()) + 1
+        return generator(0, "marks of levels", column_index).integers(
             0, 2**63, levels, dtype=np.uint64
-        )[codes[:, place]]
+        )[codes[:, column_index]]
 
-    whole = np.zeros(len(codes), dtype=np.uint64)
-    for place in range(codes.shape[1]):
-        whole += marks(place)  # sums of random marks are equal where rows are
-    equal = _times(whole, learned)
-    some = (codes[learned:] > 0).sum(
+    row_marks = np.zeros(len(codes), dtype=np.uint64)
+    for mark_column in range(codes.shape[1]):
+        row_marks += marks(mark_column)  # sums of random marks are equal where rows are
+    equal = _times(row_marks, learned)
+    has_values = (codes[learned:] > 0).sum(
         axis=1
     ) > 1  # rows without a value are told of by themselves
-    shared -= int((equal[~some] > 0).sum())
-    for place in range(0, codes.shape[1], 1 + codes.shape[1] // _COLUMNS_TRIED):
+    shared -= int((equal[~has_values] > 0).sum())
+    for tried_column in range(0, codes.shape[1], 1 + codes.shape[1] // _COLUMNS_TRIED):
         frequency = (
             np.bincount(
-                codes[:learned, place], minlength=int(codes[:, place].max()) + 1
+                codes[:learned, tried_column],
+                minlength=int(codes[:, tried_column].max()) + 1,
             )
             / learned
         )
-        odds = (frequency / np.maximum(1 - frequency, 1e-9))[codes[learned:, place]]
+        level_odds = (frequency / np.maximum(1 - frequency, 1e-9))[
+            codes[learned:, tried_column]
+        ]
         if (
             shared
             <= _TIMES_EXPECTED
-            * -np.expm1(-(_times(whole - marks(place), learned) - equal) * odds)[
-                some
-            ].sum()
+            * -np.expm1(
+                -(_times(row_marks - marks(tried_column), learned) - equal) * level_odds
+            )[has_values].sum()
         ):
             return True
     return False
@@ -337,12 +361,14 @@ def _codes_of_both(train: Any, test: Any) -> pd.DataFrame:
     """Return which level each cell is, of the rows of both tables, −1 where missing."""
     first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
     levels = {}
-    for name in first.columns:
-        pair = [first[name], second[name]]
-        pair = (
-            pair
-            if pair[0].dtype == pair[1].dtype
-            else [column.astype(object) for column in pair]
+    for column_name in first.columns:
+        column_pair = [first[column_name], second[column_name]]
+        column_pair = (
+            column_pair
+            if column_pair[0].dtype == column_pair[1].dtype
+            else [column.astype(object) for column in column_pair]
         )
-        levels[name] = column_levels(pd.concat(pair, ignore_index=True), name)[0]
+        levels[column_name] = column_levels(
+            pd.concat(column_pair, ignore_index=True), column_name
+        )[0]
     return pd.DataFrame(levels)

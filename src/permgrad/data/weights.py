@@ -46,10 +46,10 @@ def check_weights(sample_weight: Any, rows: int) -> Floats:
     check_rows("sample_weight", weights, rows, "Pass the weights of the same rows.")
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         value = float(weights[wrong[0]])
-        rule, fix = _broken_rule(value)
+        weight_rule, correction = _broken_rule(value)
         raise InputError(
-            f"sample_weight must be {rule}, but that of row {wrong[0]} is {value:g}",
-            fix,
+            f"sample_weight must be {weight_rule}, but that of row {wrong[0]} is {value:g}",
+            correction,
             "PG020",
         )
     if not weights.any():
@@ -60,33 +60,37 @@ def check_weights(sample_weight: Any, rows: int) -> Floats:
 
 def exposures(offset: Any, rows: int) -> Floats:
     """Return the exposures of rows, ``(rows,)``, from their logarithms."""
-    logs = as_numbers("offset", offset, "pass the logarithm of each row's exposure")
-    check_rows("offset", logs, rows, "Pass one number for each row.")
-    if (wrong := np.flatnonzero(~(np.abs(logs) <= MOST_OFFSET))).size:
-        ends = f"between -{MOST_OFFSET} and {MOST_OFFSET}"
-        problem = (
-            f"offset must lie {ends}, but that of row {wrong[0]} is {logs[wrong[0]]:g}"
-        )
+    log_exposures = as_numbers(
+        "offset", offset, "pass the logarithm of each row's exposure"
+    )
+    check_rows("offset", log_exposures, rows, "Pass one number for each row.")
+    if (wrong := np.flatnonzero(~(np.abs(log_exposures) <= MOST_OFFSET))).size:
+        offset_range = f"between -{MOST_OFFSET} and {MOST_OFFSET}"
+        problem = f"offset must lie {offset_range}, but that of row {wrong[0]} is {log_exposures[wrong[0]]:g}"
         raise InputError(
             problem,
             hint="It is the logarithm of the exposure: np.log(years).",
             code="PG015",
         )
-    return np.exp(logs)
+    return np.exp(log_exposures)
 
 
 def read_exposures(values: pd.Series[Any]) -> Floats:
     """Return the exposures of the rows of a table from a column of logarithms. A ``CellError`` names a wrong one."""
-    logs = pd.to_numeric(values, errors="coerce").to_numpy(
+    log_exposures = pd.to_numeric(values, errors="coerce").to_numpy(
         dtype=np.float64, na_value=np.nan
     )
-    if (wrong := np.flatnonzero(~(np.abs(logs) <= MOST_OFFSET))).size:
-        place, name = int(wrong[0]), str(values.name)
-        rule = f"a number between -{MOST_OFFSET} and {MOST_OFFSET}"
-        fact = f"The offset must be {rule}, but column {name!r} holds {str(values.iloc[place])!r}"
-        fix = "It is the logarithm of the exposure. Correct it, or leave the row out."
-        raise CellError.at(place, values.index, fact, fix, code="PG015")
-    return np.exp(logs)
+    if (wrong := np.flatnonzero(~(np.abs(log_exposures) <= MOST_OFFSET))).size:
+        wrong_row, column_name = int(wrong[0]), str(values.name)
+        offset_rule = f"a number between -{MOST_OFFSET} and {MOST_OFFSET}"
+        cell_problem = f"The offset must be {offset_rule}, but column {column_name!r} holds {str(values.iloc[wrong_row])!r}"
+        correction = (
+            "It is the logarithm of the exposure. Correct it, or leave the row out."
+        )
+        raise CellError.at(
+            wrong_row, values.index, cell_problem, correction, code="PG015"
+        )
+    return np.exp(log_exposures)
 
 
 def read_weights(values: pd.Series[Any]) -> Floats:
@@ -95,8 +99,10 @@ def read_weights(values: pd.Series[Any]) -> Floats:
         dtype=np.float64, na_value=np.nan
     )
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
-        place = int(wrong[0])
-        rule, fix = _broken_rule(weights[place])
-        fact = f"sample_weight must be {rule}, but column {str(values.name)!r} holds {str(values.iloc[place])!r}"
-        raise CellError.at(place, values.index, fact, fix, code="PG020")
+        wrong_row = int(wrong[0])
+        weight_rule, correction = _broken_rule(weights[wrong_row])
+        cell_problem = f"sample_weight must be {weight_rule}, but column {str(values.name)!r} holds {str(values.iloc[wrong_row])!r}"
+        raise CellError.at(
+            wrong_row, values.index, cell_problem, correction, code="PG020"
+        )
     return weights

@@ -110,30 +110,32 @@ def compare_levels(
     if not columns or not measures:
         return [{} for _ in columns]
     starts = np.cumsum([0, *(int(codes.max()) + 1 for codes in columns)])
-    rows = len(columns[0])
+    row_count = len(columns[0])
     member = _rows_of_levels(columns, starts)
-    table = _table(measures, events, rows)
+    table = _table(measures, events, row_count)
     testable = _testable(member, measures, dependence)
-    total, sums = table.sum(axis=0), member @ table
+    total, level_sums = table.sum(axis=0), member @ table
     groups = _Groups.of(dependence, columns, starts)
-    judged = testable & _enough(sums, total, by_events=events is not None)
-    difference, error = _differences(measures, sums, total)
+    judged = testable & _enough(level_sums, total, by_events=events is not None)
+    difference, error = _differences(measures, level_sums, total)
     if groups is not None:
-        error = groups.errors(table[:, None], sums[:, None], total)[:, 0]
+        error = groups.errors(table[:, None], level_sums[:, None], total)[:, 0]
         error = error * groups.widening()[:, None]
     drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
     for moved, count in _exchanged(table, dependence, seed, groups):
-        sums = (member @ moved).reshape(len(judged), count, -1)
+        level_sums = (member @ moved).reshape(len(judged), count, -1)
         # A level that is judged counts in each draw. Others count where they would have been judged: which levels
         # have enough events depends on chance, too.
-        enough = _enough(sums, total, by_events=events is not None)
-        chosen = judged[:, None] | (testable[:, None] & enough)
-        sizes, errors = _differences(measures, sums, total)
+        enough = _enough(level_sums, total, by_events=events is not None)
+        judged_levels = judged[:, None] | (testable[:, None] & enough)
+        sizes, errors = _differences(measures, level_sums, total)
         if groups is not None:
-            errors = groups.errors(moved.reshape(rows, count, -1), sums, total)
+            errors = groups.errors(
+                moved.reshape(row_count, count, -1), level_sums, total
+            )
         with np.errstate(invalid="ignore", divide="ignore"):
             sizes = sizes / errors
-        drawn.add(np.where(chosen[:, :, None], sizes, np.nan))
+        drawn.add(np.where(judged_levels[:, :, None], sizes, np.nan))
         if drawn.decided:
             break
     p_values, scale, limit = drawn.results()
@@ -141,10 +143,15 @@ def compare_levels(
     error = np.where(np.isnan(p_values), np.nan, error * scale)
     return [
         {
-            name: Compared(difference[at, k], error[at, k], p_values[at, k], limit)
-            for k, name in enumerate(measures)
+            measure_name: Compared(
+                difference[level_slice, k],
+                error[level_slice, k],
+                p_values[level_slice, k],
+                limit,
+            )
+            for k, measure_name in enumerate(measures)
         }
-        for at in map(slice, starts[:-1], starts[1:])
+        for level_slice in map(slice, starts[:-1], starts[1:])
     ]
 
 
@@ -185,11 +192,11 @@ def _table(
 def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
     """Return which levels have enough rows, events and others, in them and outside ``(levels, *)``."""
     enough = np.ones(sums.shape[:-1], dtype=bool)
-    for side in (sums, total - sums):
-        rows, events = side[..., 0], side[..., 1]
-        enough &= rows >= FEWEST_ROWS
+    for side_sums in (sums, total - sums):
+        row_counts, events = side_sums[..., 0], side_sums[..., 1]
+        enough &= row_counts >= FEWEST_ROWS
         if by_events:
-            enough &= np.minimum(events, rows - events) >= FEWEST_EVENTS
+            enough &= np.minimum(events, row_counts - events) >= FEWEST_EVENTS
     return enough
 
 
@@ -197,14 +204,14 @@ def _differences(
     measures: Mapping[str, Measure], sums: Floats, total: Floats
 ) -> tuple[Floats, Floats]:
     """Return differences and their errors ``(levels, *, measures)`` from sums ``(levels, *, numbers)``."""
-    others = total - sums
+    other_sums = total - sums
     differences, errors = [], []
     with np.errstate(invalid="ignore", divide="ignore"):
         for k, measure in enumerate(measures.values()):
             means, variances, spreads = [], [], []
-            for side in (sums, others):
+            for side_sums in (sums, other_sums):
                 count, value, variance, square = np.moveaxis(
-                    side[..., 2 + 4 * k : 6 + 4 * k], -1, 0
+                    side_sums[..., 2 + 4 * k : 6 + 4 * k], -1, 0
                 )
                 means.append(value / count)
                 variances.append(variance / count**2)
@@ -229,8 +236,11 @@ def _testable(
     first = next(iter(measures.values()))
     values = first.values if first.member is None else first.values * first.member
     related = dependence.correlation(values)
-    lines = (member[at].toarray().ravel() > 0 for at in range(member.shape[0]))
-    return np.array([dependence.testable(line, related) for line in lines])
+    lines = (
+        member[level_index].toarray().ravel() > 0
+        for level_index in range(member.shape[0])
+    )
+    return np.array([dependence.testable(level_rows, related) for level_rows in lines])
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,22 +271,24 @@ class _Groups:
         if dependence is None or dependence.timed:
             return None
         codes = np.unique(dependence.codes, return_inverse=True)[1]
-        rows, count = len(codes), int(codes.max()) + 1
+        row_count, count = len(codes), int(codes.max()) + 1
         pairs = np.concatenate(
             [
                 (column + start) * count + codes
                 for column, start in zip(columns, starts, strict=False)
             ]
         )
-        used, places = np.unique(pairs, return_inverse=True)
-        each = np.tile(np.arange(rows), len(columns))
-        level, levels = used // count, int(starts[-1])
+        used_pairs, pair_positions = np.unique(pairs, return_inverse=True)
+        row_indices = np.tile(np.arange(row_count), len(columns))
+        level, levels = used_pairs // count, int(starts[-1])
         return cls(
             level=level,
-            group=used % count,
-            member=_members(places, each, (len(used), rows)),
-            of_level=_members(level, np.arange(len(used)), (levels, len(used))),
-            whole=_members(codes, np.arange(rows), (count, rows)),
+            group=used_pairs % count,
+            member=_members(pair_positions, row_indices, (len(used_pairs), row_count)),
+            of_level=_members(
+                level, np.arange(len(used_pairs)), (levels, len(used_pairs))
+            ),
+            whole=_members(codes, np.arange(row_count), (count, row_count)),
         )
 
     def widening(self) -> Floats:
@@ -323,7 +335,9 @@ class _Groups:
         errors = [self._error(table, sums, total - sums, begin) for begin in measures]
         return np.stack(errors, axis=-1)
 
-    def _error(self, table: Floats, sums: Floats, others: Floats, begin: int) -> Floats:
+    def _error(
+        self, table: Floats, sums: Floats, other_sums: Floats, begin: int
+    ) -> Floats:
         """Return the errors of the measure whose numbers begin at ``begin`` ``(levels, draws)``.
 
         A difference is a sum over groups. Each adds what its rows in the level and its other rows are away from the
@@ -333,9 +347,9 @@ class _Groups:
         all_counts, all_values = self.whole @ counts, self.whole @ values
         pair_counts, pair_values = self.member @ counts, self.member @ values
         with np.errstate(invalid="ignore", divide="ignore"):
-            size, size_others = sums[..., begin], others[..., begin]
-            mean = sums[..., begin + 1] / size
-            mean_others = others[..., begin + 1] / size_others
+            level_size, size_others = sums[..., begin], other_sums[..., begin]
+            level_mean = sums[..., begin + 1] / level_size
+            mean_others = other_sums[..., begin + 1] / size_others
             # Of all groups as if the level were in none of them, then of those that it is in.
             squares = (
                 (all_values**2).sum(axis=0)
@@ -344,18 +358,22 @@ class _Groups:
             ) / size_others**2
             level, group = self.level, self.group
             without = all_values[group] - all_counts[group] * mean_others[level]
-            inside = pair_values - pair_counts * mean[level]
+            inside = pair_values - pair_counts * level_mean[level]
             outside = without - (pair_values - pair_counts * mean_others[level])
-            apart = inside / size[level] - outside / size_others[level]
+            apart = inside / level_size[level] - outside / size_others[level]
             squares += self.of_level @ (apart**2 - (without / size_others[level]) ** 2)
             # What rounding leaves of 0 is no error.
-            least = _NO_SQUARES * sums[..., begin + 2] / size**2
+            least = _NO_SQUARES * sums[..., begin + 2] / level_size**2
             return np.sqrt(np.where(squares > least, squares, np.nan))
 
 
-def _members(groups: Array, places: Array, shape: tuple[int, int]) -> sparse.csr_matrix:
+def _members(
+    groups: Array, member_columns: Array, shape: tuple[int, int]
+) -> sparse.csr_matrix:
     """Return a matrix of which places are in which group."""
-    return sparse.csr_matrix((np.ones(len(places)), (groups, places)), shape=shape)
+    return sparse.csr_matrix(
+        (np.ones(len(member_columns)), (groups, member_columns)), shape=shape
+    )
 
 
 # ---- what happens if levels mean nothing -----------------------------------------------------------------------------
@@ -366,23 +384,24 @@ def _exchanged(
     groups: _Groups | None = None,
 ) -> Iterator[tuple[Floats, int]]:
     """Yield ``table`` with other levels for its rows, several times side by side, and how many times."""
-    stream, (rows, numbers) = generator(seed, "levels exchanged"), table.shape
-    exchange = _Exchange.of(dependence, rows)
-    lines = rows if groups is None else max(rows, groups.member.shape[0])
-    step = max(1, min(_ROUND, _NUMBERS // (lines * numbers)))
-    for _ in range(0, _MOST_DRAWS, step):
-        moved = np.empty((rows, step, numbers))
-        for at in range(step):
+    stream, (row_count, numbers) = generator(seed, "levels exchanged"), table.shape
+    exchange = _Exchange.of(dependence, row_count)
+    lines = row_count if groups is None else max(row_count, groups.member.shape[0])
+    draws_at_once = max(1, min(_ROUND, _NUMBERS // (lines * numbers)))
+    for _ in range(0, _MOST_DRAWS, draws_at_once):
+        moved = np.empty((row_count, draws_at_once, numbers))
+        for draw_index in range(draws_at_once):
             # Row i gets the level that row ``source[i]`` has, so that its numbers are added there.
             source = exchange.draw(stream)
             if exchange.one_to_one:
-                moved[source, at] = table
+                moved[source, draw_index] = table
             else:
                 moves = sparse.csr_matrix(
-                    (np.ones(rows), (source, np.arange(rows))), shape=(rows, rows)
+                    (np.ones(row_count), (source, np.arange(row_count))),
+                    shape=(row_count, row_count),
                 )
-                moved[:, at] = moves @ table
-        yield moved.reshape(rows, -1), step
+                moved[:, draw_index] = moves @ table
+        yield moved.reshape(row_count, -1), draws_at_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,19 +438,20 @@ class _Exchange:
 
     def draw(self, stream: np.random.Generator) -> Integers:
         """Return whose level each row gets ``(rows,)``. Of groups of other sizes rows are left out or repeated."""
-        rows = len(self.order)
+        row_count = len(self.order)
         if self.timed:
-            shifted = np.roll(self.order, int(stream.integers(1, max(rows, 2))))
+            shifted = np.roll(self.order, int(stream.integers(1, max(row_count, 2))))
         elif not len(self.sizes):
-            shifted = stream.permutation(rows)
+            shifted = stream.permutation(row_count)
         else:
-            other = np.repeat(stream.permutation(len(self.sizes)), self.sizes)
-            within = np.arange(rows) - np.repeat(self.starts, self.sizes)
-            whole = np.repeat(self.sizes, self.sizes)
+            other_groups = np.repeat(stream.permutation(len(self.sizes)), self.sizes)
+            within = np.arange(row_count) - np.repeat(self.starts, self.sizes)
+            group_sizes = np.repeat(self.sizes, self.sizes)
             shifted = self.order[
-                self.starts[other] + within * self.sizes[other] // whole
+                self.starts[other_groups]
+                + within * self.sizes[other_groups] // group_sizes
             ]
-        source = np.empty(rows, dtype=np.int64)
+        source = np.empty(row_count, dtype=np.int64)
         source[self.order] = shifted
         return source
 
@@ -450,7 +470,7 @@ class _Drawn:
     @property
     def decided(self) -> bool:
         """Whether more draws would hardly change what is clear."""
-        if sum(one.shape[1] for one in self.draws) < _ROUND:
+        if sum(drawn_block.shape[1] for drawn_block in self.draws) < _ROUND:
             return False
         p_values = self.results()[0]
         return not bool(((p_values > _NEAR[0]) & (p_values < _NEAR[1])).any())
@@ -464,12 +484,12 @@ class _Drawn:
         scale = np.sqrt(squares.sum(axis=1) / np.maximum(defined.sum(axis=1), 1))
         scale = np.where(scale > 0, scale, 1.0)
         sizes = np.abs(every) / scale[:, None]
-        most = np.where(defined, sizes, 0.0).max(axis=(0, 2))
-        first, rest = sizes[:, 0], np.sort(most[1:])
-        above = len(rest) - np.searchsorted(rest, first * (1 - 1e-9))
-        p_values = (1 + above) / (1 + len(rest))
+        largest_sizes = np.where(defined, sizes, 0.0).max(axis=(0, 2))
+        first, drawn_largest = sizes[:, 0], np.sort(largest_sizes[1:])
+        above = len(drawn_largest) - np.searchsorted(drawn_largest, first * (1 - 1e-9))
+        p_values = (1 + above) / (1 + len(drawn_largest))
         p_values = np.where(np.isfinite(first), p_values, np.nan)
-        return p_values, scale, float(np.quantile(most, 1 - LEVEL))
+        return p_values, scale, float(np.quantile(largest_sizes, 1 - LEVEL))
 
 
 # ---- measures that ask about the model ---------------------------------------------------------------------------
@@ -481,9 +501,9 @@ def usual_errors(truth: Array, guess: Floats) -> Floats:
     errors, order = np.abs(truth - guess), np.argsort(guess, kind="stable")
     ranges = int(np.clip(len(guess) // _ROWS_OF_A_RANGE, 1, _MOST_RANGES))
     centres, means = [], []
-    for places in np.array_split(order, ranges):
-        centres.append(float(np.mean(guess[places])))
-        means.append(float(np.mean(errors[places])))
+    for row_indices in np.array_split(order, ranges):
+        centres.append(float(np.mean(guess[row_indices])))
+        means.append(float(np.mean(errors[row_indices])))
     usual = np.interp(guess, centres, means)
     least = 1e-3 * float(errors.mean())
     return np.maximum(usual, least if least > 0 else 1.0)
@@ -501,20 +521,27 @@ def beyond_expected(
         truth: the class of each row ``(rows,)``.
         decided: the predicted class of each row ``(rows,)``.
     """
-    tiny = np.finfo(np.float64).eps
+    smallest_share = np.finfo(np.float64).eps
     shares = probabilities / probabilities.sum(axis=1, keepdims=True)
-    surprise = -np.log(np.clip(shares, tiny, 1.0))
-    rows, has_class = np.arange(len(truth)), truth >= 0
-    sure = shares[rows, decided]
+    surprise = -np.log(np.clip(shares, smallest_share, 1.0))
+    row_indices, has_class = np.arange(len(truth)), truth >= 0
+    decided_share = shares[row_indices, decided]
     expected = (shares * surprise).sum(axis=1)
-    loss = surprise[rows, np.where(has_class, truth, 0)]
+    log_losses = surprise[row_indices, np.where(has_class, truth, 0)]
     variance = (shares * surprise**2).sum(axis=1) - expected**2
     right = (truth == decided).astype(np.float64)
     return {
-        "accuracy": (sure, Measure(right - sure, variance=sure * (1 - sure))),
+        "accuracy": (
+            decided_share,
+            Measure(
+                right - decided_share, variance=decided_share * (1 - decided_share)
+            ),
+        ),
         "log_loss": (
             expected,
-            Measure(loss - expected, has_class, variance=np.maximum(variance, 0.0)),
+            Measure(
+                log_losses - expected, has_class, variance=np.maximum(variance, 0.0)
+            ),
         ),
     }
 

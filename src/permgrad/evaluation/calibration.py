@@ -61,20 +61,27 @@ def reliability(
     truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
     doubt = scores * (1 - scores)
     member = _bins_of(scores, doubt)
-    rows = np.bincount(member)
-    predicted = np.bincount(member, weights=scores) / rows
-    observed = np.bincount(member, weights=truth) / rows
-    low, high = wilson(observed, rows / wider**2)
+    bin_rows = np.bincount(member)
+    predicted = np.bincount(member, weights=scores) / bin_rows
+    observed = np.bincount(member, weights=truth) / bin_rows
+    lower_ends, upper_ends = wilson(observed, bin_rows / wider**2)
     noise = np.bincount(member, weights=doubt)
-    share = rows / len(scores)
+    share = bin_rows / len(scores)
     # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
     chance = (
-        float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / rows))
+        float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / bin_rows))
         * wider
     )
     error = float(np.sum(share * np.abs(observed - predicted)))
     return Reliability(
-        predicted, observed, low, high, rows.astype(np.int64), error, chance, wider
+        predicted,
+        observed,
+        lower_ends,
+        upper_ends,
+        bin_rows.astype(np.int64),
+        error,
+        chance,
+        wider,
     )
 
 
@@ -105,14 +112,14 @@ def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
     )
     square = NORMAL_95**2
     centre = (observed + square / (2 * counts)) / (1 + square / counts)
-    half = (
+    half_width = (
         NORMAL_95
         * np.sqrt(observed * (1 - observed) / counts + square / (4 * counts**2))
         / (1 + square / counts)
     )
     # Rounding must not move an end beyond the share itself.
-    low = np.clip(np.minimum(centre - half, observed), 0, 1)
-    return low, np.clip(np.maximum(centre + half, observed), 0, 1)
+    lower_ends = np.clip(np.minimum(centre - half_width, observed), 0, 1)
+    return lower_ends, np.clip(np.maximum(centre + half_width, observed), 0, 1)
 
 
 def per_class(
@@ -140,28 +147,32 @@ def per_class(
     scores_of = precision_recall_fscore_support(
         truth, labels[called], labels=labels, zero_division=np.nan
     )
-    precision, recall, f1, rows = scores_of
+    precision, recall, f1_scores, class_rows = scores_of
     frame = pd.DataFrame(
         {
             "class": list(classes),
-            "rows": rows,
+            "rows": class_rows,
             "predicted": np.bincount(called, minlength=len(labels)),
         }
     )
-    frame = frame.assign(precision=precision, recall=recall, f1=f1)
+    frame = frame.assign(precision=precision, recall=recall, f1=f1_scores)
     areas = []
     for label, scores in zip(labels, table.T, strict=True):
-        one = truth == label
-        both = one.any() and not one.all() and bool(np.all(np.isfinite(scores)))
+        is_label = truth == label
+        has_both = (
+            is_label.any() and not is_label.all() and bool(np.all(np.isfinite(scores)))
+        )
         ranked = [
-            score(one, scores) if both else math.nan
+            score(is_label, scores) if has_both else math.nan
             for score in (roc_auc_score, average_precision_score)
         ]
         defined = np.isfinite(scores).any()
         areas.append(
             [
                 *ranked,
-                reliability(one, np.clip(scores, 0, 1)).error if defined else math.nan,
+                reliability(is_label, np.clip(scores, 0, 1)).error
+                if defined
+                else math.nan,
             ]
         )
     frame[["roc_auc", "average_precision", "calibration_error"]] = np.asarray(
@@ -200,24 +211,26 @@ def score_intervals(
         >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)["covered"]
         0.5
     """
-    held = holds(truth, inside)
+    is_covered = holds(truth, inside)
     related = (
-        0.0 if dependence is None else dependence.correlation(held.astype(np.float64))
+        0.0
+        if dependence is None
+        else dependence.correlation(is_covered.astype(np.float64))
     )
 
     def share(member: Booleans) -> dict[str, Any]:
-        covered, rows = float(held[member].mean()), int(member.sum())
+        covered, row_count = float(is_covered[member].mean()), int(member.sum())
         wider = (
             1.0
             if dependence is None
             else dependence.widening(member.astype(np.float64), related)
         )
-        low, high = wilson(covered, rows / wider**2)
+        lower_end, upper_end = wilson(covered, row_count / wider**2)
         return {
             "covered": covered,
-            "low": float(low),
-            "high": float(high),
-            "rows": rows,
+            "low": float(lower_end),
+            "high": float(upper_end),
+            "rows": row_count,
         }
 
     facts = {"coverage": coverage, **share(np.ones(len(truth), dtype=bool))}
@@ -227,7 +240,9 @@ def score_intervals(
     facts |= {"size": float(sizes.mean()), "empty": float((sizes == 0).mean())}
     counts = np.bincount(truth[truth >= 0], minlength=len(classes))
     by_class = {
-        name: share(truth == code) for code, name in enumerate(classes) if counts[code]
+        class_name: share(truth == class_code)
+        for class_code, class_name in enumerate(classes)
+        if counts[class_code]
     }
     return facts | ({"by_class": by_class} if by_class else {})
 
@@ -270,13 +285,13 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
         return {"rows": 0, "exact": True, "sizes": np.zeros(0), "bands": []}
     error, exact = actual - guess, len(guess) <= MOST_ROWS
     count = max(1, min(BANDS, len(guess) // FEWEST_OF_A_BAND))
-    ends = np.quantile(guess, np.arange(1, count) / count, method="inverted_cdf")
-    places = np.searchsorted(np.unique(ends), guess, side="left")
+    range_ends = np.quantile(guess, np.arange(1, count) / count, method="inverted_cdf")
+    band_codes = np.searchsorted(np.unique(range_ends), guess, side="left")
     bands = []
-    for place in np.unique(places):
-        inside, errors = guess[places == place], error[places == place]
+    for band_code in np.unique(band_codes):
+        inside, errors = guess[band_codes == band_code], error[band_codes == band_code]
         sizes = np.sort(np.abs(errors))
-        at = (
+        positions = (
             np.arange(len(sizes))
             if exact
             else np.linspace(0, len(sizes) - 1, min(KEPT, len(sizes))).round()
@@ -288,7 +303,7 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
                 "high": float(inside.max()),
                 "centre": float(np.median(inside)),
                 "errors": np.quantile(errors, LEVELS).tolist(),
-                "sizes": sizes[at.astype(np.intp)],
+                "sizes": sizes[positions.astype(np.intp)],
             }
         )
     return {

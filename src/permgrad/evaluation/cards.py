@@ -69,18 +69,26 @@ class Sample:
         return self.parts[name][1] if name in self.parts else None
 
     def predicted_with(
-        self, predict: Predict, places: Integers, donors: Mapping[str, Integers]
+        self, predict: Predict, row_indices: Integers, donors: Mapping[str, Integers]
     ) -> Floats:
         """Return what is predicted of rows, repeated or not, with the values that other rows have of some features.
 
         Of what a date says, the column holds the date that says it.
         """
-        changed = self.raw.iloc[places].reset_index(drop=True)
-        for feature, rows in donors.items():
-            for name in self.members.get(feature, (feature,)):
-                column = self.parts[name][0] if name in self.parts else name
-                changed[name] = self.raw[column].iloc[rows].reset_index(drop=True)
-        return np.asarray(predict(places, changed), dtype=np.float64)[:, self.outputs]
+        changed = self.raw.iloc[row_indices].reset_index(drop=True)
+        for feature, donor_rows in donors.items():
+            for column_name in self.members.get(feature, (feature,)):
+                column = (
+                    self.parts[column_name][0]
+                    if column_name in self.parts
+                    else column_name
+                )
+                changed[column_name] = (
+                    self.raw[column].iloc[donor_rows].reset_index(drop=True)
+                )
+        return np.asarray(predict(row_indices, changed), dtype=np.float64)[
+            :, self.outputs
+        ]
 
 
 def feature_cards(
@@ -90,43 +98,49 @@ def feature_cards(
 
     Features that are not one column of the table have no values to show, and get only their name.
     """
-    named = [name for name in names[:MOST_CARDS] if name in sample.table.columns]
+    named = [
+        feature_name
+        for feature_name in names[:MOST_CARDS]
+        if feature_name in sample.table.columns
+    ]
     # Many features must not cost more predictions.
     rows = rows[
         : max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(len(named) * POINTS, 1)))
     ]
     cards, curves = [], {}
-    for name in names[:MOST_CARDS]:
-        card: dict[str, Any] = {"feature": name}
-        cards.append(card)
-        if name not in named:
+    for card_name in names[:MOST_CARDS]:
+        feature_card: dict[str, Any] = {"feature": card_name}
+        cards.append(feature_card)
+        if card_name not in named:
             continue
-        column, dates = sample.table[name], sample.numbers.get(name)
+        column, dates = sample.table[card_name], sample.numbers.get(card_name)
         levels = levels_of(column) if dates is None else dated_levels(column, dates)
-        card["values"] = distribution(column, dates)
-        if name in sample.texts:
-            card["values"] = {"missing": card["values"]["missing"]}
+        feature_card["values"] = distribution(column, dates)
+        if card_name in sample.texts:
+            feature_card["values"] = {"missing": feature_card["values"]["missing"]}
             continue
-        card["outcome"] = (
+        feature_card["outcome"] = (
             []
             if levels is None
             else outcome_table(
                 levels, sample.outcome, sample.predicted, sample.dependence
             )
         )
-        donors, axis = points_of(column, dates, period=sample.period(name))
+        donors, axis = points_of(column, dates, period=sample.period(card_name))
         if len(donors) < 2 or not len(rows):
             continue
-        card |= axis | (
+        feature_card |= axis | (
             {"said": True}
-            if column.dtype == "category" and name in sample.parts
+            if column.dtype == "category" and card_name in sample.parts
             else {}
         )
         outputs = sample.predicted_with(
-            predict, np.repeat(rows, len(donors)), {name: np.tile(donors, len(rows))}
+            predict,
+            np.repeat(rows, len(donors)),
+            {card_name: np.tile(donors, len(rows))},
         )
-        curves[name] = outputs.reshape(len(rows), len(donors), -1)
-        card["mean"] = curves[name].mean(axis=0).tolist()
+        curves[card_name] = outputs.reshape(len(rows), len(donors), -1)
+        feature_card["mean"] = curves[card_name].mean(axis=0).tolist()
     return cards, curves
 
 
@@ -215,23 +229,27 @@ def _round_points(
     column: pd.Series[Any], numbers: Floats, count: int, period: int
 ) -> tuple[Integers, dict[str, Any]]:
     """Choose values on a circle. Seven or fewer, such as weekdays, are levels in their order."""
-    picked, at, closed = around(numbers, ~np.isfinite(numbers), count, period)
+    picked, axis_positions, closed = around(
+        numbers, ~np.isfinite(numbers), count, period
+    )
     labels, levels = (
         [written(value) for value in column.iloc[picked].tolist()],
         len(picked) <= _FEW,
     )
     if levels or not closed:
-        at = list(map(float, range(len(at)))) if levels else at
+        axis_positions = (
+            list(map(float, range(len(axis_positions)))) if levels else axis_positions
+        )
         return picked, {
             "numeric": not levels,
-            "at": at,
+            "at": axis_positions,
             "label": labels,
             "dates": not levels,
-            "levels": len(at) * levels,
+            "levels": len(axis_positions) * levels,
         }
     axis = {
         "numeric": True,
-        "at": [*at, at[0] + period],
+        "at": [*axis_positions, axis_positions[0] + period],
         "label": [*labels, labels[0]],
         "dates": True,
         "levels": 0,
@@ -285,33 +303,42 @@ def outcome_table(
     table = []
     related = 0.0 if dependence is None else dependence.correlation(outcome)
     shares = bool(np.isin(outcome, (0.0, 1.0)).all())
-    for code, name in enumerate(names):
-        rows = outcome[codes == code]
-        if not len(rows):
+    for level_code, level_name in enumerate(names):
+        level_outcomes = outcome[codes == level_code]
+        if not len(level_outcomes):
             continue
         wider = (
             1.0
             if dependence is None
-            else dependence.widening((codes == code).astype(np.float64), related)
+            else dependence.widening((codes == level_code).astype(np.float64), related)
         )
-        mean = rows.mean(axis=0)
-        half = np.full(len(mean), np.nan)  # of a single row
-        if not shares and len(rows) > 1:
-            half = wider * NORMAL_95 * rows.std(axis=0, ddof=1) / np.sqrt(len(rows))
-        low, high = (
-            wilson(mean, len(rows) / wider**2) if shares else (mean - half, mean + half)
+        mean_outcome = level_outcomes.mean(axis=0)
+        half_width = np.full(len(mean_outcome), np.nan)  # of a single row
+        if not shares and len(level_outcomes) > 1:
+            half_width = (
+                wider
+                * NORMAL_95
+                * level_outcomes.std(axis=0, ddof=1)
+                / np.sqrt(len(level_outcomes))
+            )
+        lower_end, upper_end = (
+            wilson(mean_outcome, len(level_outcomes) / wider**2)
+            if shares
+            else (mean_outcome - half_width, mean_outcome + half_width)
         )
         columns = {
-            "outcome": mean,
-            "low": low,
-            "high": high,
-            "predicted": predicted[codes == code].mean(axis=0),
+            "outcome": mean_outcome,
+            "low": lower_end,
+            "high": upper_end,
+            "predicted": predicted[codes == level_code].mean(axis=0),
         }
         entry = {
-            key: [float(value) if np.isfinite(value) else None for value in each]
-            for key, each in columns.items()
+            column_name: [
+                float(value) if np.isfinite(value) else None for value in numbers
+            ]
+            for column_name, numbers in columns.items()
         }
-        table.append({"level": name, "rows": len(rows), **entry})
+        table.append({"level": level_name, "rows": len(level_outcomes), **entry})
     return table
 
 
@@ -325,21 +352,25 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
     """Return names of ranges of dates: the first and last date of each, as the table has them."""
     codes, names = levels
     texts = []
-    for code, name in enumerate(names):
-        member = np.flatnonzero((codes == code) & np.isfinite(dates))
+    for level_code, level_name in enumerate(names):
+        member = np.flatnonzero((codes == level_code) & np.isfinite(dates))
         if not len(member):
-            texts.append(name)
+            texts.append(level_name)
             continue
-        ends = [
-            written(column.iloc[member[pick(dates[member])]])
-            for pick in (np.argmin, np.argmax)
+        end_dates = [
+            written(column.iloc[member[extreme_index(dates[member])]])
+            for extreme_index in (np.argmin, np.argmax)
         ]
-        ends = (
-            ends
+        end_dates = (
+            end_dates
             if isinstance(column.dtype, pd.CategoricalDtype)
-            else [end[:10] for end in ends]
+            else [end_date[:10] for end_date in end_dates]
         )
-        texts.append(ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
+        texts.append(
+            end_dates[0]
+            if end_dates[0] == end_dates[1]
+            else f"{end_dates[0]} to {end_dates[1]}"
+        )
     return texts
 
 
@@ -361,21 +392,23 @@ def pair_effects(
     ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
     differences up to it are rounding of the predictions.
     """
-    known = set(sample.table.columns) - set(sample.texts)
-    usable = [pair for pair in pairs if known.issuperset(pair)][:_MOST_PAIRS]
+    settable_columns = set(sample.table.columns) - set(sample.texts)
+    usable = [
+        column_pair for column_pair in pairs if settable_columns.issuperset(column_pair)
+    ][:_MOST_PAIRS]
     rows = rows[
         : max(
             5, min(_MOST_ROWS, _MOST_PREDICTIONS // (VALUES**2 * max(len(usable), 1)))
         )
     ]
-    effects = (_effect(sample, pair, rows, predict) for pair in usable)
-    return [one for one in effects if one is not None]
+    effects = (_effect(sample, column_pair, rows, predict) for column_pair in usable)
+    return [pair_effect for pair_effect in effects if pair_effect is not None]
 
 
 def _effect(
     sample: Sample, pair: tuple[str, str], rows: Integers, predict: Predict
 ) -> dict[str, Any] | None:
-    points = [_points(sample, name) for name in pair]
+    points = [_points(sample, column_name) for column_name in pair]
     shape = tuple(len(donors) for donors, _ in points)
     if min(shape) < 2 or not len(rows):
         return None
@@ -384,25 +417,33 @@ def _effect(
         for donors in np.meshgrid(*(donors for donors, _ in points), indexing="ij")
     )
     donors = {
-        name: np.tile(each, len(rows))
-        for name, each in zip(pair, (first, second), strict=True)
+        column_name: np.tile(donor_rows, len(rows))
+        for column_name, donor_rows in zip(pair, (first, second), strict=True)
     }
     outputs = sample.predicted_with(predict, np.repeat(rows, len(first)), donors)
-    mean = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
+    mean_outputs = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
     # Numbers that float32 can hold may come from a network.
-    eps = np.finfo(
+    precision = np.finfo(
         np.float32
         if np.array_equal(outputs, outputs.astype(np.float32))
         else np.float64
     ).eps
-    rounding = 8 * float(eps) * float(np.abs(outputs).max(initial=0.0))
-    dots = [
-        _places(sample, name, axis)[:MOST_DOTS].tolist()
-        for name, (_, axis) in zip(pair, points, strict=True)
+    rounding = 8 * float(precision) * float(np.abs(outputs).max(initial=0.0))
+    dot_positions = [
+        _places(sample, column_name, axis)[:MOST_DOTS].tolist()
+        for column_name, (_, axis) in zip(pair, points, strict=True)
     ]
-    kept = ("numeric", "at", "label", "dates", "circle")
-    axes = [{key: axis[key] for key in kept if key in axis} for _, axis in points]
-    facts = {"pair": list(pair), "axes": axes, "mean": mean.tolist(), "dots": dots}
+    axis_keys = ("numeric", "at", "label", "dates", "circle")
+    axis_facts = [
+        {axis_key: axis[axis_key] for axis_key in axis_keys if axis_key in axis}
+        for _, axis in points
+    ]
+    facts = {
+        "pair": list(pair),
+        "axes": axis_facts,
+        "mean": mean_outputs.tolist(),
+        "dots": dot_positions,
+    }
     return {**facts, "rows": len(rows), "rounding": rounding}
 
 
@@ -413,7 +454,9 @@ def _points(sample: Sample, name: str) -> tuple[Integers, dict[str, Any]]:
     )
     if not axis.get("circle"):
         return donors, axis
-    return donors[:-1], axis | {key: axis[key][:-1] for key in ("at", "label")}
+    return donors[:-1], axis | {
+        axis_key: axis[axis_key][:-1] for axis_key in ("at", "label")
+    }
 
 
 def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
@@ -428,15 +471,15 @@ def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
 
 def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
     """Return where each row is on the axis of a feature."""
-    column, places = sample.table[name], axis["at"]
+    column, axis_positions = sample.table[name], axis["at"]
     if axis["numeric"]:
         numbers = as_numbers(column, sample.numbers.get(name))
         assert numbers is not None
-        return np.clip(numbers, min(places), max(places))
-    place = dict(zip(axis["label"], places, strict=True))
+        return np.clip(numbers, min(axis_positions), max(axis_positions))
+    label_position = dict(zip(axis["label"], axis_positions, strict=True))
     return np.array(
         [
-            place.get(written(value), np.nan) if pd.notna(value) else np.nan
+            label_position.get(written(value), np.nan) if pd.notna(value) else np.nan
             for value in column.tolist()
         ]
     )
@@ -472,16 +515,16 @@ def add_local_effects(
     curves are ``apart`` there in each output, and whether that is ``clear``.
     """
     columns = {
-        card["feature"]: _column(sample, card["feature"])
-        for card in cards
-        if card["feature"] in sample.table
+        feature_card["feature"]: _column(sample, feature_card["feature"])
+        for feature_card in cards
+        if feature_card["feature"] in sample.table
     }
     drawable = [card for card in cards if card["feature"] in curves]
     shown = [card for card in drawable if not columns[card["feature"]].labels][:_CARDS]
     count = min(len(sample.raw), max(_FEWEST, _PREDICTIONS // max(2 * len(shown), 1)))
     sampled = _sampled(sample, count)
-    for card in shown:
-        name = card["feature"]
+    for shown_card in shown:
+        name = shown_card["feature"]
         values = columns[name].values
         axis = make_axes(
             [0], {0: Column(name, values[:count])}, sampled, _BINS, _LEAST
@@ -489,17 +532,19 @@ def add_local_effects(
         if axis is None or len(axis.at) < 2:
             continue
         mean, error, low, high = _moved_effects(axis, sample, name, predict, sampled)
-        at = _places_of(card, sample, values)
+        at = _places_of(shown_card, sample, values)
         single = curves[name]  # (rows, points, outputs)
         weights = _weights_of(values[:count], at)
         level = weights @ single.mean(axis=0)
-        card["ale"] = _drawn_effects(card, axis, at, (mean, low, high), level)
+        shown_card["ale"] = _drawn_effects(
+            shown_card, axis, at, (mean, low, high), level
+        )
         others = _without_same_date(sample, name, columns)
-        left = _left(name, others, at)
-        if left is not None:
+        left_facts = _left(name, others, at)
+        if left_facts is not None:
             centred = single - np.einsum("p,rpo->ro", weights, single)[:, None]
             local = [_along(axis, each, at) for each in (mean, error)]
-            card["leaves"] = _leaving(card, left, centred, local)
+            shown_card["leaves"] = _leaving(shown_card, left_facts, centred, local)
 
 
 def _sampled(sample: Sample, count: int) -> Sampled:
@@ -595,38 +640,43 @@ def _column(sample: Sample, name: str) -> Column:
     if numbers is not None:
         return Column(name, np.asarray(numbers, dtype=np.float64))
     codes, levels = cells.astype(object).factorize()
-    few = len(levels) <= LEVELS and name not in sample.texts
+    is_comparable = len(levels) <= LEVELS and name not in sample.texts
     return Column(
         name,
-        np.where(codes < 0, np.nan, codes) if few else np.full(len(cells), np.nan),
+        np.where(codes < 0, np.nan, codes)
+        if is_comparable
+        else np.full(len(cells), np.nan),
         (name,),
     )
 
 
-def _along(axis: Axis, numbers: Floats, at: Floats) -> Floats:
+def _along(axis: Axis, numbers: Floats, positions: Floats) -> Floats:
     """Return numbers at points of an axis ``(points, outputs)`` at other values."""
-    return np.stack([np.interp(at, axis.at, each) for each in numbers.T], axis=1)
+    return np.stack(
+        [np.interp(positions, axis.at, output_values) for output_values in numbers.T],
+        axis=1,
+    )
 
 
 def _apart(
     centred: Floats, local: Sequence[Floats], points: Integers
 ) -> dict[str, Any]:
     """Return how far the mean of centred curves is from the local effect at some points, and whether that is clear."""
-    mean, (effect, error) = centred.mean(axis=0), local
+    mean_curve, (effect, error) = centred.mean(axis=0), local
     chance = np.hypot(
         centred.std(axis=0, ddof=1) / np.sqrt(len(centred)),
         np.nan_to_num(error, nan=np.inf),
     )
-    apart = np.abs(effect - mean)[points]
+    apart = np.abs(effect - mean_curve)[points]
     least = np.maximum(
-        _APART * chance[points], _LITTLE * max(np.ptp(mean), np.ptp(effect))
+        _APART * chance[points], _LITTLE * max(np.ptp(mean_curve), np.ptp(effect))
     )
     clear = np.where(apart > least, apart, 0.0)
     return {"apart": clear.max(axis=0).tolist(), "clear": clear.any(axis=0).tolist()}
 
 
 def _left(
-    name: str, columns: Mapping[str, Column], at: Floats
+    name: str, columns: Mapping[str, Column], positions: Floats
 ) -> dict[str, Any] | None:
     """Return where rows that have another value of a column are unlike all rows with such values, or None.
 
@@ -635,35 +685,53 @@ def _left(
     so (``to``), and the first of the last ones (``from``). ``share``: of the rows at all of these points. ``near``: how
     many rows are nearest.
     """
-    own = columns[name].values[:_COMPARED]
-    order = np.argsort(own, kind="stable")[: np.isfinite(own).sum()]
-    near = max(_NEAREST, round(_SHARE * len(order)))
-    others = {other: column for other, column in columns.items() if other != name}
-    if len(order) < 4 * near or not others:
+    own_values = columns[name].values[:_COMPARED]
+    order = np.argsort(own_values, kind="stable")[: np.isfinite(own_values).sum()]
+    nearest_count = max(_NEAREST, round(_SHARE * len(order)))
+    other_columns = {
+        other_name: column
+        for other_name, column in columns.items()
+        if other_name != name
+    }
+    if len(order) < 4 * nearest_count or not other_columns:
         return None
-    first, last = (np.searchsorted(own[order], at, side) for side in ("left", "right"))
-    start = np.clip((first + last - near) // 2, 0, len(order) - near)
-    ends = zip(np.minimum(start, first), np.maximum(start + near, last), strict=True)
+    first, last_ranks = (
+        np.searchsorted(own_values[order], positions, search_side)
+        for search_side in ("left", "right")
+    )
+    start = np.clip(
+        (first + last_ranks - nearest_count) // 2, 0, len(order) - nearest_count
+    )
+    window_ends = zip(
+        np.minimum(start, first),
+        np.maximum(start + nearest_count, last_ranks),
+        strict=True,
+    )
     shares = np.array(
-        [_outside(order, order[low:high], others) for low, high in ends]
+        [
+            _outside(order, order[window_start:window_end], other_columns)
+            for window_start, window_end in window_ends
+        ]
     )  # (points, others)
     beyond = shares > _OUTSIDE
     lower, upper = (
         np.logical_and.accumulate(beyond),
         np.logical_and.accumulate(beyond[::-1])[::-1],
     )
-    chosen = lower | upper
-    best = int(np.argmax(((shares - _OUTSIDE) * chosen).sum(axis=0)))
-    points = np.flatnonzero(chosen[:, best])
+    outside_mask = lower | upper
+    best_column = int(np.argmax(((shares - _OUTSIDE) * outside_mask).sum(axis=0)))
+    points = np.flatnonzero(outside_mask[:, best_column])
     if not len(points):
         return None
-    found = _last_points(lower[:, best], upper[:, best], len(points), len(at))
-    share = float(shares[points, best].mean())
+    found = _last_points(
+        lower[:, best_column], upper[:, best_column], len(points), len(positions)
+    )
+    share = float(shares[points, best_column].mean())
     return {
         "ends": found,
-        "other": list(others)[best],
+        "other": list(other_columns)[best_column],
         "share": share,
-        "near": near,
+        "near": nearest_count,
         "points": points,
     }
 
@@ -684,18 +752,25 @@ def _last_points(
 
 
 def _outside(
-    rows: Integers, near: Integers, others: Mapping[str, Column]
+    rows: Integers, near: Integers, other_columns: Mapping[str, Column]
 ) -> list[float]:
     """Return the shares of rows whose value of each other column is outside that of the rows nearest to a value."""
     shares = []
-    for column in others.values():
+    for column in other_columns.values():
         values = column.values[rows]
-        known, like = values[np.isfinite(values)], column.values[near]
-        like = like[np.isfinite(like)]
-        if len(like) < _NEAREST // 2:
+        known_values, near_values = values[np.isfinite(values)], column.values[near]
+        near_values = near_values[np.isfinite(near_values)]
+        if len(near_values) < _NEAREST // 2:
             shares.append(0.0)
         elif column.labels:
-            shares.append(float(1 - np.isin(known, like).mean()))
+            shares.append(float(1 - np.isin(known_values, near_values).mean()))
         else:
-            shares.append(float(((known < like.min()) | (known > like.max())).mean()))
+            shares.append(
+                float(
+                    (
+                        (known_values < near_values.min())
+                        | (known_values > near_values.max())
+                    ).mean()
+                )
+            )
     return shares

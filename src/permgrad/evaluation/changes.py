@@ -139,8 +139,8 @@ def changes(
     )  # fmt: skip
     sides = _pair("row_groups", row_groups)
     samples = [
-        replace(shared, X=X, y=y, row_groups=side)
-        for X, y, side in zip((X_old, X_new), (y_old, y_new), sides, strict=True)
+        replace(shared, X=X, y=y, row_groups=side_groups)
+        for X, y, side_groups in zip((X_old, X_new), (y_old, y_new), sides, strict=True)
     ]
     return changes_between(*samples)
 
@@ -156,17 +156,18 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
         raise InputError(problem, hint=hint, code="PG005")
     with sparing(), full_float32():
         requests = [
-            _request(sample, name) for sample, name in ((old, "old"), (new, "new"))
+            _request(sample, sample_name)
+            for sample, sample_name in ((old, "old"), (new, "new"))
         ]
         losses, guesses = zip(*map(_predicted, requests), strict=True)
     explained = [answer(sample) for sample in (old, new)]
     confidence = old.confidence
     importances = _importances(explained[0], explained[1], confidence)
     lines, about = _scores_and_drift(requests, losses, guesses)
-    name = str(requests[0].loss)
+    loss_name = str(requests[0].loss)
     about |= {
-        "loss": name,
-        "unit": loss_unit(requests[0], name),
+        "loss": loss_name,
+        "unit": loss_unit(requests[0], loss_name),
         "confidence": confidence,
         "seed": old.random_state,
     }
@@ -275,15 +276,15 @@ def changes_of_models(
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
     if explanations is not None and _kind(explanations[0]) == _kind(explanations[1]):
         lines += _importances(*explanations, 0.95)
-    loss, unit = (
+    loss_name, loss_units = (
         ("cross_entropy", "nats") if guesses[0].classes else ("squared_error", "y²")
     )
-    rows = [len(losses[0])] * 2
+    row_counts = [len(losses[0])] * 2
     about = {
         "same_rows": True,
-        "loss": loss,
-        "unit": unit,
-        "rows": rows,
+        "loss": loss_name,
+        "unit": loss_units,
+        "rows": row_counts,
         "confidence": 0.95,
     }
     return Changes(_frame(lines), about)
@@ -302,21 +303,21 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
 def _request(arguments: Arguments, sample: str) -> Request:
     """Read the model and one sample of rows."""
     if isinstance(arguments.model.model, nn.Module):
-        hint = "Pass a function that takes a table and returns the network's outputs."
+        advice = "Pass a function that takes a table and returns the network's outputs."
         raise InputError(
             "changes needs a predictor of a table, got a torch network",
-            hint=hint,
+            hint=advice,
             code="PG031",
         )
     request = build_request(arguments, None, "changes")
     units = request.units
-    few = request.count < FEWEST
-    if few or (units is not None and units.count < FEWEST_UNITS):
-        least = counted(*((FEWEST, "row") if few else (FEWEST_UNITS, "group")))
-        have = request.count if few or units is None else units.count
-        problem = (
-            f"changes needs {least} in each sample, and the {sample} one has {have}"
+    has_few_rows = request.count < FEWEST
+    if has_few_rows or (units is not None and units.count < FEWEST_UNITS):
+        least = counted(*((FEWEST, "row") if has_few_rows else (FEWEST_UNITS, "group")))
+        available_count = (
+            request.count if has_few_rows or units is None else units.count
         )
+        problem = f"changes needs {least} in each sample, and the {sample} one has {available_count}"
         raise InputError(problem, hint="Pass more rows.", code="PG013")
     return request
 
@@ -379,38 +380,50 @@ def _scores(
     paired: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
-    both = {"loss": [(float(loss.mean()), loss - loss.mean()) for loss in losses]}
+    score_sides = {
+        "loss": [
+            (float(row_losses.mean()), row_losses - row_losses.mean())
+            for row_losses in losses
+        ]
+    }
     predicted = [guess for guess in guesses if guess is not None]
     names: tuple[str, ...] = ()
     if len(predicted) == 2:
         names = ("accuracy", "roc_auc") if predicted[0].classes else ("rmse",)
-    for name in names:
-        both[name] = [metric_by_rows(name, guess) for guess in predicted]
+    for metric_name in names:
+        score_sides[metric_name] = [
+            metric_by_rows(metric_name, guess) for guess in predicted
+        ]
     lines = []
-    for name, sides in both.items():
-        truths: list[Array] = [np.zeros(len(rows)) for _, rows in sides]
-        if name != "loss":
+    for score_name, sides in score_sides.items():
+        truths: list[Array] = [np.zeros(len(row_values)) for _, row_values in sides]
+        if score_name != "loss":
             truths = [guess.strata for guess in predicted]
-        old, new = (
-            ScoreError.of_rows(name, rows, truth, unit)
-            for (_, rows), truth, unit in zip(sides, truths, units, strict=True)
+        old_error, new_error = (
+            ScoreError.of_rows(score_name, row_values, truth, dependence)
+            for (_, row_values), truth, dependence in zip(
+                sides, truths, units, strict=True
+            )
         )
         values = [np.array([value]) for value, _ in sides]
         if paired:
-            rows = sides[1][1] - sides[0][1]
-            error = ScoreError.of_rows(name, rows, truths[0], units[0])
-            variance, size = error.total()
-            apart = np.sqrt(variance), size
-            lines += _lines("score", [name], values, apart, confidence)
+            row_differences = sides[1][1] - sides[0][1]
+            error = ScoreError.of_rows(score_name, row_differences, truths[0], units[0])
+            variance, effective_size = error.total()
+            apart = np.sqrt(variance), effective_size
+            lines += _lines("score", [score_name], values, apart, confidence)
             continue
-        totals = old.total(), new.total()
-        apart = _apart([one for one, _ in totals], [one for _, one in totals])
+        totals = old_error.total(), new_error.total()
+        apart = _apart(
+            [variance for variance, _ in totals],
+            [effective_rows for _, effective_rows in totals],
+        )
         nothing = None
-        if np.array_equal(old.strata, new.strata):
-            nothing = new.pooled(old, float(values[1][0] - values[0][0]))
+        if np.array_equal(old_error.strata, new_error.strata):
+            nothing = new_error.pooled(old_error, float(values[1][0] - values[0][0]))
         undefined = math.nan, 1.0
         lines += _lines(
-            "score", [name], values, apart, confidence, nothing or undefined
+            "score", [score_name], values, apart, confidence, nothing or undefined
         )
     return lines
 
@@ -421,8 +434,10 @@ def _apart(
     """Return the standard error of new less old, which are independent, and its effective number of rows."""
     # The new estimate's low end and the old one's high end make the low end of the difference.
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance, size = two_parts(variances[1], sizes[1], variances[0], sizes[0][::-1])
-    return np.sqrt(variance), size
+        variance, effective_size = two_parts(
+            variances[1], sizes[1], variances[0], sizes[0][::-1]
+        )
+    return np.sqrt(variance), effective_size
 
 
 def _lines(
@@ -438,22 +453,29 @@ def _lines(
     ``nothing``: their variance and numbers of rows if nothing changed, which p-values are of. None: those of ``apart``.
     """
     change = values[1] - values[0]
-    low, high, p_values = interval(change, *apart, confidence)
+    lower_ends, upper_ends, p_values = interval(change, *apart, confidence)
     if nothing is not None:
-        variance, sizes = (np.asarray(one, dtype=np.float64) for one in nothing)
+        variance, sizes = (
+            np.asarray(numbers_if_nothing, dtype=np.float64)
+            for numbers_if_nothing in nothing
+        )
         p_values = interval(change, np.sqrt(variance), sizes, confidence)[2]
     numbers = (
         *values,
         change,
         apart[0],
-        low,
-        high,
-        np.broadcast_to(p_values, low.shape),
+        lower_ends,
+        upper_ends,
+        np.broadcast_to(p_values, lower_ends.shape),
     )
-    keys = ("old", "new", "change", "std_error", "ci_low", "ci_high", "p_value")
+    number_names = ("old", "new", "change", "std_error", "ci_low", "ci_high", "p_value")
     return [
-        {"kind": kind, "name": name, **dict(zip(keys, map(float, line), strict=True))}
-        for name, *line in zip(names, *numbers, strict=True)
+        {
+            "kind": kind,
+            "name": line_name,
+            **dict(zip(number_names, map(float, line_numbers), strict=True)),
+        }
+        for line_name, *line_numbers in zip(names, *numbers, strict=True)
     ]
 
 
@@ -472,35 +494,46 @@ def _importances(
     old: Explanation, new: Explanation, confidence: float
 ) -> list[dict[str, Any]]:
     """Return the lines of differences of importance."""
-    pair = [of_order(old, 1), of_order(new, 1)]
-    if len(set(map(_kind, pair))) > 1 or old.scope != "global":
+    explanations = [of_order(old, 1), of_order(new, 1)]
+    if len(set(map(_kind, explanations))) > 1 or old.scope != "global":
         problem = "Both samples need a global explanation of the same features by the same method"
         raise InputError(
             problem, hint="Pass samples with the same columns.", code="PG006"
         )
     estimates = []
-    for each in pair:
-        values, low, high = (array[:, 0] for array in (each.values, *each.ci()))
-        std = (
+    for explanation in explanations:
+        values, lower_ends, upper_ends = (
+            array[:, 0] for array in (explanation.values, *explanation.ci())
+        )
+        std_errors = (
             np.full(len(values), np.nan)
-            if each.std_error is None
-            else each.std_error[:, 0]
+            if explanation.std_error is None
+            else explanation.std_error[:, 0]
         )
-        widths = np.stack([values - low, high - values])
+        widths = np.stack([values - lower_ends, upper_ends - values])
         freedom = freedoms_of(
-            widths, np.stack([std, std]), float(each.meta.get("confidence", 0.95))
+            widths,
+            np.stack([std_errors, std_errors]),
+            float(explanation.meta.get("confidence", 0.95)),
         )
-        estimates.append((values, std, np.minimum(freedom, _MANY) + 1))
-    (old_values, old_std, old_sizes), (values, std, sizes) = estimates
-    rows = [float(each.meta.get("rows_explained") or math.nan) for each in (old, new)]
-    nothing = _if_nothing_changed(old_std, std, rows, values - old_values)
+        estimates.append((values, std_errors, np.minimum(freedom, _MANY) + 1))
+    (old_values, old_std, old_sizes), (values, std_errors, sizes) = estimates
+    explained_rows = [
+        float(compared_explanation.meta.get("rows_explained") or math.nan)
+        for compared_explanation in (old, new)
+    ]
+    nothing = _if_nothing_changed(
+        old_std, std_errors, explained_rows, values - old_values
+    )
     return _lines(
         "importance",
-        pair[0].names,
+        explanations[0].names,
         (old_values, values),
-        _apart((old_std**2, std**2), (old_sizes, sizes)),
+        _apart((old_std**2, std_errors**2), (old_sizes, sizes)),
         confidence,
-        None if nothing is None else (nothing, np.maximum(sum(rows) - 1, 2.0)),
+        None
+        if nothing is None
+        else (nothing, np.maximum(sum(explained_rows) - 1, 2.0)),
     )
 
 
@@ -511,9 +544,9 @@ def _if_nothing_changed(
     first, second = rows
     if not math.isfinite(first + second):
         return None
-    whole = first + second
-    spread = (old**2 * first**2 + new**2 * second**2) / whole
-    spread = spread + change**2 * first * second / whole**2
+    total_rows = first + second
+    spread = (old**2 * first**2 + new**2 * second**2) / total_rows
+    spread = spread + change**2 * first * second / total_rows**2
     return np.asarray(spread * (1 / first + 1 / second))
 
 

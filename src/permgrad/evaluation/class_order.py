@@ -58,11 +58,13 @@ def kappa_of(scores: Mapping[str, Any]) -> float | None:
         ranks = numbers.rank(na_option="bottom").to_numpy()
     else:
         ranks = np.asarray(on_scale[0], dtype=np.float64)
-    far = (ranks[:, None] - ranks) ** 2
+    squared_distances = (ranks[:, None] - ranks) ** 2
     by_chance = (
-        far * np.outer(counts.sum(axis=1), counts.sum(axis=0))
+        squared_distances * np.outer(counts.sum(axis=1), counts.sum(axis=0))
     ).sum() / counts.sum()
-    return float(1 - (far * counts).sum() / by_chance) if by_chance else None
+    return (
+        float(1 - (squared_distances * counts).sum() / by_chance) if by_chance else None
+    )
 
 
 def with_kappa(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,12 +81,12 @@ def metrics_in(scores: Mapping[str, Any]) -> list[Metric]:
     """Return the metrics that are defined in some scores, as they are shown: the quadratic kappa behind accuracy."""
     every = list(metrics.values())
     every.insert(1, QUADRATIC_KAPPA)
-    return [one for one in every if scores.get(one.name) is not None]
+    return [metric for metric in every if scores.get(metric.name) is not None]
 
 
 def classes_in_order(
     labels: Sequence[Any],
-    held: tuple[Integers, Floats],
+    held_out: tuple[Integers, Floats],
     rows: tuple[pd.DataFrame | None, Integers],
 ) -> dict[str, Any] | None:
     """Return how closely classes follow the order of a scale, if they do: ``near`` and ``along``, up to 1.
@@ -98,7 +100,7 @@ def classes_in_order(
 
     Args:
         labels: the classes, by their positions.
-        held: positions of the classes of rows that the model was not fitted on (-1: none of them), and their
+        held_out: positions of the classes of rows that the model was not fitted on (-1: none of them), and their
             probabilities ``(rows, classes)``.
         rows: a table of features, if there is one, and positions of the classes of its rows.
 
@@ -119,20 +121,23 @@ def classes_in_order(
         return None
     order = np.argsort(on_scale[0])
     ranks = np.append(np.argsort(order), -1)
-    near, errors = _near(ranks[held[0]], held[1][:, order])
+    near_share, errors = _near(ranks[held_out[0]], held_out[1][:, order])
     if on_scale[1]:
         along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
         scale = [str(labels[at]) for at in order.tolist()]
-        return {"near": near, "along": along, "scale": scale}
-    if near is None or near < _IN_ORDER or errors < _CLEARLY:
+        return {"near": near_share, "along": along, "scale": scale}
+    if near_share is None or near_share < _IN_ORDER or errors < _CLEARLY:
         return None
-    if _as_near_at_random(ranks[held[0]], held[1][:, order], near) >= LEVEL:
+    if (
+        _as_near_at_random(ranks[held_out[0]], held_out[1][:, order], near_share)
+        >= LEVEL
+    ):
         return None
     along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
     return (
         None
         if along is not None and along < _IN_ORDER
-        else {"near": near, "along": along}
+        else {"near": near_share, "along": along}
     )
 
 
@@ -145,15 +150,18 @@ def _lifts(ranks: Integers, chances: Floats) -> tuple[Floats, Integers]:
 
 def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
     """Return the share of differences in favour of neighbours, and their sum in standard errors."""
-    total, size, variance = 0.0, 0.0, 0.0
+    total, total_size, variance = 0.0, 0.0, 0.0
     lifts, classes = _lifts(ranks, chances)
-    for low, middle, high in combinations(classes.tolist(), 3):
-        for true, far in ((low, high), (high, low)):
-            differences = (lifts[:, middle] - lifts[:, far])[ranks == true]
+    for low_class, middle, high_class in combinations(classes.tolist(), 3):
+        for true_class, far_class in ((low_class, high_class), (high_class, low_class)):
+            differences = (lifts[:, middle] - lifts[:, far_class])[ranks == true_class]
             if len(differences) > 1:
-                total, size = total + differences.sum(), size + abs(differences.sum())
+                total, total_size = (
+                    total + differences.sum(),
+                    total_size + abs(differences.sum()),
+                )
                 variance += float(np.var(differences, ddof=1)) * len(differences)
-    share = (size + total) / (2 * size) if size else None
+    share = (total_size + total) / (2 * total_size) if total_size else None
     return share, total / np.sqrt(variance) if variance else 0.0
 
 
@@ -162,13 +170,18 @@ def _as_near_at_random(ranks: Integers, chances: Floats, near: float) -> float:
     lifts, classes = _lifts(ranks, chances)
     count = len(classes)
     # What rows of each class say of each class: sums of these are all that a coding needs.
-    sums = np.zeros((count, count))
-    for at, label in enumerate(classes.tolist()):
-        rows = lifts[ranks == label][:, classes]
-        sums[at] = rows.sum(axis=0) if len(rows) > 1 else 0.0
-    low, middle, high = np.array(list(combinations(range(count), 3))).T
-    true, between = np.append(low, high), np.append(middle, middle)
-    far = np.append(high, low)
+    lift_sums = np.zeros((count, count))
+    for class_index, label in enumerate(classes.tolist()):
+        class_lifts = lifts[ranks == label][:, classes]
+        lift_sums[class_index] = (
+            class_lifts.sum(axis=0) if len(class_lifts) > 1 else 0.0
+        )
+    low_classes, middle, high_classes = np.array(list(combinations(range(count), 3))).T
+    true_classes, between = (
+        np.append(low_classes, high_classes),
+        np.append(middle, middle),
+    )
+    far_classes = np.append(high_classes, low_classes)
     if count <= _MOST_PERMUTED:
         codings = np.array(list(permutations(range(count))))
     else:
@@ -177,10 +190,12 @@ def _as_near_at_random(ranks: Integers, chances: Floats, near: float) -> float:
         codings = np.vstack([np.arange(count), codings])
     as_near = 0
     for coding in codings:
-        coded = sums[np.ix_(coding, coding)]
-        differences = coded[true, between] - coded[true, far]
-        size = np.abs(differences).sum()
-        as_near += bool((size + differences.sum()) / (2 * size) >= near - 1e-12)
+        coded = lift_sums[np.ix_(coding, coding)]
+        differences = coded[true_classes, between] - coded[true_classes, far_classes]
+        total_size = np.abs(differences).sum()
+        as_near += bool(
+            (total_size + differences.sum()) / (2 * total_size) >= near - 1e-12
+        )
     return as_near / len(codings)
 
 
@@ -191,12 +206,15 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
     """
     from sklearn.isotonic import IsotonicRegression
 
-    known = np.flatnonzero(ranks >= 0)
-    known = known[:: 1 + len(known) // _MOST_ROWS]
-    monotone, whole = 0.0, 0.0
-    for values in _numbers(table.iloc[known, :_MOST_COLUMNS]):
+    labelled_rows = np.flatnonzero(ranks >= 0)
+    labelled_rows = labelled_rows[:: 1 + len(labelled_rows) // _MOST_ROWS]
+    monotone, total_between = 0.0, 0.0
+    for values in _numbers(table.iloc[labelled_rows, :_MOST_COLUMNS]):
         there = np.isfinite(values)
-        codes, numbers = ranks[known][there], pd.Series(values[there]).rank().to_numpy()
+        codes, numbers = (
+            ranks[labelled_rows][there],
+            pd.Series(values[there]).rank().to_numpy(),
+        )
         counts = np.bincount(codes)
         classes = np.flatnonzero(counts)
         if len(classes) < 3 or not np.ptp(numbers):
@@ -214,27 +232,36 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
         )
         if between < _MATTERS * by_chance:
             continue
-        both = (IsotonicRegression(increasing=way) for way in (True, False))
-        fits = [one.fit_transform(classes, means, sample_weight=counts) for one in both]
-        monotone += max(between - float(counts @ (means - fit) ** 2) for fit in fits)
-        whole += between
-    return monotone / whole if whole else None
+        regressions = (
+            IsotonicRegression(increasing=is_increasing)
+            for is_increasing in (True, False)
+        )
+        monotone_fits = [
+            regression.fit_transform(classes, means, sample_weight=counts)
+            for regression in regressions
+        ]
+        monotone += max(
+            between - float(counts @ (means - fitted_means) ** 2)
+            for fitted_means in monotone_fits
+        )
+        total_between += between
+    return monotone / total_between if total_between else None
 
 
 def _numbers(table: pd.DataFrame) -> list[Array]:
     """Return the numbers of a table's columns, and which rows have each of the frequent levels of the others."""
-    found: list[Array] = []
+    column_values: list[Array] = []
     with keeping_warnings():
-        for place, name in enumerate(map(str, table.columns)):
-            cells = cells_of(table.iloc[:, place], name)
+        for column_index, column_name in enumerate(map(str, table.columns)):
+            cells = cells_of(table.iloc[:, column_index], column_name)
             if cells.values is not None:
-                found.append(cells.values)
+                column_values.append(cells.values)
             elif (cells.codes >= 0).any():
                 frequent = np.argsort(-np.bincount(cells.codes[cells.codes >= 0]))[
                     :_MOST_LEVELS
                 ]
-                found += [
+                column_values += [
                     np.where(cells.codes >= 0, cells.codes == level, np.nan)
                     for level in frequent
                 ]
-    return found
+    return column_values

@@ -97,12 +97,19 @@ class Comparison:
 
     def label(self, name: str) -> str:
         """Return a model's name for people."""
-        return next((one.label for one in self.contestants if one.name == name), name)
+        return next(
+            (
+                contestant.label
+                for contestant in self.contestants
+                if contestant.name == name
+            ),
+            name,
+        )
 
     @property
     def names(self) -> list[str]:
         """Names of all models."""
-        return [one.name for one in self.contestants]
+        return [contestant.name for contestant in self.contestants]
 
     @cached_property
     def folds(self) -> list[Any]:
@@ -112,24 +119,29 @@ class Comparison:
     def table_of(self, metric: str) -> pd.DataFrame:
         """Return a metric's values, folds by models, NaN if undefined. Models without any value are left out."""
         check_choice(
-            "metric", metric, [str(name) for name in self.scores if name in metrics]
+            "metric",
+            metric,
+            [str(score_name) for score_name in self.scores if score_name in metrics],
         )
-        wide = self.scores.pivot_table(
+        fold_scores = self.scores.pivot_table(
             index="fold", columns="model", values=metric, aggfunc="first", dropna=False
         )
-        wide = wide.reindex(
-            index=self.folds, columns=[name for name in self.names if name in wide]
+        fold_scores = fold_scores.reindex(
+            index=self.folds,
+            columns=[
+                model_name for model_name in self.names if model_name in fold_scores
+            ],
         )
-        return wide.astype(np.float64).dropna(axis="columns", how="all")
+        return fold_scores.astype(np.float64).dropna(axis="columns", how="all")
 
     @cached_property
     def best(self) -> str | None:
         """The model with the best mean among those with the most folds, or None if every model failed."""
-        wide = self.table_of(self.metric)
-        if wide.empty:
+        fold_scores = self.table_of(self.metric)
+        if fold_scores.empty:
             return None
-        counts = wide.notna().sum()
-        means = wide.loc[:, counts == counts.max()].mean()
+        counts = fold_scores.notna().sum()
+        means = fold_scores.loc[:, counts == counts.max()].mean()
         return str(
             means.idxmax() if self.measure.direction == "higher" else means.idxmin()
         )
@@ -143,22 +155,27 @@ class Comparison:
         overlapping training rows), ``p_holm`` (corrected for several comparisons with the best), ``fit_seconds``
         (median), ``folds, failed``, ``level`` (the best, or not significantly different from it).
         """
-        wide = self.table_of(self.metric).reindex(columns=self.names)
+        fold_scores = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
         behind = [
-            name for name in wide.columns[wide.notna().any()] if name != self.best
+            model_name
+            for model_name in fold_scores.columns[fold_scores.notna().any()]
+            if model_name != self.best
         ]
-        tests = {name: self._test(wide, str(self.best), name) for name in behind}
+        tests = {
+            model_name: self._test(fold_scores, str(self.best), model_name)
+            for model_name in behind
+        }
         frame = pd.DataFrame(
             {
                 "model": self.names,
-                "label": [one.label for one in self.contestants],
-                "kind": [one.kind for one in self.contestants],
-                "mean": wide.mean(),
-                "std": wide.std(),
-                "lowest": wide.min(),
-                "highest": wide.max(),
-                "rank": wide.dropna(axis="columns")
+                "label": [contestant.label for contestant in self.contestants],
+                "kind": [contestant.kind for contestant in self.contestants],
+                "mean": fold_scores.mean(),
+                "std": fold_scores.std(),
+                "lowest": fold_scores.min(),
+                "highest": fold_scores.max(),
+                "rank": fold_scores.dropna(axis="columns")
                 .rank(axis="columns", ascending=not higher)
                 .mean(),
             },
@@ -174,13 +191,13 @@ class Comparison:
             .groupby(by_model)
             .median()
         )
-        frame["folds"] = wide.notna().sum()
+        frame["folds"] = fold_scores.notna().sum()
         frame["failed"] = (self._column("problem", "") != "").groupby(by_model).sum()
         frame["level"] = (frame["model"] == self.best) | (frame["p_holm"] >= LEVEL)
         # A model that failed on some folds was not measured on the same rows, and is listed after the others.
-        key = -frame["mean"] if higher else frame["mean"]
+        sort_key = -frame["mean"] if higher else frame["mean"]
         return frame.iloc[
-            np.lexsort((key.to_numpy(), -frame["folds"].to_numpy()))
+            np.lexsort((sort_key.to_numpy(), -frame["folds"].to_numpy()))
         ].reset_index(drop=True)
 
     @cached_property
@@ -189,29 +206,36 @@ class Comparison:
 
         Columns: ``first, second, difference`` (above 0 if the first is better), ``ci_low, ci_high, p_value, p_holm``.
         """
-        wide = self.table_of(self.metric)
+        fold_scores = self.table_of(self.metric)
         tests = {
-            pair: self._test(wide, *pair)
-            for pair in itertools.combinations(wide.columns, 2)
+            model_pair: self._test(fold_scores, *model_pair)
+            for model_pair in itertools.combinations(fold_scores.columns, 2)
         }
         lines = [
-            [*pair, *test] for pair, test in tests.items() if not math.isnan(test[0])
+            [*model_pair, *test_numbers]
+            for model_pair, test_numbers in tests.items()
+            if not math.isnan(test_numbers[0])
         ]
         return _adjusted(pd.DataFrame(lines, columns=["first", "second", *_TEST]))
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> tuple[float, ...]:
         """Return the test (``_TEST``) of whether ``first`` is better than ``second``, NaN for fewer than two folds."""
-        both = wide[[first, second]].dropna()
-        if len(both) < 2:
+        both_scores = wide[[first, second]].dropna()
+        if len(both_scores) < 2:
             return (math.nan,) * len(_TEST)
-        sign = 1.0 if self.measure.direction == "higher" else -1.0
-        train, test = self._sizes
-        pair = corrected_paired_test(
-            sign * (both[first] - both[second]).to_numpy(),
+        direction_sign = 1.0 if self.measure.direction == "higher" else -1.0
+        train, test_rows = self._sizes
+        paired_test = corrected_paired_test(
+            direction_sign * (both_scores[first] - both_scores[second]).to_numpy(),
             train_rows=train,
-            test_rows=test,
+            test_rows=test_rows,
         )
-        return pair.difference, pair.low, pair.high, pair.p_value
+        return (
+            paired_test.difference,
+            paired_test.low,
+            paired_test.high,
+            paired_test.p_value,
+        )
 
     @cached_property
     def _sizes(self) -> tuple[int, int]:
@@ -227,11 +251,13 @@ class Comparison:
     @property
     def failures(self) -> list[tuple[str, Any, str]]:
         """Model, fold and reason of every failure."""
-        why = self._column("problem", "")
-        bad = self.scores[["model", "fold"]].assign(problem=why)[why != ""]
+        problems = self._column("problem", "")
+        failed_folds = self.scores[["model", "fold"]].assign(problem=problems)[
+            problems != ""
+        ]
         return [
-            (str(name), fold, str(reason))
-            for name, fold, reason in bad.to_numpy().tolist()
+            (str(model_name), fold_label, str(reason))
+            for model_name, fold_label, reason in failed_folds.to_numpy().tolist()
         ]
 
     # ---- features they rely on ---------------------------------------------------------------------------------------
@@ -256,7 +282,7 @@ class Comparison:
         if not len(self.importances):
             return {}
         frame = self.importances[self.importances["method"] == "permutation"]
-        wide = frame.pivot_table(
+        fold_values = frame.pivot_table(
             index=["model", "fold"],
             columns="feature",
             values=column,
@@ -264,23 +290,31 @@ class Comparison:
             dropna=False,
         ).reindex(columns=self.features)
         explained = set(zip(frame["model"], frame["fold"], strict=True))
-        have = {
-            name: [fold for fold in self.folds if (name, fold) in explained]
-            for name in self.names
+        model_folds = {
+            model_name: [
+                fold_label
+                for fold_label in self.folds
+                if (model_name, fold_label) in explained
+            ]
+            for model_name in self.names
         }
-        have = {
-            name: folds
-            for name, folds in have.items()
+        model_folds = {
+            model_name: folds
+            for model_name, folds in model_folds.items()
             if 2 * len(folds) >= len(self.folds) and folds
         }
         common = [
-            fold for fold in self.folds if all(fold in folds for folds in have.values())
+            fold_label
+            for fold_label in self.folds
+            if all(fold_label in folds for folds in model_folds.values())
         ]
         if not common:
             return {}
         return {
-            name: wide.loc[[(name, fold) for fold in common]].to_numpy(dtype=np.float64)
-            for name in have
+            model_name: fold_values.loc[
+                [(model_name, fold_label) for fold_label in common]
+            ].to_numpy(dtype=np.float64)
+            for model_name in model_folds
         }
 
     @cached_property
@@ -293,16 +327,16 @@ class Comparison:
             self._on_common_folds("p_value") if "p_value" in self.importances else {}
         )
         clear = {}
-        for name, values in self.reliance.items():
+        for model_name, values in self.reliance.items():
             p = (
-                over_splits(p_values[name])
+                over_splits(p_values[model_name])
                 if p_values
                 else np.full(values.shape[1], math.nan)
             )
             tested = (
                 np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
             )
-            clear[name] = clearly(values.mean(axis=0), tested)
+            clear[model_name] = clearly(values.mean(axis=0), tested)
         return clear
 
     @cached_property
@@ -313,9 +347,9 @@ class Comparison:
     @cached_property
     def agreement(self) -> pd.DataFrame:
         """Agreement of every pair of explained models, see ``permgrad.evaluation.ranking``."""
-        train, test = self._sizes
+        train, test_rows = self._sizes
         return agreement_table(
-            self.reliance, k=self.k or None, train_rows=train, test_rows=test
+            self.reliance, k=self.k or None, train_rows=train, test_rows=test_rows
         )
 
     def shares(self) -> pd.DataFrame:
@@ -324,8 +358,10 @@ class Comparison:
         Importances below 0 count as 0, because shares compare the features that models rely on, not their losses.
         """
         columns = {
-            name: np.mean([importance_shares(row) for row in values], axis=0)
-            for name, values in self.reliance.items()
+            model_name: np.mean(
+                [importance_shares(fold_values) for fold_values in values], axis=0
+            )
+            for model_name, values in self.reliance.items()
         }
         return pd.DataFrame(columns, index=self.features)
 
@@ -336,16 +372,19 @@ class Comparison:
         At most ``k`` features with the largest mean shares, all of which clearly matter and have at least 1 %.
         """
         return {
-            str(name): strongest_of(
-                np.where((share >= MATTERS) & self.clear[str(name)], share, 0.0), self.k
+            str(model_name): strongest_of(
+                np.where((share >= MATTERS) & self.clear[str(model_name)], share, 0.0),
+                self.k,
             )
-            for name, share in self.shares().items()
+            for model_name, share in self.shares().items()
         }
 
     # ---- export ------------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the frames of scores and importances, for JSON."""
-        measured = [name for name in self.scores if name in metrics]
+        measured = [
+            metric_name for metric_name in self.scores if metric_name in metrics
+        ]
         by_model = (
             self.scores[measured]
             .astype(float)
@@ -355,16 +394,19 @@ class Comparison:
         facts: dict[str, Any] = plain(
             {
                 **{
-                    name: getattr(self, name)
-                    for name in ("table", "target", "task", "metric")
+                    attribute_name: getattr(self, attribute_name)
+                    for attribute_name in ("table", "target", "task", "metric")
                 },
                 "direction": self.measure.direction,
                 "best": self.best,
                 "models": self.standing.to_dict(orient="records"),
                 "metrics": {
                     model: {
-                        name: {"mean": means[name][model], "std": spreads[name][model]}
-                        for name in measured
+                        metric_name: {
+                            "mean": means[metric_name][model],
+                            "std": spreads[metric_name][model],
+                        }
+                        for metric_name in measured
                     }
                     for model in means.index
                 },
@@ -372,10 +414,10 @@ class Comparison:
                 "agreement": self.agreement.to_dict(orient="records"),
                 "compared": {"features": len(self.features), "strongest": self.k},
                 "strongest_features": {
-                    name: shares[name][member > 0]
+                    model_name: shares[model_name][member > 0]
                     .sort_values(ascending=False, kind="stable")
                     .index.tolist()
-                    for name, member in self.strongest.items()
+                    for model_name, member in self.strongest.items()
                 },
                 "failures": [
                     dict(zip(("model", "fold", "reason"), entry, strict=True))
@@ -410,13 +452,13 @@ class Comparison:
             The folder.
         """
         target = Path(folder)
-        for name, frame in (
+        for file_name, frame in (
             (SCORES, self.scores),
             (IMPORTANCES, self.importances),
             (AGREEMENT, self.agreement),
         ):
             with formulas_in_csv(csv_formulas):
-                write_csv(frame, target / name)
+                write_csv(frame, target / file_name)
         write_text_atomic(target / PAGE, self.to_html())
         # Last, because its entry "finished" means that the others exist.
         write_json_atomic(target / RECORD, {**(record or {}), **self.to_dict()})
@@ -465,14 +507,20 @@ def corrected_paired_test(
     splits = len(values)
     # Scores near 1 are rounded at 1e-16, and so are their differences, even very small ones.
     largest = _ROUNDING * float(np.abs(values).max())
-    mean = float(values.mean())
-    mean = 0.0 if abs(mean) <= largest else mean
+    mean_difference = float(values.mean())
+    mean_difference = 0.0 if abs(mean_difference) <= largest else mean_difference
     error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows))
     if error <= largest:
         # NOTE[DIFF]: the paper's variance is 0 here, which makes any difference certain.
-        if mean == 0:
+        if mean_difference == 0:
             return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
-        error = -abs(mean) / float(t_quantile(0.5**splits, splits - 1))
-    half = float(t_quantile(0.975, splits - 1)) * error
-    p_value = float(t_two_sided(mean / error, splits - 1))
-    return PairedTest(mean, mean - half, mean + half, p_value, splits)
+        error = -abs(mean_difference) / float(t_quantile(0.5**splits, splits - 1))
+    half_width = float(t_quantile(0.975, splits - 1)) * error
+    p_value = float(t_two_sided(mean_difference / error, splits - 1))
+    return PairedTest(
+        mean_difference,
+        mean_difference - half_width,
+        mean_difference + half_width,
+        p_value,
+        splits,
+    )

@@ -80,36 +80,47 @@ def compare_parts(
         >>> found["clear"], found["size"], found["side"], found["value"]
         (True, 0.5, 'above', 49.0)
     """
-    places = [looked_at(len(table), len(train.columns)) for table in (train, test)]
+    row_samples = [looked_at(len(table), len(train.columns)) for table in (train, test)]
     samples = [
-        pd.DataFrame(table.iloc[chosen])
-        for table, chosen in zip((train, test), places, strict=True)
+        pd.DataFrame(table.iloc[row_indices])
+        for table, row_indices in zip((train, test), row_samples, strict=True)
     ]
-    both = blank_codes(stacked(samples), list(na))
+    both_tables = blank_codes(stacked(samples), list(na))
     if targets is not None:
-        name, *values = targets
+        target_name, *values = targets
         chosen_values = np.concatenate(
-            [side[chosen] for side, chosen in zip(values, places, strict=True)]
+            [
+                side_values[row_indices]
+                for side_values, row_indices in zip(values, row_samples, strict=True)
+            ]
         )
-        both = pd.concat([both, pd.Series(chosen_values, name=name)], axis="columns")
-    rows = [len(chosen) for chosen in places]
+        both_tables = pd.concat(
+            [both_tables, pd.Series(chosen_values, name=target_name)], axis="columns"
+        )
+    row_counts = [len(row_indices) for row_indices in row_samples]
     cells = [
-        (str(name), cells_of(both.iloc[:, at], str(name)))
-        for at, name in enumerate(both.columns)
+        (
+            str(column_name),
+            cells_of(both_tables.iloc[:, column_index], str(column_name)),
+        )
+        for column_index, column_name in enumerate(both_tables.columns)
     ]
     if dependence is not None:
         dependence = dependence.take(
-            np.concatenate([places[0], len(train) + places[1]])
+            np.concatenate([row_samples[0], len(train) + row_samples[1]])
         )
     independent = None
     if dependence is not None:
-        independent = partial(_independent, dependence, rows[0])
-    sampled = rows != [len(train), len(test)]
-    drift = differences(cells, rows, lambda _: independent, sampled=sampled)
+        independent = partial(_independent, dependence, row_counts[0])
+    sampled = row_counts != [len(train), len(test)]
+    drift = differences(cells, row_counts, lambda _: independent, sampled=sampled)
     return {
         "drift": drift,
-        "rows": rows,
-        "columns": [describe_column(column, name, rows[0]) for name, column in cells],
+        "rows": row_counts,
+        "columns": [
+            describe_column(column, column_name, row_counts[0])
+            for column_name, column in cells
+        ],
     }
 
 
@@ -162,36 +173,40 @@ def _of_numbers(
         np.append(np.where(np.isnan(levels), -np.inf, levels), -np.inf),
         return_inverse=True,
     )
-    places = order[codes]  # −1, missing, is the last one, below all values
+    level_ranks = order[codes]  # −1, missing, is the last one, below all values
     sides = [
-        np.bincount(side, minlength=len(edges))
-        for side in (places[:count], places[count:])
+        np.bincount(side_ranks, minlength=len(edges))
+        for side_ranks in (level_ranks[:count], level_ranks[count:])
     ]
-    below = [np.cumsum(side) / side.sum() for side in sides]
-    gap = below[1] - below[0]
-    at = int(np.argmax(np.abs(gap)))
-    ranks = np.cumsum(np.bincount(places)) - np.bincount(places) / 2
+    below = [np.cumsum(side_counts) / side_counts.sum() for side_counts in sides]
+    share_gaps = below[1] - below[0]
+    edge_index = int(np.argmax(np.abs(share_gaps)))
+    ranks = np.cumsum(np.bincount(level_ranks)) - np.bincount(level_ranks) / 2
     sizes = np.array([count, len(codes) - count], dtype=np.float64)
     if independent is not None:
-        sizes = independent(ranks[places][:, None])
-    root = math.sqrt(sizes.prod() / sizes.sum())
-    p_value = float(special.kolmogorov((root + 0.12 + 0.11 / root) * abs(gap[at])))
+        sizes = independent(ranks[level_ranks][:, None])
+    root_size = math.sqrt(sizes.prod() / sizes.sum())
+    p_value = float(
+        special.kolmogorov(
+            (root_size + 0.12 + 0.11 / root_size) * abs(share_gaps[edge_index])
+        )
+    )
     p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
-    train, test = (float(side[at]) for side in below)
-    if gap[at] < 0:
-        train, test = 1 - train, 1 - test
-    if at == 0:
-        side = "missing" if gap[at] > 0 else "present"
+    train, test_share = (float(side_shares[edge_index]) for side_shares in below)
+    if share_gaps[edge_index] < 0:
+        train, test_share = 1 - train, 1 - test_share
+    if edge_index == 0:
+        side_name = "missing" if share_gaps[edge_index] > 0 else "present"
     else:
         below_it = "missing or at most" if missing else "at most"
-        side = below_it if gap[at] > 0 else "above"
-    value = float(edges[at]) if at else None
+        side_name = below_it if share_gaps[edge_index] > 0 else "above"
+    value = float(edges[edge_index]) if edge_index else None
     values = np.append(levels, np.nan)[codes]
     return {
         "p_value": p_value,
         "train": train,
-        "test": test,
-        "side": side,
+        "test": test_share,
+        "side": side_name,
         "value": value,
         "levels": (),
         "typical": [_median(values[:count]), _median(values[count:])],
@@ -215,8 +230,8 @@ def _of_levels(
         names, codes = [*names, "missing"], np.where(codes < 0, len(names), codes)
     counts = np.stack(
         [
-            np.bincount(side, minlength=len(names))
-            for side in (codes[:count], codes[count:])
+            np.bincount(side_codes, minlength=len(names))
+            for side_codes in (codes[:count], codes[count:])
         ]
     )
     counts = counts.astype(np.float64)
@@ -227,36 +242,42 @@ def _of_levels(
     if pooled.shape[1] < 2:
         return None
     expected = total[:, None] * pooled.sum(axis=0) / total.sum()
-    size, freedom = (
+    statistic, freedom = (
         float(((pooled - expected) ** 2 / expected).sum()),
         pooled.shape[1] - 1,
     )
-    p_value = float(special.chdtrc(freedom, size))
+    p_value = float(special.chdtrc(freedom, statistic))
     sizes = total
     if independent is not None:
         # Rao & Scott (1981): divided by the design effect, of the rarer levels together as one.
-        place = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
-        sizes = independent(np.eye(int(often.sum()) + 1)[place])
-        size *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
+        pooled_codes = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
+        sizes = independent(np.eye(int(often.sum()) + 1)[pooled_codes])
+        statistic *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
         p_value = float(
-            special.fdtrc(freedom, freedom * max(min(sizes) - 1, 1), size / freedom)
+            special.fdtrc(
+                freedom, freedom * max(min(sizes) - 1, 1), statistic / freedom
+            )
         )
         p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     # Rare levels are one, because by chance each of them is more frequent on one side.
     shares = pooled / total[:, None]
-    labels = [name for name, is_often in zip(names, often, strict=True) if is_often]
+    labels = [
+        level_name
+        for level_name, is_often in zip(names, often, strict=True)
+        if is_often
+    ]
     change = shares[1] - shares[0]
-    more = np.flatnonzero(change > 0)
-    more = more[np.argsort(-change[more], kind="stable")]
+    rising_levels = np.flatnonzero(change > 0)
+    rising_levels = rising_levels[np.argsort(-change[rising_levels], kind="stable")]
     texts = tuple(
-        labels[place] if place < len(labels) else "rare levels"
-        for place in more.tolist()
+        labels[level_index] if level_index < len(labels) else "rare levels"
+        for level_index in rising_levels.tolist()
     )
-    train, test = shares[:, more].sum(axis=1).tolist()
+    train, test_share = shares[:, rising_levels].sum(axis=1).tolist()
     return {
         "p_value": p_value,
         "train": train,
-        "test": test,
+        "test": test_share,
         "side": "among",
         "value": None,
         "levels": texts,
@@ -297,8 +318,8 @@ def _independent(dependence: Dependence, count: int, values: Floats) -> Floats:
     )
     related = dependence.correlation(centred, means=2)
     return sizes / [
-        dependence.design(side.astype(np.float64), related)[0]
-        for side in (sides, ~sides)
+        dependence.design(side_mask.astype(np.float64), related)[0]
+        for side_mask in (sides, ~sides)
     ]
 
 
@@ -331,7 +352,10 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
         (['a', 'b'], [[1.0, 0.0], [0.0, 1.0]], ['a', 'b'])
     """
     sides, values = (cells.codes[:count], cells.codes[count:]), cells.values
-    missing = [float(np.mean(side < 0)) if len(side) else None for side in sides]
+    missing = [
+        float(np.mean(side_codes < 0)) if len(side_codes) else None
+        for side_codes in sides
+    ]
     facts: dict[str, Any] = {"column": name, "kind": cells.kind, "missing": missing}
     if cells.names is None:
         assert values is not None
@@ -340,44 +364,52 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
             return facts
         edges = bar_edges(present)
         shares, medians = [], []
-        for side in (values[:count], values[count:]):
-            numbers = side[np.isfinite(side)]
+        for side_values in (values[:count], values[count:]):
+            numbers = side_values[np.isfinite(side_values)]
             counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
-            shares.append((counts / max(len(side), 1)).tolist())
+            shares.append((counts / max(len(side_values), 1)).tolist())
             medians.append(float(np.median(numbers)) if len(numbers) else None)
         return facts | {"edges": edges.tolist(), "shares": shares, "typical": medians}
-    rows = np.stack(
-        [np.bincount(side[side >= 0], minlength=len(cells.names)) for side in sides]
+    level_counts = np.stack(
+        [
+            np.bincount(side_codes[side_codes >= 0], minlength=len(cells.names))
+            for side_codes in sides
+        ]
     )
-    if len(cells.names) > max(LEVELS, 0.5 * rows.sum()):
+    if len(cells.names) > max(LEVELS, 0.5 * level_counts.sum()):
         return facts  # texts that hardly repeat: none is typical
-    order = np.argsort(-rows.sum(axis=0), kind="stable")
+    order = np.argsort(-level_counts.sum(axis=0), kind="stable")
     shown = order if len(order) <= LEVELS else order[: LEVELS - 1]
-    rare = order[len(shown) :]
+    rare_levels = order[len(shown) :]
     if cells.numbers is not None:
         shown = shown[np.argsort(cells.numbers[shown], kind="stable")]
-    sizes = np.array([max(len(side), 1) for side in sides])[:, None]
-    of_levels = rows[:, shown] / sizes
-    names = [cells.names[place] for place in shown.tolist()]
-    if len(rare):
+    sizes = np.array([max(len(side_codes), 1) for side_codes in sides])[:, None]
+    of_levels = level_counts[:, shown] / sizes
+    names = [cells.names[level_index] for level_index in shown.tolist()]
+    if len(rare_levels):
         of_levels = np.column_stack(
-            [of_levels, rows[:, rare].sum(axis=1) / sizes[:, 0]]
+            [of_levels, level_counts[:, rare_levels].sum(axis=1) / sizes[:, 0]]
         )
-        names.append(f"{len(rare):,} others")
-    typical = [cells.names[int(side.argmax())] if side.any() else None for side in rows]
+        names.append(f"{len(rare_levels):,} others")
+    typical = [
+        cells.names[int(side_counts.argmax())] if side_counts.any() else None
+        for side_counts in level_counts
+    ]
     return facts | {"levels": names, "shares": of_levels.tolist(), "typical": typical}
 
 
 def bar_edges(present: Floats) -> Floats:
     """Return the edges of the bars of numbers. The outermost bars take in the few values far out."""
-    low, high = np.quantile(
+    lower_bound, upper_bound = np.quantile(
         present, [_BEYOND, 1 - _BEYOND], method="inverted_cdf"
     ).tolist()
-    low, high = (
-        (float(present.min()), float(present.max())) if low == high else (low, high)
+    lower_bound, upper_bound = (
+        (float(present.min()), float(present.max()))
+        if lower_bound == upper_bound
+        else (lower_bound, upper_bound)
     )
     return (
-        np.linspace(low, high, BARS + 1)
-        if high > low
-        else np.array([low - 0.5, low + 0.5])
+        np.linspace(lower_bound, upper_bound, BARS + 1)
+        if upper_bound > lower_bound
+        else np.array([lower_bound - 0.5, lower_bound + 0.5])
     )

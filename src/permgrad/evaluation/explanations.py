@@ -117,15 +117,15 @@ class Evaluation:
         """
         lines = [
             (
-                name,
-                one.value,
-                one.std_error,
-                self.directions[name],
-                one.random,
-                one.random_low,
-                one.random_high,
+                metric_name,
+                estimate.value,
+                estimate.std_error,
+                self.directions[metric_name],
+                estimate.random,
+                estimate.random_low,
+                estimate.random_high,
             )
-            for name, one in self.estimates.items()
+            for metric_name, estimate in self.estimates.items()
         ]
         columns = [
             "metric",
@@ -149,7 +149,7 @@ class Evaluation:
         return show("Evaluation.plot", self, title=title, ax=ax)
 
     def __repr__(self) -> str:
-        return f"<Evaluation: {', '.join(f'{name} {one.value:.3g}' for name, one in self.estimates.items())}>"
+        return f"<Evaluation: {', '.join(f'{metric} {estimate.value:.3g}' for metric, estimate in self.estimates.items())}>"
 
 
 # ---- measures --------------------------------------------------------------------------------------------------------
@@ -198,10 +198,10 @@ class Tested:
             explanation.names != self.explanation.names
             or values.shape != self.explanation.values.shape
         ):
-            hint = "Pass the model as it was explained, such as pg.Model(net, segments=...)."
+            advice = "Pass the model as it was explained, such as pg.Model(net, segments=...)."
             raise InputError(
                 "The repeated explanation has other features, rows or outputs",
-                hint=hint,
+                hint=advice,
                 code="PG006",
             )
         return (
@@ -227,13 +227,13 @@ class Tested:
 
     def measured(self, replaced: Booleans, donors: Integers) -> Floats:
         """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
-        request, rows = self.request, np.arange(self.request.count)
+        request, row_indices = self.request, np.arange(self.request.count)
         with request.subject.open():
-            base = self.game.base()
-            outputs = self.game.predict(rows, donors, replaced)
+            base_outputs = self.game.base()
+            outputs = self.game.predict(row_indices, donors, replaced)
         if self.local:
-            return self._readout(outputs)[rows, self.columns]
-        return loss_value(request)(outputs, rows, base)[:, 0]
+            return self._readout(outputs)[row_indices, self.columns]
+        return loss_value(request)(outputs, row_indices, base_outputs)[:, 0]
 
     @cached_property
     def curves(self) -> dict[str, tuple[Floats, Floats, Floats]]:
@@ -241,62 +241,68 @@ class Tested:
 
         Random orders use the same donors, one each.
         """
-        rows, players = self.request.count, self.values.shape[1]
+        row_count, players = self.request.count, self.values.shape[1]
         order = np.broadcast_to(
-            np.argsort(-self.values, axis=1, kind="stable"), (rows, players)
+            np.argsort(-self.values, axis=1, kind="stable"), (row_count, players)
         )
         ranked: list[RemovalCurves] = []
         at_random: list[RemovalCurves] = []
         for repeat in range(self.n_repeats):
-            keys = generator(self.seed, "evaluate order", repeat).random(
-                (rows if self.local else 1, players)
+            sort_keys = generator(self.seed, "evaluate order", repeat).random(
+                (row_count if self.local else 1, players)
             )
-            mixed = np.broadcast_to(np.argsort(keys, axis=1), (rows, players))
+            mixed = np.broadcast_to(np.argsort(sort_keys, axis=1), (row_count, players))
             donors = self.donors("curves", repeat)
-            for way, into in ((order, ranked), (mixed, at_random)):
-                into.append(
+            for removal_order, curve_list in ((order, ranked), (mixed, at_random)):
+                curve_list.append(
                     measures.removal_curves(
                         lambda replaced: self.measured(replaced, donors),  # noqa: B023 — taken at once
-                        way,
+                        removal_order,
                         _POINTS,
                     )
                 )
         return {
-            kind: (
+            curve_kind: (
                 ranked[0].shares,
-                np.mean([getattr(one, kind) for one in ranked], axis=0),
+                np.mean(
+                    [getattr(removal_curve, curve_kind) for removal_curve in ranked],
+                    axis=0,
+                ),
                 np.array(
                     [
-                        [self.mean(point)[0] for point in getattr(one, kind).T]
-                        for one in at_random
+                        [
+                            self.mean(point)[0]
+                            for point in getattr(random_curve, curve_kind).T
+                        ]
+                        for random_curve in at_random
                     ]
                 ),
             )
-            for kind in ("deletion", "insertion")
+            for curve_kind in ("deletion", "insertion")
         }
 
     def explained(self, model: Any, inputs: Any) -> Floats:
         """Return the values of another explanation, without its warnings, which repeat those of the first."""
-        method, lost = (
+        method, lost_options = (
             self.explanation.method,
             self.explanation.meta.get("options_not_kept", ()),
         )
-        if method not in methods or lost:
-            what = (
-                f"the options {listed(lost)}" if lost else f"how {method!r} was called"
+        if method not in methods or lost_options:
+            missing_part = (
+                f"the options {listed(lost_options)}"
+                if lost_options
+                else f"how {method!r} was called"
             )
-            problem = (
-                f"An explanation does not store {what}, so it cannot be made again"
-            )
+            problem = f"An explanation does not store {missing_part}, so it cannot be made again"
             raise InputError(problem, hint="Leave this metric out.", code="PG005")
         with keeping_warnings():
             return self.pick(self.explain(model, inputs))
 
     def _readout(self, outputs: Tensor) -> Floats:
-        read = self.request.scale.read(self.request.subject.outputs, outputs)[
+        scaled_outputs = self.request.scale.read(self.request.subject.outputs, outputs)[
             :, list(self.request.targets)
         ]
-        numbers: Floats = read.double().cpu().numpy()
+        numbers: Floats = scaled_outputs.double().cpu().numpy()
         return numbers
 
     def mean(self, rows: Floats) -> tuple[float, float]:
@@ -307,12 +313,12 @@ class Tested:
         weights, units = self.explanation.meta.get("sample_weight"), self.request.units
         if len(rows) != self.request.count:
             weights = units = None
-        mean, std, _ = mean_over_rows(
+        mean_value, std_error, _ = mean_over_rows(
             rows[defined],
             None if weights is None else np.asarray(weights)[defined],
             None if units is None else units.take(np.flatnonzero(defined)),
         )
-        return float(mean), float(std)
+        return float(mean_value), float(std_error)
 
     def spread(self, draws: Floats) -> tuple[float, float, float]:
         """Return the mean of random draws and Student's t interval for a further one."""
@@ -321,8 +327,8 @@ class Tested:
         if count > 1:
             quantile = t_quantile(0.5 + _CONFIDENCE / 2, count - 1)
             width = float(quantile * draws.std(ddof=1) * np.sqrt(1 + 1 / count))
-        mean = float(draws.mean())
-        return mean, mean - width, mean + width
+        mean_draw = float(draws.mean())
+        return mean_draw, mean_draw - width, mean_draw + width
 
 
 @dataclass(frozen=True)
@@ -351,7 +357,7 @@ def measure(
 def _curve(kind: Literal["deletion", "insertion"], case: Tested) -> Estimate:
     """Return the area under a curve, and those of random orders."""
     shares, of_rows, at_random = case.curves[kind]
-    value, std = case.mean(measures.area(shares, of_rows))
+    value, std_error = case.mean(measures.area(shares, of_rows))
     ranked = [case.mean(point)[0] for point in of_rows.T]
     bands = [case.spread(point) for point in at_random.T]
     better: Better = (
@@ -360,7 +366,7 @@ def _curve(kind: Literal["deletion", "insertion"], case: Tested) -> Estimate:
     curve = np.stack([shares, ranked, *np.array(bands).T])
     return Estimate(
         value,
-        std,
+        std_error,
         *case.spread(measures.area(shares, at_random)),
         direction=better,
         curve=curve,
@@ -380,47 +386,53 @@ def _infidelity(case: Tested) -> Estimate:
             hint="Pass scope='local' to explain.",
             code="PG004",
         )
-    rows, players = case.values.shape
+    row_count, players = case.values.shape
     before = case.measured(
-        np.zeros((rows, players), dtype=bool), np.zeros(rows, dtype=np.int64)
+        np.zeros((row_count, players), dtype=bool), np.zeros(row_count, dtype=np.int64)
     )
     subsets, changes = [], []
-    for draw in range(_SUBSETS * case.n_repeats):
-        rng = generator(case.seed, "evaluate subsets", draw)
-        place = np.argsort(rng.random((rows, players)), axis=1)
-        subsets.append(place < rng.integers(1, players + 1, size=(rows, 1)))
+    for draw_index in range(_SUBSETS * case.n_repeats):
+        random_stream = generator(case.seed, "evaluate subsets", draw_index)
+        random_ranks = np.argsort(random_stream.random((row_count, players)), axis=1)
+        subsets.append(
+            random_ranks < random_stream.integers(1, players + 1, size=(row_count, 1))
+        )
         changes.append(
-            before - case.measured(subsets[-1], case.donors("subsets", draw))
+            before - case.measured(subsets[-1], case.donors("subsets", draw_index))
         )
     scaled = (
         case.explanation.base_values is None
     )  # values that add up to an output are in its units
     replaced, moved = np.stack(subsets), np.stack(changes)
-    value, std = case.mean(
+    value, std_error = case.mean(
         measures.infidelity(case.values, replaced, moved, scaled=scaled)
     )
-    rng = generator(case.seed, "evaluate values")
-    permuted = [rng.permuted(case.values, axis=1) for _ in range(case.n_repeats)]
+    random_stream = generator(case.seed, "evaluate values")
+    permuted = [
+        random_stream.permuted(case.values, axis=1) for _ in range(case.n_repeats)
+    ]
     at_random = np.array(
         [
-            case.mean(measures.infidelity(one, replaced, moved, scaled=scaled))[0]
-            for one in permuted
+            case.mean(
+                measures.infidelity(permuted_values, replaced, moved, scaled=scaled)
+            )[0]
+            for permuted_values in permuted
         ]
     )
-    return Estimate(value, std, *case.spread(at_random))
+    return Estimate(value, std_error, *case.spread(at_random))
 
 
 @measure("sensitivity", "lower")
 def _sensitivity(case: Tested) -> Estimate:
     """Move the real numbers of the inputs by up to a tenth of their standard deviations."""
     moved = []
-    for draw in range(case.n_repeats):
+    for draw_index in range(case.n_repeats):
         inputs, count = measures.moved_inputs(
-            case.inputs, generator(case.seed, "evaluate noise", draw), _RADIUS
+            case.inputs, generator(case.seed, "evaluate noise", draw_index), _RADIUS
         )
         if not count:
-            what = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
-            raise InputError(what, hint="Leave it out.", code="PG004")
+            problem = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
+            raise InputError(problem, hint="Leave it out.", code="PG004")
         moved.append(case.explained(case.model, inputs))
     return Estimate(*case.mean(measures.max_sensitivity(case.values, np.stack(moved))))
 
@@ -434,33 +446,34 @@ def _randomisation(case: Tested) -> Estimate:
         problem = f"randomisation needs a torch network to draw new weights for, got {type(model).__name__}"
         raise InputError(problem, hint="Leave it out.", code="PG034")
     agreements = []
-    for draw in range(_NETWORKS):
-        what = "randomisation cannot copy the network"
+    for draw_index in range(_NETWORKS):
+        copy_problem = "randomisation cannot copy the network"
         with turned(
             lambda error: InputError(
-                f"{what}: {error_in_words(error)}",  # noqa: B023
+                f"{copy_problem}: {error_in_words(error)}",  # noqa: B023
                 "Leave it out.",
                 "PG031",
             )
         ):
-            other = copy.deepcopy(model)
+            redrawn_model = copy.deepcopy(model)
         measures.draw_weights_anew(
-            other if of_model else other.module_,
-            derive_seed(case.seed, "evaluate weights", draw),
+            redrawn_model if of_model else redrawn_model.module_,
+            derive_seed(case.seed, "evaluate weights", draw_index),
         )
         agreement = measures.rank_agreement(
-            case.values, case.explained(replace(case.model, model=other), case.inputs)
+            case.values,
+            case.explained(replace(case.model, model=redrawn_model), case.inputs),
         )
         agreements.append(case.mean(agreement)[0])
     defined = np.array(agreements)[np.isfinite(agreements)]
     if not len(defined):
         return Estimate(float("nan"))
-    std = (
+    std_error = (
         float(defined.std(ddof=1) / np.sqrt(len(defined)))
         if len(defined) > 1
         else float("nan")
     )
-    return Estimate(float(defined.mean()), std)
+    return Estimate(float(defined.mean()), std_error)
 
 
 def _of_sizes(of_rows: Callable[[Floats], Floats], case: Tested) -> Estimate:
@@ -486,42 +499,43 @@ def evaluate(
     progress: ProgressMode = "auto",
 ) -> Evaluation:
     """Measure the quality of an explanation. ``Explanation.evaluate`` describes it."""
-    chosen = (
+    metric_names = (
         list(explanation_measures)
         if metrics is None
         else check_names("metrics", metrics, "pass metric names")
     )
-    for name in chosen:
-        check_choice("metric", name, list(explanation_measures))
+    for metric_name in metric_names:
+        check_choice("metric", metric_name, list(explanation_measures))
     repeats = (
         REPEATS if isinstance(n_repeats, str) and n_repeats == "auto" else n_repeats
     )
     check_whole("n_repeats", repeats, "pass for example 10")
-    read = as_model(model)
-    X, y = _explained_rows(explanation, read, X, y)
-    arguments = _call(explanation, read, X, y, background)
+    wrapped_model = as_model(model)
+    X, y = _explained_rows(explanation, wrapped_model, X, y)
+    arguments = _call(explanation, wrapped_model, X, y, background)
     explanation = of_order(explanation, 1)
     with sparing(), full_float32():
         request = _request(explanation, arguments)
-        case = Tested(
-            explanation=explanation, model=read, inputs=X, request=request,
+        tested_case = Tested(
+            explanation=explanation, model=wrapped_model, inputs=X, request=request,
             explain=lambda model, X: answer(replace(arguments, model=model, X=X)),
             output=None if target is None else explanation.output_index(target), n_repeats=repeats,
             seed=resolve_seed(random_state),
         )  # fmt: skip
         estimates, left_out = _estimates(
-            chosen, case, progress, named=metrics is not None
+            metric_names, tested_case, progress, named=metrics is not None
         )
     directions = {
-        name: one.direction or explanation_measures.get(name).direction
-        for name, one in estimates.items()
+        measured_name: estimate.direction
+        or explanation_measures.get(measured_name).direction
+        for measured_name, estimate in estimates.items()
     }
-    measured = "output" if case.local else "divergence" if y is None else "loss"
+    measured = "output" if tested_case.local else "divergence" if y is None else "loss"
     about = {
         "method": explanation.method,
         "rows": request.count,
         "measured": measured,
-        "seed": case.seed,
+        "seed": tested_case.seed,
     }
     return Evaluation(
         estimates,
@@ -553,42 +567,52 @@ def _explained_rows(
     explanation: Explanation, model: Model, X: Any, y: Any
 ) -> tuple[Any, Any]:
     """Return the rows that were drawn of a DataLoader, a Dataset or a list."""
-    meta = explanation.meta
-    most = meta.get("rows_drawn", {}).get("rows", MOST)
-    asked = {"seed": meta.get("seed", 0), "tokenizer": model.tokenizer}
-    found = gathered(model.model, X, y, most=most, **asked)
-    return (X, y) if found is None else (found.X, found.y)
+    explanation_meta = explanation.meta
+    max_rows_drawn = explanation_meta.get("rows_drawn", {}).get("rows", MOST)
+    gather_options = {
+        "seed": explanation_meta.get("seed", 0),
+        "tokenizer": model.tokenizer,
+    }
+    gathered_rows = gathered(model.model, X, y, most=max_rows_drawn, **gather_options)
+    return (X, y) if gathered_rows is None else (gathered_rows.X, gathered_rows.y)
 
 
 @refusing
 def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[Fault]:
     """Refuse explanations that do not store all of the call of ``explain``, where the rest is not given."""
-    meta = explanation.meta
+    explanation_meta = explanation.meta
     if explanation.method == MIXED:
-        why = "each modality was explained by a different method"
+        reason = "each modality was explained by a different method"
         yield (
-            f"evaluate needs one method, but {why}",
+            f"evaluate needs one method, but {reason}",
             "Evaluate one at a time.",
             "PG004",
         )
     if (
         explanation.scope == "global"
         and y is None
-        and meta.get("loss", "divergence") != "divergence"
+        and explanation_meta.get("loss", "divergence") != "divergence"
     ):
         yield (
             "The explanation measures the loss and needs y",
             "Pass its targets.",
             "PG005",
         )
-    by = meta.get("independent", {}).get("by")
-    if by is not None and by not in meta:
-        problem = f"The explanation was made with {by}=, which it does not store"
+    unit_source = explanation_meta.get("independent", {}).get("by")
+    if unit_source is not None and unit_source not in explanation_meta:
+        problem = (
+            f"The explanation was made with {unit_source}=, which it does not store"
+        )
         yield problem, "Evaluate a local explanation.", "PG005"
-    if background is None and meta.get("background", {}).get("kind") == "given":
-        used = f"a background of {counted(meta['background']['rows'], 'row')}"
+    if (
+        background is None
+        and explanation_meta.get("background", {}).get("kind") == "given"
+    ):
+        background_used = (
+            f"a background of {counted(explanation_meta['background']['rows'], 'row')}"
+        )
         yield (
-            f"The explanation was made with {used}",
+            f"The explanation was made with {background_used}",
             "Pass the same background=.",
             "PG005",
         )
@@ -599,12 +623,12 @@ def _call(
 ) -> Arguments:
     """Return the arguments of the call of ``explain``."""
     _check_given(explanation, y, background)
-    meta, local = explanation.meta, explanation.scope == "local"
-    regression = meta.get("task") == "regression"
-    loss, level, by_row = (
-        meta.get("loss", "auto"),
+    explanation_meta, local = explanation.meta, explanation.scope == "local"
+    regression = explanation_meta.get("task") == "regression"
+    loss_name, level, by_row = (
+        explanation_meta.get("loss", "auto"),
         explanation.level,
-        meta.get("row_target"),
+        explanation_meta.get("row_target"),
     )
     # Where none were found none are searched for: changed rows could have others.
     network = isinstance(model.model, nn.Module) or is_estimator(model.model)
@@ -625,45 +649,54 @@ def _call(
         if local
         else None,
         # Numbers have no scale, and one that is asked for speaks of classes.
-        scale="auto" if regression else meta.get("scale", "auto"),
+        scale="auto" if regression else explanation_meta.get("scale", "auto"),
         groups=None
-        if isinstance(meta.get("options", {}).get("blocks"), Mapping)
+        if isinstance(explanation_meta.get("options", {}).get("blocks"), Mapping)
         else groups,
         background=background,
-        loss="auto" if local or loss == "divergence" else loss,
-        scoring=list(meta["scores"]) if "scores" in meta else None,
-        n_repeats=meta.get("n_repeats", 10),
-        random_state=meta.get("seed", 0),
+        loss="auto" if local or loss_name == "divergence" else loss_name,
+        scoring=list(explanation_meta["scores"])
+        if "scores" in explanation_meta
+        else None,
+        n_repeats=explanation_meta.get("n_repeats", 10),
+        random_state=explanation_meta.get("seed", 0),
         progress=False,
-        **{name: meta[name] for name in ("row_groups", "row_time") if name in meta},
+        **{
+            option_name: explanation_meta[option_name]
+            for option_name in ("row_groups", "row_time")
+            if option_name in explanation_meta
+        },
     )
 
 
 def _method(explanation: Explanation) -> Any:
     """Return the method with the options that the explanation stores, without interactions, or its name alone."""
-    kept = {
-        name: tuple(one) if isinstance(one, list) else one
-        for name, one in explanation.meta.get("options", {}).items()
+    stored_options = {
+        option_name: tuple(option_value)
+        if isinstance(option_value, list)
+        else option_value
+        for option_name, option_value in explanation.meta.get("options", {}).items()
     }
     if explanation.method not in methods:
         return explanation.method
     return configured(
         explanation.method,
-        kept | ({"order": 1, "pairs": "auto"} if "order" in kept else {}),
+        stored_options
+        | ({"order": 1, "pairs": "auto"} if "order" in stored_options else {}),
     )
 
 
 def _request(explanation: Explanation, arguments: Arguments) -> Request:
     """Return the request of the explanation, with the explanation's players. Curves replace by marginal donors."""
-    chosen = None
+    chosen_method = None
     if explanation.method in methods:
-        chosen = arguments.method
-        chosen = (
-            changed(chosen, sampling="marginal")
-            if "sampling" in chosen.options
-            else chosen
+        chosen_method = arguments.method
+        chosen_method = (
+            changed(chosen_method, sampling="marginal")
+            if "sampling" in chosen_method.options
+            else chosen_method
         )
-    request = build_request(arguments, chosen, explanation.method)
+    request = build_request(arguments, chosen_method, explanation.method)
     _check_same(explanation, request)
     return replace(request, space=_space(explanation, request.space))
 
@@ -671,22 +704,22 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
 @refusing
 def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
     """Refuse other rows, or another background, than those of the explanation."""
-    rows = (
+    explained_rows = (
         len(explanation.values)
         if explanation.scope == "local"
         else explanation.meta.get("rows_explained")
     )
-    if rows not in (None, request.count):
-        problem = f"The explanation is of {counted(rows, 'row')}, got {request.count}"
+    if explained_rows not in (None, request.count):
+        problem = f"The explanation is of {counted(explained_rows, 'row')}, got {request.count}"
         yield problem, "Pass the rows that were explained.", "PG007"
-    given = explanation.meta.get("digests") or {}
-    for what, digest in digests_of(request).items() if given else ():
-        if digest != given.get(what):
-            words = "other rows" if what == "rows" else "another background"
+    stored_digests = explanation.meta.get("digests") or {}
+    for digest_name, digest in digests_of(request).items() if stored_digests else ():
+        if digest != stored_digests.get(digest_name):
+            words = "other rows" if digest_name == "rows" else "another background"
             problem = f"The explanation was made with {words}"
             yield (
                 problem,
-                f"Pass the {what} of the call of explain, in the same order.",
+                f"Pass the {digest_name} of the call of explain, in the same order.",
                 "PG007",
             )
 
@@ -694,37 +727,50 @@ def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
 def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     """Return the explanation's players: its segments where it stores them, else those with its names."""
     if space.names == explanation.names and not any(
-        f"segments:{name}" in explanation.maps for name in space.inputs
+        f"segments:{input_name}" in explanation.maps for input_name in space.inputs
     ):
         return space
-    place = {name: index for index, name in enumerate(explanation.names)}
-    table = torch.tensor([*(place.get(name, NOBODY) for name in space.names), NOBODY])
+    player_index = {
+        player_name: index for index, player_name in enumerate(explanation.names)
+    }
+    table = torch.tensor(
+        [
+            *(player_index.get(player_name, NOBODY) for player_name in space.names),
+            NOBODY,
+        ]
+    )
     segments = []
-    for name, owners in zip(space.inputs, space.segments, strict=True):
-        kept = explanation.maps.get(f"segments:{name}")
-        fits = kept is not None and kept.shape == tuple(owners.shape)
+    for segment_input, owners in zip(space.inputs, space.segments, strict=True):
+        stored_segments = explanation.maps.get(f"segments:{segment_input}")
+        has_same_shape = stored_segments is not None and stored_segments.shape == tuple(
+            owners.shape
+        )
         segments.append(
-            torch.as_tensor(np.array(kept), dtype=torch.int64)
-            if fits
+            torch.as_tensor(np.array(stored_segments), dtype=torch.int64)
+            if has_same_shape
             else table[owners.cpu()]
         )
-    made = PlayerSpace(
+    explained_space = PlayerSpace(
         explanation.names,
         explanation.modality,
         space.inputs,
         tuple(segments),
         explanation.groups,
     )
-    lost = [
-        name for name, size in zip(made.names, made.sizes(), strict=True) if not size
-    ]
-    if lost and len(lost) > len(set(space.names) & set(made.names)):
-        problem = (
-            f"The inputs lack features of the explanation: {listed(lost, 3, show=repr)}"
+    lost_players = [
+        player_name
+        for player_name, player_size in zip(
+            explained_space.names, explained_space.sizes(), strict=True
         )
+        if not player_size
+    ]
+    if lost_players and len(lost_players) > len(
+        set(space.names) & set(explained_space.names)
+    ):
+        problem = f"The inputs lack features of the explanation: {listed(lost_players, 3, show=repr)}"
         raise InputError(
             problem,
             hint="Pass the model and the rows that were explained.",
             code="PG007",
         )
-    return made
+    return explained_space

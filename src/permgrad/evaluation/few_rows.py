@@ -21,14 +21,14 @@ _FEW, NAMED = 0.02, 3
 def rows_that_decide(
     predicted: Predicted,
     numbers: Integers,
-    known: tuple[float, float] | None = None,
+    target_range: tuple[float, float] | None = None,
 ) -> dict[str, Any] | None:
     """Return the few rows that decide the RMSE or log loss, or None where there are none.
 
     Args:
         predicted: truth and predictions of the rows. Of counts there are none.
         numbers: the rows' numbers in their file ``(rows,)``.
-        known: the least and the largest training target.
+        target_range: the least and the largest training target.
 
     Returns:
         How many ``rows`` of all (``of``), their ``numbers`` and ``predicted`` values (None
@@ -53,30 +53,34 @@ def rows_that_decide(
     total, count = float(losses.sum()), float(has_loss.sum())
     if not (math.isfinite(total) and total > 0):
         return None
-    far = _far_outside(predicted, known)
-    chosen = np.flatnonzero((losses >= _SHARE * total) | far)
-    if not 0 < len(chosen) <= _FEW * len(losses):
+    far = _far_outside(predicted, target_range)
+    deciding_rows = np.flatnonzero((losses >= _SHARE * total) | far)
+    if not 0 < len(deciding_rows) <= _FEW * len(losses):
         return None
-    chosen = chosen[np.argsort(-losses[chosen], kind="stable")]
-    share = float(losses[chosen].sum() / total)
-    kept = (total - float(losses[chosen].sum())) / max(
-        count - float(has_loss[chosen].sum()), 1.0
+    deciding_rows = deciding_rows[np.argsort(-losses[deciding_rows], kind="stable")]
+    share = float(losses[deciding_rows].sum() / total)
+    remaining_score = (total - float(losses[deciding_rows].sum())) / max(
+        count - float(has_loss[deciding_rows].sum()), 1.0
     )
     value, metric = total / count, "log_loss"
     if not predicted.classes:
-        value, kept, metric = math.sqrt(value), math.sqrt(max(kept, 0.0)), "rmse"
-    guess = None if predicted.classes else predicted.guess[chosen].tolist()
+        value, remaining_score, metric = (
+            math.sqrt(value),
+            math.sqrt(max(remaining_score, 0.0)),
+            "rmse",
+        )
+    guess = None if predicted.classes else predicted.guess[deciding_rows].tolist()
     return {
-        "rows": len(chosen),
+        "rows": len(deciding_rows),
         "of": len(losses),
-        "numbers": numbers[chosen].tolist(),
+        "numbers": numbers[deciding_rows].tolist(),
         "predicted": guess,
         "share": share,
         "metric": metric,
         "value": value,
-        "without": kept,
-        "low": None if known is None else known[0],
-        "high": None if known is None else known[1],
+        "without": remaining_score,
+        "low": None if target_range is None else target_range[0],
+        "high": None if target_range is None else target_range[1],
         "outside": int(far.sum()),
     }
 

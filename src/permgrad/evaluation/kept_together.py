@@ -106,18 +106,24 @@ def rows_together(
         named: columns whose values name something, by their name.
         but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
     """
-    found = _found(table, y, task, learned, features, named, but_for)
-    if found is None:
+    row_columns = _found(table, y, task, learned, features, named, but_for)
+    if row_columns is None:
         return None
-    known = table[found.columns].notna().all(axis=1).to_numpy()
-    codes = table[found.columns].astype(str).groupby(found.columns).ngroup().to_numpy()
-    there = known & tested
-    shared = there & np.isin(codes, codes[known & learned])
-    values, rows = len(np.unique(codes[known])), int(known.sum())
+    has_value = table[row_columns.columns].notna().all(axis=1).to_numpy()
+    codes = (
+        table[row_columns.columns]
+        .astype(str)
+        .groupby(row_columns.columns)
+        .ngroup()
+        .to_numpy()
+    )
+    there = has_value & tested
+    shared = there & np.isin(codes, codes[has_value & learned])
+    values, row_count = len(np.unique(codes[has_value])), int(has_value.sum())
     return replace(
-        found,
+        row_columns,
         values=values,
-        rows=rows,
+        rows=row_count,
         tested=int(there.sum()),
         shared=int(shared.sum()),
     )
@@ -133,15 +139,22 @@ def _found(
     but_for: Collection[str],
 ) -> Together | None:
     """Find columns as ``rows_together`` does, without counts."""
-    chosen = [str(name) for name in table if name not in set(but_for)]
-    if len(chosen) > _MOST_COLUMNS:
-        chosen, features = list(named), ()
-    kept = np.arange(len(table))
+    column_names = [
+        str(column_name) for column_name in table if column_name not in set(but_for)
+    ]
+    if len(column_names) > _MOST_COLUMNS:
+        column_names, features = list(named), ()
+    distinct_rows = np.arange(len(table))
     with suppress(TypeError):  # of cells that nothing can look up
         # Copies of a row have a note of their own.
-        kept = np.flatnonzero(~table.assign(**{"\0target": y}).duplicated().to_numpy())
-    cells = {name: cells_of(table[name].iloc[kept], name) for name in chosen}
-    y, learned = np.asarray(y)[kept], learned[kept]
+        distinct_rows = np.flatnonzero(
+            ~table.assign(**{"\0target": y}).duplicated().to_numpy()
+        )
+    cells = {
+        column_name: cells_of(table[column_name].iloc[distinct_rows], column_name)
+        for column_name in column_names
+    }
+    y, learned = np.asarray(y)[distinct_rows], learned[distinct_rows]
     classes = 0
     if task == "classification":
         y, labels = pd.factorize(y)
@@ -150,18 +163,33 @@ def _found(
         y = (
             pd.Series(y).rank(pct=True).to_numpy()
         )  # a few large values would decide all
-    found = _candidates(cells, y, classes, learned)
-    read = [_numbers(cells[name]) for name in features if name in cells]
-    trial = _Trial(np.column_stack([np.zeros((len(y), 0)), *read]), y, classes)
-    tried = [
-        (alike, trial.of(columns, codes)) for alike, columns, codes in found[:_TRIED]
+    candidates = _candidates(cells, y, classes, learned)
+    feature_values = [
+        _numbers(cells[feature_name])
+        for feature_name in features
+        if feature_name in cells
     ]
-    falls = [(alike, one) for alike, one in tried if one.clear]
+    trial = _Trial(
+        np.column_stack([np.zeros((len(y), 0)), *feature_values]), y, classes
+    )
+    tried = [
+        (alike, trial.of(columns, codes))
+        for alike, columns, codes in candidates[:_TRIED]
+    ]
+    falls = [(alike, candidate) for alike, candidate in tried if candidate.clear]
     if falls:
         return _strongest(falls, named)
-    repeated = (name for name in named if _rows_each(cells[name].codes) >= _SEVERAL)
-    name = next(repeated, None)
-    return None if name is None else trial.of([name], cells[name].codes)
+    repeated = (
+        column_name
+        for column_name in named
+        if _rows_each(cells[column_name].codes) >= _SEVERAL
+    )
+    named_column = next(repeated, None)
+    return (
+        None
+        if named_column is None
+        else trial.of([named_column], cells[named_column].codes)
+    )
 
 
 def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> Together:
@@ -170,21 +198,30 @@ def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> T
     A pair with that column takes its place where the score falls more: a name that comes again each year. What tells
     persons apart, like an exact age, gives way to the column that is ``named`` like them.
     """
-    of_one = [pair for pair in falls if len(pair[1].columns) == 1]
-    largest = max((one.fall for _, one in of_one), default=0.0)
+    of_one = [column_fall for column_fall in falls if len(column_fall[1].columns) == 1]
+    largest = max((candidate.fall for _, candidate in of_one), default=0.0)
     called = [
-        pair
-        for pair in of_one
-        if pair[1].columns[0] in named and pair[1].fall >= _ABOUT * largest
+        column_fall
+        for column_fall in of_one
+        if column_fall[1].columns[0] in named
+        and column_fall[1].fall >= _ABOUT * largest
     ]
     if of_one := called or of_one:
         column = max(of_one, key=lambda pair: pair[0])[1]
-        finer = [one for _, one in falls if set(column.columns) <= set(one.columns)]
+        finer = [
+            candidate
+            for _, candidate in falls
+            if set(column.columns) <= set(candidate.columns)
+        ]
         return max(finer, key=lambda one: one.fall)
     # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
-    largest = max(one.fall for _, one in falls)
+    largest = max(candidate.fall for _, candidate in falls)
     return max(
-        (pair for pair in falls if pair[1].fall >= _ABOUT * largest),
+        (
+            column_fall
+            for column_fall in falls
+            if column_fall[1].fall >= _ABOUT * largest
+        ),
         key=lambda pair: pair[0],
     )[1]
 
@@ -194,35 +231,41 @@ def _candidates(
     cells: dict[str, ColumnCells], y: Array, classes: int, learned: Booleans
 ) -> list[tuple[float, list[str], Integers]]:
     """Return how much of the target rows of one value share, the columns and each row's value, the most first."""
-    found: list[tuple[float, list[str], Integers]] = []
-    repeated = [name for name, one in cells.items() if _repeats(one.codes)]
-    for name in repeated:
-        alike = _alike(cells[name], y, classes, learned)
+    candidates: list[tuple[float, list[str], Integers]] = []
+    repeated = [
+        column_name
+        for column_name, column_cells in cells.items()
+        if _repeats(column_cells.codes)
+    ]
+    for repeated_name in repeated:
+        alike = _alike(cells[repeated_name], y, classes, learned)
         if alike >= _ALIKE:
-            found.append((alike, [name], cells[name].codes))
+            candidates.append((alike, [repeated_name], cells[repeated_name].codes))
     # Amounts, and few levels, that cross are what a model learns from, and no names.
     names = {
-        name
-        for name in repeated
-        if cells[name].kind == "levels" and int(cells[name].codes.max()) >= _FEWEST
+        column_name
+        for column_name in repeated
+        if cells[column_name].kind == "levels"
+        and int(cells[column_name].codes.max()) >= _FEWEST
     }
     paired = sorted(repeated, key=lambda name: -int(cells[name].codes.max()))[
         :_MOST_PAIRED
     ]
-    for pair in combinations(paired, 2) if len(y) <= _MOST_ROWS else ():
-        if not names.intersection(pair):
+    for column_pair in combinations(paired, 2) if len(y) <= _MOST_ROWS else ():
+        if not names.intersection(column_pair):
             continue
-        first, second = (cells[name].codes for name in pair)
+        first, second = (cells[column_name].codes for column_name in column_pair)
         codes = _crossed(first, second)
         if not _are_few(codes):
             continue
-        left = _beyond(first, second, y, classes, learned)
+        remaining_target = _beyond(first, second, y, classes, learned)
         if (
-            left is not None
-            and (own := _shared(codes, codes, left, 0, learned)[0]) >= _ALIKE
+            remaining_target is not None
+            and (own := _shared(codes, codes, remaining_target, 0, learned)[0])
+            >= _ALIKE
         ):
-            found.append((own, list(pair), codes))
-    return sorted(found, key=lambda one: -one[0])
+            candidates.append((own, list(column_pair), codes))
+    return sorted(candidates, key=lambda one: -one[0])
 
 
 def _alike(column: ColumnCells, y: Array, classes: int, learned: Booleans) -> float:
@@ -250,11 +293,13 @@ def _shared(
     values: Array, codes: Integers, y: Array, classes: int, learned: Booleans
 ) -> tuple[float, float]:
     """Return what ``shared_by_equal`` says of training rows with a value."""
-    rows = learned & (codes >= 0)
-    levels = len(np.unique(codes[rows]))
-    if levels < 2 or rows.sum() - levels < _FEWEST:
+    row_mask = learned & (codes >= 0)
+    levels = len(np.unique(codes[row_mask]))
+    if levels < 2 or row_mask.sum() - levels < _FEWEST:
         return 0.0, 1.0
-    return shared_by_equal(np.asarray(values[rows], dtype=np.float64), y[rows], classes)
+    return shared_by_equal(
+        np.asarray(values[row_mask], dtype=np.float64), y[row_mask], classes
+    )
 
 
 def _beyond(
@@ -264,19 +309,21 @@ def _beyond(
 
     Of classes it is the direction in which the rests of rows differ most. None: nothing is left.
     """
-    left = (y[:, None] == np.arange(classes) if classes else y[:, None]).astype(
+    residuals = (y[:, None] == np.arange(classes) if classes else y[:, None]).astype(
         np.float64
     )
-    left[~learned] = 0.0
+    residuals[~learned] = 0.0
     for codes in (first, second) * 3:
         member = codes[learned] + 1
-        sums = np.stack(
-            [np.bincount(member, column) for column in left[learned].T], axis=1
+        level_sums = np.stack(
+            [np.bincount(member, column) for column in residuals[learned].T], axis=1
         )
-        left[learned] -= (sums / np.maximum(np.bincount(member), 1)[:, None])[member]
-    direction = np.linalg.eigh(left.T @ left)[1][:, -1]
-    rest = left @ direction
-    return rest if rest.any() else None
+        residuals[learned] -= (
+            level_sums / np.maximum(np.bincount(member), 1)[:, None]
+        )[member]
+    direction = np.linalg.eigh(residuals.T @ residuals)[1][:, -1]
+    projected_residuals = residuals @ direction
+    return projected_residuals if projected_residuals.any() else None
 
 
 def _repeats(codes: Integers) -> bool:
@@ -322,7 +369,7 @@ class _Trial:
 
     def of(self, columns: list[str], codes: Integers) -> Together:
         """Return the scores of both ways, by the values ``codes`` ``(rows,)`` of some columns."""
-        found = Together(
+        column_scores = Together(
             columns, _rows_each(codes), "accuracy" if self.classes else "r2_of_ranks"
         )
         alone = codes < 0
@@ -334,47 +381,54 @@ class _Trial:
         )
         ranks = order[groups]
         # Whole groups, as many as there are rows for.
-        rows = (
+        row_indices = (
             np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS])
             if len(groups) > _MODEL_ROWS
             else np.arange(len(groups))
         )
-        groups, y = np.unique(ranks[rows], return_inverse=True)[1], self.y[rows]
+        groups, y = (
+            np.unique(ranks[row_indices], return_inverse=True)[1],
+            self.y[row_indices],
+        )
         count = int(groups.max()) + 1
         if count < _FEWEST or not self.x.shape[1] or len(np.unique(y)) < 2:
-            return found
+            return column_scores
         # Groups are in random order already. Their fold is where the middle of their rows falls.
-        ends = np.cumsum(np.bincount(groups))
+        group_ends = np.cumsum(np.bincount(groups))
         fold_of = np.minimum(
-            (ends - np.bincount(groups) / 2) * _FOLDS / len(rows), _FOLDS - 1
+            (group_ends - np.bincount(groups) / 2) * _FOLDS / len(row_indices),
+            _FOLDS - 1,
         ).astype(np.int64)
-        whole = fold_of[groups]
-        key = rows.tobytes()
+        row_folds = fold_of[groups]
+        rows_key = row_indices.tobytes()
         unlearned = (
             y != np.bincount(y).argmax() if self.classes else (y - y.mean()) ** 2
         ).astype(np.float64)
         usual = float(unlearned.mean())
-        if key not in self.known:
-            self.known[key] = self._losses(
-                rows,
-                generator(0, "rows apart").permutation(len(rows)) % _FOLDS,
+        if rows_key not in self.known:
+            self.known[rows_key] = self._losses(
+                row_indices,
+                generator(0, "rows apart").permutation(len(row_indices)) % _FOLDS,
                 unlearned,
             )
-        apart = self.known[key]
+        apart = self.known[rows_key]
         skill = 0.0 if apart is None else usual - float(apart.mean())
         if apart is None or skill <= 0:  # what is not learned cannot be half known
-            return found
-        together = self._losses(rows, whole)
+            return column_scores
+        together = self._losses(row_indices, row_folds)
         assert together is not None
-        fall = float((together - apart).mean())
-        spread = np.bincount(groups, together - apart - fall)
-        error = float(np.sqrt((spread**2).sum())) / len(rows)
-        clear = bool(fall > _SURE * error and fall > _LEAST_FALL * skill)
+        mean_fall = float((together - apart).mean())
+        spread = np.bincount(groups, together - apart - mean_fall)
+        error = float(np.sqrt((spread**2).sum())) / len(row_indices)
+        clear = bool(mean_fall > _SURE * error and mean_fall > _LEAST_FALL * skill)
         whole_loss = 1 if self.classes else usual
         first, second = (
-            1 - float(one.mean()) / whole_loss for one in (apart, together)
+            1 - float(fold_losses.mean()) / whole_loss
+            for fold_losses in (apart, together)
         )
-        return Together(columns, found.each, found.metric, first, second, clear)
+        return Together(
+            columns, column_scores.each, column_scores.metric, first, second, clear
+        )
 
     def _losses(
         self, rows: Integers, folds: Integers, unlearned: Floats | None = None
@@ -386,27 +440,34 @@ class _Trial:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
         x, y, losses = self.x[rows], self.y[rows], np.empty(len(rows))
-        most = min(x.shape[1], _MOST_SPLIT)
-        for fold in range(_FOLDS):
-            held, options = (
-                folds == fold,
-                {"n_estimators": _TREES, "random_state": 0, "max_features": most},
+        max_features = min(x.shape[1], _MOST_SPLIT)
+        for fold_index in range(_FOLDS):
+            held_mask, options = (
+                folds == fold_index,
+                {
+                    "n_estimators": _TREES,
+                    "random_state": 0,
+                    "max_features": max_features,
+                },
             )
             if self.classes:
                 guess = (
                     RandomForestClassifier(**options)
-                    .fit(x[~held], y[~held])
-                    .predict(x[held])
+                    .fit(x[~held_mask], y[~held_mask])
+                    .predict(x[held_mask])
                 )
-                losses[held] = guess != y[held]
+                losses[held_mask] = guess != y[held_mask]
             else:
                 guess = (
                     RandomForestRegressor(**options)
-                    .fit(x[~held], y[~held])
-                    .predict(x[held])
+                    .fit(x[~held_mask], y[~held_mask])
+                    .predict(x[held_mask])
                 )
-                losses[held] = (guess - y[held]) ** 2
-            if unlearned is not None and losses[held].mean() >= unlearned[held].mean():
+                losses[held_mask] = (guess - y[held_mask]) ** 2
+            if (
+                unlearned is not None
+                and losses[held_mask].mean() >= unlearned[held_mask].mean()
+            ):
                 return None  # most tables end here, and the other folds would take as long again
             unlearned = None
         return losses

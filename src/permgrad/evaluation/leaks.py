@@ -53,13 +53,13 @@ _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
 
 def looked_at(rows: int, columns: int) -> Integers:
     """Return which rows of a table to look at, all or evenly spread ones of a longer or wider table."""
-    most = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
+    max_rows = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
+    return np.unique(np.linspace(0, rows - 1, min(rows, max_rows)).astype(np.int64))
 
 
 def columns_that_tell(
     learned: tuple[pd.DataFrame, Array],
-    held: tuple[pd.DataFrame, Array],
+    held_out: tuple[pd.DataFrame, Array],
     task: Task,
     na: Sequence[str | int | float] = (),
     classes: Sequence[Any] = (),
@@ -73,51 +73,67 @@ def columns_that_tell(
     ``classes``: the labels, if targets are their numbers.
     """
     tables, targets = [], []
-    for table, values in (learned, held):
-        rows = looked_at(len(table), len(table.columns))
-        tables.append(blank_codes(table, na).iloc[rows])
-        targets.append(np.asarray(values)[rows])
+    for table, values in (learned, held_out):
+        row_indices = looked_at(len(table), len(table.columns))
+        tables.append(blank_codes(table, na).iloc[row_indices])
+        targets.append(np.asarray(values)[row_indices])
     count = len(tables[0])
     if count + len(tables[1]) < FEWEST_ROWS or not len(tables[1]):
         return []
-    both, (y, names, measures) = stacked(tables), _truths(targets, task, classes)
-    halves = (np.arange(len(both)) < count, np.arange(len(both)) >= count)
+    both_tables, (y, names, measures) = stacked(tables), _truths(targets, task, classes)
+    halves = (np.arange(len(both_tables)) < count, np.arange(len(both_tables)) >= count)
     leaks: list[dict[str, Any]] = []
     numbers: dict[str, ColumnCells] = {}
     open_codes: dict[str, Array] = {}
     categories: dict[str, Array] = {}
-    for place, name in enumerate(map(str, both.columns)):
-        cells = cells_of(both.iloc[:, place], name)
+    for column_index, column_name in enumerate(map(str, both_tables.columns)):
+        cells = cells_of(both_tables.iloc[:, column_index], column_name)
         if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
             is_date = {"date": True} if cells.kind == "date" else {}
-            leaks.append({"column": name, **told_alone, "rows": len(both), **is_date})
+            leaks.append(
+                {
+                    "column": column_name,
+                    **told_alone,
+                    "rows": len(both_tables),
+                    **is_date,
+                }
+            )
         if len(names) and (told_alone is None or "class" in told_alone):
-            open_codes[name] = cells.codes
+            open_codes[column_name] = cells.codes
         if cells.values is not None:
-            numbers[name] = cells
+            numbers[column_name] = cells
         elif cells.kind == "levels":
-            categories[name] = cells.codes
-    told = {leak["column"] for leak in leaks}
+            categories[column_name] = cells.codes
+    telling_columns = {leak_facts["column"] for leak_facts in leaks}
     together = _together(open_codes, y, len(names), halves)
-    pair = _crossed(
-        {name: codes for name, codes in categories.items() if name not in told},
+    telling_pair = _crossed(
+        {
+            category_name: codes
+            for category_name, codes in categories.items()
+            if category_name not in telling_columns
+        },
         y,
         len(names),
         halves,
     )
     several = [
-        _formula_of(numbers, told, y, names),
+        _formula_of(numbers, telling_columns, y, names),
         together,
-        pair if together is None else None,
+        telling_pair if together is None else None,
     ]
     leaks += [
-        one
-        for one in several
-        if one is not None and not told.issuperset(one["columns"])
+        joint_leak
+        for joint_leak in several
+        if joint_leak is not None
+        and not telling_columns.issuperset(joint_leak["columns"])
     ]
-    last = ("formula", "together", "pair", *["class"] * (len(names) > 2))
+    last_keys = ("formula", "together", "pair", *["class"] * (len(names) > 2))
     return sorted(
-        leaks, key=lambda leak: (*(key in leak for key in last), -leak["score"])
+        leaks,
+        key=lambda leak: (
+            *(leak_key in leak for leak_key in last_keys),
+            -leak["score"],
+        ),
     )
 
 
@@ -154,14 +170,25 @@ def told_by(
 
 
 def _formula_of(
-    numbers: Mapping[str, ColumnCells], told: Collection[str], y: Array, names: Array
+    numbers: Mapping[str, ColumnCells],
+    telling_columns: Collection[str],
+    y: Array,
+    names: Array,
 ) -> dict[str, Any] | None:
     """Return a formula of the columns that do not tell the target alone, or else of all."""
     formula = _formula(
-        {name: cells for name, cells in numbers.items() if name not in told}, y, names
+        {
+            number_name: cells
+            for number_name, cells in numbers.items()
+            if number_name not in telling_columns
+        },
+        y,
+        names,
     )
     # A column that alone gives nearly the target can be part of exactly the target.
-    return _formula(numbers, y, names) if formula is None and told else formula
+    return (
+        _formula(numbers, y, names) if formula is None and telling_columns else formula
+    )
 
 
 def _truths(
@@ -178,12 +205,12 @@ def _truths(
     y, names = pd.factorize(
         np.concatenate([values.astype(object) for values in targets])
     )
-    known = (
-        [classes[code] if code >= 0 else None for code in names]
+    known_classes = (
+        [classes[class_code] if class_code >= 0 else None for class_code in names]
         if len(classes)
         else names
     )
-    return y, np.asarray(known, dtype=object), {"balanced_accuracy": y}
+    return y, np.asarray(known_classes, dtype=object), {"balanced_accuracy": y}
 
 
 def _alone(
@@ -218,18 +245,25 @@ def _together(
     """
     if classes < 2:
         return None
-    usual = {name: of == np.bincount(of + 1).argmax() - 1 for name, of in codes.items()}
-    sides = [(name, side) for name, often in usual.items() for side in (often, ~often)]
+    usual = {
+        column_name: level_codes == np.bincount(level_codes + 1).argmax() - 1
+        for column_name, level_codes in codes.items()
+    }
+    sides = [
+        (column_name, marked_rows)
+        for column_name, often in usual.items()
+        for marked_rows in (often, ~often)
+    ]
     guesses, columns = [], dict[str, None]()
-    for fit in halves:
-        chosen = _marks(sides, y, classes, fit)
-        if chosen is None:
+    for learned_half in halves:
+        chosen_marks = _marks(sides, y, classes, learned_half)
+        if chosen_marks is None:
             return None
-        marks, rest = chosen
-        guess = np.full(len(y), rest)
-        for name, side, label in marks:
-            guess[side], columns[name] = label, None
-        guesses.append(guess[~fit])
+        marks, remaining_class = chosen_marks
+        guess = np.full(len(y), remaining_class)
+        for mark_name, mark_rows, label in marks:
+            guess[mark_rows], columns[mark_name] = label, None
+        guesses.append(guess[~learned_half])
     score = _measure(y, classes, halves, guesses)
     if score < ALONE:
         return None
@@ -245,24 +279,31 @@ def _marks(
     sides: Sequence[tuple[str, Booleans]], y: Array, classes: int, fit: Booleans
 ) -> tuple[list[tuple[str, Booleans, int]], int] | None:
     """Return columns with the rows that they mark and their class, and the class of all others, by some rows."""
-    pure: list[list[tuple[int, str, Booleans]]] = [[] for _ in range(classes)]
-    for name, side in sides:
-        counts = np.bincount(y[side & fit], minlength=classes)
+    pure_columns: list[list[tuple[int, str, Booleans]]] = [[] for _ in range(classes)]
+    for column_name, marked_rows in sides:
+        counts = np.bincount(y[marked_rows & fit], minlength=classes)
         label, count = int(counts.argmax()), int(counts.max())
         if count >= max(_FEWEST_MARKED, ALONE * counts.sum()):
-            pure[label].append((count, name, side))
-    marks, left = list[tuple[str, Booleans, int]](), list[tuple[int, int]]()
-    for label, known in enumerate(np.bincount(y[fit], minlength=classes).tolist()):
-        open_rows, used = fit & (y == label), list[tuple[str, Booleans, int]]()
-        for _, name, side in sorted(pure[label], key=lambda one: -one[0]):
-            if len(used) < _MOST_MARKS and np.sum(open_rows & side) >= _FEWEST_MARKED:
-                used.append((name, side, label))
-                open_rows = open_rows & ~side
-        if known and open_rows.sum() <= (1 - ALONE) * known:
-            marks += used
-        elif known:
-            left.append((known, label))
-    return None if len(left) > 1 else (marks, max(left, default=(0, 0))[1])
+            pure_columns[label].append((count, column_name, marked_rows))
+    marks, left_classes = list[tuple[str, Booleans, int]](), list[tuple[int, int]]()
+    for label, class_rows in enumerate(np.bincount(y[fit], minlength=classes).tolist()):
+        open_rows, used_marks = fit & (y == label), list[tuple[str, Booleans, int]]()
+        for _, column_name, marked_rows in sorted(
+            pure_columns[label], key=lambda one: -one[0]
+        ):
+            if (
+                len(used_marks) < _MOST_MARKS
+                and np.sum(open_rows & marked_rows) >= _FEWEST_MARKED
+            ):
+                used_marks.append((column_name, marked_rows, label))
+                open_rows = open_rows & ~marked_rows
+        if class_rows and open_rows.sum() <= (1 - ALONE) * class_rows:
+            marks += used_marks
+        elif class_rows:
+            left_classes.append((class_rows, label))
+    return (
+        None if len(left_classes) > 1 else (marks, max(left_classes, default=(0, 0))[1])
+    )
 
 
 def _crossed(
@@ -270,29 +311,37 @@ def _crossed(
 ) -> dict[str, Any] | None:
     """Return the two categories that together tell the class best, if nearly perfectly, as genus and species do."""
     right: dict[str, int] = {}
-    for name, of in codes.items():
-        if classes > 1 and 0 < of.max(initial=-1) < len(y) / _LEAST_EACH:
-            right[name] = int(_counts(of + 1, y, classes).max(axis=1).sum())
+    for column_name, level_codes in codes.items():
+        if classes > 1 and 0 < level_codes.max(initial=-1) < len(y) / _LEAST_EACH:
+            right[column_name] = int(
+                _counts(level_codes + 1, y, classes).max(axis=1).sum()
+            )
     first = sorted(right, key=lambda name: -right[name])[:_MOST_PAIRED]
-    found = list[tuple[float, list[str]]]()
-    for one, other in combinations(first, 2):
-        both = (codes[one] + 1) * (int(codes[other].max()) + 2) + codes[other] + 1
-        if _counts(np.unique(both, return_inverse=True)[1], y, classes).max(
+    telling_pairs = list[tuple[float, list[str]]]()
+    for first_name, second_name in combinations(first, 2):
+        pair_codes = (
+            (codes[first_name] + 1) * (int(codes[second_name].max()) + 2)
+            + codes[second_name]
+            + 1
+        )
+        if _counts(np.unique(pair_codes, return_inverse=True)[1], y, classes).max(
             axis=1
         ).sum() < ALONE * len(y):
             continue  # not even the rows that it would learn from
         guesses = [
             _lookup(
-                both[fit].astype(np.float64),
-                y[fit],
-                both[~fit].astype(np.float64),
+                pair_codes[learned_half].astype(np.float64),
+                y[learned_half],
+                pair_codes[~learned_half].astype(np.float64),
                 classes,
                 0,
             )
-            for fit in halves
+            for learned_half in halves
         ]
-        found.append((_measure(y, classes, halves, guesses), [one, other]))
-    score, columns = max(found, default=(0.0, list[str]()))
+        telling_pairs.append(
+            (_measure(y, classes, halves, guesses), [first_name, second_name])
+        )
+    score, columns = max(telling_pairs, default=(0.0, list[str]()))
     facts: dict[str, Any] = {
         "column": columns[0] if columns else "",
         "columns": columns,
@@ -342,15 +391,17 @@ def _of_one_class(
         np.bincount(y, minlength=classes),
         np.bincount(y[present], minlength=classes),
     )
-    others, of_others = len(y) - counts, filled.sum() - filled
+    other_rows, of_others = len(y) - counts, filled.sum() - filled
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = np.where(
             counts < _FEWEST_OF_A_CLASS,
             0,
-            (1 + np.abs(filled / counts - of_others / others)) / 2,
+            (1 + np.abs(filled / counts - of_others / other_rows)) / 2,
         )
-    best = int(np.argmax(scores))
-    return (best, float(scores[best])) if scores[best] >= ALONE else None
+    best_class = int(np.argmax(scores))
+    return (
+        (best_class, float(scores[best_class])) if scores[best_class] >= ALONE else None
+    )
 
 
 def _score(
@@ -366,20 +417,29 @@ def _score(
                     y,
                     classes,
                     halves,
-                    [_line(x[fit], y[fit], x[~fit]) for x, fit in pairs],
+                    [
+                        _line(x[learned_half], y[learned_half], x[~learned_half])
+                        for x, learned_half in pairs
+                    ],
                 )
             )
-        best = -np.inf
+        best_score = -np.inf
         for neighbours in _NEIGHBOURS if numeric else (0,):
             guesses = [
-                _lookup(x[fit], y[fit], x[~fit], classes, neighbours)
-                for x, fit in pairs
+                _lookup(
+                    x[learned_half],
+                    y[learned_half],
+                    x[~learned_half],
+                    classes,
+                    neighbours,
+                )
+                for x, learned_half in pairs
             ]
-            best = max(best, _measure(y, classes, halves, guesses))
+            best_score = max(best_score, _measure(y, classes, halves, guesses))
             # More neighbours reduce noise, which at most doubles the error of one neighbour.
-            if max(*scores, best) < _WORTH_MORE:
+            if max(*scores, best_score) < _WORTH_MORE:
                 break
-        scores.append(best)
+        scores.append(best_score)
     return max(scores)
 
 
@@ -399,24 +459,31 @@ def _readings(
         yield False, [np.where(codes >= 0, 0.0, np.nan)] * 2
     if len(texts) < 2:
         return
-    found = [_NUMBER.search(text[:_MOST_CHARACTERS]) for text in texts]
+    number_matches = [
+        _NUMBER.search(level_text[:_MOST_CHARACTERS]) for level_text in texts
+    ]
     numbers = np.array(
         [
-            np.nan if one is None else float(one[0].replace(",", "").replace("−", "-"))
-            for one in found
+            np.nan
+            if number_match is None
+            else float(number_match[0].replace(",", "").replace("−", "-"))
+            for number_match in number_matches
         ]
     )
     if np.isfinite(numbers).any():
         yield True, [np.append(numbers, np.nan)[codes]] * 2
     if classes > 1:
         words = [
-            frozenset(re.findall(r"[^\W\d_]+", text[:_MOST_CHARACTERS].lower()))
-            for text in texts
+            frozenset(re.findall(r"[^\W\d_]+", level_text[:_MOST_CHARACTERS].lower()))
+            for level_text in texts
         ]
         if any(words):
             yield (
                 False,
-                [_telling_words(codes, words, y, classes, fit) for fit in halves],
+                [
+                    _telling_words(codes, words, y, classes, learned_half)
+                    for learned_half in halves
+                ],
             )
 
 
@@ -424,38 +491,50 @@ def _telling_words(
     codes: Array, words: Sequence[frozenset[str]], y: Array, classes: int, fit: Booleans
 ) -> Floats:
     """Return which words each row has, of those that tell each class best in some rows, as one number."""
-    known = {
-        word: place for place, word in enumerate(sorted(frozenset().union(*words)))
+    word_index = {
+        known_word: position
+        for position, known_word in enumerate(sorted(frozenset().union(*words)))
     }
-    sizes = np.array([len(of) for of in words])
-    places = np.array([known[word] for of in words for word in of], dtype=np.int64)
+    sizes = np.array([len(text_words) for text_words in words])
+    word_indices = np.array(
+        [word_index[text_word] for text_words in words for text_word in text_words],
+        dtype=np.int64,
+    )
     texts, counts = (
         np.repeat(np.arange(len(words)), sizes),
         np.zeros((len(words), classes)),
     )
-    rows = fit & (codes >= 0)
-    np.add.at(counts, (codes[rows], y[rows]), 1.0)
+    row_mask = fit & (codes >= 0)
+    np.add.at(counts, (codes[row_mask], y[row_mask]), 1.0)
     often = np.maximum(np.bincount(y[fit], minlength=classes), 1)[:, None]
     rates = (
-        np.stack([np.bincount(places, of[texts], len(known)) for of in counts.T])
+        np.stack(
+            [
+                np.bincount(word_indices, class_counts[texts], len(word_index))
+                for class_counts in counts.T
+            ]
+        )
         / often
     )
-    told = np.zeros(len(words) + 1)
-    for place in range(min(classes, _MOST_WORDS)):
-        best = int(
-            np.argmax(rates[place] - np.delete(rates, place, axis=0).mean(axis=0))
+    text_codes = np.zeros(len(words) + 1)
+    for class_index in range(min(classes, _MOST_WORDS)):
+        best_word = int(
+            np.argmax(
+                rates[class_index] - np.delete(rates, class_index, axis=0).mean(axis=0)
+            )
         )
-        told[texts[places == best]] += 2.0**place
-    return told[codes]
+        text_codes[texts[word_indices == best_word]] += 2.0**class_index
+    return text_codes[codes]
 
 
 def _lookup(
-    x: Floats, y: Array, wanted: Floats, classes: int, neighbours: int
+    x: Floats, y: Array, wanted_values: Floats, classes: int, neighbours: int
 ) -> Array:
-    """Predict ``wanted`` from rows with close values, or with the same value if ``neighbours=0``."""
-    defined, there = np.isfinite(x), np.isfinite(wanted)
+    """Predict ``wanted_values`` from rows with close values, or with the same value if ``neighbours=0``."""
+    defined, there = np.isfinite(x), np.isfinite(wanted_values)
     guess = np.full(
-        len(wanted), _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0]
+        len(wanted_values),
+        _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0],
     )
     if not there.all() and not defined.all():
         guess[~there] = _means(
@@ -463,26 +542,40 @@ def _lookup(
         )[0]
     if not defined.any() or not there.any():
         return guess
-    levels, at, counts = np.unique(x[defined], return_inverse=True, return_counts=True)
+    levels, level_indices, counts = np.unique(
+        x[defined], return_inverse=True, return_counts=True
+    )
     bounds = (np.cumsum(counts) - counts) // max(neighbours, 1)
-    runs = np.unique(bounds, return_inverse=True)[1]
-    centres = np.bincount(runs[at], x[defined]) / np.bincount(runs[at])
-    means = _means(runs[at], len(centres), y[defined], y, classes)
+    run_indices = np.unique(bounds, return_inverse=True)[1]
+    centres = np.bincount(run_indices[level_indices], x[defined]) / np.bincount(
+        run_indices[level_indices]
+    )
+    means = _means(run_indices[level_indices], len(centres), y[defined], y, classes)
     if classes == 0 and neighbours:
-        guess[there] = np.interp(wanted[there], centres, means)
+        guess[there] = np.interp(wanted_values[there], centres, means)
         return guess
-    near = np.searchsorted((centres[1:] + centres[:-1]) / 2, wanted[there])
-    same = (
-        np.ones(len(near), dtype=bool) if neighbours else levels[near] == wanted[there]
+    nearest_runs = np.searchsorted(
+        (centres[1:] + centres[:-1]) / 2, wanted_values[there]
+    )
+    has_same_value = (
+        np.ones(len(nearest_runs), dtype=bool)
+        if neighbours
+        else levels[nearest_runs] == wanted_values[there]
     )
     # A value that no learned row has is like those that one of them has.
-    once = y[defined][counts[at] == 1]
+    values_met_once = y[defined][counts[level_indices] == 1]
     unseen = (
-        _means(np.zeros(len(once), dtype=np.int64), 1, once, y, classes)[0]
-        if len(once)
+        _means(
+            np.zeros(len(values_met_once), dtype=np.int64),
+            1,
+            values_met_once,
+            y,
+            classes,
+        )[0]
+        if len(values_met_once)
         else guess[there]
     )
-    guess[there] = np.where(same, means[near], unseen)
+    guess[there] = np.where(has_same_value, means[nearest_runs], unseen)
     return guess
 
 
@@ -499,12 +592,12 @@ def _means(runs: Integers, count: int, values: Array, y: Array, classes: int) ->
     return np.asarray(np.argmax(votes.reshape(count, classes), axis=1))
 
 
-def _line(x: Floats, y: Floats, wanted: Floats) -> Floats:
+def _line(x: Floats, y: Floats, wanted_values: Floats) -> Floats:
     """Predict by a straight line, and missing cells by the mean."""
-    defined, guess = np.isfinite(x), np.full(len(wanted), y.mean())
+    defined, guess = np.isfinite(x), np.full(len(wanted_values), y.mean())
     if defined.any() and np.ptp(x[defined]) > 0:
-        line = Polynomial.fit(x[defined], y[defined], 1)
-        guess = np.where(np.isfinite(wanted), line(wanted), guess)
+        fitted_line = Polynomial.fit(x[defined], y[defined], 1)
+        guess = np.where(np.isfinite(wanted_values), fitted_line(wanted_values), guess)
     return guess
 
 
@@ -513,21 +606,24 @@ def _measure(
 ) -> float:
     """Return the balanced accuracy or R² over both halves. A class counts only if the other half has it, too."""
     if classes == 0:
-        pairs = [(y[~fit], guess) for fit, guess in zip(halves, guesses, strict=True)]
+        pairs = [
+            (y[~learned_half], guess)
+            for learned_half, guess in zip(halves, guesses, strict=True)
+        ]
         spread = sum(
             float(np.sum((values - values.mean()) ** 2)) for values, _ in pairs
         )
         error = sum(float(np.sum((values - guess) ** 2)) for values, guess in pairs)
         return 1 - error / spread if spread > 0 else -np.inf
-    rows, right = np.zeros(classes), np.zeros(classes)
-    for fit, guess in zip(halves, guesses, strict=True):
-        values = y[~fit]
-        learned = np.isin(values, y[fit])
-        rows += np.bincount(values[learned], minlength=classes)
+    class_rows, right = np.zeros(classes), np.zeros(classes)
+    for fitted_half, guess in zip(halves, guesses, strict=True):
+        values = y[~fitted_half]
+        learned = np.isin(values, y[fitted_half])
+        class_rows += np.bincount(values[learned], minlength=classes)
         right += np.bincount(values[learned & (values == guess)], minlength=classes)
     return (
-        float(np.mean(right[rows > 0] / rows[rows > 0]))
-        if np.sum(rows > 0) > 1
+        float(np.mean(right[class_rows > 0] / class_rows[class_rows > 0]))
+        if np.sum(class_rows > 0) > 1
         else -np.inf
     )
 
@@ -573,38 +669,46 @@ def _made_of(
         >>> _made_of(["a", "b", "c"], x, x[:, 0] - x[:, 2], np.zeros(3, bool))["formula"]
         "'a' − 'c'"
     """
-    rows = np.flatnonzero(y)
+    nonzero_rows = np.flatnonzero(y)
     spread = float(np.subtract(*np.quantile(y, [0.75, 0.25]))) or float(y.std())
-    if len(rows) < _FEWEST or spread == 0:
+    if len(nonzero_rows) < _FEWEST or spread == 0:
         return None
     units = (
-        10.0**-at
-        for at in range(7)
-        if np.mean(np.isclose(np.round(y, at), y, rtol=0, atol=1e-9)) >= _HOLDS
+        10.0**-decimals
+        for decimals in range(7)
+        if np.mean(np.isclose(np.round(y, decimals), y, rtol=0, atol=1e-9)) >= _HOLDS
     )
-    unit = next((unit for unit in units if unit <= _COARSE * spread), 0.0)
-    tried = rows[np.argsort(y[rows], kind="stable")][
-        np.linspace(0, len(rows) - 1, _TRIED).astype(np.int64)
+    decimal_unit = next(
+        (rounding_unit for rounding_unit in units if rounding_unit <= _COARSE * spread),
+        0.0,
+    )
+    tried = nonzero_rows[np.argsort(y[nonzero_rows], kind="stable")][
+        np.linspace(0, len(nonzero_rows) - 1, _TRIED).astype(np.int64)
     ]
     for agreeing in _agreeing(
-        x[tried], y[tried], _associated(x, y), max(3 * _ERROR * spread, unit)
+        x[tried], y[tried], _associated(x, y), max(3 * _ERROR * spread, decimal_unit)
     ):
         first = [
             formula
-            for _, formula in sorted(agreeing, key=lambda one: one[0])[:_COMPARED]
+            for _, formula in sorted(
+                agreeing, key=lambda scored_formula: scored_formula[0]
+            )[:_COMPARED]
         ]
-        found = [
-            one
+        holding_formulas = [
+            comparison
             for formula in first
-            if (one := _compared(formula, x, y, spread, unit)) is not None
+            if (comparison := _compared(formula, x, y, spread, decimal_unit))
+            is not None
         ]
-        if found:
+        if holding_formulas:
             # Rather a + b than −1 × (−a − b).
             formula, scale, facts = max(
-                found,
+                holding_formulas,
                 key=lambda one: (round(one[2]["score"], 3), one[1] == 1, one[1] > 0),
             )
-            columns = [names[place] for place in dict.fromkeys(_columns(formula))]
+            columns = [
+                names[column_index] for column_index in dict.fromkeys(_columns(formula))
+            ]
             return {
                 "columns": columns,
                 "formula": _written(formula, scale, names, dates),
@@ -621,8 +725,8 @@ def _associated(x: Floats, y: Array) -> list[int]:
         scaled = ((frame - frame.mean()) / frame.std()).fillna(0).to_numpy()
         slopes = np.abs(np.linalg.lstsq(scaled, y - y.mean(), rcond=None)[0])
         strengths = np.maximum(strengths, slopes / (slopes.max() or 1))
-    places: list[int] = np.argsort(-strengths, kind="stable").tolist()
-    return places
+    column_order: list[int] = np.argsort(-strengths, kind="stable").tolist()
+    return column_order
 
 
 def _agreeing(
@@ -640,42 +744,52 @@ def _agreeing(
         enough = np.flatnonzero(np.mean(errors <= allowed, axis=1) >= _AGREE)
         typical = np.median(errors[enough], axis=1)
         return [
-            (float(typical[at]), formula(int(enough[at])))
-            for at in np.argsort(typical, kind="stable")[:_COMPARED]
+            (float(typical[formula_index]), formula(int(enough[formula_index])))
+            for formula_index in np.argsort(typical, kind="stable")[:_COMPARED]
         ]
 
-    some, first = sorted(order[:_PAIRS]), sorted(order[:_THREES])
-    yield agreeing(x.T[some], lambda at: some[at])
+    paired_columns, first = sorted(order[:_PAIRS]), sorted(order[:_THREES])
+    yield agreeing(x.T[paired_columns], lambda at: paired_columns[at])
     formulas: list[tuple[float, _Formula]] = []
-    for step in _STEPS:
+    for operator in _STEPS:
         formulas += agreeing(
-            joined(x.T[some], x.T[some], step), partial(_pair, step, some, some)
+            joined(x.T[paired_columns], x.T[paired_columns], operator),
+            partial(_pair, operator, paired_columns, paired_columns),
         )
     yield formulas
     pairs: list[_Formula] = [
-        (step, one, two) for step in _STEPS for one in first for two in first
+        (pair_operator, first_column, second_column)
+        for pair_operator in _STEPS
+        for first_column in first
+        for second_column in first
     ]
     values, formulas = (
-        np.concatenate([joined(x.T[first], x.T[first], step) for step in _STEPS]),
+        np.concatenate(
+            [
+                joined(x.T[first], x.T[first], value_operator)
+                for value_operator in _STEPS
+            ]
+        ),
         [],
     )
-    for place in first:
-        for step in _STEPS:
+    for column_index in first:
+        for operator in _STEPS:
             formulas += agreeing(
-                joined(values, x.T[[place]], step), partial(_pair, step, pairs, [place])
+                joined(values, x.T[[column_index]], operator),
+                partial(_pair, operator, pairs, [column_index]),
             )
-            if step in ("−", "/"):
+            if operator in ("−", "/"):
                 formulas += agreeing(
-                    joined(x.T[[place]], values, step),
-                    partial(_pair, step, [place], pairs),
+                    joined(x.T[[column_index]], values, operator),
+                    partial(_pair, operator, [column_index], pairs),
                 )
     yield formulas
 
 
 def _pair(
-    step: str, left: Sequence[_Formula], right: Sequence[_Formula], at: int
+    step: str, left: Sequence[_Formula], right: Sequence[_Formula], pair_index: int
 ) -> _Formula:
-    return step, left[at // len(right)], right[at % len(right)]
+    return step, left[pair_index // len(right)], right[pair_index % len(right)]
 
 
 def _scales(values: Floats, y: Floats) -> Floats:
@@ -696,24 +810,41 @@ def _compared(
     scale = float(_scales(values[None], y)[0])
     # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often rounded down.
     scales = [scale, *(float(f"{scale:.{digits}g}") for digits in (3, 2, 1))]
-    scales += [1 / size for size in _TIMES if abs(scale * size - 1) < 0.2]
-    allowed, fits = (
+    scales += [
+        1 / time_size for time_size in _TIMES if abs(scale * time_size - 1) < 0.2
+    ]
+    allowed, fitted_values = (
         min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y),
-        [one * values for one in scales],
+        [formula_scale * values for formula_scale in scales],
     )
-    holds = _holds(y, fits, allowed, unit)
-    best = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
-    known = np.isfinite(values) & (np.isfinite(x[:, columns]).all(axis=1) | holds[best])
-    says = known & ((y != 0) | ((fits[best] != 0) & (np.abs(fits[best]) >= unit)))
+    holds = _holds(y, fitted_values, allowed, unit)
+    best_index = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
+    known_mask = np.isfinite(values) & (
+        np.isfinite(x[:, columns]).all(axis=1) | holds[best_index]
+    )
+    telling_mask = known_mask & (
+        (y != 0)
+        | (
+            (fitted_values[best_index] != 0)
+            & (np.abs(fitted_values[best_index]) >= unit)
+        )
+    )
     # A formula that is right where the target hardly differs from row to row is none.
-    varied, rows = says & (np.abs(y - np.median(y)) > allowed), int(says.sum())
-    if varied.sum() < _FEWEST or rows < np.count_nonzero(y) / 2:
+    varied, telling_rows = (
+        telling_mask & (np.abs(y - np.median(y)) > allowed),
+        int(telling_mask.sum()),
+    )
+    if varied.sum() < _FEWEST or telling_rows < np.count_nonzero(y) / 2:
         return None
-    score = float(holds[best][says].mean())
-    if min(score, holds[best][varied].mean()) >= _HOLDS:
-        return formula, scales[best], {"metric": "equal", "score": score, "rows": rows}
+    score = float(holds[best_index][telling_mask].mean())
+    if min(score, holds[best_index][varied].mean()) >= _HOLDS:
+        return (
+            formula,
+            scales[best_index],
+            {"metric": "equal", "score": score, "rows": telling_rows},
+        )
     # Parts that were rounded before they are columns give nearly the target, and a factor of nearly 1, 10 or 100.
-    return _nearly(formula, values[says], y[says], spread)
+    return _nearly(formula, values[telling_mask], y[telling_mask], spread)
 
 
 def _holds(
@@ -764,11 +895,15 @@ def _written(
 ) -> str:
     """Write a formula with the names of its columns and its factor. A difference of dates has a unit of time."""
     words, factor = _words(formula, names), compact(scale)
-    times = [name for size, name in _TIMES.items() if abs(scale * size - 1) < 1e-3]
+    times = [
+        unit_name
+        for time_size, unit_name in _TIMES.items()
+        if abs(scale * time_size - 1) < 1e-3
+    ]
     if (
         times
         and not isinstance(formula, int)
-        and all(dates[place] for place in _columns(formula))
+        and all(dates[column_index] for column_index in _columns(formula))
     ):
         return f"{words} in {times[0]}"
     words = words if factor == "1" or isinstance(formula, int) else f"({words})"
@@ -778,10 +913,18 @@ def _written(
 def _words(formula: _Formula, names: Sequence[str]) -> str:
     if isinstance(formula, int):
         return repr(names[formula])
-    step, left, right = formula
-    sums = step in ("+", "−") and not isinstance(left, int) and left[0] in ("+", "−")
+    operator, left_operand, right = formula
+    joins_sums = (
+        operator in ("+", "−")
+        and not isinstance(left_operand, int)
+        and left_operand[0] in ("+", "−")
+    )
     words = [
-        _words(one, names) if isinstance(one, int) else f"({_words(one, names)})"
-        for one in (left, right)
+        _words(operand, names)
+        if isinstance(operand, int)
+        else f"({_words(operand, names)})"
+        for operand in (left_operand, right)
     ]
-    return f" {step} ".join([_words(left, names) if sums else words[0], words[1]])
+    return f" {operator} ".join(
+        [_words(left_operand, names) if joins_sums else words[0], words[1]]
+    )

@@ -26,12 +26,12 @@ _ROUNDING = 1e-12
 
 def levels_of(
     values: pd.Series[Any],
-    parts: int = PARTS,
+    range_count: int = PARTS,
     write: Callable[[float], str] | None = None,
 ) -> Levels | None:
     """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
 
-    Numbers with many values are cut into as many ``parts``. ``write`` turns their ends, and single numbers, into text.
+    Numbers with many values are cut into as many ``range_count``. ``write`` turns their ends, and single numbers, into text.
     """
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
         return None
@@ -40,7 +40,7 @@ def levels_of(
         values.dtype
     ) and not pd.api.types.is_bool_dtype(values.dtype)
     if numeric and values.nunique() > LEVELS:
-        codes, names = _ranges(values, missing, parts, write)
+        codes, names = _ranges(values, missing, range_count, write)
     else:
         codes, names = _frequent(values, missing, write, numeric=numeric)
     if missing.any():
@@ -109,7 +109,7 @@ def level_table(
     levels: Levels,
     outcome: Floats,
     attribution: Floats | None,
-    places: Integers,
+    explained_rows: Integers,
     dependence: Dependence | None = None,
 ) -> list[dict[str, Any]]:
     """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors.
@@ -117,40 +117,41 @@ def level_table(
     ``dependence``: which rows depend on each other.
     """
     codes, names = levels
-    explained = codes[places]
-    counts, seen = (
-        np.bincount(chosen, minlength=len(names)) for chosen in (codes, explained)
+    explained = codes[explained_rows]
+    counts, explained_counts = (
+        np.bincount(level_codes, minlength=len(names))
+        for level_codes in (codes, explained)
     )
     pairs: list[list[tuple[float | None, float | None]]] = []
-    of_places = None if dependence is None else dependence.take(places)
-    for values, member, rows, among in (
+    of_places = None if dependence is None else dependence.take(explained_rows)
+    for values, member, level_rows, among in (
         (outcome, codes, counts, dependence),
-        (attribution, explained, seen, of_places),
+        (attribution, explained, explained_counts, of_places),
     ):
         if values is None:
             pairs.append([(None, None)] * len(names))
             continue
-        means, errors = _means_with_errors(values, member, rows, among)
-        lines = zip(means.tolist(), errors.tolist(), rows.tolist(), strict=True)
+        means, errors = _means_with_errors(values, member, level_rows, among)
+        lines = zip(means.tolist(), errors.tolist(), level_rows.tolist(), strict=True)
         pairs.append(
             [
-                (mean if count else None, error if count > 1 else None)
-                for mean, error, count in lines
+                (level_mean if count else None, error if count > 1 else None)
+                for level_mean, error, count in lines
             ]
         )
     outcomes, attributions = pairs
     return [
         {
-            "level": name,
-            "rows": int(counts[code]),
-            "share": float(counts[code] / len(codes)),
-            "outcome": outcomes[code][0],
-            "deviation": outcomes[code][1],
-            "attribution": attributions[code][0],
-            "attribution_error": attributions[code][1],
-            "explained": int(seen[code]),
+            "level": level_name,
+            "rows": int(counts[level_code]),
+            "share": float(counts[level_code] / len(codes)),
+            "outcome": outcomes[level_code][0],
+            "deviation": outcomes[level_code][1],
+            "attribution": attributions[level_code][0],
+            "attribution_error": attributions[level_code][1],
+            "explained": int(explained_counts[level_code]),
         }
-        for code, name in enumerate(names)
+        for level_code, level_name in enumerate(names)
     ]
 
 
@@ -219,8 +220,8 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
             return ColumnCells(
                 "levels", codes, None, None, Distinct.of(series, name).texts
             )
-    elif form := dates.find_date_format(levels):
-        numbers, is_date = dates.read_dates(levels, form[0]), True
+    elif date_format := dates.find_date_format(levels):
+        numbers, is_date = dates.read_dates(levels, date_format[0]), True
     elif dates.are_durations(levels):
         numbers, is_date = dates.duration_seconds(levels), False
     else:

@@ -43,12 +43,12 @@ def removal_curves(
         points: largest number of steps. 0: one for each player.
     """
     players = order.shape[1]
-    place = np.argsort(order, axis=1)
+    player_ranks = np.argsort(order, axis=1)
     counts = np.arange(players + 1)
     if 0 < points < players:
         counts = np.unique(np.linspace(0, players, points + 1).round().astype(int))
-    deletion = np.stack([value(place < count) for count in counts], axis=1)
-    insertion = np.stack([value(place >= count) for count in counts], axis=1)
+    deletion = np.stack([value(player_ranks < count) for count in counts], axis=1)
+    insertion = np.stack([value(player_ranks >= count) for count in counts], axis=1)
     return RemovalCurves(counts / players, deletion, insertion)
 
 
@@ -73,11 +73,15 @@ def infidelity(
         scaled: first multiply values by the one number that fits all rows and draws best, for values in units other
             than the output's.
     """
-    sums = (replaced * values).sum(axis=2)
+    replaced_sums = (replaced * values).sum(axis=2)
     if scaled:
-        size = float((sums**2).sum())
-        sums = sums * (float((sums * changes).sum()) / size if size > 0 else 0.0)
-    errors: Floats = ((sums - changes) ** 2).mean(axis=0)
+        squared_size = float((replaced_sums**2).sum())
+        replaced_sums = replaced_sums * (
+            float((replaced_sums * changes).sum()) / squared_size
+            if squared_size > 0
+            else 0.0
+        )
+    errors: Floats = ((replaced_sums - changes) ** 2).mean(axis=0)
     return errors
 
 
@@ -90,9 +94,9 @@ def max_sensitivity(values: Floats, moved: Floats) -> Floats:
         values: ``(rows, players)``.
         moved: attributions of moved rows, ``(draws, rows, players)``.
     """
-    norm = np.linalg.norm(values, axis=1)
+    value_norms = np.linalg.norm(values, axis=1)
     distance = np.linalg.norm(moved - values, axis=2).max(axis=0)
-    return _ratio(distance, norm)
+    return _ratio(distance, value_norms)
 
 
 # ---- sparsity --------------------------------------------------------------------------------------------------------
@@ -140,14 +144,16 @@ def draw_weights_anew(module: Any, seed: int) -> None:
 
     with forked_torch(seed), torch.no_grad():
         untouched = {id(parameter): parameter for parameter in module.parameters()}
-        for part in module.modules():
-            reset = getattr(part, "reset_parameters", None)
+        for submodule in module.modules():
+            reset = getattr(submodule, "reset_parameters", None)
             reset = (
-                reset if callable(reset) else getattr(part, "_reset_parameters", None)
+                reset
+                if callable(reset)
+                else getattr(submodule, "_reset_parameters", None)
             )
             if callable(reset):
                 reset()
-                for parameter in part.parameters(recurse=False):
+                for parameter in submodule.parameters(recurse=False):
                     untouched.pop(id(parameter), None)
         for parameter in untouched.values():
             if parameter.is_floating_point() and parameter.numel() > 1:
@@ -158,8 +164,8 @@ def rank_agreement(first: Floats, second: Floats) -> Floats:
     """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``, NaN where constant."""
     return np.array(
         [
-            spearman(np.abs(one), np.abs(other))
-            for one, other in zip(first, second, strict=True)
+            spearman(np.abs(first_values), np.abs(second_values))
+            for first_values, second_values in zip(first, second, strict=True)
         ]
     )
 
@@ -174,20 +180,27 @@ def moved_inputs(
     import torch
 
     if isinstance(inputs, Mapping):
-        moved = {name: moved_inputs(part, rng, radius) for name, part in inputs.items()}
-        return {name: part for name, (part, _) in moved.items()}, sum(
-            count for _, count in moved.values()
-        )
+        moved = {
+            input_name: moved_inputs(input_values, rng, radius)
+            for input_name, input_values in inputs.items()
+        }
+        return {
+            input_name: input_values for input_name, (input_values, _) in moved.items()
+        }, sum(count for _, count in moved.values())
     if isinstance(inputs, (tuple, list)):
-        parts = [moved_inputs(part, rng, radius) for part in inputs]
-        return type(inputs)(part for part, _ in parts), sum(count for _, count in parts)
+        moved_parts = [
+            moved_inputs(input_values, rng, radius) for input_values in inputs
+        ]
+        return type(inputs)(input_values for input_values, _ in moved_parts), sum(
+            count for _, count in moved_parts
+        )
     if isinstance(inputs, pd.DataFrame):
         table, count = inputs.copy(), 0
-        for place, kind in enumerate(inputs.dtypes):
-            if pd.api.types.is_float_dtype(kind):
-                column: Any = inputs.iloc[:, place]
+        for column_index, column_dtype in enumerate(inputs.dtypes):
+            if pd.api.types.is_float_dtype(column_dtype):
+                column: Any = inputs.iloc[:, column_index]
                 table.isetitem(
-                    place,
+                    column_index,
                     column
                     + rng.uniform(-radius, radius, len(column)) * (column.std() or 0.0),
                 )

@@ -139,8 +139,8 @@ def roc_auc(case: Case) -> float | None:
     from sklearn.metrics import roc_auc_score
 
     areas = [
-        roc_auc_score(*pair, sample_weight=case.weights)
-        for pair in _one_versus_rest(case)
+        roc_auc_score(*class_case, sample_weight=case.weights)
+        for class_case in _one_versus_rest(case)
     ]
     return float(np.mean(areas)) if areas else None
 
@@ -150,8 +150,8 @@ def average_precision(case: Case) -> float | None:
     from sklearn.metrics import average_precision_score
 
     areas = [
-        average_precision_score(*pair, sample_weight=case.weights)
-        for pair in _one_versus_rest(case)
+        average_precision_score(*class_case, sample_weight=case.weights)
+        for class_case in _one_versus_rest(case)
     ]
     return float(np.mean(areas)) if areas else None
 
@@ -163,19 +163,21 @@ def lift(case: Case) -> float | None:
     every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
     weights = np.ones(len(case.truth)) if case.weights is None else case.weights
-    lifts, chosen = (
+    lifts, top_weight = (
         [],
         -(-len(case.truth) // 10) if case.weights is None else weights.sum() / 10,
     )
     for truth, scores in _one_versus_rest(case):
         order = np.argsort(-scores, kind="stable")
-        edge = scores[order[np.searchsorted(np.cumsum(weights[order]), chosen)]]
-        above, tied = scores > edge, scores == edge
-        hits = weights[above] @ truth[above]
-        hits += (chosen - weights[above].sum()) * np.average(
-            truth[tied], weights=weights[tied]
+        edge_score = scores[
+            order[np.searchsorted(np.cumsum(weights[order]), top_weight)]
+        ]
+        above, is_tied = scores > edge_score, scores == edge_score
+        hit_weight = weights[above] @ truth[above]
+        hit_weight += (top_weight - weights[above].sum()) * np.average(
+            truth[is_tied], weights=weights[is_tied]
         )
-        lifts.append(float(hits / chosen / case.mean(truth)))
+        lifts.append(float(hit_weight / top_weight / case.mean(truth)))
     return float(np.mean(lifts)) if lifts else None
 
 
@@ -184,14 +186,18 @@ def log_loss(case: Case) -> float | None:
 
     A probability of exactly 0 counts as the smallest step of float64, as in scikit-learn.
     """
-    seen = case.truth < case.n_classes
-    if not seen.any():
+    known_mask = case.truth < case.n_classes
+    if not known_mask.any():
         return None
-    probabilities, truth = case.probabilities[seen], case.truth[seen]
-    chosen = probabilities[np.arange(len(truth)), truth] / probabilities.sum(axis=1)
-    losses = -np.log(np.clip(chosen, np.finfo(np.float64).eps, 1.0))
+    probabilities, truth = case.probabilities[known_mask], case.truth[known_mask]
+    true_probabilities = probabilities[
+        np.arange(len(truth)), truth
+    ] / probabilities.sum(axis=1)
+    losses = -np.log(np.clip(true_probabilities, np.finfo(np.float64).eps, 1.0))
     return float(
-        np.average(losses, weights=None if case.weights is None else case.weights[seen])
+        np.average(
+            losses, weights=None if case.weights is None else case.weights[known_mask]
+        )
     )
 
 
@@ -239,12 +245,12 @@ def r2(case: Case) -> float | None:
 def deviances(truth: Array, means: Array) -> Floats:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) of each row, infinite where μ is 0 and y is not."""
     with np.errstate(divide="ignore"):
-        logs = np.where(
+        log_terms = np.where(
             truth > 0,
             truth * (np.log(np.where(truth > 0, truth, 1.0)) - np.log(means)),
             0.0,
         )
-    return np.asarray(2 * (logs - truth + means))
+    return np.asarray(2 * (log_terms - truth + means))
 
 
 def poisson_deviance(case: Case) -> float | None:
@@ -343,22 +349,28 @@ def evaluate(
     check_choice("task", task, ("classification", "regression"))
     check_kind("counts", counts, bool, "True or False", "Pass one of these")
     if task == "classification":
-        case = _classification_case(y, predictions, probabilities, classes)
+        metric_case = _classification_case(y, predictions, probabilities, classes)
         if positive is not None:
-            case = replace(case, positive=find_positive(classes, positive))
+            metric_case = replace(
+                metric_case, positive=find_positive(classes, positive)
+            )
     else:
-        case = _regression_case(y, predictions)
+        metric_case = _regression_case(y, predictions)
     if weights is not None:
-        case = replace(case, weights=check_weights(weights, len(case.truth)))
+        metric_case = replace(
+            metric_case, weights=check_weights(weights, len(metric_case.truth))
+        )
     result: dict[str, Any] = {}
-    defined = len(case.truth) > 0 and bool(np.all(np.isfinite(case.predictions)))
-    chances = case.probabilities is not None and bool(
-        np.all(np.isfinite(case.probabilities))
+    defined = len(metric_case.truth) > 0 and bool(
+        np.all(np.isfinite(metric_case.predictions))
+    )
+    chances = metric_case.probabilities is not None and bool(
+        np.all(np.isfinite(metric_case.probabilities))
     )
     for metric in metrics.values():
         if metric.task == task and (counts or not metric.counts):
             value = (
-                metric.compute(case)
+                metric.compute(metric_case)
                 if defined and (chances or not metric.probabilistic)
                 else None
             )
@@ -366,12 +378,16 @@ def evaluate(
                 value if value is not None and math.isfinite(value) else None
             )
     if task == "classification":
-        result["confusion_matrix"] = plain(case.confusion)
-        result["labels"] = [plain(label) for label in case.labels]
-        unknown = np.bincount(case.truth, minlength=len(case.labels))[case.n_classes :]
+        result["confusion_matrix"] = plain(metric_case.confusion)
+        result["labels"] = [plain(label) for label in metric_case.labels]
+        unknown = np.bincount(metric_case.truth, minlength=len(metric_case.labels))[
+            metric_case.n_classes :
+        ]
         if unknown.any():
             strangers = zip(
-                case.labels[case.n_classes :], unknown.tolist(), strict=True
+                metric_case.labels[metric_case.n_classes :],
+                unknown.tolist(),
+                strict=True,
             )
             result["unseen"] = {
                 str(label): count for label, count in strangers if count
@@ -408,7 +424,8 @@ def _regression_case(y: npt.ArrayLike, predictions: npt.ArrayLike | None) -> Cas
     truth = as_numbers("y", y, "pass one for each row")
     guess = as_numbers("predictions", predictions, "pass one for each row")
     truth, guess = (
-        each[:, 0] if each.shape[1:] == (1,) else each for each in (truth, guess)
+        values[:, 0] if values.shape[1:] == (1,) else values
+        for values in (truth, guess)
     )
     _check_cases(truth, guess)
     return Case(truth=truth, predictions=guess)

@@ -30,13 +30,13 @@ def importance_shares(importance: npt.ArrayLike) -> Floats:
 def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Spearman's rank correlation with ties at their mean rank, NaN if either side is constant."""
     # Not scipy's, so that equal rankings get exactly 1.
-    left, right = (
+    left_ranks, right = (
         pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate)
     )
-    left, right = left - left.mean(), right - right.mean()
-    scale = np.sqrt(np.sum(left**2) * np.sum(right**2))
+    left_ranks, right = left_ranks - left_ranks.mean(), right - right.mean()
+    scale = np.sqrt(np.sum(left_ranks**2) * np.sum(right**2))
     return (
-        float(np.clip(np.sum(left * right) / scale, -1.0, 1.0))
+        float(np.clip(np.sum(left_ranks * right) / scale, -1.0, 1.0))
         if scale > 0
         else math.nan
     )
@@ -46,10 +46,10 @@ def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     """Kendall's tau-b, which corrects for ties, NaN if either side is constant."""
     from scipy.stats import kendalltau
 
-    left, right = pair_of(truth, estimate)
-    if np.ptp(left) == 0 or np.ptp(right) == 0:
+    left_values, right = pair_of(truth, estimate)
+    if np.ptp(left_values) == 0 or np.ptp(right) == 0:
         return math.nan
-    return float(kendalltau(left, right).statistic)
+    return float(kendalltau(left_values, right).statistic)
 
 
 # ---- the strongest ---------------------------------------------------------------------------------------------------
@@ -67,8 +67,8 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
 
 def among_largest(values: Floats, k: int) -> Floats:
     """Return whether each value is among the ``k`` largest: 1, 0, or a fraction for ties at the edge."""
-    edge = np.sort(values)[-k]
-    above, tied = values > edge, values == edge
+    edge_value = np.sort(values)[-k]
+    above, tied = values > edge_value, values == edge_value
     return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
 
 
@@ -87,16 +87,18 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
     """
     return _overlap(
         *(
-            importance_shares(strongest(each, k) * _importances(each))
-            for each in (first, second)
+            importance_shares(strongest(importances, k) * _importances(importances))
+            for importances in (first, second)
         )
     )
 
 
 def _overlap(left: Floats, right: Floats) -> float:
-    sums = left.sum(), right.sum()
+    side_sums = left.sum(), right.sum()
     return (
-        float(np.minimum(left, right).sum() / max(sums)) if min(sums) > 0 else math.nan
+        float(np.minimum(left, right).sum() / max(side_sums))
+        if min(side_sums) > 0
+        else math.nan
     )
 
 
@@ -110,17 +112,17 @@ def _importances(importance: npt.ArrayLike) -> Floats:
 
 def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return two lists of importances as arrays. ``InputError``: not all are finite."""
-    left, right = (
+    left_values, right = (
         np.asarray(truth, dtype=np.float64),
         np.asarray(estimate, dtype=np.float64),
     )
-    if not (np.all(np.isfinite(left)) and np.all(np.isfinite(right))):
+    if not (np.all(np.isfinite(left_values)) and np.all(np.isfinite(right))):
         raise InputError(
             "truth or estimate holds missing or infinite values",
             "Leave those features out.",
             "PG002",
         )
-    return left, right
+    return left_values, right
 
 
 def usual_k(features: int) -> int:
@@ -180,31 +182,52 @@ def agreement(
     (2003), 1 + J · test rows / training rows. NOTE[DIFF]: both describe plain means. Here it is a mean over pairs.
     Training and test rows of a split describe how much splits overlap. The default is for independent samples.
     """
-    left, right = (
+    left_importances, right = (
         np.asarray(first, dtype=np.float64),
         np.asarray(second, dtype=np.float64),
     )
-    strong = usual_k(left.shape[1]) if k is None else k
-    compute, splits = MEASURES[measure], len(left)
+    strong = usual_k(left_importances.shape[1]) if k is None else k
+    compute, splits = MEASURES[measure], len(left_importances)
     # Every split of one with every split of the other: between the models, within the first, within the second.
-    sides = ((left, right), (left, left), (right, right))
+    sides = (
+        (left_importances, right),
+        (left_importances, left_importances),
+        (right, right),
+    )
     tables = np.array(
         [
-            [[compute(one, two, strong) for two in theirs] for one in ours]
-            for ours, theirs in sides
+            [
+                [
+                    compute(first_importances, second_importances, strong)
+                    for second_importances in theirs
+                ]
+                for first_importances in own_importances
+            ]
+            for own_importances, theirs in sides
         ]
     )
     if splits == 1:
-        nan = math.nan
-        return Agreement(float(tables[0, 0, 0]), nan, (nan, nan), nan, nan, nan, nan, 1)
+        undefined = math.nan
+        return Agreement(
+            float(tables[0, 0, 0]),
+            undefined,
+            (undefined, undefined),
+            undefined,
+            undefined,
+            undefined,
+            undefined,
+            1,
+        )
     value, within, ceiling = _summary(tables, np.arange(splits))
-    gap, low, high = ceiling - value, math.nan, math.nan
+    agreement_gap, lower_end, upper_end = ceiling - value, math.nan, math.nan
     if splits >= FEWEST_SPLITS:
         width = _half_width(tables, splits, test_rows / train_rows)
-        low, high = gap - width, gap + width
+        lower_end, upper_end = agreement_gap - width, agreement_gap + width
     apart = tables[0][~np.eye(splits, dtype=bool)]
     spread = float(pd.Series(apart[np.isfinite(apart)]).std())
-    return Agreement(value, spread, within, ceiling, gap, low, high, splits)
+    return Agreement(
+        value, spread, within, ceiling, agreement_gap, lower_end, upper_end, splits
+    )
 
 
 def _half_width(tables: Floats, splits: int, overlap: float) -> float:
@@ -229,12 +252,17 @@ def _summary(
     """Return agreement, both within-agreements and the ceiling over some of the splits."""
     apart = ~np.eye(len(splits), dtype=bool)
     pairs = [table[np.ix_(splits, splits)][apart] for table in tables]
-    value, one, two = (
-        float(pd.Series(each[np.isfinite(each)]).mean()) for each in pairs
+    value, within_first, within_second = (
+        float(pd.Series(pair_values[np.isfinite(pair_values)]).mean())
+        for pair_values in pairs
     )
     # There is no ceiling if a model does not agree with itself.
-    ceiling = math.sqrt(one * two) if one > 0 and two > 0 else math.nan
-    return value, (one, two), ceiling
+    ceiling = (
+        math.sqrt(within_first * within_second)
+        if within_first > 0 and within_second > 0
+        else math.nan
+    )
+    return value, (within_first, within_second), ceiling
 
 
 def agreement_table(
@@ -245,26 +273,36 @@ def agreement_table(
     test_rows: float = 0.0,
 ) -> pd.DataFrame:
     """Compare every pair of models by every measure, one line each. Undefined numbers are NaN."""
-    rows = []
-    for (first, left), (second, right) in itertools.combinations(
+    table_lines = []
+    for (first, left_importances), (second, right) in itertools.combinations(
         importances.items(), 2
     ):
         for measure in MEASURES:
-            one = agreement(
-                left, right, measure, k=k, train_rows=train_rows, test_rows=test_rows
+            pair_agreement = agreement(
+                left_importances,
+                right,
+                measure,
+                k=k,
+                train_rows=train_rows,
+                test_rows=test_rows,
             )
-            gap = (one.gap, one.low, one.high, one.differs)
-            rows.append(
+            gap_cells = (
+                pair_agreement.gap,
+                pair_agreement.low,
+                pair_agreement.high,
+                pair_agreement.differs,
+            )
+            table_lines.append(
                 (
                     first,
                     second,
                     measure,
-                    one.value,
-                    one.spread,
-                    *one.within,
-                    one.ceiling,
-                    *gap,
-                    one.splits,
+                    pair_agreement.value,
+                    pair_agreement.spread,
+                    *pair_agreement.within,
+                    pair_agreement.ceiling,
+                    *gap_cells,
+                    pair_agreement.splits,
                 )
             )
     columns = [
@@ -278,6 +316,7 @@ def agreement_table(
         "ceiling",
     ]
     frame = pd.DataFrame(
-        rows, columns=[*columns, "gap", "gap_low", "gap_high", "differs", "splits"]
+        table_lines,
+        columns=[*columns, "gap", "gap_low", "gap_high", "differs", "splits"],
     )
     return frame.astype({"differs": object})

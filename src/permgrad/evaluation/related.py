@@ -64,8 +64,8 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
         {'age + born': ['age', 'born']}
     """
     if not is_number(strength) or not 0 < strength <= 1:
-        what = f"strength must be above 0 and at most 1, got {shown(strength)}"
-        raise InputError(what, hint="Pass for example 0.8.", code="PG002")
+        problem = f"strength must be above 0 and at most 1, got {shown(strength)}"
+        raise InputError(problem, hint="Pass for example 0.8.", code="PG002")
     frame = as_frame(X)
     if len(frame) < 4:
         raise InputError(
@@ -90,10 +90,12 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     )
     groups: dict[str, list[str]] = {}
     for cluster in dict.fromkeys(member.tolist()):
-        columns = [names[place] for place in np.flatnonzero(member == cluster)]
+        columns = [
+            names[column_index] for column_index in np.flatnonzero(member == cluster)
+        ]
         if len(columns) > 1:
-            more = f" and {len(columns) - 2} more" if len(columns) > 2 else ""
-            groups[f"{columns[0]} + {columns[1]}{more}"] = columns
+            more_columns = f" and {len(columns) - 2} more" if len(columns) > 2 else ""
+            groups[f"{columns[0]} + {columns[1]}{more_columns}"] = columns
     return groups
 
 
@@ -122,27 +124,30 @@ def related(
             t_quantile(0.025 / max(len(strengths) * (len(levels) - 1), 1), freedom)
         )
         least = max(LEAST, chance / math.sqrt(freedom + chance**2))
-        for name, line in strengths.items():
+        for feature_name, strength_by_column in strengths.items():
             close = [
-                (other, value)
-                for other, value in line.items()
-                if other != name and abs(value) >= least
+                (other_name, value)
+                for other_name, value in strength_by_column.items()
+                if other_name != feature_name and abs(value) >= least
             ]
-            for other, strength in sorted(close, key=lambda pair: -abs(pair[1])):
-                kind = (
+            for close_name, strength in sorted(close, key=lambda pair: -abs(pair[1])):
+                relation_kind = (
                     "correlation"
-                    if levels[name] == levels[other] == 1
+                    if levels[feature_name] == levels[close_name] == 1
                     else "association"
                 )
-                pairs.append(_pair(name, other, strength, kind))
+                pairs.append(_pair(feature_name, close_name, strength, relation_kind))
             known = {other for other, _ in close}
-            for other, strength in _lacking_with(name, lacking):
+            for other, strength in _lacking_with(feature_name, lacking):
                 if other not in known and strength >= least:
-                    pairs.append(_pair(name, other, strength, MISSING))
+                    pairs.append(_pair(feature_name, other, strength, MISSING))
     among = _strengths(frame[list(columns)], columns, len(columns))[1]
     return pairs, {
         "names": list(among),
-        "strengths": [[line[name] for name in among] for line in among.values()],
+        "strengths": [
+            [strength_line[column_name] for column_name in among]
+            for strength_line in among.values()
+        ],
     }
 
 
@@ -182,28 +187,32 @@ def _strengths(
     """Return the number of levels of each column that can be compared, and how close the first of ``names`` are."""
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
-    rows = len(frame)
-    if rows < 4:
+    row_count = len(frame)
+    if row_count < 4:
         return {}, {}
     bases = _bases(frame, names)
-    counts = {name: basis.shape[1] for name, basis in bases.items()}
-    numbers = [name for name, count in counts.items() if count == 1]
-    stacked = np.column_stack([np.zeros((rows, 0)), *(bases[name] for name in numbers)])
+    counts = {column_name: basis.shape[1] for column_name, basis in bases.items()}
+    numbers = [column_name for column_name, count in counts.items() if count == 1]
+    stacked = np.column_stack(
+        [np.zeros((row_count, 0)), *(bases[column_name] for column_name in numbers)]
+    )
     strengths: dict[str, dict[str, float]] = {}
-    for name in [name for name in names if name in bases][:most]:
+    for base_name in [
+        compared_name for compared_name in names if compared_name in bases
+    ][:most]:
         # All numeric columns at once, because a wide table has thousands.
-        products = bases[name].T @ stacked
-        squared = (products**2).sum(axis=0) - (counts[name] - 1) / (rows - 1)
+        products = bases[base_name].T @ stacked
+        squared = (products**2).sum(axis=0) - (counts[base_name] - 1) / (row_count - 1)
         with_numbers = (
             products.ravel()
-            if counts[name] == 1
+            if counts[base_name] == 1
             else np.sqrt(np.clip(squared, 0.0, 1.0))
         )
-        strengths[name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
-        strengths[name] |= {
-            other: _corrected(bases[name], bases[other])
-            for other in bases
-            if counts[other] > 1
+        strengths[base_name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
+        strengths[base_name] |= {
+            other_name: _corrected(bases[base_name], bases[other_name])
+            for other_name in bases
+            if counts[other_name] > 1
         }
     return counts, strengths
 
@@ -211,29 +220,37 @@ def _strengths(
 def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
     """Return an orthonormal basis ``(rows, 1 or levels)`` of each column's ranks (one level), or of its levels."""
     frame = frame.copy(deep=False)
-    for name, column in list(frame.items()):
+    for column_name, column in list(frame.items()):
         if is_moment(column):
-            frame[name] = series_seconds(column)
+            frame[column_name] = series_seconds(column)
     numeric = [
-        name
-        for name in frame.columns
-        if pd.api.types.is_numeric_dtype(frame[name].dtype)
+        numeric_candidate
+        for numeric_candidate in frame.columns
+        if pd.api.types.is_numeric_dtype(frame[numeric_candidate].dtype)
     ]
     cells = frame[numeric].to_numpy(dtype=np.float64, na_value=np.nan)
-    places = pd.DataFrame(cells).rank()
-    ranks: Floats = (places - places.mean()).fillna(0.0).to_numpy()
+    cell_ranks = pd.DataFrame(cells).rank()
+    ranks: Floats = (cell_ranks - cell_ranks.mean()).fillna(0.0).to_numpy()
     sizes = np.sqrt((ranks**2).sum(axis=0))
     bases: dict[str, Any] = {
-        name: (ranks[:, [at]] / sizes[at])
-        for at, name in enumerate(numeric)
-        if sizes[at] > 0
+        numeric_name: (ranks[:, [column_index]] / sizes[column_index])
+        for column_index, numeric_name in enumerate(numeric)
+        if sizes[column_index] > 0
     }
-    categories = [name for name in frame.columns if name not in set(numeric)]
-    wanted = [name for name in names if name in categories]
-    for name in list(dict.fromkeys([*wanted, *categories]))[:CATEGORIES]:
-        basis = _basis_of_levels(frame[name])
+    categories = [
+        category_name
+        for category_name in frame.columns
+        if category_name not in set(numeric)
+    ]
+    wanted_categories = [
+        wanted_name for wanted_name in names if wanted_name in categories
+    ]
+    for counted_category in list(dict.fromkeys([*wanted_categories, *categories]))[
+        :CATEGORIES
+    ]:
+        basis = _basis_of_levels(frame[counted_category])
         if basis is not None:
-            bases[name] = basis
+            bases[counted_category] = basis
     return bases
 
 
@@ -262,18 +279,20 @@ def _basis_of_levels(column: pd.Series[Any]) -> Any:
 
 def _where_both(first: Any, second: Any) -> tuple[Any, Any]:
     """Return two bases of levels in the rows that have a value of both, those levels that they have."""
-    both = np.ones(first.shape[0], dtype=bool)
+    both_mask = np.ones(first.shape[0], dtype=bool)
     for basis in (first, second):
-        both &= np.diff(basis.indptr) > 0
-    if both.all():
+        both_mask &= np.diff(basis.indptr) > 0
+    if both_mask.all():
         return first, second
-    kept = []
+    scaled_bases = []
     for basis in (first, second):
-        member = (basis[np.flatnonzero(both)] > 0).astype(np.float64)
+        member = (basis[np.flatnonzero(both_mask)] > 0).astype(np.float64)
         counts = np.asarray(member.sum(axis=0)).ravel()
         scales = sparse.diags_array(1 / np.sqrt(counts[counts > 0]))
-        kept.append(sparse.csr_array(member[:, np.flatnonzero(counts)] @ scales))
-    return kept[0], kept[1]
+        scaled_bases.append(
+            sparse.csr_array(member[:, np.flatnonzero(counts)] @ scales)
+        )
+    return scaled_bases[0], scaled_bases[1]
 
 
 def _corrected(first: Any, second: Any) -> float:
@@ -282,19 +301,19 @@ def _corrected(first: Any, second: Any) -> float:
         first, second = _where_both(first, second)
         if min(first.shape[1], second.shape[1]) < 2 or first.shape[0] < _FEWEST_BOTH:
             return 0.0
-    rows, freedom = (
+    row_count, freedom = (
         first.shape[0],
         [max(basis.shape[1] - 1, 1) for basis in (first, second)],
     )
     squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
     smallest = (
-        min(count - count**2 / (rows - 1) for count in freedom)
+        min(count - count**2 / (row_count - 1) for count in freedom)
         if first.shape[1] > 1
         else 1.0
     )
     return math.sqrt(
         min(
-            max(squared - freedom[0] * freedom[1] / (rows - 1), 0.0)
+            max(squared - freedom[0] * freedom[1] / (row_count - 1), 0.0)
             / max(smallest, 1e-9),
             1.0,
         )

@@ -90,51 +90,54 @@ def find_segments(
         >>> [(one["group"], one["score"], one["worse"]) for one in result["features"][0]["groups"]]
         [('a', 1.0, False), ('b', 0.5, True)]
     """
-    places = looked_at(len(X), len(X.columns))
-    table = blank_codes(pd.DataFrame(X.iloc[places]), list(na))
-    some = predicted.take(places)
-    columns = _counted(some, positive)
+    row_indices = looked_at(len(X), len(X.columns))
+    table = blank_codes(pd.DataFrame(X.iloc[row_indices]), list(na))
+    sampled_predictions = predicted.take(row_indices)
+    columns = _counted(sampled_predictions, positive)
     if covered is not None:
-        columns["covered"] = covered[places].astype(np.float64)
-    dependence = None if dependence is None else dependence.take(places)
-    judged = _judged(some, labels_only=labels_only)
+        columns["covered"] = covered[row_indices].astype(np.float64)
+    dependence = None if dependence is None else dependence.take(row_indices)
+    judged = _judged(sampled_predictions, labels_only=labels_only)
     features: list[dict[str, Any]] = []
     tested = list[Integers]()
     first: dict[bytes, tuple[str, dict[str, Any]]] = {}
-    for at, column in enumerate(table.columns):
-        name, levels = str(column), _groups(table.iloc[:, at], str(column))
+    for column_index, column in enumerate(table.columns):
+        feature_name, levels = (
+            str(column),
+            _groups(table.iloc[:, column_index], str(column)),
+        )
         if levels is None:
             continue
         codes = np.unique(levels[0], return_inverse=True)[1]
         groups = _scores(columns, *levels, dependence)
-        features.append({"feature": name, "groups": groups})
+        features.append({"feature": feature_name, "groups": groups})
         tested.append(codes)
-        for code, group in enumerate(groups):
-            feature, same = first.setdefault(
-                np.packbits(codes == code).tobytes(), (name, group)
+        for group_code, group in enumerate(groups):
+            feature, first_group = first.setdefault(
+                np.packbits(codes == group_code).tobytes(), (feature_name, group)
             )
-            if same is not group:
-                group["same_as"] = [feature, same["group"]]
+            if first_group is not group:
+                group["same_as"] = [feature, first_group["group"]]
     events = None
     if predicted.classes:
-        events = events_of(some.truth, predicted.classes, positive)
+        events = events_of(sampled_predictions.truth, predicted.classes, positive)
     compared = compare_levels(
-        {name: measure for name, (_, _, measure) in judged.items()},
+        {measure_name: measure for measure_name, (_, _, measure) in judged.items()},
         tested,
         events=events,
         dependence=dependence,
         seed=seed,
     )
     for facts, codes, of_column in zip(features, tested, compared, strict=True):
-        for code, group in enumerate(facts["groups"]):
-            _judge(group, code, codes == code, of_column, judged)
+        for group_code, group in enumerate(facts["groups"]):
+            _judge(group, group_code, codes == group_code, of_column, judged)
     return {
         "score": "accuracy" if predicted.classes else "mae",
-        "overall": float(columns["score"].mean()) if len(places) else None,
+        "overall": float(columns["score"].mean()) if len(row_indices) else None,
         "events": round(float(columns["observed"].sum()))
         if "called" in columns
         else None,
-        "rows": len(places),
+        "rows": len(row_indices),
         "all_rows": len(X),
         "tests": sum(
             group["p_adjusted"] is not None and "same_as" not in group
@@ -164,8 +167,8 @@ def _judged(predicted: Predicted, *, labels_only: bool) -> dict[str, _Judged]:
     beyond = beyond_expected(predicted.guess, predicted.truth, predicted.decided)
     values = {"accuracy": right, "log_loss": predicted.losses[0]}
     return {
-        name: (values[name], expected, measure)
-        for name, (expected, measure) in beyond.items()
+        measure_name: (values[measure_name], expected, measure)
+        for measure_name, (expected, measure) in beyond.items()
     }
 
 
@@ -177,36 +180,48 @@ def _judge(
     judged: Mapping[str, _Judged],
 ) -> None:
     """Write into the facts of a group how far it is from what is expected, and whether it is worse."""
-    p_values = {name: float(one.p_value[code]) for name, one in compared.items()}
-    defined = {name: p for name, p in p_values.items() if math.isfinite(p)}
+    p_values = {
+        measure_name: float(comparison.p_value[code])
+        for measure_name, comparison in compared.items()
+    }
+    defined = {
+        measure_name: p for measure_name, p in p_values.items() if math.isfinite(p)
+    }
     group["p_adjusted"] = min(defined.values(), default=None)
     group["worse"], group["measured"] = False, {}
-    for name, (values, expected, measure) in judged.items():
+    for judged_name, (values, expected, measure) in judged.items():
         sides = [inside, ~inside]
         if measure.member is not None:
-            sides = [side & measure.member for side in sides]
-        if not all(side.any() for side in sides):
+            sides = [side_mask & measure.member for side_mask in sides]
+        if not all(side_mask.any() for side_mask in sides):
             continue
-        scores = [float(values[side].mean()) for side in sides]
-        group["measured"][name] = {"score": scores[0], "rest": scores[1]}
-        errors = [1 - score if name == "accuracy" else score for score in scores]
+        scores = [float(values[side_mask].mean()) for side_mask in sides]
+        group["measured"][judged_name] = {"score": scores[0], "rest": scores[1]}
+        errors = [1 - score if judged_name == "accuracy" else score for score in scores]
         excess = errors
         if expected is not None:
-            means = [float(expected[side].mean()) for side in sides]
-            group["measured"][name] |= {
+            means = [float(expected[side_mask].mean()) for side_mask in sides]
+            group["measured"][judged_name] |= {
                 "expected": means[0],
                 "rest_expected": means[1],
             }
-            tiny = np.finfo(np.float64).eps
+            smallest_error = np.finfo(np.float64).eps
             excess = [
-                error / max(1 - mean if name == "accuracy" else mean, tiny)
-                for error, mean in zip(errors, means, strict=True)
+                error
+                / max(
+                    1 - expected_mean if judged_name == "accuracy" else expected_mean,
+                    smallest_error,
+                )
+                for error, expected_mean in zip(errors, means, strict=True)
             ]
-        if p_values.get(name, 1.0) < LEVEL and not group["worse"]:
-            sign = -1.0 if name == "accuracy" else 1.0
+        if p_values.get(judged_name, 1.0) < LEVEL and not group["worse"]:
+            direction_sign = -1.0 if judged_name == "accuracy" else 1.0
             larger = excess[0] >= excess[1] * (1 + LEAST_EXCESS)
-            if larger and sign * float(compared[name].difference[code]) > 0:
-                group["worse"], group["by"] = True, name
+            if (
+                larger
+                and direction_sign * float(compared[judged_name].difference[code]) > 0
+            ):
+                group["worse"], group["by"] = True, judged_name
 
 
 def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -225,23 +240,23 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _gap(group: Mapping[str, Any]) -> float:
     """Return how many times larger than on the other rows the errors of a group are, beside what is expected."""
-    facts, tiny = group["measured"][group["by"]], np.finfo(np.float64).eps
+    facts, smallest_error = group["measured"][group["by"]], np.finfo(np.float64).eps
     sizes = []
     for score, expected in (("score", "expected"), ("rest", "rest_expected")):
         error, usual = facts[score], facts.get(expected)
         if group["by"] == "accuracy":
             error, usual = 1 - error, None if usual is None else 1 - usual
-        sizes.append(error if usual is None else error / max(usual, tiny))
-    return float(sizes[0] / max(sizes[1], tiny))
+        sizes.append(error if usual is None else error / max(usual, smallest_error))
+    return float(sizes[0] / max(sizes[1], smallest_error))
 
 
 def groups_of_rows(
     X: pd.DataFrame,
-    places: npt.NDArray[np.integer],
+    row_indices: npt.NDArray[np.integer],
     names: Sequence[str],
     na: Sequence[str | int | float] = (),
 ) -> dict[str, Levels]:
-    """Return the group of the rows at ``places`` by each of some columns, and its groups' names, see ``find_segments``.
+    """Return the group of the rows at ``row_indices`` by each of some columns, and its groups' names, see ``find_segments``.
 
     Tables of many cells are sampled with these rows: there, the ends of ranges can differ a little.
 
@@ -251,15 +266,18 @@ def groups_of_rows(
         >>> [names[code] for code in codes]
         ['up to 9', 'missing']
     """
-    seen = np.union1d(looked_at(len(X), len(X.columns)), places)
-    table = blank_codes(X.iloc[seen][list(names)], list(na))
-    at = np.searchsorted(seen, places)
+    looked_at_rows = np.union1d(looked_at(len(X), len(X.columns)), row_indices)
+    table = blank_codes(X.iloc[looked_at_rows][list(names)], list(na))
+    positions = np.searchsorted(looked_at_rows, row_indices)
     groups = {
-        name: levels
-        for name in names
-        if (levels := _groups(table[name], str(name))) is not None
+        column_name: levels
+        for column_name in names
+        if (levels := _groups(table[column_name], str(column_name))) is not None
     }
-    return {str(name): (codes[at], words) for name, (codes, words) in groups.items()}
+    return {
+        str(column_name): (codes[positions], words)
+        for column_name, (codes, words) in groups.items()
+    }
 
 
 def _groups(series: pd.Series[Any], name: str) -> Levels | None:
@@ -298,11 +316,12 @@ def _counted(predicted: Predicted, positive: int) -> dict[str, Floats]:
             "observed": truth,
             "predicted": predicted.guess,
         }
-    best = predicted.decided
-    columns = {"score": (best == predicted.truth).astype(np.float64)}
+    decided_codes = predicted.decided
+    columns = {"score": (decided_codes == predicted.truth).astype(np.float64)}
     if predicted.classes == 2:
         observed, called = (
-            (codes == positive).astype(np.float64) for codes in (predicted.truth, best)
+            (codes == positive).astype(np.float64)
+            for codes in (predicted.truth, decided_codes)
         )
         columns |= {
             "observed": observed,
@@ -321,55 +340,67 @@ def _scores(
 ) -> list[dict[str, Any]]:
     """Return the facts of each group with rows."""
     counts = np.bincount(codes, minlength=len(names))
-    used = np.flatnonzero(counts)
-    sizes, rows = counts[used].astype(np.float64), len(codes)
-    sums: dict[str, Any] = {
-        key: np.bincount(codes, weights=one, minlength=len(names))[used]
-        for key, one in columns.items()
+    used_codes = np.flatnonzero(counts)
+    sizes, row_count = counts[used_codes].astype(np.float64), len(codes)
+    group_sums: dict[str, Any] = {
+        column_name: np.bincount(codes, weights=row_values, minlength=len(names))[
+            used_codes
+        ]
+        for column_name, row_values in columns.items()
     }
-    total, everything = sums["score"], columns["score"].sum()
-    score, rest = total / sizes, (everything - total) / (rows - sizes)
+    total, everything = group_sums["score"], columns["score"].sum()
+    score, other_scores = total / sizes, (everything - total) / (row_count - sizes)
     if "squares" in columns:
-        low, high = _mean_ends(sums["squares"], score, sizes)
+        lower_ends, upper_ends = _mean_ends(group_sums["squares"], score, sizes)
     else:
-        low, high = wilson(score, sizes)
-    facts = {"score": score, "low": low, "high": high, "rest": rest}
-    if "observed" in sums:
-        facts |= {key: sums[key] / sizes for key in ("observed", "predicted")}
-    if "called" in sums:
+        lower_ends, upper_ends = wilson(score, sizes)
+    facts = {
+        "score": score,
+        "low": lower_ends,
+        "high": upper_ends,
+        "rest": other_scores,
+    }
+    if "observed" in group_sums:
+        facts |= {
+            fact_name: group_sums[fact_name] / sizes
+            for fact_name in ("observed", "predicted")
+        }
+    if "called" in group_sums:
         with np.errstate(invalid="ignore"):
-            facts["recall"] = sums["called"] / sums["observed"]
-            facts["false_alarms"] = sums["alarms"] / sums["others"]
-    if "covered" in sums:
-        facts["covered"] = sums["covered"] / sizes
+            facts["recall"] = group_sums["called"] / group_sums["observed"]
+            facts["false_alarms"] = group_sums["alarms"] / group_sums["others"]
+    if "covered" in group_sums:
+        facts["covered"] = group_sums["covered"] / sizes
         facts["covered_low"], facts["covered_high"] = wilson(facts["covered"], sizes)
     groups = [
         {
-            "group": names[place],
-            "rows": int(counts[place]),
+            "group": names[group_code],
+            "rows": int(counts[group_code]),
             **(
-                {"events": round(float(sums["observed"][at]))}
-                if "called" in sums
+                {"events": round(float(group_sums["observed"][group_index]))}
+                if "called" in group_sums
                 else {}
             ),
             **{
-                key: float(column[at]) if math.isfinite(column[at]) else None
-                for key, column in facts.items()
+                fact_name: float(column[group_index])
+                if math.isfinite(column[group_index])
+                else None
+                for fact_name, column in facts.items()
             },
         }
-        for at, place in enumerate(used.tolist())
+        for group_index, group_code in enumerate(used_codes.tolist())
     ]
     if dependence is not None:
         related = {
-            key: dependence.correlation(columns[key])
-            for key in ("score", "covered")
-            if key in columns
+            column_name: dependence.correlation(columns[column_name])
+            for column_name in ("score", "covered")
+            if column_name in columns
         }
-        for place, group in zip(used, groups, strict=True):
+        for used_code, group in zip(used_codes, groups, strict=True):
             _allow_for(
                 dependence,
                 related,
-                codes == place,
+                codes == used_code,
                 group,
                 shares="squares" not in columns,
             )
@@ -386,20 +417,24 @@ def _allow_for(
 ) -> None:
     """Widen the intervals of a group with the rows ``member``. ``shares``: scores are."""
     inside = member.astype(np.float64)
-    for value, low, high in (
+    for value, lower_key, upper_key in (
         ("score", "low", "high"),
         ("covered", "covered_low", "covered_high"),
     ):
-        if group.get(low) is not None:
+        if group.get(lower_key) is not None:
             wider = dependence.widening(inside, related[value])
-            most = math.inf if value == "score" and not shares else 1.0
-            group[low] = max(group[value] - wider * (group[value] - group[low]), 0.0)
-            group[high] = min(group[value] + wider * (group[high] - group[value]), most)
+            upper_limit = math.inf if value == "score" and not shares else 1.0
+            group[lower_key] = max(
+                group[value] - wider * (group[value] - group[lower_key]), 0.0
+            )
+            group[upper_key] = min(
+                group[value] + wider * (group[upper_key] - group[value]), upper_limit
+            )
 
 
 def _mean_ends(squares: Floats, score: Floats, sizes: Floats) -> tuple[Floats, Floats]:
     """Return the 95 % intervals of means of absolute errors."""
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.maximum(squares - sizes * score**2, 0) / (sizes - 1) / sizes
-        half = t_quantile((1 + 0.95) / 2, sizes - 1) * np.sqrt(variance)
-    return np.maximum(score - half, 0), score + half
+        half_widths = t_quantile((1 + 0.95) / 2, sizes - 1) * np.sqrt(variance)
+    return np.maximum(score - half_widths, 0), score + half_widths

@@ -73,8 +73,8 @@ class Shown:
     def mean(self, rows: Booleans) -> float:
         """Return the measure of some rows."""
         inside = rows & self.member
-        mean = float(self.values[inside].mean()) if inside.any() else math.nan
-        return math.sqrt(mean) if self.root else mean
+        mean_value = float(self.values[inside].mean()) if inside.any() else math.nan
+        return math.sqrt(mean_value) if self.root else mean_value
 
 
 def audit(
@@ -118,33 +118,35 @@ def audit(
     """
     measures = _measures(predicted, positive, labels_only)
     relied = {
-        name: Shown(values, member, Measure(values, member, own=True))
-        for name, (values, member) in (reliance or {}).items()
+        feature_name: Shown(values, member, Measure(values, member, own=True))
+        for feature_name, (values, member) in (reliance or {}).items()
     }
     events = None
     if predicted.classes:
         events = events_of(predicted.truth, predicted.classes, positive)
-    levels_of_columns = [levels_by(columns, name, na) for name in map(str, columns)]
+    levels_of_columns = [
+        levels_by(columns, column_name, na) for column_name in map(str, columns)
+    ]
     # Names of features and of measures may be the same.
     tested = {
-        (kind, name): shown.tested
-        for kind, group in (("measures", measures), ("reliance", relied))
-        for name, shown in group.items()
+        (shown_kind, shown_name): shown.tested
+        for shown_kind, group in (("measures", measures), ("reliance", relied))
+        for shown_name, shown in group.items()
         if shown.tested is not None
     }
     compared = compare_levels(
-        {repr(key): measure for key, measure in tested.items()},
+        {repr(tested_key): measure for tested_key, measure in tested.items()},
         [codes for codes, _, _ in levels_of_columns],
         events=events,
         dependence=dependence,
         seed=seed,
     )
-    told = []
-    for name, (codes, levels, merged), of_column in zip(
+    column_facts = []
+    for audited_column, (codes, levels, merged), of_column in zip(
         map(str, columns), levels_of_columns, compared, strict=True
     ):
         facts: dict[str, Any] = {
-            "column": name,
+            "column": audited_column,
             "rows": _counted(codes, levels, None),
             "merged": merged,
             "judged": _judged(of_column, levels),
@@ -152,38 +154,45 @@ def audit(
         if predicted.classes == 2 and events is not None:
             facts["events"] = _counted(codes, levels, events)
         means = dict[str, Means]()
-        for kind, group in (("measures", measures), ("reliance", relied)):
-            facts[kind] = []
-            for key, shown in group.items():
-                means[key], ends = _means(codes, len(levels), shown, dependence)
-                line = {
-                    "measure": key,
+        for part_kind, group in (("measures", measures), ("reliance", relied)):
+            facts[part_kind] = []
+            for measure_name, shown in group.items():
+                means[measure_name], level_ends = _means(
+                    codes, len(levels), shown, dependence
+                )
+                measure_line = {
+                    "measure": measure_name,
                     "share": shown.share,
-                    "levels": dict(zip(levels, ends.tolist(), strict=True)),
+                    "levels": dict(zip(levels, level_ends.tolist(), strict=True)),
                 }
                 if shown.tested is not None:
                     of_both = events if "events" in facts else None
-                    result = of_column[repr((kind, key))]
-                    line |= _against_others(result, shown, codes, levels, of_both)
-                facts[kind].append(line)
+                    result = of_column[repr((part_kind, measure_name))]
+                    measure_line |= _against_others(
+                        result, shown, codes, levels, of_both
+                    )
+                facts[part_kind].append(measure_line)
         facts["fairness"] = {
-            f"{notion}_{kind}": largest(
-                [means[key] for key in keys], levels, seed, ratio=kind == "ratio"
+            f"{notion}_{measured_kind}": largest(
+                [means[fairness_name] for fairness_name in measure_names],
+                levels,
+                seed,
+                ratio=measured_kind == "ratio",
             )
-            for notion, keys in _FAIRNESS.items()
-            for kind in ("difference", "ratio")
-            if measures.keys() >= set(keys)
+            for notion, measure_names in _FAIRNESS.items()
+            for measured_kind in ("difference", "ratio")
+            if measures.keys() >= set(measure_names)
         }
-        told.append(facts)
-    return told
+        column_facts.append(facts)
+    return column_facts
 
 
 def _counted(
     codes: Integers, levels: Sequence[str], rows: Booleans | None
 ) -> dict[str, int]:
     """Return how many rows, or how many of some, each level has."""
-    chosen = codes if rows is None else codes[rows]
-    counts = np.bincount(chosen, minlength=len(levels)).tolist()
+    counted_codes = codes if rows is None else codes[rows]
+    counts = np.bincount(counted_codes, minlength=len(levels)).tolist()
     return dict(zip(levels, counts, strict=True))
 
 
@@ -193,7 +202,7 @@ def _judged(compared: Mapping[str, Compared], levels: Sequence[str]) -> list[str
     if not sizes:
         return []
     defined = np.isfinite(np.stack(sizes)).any(axis=0)
-    return [levels[at] for at in np.flatnonzero(defined).tolist()]
+    return [levels[level_index] for level_index in np.flatnonzero(defined).tolist()]
 
 
 def _against_others(
@@ -204,29 +213,33 @@ def _against_others(
     events: Booleans | None,
 ) -> dict[str, Any]:
     """Return how the level that differs most compares with all other rows. Empty: no level is judged."""
-    at = result.most
-    if at is None:
+    level_index = result.most
+    if level_index is None:
         return {}
-    sides = codes == at, codes != at
-    value, half = float(result.difference[at]), float(result.limit * result.error[at])
-    low, high = value - half, value + half
+    sides = codes == level_index, codes != level_index
+    value, half_width = (
+        float(result.difference[level_index]),
+        float(result.limit * result.error[level_index]),
+    )
+    lower_end, upper_end = value - half_width, value + half_width
     if shown.share:
-        low, high = max(low, -1.0), min(high, 1.0)
-    estimates = [shown.mean(side) for side in sides]
+        lower_end, upper_end = max(lower_end, -1.0), min(upper_end, 1.0)
+    estimates = [shown.mean(side_mask) for side_mask in sides]
     facts: dict[str, Any] = {
-        "level": levels[at],
+        "level": levels[level_index],
         "estimates": estimates,
-        "rows": [int(side.sum()) for side in sides],
+        "rows": [int(side_mask.sum()) for side_mask in sides],
         "value": value,
-        "low": low,
-        "high": high,
-        "p_adjusted": float(result.p_value[at]),
+        "low": lower_end,
+        "high": upper_end,
+        "p_adjusted": float(result.p_value[level_index]),
     }
     if events is not None:
-        facts["events"] = [int((side & events).sum()) for side in sides]
+        facts["events"] = [int((side_mask & events).sum()) for side_mask in sides]
     if shown.expected is not None:
         facts["expected"] = [
-            float(shown.expected[side & shown.member].mean()) for side in sides
+            float(shown.expected[side_mask & shown.member].mean())
+            for side_mask in sides
         ]
     # Where nothing is expected, the sentence shows the estimates alone: they have to differ in the same way.
     agrees = shown.expected is not None or value * (estimates[0] - estimates[1]) > 0
@@ -239,22 +252,22 @@ def levels_by(
     columns: pd.DataFrame, name: str, na: Sequence[Any]
 ) -> tuple[Integers, list[str], list[str]]:
     """Return each row's level of a column, the levels' names, and those with few rows, which are the last level."""
-    one = np.zeros(len(columns), dtype=np.int64), ["all"]
+    single_level = np.zeros(len(columns), dtype=np.int64), ["all"]
     codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na).get(
-        name, one
+        name, single_level
     )
     counts = np.bincount(codes, minlength=len(names))
     large, small = (
         np.flatnonzero(counts >= FEWEST_ROWS),
         np.flatnonzero((counts > 0) & (counts < FEWEST_ROWS)),
     )
-    places = np.full(len(names), len(large))
-    places[large] = np.arange(len(large))
-    other = ["all other" if "other" in names else "other"] * bool(len(small))
+    new_codes = np.full(len(names), len(large))
+    new_codes[large] = np.arange(len(large))
+    other_level = ["all other" if "other" in names else "other"] * bool(len(small))
     return (
-        places[codes],
-        [*(names[at] for at in large), *other],
-        [names[at] for at in small],
+        new_codes[codes],
+        [*(names[level_index] for level_index in large), *other_level],
+        [names[level_index] for level_index in small],
     )
 
 
@@ -267,7 +280,7 @@ def _measures(
     if not predicted.classes:
         usual = usual_errors(truth, guess)
         in_units = (truth - guess) / usual
-        size = np.abs(in_units)
+        error_sizes = np.abs(in_units)
         return {
             "mean_prediction": Shown(guess, every),
             "observed_mean": Shown(truth, every),
@@ -275,8 +288,8 @@ def _measures(
             "rmse": Shown(
                 (truth - guess) ** 2,
                 every,
-                Measure(size),
-                expected=size,
+                Measure(error_sizes),
+                expected=error_sizes,
                 bounds=(0.0, math.inf),
                 root=True,
             ),
@@ -288,12 +301,14 @@ def _measures(
     if labels_only:
         measures["accuracy"] = Shown(right, every, Measure(right + 0.0), share=True)
         return measures
-    loss, known = predicted.losses
+    row_losses, has_known_class = predicted.losses
     beyond = beyond_expected(guess, truth, predicted.decided)
     expected, tested = beyond["accuracy"]
     measures["accuracy"] = Shown(right, every, tested, expected, share=True)
     expected, tested = beyond["log_loss"]
-    measures["log_loss"] = Shown(loss, known > 0, tested, expected, (0.0, math.inf))
+    measures["log_loss"] = Shown(
+        row_losses, has_known_class > 0, tested, expected, (0.0, math.inf)
+    )
     return measures
 
 
@@ -304,8 +319,10 @@ def _of_two_classes(
     truth, every = predicted.truth, np.ones(len(predicted.truth), dtype=bool)
     observed, called = truth == positive, predicted.decided == positive
     measures = {
-        name: Shown(called, rows, Measure(called + 0.0, rows), share=True)
-        for name, rows in (
+        rate_name: Shown(
+            called, rate_rows, Measure(called + 0.0, rate_rows), share=True
+        )
+        for rate_name, rate_rows in (
             ("selection_rate", every),
             ("true_positive_rate", observed),
             ("false_positive_rate", ~observed),
@@ -316,10 +333,10 @@ def _of_two_classes(
         return measures
     chance = predicted.guess[:, positive]
     measures["mean_prediction"] = Shown(chance, every, bounds=(0.0, 1.0), share=True)
-    off = chance - observed
-    tested = Measure(off, variance=chance * (1 - chance))
+    deviation = chance - observed
+    tested = Measure(deviation, variance=chance * (1 - chance))
     measures["predicted_minus_observed"] = Shown(
-        off, every, tested, bounds=(-1.0, 1.0), share=True
+        deviation, every, tested, bounds=(-1.0, 1.0), share=True
     )
     return measures
 
@@ -329,31 +346,39 @@ def _means(
 ) -> tuple[Means, Floats]:
     """Return a measure by level, and with its 95 % interval ``(levels, 3)``, within what the measure can be."""
     member = shown.member
-    at, x = codes[member], shown.values[member].astype(np.float64)
-    rows, wider = np.bincount(at, minlength=count), np.ones(count)
+    member_codes, x = codes[member], shown.values[member].astype(np.float64)
+    level_rows, wider = np.bincount(member_codes, minlength=count), np.ones(count)
     if dependence is not None and len(x):
         among = dependence.take(np.flatnonzero(member))
         related = among.correlation(x)
-        for level in np.flatnonzero(rows):
-            wider[level] = among.widening((at == level) + 0.0, related)
+        for level in np.flatnonzero(level_rows):
+            wider[level] = among.widening((member_codes == level) + 0.0, related)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = centre = np.bincount(at, x, count) / rows
+        level_means = centre = np.bincount(member_codes, x, count) / level_rows
         if shown.values.dtype == np.bool_:
-            ends = np.column_stack([mean, *wilson(mean, rows / wider**2)])
-            centre = (mean * rows + 1) / (rows + 2)
-            error = wider * np.sqrt(centre * (1 - centre) / (rows + 2))
+            interval_ends = np.column_stack(
+                [level_means, *wilson(level_means, level_rows / wider**2)]
+            )
+            centre = (level_means * level_rows + 1) / (level_rows + 2)
+            error = wider * np.sqrt(centre * (1 - centre) / (level_rows + 2))
         else:
-            wider *= t_quantile((1 + 0.95) / 2, rows - 1) / NORMAL_95
+            wider *= t_quantile((1 + 0.95) / 2, level_rows - 1) / NORMAL_95
             error = wider * np.sqrt(
-                np.bincount(at, (x - mean[at]) ** 2, count) / (rows - 1) / rows
+                np.bincount(member_codes, (x - level_means[member_codes]) ** 2, count)
+                / (level_rows - 1)
+                / level_rows
             )
-            ends = mean[:, None] + NORMAL_95 * error[:, None] * np.array(
-                [0.0, -1.0, 1.0]
-            )
-            ends = np.clip(ends, *shown.bounds)
+            interval_ends = level_means[:, None] + NORMAL_95 * error[
+                :, None
+            ] * np.array([0.0, -1.0, 1.0])
+            interval_ends = np.clip(interval_ends, *shown.bounds)
         if shown.root:
-            ends = np.sqrt(ends)
-    return (mean, centre, np.where(rows >= FEWEST_ROWS, error, np.nan)), ends
+            interval_ends = np.sqrt(interval_ends)
+    return (
+        level_means,
+        centre,
+        np.where(level_rows >= FEWEST_ROWS, error, np.nan),
+    ), interval_ends
 
 
 def largest(
@@ -364,7 +389,7 @@ def largest(
     It has its ``value``, its 95 % interval ``low, high`` for all pairs of levels, and the levels ``highest, lowest``.
     Empty: fewer than two levels are compared.
     """
-    stream, parts, values = (
+    stream, difference_parts, values = (
         generator(seed, "levels"),
         list[Any](),
         list[tuple[float, str, str]](),
@@ -376,22 +401,28 @@ def largest(
             ratio and not estimate[order[-1]] > 0
         ):  # fairlearn leaves 0 / 0 out, too
             continue
-        low, high = estimate[order[[0, -1]]].tolist()
+        lowest_value, highest_value = estimate[order[[0, -1]]].tolist()
         values.append(
-            (low / high if ratio else high - low, levels[order[-1]], levels[order[0]])
+            (
+                lowest_value / highest_value if ratio else highest_value - lowest_value,
+                levels[order[-1]],
+                levels[order[0]],
+            )
         )
-        size, spread = (np.log(centre), error / centre) if ratio else (centre, error)
-        parts.append(_pairs(size, spread, order, stream))
+        estimate_sizes, spread = (
+            (np.log(centre), error / centre) if ratio else (centre, error)
+        )
+        difference_parts.append(_pairs(estimate_sizes, spread, order, stream))
     if not values:
         return {}
-    low, high = _ends_of_all(parts)
+    lowest_value, highest_value = _ends_of_all(difference_parts)
     if ratio:
-        low, high = math.exp(-high), math.exp(-low)
+        lowest_value, highest_value = math.exp(-highest_value), math.exp(-lowest_value)
     value, highest, lowest = (min if ratio else max)(values)
     return {
         "value": value,
-        "low": min(low, value),
-        "high": min(max(high, value), 1.0),
+        "low": min(lowest_value, value),
+        "high": min(max(highest_value, value), 1.0),
         "highest": highest,
         "lowest": lowest,
     }
@@ -436,27 +467,29 @@ def told_by(
     """
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 
-    places = looked_at(len(table), table.shape[1])
-    places = places[
-        (np.bincount(codes[places], minlength=codes.max() + 1) >= FEWEST_ROWS)[
-            codes[places]
+    row_indices = looked_at(len(table), table.shape[1])
+    row_indices = row_indices[
+        (np.bincount(codes[row_indices], minlength=codes.max() + 1) >= FEWEST_ROWS)[
+            codes[row_indices]
         ]
     ]
     units, division = (
-        places,
+        row_indices,
         StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed),
     )
     if dependence is not None:
-        places = places[np.argsort(dependence.codes[places], kind="stable")]
+        row_indices = row_indices[
+            np.argsort(dependence.codes[row_indices], kind="stable")
+        ]
         units, division = (
-            dependence.codes[places],
+            dependence.codes[row_indices],
             KFold(_FOLDS) if dependence.timed else division,
         )
-    y = codes[places]
+    y = codes[row_indices]
     levels = len(np.unique(y))
     if levels < 2 or len(np.unique(units)) < _FOLDS:
         return None
-    x = _as_numbers(table)[places]
+    x = _as_numbers(table)[row_indices]
     groups: Integers | None = units
     if isinstance(division, KFold):
         groups = None
@@ -465,18 +498,18 @@ def told_by(
     if fitted is None:
         return None
     shares, lost = fitted
-    told, error = (
+    told_share, error = (
         float(shares.mean()),
         float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1)),
     )
     half = error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1))
-    features = _carrying(table, lost, told)
+    features = _carrying(table, lost, told_share)
     facts = {
-        "roc_auc": (1 + told) / 2,
+        "roc_auc": (1 + told_share) / 2,
         "rows": len(y),
-        "told": told,
-        "low": told - half,
-        "high": told + half,
+        "told": told_share,
+        "low": told_share - half,
+        "high": told_share + half,
     }
     return {**facts, "features": features}
 

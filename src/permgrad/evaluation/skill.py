@@ -62,10 +62,12 @@ class Predicted:
         A class that the model does not know may have one row, of which no variance is
         known. Its rows count in the most frequent class, whose variance they widen.
         """
-        known = self.losses[1] > 0 if self.classes else np.ones(0, dtype=bool)
-        if known.all() or not known.any():
+        known_mask = self.losses[1] > 0 if self.classes else np.ones(0, dtype=bool)
+        if known_mask.all() or not known_mask.any():
             return self.truth
-        return np.where(known, self.truth, np.bincount(self.truth[known]).argmax())
+        return np.where(
+            known_mask, self.truth, np.bincount(self.truth[known_mask]).argmax()
+        )
 
     @property
     def decided(self) -> Array:
@@ -80,16 +82,19 @@ class Predicted:
         if not self.classes:
             return (self.truth - self.guess) ** 2, np.ones(len(self.truth))
         has_class = ((self.truth >= 0) & (self.truth < self.classes)).astype(np.float64)
-        at = np.where(has_class > 0, self.truth, 0)
-        chosen = self.guess[np.arange(len(at)), at] / self.guess.sum(axis=1)
+        class_codes = np.where(has_class > 0, self.truth, 0)
+        true_probabilities = self.guess[
+            np.arange(len(class_codes)), class_codes
+        ] / self.guess.sum(axis=1)
         return -np.log(
-            np.clip(chosen, np.finfo(np.float64).eps, 1.0)
+            np.clip(true_probabilities, np.finfo(np.float64).eps, 1.0)
         ) * has_class, has_class
 
     def take(self, places: Integers) -> Predicted:
         """Return the predictions for some of the rows."""
         called, weights = (
-            None if one is None else one[places] for one in (self.called, self.weights)
+            None if row_values is None else row_values[places]
+            for row_values in (self.called, self.weights)
         )
         return Predicted(
             self.truth[places], self.guess[places], called, weights, self.counts
@@ -111,7 +116,7 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
 
     Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
     """
-    none, weights = (
+    no_areas, weights = (
         np.zeros(0),
         np.ones(len(model.truth)) if model.weights is None else model.weights,
     )
@@ -119,22 +124,22 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
     if metric == "rmse":
         return np.column_stack(
             [(model.truth - model.guess) ** 2, np.ones(len(weights))]
-        ) * weights[:, None], none
+        ) * weights[:, None], no_areas
     if metric in ("log_loss", "poisson_deviance"):
-        return np.column_stack(model.losses) * weights[:, None], none
+        return np.column_stack(model.losses) * weights[:, None], no_areas
     if metric == "accuracy":
         return np.column_stack(
             [(model.decided == model.truth) * weights, weights]
-        ), none
+        ), no_areas
     columns: list[Floats] = []
     for k in [1] if model.classes == 2 else range(model.classes):
         members = model.truth == k
         if members.any() and not members.all():
             scores = model.guess[:, k]
-            for side in (members, ~members):
-                columns += _area_columns(scores, side, weights)
+            for side_mask in (members, ~members):
+                columns += _area_columns(scores, side_mask, weights)
     if not columns:
-        return np.full((len(model.truth), 1), np.nan), none
+        return np.full((len(model.truth), 1), np.nan), no_areas
     table = np.column_stack(columns)
     total = table.sum(axis=0)
     return table, total[0::4] / total[1::4]
@@ -166,11 +171,11 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
         if not len(centre):
             return sums[:, 0]
         # The rows of the other class give the probability that a row of the class is above them.
-        each = (
+        class_areas = (
             sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
         )
     # To first order in the rows drawn, an area near 1 can exceed it.
-    areas: Floats = np.ma.masked_invalid(each).mean(axis=1).filled(np.nan)
+    areas: Floats = np.ma.masked_invalid(class_areas).mean(axis=1).filled(np.nan)
     return np.clip(areas, 0.0, 1.0)
 
 
@@ -193,49 +198,63 @@ class ScoreError:
 
     @classmethod
     def of_rows(
-        cls, metric: str, parts: Floats, truth: Array, units: Dependence | None
+        cls, metric: str, row_parts: Floats, truth: Array, units: Dependence | None
     ) -> ScoreError:
         """Read it from the rows' parts in a score, or in a difference of scores ``(rows,)``."""
         labels = np.unique(truth)[: None if metric == "roc_auc" else 0]
         strata = [truth == label for label in labels]
-        whole = np.array([len(parts)])
+        row_counts = np.array([len(row_parts)])
         if units is not None or not strata:
-            _, std, sizes = mean_over_rows(parts[:, None], units=units)
+            _, std_error, sizes = mean_over_rows(row_parts[:, None], units=units)
             # Classes share their groups or times.
-            groups = [len(np.unique(units.codes[one])) for one in strata if units]
+            groups = [
+                len(np.unique(units.codes[stratum_mask]))
+                for stratum_mask in strata
+                if units
+            ]
             if groups:
                 sizes = np.minimum(sizes, min(groups))
-                std = std if min(groups) >= FEWEST_UNITS else np.full(1, math.nan)
-            return cls(std**2, sizes, whole, labels)
-        variances, rows = [], np.array([int(one.sum()) for one in strata])
-        for one, count in zip(strata, rows.tolist(), strict=True):
-            scaled = parts[one] * count / len(parts)
+                std_error = (
+                    std_error if min(groups) >= FEWEST_UNITS else np.full(1, math.nan)
+                )
+            return cls(std_error**2, sizes, row_counts, labels)
+        variances, stratum_rows = (
+            [],
+            np.array([int(stratum_mask.sum()) for stratum_mask in strata]),
+        )
+        for class_rows, count in zip(strata, stratum_rows.tolist(), strict=True):
+            scaled = row_parts[class_rows] * count / len(row_parts)
             variances.append(np.var(scaled, ddof=1) / count if count > 1 else math.nan)
-        sizes = np.stack([rows, rows]).astype(np.float64)
-        return cls(np.array(variances), sizes, rows, labels)
+        sizes = np.stack([stratum_rows, stratum_rows]).astype(np.float64)
+        return cls(np.array(variances), sizes, stratum_rows, labels)
 
     def total(self) -> tuple[Floats, Floats]:
         """Return the variance ``(1,)`` and the effective number of rows ``(2, 1)``: that of the rarer class."""
         return self.variances.sum(keepdims=True), self.sizes.min(axis=1, keepdims=True)
 
-    def pooled(self, other: ScoreError, difference: float) -> tuple[float, float]:
+    def pooled(self, other_error: ScoreError, difference: float) -> tuple[float, float]:
         """Return the variance of a difference between independent samples, if nothing differs, and its rows.
 
         Each stratum then has one variance, which both samples show. That of a single mean is about the common mean.
         """
-        ours, theirs = self.rows.astype(np.float64), other.rows.astype(np.float64)
-        whole = ours + theirs
-        spread = (self.variances * ours**2 + other.variances * theirs**2) / whole
+        own_rows, theirs = (
+            self.rows.astype(np.float64),
+            other_error.rows.astype(np.float64),
+        )
+        total_rows = own_rows + theirs
+        spread = (
+            self.variances * own_rows**2 + other_error.variances * theirs**2
+        ) / total_rows
         if len(self.rows) == 1:
-            spread = spread + difference**2 * ours * theirs / whole**2
-        sizes = self.sizes.max(axis=0) + other.sizes.max(axis=0) - 1
-        return float((spread * (1 / ours + 1 / theirs)).sum()), float(sizes.min())
+            spread = spread + difference**2 * own_rows * theirs / total_rows**2
+        sizes = self.sizes.max(axis=0) + other_error.sizes.max(axis=0) - 1
+        return float((spread * (1 / own_rows + 1 / theirs)).sum()), float(sizes.min())
 
 
 def paired(
     metric: str,
-    one: Predicted,
-    other: Predicted,
+    first_model: Predicted,
+    second_model: Predicted,
     *,
     seed: int = 0,  # noqa: ARG001 — nothing is drawn any more, and callers need not know
     dependence: Dependence | None = None,
@@ -247,25 +266,27 @@ def paired(
     as they occur, undefined where one has a single row). Intervals and p-values agree. Where rows depend on each other,
     both count their groups.
     """
-    if len(one.truth) < 2:
+    if len(first_model.truth) < 2:
         return None
-    (ours, first), (theirs, second) = (
-        metric_by_rows(metric, model) for model in (one, other)
+    (own_score, first), (theirs, second) = (
+        metric_by_rows(metric, model) for model in (first_model, second_model)
     )
-    sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
-    difference = sign * (ours - theirs)
-    error = ScoreError.of_rows(metric, sign * (first - second), one.strata, dependence)
+    direction_sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
+    difference = direction_sign * (own_score - theirs)
+    error = ScoreError.of_rows(
+        metric, direction_sign * (first - second), first_model.strata, dependence
+    )
     variance, sizes = error.total()
     if not math.isfinite(difference) or not np.isfinite(variance).all():
         return None
-    low, high, p_value = interval(
+    lower_ends, upper_ends, p_value = interval(
         np.array([difference]), np.sqrt(variance), sizes, 1 - LEVEL
     )
-    ends = {"ci_low": float(low[0]), "ci_high": float(high[0])}
+    interval_ends = {"ci_low": float(lower_ends[0]), "ci_high": float(upper_ends[0])}
     return {
         "metric": metric,
         "difference": difference,
-        **ends,
+        **interval_ends,
         "p_value": float(p_value[0]),
     }
 
@@ -289,13 +310,21 @@ def _parts_of_rows(
     metric: str, tables: Sequence[Floats], centres: Sequence[Floats]
 ) -> list[Floats]:
     """Return each row's part in the metric of each model ``(rows,)``, to first order."""
-    parts = []
+    row_parts = []
     for table, centre in zip(tables, centres, strict=True):
-        sums = table.sum(axis=0)
-        steps = np.diag(1e-4 * np.maximum(np.abs(sums), 1e-9))
-        ends = [_values(metric, sums + sign * steps, centre) for sign in (1.0, -1.0)]
-        parts.append(table @ np.nan_to_num((ends[0] - ends[1]) / (2 * np.diag(steps))))
-    return parts
+        column_sums = table.sum(axis=0)
+        steps = np.diag(1e-4 * np.maximum(np.abs(column_sums), 1e-9))
+        stepped_values = [
+            _values(metric, column_sums + step_sign * steps, centre)
+            for step_sign in (1.0, -1.0)
+        ]
+        row_parts.append(
+            table
+            @ np.nan_to_num(
+                (stepped_values[0] - stepped_values[1]) / (2 * np.diag(steps))
+            )
+        )
+    return row_parts
 
 
 # ---- compared with a constant, compared with other models ------------------------------------------------------------
@@ -329,29 +358,36 @@ def skill(
         else list(dict.fromkeys([first, "log_loss", "roc_auc"]))
     )
     if not np.isin(np.arange(ours.classes), ours.truth).all():
-        names = [name for name in names if name != "roc_auc"]
+        names = [metric_name for metric_name in names if metric_name != "roc_auc"]
     tests = {
-        name: paired(name, ours, constant, seed=seed, dependence=dependence)
-        for name in names
+        metric_name: paired(
+            metric_name, ours, constant, seed=seed, dependence=dependence
+        )
+        for metric_name in names
     }
-    measures = {name: test for name, test in tests.items() if test is not None}
+    measures = {
+        metric_name: paired_test
+        for metric_name, paired_test in tests.items()
+        if paired_test is not None
+    }
     if not measures:
         return None
     better = [
-        one
-        for one in measures.values()
-        if one["difference"] > 0 and one["p_value"] * len(measures) < LEVEL
+        paired_test
+        for paired_test in measures.values()
+        if paired_test["difference"] > 0
+        and paired_test["p_value"] * len(measures) < LEVEL
     ]
     # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
     # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
     members = [
-        one
+        class_mask
         for k in range(ours.classes)
-        if (one := ours.truth == k).any() and not one.all()
+        if (class_mask := ours.truth == k).any() and not class_mask.all()
     ]
     counts = [
-        (ours.independent(one), ours.independent(~one))
-        for one in members[: 1 if ours.classes == 2 else None]
+        (ours.independent(class_mask), ours.independent(~class_mask))
+        for class_mask in members[: 1 if ours.classes == 2 else None]
     ]
     errors = [
         math.sqrt((inside + outside + 1) / (12 * inside * outside))
@@ -359,8 +395,9 @@ def skill(
     ]
     chance = NORMAL_95 * float(np.mean(errors)) if errors else math.inf
     learnt = any(
-        one["metric"] != "roc_auc" or (one["ci_low"] > 0 and one["difference"] > chance)
-        for one in better
+        paired_test["metric"] != "roc_auc"
+        or (paired_test["ci_low"] > 0 and paired_test["difference"] > chance)
+        for paired_test in better
     )
     return {"learnt": learnt, "ahead": measures}
 
@@ -379,12 +416,12 @@ def against_others(
     metric = ours.metric
     undefined = dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), math.nan)
     tests = {
-        name: paired(metric, ours, rival, seed=seed, dependence=dependence)
+        rival_name: paired(metric, ours, rival, seed=seed, dependence=dependence)
         or {"metric": metric, **undefined}
-        for name, rival in rivals.items()
+        for rival_name, rival in rivals.items()
     }
-    adjusted = holm([test["p_value"] for test in tests.values()]).tolist()
+    adjusted = holm([paired_test["p_value"] for paired_test in tests.values()]).tolist()
     return {
-        name: {**test, "p_holm": p}
-        for (name, test), p in zip(tests.items(), adjusted, strict=True)
+        rival_name: {**paired_test, "p_holm": p}
+        for (rival_name, paired_test), p in zip(tests.items(), adjusted, strict=True)
     }

@@ -50,32 +50,49 @@ def target_signs(
         return []
     signs: list[Sign] = []
     # A far cell would widen the range that a code has to be outside of.
-    far = _far_from_all(values, np.ones(len(values), dtype=bool))
-    candidates = maybe_missing(np.delete(values, far))
-    codes = [code for code in candidates if _is_repeated(values, code)]
+    far_positions = _far_from_all(values, np.ones(len(values), dtype=bool))
+    candidates = maybe_missing(np.delete(values, far_positions))
+    codes = [
+        candidate_code
+        for candidate_code in candidates
+        if _is_repeated(values, candidate_code)
+    ]
     is_code = np.isin(values, codes)
-    others = values[~is_code]
+    other_values = values[~is_code]
     if codes:
-        limits = {"low": float(others.min()), "high": float(others.max())}
-        rows = int(is_code.sum())
-        share = rows / len(values)
+        limits = {"low": float(other_values.min()), "high": float(other_values.max())}
+        code_rows = int(is_code.sum())
+        share = code_rows / len(values)
         signs.append(
-            {"form": "codes", "codes": codes, "rows": rows, "share": share, **limits}
+            {
+                "form": "codes",
+                "codes": codes,
+                "rows": code_rows,
+                "share": share,
+                **limits,
+            }
         )
 
     positions = _far_from_all(values, ~is_code)
     if len(positions):
-        rest = np.delete(values, np.concatenate([positions, np.flatnonzero(is_code)]))
+        remaining_values = np.delete(
+            values, np.concatenate([positions, np.flatnonzero(is_code)])
+        )
         cells = [
             {"value": float(values[position]), "where": where(int(position))}
             for position in positions
         ]
-        limits = {"low": float(rest.min()), "high": float(rest.max())}
+        limits = {
+            "low": float(remaining_values.min()),
+            "high": float(remaining_values.max()),
+        }
         signs.append({"form": "far", "cells": cells, **limits})
 
-    zeros = float((others == 0).mean())
-    if not counts and _MOST_ZERO <= zeros < 1 and (others >= 0).all():
-        signs.append({"form": "zeros", "share": zeros, "whole": are_whole(others)})
+    zeros = float((other_values == 0).mean())
+    if not counts and _MOST_ZERO <= zeros < 1 and (other_values >= 0).all():
+        signs.append(
+            {"form": "zeros", "share": zeros, "whole": are_whole(other_values)}
+        )
     return signs
 
 
@@ -90,17 +107,19 @@ def _far_from_all(values: Floats, considered: np.ndarray) -> np.ndarray:
     """
     positions = np.flatnonzero(considered)
     order = positions[np.argsort(values[positions], kind="stable")]
-    for low in range(_MOST_FAR + 1):
-        for high in range(_MOST_FAR + 1 - low):
-            count = low + high
+    for low_count in range(_MOST_FAR + 1):
+        for high_count in range(_MOST_FAR + 1 - low_count):
+            count = low_count + high_count
             if count == 0 or count >= len(order) - 1:
                 continue
-            rest = values[order[low : len(order) - high]]
-            width = float(rest[-1] - rest[0])
-            below = rest[0] - values[order[:low]]
-            above = values[order[len(order) - high :]] - rest[-1]
+            inner_values = values[order[low_count : len(order) - high_count]]
+            width = float(inner_values[-1] - inner_values[0])
+            below = inner_values[0] - values[order[:low_count]]
+            above = values[order[len(order) - high_count :]] - inner_values[-1]
             distances = np.concatenate([below, above])
             if width > 0 and (distances > _FAR * width).all():
-                ends = np.concatenate([order[:low], order[len(order) - high :]])
-                return np.sort(ends)
+                end_positions = np.concatenate(
+                    [order[:low_count], order[len(order) - high_count :]]
+                )
+                return np.sort(end_positions)
     return np.zeros(0, dtype=np.int64)

@@ -77,13 +77,18 @@ def choose_threshold(
         )
     prices = _checked_cost(cost) if by == "cost" else {}
     truth, numbers, label = _checked(y, scores, positive)
-    values, hits, alarms = every_cut(truth, numbers)
-    measures = _measures(truth, hits, alarms, prices)
+    values, hit_counts, alarms = every_cut(truth, numbers)
+    measures = _measures(truth, hit_counts, alarms, prices)
     goodness = -measures["cost"] if by == "cost" else measures[by]
-    best = int(np.argmax(goodness))
-    score = float(measures[by][best]) + 0.0
-    at_best = {name: plain(of_cuts[best]) for name, of_cuts in measures.items()}
-    return Threshold(float(values[best]), by, score, label, len(truth), prices, at_best)
+    best_index = int(np.argmax(goodness))
+    score = float(measures[by][best_index]) + 0.0
+    at_best = {
+        metric_name: plain(of_cuts[best_index])
+        for metric_name, of_cuts in measures.items()
+    }
+    return Threshold(
+        float(values[best_index]), by, score, label, len(truth), prices, at_best
+    )
 
 
 def metrics_at(
@@ -108,10 +113,12 @@ def metrics_at(
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
     prices = {} if cost is None else _checked_cost(cost)
-    hits, alarms = (np.array([int((rows & called).sum())]) for rows in (truth, ~truth))
+    hit_counts, alarms = (
+        np.array([int((class_rows & called).sum())]) for class_rows in (truth, ~truth)
+    )
     return {
-        name: plain(of_cut[0])
-        for name, of_cut in _measures(truth, hits, alarms, prices).items()
+        metric_name: plain(of_cut[0])
+        for metric_name, of_cut in _measures(truth, hit_counts, alarms, prices).items()
     }
 
 
@@ -135,9 +142,9 @@ def never_predicted(
         if len(test[0])
         else ()
     )
-    for place, label in enumerate(classes):
-        members, held = test[0] == label, validation[0] == label
-        if place in predicted or not members.any():
+    for class_index, label in enumerate(classes):
+        members, held_members = test[0] == label, validation[0] == label
+        if class_index in predicted or not members.any():
             continue
         facts = {
             "class": plain(label),
@@ -147,15 +154,18 @@ def never_predicted(
             "called": None,
         }
         if (
-            len(classes) == 2 and held.any() and not held.all()
+            len(classes) == 2 and held_members.any() and not held_members.all()
         ):  # a threshold decides between two
-            cut = choose_threshold(
-                held, validation[1][:, place], by="balanced_accuracy", positive=True
+            best_cut = choose_threshold(
+                held_members,
+                validation[1][:, class_index],
+                by="balanced_accuracy",
+                positive=True,
             )
-            called = cut.apply(test[1][:, place])
-            if np.isfinite(cut.value):
+            called = best_cut.apply(test[1][:, class_index])
+            if np.isfinite(best_cut.value):
                 facts |= {
-                    "threshold": cut.value,
+                    "threshold": best_cut.value,
                     "found": int((called & members).sum()),
                     "called": int(called.sum()),
                 }
@@ -197,21 +207,23 @@ def operating_points(
             "least": [],
             "start": 0,
         }
-    values, hits, alarms = every_cut(truth, numbers)
-    called = hits + alarms
-    half = int(np.searchsorted(called, np.count_nonzero(numbers >= start)))
-    places = np.arange(len(values))
+    values, hit_counts, alarms = every_cut(truth, numbers)
+    called = hit_counts + alarms
+    start_index = int(np.searchsorted(called, np.count_nonzero(numbers >= start)))
+    cut_indices = np.arange(len(values))
     if len(values) > most:
-        places = _some_cuts(truth, numbers, (hits, called), half, most)
+        cut_indices = _some_cuts(
+            truth, numbers, (hit_counts, called), start_index, most
+        )
     least = np.append(1.0, -np.sort(-numbers)[called[1:] - 1])
     return {
         "rows": len(truth),
         "positives": int(truth.sum()),
-        "value": np.clip(values[places], 0, 1).tolist(),
-        "called": called[places].tolist(),
-        "hits": hits[places].tolist(),
-        "least": np.clip(least[places], 0, 1).tolist(),
-        "start": int(np.searchsorted(places, half)),
+        "value": np.clip(values[cut_indices], 0, 1).tolist(),
+        "called": called[cut_indices].tolist(),
+        "hits": hit_counts[cut_indices].tolist(),
+        "least": np.clip(least[cut_indices], 0, 1).tolist(),
+        "start": int(np.searchsorted(cut_indices, start_index)),
     }
 
 
@@ -247,14 +259,14 @@ def _measures(
     truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the metrics of cuts (``metrics_at``) from their numbers of true and false positives ``(cuts,)``."""
-    positives, rows = int(truth.sum()), len(truth)
-    negatives = rows - positives
+    positives, row_count = int(truth.sum()), len(truth)
+    negatives = row_count - positives
     missed, passed = positives - hits, negatives - alarms
     counts = dict(zip(OUTCOMES, (alarms, missed, hits, passed), strict=True))
     with np.errstate(invalid="ignore"):
         precision = hits / (hits + alarms)
     measures = {
-        "accuracy": (hits + passed) / rows,
+        "accuracy": (hits + passed) / row_count,
         # With one denominator, so that equal values are equal to the last bit.
         "balanced_accuracy": (hits * negatives + passed * positives)
         / (2 * positives * negatives),
@@ -262,13 +274,17 @@ def _measures(
         "recall": hits / positives,
         "specificity": passed / negatives,
         "f1": 2 * hits / (positives + hits + alarms),
-        "called": (hits + alarms) / rows,
+        "called": (hits + alarms) / row_count,
         "confusion_matrix": np.stack([passed, alarms, missed, hits], axis=1).reshape(
             -1, 2, 2
         ),
     }
     return measures | (
-        {"cost": sum(price * counts[name] for name, price in cost.items())}
+        {
+            "cost": sum(
+                price * counts[outcome_name] for outcome_name, price in cost.items()
+            )
+        }
         if cost
         else {}
     )
@@ -284,8 +300,8 @@ def _checked(
     )
     labels: list[Any] = list(
         {
-            cell if isinstance(cell, Hashable) else repr(cell)
-            for cell in values.ravel().tolist()
+            label_cell if isinstance(label_cell, Hashable) else repr(label_cell)
+            for label_cell in values.ravel().tolist()
         }
     )
     _check_cases(values, labels, numbers)
@@ -329,10 +345,12 @@ def _check_cases(
 
 def _checked_cost(cost: Mapping[str, float] | None) -> dict[str, float]:
     if not isinstance(cost, Mapping) or not cost:
-        hint = "Pass for example cost={'false_negative': 5, 'false_positive': 1}."
+        problem_hint = (
+            "Pass for example cost={'false_negative': 5, 'false_positive': 1}."
+        )
         raise InputError(
             f"by='cost' needs the costs of outcomes, got cost={shown(cost)}",
-            hint=hint,
+            hint=problem_hint,
             code="PG005",
         )
     for outcome, price in cost.items():

@@ -70,10 +70,12 @@ class AssignmentLayout(PlacedLayout):
         if columns > EXACT_COLUMNS:
             return cells[split_by_rank(principal_plane(standardised, seed), cells)]
         similarity = likeness(standardised)
-        chosen = assign(_scaled_plane(similarity), cells)
+        cell_indices = assign(_scaled_plane(similarity), cells)
         if self.refine and columns <= REFINED_COLUMNS:
-            chosen = improve_by_swaps(similarity, cells, chosen, reach=self.spacing)
-        return cells[chosen]
+            cell_indices = improve_by_swaps(
+                similarity, cells, cell_indices, reach=self.spacing
+            )
+        return cells[cell_indices]
 
 
 @layouts.register("random")
@@ -98,23 +100,26 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
     """Return the pixels of a compact block in the middle of the grid, row by row, ``(columns or a few more, 2)``."""
     width = math.isqrt(columns - 1) + 1
     height = -(-columns // width)
-    top = (pixels - ((height - 1) * spacing + 1)) // 2
-    left = (pixels - ((width - 1) * spacing + 1)) // 2
-    rows, places = np.divmod(np.arange(height * width), width)
-    return np.stack([top + rows * spacing, left + places * spacing], axis=1).astype(
-        np.int64
-    )
+    top_row = (pixels - ((height - 1) * spacing + 1)) // 2
+    left_column = (pixels - ((width - 1) * spacing + 1)) // 2
+    row_indices, column_indices = np.divmod(np.arange(height * width), width)
+    return np.stack(
+        [top_row + row_indices * spacing, left_column + column_indices * spacing],
+        axis=1,
+    ).astype(np.int64)
 
 
 def standardised_sample(encoded: Floats, seed: int) -> Floats:
     """Return a sample of rows with columns of mean 0 and length 1. A constant column becomes 0."""
-    rows, columns = encoded.shape
-    most = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
-    if rows > most:
-        chosen = np.sort(
-            generator(seed, "layout", "rows").choice(rows, size=most, replace=False)
+    row_count, columns = encoded.shape
+    row_limit = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
+    if row_count > row_limit:
+        sampled_rows = np.sort(
+            generator(seed, "layout", "rows").choice(
+                row_count, size=row_limit, replace=False
+            )
         )
-        encoded = encoded[chosen]
+        encoded = encoded[sampled_rows]
     # Dividing by the largest value first keeps the squares of huge or tiny values finite.
     largest = np.abs(encoded).max(axis=0)
     table = encoded / np.where(largest > 0, largest, 1.0)
@@ -157,11 +162,11 @@ def principal_plane(standardised: Floats, seed: int) -> Floats:
     _, _, first = randomized_svd(standardised, n_components=1, random_state=state)
     # A column and its negative tell a network the same, so all are turned towards the first component.
     table = (standardised * np.where(first[0] < 0, -1.0, 1.0)).T
-    left, strength, _ = randomized_svd(
+    left_vectors, strength, _ = randomized_svd(
         table - table.mean(axis=0), n_components=2, random_state=state
     )
     plane = np.zeros((len(table), 2))  # of a single row there is one axis
-    plane[:, : len(strength)] = left * strength
+    plane[:, : len(strength)] = left_vectors * strength
     return _with_fixed_signs(plane)
 
 
@@ -182,11 +187,13 @@ def assign(plane: Floats, cells: Positions) -> Integers:
 
     # Near-equal values keep their order of columns.
     ranks = np.argsort(np.argsort(np.round(plane, 9), axis=0, kind="stable"), axis=0)
-    low, high = cells.min(axis=0), cells.max(axis=0)
-    targets = low + ranks / max(len(plane) - 1, 1) * (high - low)
-    cost = ((targets[:, None, :] - cells[None, :, :]) ** 2).sum(axis=2)
-    _, chosen = linear_sum_assignment(cost)
-    return np.asarray(chosen, dtype=np.int64)
+    lower_bounds, upper_bounds = cells.min(axis=0), cells.max(axis=0)
+    targets = lower_bounds + ranks / max(len(plane) - 1, 1) * (
+        upper_bounds - lower_bounds
+    )
+    squared_distances = ((targets[:, None, :] - cells[None, :, :]) ** 2).sum(axis=2)
+    _, cell_indices = linear_sum_assignment(squared_distances)
+    return np.asarray(cell_indices, dtype=np.int64)
 
 
 def split_by_rank(plane: Floats, cells: Positions) -> Integers:
@@ -194,12 +201,12 @@ def split_by_rank(plane: Floats, cells: Positions) -> Integers:
     columns = len(plane)
     width = int(np.unique(cells[:, 1]).size)
     order = np.argsort(np.round(plane[:, 0], 9), kind="stable")
-    chosen = np.empty(columns, dtype=np.int64)
-    for row, start in enumerate(range(0, columns, width)):
+    cell_indices = np.empty(columns, dtype=np.int64)
+    for block_row, start in enumerate(range(0, columns, width)):
         members = order[start : start + width]
         members = members[np.argsort(np.round(plane[members, 1], 9), kind="stable")]
-        chosen[members] = row * width + np.arange(len(members))
-    return chosen
+        cell_indices[members] = block_row * width + np.arange(len(members))
+    return cell_indices
 
 
 def neighbourhood(cells: Positions, reach: int = 1) -> Floats:
@@ -214,43 +221,45 @@ def neighbourhood(cells: Positions, reach: int = 1) -> Floats:
 
 
 def improve_by_swaps(
-    similarity: Floats, cells: Positions, chosen: Integers, reach: int = 1
+    similarity: Floats, cells: Positions, cell_indices: Integers, reach: int = 1
 ) -> Integers:
     """Swap columns (or a column and a free cell) while that raises the summed similarity of neighbours.
 
     Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.
     """
-    columns, places = len(chosen), len(cells)
+    columns, cell_count = len(cell_indices), len(cells)
     # A free cell stands for a column that resembles nobody, so that a move is a swap like any other.
-    padded = np.zeros((places, places))
+    padded = np.zeros((cell_count, cell_count))
     padded[:columns, :columns] = similarity
-    free = np.setdiff1d(np.arange(places), chosen)
-    placed_on = np.concatenate([chosen, free])
-    near = neighbourhood(cells[placed_on], reach)
-    pull = padded @ near
-    for _ in range(4 * places):
-        pull_of_place = np.diagonal(pull)
-        gain = (
-            pull
-            + pull.T
+    free_cells = np.setdiff1d(np.arange(cell_count), cell_indices)
+    placed_on = np.concatenate([cell_indices, free_cells])
+    neighbour_matrix = neighbourhood(cells[placed_on], reach)
+    neighbour_pull = padded @ neighbour_matrix
+    for _ in range(4 * cell_count):
+        pull_of_place = np.diagonal(neighbour_pull)
+        swap_gain = (
+            neighbour_pull
+            + neighbour_pull.T
             - pull_of_place[:, None]
             - pull_of_place[None, :]
-            + 2 * padded * near
+            + 2 * padded * neighbour_matrix
         )
-        best = int(gain.argmax())
-        first, second = divmod(best, places)
-        if gain[first, second] <= 1e-9:
+        best_index = int(swap_gain.argmax())
+        first, second = divmod(best_index, cell_count)
+        if swap_gain[first, second] <= 1e-9:
             break
         placed_on[[first, second]] = placed_on[[second, first]]
-        swapped = near.copy()
+        swapped = neighbour_matrix.copy()
         swapped[[first, second]] = swapped[[second, first]]
         swapped[:, [first, second]] = swapped[:, [second, first]]
-        changed = swapped - near
-        pair = np.array([first, second])
-        pull = pull + padded[:, pair] @ changed[pair]
+        changed = swapped - neighbour_matrix
+        swapped_pair = np.array([first, second])
+        neighbour_pull = (
+            neighbour_pull + padded[:, swapped_pair] @ changed[swapped_pair]
+        )
         # All other rows changed in the two columns only.
-        elsewhere = changed[:, pair]
-        elsewhere[pair] = 0.0
-        pull[:, pair] += padded @ elsewhere
-        near = swapped
+        elsewhere = changed[:, swapped_pair]
+        elsewhere[swapped_pair] = 0.0
+        neighbour_pull[:, swapped_pair] += padded @ elsewhere
+        neighbour_matrix = swapped
     return placed_on[:columns]

@@ -65,7 +65,9 @@ class ForeignRenderer(nn.Module):
         super().__init__()
         # In a tuple, because torch would take over the parameters of a foreign network put here openly.
         self._source = (images,)
-        self.names = None if names is None else [str(name) for name in names]
+        self.names = (
+            None if names is None else [str(column_name) for column_name in names]
+        )
         self.channels_last = channels_last
         self._shape: tuple[int, int, int] | None = None
 
@@ -82,26 +84,28 @@ class ForeignRenderer(nn.Module):
         if encoded.shape[0] == 0 and self._shape is not None:
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: foreign code may write into its input.
-        rows = encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
-        which, hint = (
-            f"The foreign image method failed on {len(rows)} rows",
+        encoded_rows = (
+            encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
+        )
+        which, failure_hint = (
+            f"The foreign image method failed on {len(encoded_rows)} rows",
             "Try it on the same rows outside permgrad.",
         )
         with turned(
             lambda error: InputError(
-                f"{which} with {error_in_words(error)}", hint, "PG032"
+                f"{which} with {error_in_words(error)}", failure_hint, "PG032"
             ),
             memory=True,
         ):
-            drawn = self._drawn(rows)
-        return torch.from_numpy(self._checked(drawn, len(rows))).to(
+            drawn = self._drawn(encoded_rows)
+        return torch.from_numpy(self._checked(drawn, len(encoded_rows))).to(
             device=encoded.device, dtype=dtype
         )
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
         """Return the crop of whole pictures. It costs as much as they do."""
-        top, bottom, left, right = box
-        return self.forward(encoded)[:, :, top:bottom, left:right]
+        top_row, bottom, left_column, right = box
+        return self.forward(encoded)[:, :, top_row:bottom, left_column:right]
 
     # ---- who reaches what --------------------------------------------------------------------------------------------
 
@@ -179,8 +183,10 @@ class ForeignRenderer(nn.Module):
                 )
             paths = pd.read_csv(listed, usecols=["images"])["images"]
             pictures = [
-                np.load(path) if path.suffix == ".npy" else imread(path)
-                for path in map(Path(folder).joinpath, paths)
+                np.load(picture_path)
+                if picture_path.suffix == ".npy"
+                else imread(picture_path)
+                for picture_path in map(Path(folder).joinpath, paths)
             ]
             # Transparency carries nothing here.
             return np.stack(
@@ -194,12 +200,12 @@ class ForeignRenderer(nn.Module):
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
-        rule, hint = (
+        shape_rule, shape_hint = (
             "Foreign pictures must be numbers of one shape",
             "Return one array for all rows.",
         )
         with turned(
-            lambda error: InputError(f"{rule}: {error}", hint, "PG032"),
+            lambda error: InputError(f"{shape_rule}: {error}", shape_hint, "PG032"),
             TypeError,
             ValueError,
         ):
@@ -234,10 +240,8 @@ def _check_pictures(images: Images, rows: int) -> Iterator[Fault]:
         )
         yield problem, "Return one picture for each row.", "PG007"
     if not np.isfinite(images).all():
-        bad = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
-        problem = (
-            f"Foreign pictures must be finite, but {bad} of {rows} hold NaN or infinity"
-        )
+        bad_pictures = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
+        problem = f"Foreign pictures must be finite, but {bad_pictures} of {rows} hold NaN or infinity"
         yield problem, "Correct the callable.", "PG040"
 
 
@@ -247,25 +251,25 @@ def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
     _, first, middle, last = shape
     if (middle == last) != (first == middle):
         return first == middle
-    few = (1, 3, 4)
-    if (first in few) == (last in few):
+    channel_counts = (1, 3, 4)
+    if (first in channel_counts) == (last in channel_counts):
         problem = (
             f"Either axis of pictures of shape {shape} may be that of the channels"
         )
         raise InputError(
             problem, hint="Pass channels_last=True or False.", code="PG005"
         )
-    return last in few
+    return last in channel_counts
 
 
 def renderer_from_dict(
     content: Mapping[str, Any], images: Any = None
 ) -> Renderer | ForeignRenderer:
     """Read a renderer of either kind. Foreign code, if the model had some, is given anew."""
-    kind = content.get("kind")
-    if kind == "renderer":
+    renderer_kind = content.get("kind")
+    if renderer_kind == "renderer":
         return Renderer.from_dict(content)
-    must(kind == "foreign", f"a renderer of kind {kind!r:.40}")
+    must(renderer_kind == "foreign", f"a renderer of kind {renderer_kind!r:.40}")
     if images is None:
         problem = "A model with a foreign image callable needs that callable on loading"
         raise InputError(

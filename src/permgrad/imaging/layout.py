@@ -64,16 +64,18 @@ class Blur:
 
     def __post_init__(self) -> None:
         """Refuse what paints nothing."""
-        fix = "pass blur=False for pictures without a blur"
-        checks.check_number("amplification", self.amplification, fix, above_zero=True)
-        for name in ("distance", "steps"):
-            checks.check_whole(name, getattr(self, name), fix)
+        blur_hint = "pass blur=False for pictures without a blur"
+        checks.check_number(
+            "amplification", self.amplification, blur_hint, above_zero=True
+        )
+        for field_name in ("distance", "steps"):
+            checks.check_whole(field_name, getattr(self, field_name), blur_hint)
         if self.radius > MAXIMUM_PIXELS:
             problem = (
                 f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
                 f"but distance={self.distance} times steps={self.steps} is {self.radius}"
             )
-            raise InputError(problem, hint=fix, code="PG002")
+            raise InputError(problem, hint=blur_hint, code="PG002")
 
     @property
     def radius(self) -> int:
@@ -85,8 +87,8 @@ class Blur:
         offsets = np.arange(-self.radius, self.radius + 1)
         squared = offsets[:, None] ** 2 + offsets[None, :] ** 2
         weights = np.zeros(squared.shape)
-        for step in range(self.steps, 0, -1):
-            radius = self.distance * step
+        for disc_index in range(self.steps, 0, -1):
+            radius = self.distance * disc_index
             weights[squared <= radius**2] = min(
                 self.amplification / (math.pi * radius**2), 1.0
             )
@@ -165,14 +167,18 @@ class PlacedLayout:
             / np.maximum((~empty).sum(axis=0), 1),
             table,
         )
-        seed = resolve_seed(self.random_state if random_state is None else random_state)
+        layout_seed = resolve_seed(
+            self.random_state if random_state is None else random_state
+        )
         if not self.shares:
             needed = self._pixels_needed(columns)
             self.grown = needed > self.pixels
             self.pixels = max(self.pixels, needed)
             self.shape = self.pixels, self.pixels
         self.names = None if names is None else list(names)
-        self.positions = check_positions(self._place(table, seed), self.shape, columns)
+        self.positions = check_positions(
+            self._place(table, layout_seed), self.shape, columns
+        )
         return self
 
     def _pixels_needed(self, columns: int) -> int:
@@ -252,12 +258,12 @@ class StoredLayout(PlacedLayout):
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> StoredLayout:
         """Read what `to_dict` wrote. Nothing in it is executed."""
-        blur = content.get("blur")
+        blur_settings = content.get("blur")
         shape = content.get("shape")
         positions = np.asarray(content["positions"], dtype=np.int64).reshape(
             -1, len(shape or (0, 0))
         )
-        rules = content["overlap"], Blur(**blur) if blur else None
+        rules = content["overlap"], Blur(**blur_settings) if blur_settings else None
         layout = cls(
             positions,
             content["pixels"],
@@ -295,9 +301,13 @@ class GridLayout(PlacedLayout):
         self.channels_first = checks.check_flag("channels_first", channels_first)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        shape, columns, most = self.shape, encoded.shape[1], math.prod(self.shape)
-        if columns > most or (len(shape) > 2 and columns < most):
-            problem = f"A grid of {' × '.join(map(str, shape))} has {most} places, but there are {columns} encoded columns"
+        shape, columns, pixel_count = (
+            self.shape,
+            encoded.shape[1],
+            math.prod(self.shape),
+        )
+        if columns > pixel_count or (len(shape) > 2 and columns < pixel_count):
+            problem = f"A grid of {' × '.join(map(str, shape))} has {pixel_count} places, but there are {columns} encoded columns"
             raise InputError(
                 problem, hint="Pass another grid, or layout='given'.", code="PG007"
             )
@@ -308,10 +318,10 @@ class GridLayout(PlacedLayout):
         ):
             return named[0]
         if self.channels_first and len(shape) > 2:
-            channel, *place = np.unravel_index(
+            channel, *grid_coordinates = np.unravel_index(
                 np.arange(columns), (*shape[2:], *shape[:2])
             )
-            return np.stack([*place, channel], axis=1)
+            return np.stack([*grid_coordinates, channel], axis=1)
         return np.stack(np.unravel_index(np.arange(columns), shape), axis=1)
 
 
@@ -331,17 +341,17 @@ def make_layout(
         return GridLayout(name_or_object)
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
-        taken = [
-            key
-            for key in inspect.signature(maker).parameters
-            if key not in ("pixels", "random_state")
+        accepted_options = [
+            parameter_name
+            for parameter_name in inspect.signature(maker).parameters
+            if parameter_name not in ("pixels", "random_state")
         ]
         for option in options:
-            if option not in taken:
+            if option not in accepted_options:
                 problem = f"Layout {name_or_object!r} has no option {option!r}"
                 raise InputError(
                     problem,
-                    hint=did_you_mean(option, taken, "Leave it out."),
+                    hint=did_you_mean(option, accepted_options, "Leave it out."),
                     code="PG004",
                 )
         return maker(pixels=pixels, random_state=random_state, **options)
@@ -371,24 +381,30 @@ def fit_layout(
 
     ``placed (encoded columns,)``: which columns get a pixel. None: all. A layout that is known already says itself.
     """
-    seed = resolve_seed(random_state)
+    layout_seed = resolve_seed(random_state)
     if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
         positions = np.full((len(placed), 2), -1)
         if placed.any():
-            some = (
+            placed_names = (
                 None
                 if names is None
-                else [name for name, kept in zip(names, placed, strict=True) if kept]
+                else [
+                    column_name
+                    for column_name, is_placed in zip(names, placed, strict=True)
+                    if is_placed
+                ]
             )
-            layout = fit_layout(layout, np.asarray(encoded)[:, placed], some, seed)
+            layout = fit_layout(
+                layout, np.asarray(encoded)[:, placed], placed_names, layout_seed
+            )
             positions = np.full((len(placed), layout.positions.shape[1]), -1)
             positions[placed] = layout.positions
-        made = check_layout(layout)
-        made.positions = positions
-        return made
+        layout_copy = check_layout(layout)
+        layout_copy.positions = positions
+        return layout_copy
     if names is not None:
         names = list(check_names("names", names, "pass the encoder's encoded_names_"))
-    returned = layout.fit(encoded, names, seed)
+    returned = layout.fit(encoded, names, layout_seed)
     fitted = layout if returned is None else returned
     checked = check_layout(fitted)
     check_positions(checked.positions, checked.shape, np.shape(encoded)[1])
@@ -409,7 +425,9 @@ def is_foreign(candidate: Any) -> bool:
 def check_layout(layout: Any) -> StoredLayout:
     """Return a checked copy of what a fitted layout says."""
     missing = [
-        key for key in ("positions", "pixels", "overlap") if not hasattr(layout, key)
+        attribute_name
+        for attribute_name in ("positions", "pixels", "overlap")
+        if not hasattr(layout, attribute_name)
     ]
     if missing:
         problem = f"{type(layout).__name__} has no {', '.join(missing)} after fit"
@@ -447,7 +465,8 @@ def check_shape(shape: Any) -> tuple[int, ...]:
     """Return height and width of a grid, and behind them the number of channels where it is not 1."""
     numbers = list(shape) if isinstance(shape, (tuple, list)) else []
     if len(numbers) not in (2, 3) or not all(
-        checks.is_whole(side) and 1 <= side <= MOST_PLACES for side in numbers
+        checks.is_whole(axis_length) and 1 <= axis_length <= MOST_PLACES
+        for axis_length in numbers
     ):
         problem = f"A grid must have a height and a width (and channels) from 1 to {MOST_PLACES}, got {shown(shape)}"
         raise InputError(
@@ -503,12 +522,12 @@ def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
         problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
         yield problem, "Pass the encoder's encoded_names_.", "PG007"
     if infinite := int(np.isinf(table).any(axis=0).sum()):
-        holds, them = (
+        holds, pronoun = (
             by_count(infinite, "holds", "hold"),
             by_count(infinite, "it", "them"),
         )
         problem = f"Encoded values must be finite, but {infinite} of {columns} columns {holds} infinity"
-        yield problem, f"Clean {them} first.", "PG014"
+        yield problem, f"Clean {pronoun} first.", "PG014"
 
 
 @refusing
@@ -517,11 +536,11 @@ def _check_places(
 ) -> Iterator[Fault]:
     """Refuse positions that are no list of whole numbers (None), of other columns, or outside the grid."""
     if integers is None:
-        each = (
+        expected_numbers = (
             "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
         )
         problem = (
-            f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {each} for each, "
+            f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {expected_numbers} for each, "
             f"got {got}"
         )
         yield problem, "Round them to whole pixels.", "PG007"
@@ -531,8 +550,8 @@ def _check_places(
         yield problem, "Fit it on these columns.", "PG007"
     inside = integers[has_pixel(integers)]
     if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
-        most = max(shape) - 1
-        problem = f"positions must be from 0 to pixels − 1 = {most}, got {inside.min()} to {inside.max()}"
+        largest_position = max(shape) - 1
+        problem = f"positions must be from 0 to pixels − 1 = {largest_position}, got {inside.min()} to {inside.max()}"
         yield problem, "Give the layout more pixels.", "PG002"
 
 
@@ -550,25 +569,37 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
         >>> shape, places[4].tolist()
         ((1, 2, 3), [0, 0, 2])
     """
-    numbers = [tuple(map(float, _NUMBER.findall(name))) for name in names]
-    sides, different = {len(found) for found in numbers}, len(set(numbers))
+    numbers = [tuple(map(float, _NUMBER.findall(column_name))) for column_name in names]
+    sides, different = (
+        {len(name_numbers) for name_numbers in numbers},
+        len(set(numbers)),
+    )
     if sides not in ({1}, {2}):
         return None
-    grid = [(0.0, *found)[-2:] for found in numbers]
-    (rows, high), (places, wide) = (
-        _ranks([found[side] for found in grid]) for side in range(2)
+    grid_points = [(0.0, *name_numbers)[-2:] for name_numbers in numbers]
+    (grid_rows, grid_height), (grid_columns, grid_width) = (
+        _ranks([grid_point[axis_index] for grid_point in grid_points])
+        for axis_index in range(2)
     )
-    if high * wide > 2 * different:  # they are no grid
+    if grid_height * grid_width > 2 * different:  # they are no grid
         return None
     if different == len(names):
-        return np.stack([rows, places], axis=1), (high, wide)
-    rests = [_NUMBER.sub("", name) for name in names]
-    channels = {rest: channel for channel, rest in enumerate(dict.fromkeys(rests))}
-    found = np.stack([rows, places, [channels[rest] for rest in rests]], axis=1)
-    complete = different > 1 and different * len(channels) == len(names) == len(
-        set(map(tuple, found.tolist()))
+        return np.stack([grid_rows, grid_columns], axis=1), (grid_height, grid_width)
+    rests = [_NUMBER.sub("", column_name) for column_name in names]
+    channels = {
+        name_stem: channel for channel, name_stem in enumerate(dict.fromkeys(rests))
+    }
+    column_positions = np.stack(
+        [grid_rows, grid_columns, [channels[name_stem] for name_stem in rests]], axis=1
     )
-    return (found, (high, wide, len(channels))) if complete else None
+    complete = different > 1 and different * len(channels) == len(names) == len(
+        set(map(tuple, column_positions.tolist()))
+    )
+    return (
+        (column_positions, (grid_height, grid_width, len(channels)))
+        if complete
+        else None
+    )
 
 
 def _ranks(numbers: Sequence[float]) -> tuple[Integers, int]:

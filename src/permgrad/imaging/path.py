@@ -108,8 +108,8 @@ class GivenLayout(_OrderedLayout):
 
 def is_ordered(layout: Any) -> bool:
     """Return whether a layout, as estimators take it, says that columns have an order."""
-    name = layout if isinstance(layout, str) else getattr(layout, "name", None)
-    return isinstance(layout, (tuple, list)) or name in (
+    layout_name = layout if isinstance(layout, str) else getattr(layout, "name", None)
+    return isinstance(layout, (tuple, list)) or layout_name in (
         "path",
         "lattice",
         "given",
@@ -122,8 +122,8 @@ def has_channels(layout: Any, names: Sequence[str]) -> bool:
     if "given" in (layout, getattr(layout, "name", None)):
         named = named_places(names)
         return named is not None and len(named[1]) > 2
-    size = layout.shape if isinstance(layout, GridLayout) else layout
-    return isinstance(size, (tuple, list)) and len(size) > 2
+    grid_shape = layout.shape if isinstance(layout, GridLayout) else layout
+    return isinstance(grid_shape, (tuple, list)) and len(grid_shape) > 2
 
 
 def in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
@@ -158,15 +158,15 @@ def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int,
     cells = assignment.block_cells(columns, width)
     cells -= cells.min(axis=0)
     if columns > assignment.EXACT_COLUMNS or columns < 4:
-        chosen = assignment.split_by_rank(
+        cell_indices = assignment.split_by_rank(
             assignment.principal_plane(standardised, seed), cells
         )
     else:
         similarity = assignment.likeness(standardised)
-        chosen = assignment.assign(_spectral(similarity, 2), cells)
+        cell_indices = assignment.assign(_spectral(similarity, 2), cells)
         if columns <= assignment.REFINED_COLUMNS:
-            chosen = assignment.improve_by_swaps(similarity, cells, chosen)
-    return cells[chosen], (-(-columns // width), width)
+            cell_indices = assignment.improve_by_swaps(similarity, cells, cell_indices)
+    return cells[cell_indices], (-(-columns // width), width)
 
 
 def _spectral(similarity: Floats, dimensions: int) -> Floats:
@@ -174,13 +174,14 @@ def _spectral(similarity: Floats, dimensions: int) -> Floats:
     from scipy.linalg import eigh
 
     weights = similarity**2
-    root = np.sqrt(weights.sum(axis=0) + 1e-9)
-    last = len(weights) - 1
+    degree_roots = np.sqrt(weights.sum(axis=0) + 1e-9)
+    last_index = len(weights) - 1
     # The second largest of the normalised matrix is the second smallest of its Laplacian.
     _, vectors = eigh(
-        weights / root[:, None] / root, subset_by_index=[last - dimensions, last]
+        weights / degree_roots[:, None] / degree_roots,
+        subset_by_index=[last_index - dimensions, last_index],
     )
-    rounded: Floats = np.round(vectors[:, -2::-1] / root[:, None], 9)
+    rounded: Floats = np.round(vectors[:, -2::-1] / degree_roots[:, None], 9)
     return rounded
 
 
@@ -188,16 +189,16 @@ def _seriated(similarity: Floats) -> Integers:
     """Return the order of chains of columns that are each other's most alike, chains in the Fiedler vector's order."""
     fiedler = _spectral(similarity, 1)[:, 0]
     # The sign of an eigenvector is arbitrary: the first column stands in the first half.
-    place = np.argsort(
+    seriation_rank = np.argsort(
         np.argsort(
             fiedler if fiedler[0] <= np.median(fiedler) else -fiedler, kind="stable"
         )
     )
     chains = [
-        chain if place[chain[0]] <= place[chain[-1]] else chain[::-1]
+        chain if seriation_rank[chain[0]] <= seriation_rank[chain[-1]] else chain[::-1]
         for chain in _chains(similarity)
     ]
-    chains.sort(key=lambda chain: float(place[chain].mean()))
+    chains.sort(key=lambda chain: float(seriation_rank[chain].mean()))
     return np.concatenate(chains)
 
 
@@ -211,20 +212,30 @@ def _chains(similarity: Floats) -> list[Integers]:
         column: [column] for column in range(count)
     }  # of both ends of each chain
     inner: set[int] = set()
-    for one, other in zip(first[ranked].tolist(), second[ranked].tolist(), strict=True):
-        if one in inner or other in inner or chain_of[one] is chain_of[other]:
+    for first_column, second_column in zip(
+        first[ranked].tolist(), second[ranked].tolist(), strict=True
+    ):
+        if (
+            first_column in inner
+            or second_column in inner
+            or chain_of[first_column] is chain_of[second_column]
+        ):
             continue
-        left, right = chain_of[one], chain_of[other]
-        left = left if left[-1] == one else left[::-1]
-        right = right if right[0] == other else right[::-1]
+        left_chain, right = chain_of[first_column], chain_of[second_column]
+        left_chain = left_chain if left_chain[-1] == first_column else left_chain[::-1]
+        right = right if right[0] == second_column else right[::-1]
         inner |= {
-            column for column, chain in ((one, left), (other, right)) if len(chain) > 1
+            column
+            for column, chain in ((first_column, left_chain), (second_column, right))
+            if len(chain) > 1
         }
-        joined = left + right
+        joined = left_chain + right
         chain_of[joined[0]] = chain_of[joined[-1]] = joined
-    ends = [column for column in range(count) if column not in inner]
+    chain_ends = [column for column in range(count) if column not in inner]
     return [
-        np.array(chain) for column in ends if (chain := chain_of[column])[0] == column
+        np.array(chain)
+        for column in chain_ends
+        if (chain := chain_of[column])[0] == column
     ]
 
 
@@ -237,29 +248,37 @@ def turn_pieces(similarity: Floats, order: Integers) -> Integers:
     )  # beyond both ends there is a column that resembles nobody
     padded[:count, :count] = similarity
     start, length = np.arange(count)[:, None], np.arange(longest + 1)
-    stop = np.minimum(start + length, count)
+    stop_positions = np.minimum(start + length, count)
     for _ in range(_MOST_PASSES):
         around = np.concatenate([order, [count]])  # its place −1 is that column, too
-        first, last = around[start], around[np.minimum(stop, count - 1)]
-        before, behind = around[start - 1], around[np.minimum(stop + 1, count)]
-        gain = (
-            padded[before, last]
+        first, last_columns = (
+            around[start],
+            around[np.minimum(stop_positions, count - 1)],
+        )
+        before, behind = (
+            around[start - 1],
+            around[np.minimum(stop_positions + 1, count)],
+        )
+        turn_gains = (
+            padded[before, last_columns]
             + padded[first, behind]
             - padded[before, first]
-            - padded[last, behind]
+            - padded[last_columns, behind]
         )
-        gain[stop >= count] = 0.0
-        more, best = gain.argmax(axis=1), gain.max(axis=1)
-        order, taken = order.copy(), np.zeros(count + 2, dtype=bool)
-        for at in np.argsort(-best, kind="stable")[
-            : int((best > _LEAST_GAIN).sum())
+        turn_gains[stop_positions >= count] = 0.0
+        best_lengths, best_gains = turn_gains.argmax(axis=1), turn_gains.max(axis=1)
+        order, is_turned = order.copy(), np.zeros(count + 2, dtype=bool)
+        for start_position in np.argsort(-best_gains, kind="stable")[
+            : int((best_gains > _LEAST_GAIN).sum())
         ].tolist():
-            end = at + int(more[at])
-            if not taken[
-                at : end + 3
+            end_position = start_position + int(best_lengths[start_position])
+            if not is_turned[
+                start_position : end_position + 3
             ].any():  # with a neighbour on each side, one place on
-                taken[at : end + 3] = True
-                order[at : end + 1] = order[at : end + 1][::-1]
-        if not taken.any():
+                is_turned[start_position : end_position + 3] = True
+                order[start_position : end_position + 1] = order[
+                    start_position : end_position + 1
+                ][::-1]
+        if not is_turned.any():
             break
     return order

@@ -80,9 +80,9 @@ def draw_layout(
         )
     check_kind("title", title, str | None, "text", "Pass text, or leave it out.")
     names = _names_of_placed(names, placed)
-    flat, whole = _side_by_side(checked)
-    positions = flat[placed]
-    frame = _used_square(positions, whole)
+    drawn_positions, picture_shape = _side_by_side(checked)
+    positions = drawn_positions[placed]
+    frame = _used_square(positions, picture_shape)
     entries = _entries(positions, names)
     lines = _legend_lines(entries)
     columns = min(4, math.ceil(len(lines) / 34))
@@ -91,7 +91,7 @@ def draw_layout(
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, frame)
-    if len(whole) < len(checked.shape):
+    if len(picture_shape) < len(checked.shape):
         _name_channels(axes, checked.shape)
     heading = _heading(
         str(getattr(layout, "name", "") or type(layout).__name__), checked, positions
@@ -100,9 +100,14 @@ def draw_layout(
     inset = figure.add_axes(
         (margin / width, (height - 1.45) / height, 1.05 / width, 1.05 / height)
     )
-    _draw_whole(inset, positions, whole, frame)
-    place = (margin / width, 0.25 / height, inches / width, (height - 1.85) / height)
-    _draw_legend(figure.add_axes(place), lines, columns, size, inches)
+    _draw_whole(inset, positions, picture_shape, frame)
+    legend_box = (
+        margin / width,
+        0.25 / height,
+        inches / width,
+        (height - 1.85) / height,
+    )
+    _draw_legend(figure.add_axes(legend_box), lines, columns, size, inches)
     return figure
 
 
@@ -188,15 +193,17 @@ def _draw_whole(
 
 def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
     """Return where columns are drawn, and the drawing's size: channels side by side, curves one below another."""
-    high, wide, *channels = layout.shape
+    layout_height, layout_width, *channels = layout.shape
     if not channels:
-        return layout.positions, (high, wide)
-    row, place, channel = layout.positions.T
-    if high == 1:
-        return np.stack([channel, place], axis=1), (channels[0], wide)
-    return np.stack([row, place + channel * (wide + 1)], axis=1), (
-        high,
-        channels[0] * (wide + 1) - 1,
+        return layout.positions, (layout_height, layout_width)
+    pixel_rows, pixel_columns, channel = layout.positions.T
+    if layout_height == 1:
+        return np.stack([channel, pixel_columns], axis=1), (channels[0], layout_width)
+    return np.stack(
+        [pixel_rows, pixel_columns + channel * (layout_width + 1)], axis=1
+    ), (
+        layout_height,
+        channels[0] * (layout_width + 1) - 1,
     )
 
 
@@ -216,22 +223,29 @@ def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
 def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
     """Return one line for each column of a pixel, the pixel's mark on the first."""
     lines = [
-        (mark if at == 0 else "", name)
-        for *_, mark, names in entries
-        for at, name in enumerate(names)
+        (entry_mark if name_index == 0 else "", column_name)
+        for *_, entry_mark, names in entries
+        for name_index, column_name in enumerate(names)
     ]
     if len(lines) > _LEGEND_ENTRIES:
         left_out = len(lines) - _LEGEND_ENTRIES + 1
         lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
-    return [(mark, short_label(name, _LEGEND_CHARACTERS)) for mark, name in lines]
+    return [
+        (line_mark, short_label(line_name, _LEGEND_CHARACTERS))
+        for line_mark, line_name in lines
+    ]
 
 
 def short_label(name: str, width: int) -> str:
     """Shorten a name to at most ``width`` characters, keeping its beginning and its end."""
     if len(name) <= width:
         return name
-    tail = max((width - 1) // 4, 0) + (1 if width > 6 else 0)
-    return name[: max(width - 1 - tail, 0)] + "…" + (name[-tail:] if tail else "")
+    tail_length = max((width - 1) // 4, 0) + (1 if width > 6 else 0)
+    return (
+        name[: max(width - 1 - tail_length, 0)]
+        + "…"
+        + (name[-tail_length:] if tail_length else "")
+    )
 
 
 def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
@@ -245,57 +259,66 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
             problem, hint="Pass the encoder's encoded_names_.", code="PG007"
         )
     members: dict[tuple[int, int], list[str]] = {}
-    for (row, place), name in zip(positions.tolist(), named, strict=True):
-        members.setdefault((row, place), []).append(name)
+    for (pixel_row, pixel_column), column_name in zip(
+        positions.tolist(), named, strict=True
+    ):
+        members.setdefault((pixel_row, pixel_column), []).append(column_name)
     entries: list[_Entry] = []
     shared = 0
-    for (row, place), together in sorted(members.items()):
-        mark = (
+    for (pixel_row, pixel_column), together in sorted(members.items()):
+        pixel_mark = (
             str(len(entries) - shared + 1) if len(together) == 1 else _letters(shared)
         )
         shared += len(together) > 1
-        entries.append((row, place, mark, together))
+        entries.append((pixel_row, pixel_column, pixel_mark, together))
     return entries
 
 
 def _letters(index: int) -> str:
     """Count A … Z, AA, AB, … as spreadsheets do."""
-    text, index = "", index + 1
+    letters, index = "", index + 1
     while index:
         index, digit = divmod(index - 1, 26)
-        text = string.ascii_uppercase[digit] + text
-    return text
+        letters = string.ascii_uppercase[digit] + letters
+    return letters
 
 
 def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) -> None:
     """Draw the part of the grid in use (first row and column, side), its ticks, and what stands on the pixels."""
-    top, left, side = frame
-    bottom, right = top + side, left + side
-    occupied = np.zeros((side, side), dtype=np.int64)
-    for row, place, _, names in entries:
-        occupied[row - top, place - left] = 1 if len(names) == 1 else 2
+    top_row, left_column, side_length = frame
+    bottom, right = top_row + side_length, left_column + side_length
+    occupied = np.zeros((side_length, side_length), dtype=np.int64)
+    for pixel_row, pixel_column, _, names in entries:
+        occupied[pixel_row - top_row, pixel_column - left_column] = (
+            1 if len(names) == 1 else 2
+        )
     colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
-    extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
+    extent = (left_column - 0.5, right - 0.5, bottom - 0.5, top_row - 0.5)
     axes.imshow(
         occupied, cmap=colours, vmin=0, vmax=2, interpolation="nearest", extent=extent
     )
-    step = max(1, math.ceil(side / 20))
+    tick_step = max(1, math.ceil(side_length / 20))
     axes.set(
         xlim=extent[:2],
         ylim=extent[2:],
-        xticks=range(left, right, step),
-        yticks=range(top, bottom, step),
+        xticks=range(left_column, right, tick_step),
+        yticks=range(top_row, bottom, tick_step),
     )
     axes.tick_params(labelsize=7, colors=_EDGE_COLOUR, length=0)
     axes.spines[:].set_edgecolor(_SPINE_COLOUR)
-    cell = _SIDE / side * 72.0  # in points
-    boxes = [Rectangle((place - 0.5, row - 0.5), 1, 1) for row, place, *_ in entries]
-    line = 0.8 if cell > 6 else 0.2
+    cell_size = _SIDE / side_length * 72.0  # in points
+    boxes = [
+        Rectangle((box_column - 0.5, box_row - 0.5), 1, 1)
+        for box_row, box_column, *_ in entries
+    ]
+    line_width = 0.8 if cell_size > 6 else 0.2
     axes.add_collection(
-        PatchCollection(boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line)
+        PatchCollection(
+            boxes, facecolor="none", edgecolor=_EDGE_COLOUR, linewidth=line_width
+        )
     )
-    if len(entries) <= _NUMBERED_PIXELS and cell >= 7:
-        _write_marks(axes, entries, cell)
+    if len(entries) <= _NUMBERED_PIXELS and cell_size >= 7:
+        _write_marks(axes, entries, cell_size)
 
 
 def _write_marks(axes: Axes, entries: list[_Entry], cell: float) -> None:
@@ -329,17 +352,19 @@ def _draw_legend(
     # Room for three digits or letters, then a gap.
     mark_end, name_start = 0.24 / inches, 0.34 / inches
     style: dict[str, Any] = {"va": "center", "fontsize": size}
-    for index, (mark, name) in enumerate(lines):
-        column, line = divmod(index, per_column)
-        height = 1 - (line + 0.5) / per_column
-        end, start = (column / columns + offset for offset in (mark_end, name_start))
+    for index, (entry_mark, entry_name) in enumerate(lines):
+        column, line_index = divmod(index, per_column)
+        height = 1 - (line_index + 0.5) / per_column
+        mark_position, start = (
+            column / columns + offset for offset in (mark_end, name_start)
+        )
         axes.text(
-            end,
+            mark_position,
             height,
-            mark,
+            entry_mark,
             ha="right",
             fontweight="bold",
             color=_EDGE_COLOUR,
             **style,
         )
-        axes.text(start, height, name, ha="left", color=_INK, **style)
+        axes.text(start, height, entry_name, ha="left", color=_INK, **style)

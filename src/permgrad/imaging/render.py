@@ -184,28 +184,30 @@ class Renderer(nn.Module):
 
     def placed(self) -> list[tuple[int, int, int, int]] | None:
         """Return the columns that are seen, each with its channel, row and column. None: a picture is more."""
-        plan = self._plan(
+        drawing_plan = self._plan(
             (0, self.height, 0, self.width), torch.device("cpu"), torch.float32
         )
-        if plan.shared or plan.weights is not None:
+        if drawing_plan.shared or drawing_plan.weights is not None:
             return None
-        places = np.column_stack(
+        column_pixels = np.column_stack(
             [np.arange(len(self.positions)), self._channel, self.positions]
         )
         return [
-            (column, channel, row, at)
-            for column, channel, row, at in places[self._visible].tolist()
+            (column, channel, pixel_row, pixel_column)
+            for column, channel, pixel_row, pixel_column in column_pixels[
+                self._visible
+            ].tolist()
         ]
 
     def ranges(self, columns: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """Return minimum and factor of some columns: of a value is drawn ``(value − minimum) · factor``."""
         index = np.asarray(columns, dtype=np.intp)
-        pair = self.minimum[index], self._slope[index] * self.scale
-        low, factor = (
+        minimum_and_factor = self.minimum[index], self._slope[index] * self.scale
+        column_minimum, factor = (
             torch.as_tensor(numbers).to(device=like.device, dtype=like.dtype)
-            for numbers in pair
+            for numbers in minimum_and_factor
         )
-        return low, factor
+        return column_minimum, factor
 
     def columns_near(self, box: Box) -> list[int]:
         """Return the encoded columns on which the pixels of a box may depend."""
@@ -218,36 +220,45 @@ class Renderer(nn.Module):
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
         """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
-        plan = self._plan(box, values.device, values.dtype)
-        values = (values - plan.minimum) * plan.scale
+        drawing_plan = self._plan(box, values.device, values.dtype)
+        values = (values - drawing_plan.minimum) * drawing_plan.scale
         if self.clip:
             values = values.clamp(0.0, self.scale)
-        (rows, columns), pixels = values.shape, self.depth * plan.size[0] * plan.size[1]
+        (row_count, columns), pixels = (
+            values.shape,
+            self.depth * drawing_plan.size[0] * drawing_plan.size[1],
+        )
         if columns == 0 or pixels == 0:
-            flat = values.new_zeros(rows, pixels)
-        elif plan.weights is None:
-            flat, targets = (
-                values.new_zeros(rows, pixels),
-                plan.targets.expand(rows, -1),
+            flat_images = values.new_zeros(row_count, pixels)
+        elif drawing_plan.weights is None:
+            flat_images, targets = (
+                values.new_zeros(row_count, pixels),
+                drawing_plan.targets.expand(row_count, -1),
             )
-            if plan.shared:
-                how = "mean" if self.overlap == "mean" else "amax"
-                flat = flat.scatter_reduce(1, targets, values, how, include_self=False)
+            if drawing_plan.shared:
+                reduction = "mean" if self.overlap == "mean" else "amax"
+                flat_images = flat_images.scatter_reduce(
+                    1, targets, values, reduction, include_self=False
+                )
             else:
-                flat = flat.scatter(1, targets, values)
+                flat_images = flat_images.scatter(1, targets, values)
         elif self.overlap == "maximum":
-            parts = values.split(max(1, _PAINTED // (columns * pixels)))
-            flat = torch.cat(
+            row_batches = values.split(max(1, _PAINTED // (columns * pixels)))
+            flat_images = torch.cat(
                 [
-                    (part.unsqueeze(2) * plan.weights).amax(dim=1).relu()
-                    for part in parts
+                    (row_batch.unsqueeze(2) * drawing_plan.weights).amax(dim=1).relu()
+                    for row_batch in row_batches
                 ]
             )
         else:
-            assert plan.touched is not None
+            assert drawing_plan.touched is not None
             painted = (values.detach() > 0).to(values.dtype)
-            flat = values @ plan.weights / (painted @ plan.touched).clamp(min=1.0)
-        images: Tensor = flat.unflatten(1, (self.depth, *plan.size))
+            flat_images = (
+                values
+                @ drawing_plan.weights
+                / (painted @ drawing_plan.touched).clamp(min=1.0)
+            )
+        images: Tensor = flat_images.unflatten(1, (self.depth, *drawing_plan.size))
         return (
             images
             if self.channels == self.depth
@@ -258,32 +269,45 @@ class Renderer(nn.Module):
 
     def region_of(self, columns: Iterable[int] | int) -> Box:
         """Return the smallest half-open box with every pixel that depends on the columns. ``(0, 0, 0, 0)``: none."""
-        chosen = self._seen(columns)
-        if not chosen.size:
+        seen_columns = self._seen(columns)
+        if not seen_columns.size:
             return (0, 0, 0, 0)
-        low = np.maximum(self.positions[chosen].min(axis=0) - self._reach, 0)
-        high = np.minimum(
-            self.positions[chosen].max(axis=0) + self._reach + 1,
+        lower_bounds = np.maximum(
+            self.positions[seen_columns].min(axis=0) - self._reach, 0
+        )
+        upper_bounds = np.minimum(
+            self.positions[seen_columns].max(axis=0) + self._reach + 1,
             (self.height, self.width),
         )
-        return int(low[0]), int(high[0]), int(low[1]), int(high[1])
+        return (
+            int(lower_bounds[0]),
+            int(upper_bounds[0]),
+            int(lower_bounds[1]),
+            int(upper_bounds[1]),
+        )
 
     def pixels_of(self, columns: Iterable[int] | int) -> list[tuple[int, int]]:
         """Return the (row, column) of each pixel that depends on any of the encoded columns, in reading order."""
-        chosen = self._seen(columns)
-        if not chosen.size:
+        seen_columns = self._seen(columns)
+        if not seen_columns.size:
             return []
         reached = np.zeros(
             (self.height + 2 * self._reach, self.width + 2 * self._reach), dtype=bool
         )
-        side = 2 * self._reach + 1
-        for row, place in self.positions[chosen]:
-            reached[row : row + side, place : place + side] |= self._kernel > 0
+        kernel_side = 2 * self._reach + 1
+        for pixel_row, pixel_column in self.positions[seen_columns]:
+            reached[
+                pixel_row : pixel_row + kernel_side,
+                pixel_column : pixel_column + kernel_side,
+            ] |= self._kernel > 0
         inner = reached[
             self._reach : self._reach + self.height,
             self._reach : self._reach + self.width,
         ]
-        return [(int(row), int(place)) for row, place in np.argwhere(inner)]
+        return [
+            (int(reached_row), int(reached_column))
+            for reached_row, reached_column in np.argwhere(inner)
+        ]
 
     def influence(self) -> Tensor:
         """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``, inside the training range.
@@ -298,12 +322,12 @@ class Renderer(nn.Module):
         if self.overlap == "mean":
             weights /= np.maximum((weights > 0).sum(axis=0), 1)
         weights *= (self._slope * self.scale)[:, None]
-        each = (
+        column_slopes = (
             weights.astype(np.float32)
             .reshape(-1, self.depth, self.height, self.width)
             .sum(axis=1)
         )
-        return torch.from_numpy(each)
+        return torch.from_numpy(column_slopes)
 
     def _seen(self, columns: Iterable[int] | int) -> Integers:
         """Return the columns without those that are never seen."""
@@ -322,15 +346,25 @@ class Renderer(nn.Module):
         return {
             "kind": "renderer",
             "layout": layout_to_dict(self.layout),
-            **{name: getattr(self, name).tolist() for name in ("minimum", "maximum")},
-            **{name: getattr(self, name) for name in ("channels", "scale", "clip")},
+            **{
+                array_name: getattr(self, array_name).tolist()
+                for array_name in ("minimum", "maximum")
+            },
+            **{
+                setting_name: getattr(self, setting_name)
+                for setting_name in ("channels", "scale", "clip")
+            },
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Renderer:
         """Read what `to_dict` wrote. Lists may be arrays. Nothing in it is executed."""
         names = ("layout", "minimum", "maximum", "channels", "scale", "clip")
-        arguments = {name: content[name] for name in names if name in content}
+        arguments = {
+            argument_name: content[argument_name]
+            for argument_name in names
+            if argument_name in content
+        }
         return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -341,23 +375,26 @@ class Renderer(nn.Module):
 
     def _plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
         """Return what a box needs, made once for a device and a precision."""
-        key = (tuple(box), device, dtype)
-        if key in self._plans:
-            return self._plans[key]
-        top, bottom, left, right = box
-        size, reach = (bottom - top, right - left), self._reach
-        place = self.positions - (top, left)
-        near = np.all((place >= -reach) & (place < np.add(size, reach)), axis=1)
-        columns = self._visible[near[self._visible]]
+        plan_key = (tuple(box), device, dtype)
+        if plan_key in self._plans:
+            return self._plans[plan_key]
+        top_row, bottom, left_column, right = box
+        box_size, reach = (bottom - top_row, right - left_column), self._reach
+        box_positions = self.positions - (top_row, left_column)
+        is_near = np.all(
+            (box_positions >= -reach) & (box_positions < np.add(box_size, reach)),
+            axis=1,
+        )
+        columns = self._visible[is_near[self._visible]]
 
-        targets = (self._channel[columns] * size[0] + place[columns, 0]) * size[
-            1
-        ] + place[columns, 1]
+        targets = (
+            self._channel[columns] * box_size[0] + box_positions[columns, 0]
+        ) * box_size[1] + box_positions[columns, 1]
         weights = None if self.blur is None else self._weights(columns, box)
         # A tensor made in inference mode could never take part in a gradient afterwards.
         with torch.inference_mode(False), torch.no_grad():
-            self._plans[key] = _Plan(
-                size,
+            self._plans[plan_key] = _Plan(
+                box_size,
                 None
                 if len(columns) == len(self.positions)
                 else torch.from_numpy(columns).to(device, torch.long),
@@ -375,25 +412,31 @@ class Renderer(nn.Module):
             )
         if len(self._plans) > _KEPT_PLANS:
             del self._plans[next(iter(self._plans))]
-        return self._plans[key]
+        return self._plans[plan_key]
 
     def _weights(self, columns: Integers, box: Box) -> Floats:
         """Return how strongly each column paints each number of a box, ``(columns, channels · pixels of the box)``."""
-        top, bottom, left, right = box
+        top_row, bottom, left_column, right = box
         reach = self._reach
-        rows = np.arange(top, bottom)[None, :] - self.positions[columns, 0][:, None]
-        places = np.arange(left, right)[None, :] - self.positions[columns, 1][:, None]
-        inside = (np.abs(rows) <= reach)[:, :, None] & (np.abs(places) <= reach)[
-            :, None, :
-        ]
+        row_offsets = (
+            np.arange(top_row, bottom)[None, :] - self.positions[columns, 0][:, None]
+        )
+        column_offsets = (
+            np.arange(left_column, right)[None, :] - self.positions[columns, 1][:, None]
+        )
+        inside = (np.abs(row_offsets) <= reach)[:, :, None] & (
+            np.abs(column_offsets) <= reach
+        )[:, None, :]
         kernel = self._kernel[
-            np.clip(rows, -reach, reach)[:, :, None] + reach,
-            np.clip(places, -reach, reach)[:, None, :] + reach,
+            np.clip(row_offsets, -reach, reach)[:, :, None] + reach,
+            np.clip(column_offsets, -reach, reach)[:, None, :] + reach,
         ]
-        painted = np.zeros((len(columns), self.depth, bottom - top, right - left))
+        painted = np.zeros(
+            (len(columns), self.depth, bottom - top_row, right - left_column)
+        )
         painted[np.arange(len(columns)), self._channel[columns]] = np.where(
             inside, kernel, 0.0
         )
         return painted.reshape(
-            len(columns), self.depth * (bottom - top) * (right - left)
+            len(columns), self.depth * (bottom - top_row) * (right - left_column)
         )

@@ -99,14 +99,14 @@ class TintoLayout(PlacedLayout):
         from sklearn.preprocessing import MinMaxScaler
 
         points = MinMaxScaler().fit_transform(encoded).T
-        columns, rows = points.shape
+        columns, row_count = points.shape
         coordinates = np.zeros((columns, 2))
         # One column, or columns all alike: there is no direction to project on.
         if np.all(points == points[:1]):
             return coordinates
         if self.algorithm == "t-SNE":
             return self._project_tsne(points)
-        components = min(2, columns, rows)
+        components = min(2, columns, row_count)
         model = PCA(n_components=components, random_state=self.random_seed)
         coordinates[:, :components] = model.fit(points).transform(points)
         return coordinates
@@ -128,10 +128,10 @@ class TintoLayout(PlacedLayout):
             # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
             warnings.simplefilter("ignore", RuntimeWarning)
             embedded = model.fit_transform(table)
-        mean: Floats = (
+        mean_coordinates: Floats = (
             embedded.astype(np.float64).reshape(copies, columns, 2).mean(axis=0)
         )
-        return mean
+        return mean_coordinates
 
 
 def square_positions(coordinates: Floats, pixels: int) -> Positions:

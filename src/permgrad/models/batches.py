@@ -38,9 +38,9 @@ def sparing() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         detail = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
-        hint = "Free memory, or use fewer rows or columns at a time."
+        memory_hint = "Free memory, or use fewer rows or columns at a time."
         raise EnvironmentProblem(
-            f"There is not enough memory{detail}", hint=hint, code="PG061"
+            f"There is not enough memory{detail}", hint=memory_hint, code="PG061"
         ) from error
     finally:
         _said.reset(token)
@@ -52,13 +52,13 @@ def halved(size: int, error: BaseException) -> int:
         raise error
     messages = _said.get()
     if not messages:
-        text = two_sentences(
+        message_text = two_sentences(
             f"A batch of {size:,} rows does not fit into memory",
             "It is halved until it fits. Results are equal up to rounding.",
         )
         if messages is not None:
-            messages.append(text)
-        warn_user(text)
+            messages.append(message_text)
+        warn_user(message_text)
     return size // 2
 
 
@@ -67,16 +67,16 @@ def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
 
     ``work`` must leave nothing behind when it fails.
     """
-    done = 0
-    while done < count:
-        part = slice(done, min(done + size, count))
+    rows_done = 0
+    while rows_done < count:
+        row_slice = slice(rows_done, min(rows_done + size, count))
         try:
-            work(part)
+            work(row_slice)
         except (RuntimeError, MemoryError) as error:
             # Of the batch that failed, which may be the smaller last one.
-            size = halved(min(size, count - done), error)
+            size = halved(min(size, count - rows_done), error)
             continue
-        done = part.stop
+        rows_done = row_slice.stop
     return size
 
 
@@ -89,17 +89,20 @@ def gathered(
 
     ``run`` calls a function with slices of rows, as ``partial(in_batches, count, size)`` does.
     """
-    whole: list[Any] = []
+    all_tensors: list[Any] = []
 
     def work(part: slice) -> None:
-        some = compute(part)
-        if not whole:
-            whole.extend(one.new_empty((count, *one.shape[1:])) for one in some)
-        for target, one in zip(whole, some, strict=True):
-            target[part] = one
+        part_tensors = compute(part)
+        if not all_tensors:
+            all_tensors.extend(
+                part_tensor.new_empty((count, *part_tensor.shape[1:]))
+                for part_tensor in part_tensors
+            )
+        for target, row_tensor in zip(all_tensors, part_tensors, strict=True):
+            target[part] = row_tensor
 
     run(work)
-    return whole
+    return all_tensors
 
 
 def with_fewer(count: int, work: Callable[[int], T]) -> T:

@@ -60,9 +60,9 @@ class Decision:
         usual = np.asarray(probabilities).argmax(axis=1)
         return None if np.array_equal(codes, usual) else codes
 
-    def of(self, place: int) -> float:
+    def of(self, class_index: int) -> float:
         """Return the threshold of a class's probability. That of the other one is what is left of 1."""
-        return self.threshold if place == self.positive else 1 - self.threshold
+        return self.threshold if class_index == self.positive else 1 - self.threshold
 
     def at(self, threshold: float) -> Decision:
         """Return the decision at another threshold."""
@@ -100,11 +100,13 @@ class Decision:
             is_number(threshold) and 0 <= threshold <= 1,
             f"a threshold of {threshold!r:.40}",
         )
-        cost = content["cost"]
+        stored_cost = content["cost"]
         return cls(
             positive=int(positive),
             threshold=float(threshold),
-            cost=None if cost is None else (float(cost[0]), float(cost[1])),
+            cost=None
+            if stored_cost is None
+            else (float(stored_cost[0]), float(stored_cost[1])),
             rows=int(content["rows"]),
         )
 
@@ -143,9 +145,9 @@ def choose_decision(
     labels = np.asarray(classes).tolist()
     if len(labels) != 2:
         if cost is not None or threshold is not None:
-            name = "threshold" if cost is None else "cost"
-            problem = f"{name} needs two classes, and y has {len(labels)}"
-            raise InputError(problem, f"Leave {name} out.", "PG006")
+            argument_name = "threshold" if cost is None else "cost"
+            problem = f"{argument_name} needs two classes, and y has {len(labels)}"
+            raise InputError(problem, f"Leave {argument_name} out.", "PG006")
         return None
     usual = rarer(labels, counts)
     if cost is None:
@@ -202,12 +204,12 @@ def least_cost(
         0.15
     """
     counted = np.ones(len(truth)) if weights is None else np.asarray(weights)
-    values, hits, alarms = every_cut(truth, chances, counted)
-    missed = counted[truth].sum() - hits
+    values, true_positives, alarms = every_cut(truth, chances, counted)
+    missed = counted[truth].sum() - true_positives
     spent = cost[0] * alarms + cost[1] * missed
     # Equal sums of weights differ in their last bits.
-    best = int(np.argmax(spent <= spent.min() * (1 + 1e-12)))
-    return float(np.clip(values[best], 0.0, 1.0))
+    best_index = int(np.argmax(spent <= spent.min() * (1 + 1e-12)))
+    return float(np.clip(values[best_index], 0.0, 1.0))
 
 
 def every_cut(
@@ -220,16 +222,20 @@ def every_cut(
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     # The last row of each run of equal scores, because a cut cannot divide them.
-    last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    high, low = falling[last[:-1]], falling[last[:-1] + 1]
-    middle = low / 2 + high / 2
+    last_rows = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    upper_scores, lower_scores = falling[last_rows[:-1]], falling[last_rows[:-1] + 1]
+    middle = lower_scores / 2 + upper_scores / 2
     # Between neighbouring floats, and where halves underflow, there is no middle. The upper one is then the cut.
-    middle = np.where((middle > low) & (middle <= high), middle, high)
-    each = np.ones(len(truth), dtype=np.int64) if counted is None else counted
-    hits = np.concatenate([[0], np.cumsum((truth * each)[order])[last]])
-    called = np.concatenate([[0], np.cumsum(each[order])[last]])
+    middle = np.where(
+        (middle > lower_scores) & (middle <= upper_scores), middle, upper_scores
+    )
+    row_weights = np.ones(len(truth), dtype=np.int64) if counted is None else counted
+    true_positives = np.concatenate(
+        [[0], np.cumsum((truth * row_weights)[order])[last_rows]]
+    )
+    called = np.concatenate([[0], np.cumsum(row_weights[order])[last_rows]])
     values = np.concatenate([[math.inf], middle, [-math.inf]])
-    return values, hits, called - hits
+    return values, true_positives, called - true_positives
 
 
 # ---- arguments -------------------------------------------------------------------------------------------------------
@@ -276,12 +282,12 @@ def _named_cost(
     """
     if not isinstance(cost, Mapping):
         return usual, (float(cost[0]), float(cost[1]))
-    places = [find_positive(labels, label) for label in cost]
-    if len(set(places)) < 2:
+    class_indices = [find_positive(labels, label) for label in cost]
+    if len(set(class_indices)) < 2:
         problem = f"cost must name both classes, got {shown(cost)}"
         raise InputError(problem, f"The classes are {labels}.", "PG035")
     first, second = cost.values()
-    return places[1], (float(first), float(second))
+    return class_indices[1], (float(first), float(second))
 
 
 def _named_threshold(

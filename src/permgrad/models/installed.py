@@ -48,44 +48,52 @@ class Contents:
 
     def changes(self) -> Changes:
         """Return what has changed since then, by place."""
-        found: Changes = {}
-        for (name, registry), before in self.registries.items():
-            now = vars(self.parts[name])[registry]
+        found_changes: Changes = {}
+        for (module_name, registry), before in self.registries.items():
+            current_entries = vars(self.parts[module_name])[registry]
             if registry not in _NAMED:
-                if list(now.items()) != list(before.items()):
-                    words = f"hooks of {name or 'the network'}"
-                    found[name, registry, ""] = _replaced(words, now)
+                if list(current_entries.items()) != list(before.items()):
+                    words = f"hooks of {module_name or 'the network'}"
+                    found_changes[module_name, registry, ""] = _replaced(
+                        words, current_entries
+                    )
                 continue
-            for entry in {**before, **now}:
-                place = (name, registry, entry)
-                if now.get(entry, self) is not before.get(entry, self):
-                    found[place] = _entry(_dotted(name, entry), now, entry)
-                elif place in self.numbers and not _same(
-                    now[entry], self.numbers[place]
+            for entry in {**before, **current_entries}:
+                entry_key = (module_name, registry, entry)
+                if current_entries.get(entry, self) is not before.get(entry, self):
+                    found_changes[entry_key] = _entry(
+                        _dotted(module_name, entry), current_entries, entry
+                    )
+                elif entry_key in self.numbers and not _same(
+                    current_entries[entry], self.numbers[entry_key]
                 ):
-                    found[place] = _written(_dotted(name, entry), now[entry])
-        return found
+                    found_changes[entry_key] = _written(
+                        _dotted(module_name, entry), current_entries[entry]
+                    )
+        return found_changes
 
 
 def contents_of(module: nn.Module) -> Contents:
     """Return what the parts of a network hold. Numbers of large ones are left out."""
-    parts = {
-        name: part
-        for name, part in module.named_modules()
-        if not isinstance(part, torch.jit.ScriptModule)
+    modules = {
+        module_name: submodule
+        for module_name, submodule in module.named_modules()
+        if not isinstance(submodule, torch.jit.ScriptModule)
     }
-    contents = Contents(parts)
+    contents = Contents(modules)
     tensors = (*module.parameters(), *module.buffers())
-    copied = sum(one.numel() for one in tensors) <= MOST_COPIED
-    for name, part in parts.items():
+    copied = sum(copied_tensor.numel() for copied_tensor in tensors) <= MOST_COPIED
+    for owner_name, owner_module in modules.items():
         for registry in REGISTRIES:
-            entries = dict(vars(part)[registry])
-            contents.registries[name, registry] = entries
+            entries = dict(vars(owner_module)[registry])
+            contents.registries[owner_name, registry] = entries
             if registry not in _NAMED[:2] or not copied:
                 continue
             for entry, tensor in entries.items():
                 if tensor is not None and is_plain(tensor):
-                    contents.numbers[name, registry, entry] = tensor.detach().clone()
+                    contents.numbers[owner_name, registry, entry] = (
+                        tensor.detach().clone()
+                    )
     return contents
 
 

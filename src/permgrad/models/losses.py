@@ -91,14 +91,14 @@ def quantile(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("poisson")
 def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
-    mean, counts = outputs[:, 0].double(), y.double()
-    if not bool((mean > 0).all()):
-        problem = (
-            f"loss='poisson' needs predicted means above 0, got {float(mean.min()):.3g}"
+    predicted_mean, counts = outputs[:, 0].double(), y.double()
+    if not bool((predicted_mean > 0).all()):
+        problem = f"loss='poisson' needs predicted means above 0, got {float(predicted_mean.min()):.3g}"
+        loss_hint = (
+            "Pass loss='poisson_log' if the model returns the logarithm of the mean."
         )
-        hint = "Pass loss='poisson_log' if the model returns the logarithm of the mean."
-        raise InputError(problem, hint=hint, code="PG036")
-    return 2 * (torch.xlogy(counts, counts / mean) - counts + mean)
+        raise InputError(problem, hint=loss_hint, code="PG036")
+    return 2 * (torch.xlogy(counts, counts / predicted_mean) - counts + predicted_mean)
 
 
 @losses.register("poisson_log")
@@ -122,10 +122,10 @@ FITS: dict[str, tuple[str, ...]] = {
 }
 #: Losses that say themselves what the task is.
 TELLING = {
-    name: task
-    for task, names in FITS.items()
-    for name in names
-    if name not in FITS["classification"]
+    loss_name: task_name
+    for task_name, names in FITS.items()
+    for loss_name in names
+    if loss_name not in FITS["classification"]
 }
 del TELLING["squared_error"], TELLING["absolute_error"]
 
@@ -146,21 +146,25 @@ class OtherLoss:
 
     def of(self, outputs: Floats, y: Any) -> Floats:
         """Return the user's losses ``(rows,)``, checked."""
-        hint = (
+        call_hint = (
             f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
             f"y as you passed it ({type(y).__name__})."
         )
         with turned(
             lambda error: InputError(
-                f"The loss raised {error_in_words(error).rstrip('.')}", hint, "PG036"
+                f"The loss raised {error_in_words(error).rstrip('.')}",
+                call_hint,
+                "PG036",
             )
         ):
-            made = self.function(outputs, y)
-        made = (
-            made.detach().cpu().double().numpy() if isinstance(made, Tensor) else made
+            returned_losses = self.function(outputs, y)
+        returned_losses = (
+            returned_losses.detach().cpu().double().numpy()
+            if isinstance(returned_losses, Tensor)
+            else returned_losses
         )
         numbers = as_numbers(
-            "What the loss returns", made, "Return (rows,).", "PG036"
+            "What the loss returns", returned_losses, "Return (rows,).", "PG036"
         ).copy()
         _check_losses(numbers, len(outputs))
         return numbers
@@ -181,10 +185,10 @@ def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:
     return losses[loss] if isinstance(loss, str) else loss.function
 
 
-def of_output(loss: str | OtherLoss, place: int) -> str | OtherLoss:
+def of_output(loss: str | OtherLoss, output_index: int) -> str | OtherLoss:
     """Return the loss of one output: its own quantile where outputs are several of them."""
     several = not isinstance(loss, str) and loss.levels
-    return read_loss(("quantile", several[place])) if several else loss
+    return read_loss(("quantile", several[output_index])) if several else loss
 
 
 def read_loss(loss: Any) -> str | OtherLoss:
@@ -193,12 +197,12 @@ def read_loss(loss: Any) -> str | OtherLoss:
         levels = tuple(loss[1]) if isinstance(loss[1], (tuple, list)) else (loss[1],)
         for level in levels or (None,):
             check_confidence(level, "The level of a quantile")
-        name, several = (
+        level_text, several = (
             ", ".join(f"{level:g}" for level in levels),
             levels if len(levels) > 1 else (),
         )
         return OtherLoss(
-            f"quantile {name}",
+            f"quantile {level_text}",
             lambda outputs, y: _quantile(outputs, y, levels[0]),
             levels=several,
         )
@@ -225,5 +229,5 @@ class TargetRows:
         return len(self.y)
 
     def __getitem__(self, rows: Any) -> Any:
-        places = np.arange(len(self.y))[rows]
-        return self.y.iloc[places] if is_pandas(self.y) else self.y[places]
+        row_indices = np.arange(len(self.y))[rows]
+        return self.y.iloc[row_indices] if is_pandas(self.y) else self.y[row_indices]

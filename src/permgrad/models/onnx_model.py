@@ -46,8 +46,8 @@ def check_onnx(path: Path) -> Iterator[Fault]:
     """Refuse a file that is named as none of ONNX, before anything is read."""
     ending = path.suffix.lower()
     if ending in _TABLES:
-        hint = "Name a model's file or a run's folder. A table comes after it (permgrad explain MODEL TABLE)."
-        yield f"{path.name} is a table, not a model", hint, "PG031"
+        table_hint = "Name a model's file or a run's folder. A table comes after it (permgrad explain MODEL TABLE)."
+        yield f"{path.name} is a table, not a model", table_hint, "PG031"
     if ending != ".onnx":
         problem = f"A model file must be ONNX (.onnx), got {path.name}"
         yield (
@@ -109,17 +109,19 @@ class OnnxPredictor:
         facts = session.get_modelmeta().custom_metadata_map
         #: what a file of ``pg.integrations.export_onnx`` says of itself
         columns, self.classes = (
-            tuple(json.loads(facts[name]))
-            if "permgrad" in facts and name in facts
+            tuple(json.loads(facts[fact_name]))
+            if "permgrad" in facts and fact_name in facts
             else None
-            for name in ("columns", "classes")
+            for fact_name in ("columns", "classes")
         )
         self.names: tuple[str, ...] | None = columns
         self.texts: tuple[str, ...] = ()
         if len(self.inputs) > 1:
-            self.names = tuple(one.name for one in self.inputs)
+            self.names = tuple(model_input.name for model_input in self.inputs)
             self.texts = tuple(
-                one.name for one in self.inputs if one.type == "tensor(string)"
+                model_input.name
+                for model_input in self.inputs
+                if model_input.type == "tensor(string)"
             )
 
     def __call__(self, rows: Any, /) -> Any:
@@ -134,23 +136,25 @@ class OnnxPredictor:
         )
         (returned,) = self.session.run([self.output], self._feed(frame))
         if isinstance(returned, list):
-            return np.array([list(row.values()) for row in returned])
+            return np.array([list(class_values.values()) for class_values in returned])
         return np.asarray(returned)
 
     def _of_tensors(self, inputs: Any) -> dict[str, Array]:
         """Return all outputs for one array, or for a dict of arrays by the inputs' names."""
         named = inputs if isinstance(inputs, Mapping) else {self.inputs[0].name: inputs}
-        names = [one.name for one in self.inputs]
+        names = [model_input.name for model_input in self.inputs]
         if set(named) != set(names):
             problem = f"The model takes the inputs {listed(names, 5, show=repr)}"
-            hint = "Pass X as a dict of arrays by these names"
-            raise InputError(problem, hint=hint, code="PG012")
-        feed = {
-            one.name: np.asarray(named[one.name], dtype=self._TYPES.get(one.type))
-            for one in self.inputs
+            input_hint = "Pass X as a dict of arrays by these names"
+            raise InputError(problem, hint=input_hint, code="PG012")
+        input_arrays = {
+            model_input.name: np.asarray(
+                named[model_input.name], dtype=self._TYPES.get(model_input.type)
+            )
+            for model_input in self.inputs
         }
-        outputs = [one.name for one in self.session.get_outputs()]
-        return dict(zip(outputs, self.session.run(outputs, feed), strict=True))
+        outputs = [model_output.name for model_output in self.session.get_outputs()]
+        return dict(zip(outputs, self.session.run(outputs, input_arrays), strict=True))
 
     def _feed(self, frame: pd.DataFrame) -> dict[str, Array]:
         if len(self.inputs) == 1:
@@ -159,18 +163,27 @@ class OnnxPredictor:
                     dtype=self._TYPES.get(self.inputs[0].type, object)
                 )
             }
-        columns = {str(name): frame[name] for name in frame.columns}
-        missing = [one.name for one in self.inputs if one.name not in columns]
+        columns = {
+            str(column_name): frame[column_name] for column_name in frame.columns
+        }
+        missing = [
+            model_input.name
+            for model_input in self.inputs
+            if model_input.name not in columns
+        ]
         if missing:
             raise InputError(
                 f"Column {missing[0]!r} of the model is not in the table",
                 "Rename or add it.",
                 "PG012",
             )
-        types = {one.name: self._TYPES.get(one.type, object) for one in self.inputs}
+        types = {
+            model_input.name: self._TYPES.get(model_input.type, object)
+            for model_input in self.inputs
+        }
         return {
-            name: columns[name].to_numpy(kind).reshape(-1, 1)
-            for name, kind in types.items()
+            input_name: columns[input_name].to_numpy(input_type).reshape(-1, 1)
+            for input_name, input_type in types.items()
         }
 
     def classes_of(self, table: pd.DataFrame) -> tuple[Any, ...] | None:
@@ -198,8 +211,10 @@ class OnnxPredictor:
             return frame
         return pd.DataFrame(
             {
-                name: (_texts if name in self.texts else _numbers)(frame[name])
-                for name in frame.columns
+                column_name: (_texts if column_name in self.texts else _numbers)(
+                    frame[column_name]
+                )
+                for column_name in frame.columns
             }
         )
 
@@ -209,12 +224,12 @@ class OnnxPredictor:
         shape = self.inputs[0].shape
         if len(shape) == 2 and isinstance(shape[1], int) and shape[1] != frame.shape[1]:
             problem = f"The model takes {counted(shape[1], 'column')} without names, and the table has {frame.shape[1]}"
-            hint = (
+            width_hint = (
                 "Leave the others out, also the target."
                 if frame.shape[1] > shape[1]
                 else "Add the others."
             )
-            raise InputError(problem, hint=hint, code="PG017")
+            raise InputError(problem, hint=width_hint, code="PG017")
         names = listed(list(frame.columns), show=repr)
         warn_user(
             f"The model has no column names, so the table's columns are used in their order ({names})."
@@ -226,8 +241,8 @@ def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
     """Return cells as texts."""
     if missing := int(column.isna().sum()):
         blank = counted(missing, "missing cell")
-        fact = f"Column {str(column.name)!r} has {blank}, read as the text {_MISSING_TEXT!r}"
-        warn_user(two_sentences(fact, "Write the text that training had."))
+        missing_sentence = f"Column {str(column.name)!r} has {blank}, read as the text {_MISSING_TEXT!r}"
+        warn_user(two_sentences(missing_sentence, "Write the text that training had."))
     cells = column.astype(object).where(column.notna(), None)
     return cells.map(
         lambda cell: _MISSING_TEXT if cell is None else canonical(cell)
@@ -243,10 +258,8 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
             "boolean" if column.dtype == object else column.dtype
         ).astype("float64")
     except (TypeError, ValueError):
-        some = column.dropna().tolist()[:1]
-        problem = (
-            f"Column {str(column.name)!r} must hold numbers for this model, got {some}"
-        )
+        first_values = column.dropna().tolist()[:1]
+        problem = f"Column {str(column.name)!r} must hold numbers for this model, got {first_values}"
         raise InputError(
             problem, hint="Write it as in training.", code="PG014"
         ) from None

@@ -30,12 +30,12 @@ def read_trees(model: Any) -> Trees:
         NotImplementedError: Its trees are none that are known. The text says which, as a clause.
     """
     library = type(model).__module__.partition(".")[0]
-    read = _LIBRARIES.get(library)
-    if read is None:
+    library_reader = _LIBRARIES.get(library)
+    if library_reader is None:
         raise NotImplementedError(
             f"it is no model of boosted trees, but {type(model).__name__}"
         )
-    return read(model)
+    return library_reader(model)
 
 
 def _refuse_if(is_so: Any, what: str) -> None:
@@ -56,13 +56,13 @@ def _sorted(
         return [], [], [], [], values[:1]
     inner, leaves = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
     order = np.concatenate([inner, leaves])
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
+    sorted_positions = np.empty(len(order), dtype=np.int64)
+    sorted_positions[order] = np.arange(len(order))
     return (
         feature[inner],
         threshold[inner],
-        place[left[inner]],
-        place[right[inner]],
+        sorted_positions[left[inner]],
+        sorted_positions[right[inner]],
         values[order],
     )
 
@@ -73,8 +73,11 @@ def _histogram_boosting(model: Any) -> Trees:
         not hasattr(model, "_predictors"),
         f"it is no histogram boosting, but {type(model).__name__}",
     )
-    base, rounds = np.ravel(model._baseline_prediction), model._predictors  # noqa: SLF001 — there is no public way
-    return Trees.of((_of_nodes(tree.nodes) for trees in rounds for tree in trees), base)
+    base_prediction, rounds = np.ravel(model._baseline_prediction), model._predictors  # noqa: SLF001 — there is no public way
+    return Trees.of(
+        (_of_nodes(round_tree.nodes) for trees in rounds for round_tree in trees),
+        base_prediction,
+    )
 
 
 def _of_nodes(nodes: Array) -> _Tree:
@@ -99,21 +102,25 @@ _ZERO = np.float32(1e-35)
 
 def _lightgbm(model: Any) -> Trees:
     booster = getattr(model, "booster_", model)
-    head, *trees = (
+    model_header, *trees = (
         booster.model_to_string().partition("\nend of trees")[0].split("\nTree=")
     )
-    facts = _fields(head)
-    _refuse_if("average_output" in head.split(), "its trees are averaged")
+    facts = _fields(model_header)
+    _refuse_if("average_output" in model_header.split(), "its trees are averaged")
     outputs = int(facts["num_tree_per_iteration"])
-    return Trees.of((_of_text(_fields(tree)) for tree in trees), np.zeros(outputs))
+    return Trees.of(
+        (_of_text(_fields(tree_text)) for tree_text in trees), np.zeros(outputs)
+    )
 
 
 def _fields(text: str) -> dict[str, str]:
     """Return the ``name=value`` lines of a part of LightGBM's text."""
     return {
-        name: value
-        for name, found, value in (line.partition("=") for line in text.splitlines())
-        if found
+        field_name: value
+        for field_name, separator, value in (
+            text_line.partition("=") for text_line in text.splitlines()
+        )
+        if separator
     }
 
 
@@ -126,12 +133,12 @@ def _of_text(tree: Mapping[str, str]) -> _Tree:
     _refuse_if((kinds & _CATEGORIES).any(), "its trees split categories")
     _refuse_if(((kinds & _MISSING) == _ZERO_IS_MISSING).any(), "zeros count as missing")
     inner = len(kinds)
-    left, right = (
-        np.array(tree[f"{side}_child"].split(), dtype=np.int64)
-        for side in ("left", "right")
+    left_children, right = (
+        np.array(tree[f"{child_side}_child"].split(), dtype=np.int64)
+        for child_side in ("left", "right")
     )
-    left, right = (
-        np.where(child >= 0, child, inner + ~child) for child in (left, right)
+    left_children, right = (
+        np.where(child >= 0, child, inner + ~child) for child in (left_children, right)
     )  # leaf k is written as ~k
     feature = np.array(tree["split_feature"].split(), dtype=np.int32)
     threshold = np.array(tree["threshold"].split(), dtype=np.float64)
@@ -140,7 +147,7 @@ def _of_text(tree: Mapping[str, str]) -> _Tree:
     return (
         feature,
         threshold,
-        left,
+        left_children,
         right,
         np.concatenate([np.zeros((inner, 1)), values]),
     )
@@ -169,13 +176,14 @@ def _xgboost(model: Any) -> Trees:
         int(boosting["model"]["gbtree_model_param"].get("num_parallel_tree", 1)) > 1,
         "it boosts forests",
     )
-    base = np.array(facts["base_score"].strip("[]").split(","), dtype=np.float64)
+    base_scores = np.array(facts["base_score"].strip("[]").split(","), dtype=np.float64)
     if (
         model is not booster and booster.attr("best_iteration") is not None
     ):  # a booster itself predicts by all
         trees = trees[: (model.best_iteration + 1) * outputs]
     return Trees.of(
-        map(_of_json, trees), np.broadcast_to(_LINKS[objective](base), outputs).copy()
+        map(_of_json, trees),
+        np.broadcast_to(_LINKS[objective](base_scores), outputs).copy(),
     )
 
 
@@ -184,8 +192,9 @@ def _of_json(tree: Mapping[str, Any]) -> _Tree:
     _refuse_if(
         int(tree["tree_param"]["size_leaf_vector"]) > 1, "it has several targets"
     )
-    left, right = (
-        np.array(tree[f"{side}_children"], dtype=np.int64) for side in ("left", "right")
+    left_children, right = (
+        np.array(tree[f"{child_side}_children"], dtype=np.int64)
+        for child_side in ("left", "right")
     )
     numbers = np.array(
         tree["split_conditions"], dtype=np.float32
@@ -193,10 +202,10 @@ def _of_json(tree: Mapping[str, Any]) -> _Tree:
     # XGBoost asks x < threshold.
     threshold = np.nextafter(numbers, np.float32(-np.inf))
     return _sorted(
-        left < 0,
+        left_children < 0,
         np.array(tree["split_indices"]),
         threshold,
-        left,
+        left_children,
         right,
         numbers[:, None],
     )
@@ -205,10 +214,10 @@ def _of_json(tree: Mapping[str, Any]) -> _Tree:
 # ---- CatBoost --------------------------------------------------------------------------------------------------------
 def _catboost(model: Any) -> Trees:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.json"
-        model.save_model(str(path), format="json")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    factor, base = content["scale_and_bias"]
+        model_path = Path(folder) / "model.json"
+        model.save_model(str(model_path), format="json")
+        content = json.loads(model_path.read_text(encoding="utf-8"))
+    factor, base_values = content["scale_and_bias"]
     features = content["features_info"]
     _refuse_if(
         features.keys() != {"float_features"},
@@ -217,17 +226,18 @@ def _catboost(model: Any) -> Trees:
     columns = np.array(
         [feature["flat_feature_index"] for feature in features["float_features"]]
     )
-    outputs = len(np.atleast_1d(base))
+    outputs = len(np.atleast_1d(base_values))
     if "oblivious_trees" in content:
         trees: Iterator[_Tree] = (
-            _of_levels(tree, columns, outputs, factor)
-            for tree in content["oblivious_trees"]
+            _of_levels(level_tree, columns, outputs, factor)
+            for level_tree in content["oblivious_trees"]
         )
     else:
         trees = (
-            _of_branches(tree, columns, outputs, factor) for tree in content["trees"]
+            _of_branches(branch_tree, columns, outputs, factor)
+            for branch_tree in content["trees"]
         )
-    return Trees.of(trees, base)
+    return Trees.of(trees, base_values)
 
 
 def _of_levels(
@@ -248,15 +258,24 @@ def _of_levels(
         else columns[:0]
     )
     border = np.array([split["border"] for split in splits], dtype=np.float64)
-    here = np.arange(inner)
+    node_numbers = np.arange(inner)
     # Node k has the children 2k + 1 and 2k + 2: the bits of a leaf's number stand in the order of the levels.
-    place = np.arange(2**depth)
-    leaf = sum(
-        (((place >> (depth - 1 - bit)) & 1) << bit for bit in range(depth)),
-        np.zeros_like(place),
+    leaf_positions = np.arange(2**depth)
+    leaf_numbers = sum(
+        (
+            ((leaf_positions >> (depth - 1 - bit_number)) & 1) << bit_number
+            for bit_number in range(depth)
+        ),
+        np.zeros_like(leaf_positions),
     )
-    padded = np.concatenate([np.zeros((inner, outputs)), values[leaf]])
-    return feature[level], border[level], 2 * here + 1, 2 * here + 2, padded
+    padded = np.concatenate([np.zeros((inner, outputs)), values[leaf_numbers]])
+    return (
+        feature[level],
+        border[level],
+        2 * node_numbers + 1,
+        2 * node_numbers + 2,
+        padded,
+    )
 
 
 def _of_branches(
@@ -265,8 +284,8 @@ def _of_branches(
     """Return a tree whose nodes hold each other."""
     nodes: list[Mapping[str, Any]] = [tree]
     facts, values = [], []
-    for node in nodes:  # it grows meanwhile
-        split: Mapping[str, Any] = node.get(
+    for tree_node in nodes:  # it grows meanwhile
+        split: Mapping[str, Any] = tree_node.get(
             "split", {"float_feature_index": 0, "border": 0.0}
         )
         _refuse_if(
@@ -275,14 +294,26 @@ def _of_branches(
         )
         column = columns[split["float_feature_index"]]
         facts.append(
-            ("split" not in node, column, split["border"], len(nodes), len(nodes) + 1)
+            (
+                "split" not in tree_node,
+                column,
+                split["border"],
+                len(nodes),
+                len(nodes) + 1,
+            )
         )
         values.append(
-            np.multiply(np.ravel(node.get("value", np.zeros(outputs))), factor)
+            np.multiply(np.ravel(tree_node.get("value", np.zeros(outputs))), factor)
         )
-        nodes += [node[side] for side in ("left", "right") if side in node]
-    is_leaf, feature, border, left, right = map(np.array, zip(*facts, strict=True))
-    return _sorted(is_leaf, feature, border, left, right, np.array(values))
+        nodes += [
+            tree_node[child_side]
+            for child_side in ("left", "right")
+            if child_side in tree_node
+        ]
+    is_leaf, feature, border, left_children, right = map(
+        np.array, zip(*facts, strict=True)
+    )
+    return _sorted(is_leaf, feature, border, left_children, right, np.array(values))
 
 
 _LIBRARIES: dict[str, Callable[[Any], Trees]] = {

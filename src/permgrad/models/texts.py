@@ -36,14 +36,14 @@ def load_text_encoder(encoder: str) -> SentenceEncoder:
     """Return the encoder of a name or a folder. Weights are read as safetensors, and nothing is run."""
     if encoder not in text_encoders:
         return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
-    spec = find_spec(text_encoders[encoder])
-    if spec is None or spec.origin is None:
-        problem, hint = (
+    module_spec = find_spec(text_encoders[encoder])
+    if module_spec is None or module_spec.origin is None:
+        problem, install_hint = (
             f"The text encoder {encoder!r} is not installed",
             "Run: pip install 'permgrad[text]'",
         )
-        raise EnvironmentProblem(problem, hint=hint, code="PG060")
-    with zipfile.ZipFile(Path(spec.origin).parent / "model.zip") as archive:
+        raise EnvironmentProblem(problem, hint=install_hint, code="PG060")
+    with zipfile.ZipFile(Path(module_spec.origin).parent / "model.zip") as archive:
         return SentenceEncoder(archive.read, encoder)
 
 
@@ -52,16 +52,16 @@ class SentenceEncoder:
 
     def __init__(self, read: Callable[[str], bytes], name: str) -> None:
         if any(find_spec(module) is None for module in ("transformers", "tokenizers")):
-            problem, hint = (
+            problem, encoder_hint = (
                 "text_encoder needs transformers and tokenizers",
                 "Run: pip install 'permgrad[text]'",
             )
-            raise EnvironmentProblem(problem, hint=hint, code="PG060")
+            raise EnvironmentProblem(problem, hint=encoder_hint, code="PG060")
         which = f"The text encoder {name} cannot be read"
-        hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
+        encoder_hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
         with turned(
             lambda error: InputError(
-                f"{which} ({error_in_words(error)})"[:400], hint, "PG010"
+                f"{which} ({error_in_words(error)})"[:400], encoder_hint, "PG010"
             )
         ):
             self.tokenizer, self.model = _read_model(read)
@@ -78,45 +78,58 @@ class SentenceEncoder:
         """Return vectors ``(texts, width)``."""
         encoded = self.tokenizer.encode_batch(list(texts))
         windows = [
-            (at, one.ids)
-            for at, first in enumerate(encoded)
-            for one in (first, *first.overflowing)
+            (text_index, token_window.ids)
+            for text_index, first in enumerate(encoded)
+            for token_window in (first, *first.overflowing)
         ]
         length = np.array(
             [
-                min(-(-max(len(ids), 1) // _STEP) * _STEP, self.most)
-                for _, ids in windows
+                min(-(-max(len(token_ids), 1) // _STEP) * _STEP, self.most)
+                for _, token_ids in windows
             ]
         )
         means: dict[int, Floats32] = {}
         for width in np.unique(length).tolist():
-            places = np.flatnonzero(length == width)
-            for some in np.split(places, range(_BATCH, len(places), _BATCH)):
+            window_indices = np.flatnonzero(length == width)
+            for window_batch in np.split(
+                window_indices, range(_BATCH, len(window_indices), _BATCH)
+            ):
                 means |= zip(
-                    some.tolist(),
-                    self._means([windows[at][1] for at in some.tolist()], width),
+                    window_batch.tolist(),
+                    self._means(
+                        [
+                            windows[window_index][1]
+                            for window_index in window_batch.tolist()
+                        ],
+                        width,
+                    ),
                     strict=True,
                 )
-        owner, each = (
-            np.array([at for at, _ in windows]),
-            np.stack([means[at] for at in range(len(windows))]),
+        owner, window_means = (
+            np.array([owner_index for owner_index, _ in windows]),
+            np.stack([means[window_number] for window_number in range(len(windows))]),
         )
-        sums = np.zeros((len(texts), each.shape[1]))
-        np.add.at(sums, owner, each)
-        return (sums / np.bincount(owner)[:, None]).astype(np.float32)
+        text_sums = np.zeros((len(texts), window_means.shape[1]))
+        np.add.at(text_sums, owner, window_means)
+        return (text_sums / np.bincount(owner)[:, None]).astype(np.float32)
 
     def _means(self, windows: Sequence[Sequence[int]], width: int) -> Floats32:
         device = next(self.model.parameters()).device
-        ids, mask = (torch.zeros(_BATCH, width, dtype=torch.long) for _ in range(2))
-        for at, window in enumerate(windows):
-            ids[at, : len(window)], mask[at, : len(window)] = (
+        token_ids, mask = (
+            torch.zeros(_BATCH, width, dtype=torch.long) for _ in range(2)
+        )
+        for window_index, window in enumerate(windows):
+            (
+                token_ids[window_index, : len(window)],
+                mask[window_index, : len(window)],
+            ) = (
                 torch.tensor(window, dtype=torch.long),
                 1,
             )
         mask[len(windows) :, 0] = 1
         with sheltered(0), torch.no_grad():
             layer = self.model(
-                input_ids=ids.to(device), attention_mask=mask.to(device)
+                input_ids=token_ids.to(device), attention_mask=mask.to(device)
             )[0].cpu()
         weight = mask.unsqueeze(-1).float()
         means = (layer * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
@@ -136,12 +149,16 @@ def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
         )
     start = f"{model.base_model_prefix}."
     weights = {
-        key.removeprefix(start): value.float()
-        for key, value in load(read(WEIGHTS)).items()
+        weight_key.removeprefix(start): value.float()
+        for weight_key, value in load(read(WEIGHTS)).items()
     }
     missing = model.load_state_dict(weights, strict=False).missing_keys
     must(
-        not (lacking := [key for key in missing if "pooler" not in key]),
+        not (
+            lacking := [
+                missing_key for missing_key in missing if "pooler" not in missing_key
+            ]
+        ),
         f"{WEIGHTS} has no {lacking[0]}",
     )
     return Tokenizer.from_str(read(TOKENIZER).decode()), model
@@ -179,7 +196,7 @@ class TextFeatures:
             InputError: The encoder cannot be read, or returns no vectors.
             EnvironmentProblem: It is not installed.
         """
-        texts = [text[:LONGEST_READ] for text in texts]
+        texts = [full_text[:LONGEST_READ] for full_text in texts]
         named = self.encoder if isinstance(self.encoder, str) else None
         if named is not None and named not in text_encoders:
             weights = Path(named, WEIGHTS)
@@ -195,7 +212,7 @@ class TextFeatures:
             lambda k: texts[k].encode(),
         )
 
-    def _encode(self, texts: Sequence[str], places: Integers) -> Floats32:
+    def _encode(self, texts: Sequence[str], text_indices: Integers) -> Floats32:
         if self.encoder is None:
             problem = (
                 "A model with a text_encoder of the user's own needs it on loading"
@@ -208,23 +225,23 @@ class TextFeatures:
         if isinstance(self.encoder, str) and self._loaded is None:
             self._loaded = load_text_encoder(self.encoder)
             self._loaded.model.to(self.device)
-        some = [texts[place] for place in places.tolist()]
-        read: Any = self.encoder if self._loaded is None else self._loaded
-        made = np.asarray(read(some), dtype=np.float32)
+        batch_texts = [texts[text_index] for text_index in text_indices.tolist()]
+        encode_texts: Any = self.encoder if self._loaded is None else self._loaded
+        encoded_texts = np.asarray(encode_texts(batch_texts), dtype=np.float32)
         if (
-            made.ndim != 2
-            or len(made) != len(some)
-            or not made.shape[1]
-            or not np.isfinite(made).all()
+            encoded_texts.ndim != 2
+            or len(encoded_texts) != len(batch_texts)
+            or not encoded_texts.shape[1]
+            or not np.isfinite(encoded_texts).all()
         ):
             problem = (
-                f"text_encoder must return finite vectors (texts, width), but of {len(some)} texts it returned the "
-                f"shape {made.shape}"
+                f"text_encoder must return finite vectors (texts, width), but of {len(batch_texts)} texts it returned the "
+                f"shape {encoded_texts.shape}"
             )
             raise InputError(
                 problem, hint="Return a row of numbers for each text.", code="PG007"
             )
-        return made
+        return encoded_texts
 
     def to(self, device: torch.device) -> None:
         """Bring a transformer to a device."""

@@ -57,12 +57,15 @@ class Trees:
         Nodes are numbered from 0, the root, and inner nodes come first. Values ``(nodes, width)`` of inner nodes do not
         count. Thresholds may be float64: they are rounded down, which is the same question for a row of float32.
         """
-        sums = np.asarray(base, dtype=np.float64)
-        parts: tuple[list[Array], ...] = ([], [], [], [])
+        base_sums = np.asarray(base, dtype=np.float64)
+        node_arrays: tuple[list[Array], ...] = ([], [], [], [])
         roots, start = [], 0
-        for feature, threshold, left, right, values in trees:
+        for feature, threshold, left_children, right, values in trees:
             sides = np.stack(
-                [np.asarray(left, dtype=np.int64), np.asarray(right, dtype=np.int64)],
+                [
+                    np.asarray(left_children, dtype=np.int64),
+                    np.asarray(right, dtype=np.int64),
+                ],
                 axis=1,
             )
             order, own_left = _breadth_first(sides)
@@ -76,49 +79,57 @@ class Trees:
                 is_inner[:, None], 0.0, np.asarray(values, dtype=np.float64)[order]
             )
             numbers: tuple[Array, ...] = question, limit, start + own_left, leaves
-            for part, own in zip(parts, numbers, strict=True):
-                part.append(own)
+            for node_array, tree_array in zip(node_arrays, numbers, strict=True):
+                node_array.append(tree_array)
             roots.append(start)
             start += count
-        none = np.zeros(0, dtype=np.int32)
-        questions, limits, lefts = (np.concatenate([none, *part]) for part in parts[:3])
-        all_values = np.concatenate(parts[3] or [np.zeros((0, 1))])
+        empty_array = np.zeros(0, dtype=np.int32)
+        questions, limits, lefts = (
+            np.concatenate([empty_array, *array_list]) for array_list in node_arrays[:3]
+        )
+        all_values = np.concatenate(node_arrays[3] or [np.zeros((0, 1))])
         kinds = (
             questions.astype(np.int32),
             limits.astype(np.float32),
             lefts.astype(np.int32),
         )
-        return cls(*kinds, all_values, np.array(roots, dtype=np.int32), sums)
+        return cls(*kinds, all_values, np.array(roots, dtype=np.int32), base_sums)
 
     def __call__(self, rows: Array) -> Floats:
         """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``. They depend on no other row."""
-        sums = np.tile(self.base, (len(rows), 1))
+        output_sums = np.tile(self.base, (len(rows), 1))
         for start in range(0, len(rows), _ROWS):
             self._add(
                 np.ascontiguousarray(rows[start : start + _ROWS], dtype=np.float32),
-                sums[start : start + _ROWS],
+                output_sums[start : start + _ROWS],
             )
-        return sums
+        return output_sums
 
     def _add(self, rows: Floats32, sums: Floats) -> None:
         """Add to the sums ``(rows, outputs)`` of a few rows what all trees say, always in the same order."""
-        question, left, order = self._ready
-        places, cells = len(rows) * rows.shape[1], np.minimum(rows, LARGEST).ravel()
-        first = np.arange(0, places, rows.shape[1])
+        question, left_children, order = self._ready
+        cell_count, cells = len(rows) * rows.shape[1], np.minimum(rows, LARGEST).ravel()
+        first = np.arange(0, cell_count, rows.shape[1])
         width, together = self.values.shape[1], max(1, _PAIRS // max(1, len(rows)))
         for start in range(0, len(order), together):
-            chosen = order[start : start + together]
-            node = np.repeat(
-                self.roots[chosen].astype(np.intp)[:, None], len(rows), axis=1
+            tree_numbers = order[start : start + together]
+            current_nodes = np.repeat(
+                self.roots[tree_numbers].astype(np.intp)[:, None], len(rows), axis=1
             )
-            for _ in range(int(self.depths[chosen].max(initial=0))):
-                value = cells.take(question.take(node) + first)
-                node = left.take(node) + (value > self.threshold.take(node))
-            for tree, leaf in zip(chosen, node, strict=True):
+            for _ in range(int(self.depths[tree_numbers].max(initial=0))):
+                value = cells.take(question.take(current_nodes) + first)
+                current_nodes = left_children.take(current_nodes) + (
+                    value > self.threshold.take(current_nodes)
+                )
+            for tree_number, leaf_nodes in zip(
+                tree_numbers, current_nodes, strict=True
+            ):
                 if width == 1:
-                    sums[:, tree % len(self.base)] += self.values[:, 0].take(leaf)
+                    sums[:, tree_number % len(self.base)] += self.values[:, 0].take(
+                        leaf_nodes
+                    )
                 else:
-                    sums += self.values[leaf]
+                    sums += self.values[leaf_nodes]
 
     @cached_property
     def _ready(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Integers]:
@@ -154,22 +165,28 @@ class Trees:
 
         A row's sums change by exactly what theirs do if only these columns change.
         """
-        asked = np.zeros(int(self.feature.max(initial=0)) + 1, dtype=bool)
-        asked[[column for column in columns if column < len(asked)]] = True
-        found = np.zeros(len(self.roots), dtype=bool)
+        is_asked = np.zeros(int(self.feature.max(initial=0)) + 1, dtype=bool)
+        is_asked[[column for column in columns if column < len(is_asked)]] = True
+        is_splitting = np.zeros(len(self.roots), dtype=bool)
         for trees, nodes in self._levels():
-            found[trees[asked[self.feature[nodes]]]] = True
-        base = np.zeros_like(self.base)
-        if self.values.shape[1] > 1 or len(base) == 1:
-            return replace(self, roots=self.roots[found], base=base)
+            is_splitting[trees[is_asked[self.feature[nodes]]]] = True
+        zero_base = np.zeros_like(self.base)
+        if self.values.shape[1] > 1 or len(zero_base) == 1:
+            return replace(self, roots=self.roots[is_splitting], base=zero_base)
         # Trees keep their output by their number. Outputs of fewer trees are filled up with a leaf of 0.
-        own = [
-            self.roots[each :: len(base)][found[each :: len(base)]]
-            for each in range(len(base))
+        output_roots = [
+            self.roots[output_index :: len(zero_base)][
+                is_splitting[output_index :: len(zero_base)]
+            ]
+            for output_index in range(len(zero_base))
         ]
-        roots = np.full((max(map(len, own)), len(base)), len(self.left), dtype=np.int32)
-        for each, kept in enumerate(own):
-            roots[: len(kept), each] = kept
+        roots = np.full(
+            (max(map(len, output_roots)), len(zero_base)),
+            len(self.left),
+            dtype=np.int32,
+        )
+        for output_number, kept_roots in enumerate(output_roots):
+            roots[: len(kept_roots), output_number] = kept_roots
         return replace(
             self,
             feature=np.append(self.feature, np.int32(0)),
@@ -177,20 +194,20 @@ class Trees:
             left=np.append(self.left, np.int32(len(self.left))),
             values=np.append(self.values, np.zeros((1, 1)), axis=0),
             roots=roots.ravel(),
-            base=base,
+            base=zero_base,
         )
 
     def first(self, rounds: int) -> Self:
         """Return the trees of the first rounds, a tree of each output if trees are of one only."""
-        kept = rounds * len(self.base) if self.values.shape[1] == 1 else rounds
-        if kept >= len(self.roots):
+        kept_trees = rounds * len(self.base) if self.values.shape[1] == 1 else rounds
+        if kept_trees >= len(self.roots):
             return self
-        end = int(self.roots[kept])
+        node_end = int(self.roots[kept_trees])
         nodes = {
-            name: getattr(self, name)[:end]
-            for name in ("feature", "threshold", "left", "values")
+            array_name: getattr(self, array_name)[:node_end]
+            for array_name in ("feature", "threshold", "left", "values")
         }
-        return replace(self, **nodes, roots=self.roots[:kept])
+        return replace(self, **nodes, roots=self.roots[:kept_trees])
 
     def scaled(self, factor: float) -> Self:
         """Return trees whose sums are a multiple of these, the base included."""
@@ -198,7 +215,9 @@ class Trees:
 
     def arrays(self) -> dict[str, Array]:
         """Return what a file holds, by name."""
-        return {f"trees.{name}": getattr(self, name) for name in _DTYPES}
+        return {
+            f"trees.{array_name}": getattr(self, array_name) for array_name in _DTYPES
+        }
 
     @classmethod
     def from_arrays(
@@ -208,7 +227,12 @@ class Trees:
 
         ``prefix``: what stands before the names.
         """
-        trees = cls(**{name: arrays[f"{prefix}trees.{name}"] for name in _DTYPES})
+        trees = cls(
+            **{
+                array_name: arrays[f"{prefix}trees.{array_name}"]
+                for array_name in _DTYPES
+            }
+        )
         trees.check(encoded)
         return trees
 
@@ -223,33 +247,36 @@ class Trees:
             self.roots.shape,
             self.base.shape,
         )
-        for (name, dtype), shape in zip(_DTYPES.items(), shapes, strict=True):
-            part = getattr(self, name)
+        for (array_name, dtype), shape in zip(_DTYPES.items(), shapes, strict=True):
+            stored_array = getattr(self, array_name)
             must(
-                part.dtype == dtype and part.shape == shape,
-                f"trees whose {name} is {part.dtype} {part.shape}",
+                stored_array.dtype == dtype and stored_array.shape == shape,
+                f"trees whose {array_name} is {stored_array.dtype} {stored_array.shape}",
             )
-        fits = (
+        has_valid_shapes = (
             self.values.ndim == 2
             and self.base.ndim == self.roots.ndim == 1
             and len(self.base) > 0
         )
         must(
-            fits and self.values.shape[1] in {1, len(self.base)},
+            has_valid_shapes and self.values.shape[1] in {1, len(self.base)},
             f"trees of values {self.values.shape}",
         )
         finite = all(
-            np.isfinite(part).all() for part in (self.threshold, self.values, self.base)
+            np.isfinite(float_array).all()
+            for float_array in (self.threshold, self.values, self.base)
         )
         must(finite, "trees with numbers that are not finite")
         must(
             ((self.feature >= 0) & (self.feature < encoded)).all(),
             "trees that ask for a column that does not exist",
         )
-        here = np.arange(nodes)
-        inner = self.left != here
+        node_numbers = np.arange(nodes)
+        inner = self.left != node_numbers
         must((self.threshold[~inner] == LARGEST).all(), "trees with a leaf that asks")
-        must((self.left[inner] > here[inner]).all(), "trees that lead in circles")
+        must(
+            (self.left[inner] > node_numbers[inner]).all(), "trees that lead in circles"
+        )
         must(
             (self.left[inner] < nodes - 1).all(),
             "trees with a node that does not exist",
@@ -274,10 +301,12 @@ _DTYPES = {
 
 def rounded_down(thresholds: Floats) -> Floats32:
     """Return the largest finite float32 at most each number: no float32 is between them."""
-    near = np.clip(thresholds, -LARGEST, LARGEST).astype(np.float32)
-    return np.where(near > thresholds, np.nextafter(near, -LARGEST), near).astype(
-        np.float32
-    )
+    nearest_values = np.clip(thresholds, -LARGEST, LARGEST).astype(np.float32)
+    return np.where(
+        nearest_values > thresholds,
+        np.nextafter(nearest_values, -LARGEST),
+        nearest_values,
+    ).astype(np.float32)
 
 
 def _breadth_first(sides: Integers) -> tuple[Integers, Integers]:
@@ -289,6 +318,6 @@ def _breadth_first(sides: Integers) -> tuple[Integers, Integers]:
     while len(inner := levels[-1][levels[-1] < len(sides)]):
         levels.append(sides[inner].ravel())
     order = np.concatenate(levels)
-    left, is_inner = np.arange(len(order)), order < len(sides)
-    left[is_inner] = 1 + 2 * np.arange(is_inner.sum())
-    return order, left
+    left_children, is_inner = np.arange(len(order)), order < len(sides)
+    left_children[is_inner] = 1 + 2 * np.arange(is_inner.sum())
+    return order, left_children

@@ -28,7 +28,9 @@ from permgrad.base.threads import Change, Undo, others_need, turn
 MOST_COPIED = 2**27
 #: Where a part keeps its weights, buffers, parts and hooks.
 REGISTRIES = tuple(
-    name for name, value in vars(nn.Module()).items() if isinstance(value, dict)
+    registry_name
+    for registry_name, value in vars(nn.Module()).items()
+    if isinstance(value, dict)
 )
 
 #: Held by who puts back attributes of a network that nobody computes with. Who begins
@@ -41,7 +43,7 @@ def others_compute_with(module: nn.Module) -> bool:
 
     Its attributes are those of eval mode then, and must stay.
     """
-    return others_need(("part", id(part)) for part in module.modules())
+    return others_need(("part", id(submodule)) for submodule in module.modules())
 
 
 @contextmanager
@@ -76,53 +78,75 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
 
     def note(optimizer: Any, *_: Any) -> None:
         steps.extend(
-            one
+            stepped_weight
             for group in optimizer.param_groups
-            for one in group["params"]
-            if id(one) in weights
+            for stepped_weight in group["params"]
+            if id(stepped_weight) in weights
         )
 
     handle = register_optimizer_step_post_hook(note)
     # Weights above the limit are not copied, and those that parts share are copied once.
-    parts, fresh = list(module.modules()), list[_OwnMode]()
-    owners = {id(one): part for part in parts for one in part.parameters(recurse=False)}
-    few = (
-        sum(one.numel() for one in (*module.buffers(), *module.parameters()))
+    submodules, fresh = list(module.modules()), list[_OwnMode]()
+    owners = {
+        id(owned_weight): owner_module
+        for owner_module in submodules
+        for owned_weight in owner_module.parameters(recurse=False)
+    }
+    has_few_numbers = (
+        sum(
+            counted_tensor.numel()
+            for counted_tensor in (*module.buffers(), *module.parameters())
+        )
         <= MOST_COPIED
     )
     # Part by part: another thread may explain a part of the network.
     changes: dict[Hashable, Change] = {
-        ("part", id(part)): partial(
+        ("part", id(changed_module)): partial(
             _kept,
-            part,
+            changed_module,
             [
-                one
-                for one in part.parameters(recurse=False)
-                if few and owners[id(one)] is part
+                part_weight
+                for part_weight in changed_module.parameters(recurse=False)
+                if has_few_numbers and owners[id(part_weight)] is changed_module
             ],
             steps,
         )
-        for part in parts
+        for changed_module in submodules
     }
     # The last is undone first: outer parts, which may call inner ones, and then what is kept of all.
-    for part in reversed([part for part in parts if _has_own_mode(part)]):
-        changes["own mode", id(part)] = partial(_OwnMode.begin, part, fresh)
+    for candidate_module in reversed(
+        [
+            own_mode_module
+            for own_mode_module in submodules
+            if _has_own_mode(own_mode_module)
+        ]
+    ):
+        changes["own mode", id(candidate_module)] = partial(
+            _OwnMode.begin, candidate_module, fresh
+        )
     changes["eval", id(module)] = partial(_evaluate, module, fresh)
     if not first:
         changes["all or none", id(module)] = partial(_all_or_none, module)
     try:
         with followed, _in_turn(seeded(changes)):
             # Another thread may have begun to train it. Else once: an own eval may add to a weight each time.
-            if any(getattr(part, "training", True) for part in parts):
+            if any(
+                getattr(checked_module, "training", True)
+                for checked_module in submodules
+            ):
                 _evaluate(module)
             try:
                 yield
             finally:
-                training = [part for part in module.modules() if part.training]
+                training = [
+                    training_module
+                    for training_module in module.modules()
+                    if training_module.training
+                ]
     finally:
         handle.remove()
-        for part in training if steps else ():
-            part.training = True
+        for restored_module in training if steps else ():
+            restored_module.training = True
     if steps:
         problem = "The network was trained while it was explained, by another thread"
         raise InputError(
@@ -133,24 +157,27 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
 
 
 # ---- the mode --------------------------------------------------------------------------------------------------------
-def _has_own_mode(part: nn.Module) -> bool:
-    if isinstance(part, torch.jit.ScriptModule):
+def _has_own_mode(submodule: nn.Module) -> bool:
+    if isinstance(submodule, torch.jit.ScriptModule):
         return False
-    plain = type(part).train is nn.Module.train and type(part).eval is nn.Module.eval
-    return not plain or not {"train", "eval"}.isdisjoint(vars(part))
+    plain = (
+        type(submodule).train is nn.Module.train
+        and type(submodule).eval is nn.Module.eval
+    )
+    return not plain or not {"train", "eval"}.isdisjoint(vars(submodule))
 
 
 class _OwnMode:
     """A part of a network with its own ``train`` or ``eval``, and its attributes before and after these."""
 
-    def __init__(self, part: nn.Module) -> None:
-        self.part, self.before = part, dict(vars(part))
+    def __init__(self, submodule: nn.Module) -> None:
+        self.part, self.before = submodule, dict(vars(submodule))
         self.after = self.before
 
     @classmethod
-    def begin(cls, part: nn.Module, fresh: list[_OwnMode]) -> Undo:
+    def begin(cls, submodule: nn.Module, fresh: list[_OwnMode]) -> Undo:
         """Note the part among those that are switched now."""
-        fresh.append(cls(part))
+        fresh.append(cls(submodule))
         return fresh[-1].undo
 
     def undo(self) -> None:
@@ -160,14 +187,17 @@ class _OwnMode:
                 Exception
             ):  # it may refuse to be trained, as what ``torch.export`` made does
                 self.part.train(self.before["training"])
-        own, before, after = vars(self.part), self.before, self.after
-        for name in (
-            name
-            for name in {**before, **after}
-            if before.get(name, own) is not after.get(name, own)
+        current_attributes, before, after = vars(self.part), self.before, self.after
+        for changed_name in (
+            attribute_name
+            for attribute_name in {**before, **after}
+            if before.get(attribute_name, current_attributes)
+            is not after.get(attribute_name, current_attributes)
         ):
-            own.pop(name, None)
-            own.update({name: before[name]} if name in before else {})
+            current_attributes.pop(changed_name, None)
+            current_attributes.update(
+                {changed_name: before[changed_name]} if changed_name in before else {}
+            )
 
 
 def _evaluate(module: nn.Module, fresh: Sequence[_OwnMode] = ()) -> Undo:
@@ -176,55 +206,62 @@ def _evaluate(module: nn.Module, fresh: Sequence[_OwnMode] = ()) -> Undo:
     except (
         NotImplementedError
     ):  # what ``torch.export`` made has one mode only, the one it was exported in
-        for part in module.modules():
-            part.training = False
-    for one in fresh:
-        one.after = dict(vars(one.part))
+        for submodule in module.modules():
+            submodule.training = False
+    for own_mode in fresh:
+        own_mode.after = dict(vars(own_mode.part))
     return lambda: None
 
 
 # ---- what is kept of a part ------------------------------------------------------------------------------------------
-def _kept(part: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Undo:
+def _kept(submodule: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Undo:
     """Return a function that restores a part's mode, weights, buffers, parts and hooks, and which weights are trained.
 
     Of the weights, the numbers of those ``copied`` are kept. What ``steps`` of another thread's training wrote stays.
     """
-    own = vars(part)
+    part_attributes = vars(submodule)
     with ExitStack() as undone:
-        if hasattr(part, "training"):
-            undone.callback(setattr, part, "training", part.training)
+        if hasattr(submodule, "training"):
+            undone.callback(setattr, submodule, "training", submodule.training)
         else:  # a frozen module of TorchScript, which is left without
-            undone.callback(own.pop, "training", None)
+            undone.callback(part_attributes.pop, "training", None)
         if (
-            "forward" not in own
+            "forward" not in part_attributes
         ):  # where TorchScript stores the method that was asked for
-            undone.callback(own.pop, "forward", None)
-        if not isinstance(part, torch.jit.ScriptModule):
+            undone.callback(part_attributes.pop, "forward", None)
+        if not isinstance(submodule, torch.jit.ScriptModule):
             undone.callback(
                 _put_back_registries,
-                own,
-                {name: dict(own[name]) for name in REGISTRIES},
+                part_attributes,
+                {
+                    registry_name: dict(part_attributes[registry_name])
+                    for registry_name in REGISTRIES
+                },
                 steps,
             )
-            for name, tensor in _without_inference(part):
+            for weight_name, tensor in _without_inference(submodule):
                 undone.callback(
-                    setattr, part, name, tensor
+                    setattr, submodule, weight_name, tensor
                 )  # a recurrent layer lists its weights, too
         for parameter in (
-            one for one in part.parameters(recurse=False) if not one.is_inference()
+            part_parameter
+            for part_parameter in submodule.parameters(recurse=False)
+            if not part_parameter.is_inference()
         ):
             undone.callback(parameter.requires_grad_, parameter.requires_grad)
-        buffers = list(part.buffers(recurse=False))
+        buffers = list(submodule.buffers(recurse=False))
         for buffer in (
-            one for one in buffers if one.is_leaf and not one.is_inference()
+            part_buffer
+            for part_buffer in buffers
+            if part_buffer.is_leaf and not part_buffer.is_inference()
         ):
             undone.callback(_cut_off, buffer, buffer.requires_grad)
         # Each weight and buffer, its numbers and a copy of them.
         with torch.inference_mode(mode=False):
             numbers = [
-                (one, one.data, one.detach().clone())
-                for one in (*buffers, *copied)
-                if is_plain(one)
+                (copied_tensor, copied_tensor.data, copied_tensor.detach().clone())
+                for copied_tensor in (*buffers, *copied)
+                if is_plain(copied_tensor)
             ]
         undone.callback(_put_back_numbers, numbers, steps)
         return undone.pop_all().close
@@ -237,49 +274,60 @@ def _all_or_none(module: nn.Module) -> Undo:
     for them for ever.
     """
     before = attributes_of(module)
-    entries = [_entries_of(one.part) for one in before]
+    entries = [_entries_of(part_state.part) for part_state in before]
 
     def undo() -> None:
-        if entries != [_entries_of(one.part) for one in before]:
+        if entries != [_entries_of(part_state.part) for part_state in before]:
             put_back(before)
 
     return undo
 
 
-def _entries_of(part: nn.Module) -> list[list[Any]]:
+def _entries_of(submodule: nn.Module) -> list[list[Any]]:
     """Return the names in the registries of a part."""
-    return [list(vars(part)[name]) for name in REGISTRIES]
+    return [list(vars(submodule)[registry_name]) for registry_name in REGISTRIES]
 
 
 def _put_back_registries(
-    own: dict[str, Any], before: Mapping[str, dict[str, Any]], steps: Sequence[Any]
+    part_attributes: dict[str, Any],
+    before: Mapping[str, dict[str, Any]],
+    steps: Sequence[Any],
 ) -> None:
-    for name, entries in before.items():
-        now = own[name]
+    for registry_name, entries in before.items():
+        current_entries = part_attributes[registry_name]
         # Places count too: an optimizer's state is loaded by them.
-        same = list(now) == list(entries) and all(
-            now[key] is entries[key] for key in entries
+        is_same = list(current_entries) == list(entries) and all(
+            current_entries[entry_key] is entries[entry_key] for entry_key in entries
         )
-        if not same and not (steps and name == "_buffers"):
-            now.clear()
-            now.update(entries)
+        if not is_same and not (steps and registry_name == "_buffers"):
+            current_entries.clear()
+            current_entries.update(entries)
 
 
-def _without_inference(part: nn.Module) -> list[tuple[str, Tensor]]:
+def _without_inference(submodule: nn.Module) -> list[tuple[str, Tensor]]:
     """Put copies in the place of weights made in inference mode, which have no gradients. Return the weights."""
-    named = (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False))
-    taken = [(name, one) for name, one in named if one.is_inference()]
+    named = (
+        *submodule.named_parameters(recurse=False),
+        *submodule.named_buffers(recurse=False),
+    )
+    inference_weights = [
+        (named_weight, inference_tensor)
+        for named_weight, inference_tensor in named
+        if inference_tensor.is_inference()
+    ]
     with torch.inference_mode(mode=False), torch.no_grad():
-        for name, one in taken:
-            trained = isinstance(one, nn.Parameter)
+        for weight_name, weight_tensor in inference_weights:
+            trained = isinstance(weight_tensor, nn.Parameter)
             setattr(
-                part,
-                name,
-                nn.Parameter(one.clone(), requires_grad=one.requires_grad)
+                submodule,
+                weight_name,
+                nn.Parameter(
+                    weight_tensor.clone(), requires_grad=weight_tensor.requires_grad
+                )
                 if trained
-                else one.clone(),
+                else weight_tensor.clone(),
             )
-    return taken
+    return inference_weights
 
 
 def _cut_off(buffer: Tensor, trained: bool) -> None:
@@ -310,11 +358,13 @@ def is_plain(tensor: Tensor) -> bool:
     )
 
 
-def same_numbers(one: Tensor, two: Tensor) -> bool:
+def same_numbers(tensor: Tensor, other_tensor: Tensor) -> bool:
     """Return whether numbers are the same, NaN too: writing them once more would disturb a graph of the user's."""
-    if torch.equal(one, two):
+    if torch.equal(tensor, other_tensor):
         return True
-    return bool(((one == two) | ((one != one) & (two != two))).all())  # noqa: PLR0124 — NaN alone is not itself
+    # NaN alone is not itself.
+    both_missing = (tensor != tensor) & (other_tensor != other_tensor)  # noqa: PLR0124
+    return bool(((tensor == other_tensor) | both_missing).all())
 
 
 # ---- attributes ------------------------------------------------------------------------------------------------------
@@ -329,38 +379,40 @@ class Attributes:
 
     def put_back(self) -> None:
         """Put back the class and the attributes, and remove those that are new."""
-        own = vars(self.part)
+        current_attributes = vars(self.part)
         if type(self.part) is not self.kind:
             self.part.__class__ = self.kind
-        for name in own.keys() - self.values.keys():
-            del own[name]
-        for name, value in self.values.items():
-            if own.get(name, own) is not value:
-                own[name] = value
-        for name, held in self.contents.items():
-            _refill(self.values[name], held)
+        for new_name in current_attributes.keys() - self.values.keys():
+            del current_attributes[new_name]
+        for attribute_name, value in self.values.items():
+            if current_attributes.get(attribute_name, current_attributes) is not value:
+                current_attributes[attribute_name] = value
+        for container_name, held_content in self.contents.items():
+            _refill(self.values[container_name], held_content)
 
 
 def attributes_of(module: nn.Module) -> list[Attributes]:
     """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
-    found = []
-    for part in module.modules():
-        if isinstance(part, torch.jit.ScriptModule):
+    module_attributes = []
+    for submodule in module.modules():
+        if isinstance(submodule, torch.jit.ScriptModule):
             continue
-        values = dict(vars(part))
+        values = dict(vars(submodule))
         contents = {
-            name: copy.copy(value)
-            for name, value in values.items()
-            if type(value) in (list, dict, set) and name not in REGISTRIES
+            attribute_name: copy.copy(value)
+            for attribute_name, value in values.items()
+            if type(value) in (list, dict, set) and attribute_name not in REGISTRIES
         }
-        found.append(Attributes(part, type(part), values, contents))
-    return found
+        module_attributes.append(
+            Attributes(submodule, type(submodule), values, contents)
+        )
+    return module_attributes
 
 
 def put_back(attributes: Sequence[Attributes]) -> None:
     """Put the attributes of parts back, and remove those that are new."""
-    for one in attributes:
-        one.put_back()
+    for module_attributes in attributes:
+        module_attributes.put_back()
 
 
 def attributes_at_rest(module: nn.Module) -> list[Attributes] | None:
@@ -378,12 +430,12 @@ def put_back_at_rest(
             put_back(attributes)
 
 
-def _refill(container: Any, held: Any) -> None:
+def _refill(container: Any, held_content: Any) -> None:
     """Give a list, a dict or a set what it held, if it holds something else."""
-    if len(container) == len(held) and all(map(_is, container, held)):
+    if len(container) == len(held_content) and all(map(_is, container, held_content)):
         return
     if isinstance(container, list):
-        container[:] = held
+        container[:] = held_content
     else:
         container.clear()
-        container.update(held)
+        container.update(held_content)

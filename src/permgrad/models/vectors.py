@@ -59,43 +59,66 @@ class VectorCache:
             encoder: name of the encoder with all that changes its vectors. None: they are not kept in a folder.
             content: what the cell at a place holds, by which a folder knows it.
         """
-        if sum(one.size for one in self._known.values()) > _REMEMBERED:
+        if (
+            sum(known_vector.size for known_vector in self._known.values())
+            > _REMEMBERED
+        ):
             self._known, self._stored = {}, {}
-        known, folder = (
+        known_vectors, folder = (
             dict(self._known),
             _folder.get() if encoder is not None else None,
         )
-        new, names = (
-            [place for place, key in enumerate(keys) if key not in known],
+        new_positions, names = (
+            [
+                position
+                for position, cache_key in enumerate(keys)
+                if cache_key not in known_vectors
+            ],
             dict[int, str](),
         )
-        if folder is not None and new:
-            names = {place: hashlib.sha256(content(place)).hexdigest() for place in new}
-            stored = self._read(folder, str(encoder))
-            known |= {
-                keys[place]: stored[name]
-                for place, name in names.items()
-                if name in stored
+        if folder is not None and new_positions:
+            names = {
+                position: hashlib.sha256(content(position)).hexdigest()
+                for position in new_positions
             }
-            new = [place for place in new if keys[place] not in known]
-        for start in range(0, len(new), AT_ONCE):
-            places = new[start : start + AT_ONCE]
-            vectors = encode(np.array(places))
-            known.update(zip([keys[place] for place in places], vectors, strict=True))
+            stored = self._read(folder, str(encoder))
+            known_vectors |= {
+                keys[position]: stored[content_hash]
+                for position, content_hash in names.items()
+                if content_hash in stored
+            }
+            new_positions = [
+                position
+                for position in new_positions
+                if keys[position] not in known_vectors
+            ]
+        for start in range(0, len(new_positions), AT_ONCE):
+            batch_positions = new_positions[start : start + AT_ONCE]
+            vectors = encode(np.array(batch_positions))
+            known_vectors.update(
+                zip(
+                    [keys[position] for position in batch_positions],
+                    vectors,
+                    strict=True,
+                )
+            )
             if folder is not None:
                 _write(
-                    folder, str(encoder), [names[place] for place in places], vectors
+                    folder,
+                    str(encoder),
+                    [names[position] for position in batch_positions],
+                    vectors,
                 )
-        self._known = known
-        return np.stack([known[key] for key in keys])
+        self._known = known_vectors
+        return np.stack([known_vectors[cache_key] for cache_key in keys])
 
     def _read(self, folder: Path, encoder: str) -> dict[str, Floats32]:
         if (folder, encoder) not in self._stored:
             stored = self._stored[folder, encoder] = {}
-            for file in sorted(folder.glob(f"{_short(encoder)}-*.npz")):
+            for cache_file in sorted(folder.glob(f"{_short(encoder)}-*.npz")):
                 # A damaged file is computed again.
                 with suppress(OSError, ValueError, KeyError):
-                    content = read_npz(file)
+                    content = read_npz(cache_file)
                     stored |= zip(
                         content["cells"].tolist(), content["vectors"], strict=True
                     )
@@ -103,9 +126,9 @@ class VectorCache:
 
 
 def _write(folder: Path, encoder: str, names: Sequence[str], vectors: Floats32) -> None:
-    place = folder / f"{_short(encoder)}-{_short(' '.join(names))}.npz"
+    cache_file = folder / f"{_short(encoder)}-{_short(' '.join(names))}.npz"
     with suppress(OSError):
-        write_npz(place, {"cells": np.array(names), "vectors": vectors})
+        write_npz(cache_file, {"cells": np.array(names), "vectors": vectors})
 
 
 def _short(text: str) -> str:

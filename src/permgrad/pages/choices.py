@@ -65,23 +65,23 @@ def check_one_unit(explanation: Explanation, plot: str) -> None:
 def check_local(explanation: Explanation, plot: str) -> None:
     """Refuse a global explanation if single rows are needed."""
     if explanation.scope != "local":
-        hint = "Explain with scope='local', for example method='shapley'."
+        problem_hint = "Explain with scope='local', for example method='shapley'."
         raise InputError(
             f"{plot} shows single rows, but this explanation is global",
-            hint=hint,
+            hint=problem_hint,
             code="PG004",
         )
 
 
 def check_row(explanation: Explanation, row: int) -> int:
     """Return a row's position if it exists. Negative positions count from the end."""
-    rows = int(explanation.values.shape[0])
-    if not is_whole(row) or not -rows <= row < rows:
-        problem = f"row must be a position from 0 to {rows - 1}, got {shown(row)}"
+    row_count = int(explanation.values.shape[0])
+    if not is_whole(row) or not -row_count <= row < row_count:
+        problem = f"row must be a position from 0 to {row_count - 1}, got {shown(row)}"
         raise InputError(
             problem, hint="For example: row=0, or row=-1 for the last.", code="PG002"
         )
-    return int(row) % rows
+    return int(row) % row_count
 
 
 def as_global(explanation: Explanation) -> Explanation:
@@ -95,14 +95,14 @@ def as_global(explanation: Explanation) -> Explanation:
 
 def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
     """Return the parts of an output's values by path if they add up to the values, else nothing."""
-    parts = {
-        name: np.asarray(part[:, column])
-        for name, part in explanation.parts.items()
-        if name != "interaction"
+    path_parts = {
+        path_name: np.asarray(path_values[:, column])
+        for path_name, path_values in explanation.parts.items()
+        if path_name != "interaction"
     }
     values = explanation.values[:, column]
-    gap, scale = (
-        np.nanmax(np.abs(one), initial=1e-300)
-        for one in (sum(parts.values()) - values, values)
+    largest_gap, scale = (
+        np.nanmax(np.abs(numbers), initial=1e-300)
+        for numbers in (sum(path_parts.values()) - values, values)
     )
-    return {} if len(parts) < 2 or gap > 1e-6 * scale else parts
+    return {} if len(path_parts) < 2 or largest_gap > 1e-6 * scale else path_parts

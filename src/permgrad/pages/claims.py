@@ -54,8 +54,8 @@ OF_METHODS = Claim(
 def claim_of(explanation: Explanation) -> Claim:
     """Return what may be said of an explanation's features."""
     about = explanation.meta
-    loss = about.get("loss")
-    if loss == "divergence":
+    loss_name = about.get("loss")
+    if loss_name == "divergence":
         return OF_DIVERGENCE
-    of_loss = loss is not None or "loss" in str(about.get("quantity", ""))
+    of_loss = loss_name is not None or "loss" in str(about.get("quantity", ""))
     return OF_LOSS if of_loss or "scores" in about else OF_METHODS

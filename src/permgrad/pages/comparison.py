@@ -83,12 +83,12 @@ _NETWORK = (
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the page of a comparison as one HTML file that works offline."""
-    about, rows = reliance_sentences(comparison), comparison.facts.get("rows")
+    about, row_count = reliance_sentences(comparison), comparison.facts.get("rows")
     facts = [
         Fact(str(len(comparison.contestants)), "models"),
         Fact(str(len(comparison.folds)), "folds, the same for every model"),
     ]
-    facts += [Fact(f"{rows:,}", "rows")] if isinstance(rows, int) else []
+    facts += [Fact(f"{row_count:,}", "rows")] if isinstance(row_count, int) else []
     facts += (
         [Fact(str(len(comparison.features)), "features")] if comparison.features else []
     )
@@ -109,18 +109,18 @@ def comparison_page(comparison: Comparison) -> str:
 def _models(
     comparison: Comparison, models: Iterable[Any], heading: str = "model"
 ) -> Column:
-    return names((comparison.label(str(name)) for name in models), heading)
+    return names((comparison.label(str(model_name)) for model_name in models), heading)
 
 
 # ---- which is best ---------------------------------------------------------------------------------------------------
 def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
     frame = comparison.standing
-    wide = comparison.table_of(comparison.metric)
+    fold_scores = comparison.table_of(comparison.metric)
     folds = {
-        comparison.label(name): wide[name].to_numpy()
-        for name in frame["model"]
-        if name in wide
+        comparison.label(model_name): fold_scores[model_name].to_numpy()
+        for model_name in frame["model"]
+        if model_name in fold_scores
     }
     if folds:
         level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
@@ -129,15 +129,16 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
             label=f"{comparison.measure.label} ({comparison.measure.direction} is better)",
             level=level,
         )
-        grey = (
+        grey_note = (
             " Grey: significantly behind the best." if not frame["level"].all() else ""
         )
-        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{grey}")
+        section.figure(drawn, f"Each dot is a fold, the diamond the mean.{grey_note}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:
         columns = [
-            _models(comparison, pairs[side], side) for side in ("first", "second")
+            _models(comparison, pairs[pair_side], pair_side)
+            for pair_side in ("first", "second")
         ]
         columns += _difference(comparison, pairs, "first is better by")
         columns += [
@@ -148,8 +149,11 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
     write = partial(score, comparison)
     columns = [
-        _models(comparison, wide),
-        *(figures_of(f"fold {fold}", row, write) for fold, row in wide.iterrows()),
+        _models(comparison, fold_scores),
+        *(
+            figures_of(f"fold {fold_label}", scores_of_fold, write)
+            for fold_label, scores_of_fold in fold_scores.iterrows()
+        ),
     ]
     caption = f"{comparison.measure.label} on the test rows of every fold."
     section.table(table_of(caption, columns), "Every fold")
@@ -158,11 +162,13 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
 def _standing_table(section: SectionView, comparison: Comparison) -> None:
     frame = comparison.standing
     marks: list[Mark] = [
-        "best" if name == comparison.best else "" for name in frame["model"]
+        "best" if model_name == comparison.best else "" for model_name in frame["model"]
     ]
     means = [
-        score(comparison, mean) + (" ≈" if level and not mark else "")
-        for mean, level, mark in zip(frame["mean"], frame["level"], marks, strict=True)
+        score(comparison, mean_score) + (" ≈" if level and not best_mark else "")
+        for mean_score, level, best_mark in zip(
+            frame["mean"], frame["level"], marks, strict=True
+        )
     ]
     columns = [
         names(frame["label"], "model", marks),
@@ -204,34 +210,50 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
         return
     section.items(reliance_sentences(comparison))
     order = [
-        name for name in comparison.standing["model"] if name in comparison.reliance
+        model_name
+        for model_name in comparison.standing["model"]
+        if model_name in comparison.reliance
     ]
-    labelled = {comparison.label(name): comparison.reliance[name] for name in order}
+    labelled = {
+        comparison.label(model_name): comparison.reliance[model_name]
+        for model_name in order
+    }
     explained: Mapping[str, Any] = comparison.facts.get("explained") or {}
-    loss = str(explained.get("loss", "loss")).replace("_", " ")
+    loss_name = str(explained.get("loss", "loss")).replace("_", " ")
     section.figure(
         charts.reliance(labelled, comparison.features),
         "What each model's importance consists of: each feature's share of the summed importances (permutation, "
-        f"increase of the {'Brier score' if loss == 'brier' else loss} on test rows).",
+        f"increase of the {'Brier score' if loss_name == 'brier' else loss_name} on test rows).",
     )
     if len(order) > 1:
         _agreement(comparison, section, order)
     # The importance of every feature, and its rank in each model, by falling mean share.
     shares = comparison.shares()[order]
     ranks = shares.rank(ascending=False, method="min")
-    places = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
-    columns = [names((comparison.features[at] for at in places), "feature")]
-    for name in order:
-        means = comparison.reliance[name].mean(axis=0)[places]
-        columns.append(figures_of(clean(comparison.label(name)), means, numbers(means)))
-        columns.append(figures_of("rank", ranks[name].iloc[places], as_count, "quiet"))
+    feature_order = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
+    columns = [
+        names(
+            (comparison.features[feature_index] for feature_index in feature_order),
+            "feature",
+        )
+    ]
+    for ranked_name in order:
+        means = comparison.reliance[ranked_name].mean(axis=0)[feature_order]
+        columns.append(
+            figures_of(clean(comparison.label(ranked_name)), means, numbers(means))
+        )
+        columns.append(
+            figures_of(
+                "rank", ranks[ranked_name].iloc[feature_order], as_count, "quiet"
+            )
+        )
     caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
-    section.table(table_of(caption, columns), f"All {len(places)} features")
+    section.table(table_of(caption, columns), f"All {len(feature_order)} features")
 
 
 def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -> None:
     section.add("heading", "Agreement, and its ceiling")
-    labels = [comparison.label(name) for name in order]
+    labels = [comparison.label(model_name) for model_name in order]
     for measure, words in (
         (
             "weighted_overlap",
@@ -244,51 +266,69 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     ):
         drawn = charts.agreement_matrix(_matrix(comparison, order, measure), labels)
         caption = f"{words}. Framed: each model with itself on another fold."
-        section.figure(drawn, caption, beside=len(order) <= _BESIDE)
+        section.figure(drawn, caption, side_by_side=len(order) <= _BESIDE)
     lines = [
-        (pair, overlap, tau, shared_features(comparison, *pair))
-        for pair in telling_pairs(comparison)
-        if (overlap := agreement_line(comparison, *pair, "weighted_overlap"))
+        (model_pair, overlap, tau_line, shared_features(comparison, *model_pair))
+        for model_pair in telling_pairs(comparison)
+        if (overlap := agreement_line(comparison, *model_pair, "weighted_overlap"))
         is not None
-        and (tau := agreement_line(comparison, *pair, "kendall")) is not None
+        and (tau_line := agreement_line(comparison, *model_pair, "kendall")) is not None
     ]
-    overlaps, two = [overlap for _, overlap, _, _ in lines], partial(number, digits=2)
+    overlaps, two_digits = (
+        [overlap for _, overlap, _, _ in lines],
+        partial(number, digits=2),
+    )
     pairs = [
         " and ".join(dict.fromkeys(map(count_text, strongest)))
         for *_, (_, strongest) in lines
     ]
     shared = [shared for *_, (shared, _) in lines]
-    gaps = [
-        f"{two(one['gap'])} ({two(one['gap_low'])} to {two(one['gap_high'])})"
-        for one in overlaps
+    gap_texts = [
+        f"{two_digits(overlap_line['gap'])} ({two_digits(overlap_line['gap_low'])} to {two_digits(overlap_line['gap_high'])})"
+        for overlap_line in overlaps
     ]
-    gaps = [
-        gap if math.isfinite(one["gap_low"]) else "–"
-        for gap, one in zip(gaps, overlaps, strict=True)
+    gap_texts = [
+        gap_text if math.isfinite(overlap_line["gap_low"]) else "–"
+        for gap_text, overlap_line in zip(gap_texts, overlaps, strict=True)
     ]
     columns = [
-        names((", ".join(map(comparison.label, pair)) for pair, *_ in lines), "pair"),
+        names(
+            (", ".join(map(comparison.label, model_pair)) for model_pair, *_ in lines),
+            "pair",
+        ),
         figures_of(
             "strongest in common",
             shared,
             [
-                f"{count_text(count)} of {both}"
-                for count, both in zip(shared, pairs, strict=True)
+                f"{count_text(count)} of {strongest_words}"
+                for count, strongest_words in zip(shared, pairs, strict=True)
             ],
         ),
-        figures_of("overlap", (one["agreement"] for one in overlaps), two),
-        figures_of("ceiling", (one["ceiling"] for one in overlaps), two),
         figures_of(
-            "missing, 95\u00a0% interval", (one["gap"] for one in overlaps), gaps
+            "overlap",
+            (overlap_line["agreement"] for overlap_line in overlaps),
+            two_digits,
+        ),
+        figures_of(
+            "ceiling",
+            (overlap_line["ceiling"] for overlap_line in overlaps),
+            two_digits,
+        ),
+        figures_of(
+            "missing, 95\u00a0% interval",
+            (overlap_line["gap"] for overlap_line in overlaps),
+            gap_texts,
         ),
         names(
             (
-                {True: "yes", False: "not clearly", None: "–"}[one["differs"]]
-                for one in overlaps
+                {True: "yes", False: "not clearly", None: "–"}[overlap_line["differs"]]
+                for overlap_line in overlaps
             ),
             _DIFFER,
         ),
-        figures_of("tau", (tau["agreement"] for _, _, tau, _ in lines), two),
+        figures_of(
+            "tau", (tau_line["agreement"] for _, _, tau_line, _ in lines), two_digits
+        ),
     ]
     caption = (
         f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share, "
@@ -303,13 +343,16 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
     """Return the agreement of models ``(models, models)``. The diagonal is each model with itself on another fold."""
     table, frame = np.full((len(order), len(order)), math.nan), comparison.agreement
-    for line in frame[frame["measure"] == measure].to_dict(orient="records"):
-        if line["first"] in order and line["second"] in order:
-            first, second = order.index(line["first"]), order.index(line["second"])
-            table[first, second] = table[second, first] = line["agreement"]
+    for pair_line in frame[frame["measure"] == measure].to_dict(orient="records"):
+        if pair_line["first"] in order and pair_line["second"] in order:
+            first, second = (
+                order.index(pair_line["first"]),
+                order.index(pair_line["second"]),
+            )
+            table[first, second] = table[second, first] = pair_line["agreement"]
             table[first, first], table[second, second] = (
-                line["within_first"],
-                line["within_second"],
+                pair_line["within_first"],
+                pair_line["within_second"],
             )
     return table
 
@@ -323,18 +366,21 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
         "feature's importance between them. The shares here are summed over all features."
     )
     columns = [_models(comparison, lines, "network")]
-    for path in PATHS:
-        found = [shares.get(path, (math.nan, math.nan)) for shares in lines.values()]
-        if all(math.isnan(mean) for mean, _ in found):
+    for path_name in PATHS:
+        path_shares = [
+            shares.get(path_name, (math.nan, math.nan)) for shares in lines.values()
+        ]
+        if all(math.isnan(mean_share) for mean_share, _ in path_shares):
             continue
         texts = [
-            percent(mean) + (f" ± {percent(spread)}" if math.isfinite(spread) else "")
-            for mean, spread in found
+            percent(mean_share)
+            + (f" ± {percent(spread)}" if math.isfinite(spread) else "")
+            for mean_share, spread in path_shares
         ]
         columns.append(
             figures_of(
-                "table" if path == "tabular" else path,
-                [mean for mean, _ in found],
+                "table" if path_name == "tabular" else path_name,
+                [mean_share for mean_share, _ in path_shares],
                 texts,
             )
         )
@@ -347,12 +393,17 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
     order = list(comparison.standing["model"])
     means, spreads = [_models(comparison, order)], [_models(comparison, order)]
     for metric in (
-        metrics.get(str(name)) for name in comparison.scores if name in metrics
+        metrics.get(str(score_name))
+        for score_name in comparison.scores
+        if score_name in metrics
     ):
-        wide = comparison.table_of(metric.name)
-        if wide.empty:
+        fold_scores = comparison.table_of(metric.name)
+        if fold_scores.empty:
             continue
-        complete, heading = wide.dropna(axis="columns").mean(), metric_heading(metric)
+        complete, heading = (
+            fold_scores.dropna(axis="columns").mean(),
+            metric_heading(metric),
+        )
         leader = (
             None
             if not len(complete)
@@ -362,12 +413,12 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
         )
         write = fixed if metric.range[1] - metric.range[0] <= 2 else number
         column = [
-            (float(wide[model].mean()) if model in wide else math.nan)
+            (float(fold_scores[model].mean()) if model in fold_scores else math.nan)
             for model in order
         ]
         marks: list[Mark] = ["best" if model == leader else "" for model in order]
         means.append(figures_of(heading, column, write, marks))
-        spread = wide.std(ddof=1).reindex(order)
+        spread = fold_scores.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
     section.table(table_of("Means over folds. Bold: the best of each column.", means))
     section.table(
@@ -377,11 +428,13 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
 
 
 def _reading(section: SectionView, comparison: Comparison) -> None:
-    networks = any(one.kind == "network" for one in comparison.contestants)
+    networks = any(
+        contestant.kind == "network" for contestant in comparison.contestants
+    )
     terms = {
-        name: words
-        for name, words in _HOW_TO_READ.items()
-        if comparison.reliance or name in _ALWAYS
+        term_name: words
+        for term_name, words in _HOW_TO_READ.items()
+        if comparison.reliance or term_name in _ALWAYS
     }
     section.add(
         "terms", ({"Network": _NETWORK, **terms} if networks else terms).items()
@@ -399,7 +452,7 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
         "rows by part, mean": facts.get("fold_rows"),
         "divided into": facts.get("divided"),
         "positive class": facts.get("positive"),
-        "models": [one.name for one in comparison.contestants],
+        "models": [contestant.name for contestant in comparison.contestants],
         "explained by": facts.get("explained"),
         "seed": facts.get("seed"),
         "started": facts.get("started"),
@@ -407,12 +460,12 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
     }
     section.pairs(
         {
-            name: value
-            for name, value in pairs.items()
+            fact_name: value
+            for fact_name, value in pairs.items()
             if value is not None and value != ""
         }
     )
-    section.items([str(note) for note in facts.get("notes", ())])
+    section.items([str(fact_note) for fact_note in facts.get("notes", ())])
 
 
 # ---- in plain sentences ----------------------------------------------------------------------------------------------
@@ -431,7 +484,7 @@ def headline(comparison: Comparison) -> str:
     """Compose the first sentence of the page."""
     if comparison.best is None:
         return f"No model could be measured on {clean(comparison.table)} by {_metric(comparison)}."
-    line = comparison.standing.iloc[0]
+    best_line = comparison.standing.iloc[0]
     frame = comparison.standing
     level = [clean(label) for label in frame.loc[frame["level"], "label"]][1:]
     label = comparison.measure.label
@@ -443,8 +496,8 @@ def headline(comparison: Comparison) -> str:
         "R²",
         "F1",
     )
-    first = f"{clean(line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
-    first += f"{_metric(comparison)} of {score(comparison, line['mean'])}"
+    first = f"{clean(best_line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
+    first += f"{_metric(comparison)} of {score(comparison, best_line['mean'])}"
     if not level:
         return first + (
             ", significantly better than all others."
@@ -461,13 +514,15 @@ def _metric(comparison: Comparison) -> str:
 
 def score(comparison: Comparison, value: float) -> str:
     """Write a value of the deciding metric, or a difference of two, with equally many decimals in all of them."""
-    low, high = comparison.measure.range
-    if high - low <= 2:
+    lower_bound, upper_bound = comparison.measure.range
+    if upper_bound - lower_bound <= 2:
         return fixed(value, 4)
-    size = float(np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0))
+    largest_mean = float(
+        np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0)
+    )
     return (
-        fixed(value, max(0, 3 - math.floor(math.log10(size))))
-        if 1e-3 <= size < 1e6
+        fixed(value, max(0, 3 - math.floor(math.log10(largest_mean))))
+        if 1e-3 <= largest_mean < 1e6
         else number(value, 4)
     )
 
@@ -478,17 +533,17 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     if comparison.best is None:
         return []
     frame = comparison.standing
-    best, behind = frame.iloc[0], frame.iloc[1:]
-    rank = (
-        f", mean rank {count_text(best['rank'])} of {len(frame)}"
-        if math.isfinite(best["rank"])
+    best_line, behind = frame.iloc[0], frame.iloc[1:]
+    rank_words = (
+        f", mean rank {count_text(best_line['rank'])} of {len(frame)}"
+        if math.isfinite(best_line["rank"])
         else ""
     )
-    first = f"{clean(best['label'])} is best by {_metric(comparison)}: {score(comparison, best['mean'])} on average "
-    spoken = [f"{first}over {best['folds']} folds{rank}."]
+    first = f"{clean(best_line['label'])} is best by {_metric(comparison)}: {score(comparison, best_line['mean'])} on average "
+    spoken = [f"{first}over {best_line['folds']} folds{rank_words}."]
     tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
-    for chosen, before, after in (
+    for compared_lines, before, after in (
         (
             tested[tested["level"] & ~clear],
             "There is no significant difference from",
@@ -502,13 +557,13 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         (tested[~tested["level"]], "It is significantly better than", ""),
     ):
         shown = []
-        for _, line in chosen.iterrows():
-            gap, low, high = (
-                score(comparison, line[name])
-                for name in ("difference", "ci_low", "ci_high")
+        for _, model_line in compared_lines.iterrows():
+            gap_text, low_text, high_text = (
+                score(comparison, model_line[column_name])
+                for column_name in ("difference", "ci_low", "ci_high")
             )
             shown.append(
-                f"{clean(line['label'])} (by {gap}, 95\u00a0% interval {low} to {high})"
+                f"{clean(model_line['label'])} (by {gap_text}, 95\u00a0% interval {low_text} to {high_text})"
             )
         spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."] if shown else []
     return [*spoken, _time_sentence(comparison)]
@@ -516,11 +571,11 @@ def standing_sentences(comparison: Comparison) -> list[str]:
 
 def _time_sentence(comparison: Comparison) -> str:
     frame = comparison.standing.dropna(subset="fit_seconds")
-    best = frame[frame["model"] == comparison.best]
-    if len(frame) < 2 or best.empty:
+    best_lines = frame[frame["model"] == comparison.best]
+    if len(frame) < 2 or best_lines.empty:
         return ""
     fastest = frame.iloc[int(frame["fit_seconds"].to_numpy().argmin())]
-    seconds = float(best["fit_seconds"].iloc[0])
+    seconds = float(best_lines["fit_seconds"].iloc[0])
     if fastest["model"] == comparison.best:
         return (
             f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
@@ -545,9 +600,9 @@ def shared_features(
     A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
     importance.
     """
-    left, right = comparison.strongest[first], comparison.strongest[second]
-    counts = (float(left.sum()), float(right.sum()))
-    return float(np.minimum(left, right).sum()), counts
+    left_features, right = comparison.strongest[first], comparison.strongest[second]
+    counts = (float(left_features.sum()), float(right.sum()))
+    return float(np.minimum(left_features, right).sum()), counts
 
 
 def reliance_sentences(comparison: Comparison) -> list[str]:
@@ -561,7 +616,9 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
         _all_pairs_sentence(comparison, pairs),
     ]
     shares = comparison.shares()
-    member = np.min([comparison.strongest[name] for name in names], axis=0) > 0
+    member = (
+        np.min([comparison.strongest[model_name] for model_name in names], axis=0) > 0
+    )
     order = [
         i
         for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
@@ -584,26 +641,28 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
 def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
     """Say which of their strongest features two models share, and how much of the importance these have."""
     shared, counts = shared_features(comparison, first, second)
-    left, right = (clean(comparison.label(name)) for name in (first, second))
+    left_label, right = (
+        clean(comparison.label(model_name)) for model_name in (first, second)
+    )
     if not max(counts):
-        return f"No feature clearly matters to {left} or to {right}."
-    both, *only = _named(comparison, first, second)
+        return f"No feature clearly matters to {left_label} or to {right}."
+    shared_names, *names_of_one = _named(comparison, first, second)
     if counts == (shared, shared):
         which = (
             "feature"
             if shared == 1
             else f"{count_text(shared)} of {len(comparison.features)} features"
         )
-        words = f"{left} and {right} rely most on the same {which}: {both}."
-    elif both:
         words = (
-            f"{left} and {right} have {both} in common among their strongest features."
+            f"{left_label} and {right} rely most on the same {which}: {shared_names}."
         )
+    elif shared_names:
+        words = f"{left_label} and {right} have {shared_names} in common among their strongest features."
     else:
-        words = f"None of the strongest features of {left} is one of {right}'s."
+        words = f"None of the strongest features of {left_label} is one of {right}'s."
     words += "".join(
         f" Only {model} has {features} among its strongest."
-        for model, features in zip((left, right), only, strict=True)
+        for model, features in zip((left_label, right), names_of_one, strict=True)
         if features
     )
     return f"{words} {agreement_words(comparison, first, second)}"
@@ -612,16 +671,18 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
 def _named(comparison: Comparison, first: str, second: str) -> list[str]:
     """Name the strongest features of two models, by their shares: those of both, and those of only one."""
     shares = comparison.shares()
-    left, right = (comparison.strongest[name] > 0 for name in (first, second))
-    lists, show = list[str](), names_apart(comparison.features)
-    for member in (left & right, left & ~right, right & ~left):
+    left_mask, right = (
+        comparison.strongest[model_name] > 0 for model_name in (first, second)
+    )
+    lists, short_name = list[str](), names_apart(comparison.features)
+    for member in (left_mask & right, left_mask & ~right, right & ~left_mask):
         order = (
             shares.loc[member, [first, second]]
             .mean(axis=1)
             .sort_values(ascending=False, kind="stable")
             .index
         )
-        lists.append(listed(map(show, map(str, order)), _MOST_NAMED))
+        lists.append(listed(map(short_name, map(str, order)), _MOST_NAMED))
     return lists
 
 
@@ -629,35 +690,42 @@ def _all_pairs_sentence(
     comparison: Comparison, pairs: Sequence[tuple[str, str]]
 ) -> str:
     """Say how many pairs of models differ, and which the most."""
-    lines = [agreement_line(comparison, *pair, "weighted_overlap") for pair in pairs]
+    lines = [
+        agreement_line(comparison, *model_pair, "weighted_overlap")
+        for model_pair in pairs
+    ]
     judged = [
-        line for line in lines if line is not None and line["differs"] is not None
+        pair_line
+        for pair_line in lines
+        if pair_line is not None and pair_line["differs"] is not None
     ]
     if len(pairs) < 2 or not judged:
         return ""
     apart = sorted(
-        (line for line in judged if line["differs"]),
+        (pair_line for pair_line in judged if pair_line["differs"]),
         key=lambda line: -float(line["gap"]),
     )
     if not apart:
         return f"None of the {len(judged)} pairs of models weighs features clearly differently from a refit."
-    most = apart[0]
-    names = f"{clean(comparison.label(most['first']))} and {clean(comparison.label(most['second']))}"
-    verb = "weighs" if len(apart) == 1 else "weigh"
+    widest_gap = apart[0]
+    names = f"{clean(comparison.label(widest_gap['first']))} and {clean(comparison.label(widest_gap['second']))}"
+    weigh_verb = "weighs" if len(apart) == 1 else "weigh"
     return (
-        f"{len(apart)} of the {len(judged)} pairs of models {verb} features more differently than refits of one "
-        f"model do, most of all {names} ({percent(most['agreement'])}, refits {percent(most['ceiling'])})."
+        f"{len(apart)} of the {len(judged)} pairs of models {weigh_verb} features more differently than refits of one "
+        f"model do, most of all {names} ({percent(widest_gap['agreement'])}, refits {percent(widest_gap['ceiling'])})."
     )
 
 
 def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     """Return pairs of explained models, the most informative first: the best, and the best of the other kind."""
     names = list(comparison.reliance)
-    order = [name for name in comparison.standing["model"] if name in names]
-    kinds = {one.name: one.kind for one in comparison.contestants}
+    order = [
+        model_name for model_name in comparison.standing["model"] if model_name in names
+    ]
+    kinds = {contestant.name: contestant.kind for contestant in comparison.contestants}
     leading = [
-        [name for name in order if kinds[name] == kind][:1]
-        for kind in ("network", "baseline")
+        [model_name for model_name in order if kinds[model_name] == model_kind][:1]
+        for model_kind in ("network", "baseline")
     ]
     distinct: dict[frozenset[str], tuple[str, str]] = {}
     for first, second in [
@@ -672,30 +740,30 @@ def agreement_line(
     comparison: Comparison, first: str, second: str, measure: str
 ) -> Any:
     """Return the line of ``comparison.agreement`` of a pair in either order, or None."""
-    frame, pair = comparison.agreement, [first, second]
-    rows = frame[
+    frame, name_pair = comparison.agreement, [first, second]
+    pair_rows = frame[
         (frame["measure"] == measure)
-        & frame["first"].isin(pair)
-        & frame["second"].isin(pair)
+        & frame["first"].isin(name_pair)
+        & frame["second"].isin(name_pair)
     ]
-    return rows.iloc[0] if len(rows) else None
+    return pair_rows.iloc[0] if len(pair_rows) else None
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
     """Say how much of their strongest features' importance two models share, compared with refits of each."""
-    line = agreement_line(comparison, first, second, "weighted_overlap")
+    overlap = agreement_line(comparison, first, second, "weighted_overlap")
     # The only feature of a model has all of its importance.
-    if line is None or not math.isfinite(line["agreement"]) or comparison.k == 1:
+    if overlap is None or not math.isfinite(overlap["agreement"]) or comparison.k == 1:
         return ""
-    words = f"{percent(line['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
-    if not math.isfinite(line["ceiling"]):
+    words = f"{percent(overlap['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
+    if not math.isfinite(overlap["ceiling"]):
         return f"{words}."
-    words += f". Two fits of one model, on different folds, agree on {percent(line['ceiling'])}."
-    if line["differs"] is None:
+    words += f". Two fits of one model, on different folds, agree on {percent(overlap['ceiling'])}."
+    if overlap["differs"] is None:
         return words
-    if line["differs"]:
+    if overlap["differs"]:
         return f"{words} So these models weigh features differently."
-    if line["gap_high"] <= _ALIKE:
+    if overlap["gap_high"] <= _ALIKE:
         return f"{words} So these models rely on the same features."
     return f"{words} With these folds, the difference is not clear."
 
@@ -709,15 +777,17 @@ def count_text(value: float) -> str:
 def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
     lines = []
-    for name in dict.fromkeys(model for model, _, _ in comparison.failures):
+    for model_name in dict.fromkeys(model for model, _, _ in comparison.failures):
         failures = [
-            (fold, why) for model, fold, why in comparison.failures if model == name
+            (fold_label, reason)
+            for model, fold_label, reason in comparison.failures
+            if model == model_name
         ]
         count, folds = len(failures), len(comparison.folds)
         share = f"all {count}" if count == folds else f"{count} of {folds}"
-        reasons = list(dict.fromkeys(why for _, why in failures))
+        reasons = list(dict.fromkeys(failure_reason for _, failure_reason in failures))
         lines.append(
-            f"{clean(comparison.label(name))} failed on {share} folds: {shorten(reasons[0], 240)}"
+            f"{clean(comparison.label(model_name))} failed on {share} folds: {shorten(reasons[0], 240)}"
         )
     return lines
 
@@ -728,25 +798,34 @@ def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float
     The share of a path is its part of the summed importances of all features on one fold.
     """
     frame: Any = comparison.importances
-    paths = [path for path in PATHS if len(frame) and path in frame.columns]
+    paths = [
+        path_name for path_name in PATHS if len(frame) and path_name in frame.columns
+    ]
     if len(paths) < 2:
         return {}
-    rows = frame[
+    network_rows = frame[
         (frame["method"] == "permgrad") & (frame[paths].notna().sum(axis=1) > 1)
     ]
     # Networks that lack a path have none of it, not 0.
-    sums = rows.groupby(["model", "fold"], sort=False)[[*paths, "importance"]].sum(
-        min_count=1
+    path_sums = network_rows.groupby(["model", "fold"], sort=False)[
+        [*paths, "importance"]
+    ].sum(min_count=1)
+    path_sums = path_sums[path_sums["importance"] > 0]
+    by_model = (
+        path_sums[paths]
+        .div(path_sums["importance"], axis=0)
+        .groupby("model", sort=False)
     )
-    sums = sums[sums["importance"] > 0]
-    by_model = sums[paths].div(sums["importance"], axis=0).groupby("model", sort=False)
     means, spreads = by_model.mean(), by_model.std(ddof=1)
     return {
-        str(name): {
-            path: (float(means.loc[name, path]), float(spreads.loc[name, path]))
-            for path in paths
+        str(model_name): {
+            path_name: (
+                float(means.loc[model_name, path_name]),
+                float(spreads.loc[model_name, path_name]),
+            )
+            for path_name in paths
         }
-        for name in means.index
+        for model_name in means.index
     }
 
 

@@ -71,17 +71,17 @@ NAMED = 3
 # ---- rows ------------------------------------------------------------------------------------------------------------
 def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
     """Return the number of test rows (None: unknown), and that of each class that has some."""
-    rows, scored = (
+    row_count, scored = (
         ((content.metrics or {}).get("rows") or {}).get("test"),
         content.predictions,
     )
     if scored is None:
-        return rows, {}
-    rows = len(scored.truth) if rows is None else rows
+        return row_count, {}
+    row_count = len(scored.truth) if row_count is None else row_count
     if content.task == "regression":
-        return rows, {}
+        return row_count, {}
     labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
-    return rows, dict(zip(labels.tolist(), counts.tolist(), strict=True))
+    return row_count, dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 # ---- how good it is --------------------------------------------------------------------------------------------------
@@ -95,10 +95,16 @@ def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
     """Return the facts on leaks that ``permgrad.evaluation.leaks`` found."""
     columns = list(
         dict.fromkeys(
-            name for one in leaks for name in one.get("columns", [one["column"]])
+            column_name
+            for leak_facts in leaks
+            for column_name in leak_facts.get("columns", [leak_facts["column"]])
         )
     )
-    options = [word for name in columns for word in ("--drop", name)]
+    options = [
+        option_word
+        for column_name in columns
+        for option_word in ("--drop", column_name)
+    ]
     # Near dates are alike: the column is known, and a random split is what is wrong.
     form = "dates" if len(leaks) == 1 and leaks[0].get("date") else "columns"
     if form == "dates":
@@ -115,46 +121,69 @@ def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
 
 def cells(content: Assessment) -> list[Facts]:
     """How cells of the table were read that are odd: the words, and the advice."""
-    found = () if content.data is None else content.data.cells
-    return [{"options": [], **one} for one in found]
+    found_cells = () if content.data is None else content.data.cells
+    return [{"options": [], **cell_facts} for cell_facts in found_cells]
 
 
 def together(content: Assessment, *, clear: bool) -> Facts | None:
     """Rows may belong together, and are on both sides. ``clear``: a forest scores clearly less where they are not."""
-    found = None if content.data is None else content.data.together
-    return together_facts(found) if found and bool(found["clear"]) is clear else None
+    group_facts = None if content.data is None else content.data.together
+    return (
+        together_facts(group_facts)
+        if group_facts and bool(group_facts["clear"]) is clear
+        else None
+    )
 
 
-def together_facts(found: Mapping[str, Any]) -> Facts:
+def together_facts(group_facts: Mapping[str, Any]) -> Facts:
     """Return the facts on what ``permgrad.evaluation.kept_together`` found."""
-    options = ["--row-group", *found["columns"]] if len(found["columns"]) == 1 else []
-    form = "clear" if found["clear"] else "unclear"
-    return {**found, "form": form, "several": len(found["columns"]), "options": options}
+    options = (
+        ["--row-group", *group_facts["columns"]]
+        if len(group_facts["columns"]) == 1
+        else []
+    )
+    sentence_form = "clear" if group_facts["clear"] else "unclear"
+    return {
+        **group_facts,
+        "form": sentence_form,
+        "several": len(group_facts["columns"]),
+        "options": options,
+    }
 
 
 def skill(content: Assessment) -> Facts:
     """How good the model is, or that it is not clearly better than a constant."""
-    (rows, counts), constant, test = class_rows(content), content.constant, content.test
+    (row_count, counts), constant, test_scores = (
+        class_rows(content),
+        content.constant,
+        content.test,
+    )
     subject = f"The {content.noun}"
     if content.subject:
         subject = f"The model {shorten(content.subject, 60)}"
     facts: Facts = {
-        name: constant[name] for name in ("learnt", "ahead") if name in constant
+        fact_name: constant[fact_name]
+        for fact_name in ("learnt", "ahead")
+        if fact_name in constant
     }
-    facts |= {"subject": subject, "target": content.target, "rows": rows}
-    metric = main_metric(content.task, test).name
+    facts |= {"subject": subject, "target": content.target, "rows": row_count}
+    metric = main_metric(content.task, test_scores).name
     if not content.learnt:
-        few = (rows or 0) < FEW_ROWS or min(
+        has_few_rows = (row_count or 0) < FEW_ROWS or min(
             counts.values(), default=FEW_ROWS
         ) < FEW_OF_A_CLASS
-        form = (
-            "cut" if (cut(content) or {}).get("training") else "few" if few else "none"
+        sentence_form = (
+            "cut"
+            if (cut(content) or {}).get("training")
+            else "few"
+            if has_few_rows
+            else "none"
         )
         names = dict.fromkeys(
             [next(iter(constant.get("ahead") or {}), metric), "log_loss"]
         )
-        return facts | {"form": form, "pairs": _pairs(content, *names)}
-    value = test.get(metric)
+        return facts | {"form": sentence_form, "pairs": _pairs(content, *names)}
+    value = test_scores.get(metric)
     if value is None or len(counts) == 1:  # any constant is right in rows of one class
         return facts | {"form": "unknown"}
     return facts | {"form": "good", "metric": metric, "value": value}
@@ -163,40 +192,40 @@ def skill(content: Assessment) -> Facts:
 def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
     """Return metrics with the values of the model and the constant, where they are known."""
     return [
-        [one, content.test[one], content.constant.get(one)]
-        for one in names
-        if content.test.get(one) is not None
+        [metric_name, content.test[metric_name], content.constant.get(metric_name)]
+        for metric_name in names
+        if content.test.get(metric_name) is not None
     ]
 
 
 def over_constant(content: Assessment) -> Facts | None:
     """By how much the model is better than a constant, where it is significantly so."""
-    test, constant, ahead = (
+    test_scores, constant, ahead = (
         content.test,
         content.constant,
         content.constant.get("ahead") or {},
     )
-    name = next(
+    metric_name = next(
         (
-            one
-            for one, paired in ahead.items()
+            compared_metric
+            for compared_metric, paired in ahead.items()
             if paired["difference"] > 0 and paired["p_value"] < LEVEL
         ),
         None,
     )
-    if not content.learnt or name is None:
+    if not content.learnt or metric_name is None:
         return None
     facts = {
-        "metric": name,
-        "value": test[name],
-        "other": constant[name],
-        **ahead[name],
+        "metric": metric_name,
+        "value": test_scores[metric_name],
+        "other": constant[metric_name],
+        **ahead[metric_name],
     }
     if content.task == "regression":
         return facts | {"form": "numbers"}
     return facts | {
         "form": "classes",
-        "accuracy": test["accuracy"],
+        "accuracy": test_scores["accuracy"],
         "constant_accuracy": constant["accuracy"],
     }
 
@@ -247,43 +276,49 @@ def threshold_words(scored: Predictions) -> str:
 def baselines(content: Assessment) -> Facts | None:
     """Whether the model is significantly better or worse than its best baseline, or neither."""
     measured = content.metrics or {}
-    name, best = (
+    metric_name, best_entry = (
         main_metric(content.task, content.test).name,
         best_baseline(content.task, measured),
     )
-    if best is None or content.test.get(name) is None:
+    if best_entry is None or content.test.get(metric_name) is None:
         return None
-    value = content.test[name]
+    value = content.test[metric_name]
     ahead = {
-        other: entry["ahead"]
-        for other, entry in measured["baselines"].items()
+        baseline_name: entry["ahead"]
+        for baseline_name, entry in measured["baselines"].items()
         if entry.get("ahead")
     }
     facts: Facts = {
-        "metric": name,
-        "best": best[0],
+        "metric": metric_name,
+        "best": best_entry[0],
         "_task": content.task,
         "_counts": content.counts,
         "value": value,
-        "other": best[1],
+        "other": best_entry[1],
         "ahead": ahead,
     }
-    if (paired := ahead.get(best[0])) is None:
+    if (paired := ahead.get(best_entry[0])) is None:
         return facts | {"form": "unknown"}
     # Sign and order of the ends that make the difference positive. Equal scores differ by rounding at most.
-    sign = 1.0 if paired["difference"] >= 0 else -1.0
-    low, high = sorted((sign * paired["ci_low"], sign * paired["ci_high"]))
+    difference_sign = 1.0 if paired["difference"] >= 0 else -1.0
+    lower_end, upper_end = sorted(
+        (difference_sign * paired["ci_low"], difference_sign * paired["ci_high"])
+    )
     difference = (
         abs(paired["difference"])
         if abs(paired["difference"]) > 1e-12 * abs(value)
         else 0.0
     )
-    form = ("ahead" if sign > 0 else "behind") if paired["p_holm"] < LEVEL else "tie"
+    sentence_form = (
+        ("ahead" if difference_sign > 0 else "behind")
+        if paired["p_holm"] < LEVEL
+        else "tie"
+    )
     return facts | {
-        "form": form,
+        "form": sentence_form,
         "difference": difference,
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": lower_end,
+        "ci_high": upper_end,
     }
 
 
@@ -308,111 +343,157 @@ def features(content: Assessment) -> Facts | None:
     if not clear or not content.learnt:
         return facts | {"form": "none" if content.learnt else "unshown"}
     leading, ranking = clear[:NAMED], explanation.ranking()
-    low, high = (end[:, 0] for end in explanation.ci())
-    loss = loss_without(explanation.meta, content.metrics or {})
+    lower_ends, upper_ends = (interval_ends[:, 0] for interval_ends in explanation.ci())
+    known_loss = loss_without(explanation.meta, content.metrics or {})
 
     def fact(name: str) -> Facts:
-        place = explanation.names.index(name)
-        ends = [
-            float(numbers[place]) for numbers in (explanation.values[:, 0], low, high)
+        feature_index = explanation.names.index(name)
+        estimates = [
+            float(numbers[feature_index])
+            for numbers in (explanation.values[:, 0], lower_ends, upper_ends)
         ]
-        ends = ends if loss is None else [loss.without(end) for end in ends]
+        estimates = (
+            estimates
+            if known_loss is None
+            else [known_loss.without(estimate) for estimate in estimates]
+        )
         return {
             "name": name,
             "place": ranking.index(name) + 1,
-            "loss": ends[0],
-            "low": ends[1],
-            "high": ends[2],
+            "loss": estimates[0],
+            "low": estimates[1],
+            "high": estimates[2],
         }
 
     ranks = shown_ranks(explanation)
-    sets = (
+    rank_sets = (
         []
         if ranks is None
-        else [int(ranks.sets[ranks.names.index(name)]) for name in leading]
+        else [
+            int(ranks.sets[ranks.names.index(feature_name)]) for feature_name in leading
+        ]
     )
     before = ranking[: ranking.index(leading[-1])]
     facts |= {
         "relies": "clearly relies" if ranking[0] not in leading else "relies most"
     }
     facts |= {
-        "leading": [fact(one) for one in leading],
-        "uncertain": [fact(one) for one in before if one not in clear],
+        "leading": [fact(leading_name) for leading_name in leading],
+        "uncertain": [
+            fact(earlier_name) for earlier_name in before if earlier_name not in clear
+        ],
     }
     undecided = [
-        name for name, one in zip(leading, sets, strict=False) if sets.count(one) > 1
+        feature_name
+        for feature_name, rank_set in zip(leading, rank_sets, strict=False)
+        if rank_sets.count(rank_set) > 1
     ]
-    facts |= {"undecided": undecided, "form": "clear" if loss is None else "losses"}
+    facts |= {
+        "undecided": undecided,
+        "form": "clear" if known_loss is None else "losses",
+    }
     return (
         facts
-        if loss is None
+        if known_loss is None
         else facts
-        | {"metric": loss.metric, "loss": loss.model, "constant": loss.constant}
+        | {
+            "metric": known_loss.metric,
+            "loss": known_loss.model,
+            "constant": known_loss.constant,
+        }
     )
 
 
 def levels(content: Assessment) -> list[Facts]:
     """What differs between the levels of each column that the user named."""
     stored, missed = content.sensitive or {}, never_of_two(content)
-    found = []
-    for one in stored.get("columns", ()):
-        about: Facts = {"column": one["column"], "fairness": one["fairness"]}
-        about["_said"] = level_words(one, stored["positive"])[0]
+    level_facts = []
+    for column_entry in stored.get("columns", ()):
+        about: Facts = {
+            "column": column_entry["column"],
+            "fairness": column_entry["fairness"],
+        }
+        about["_said"] = level_words(column_entry, stored["positive"])[0]
         about["form"] = "compared"
         if missed is not None:
             # Rates that are 0 or 1 on every level are no sign of equal treatment.
-            of_class = {name: missed[name] for name in ("class", "at", "options")}
+            of_class = {
+                fact_name: missed[fact_name] for fact_name in ("class", "at", "options")
+            }
             about |= of_class | {"form": "never"}
-            clear = any(line.get("clear") for line in one["measures"])
+            clear = any(
+                measure_line.get("clear") for measure_line in column_entry["measures"]
+            )
             about["_said"] = f" {about['_said']}" if clear else ""
-        found.append(about)
-    return found
+        level_facts.append(about)
+    return level_facts
 
 
 def never_of_two(content: Assessment) -> Facts | None:
     """Which of two classes the model never predicts in the test rows, and at which threshold."""
-    found, scored = never_predicted(content), content.predictions
-    if found is None or scored is None or found["form"] == "many":
+    missed_class, scored = never_predicted(content), content.predictions
+    if missed_class is None or scored is None or missed_class["form"] == "many":
         return None
-    return {"options": [], **found, "at": threshold_words(scored)}
+    return {"options": [], **missed_class, "at": threshold_words(scored)}
 
 
 # ---- what makes the numbers doubtful ---------------------------------------------------------------------------------
 def noted(content: Assessment) -> Facts | None:
     """The data card says of the leading feature when it is known."""
-    hint = leading(content)
-    return None if hint is None or not hint["notes"] or not content.learnt else hint
+    leading_hint = leading(content)
+    return (
+        None
+        if leading_hint is None or not leading_hint["notes"] or not content.learnt
+        else leading_hint
+    )
 
 
 def leading(content: Assessment) -> Facts | None:
     """Return the feature with most of the importance: its ``share``, the ``notes`` on it, and how to leave it out."""
-    hint, explanation = (content.reading or {}).get("leakage"), content.explanation
-    if not hint or explanation is None:
+    leakage_hint, explanation = (
+        (content.reading or {}).get("leakage"),
+        content.explanation,
+    )
+    if not leakage_hint or explanation is None:
         return None
-    columns = (explanation.groups or {}).get(hint["feature"], [hint["feature"]])
-    options = [word for name in columns for word in ("--drop", name)]
-    return {**hint, "of": len(explanation.names), "options": options}
+    columns = (explanation.groups or {}).get(
+        leakage_hint["feature"], [leakage_hint["feature"]]
+    )
+    options = [
+        option_word
+        for column_name in columns
+        for option_word in ("--drop", column_name)
+    ]
+    return {**leakage_hint, "of": len(explanation.names), "options": options}
 
 
 def nearly_perfect(content: Assessment) -> Facts | None:
     """A score that models have which know the outcome, where no column was found that gives it away."""
-    name = "r2" if content.task == "regression" else "balanced_accuracy"
-    value, data, hint = content.test.get(name), content.data, leading(content)
-    one = hint is not None and hint["share"] > DOMINANT
+    metric_name = "r2" if content.task == "regression" else "balanced_accuracy"
+    value, data_section, leading_hint = (
+        content.test.get(metric_name),
+        content.data,
+        leading(content),
+    )
+    is_dominant = leading_hint is not None and leading_hint["share"] > DOMINANT
     if (
         value is None
-        or value < (HIGH if one else ALONE)
+        or value < (HIGH if is_dominant else ALONE)
         or len(class_rows(content)[1]) == 1
     ):
         return None
-    if data is not None and data.leaks:
+    if data_section is not None and data_section.leaks:
         return None
     needs, facts = (
-        "" if data is None else data.unchecked,
-        {"metric": name, "value": value, "target": content.target},
+        "" if data_section is None else data_section.unchecked,
+        {"metric": metric_name, "value": value, "target": content.target},
     )
-    facts |= hint if one and hint is not None else {"feature": "", "options": []}
-    return facts | {"form": needs or ("one" if one else "none"), "needs": needs}
+    facts |= (
+        leading_hint
+        if is_dominant and leading_hint is not None
+        else {"feature": "", "options": []}
+    )
+    return facts | {"form": needs or ("one" if is_dominant else "none"), "needs": needs}
 
 
 def nearly_all(content: Assessment) -> Facts | None:
@@ -450,25 +531,25 @@ def dated(content: Assessment) -> Facts | None:
 
 def copies(content: Assessment) -> Facts | None:
     """Test rows are also in the training rows. Rows without any value, or of coarse columns, are no copies."""
-    data, rows = content.data, class_rows(content)[0]
+    data_section, row_count = content.data, class_rows(content)[0]
     shared = (
         0
-        if data is None or data.shared_expected
-        else (data.shared_rows or 0) - data.blank_rows
+        if data_section is None or data_section.shared_expected
+        else (data_section.shared_rows or 0) - data_section.blank_rows
     )
-    if not shared or not rows:
+    if not shared or not row_count:
         return None
-    facts: Facts = {"shared": shared, "rows": rows, "share": shared / rows}
+    facts: Facts = {"shared": shared, "rows": row_count, "share": shared / row_count}
     # They must be so many that they can change a score.
-    return facts if shared >= LEAST_COPIES * rows else facts | {"part": "trust"}
+    return facts if shared >= LEAST_COPIES * row_count else facts | {"part": "trust"}
 
 
 def quantile(content: Assessment) -> Facts | None:
     """The model predicts a quantile, which scores of means do not judge."""
-    loss = (
+    loss_name = (
         "" if content.explanation is None else str(content.explanation.meta.get("loss"))
     )
-    return {"loss": loss} if loss.startswith("quantile") else None
+    return {"loss": loss_name} if loss_name.startswith("quantile") else None
 
 
 def weights(content: Assessment) -> Facts | None:
@@ -482,10 +563,13 @@ def weights(content: Assessment) -> Facts | None:
 
 def cut(content: Assessment) -> Facts | None:
     """A time limit took something away."""
-    lost = [] if content.provenance is None else list(content.provenance.cut)
+    cut_words = [] if content.provenance is None else list(content.provenance.cut)
     return (
-        {"cut": lost, "training": any(words.startswith("training") for words in lost)}
-        if lost
+        {
+            "cut": cut_words,
+            "training": any(words.startswith("training") for words in cut_words),
+        }
+        if cut_words
         else None
     )
 
@@ -524,10 +608,10 @@ def one_class(content: Assessment) -> Facts | None:
 
 def few_rows(content: Assessment) -> Facts | None:
     """There are few test rows."""
-    rows, counts = class_rows(content)
+    row_count, counts = class_rows(content)
     return (
-        {"rows": rows}
-        if rows is not None and rows < FEW_ROWS and len(counts) != 1
+        {"rows": row_count}
+        if row_count is not None and row_count < FEW_ROWS and len(counts) != 1
         else None
     )
 
@@ -535,14 +619,16 @@ def few_rows(content: Assessment) -> Facts | None:
 def rare(content: Assessment) -> Facts | None:
     """Few test rows have some of the classes."""
     counts = class_rows(content)[1]
-    few = {label: count for label, count in counts.items() if count < FEW_OF_A_CLASS}
+    few_by_class = {
+        label: count for label, count in counts.items() if count < FEW_OF_A_CLASS
+    }
     if (
-        not few or len(counts) < 2 or sum(counts.values()) < FEW_ROWS
+        not few_by_class or len(counts) < 2 or sum(counts.values()) < FEW_ROWS
     ):  # else all of the test rows are few
         return None
     return {
-        "rows": dict(sorted(few.items(), key=lambda one: (one[1], one[0]))),
-        "classes": len(few),
+        "rows": dict(sorted(few_by_class.items(), key=lambda one: (one[1], one[0]))),
+        "classes": len(few_by_class),
     }
 
 
@@ -562,14 +648,16 @@ def few_rows_decide(content: Assessment) -> Facts | None:
     if not stored:
         return None
     named, predicted = stored["numbers"][:NAMED], stored["predicted"]
-    texts = [str(row) for row in named]
+    texts = [str(row_number) for row_number in named]
     if predicted is not None:
         pairs = zip(named, predicted, strict=False)
-        texts = [f"{row} (predicted {number(guess)})" for row, guess in pairs]
-    more = stored["rows"] - len(named)
+        texts = [
+            f"{row_number} (predicted {number(guess)})" for row_number, guess in pairs
+        ]
+    further_rows = stored["rows"] - len(named)
     facts: Facts = {
         **stored,
-        "_names": _and_last(texts, more),
+        "_names": _and_last(texts, further_rows),
     }
     facts["_loss"] = "log loss" if predicted is None else "squared error"
     if stored["share"] < DECISIVE:
@@ -615,11 +703,13 @@ def by_absolute_errors(content: Assessment) -> Facts | None:
     if explanation is None:
         return None
     clear = set(clearly_matter(explanation))
-    ranked = [name for name in explanation.ranking() if name in clear]
+    ranked = [
+        feature_name for feature_name in explanation.ranking() if feature_name in clear
+    ]
     facts: Facts = {"clear": len(ranked), "of": len(explanation.names)}
     if not ranked:
         return facts | {"form": "none"}
-    names = [shorten(str(name), 40) for name in ranked[:NAMED]]
+    names = [shorten(str(feature_name), 40) for feature_name in ranked[:NAMED]]
     return facts | {"form": "clear", "_names": _and_last(names, 0)}
 
 
@@ -641,15 +731,17 @@ def skewed(content: Assessment) -> Facts | None:
     if share < MOST_OF_ERROR:
         return None
     above = truth[first] > middle
-    form = "high" if above.all() else "low" if not above.any() else "both"
-    end = float(truth[first].max() if form == "low" else truth[first].min())
+    sentence_form = "high" if above.all() else "low" if not above.any() else "both"
+    end_value = float(
+        truth[first].max() if sentence_form == "low" else truth[first].min()
+    )
     facts: Facts = {
         "target": content.target,
         "rows": len(first),
         "share": share,
-        "end": end,
+        "end": end_value,
     }
-    return facts | {"form": form, "typical": float(np.median(errors))}
+    return facts | {"form": sentence_form, "typical": float(np.median(errors))}
 
 
 def worse(content: Assessment) -> Facts | None:
@@ -658,35 +750,37 @@ def worse(content: Assessment) -> Facts | None:
     groups = worse_groups(stored) if stored else []
     if not stored or not groups:
         return None
-    keys = ("feature", "group", "rows", "events", "by")
-    told = []
-    for one in groups[:NAMED]:
-        facts = {key: one[key] for key in keys if key in one} | one["measured"][
-            one["by"]
-        ]
-        if one["by"] == stored["score"]:
-            facts |= {"low": one["low"], "high": one["high"]}
-        if one["by"] == "mae":
+    fact_names = ("feature", "group", "rows", "events", "by")
+    told_groups = []
+    for worse_group in groups[:NAMED]:
+        facts = {
+            fact_name: worse_group[fact_name]
+            for fact_name in fact_names
+            if fact_name in worse_group
+        } | worse_group["measured"][worse_group["by"]]
+        if worse_group["by"] == stored["score"]:
+            facts |= {"low": worse_group["low"], "high": worse_group["high"]}
+        if worse_group["by"] == "mae":
             facts["times"] = facts["score"] / facts["expected"]
             facts["rest_times"] = facts["rest"] / facts["rest_expected"]
-        told.append(facts)
-    form = told[0]["by"] if "expected" in told[0] else "labels"
-    inside, outside = told[0]["rows"], stored["rows"] - told[0]["rows"]
+        told_groups.append(facts)
+    sentence_form = told_groups[0]["by"] if "expected" in told_groups[0] else "labels"
+    inside, outside = told_groups[0]["rows"], stored["rows"] - told_groups[0]["rows"]
     sizes = [counted(inside, "row"), counted(outside, "row")]
     classes = () if content.predictions is None else content.predictions.classes
     if len(classes) == 2 and stored.get("events") is not None:
         label = shorten(str(classes[content.positive_place(classes)]), 40)
-        events = told[0]["events"], stored["events"] - told[0]["events"]
+        events = told_groups[0]["events"], stored["events"] - told_groups[0]["events"]
         words = [f"{count:,} with {label}" for count in events]
         sizes = [f"{sizes[0]}, {words[0]}", f"{sizes[1]} ({words[1]})"]
     return {
-        "groups": told,
+        "groups": told_groups,
         "others": outside,
         "_inside": sizes[0],
         "_outside": sizes[1],
         "worse": len(groups),
         "tests": stored["tests"],
-        "form": form,
+        "form": sentence_form,
     }
 
 
@@ -703,15 +797,18 @@ def never_predicted(content: Assessment) -> Facts | None:
     if len(classes) > 2:
         return facts | {
             "form": "many",
-            "rows": {str(one["class"]): one["rows"] for one in missed},
+            "rows": {
+                str(missed_class["class"]): missed_class["rows"]
+                for missed_class in missed
+            },
         }
     facts |= {"class": str(first["class"]), "rows": first["rows"], "form": "two"}
     if first["threshold"] is None or not first["found"]:
         return facts
-    keys = ("threshold", "found", "called")
+    fact_names = ("threshold", "found", "called")
     return (
         facts
-        | {key: first[key] for key in keys}
+        | {fact_name: first[fact_name] for fact_name in fact_names}
         | {"form": "threshold", "precision": first["found"] / first["called"]}
         | {"options": _threshold_of(content, first)}
     )
@@ -723,7 +820,7 @@ def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
     decision = None if predictions is None else predictions.decision
     if predictions is None or decision is None or decision.cost is not None:
         return []
-    classes = [str(name) for name in predictions.classes]
+    classes = [str(class_name) for class_name in predictions.classes]
     value = missed["threshold"]
     if classes.index(str(missed["class"])) != decision.positive:
         value = 1 - value
@@ -753,8 +850,10 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
         else range(len(classes))
     )
     return [
-        reliability(truth == classes[place], table[:, place], content.dependence)
-        for place in shown
+        reliability(
+            truth == classes[class_index], table[:, class_index], content.dependence
+        )
+        for class_index in shown
     ]
 
 
@@ -769,8 +868,8 @@ def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
             )
             / curve.rows
         )
-        off = np.abs(observed - curve.predicted) * curve.widening
-        drawn += off @ curve.rows / curve.rows.sum() / len(curves)
+        distances = np.abs(observed - curve.predicted) * curve.widening
+        drawn += distances @ curve.rows / curve.rows.sum() / len(curves)
     return bool(np.mean(drawn >= error) < BEYOND_CHANCE)
 
 
@@ -786,14 +885,14 @@ def calibration(content: Assessment) -> Facts | None:
 def how_far_off(curves: Sequence[Reliability]) -> str:
     """Return whether probabilities are off ``"clearly"``, by ``"little"`` or ``"not clearly"``."""
     error, chance = (
-        float(np.mean([getattr(curve, name) for curve in curves]))
-        for name in ("error", "chance")
+        float(np.mean([getattr(curve, error_name) for curve in curves]))
+        for error_name in ("error", "chance")
     )
     shares = [float(curve.observed @ curve.rows / curve.rows.sum()) for curve in curves]
     rarer = float(np.mean([min(share, 1 - share) for share in shares]))
     too_many = len(curves) == 1 and times_too_many(curves[0]) is not None
-    far = error > TIMES_CHANCE * chance and beyond_chance(curves, error)
-    if not far and not too_many:
+    is_far = error > TIMES_CHANCE * chance and beyond_chance(curves, error)
+    if not is_far and not too_many:
         return "not clearly"
     least = max(min(OFF_BY, OFF_PART * rarer), LEAST_CALIBRATION_ERROR)
     return "clearly" if too_many or error >= least else "little"
@@ -801,16 +900,18 @@ def how_far_off(curves: Sequence[Reliability]) -> str:
 
 def times_too_many(curve: Reliability) -> float | None:
     """Return how many times as many rows of a rare class are predicted as there are. None: about as many, or chance."""
-    rows = int(curve.rows.sum())
+    row_count = int(curve.rows.sum())
     there, expected = (
         float(values @ curve.rows) for values in (curve.observed, curve.predicted)
     )
-    if not 0 < there <= UNEVEN * rows or expected <= 0:
+    if not 0 < there <= UNEVEN * row_count or expected <= 0:
         return None
     doubt = float(curve.rows @ (curve.predicted * (1 - curve.predicted)))
-    size = abs(there - expected) / max(math.sqrt(doubt) * curve.widening, 1e-300)
+    scaled_distance = abs(there - expected) / max(
+        math.sqrt(doubt) * curve.widening, 1e-300
+    )
     ratio = expected / there
-    by_chance = math.erfc(size / math.sqrt(2)) >= BEYOND_CHANCE
+    by_chance = math.erfc(scaled_distance / math.sqrt(2)) >= BEYOND_CHANCE
     alike = 1 / LEAST_RATIO < ratio < LEAST_RATIO
     return None if by_chance or alike else ratio
 
@@ -818,8 +919,8 @@ def times_too_many(curve: Reliability) -> float | None:
 def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
     """Return the error of probabilities, that of chance, and of two classes the bin that is off most."""
     error, chance = (
-        float(np.mean([getattr(curve, name) for curve in curves]))
-        for name in ("error", "chance")
+        float(np.mean([getattr(curve, error_name) for curve in curves]))
+        for error_name in ("error", "chance")
     )
     facts: Facts = {
         "error": error,
@@ -839,12 +940,19 @@ def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Fac
             "there": round(float(curve.observed @ curve.rows)),
             "expected": round(float(curve.predicted @ curve.rows)),
         }
-    off = np.flatnonzero((curve.predicted < curve.low) | (curve.predicted > curve.high))
+    bins_off = np.flatnonzero(
+        (curve.predicted < curve.low) | (curve.predicted > curve.high)
+    )
     classes = () if content.predictions is None else content.predictions.classes
-    if len(classes) != 2 or not len(off) or error <= TIMES_CHANCE * chance:
+    if len(classes) != 2 or not len(bins_off) or error <= TIMES_CHANCE * chance:
         return facts
-    worst = off[
-        int(np.argmax(np.abs(curve.observed - curve.predicted)[off] * curve.rows[off]))
+    worst = bins_off[
+        int(
+            np.argmax(
+                np.abs(curve.observed - curve.predicted)[bins_off]
+                * curve.rows[bins_off]
+            )
+        )
     ]
     facts |= {
         "rows": int(curve.rows[worst]),
@@ -860,10 +968,10 @@ def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Fac
 def drift(content: Assessment) -> Facts | None:
     """Columns differ clearly between training and test rows."""
     compared = content.data.drift if content.data is not None else ()
-    clear = [one for one in compared if one["clear"]]
+    clear = [drift_entry for drift_entry in compared if drift_entry["clear"]]
     if not clear:
         return None
-    columns = [one["column"] for one in clear]
+    columns = [drift_entry["column"] for drift_entry in clear]
     return {
         "columns": columns,
         "clear": len(clear),
@@ -876,35 +984,36 @@ def impossible(content: Assessment) -> Facts | None:
     """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
     explanation, pairs = content.explanation, _moving(content)
     pairs = [one for one in pairs if one["kind"] != MISSING]
-    loss = (
+    known_loss = (
         None
         if explanation is None or not pairs
         else loss_without(explanation.meta, content.metrics or {})
     )
-    if explanation is None or loss is None:
+    if explanation is None or known_loss is None:
         return None
     without = dict(
         zip(
             explanation.names,
-            map(loss.without, explanation.values[:, 0].tolist()),
+            map(known_loss.without, explanation.values[:, 0].tolist()),
             strict=True,
         )
     )
     pairs = [
-        one
-        for one in pairs
-        if without[one["feature"]] > loss.constant and abs(one["strength"]) >= CLOSE
+        related_pair
+        for related_pair in pairs
+        if without[related_pair["feature"]] > known_loss.constant
+        and abs(related_pair["strength"]) >= CLOSE
     ]
     if not pairs:
         return None
-    made, options = content.provenance, list[str]()
+    provenance, options = content.provenance, list[str]()
     if (
-        made is not None
-        and made.folder
-        and "--groups" not in made.command
+        provenance is not None
+        and provenance.folder
+        and "--groups" not in provenance.command
         and len(without) <= MOST_RELATED
     ):
-        options = ["--groups", f"{made.folder}/{PROPOSED}"]
+        options = ["--groups", f"{provenance.folder}/{PROPOSED}"]
     return {
         "pairs": pairs,
         "options": options,
@@ -914,11 +1023,12 @@ def impossible(content: Assessment) -> Facts | None:
 
 def related(content: Assessment) -> Facts | None:
     """Other features that clearly matter move with some."""
-    told = (impossible(content) or {}).get("pairs", ())
+    impossible_pairs = (impossible(content) or {}).get("pairs", ())
     pairs = [
-        one
-        for one in _moving(content)
-        if one["feature"] not in {one["feature"] for one in told}
+        related_pair
+        for related_pair in _moving(content)
+        if related_pair["feature"]
+        not in {impossible_pair["feature"] for impossible_pair in impossible_pairs}
     ]
     return {"pairs": pairs} if pairs else None
 
@@ -928,18 +1038,22 @@ def _moving(content: Assessment) -> list[Mapping[str, Any]]:
     if content.explanation is None or not content.learnt:
         return []
     clear = clearly_matter(content.explanation)[:NAMED]
-    return [one for one in content.related if one["feature"] in clear]
+    return [
+        related_pair
+        for related_pair in content.related
+        if related_pair["feature"] in clear
+    ]
 
 
 def dependence(content: Assessment) -> Facts | None:
     """Intervals and tests allow for rows that depend on each other."""
-    between, rows = content.dependence, class_rows(content)[0]
-    if between is None or not rows:
+    between, row_count = content.dependence, class_rows(content)[0]
+    if between is None or not row_count:
         return None
     groups = None if between.timed else between.count
     return {
         "groups": groups,
-        "rows": rows,
+        "rows": row_count,
         "name": between.name,
         "form": "time" if between.timed else "groups",
     }

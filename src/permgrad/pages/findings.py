@@ -212,8 +212,8 @@ WORDS: dict[str, Template] = {
         "then right.",
     },
     "calibration": {
-        form: f"Its probabilities are off. {words}"
-        for form, words in CALIBRATION.items()
+        calibration_form: f"Its probabilities are off. {words}"
+        for calibration_form, words in CALIBRATION.items()
     },
     "drift": (
         "{clear} of {compared:compared column} {clear:has|have} clearly different values in the training and the test "
@@ -325,8 +325,8 @@ class Writer(string.Formatter):
     word is what is counted: ``{rows:test row}``. Without one, numbers have three digits and names are shortened.
     """
 
-    def __init__(self, known: Mapping[str, Any]) -> None:
-        self.known = known
+    def __init__(self, known_facts: Mapping[str, Any]) -> None:
+        self.known = known_facts
 
     def format_field(self, value: Any, spec: str) -> str:
         """Write one fact."""
@@ -347,52 +347,57 @@ class Writer(string.Formatter):
         return self.vformat(template, (), self.known)
 
 
-def say(kind: str, known: Facts) -> str:
+def say(kind: str, known_facts: Facts) -> str:
     """Return the sentence for facts of a kind."""
-    return Writer(known).sentence(WORDS[kind])
+    return Writer(known_facts).sentence(WORDS[kind])
 
 
-def _score(value: float, known: Mapping[str, Any]) -> str:
-    text = number(value)
+def _score(value: float, known_facts: Mapping[str, Any]) -> str:
+    score_text = number(value)
     return (
         down(value)
-        if text.rstrip("0") == "1." and value < 1 and known["metric"] in _UP_TO_1
-        else text
+        if score_text.rstrip("0") == "1."
+        and value < 1
+        and known_facts["metric"] in _UP_TO_1
+        else score_text
     )
 
 
 def _pairs(pairs: Sequence[Sequence[Any]], _: Mapping[str, Any]) -> str:
     return listed(
-        f"{metrics.get(name).label} {number(ours)} against {number(theirs)}"
-        for name, ours, theirs in pairs
+        f"{metrics.get(metric_name).label} {number(own_score)} against {number(theirs)}"
+        for metric_name, own_score, theirs in pairs
     )
 
 
-def _losses(leading: Sequence[Facts], known: Mapping[str, Any]) -> str:
+def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
     """Say what the loss is without each of the leading features, and which others are uncertain."""
-    show, label = (
-        names_apart(one["name"] for one in leading),
-        metrics.get(known["metric"]).label,
+    short_name, label = (
+        names_apart(feature_facts["name"] for feature_facts in leading),
+        metrics.get(known_facts["metric"]).label,
     )
-    first, *others = [(show(one["name"]), number(one["loss"])) for one in leading]
-    words = f"{first[0]}: without it the {label} rises from {number(known['loss'])} to {first[1]} (a constant has "
-    words += f"{number(known['constant'])})."
-    if others:
-        words += f" Next, {listed(f'{name}: to {loss}' for name, loss in others)}."
-    if undecided := known["undecided"]:
+    first, *other_losses = [
+        (short_name(feature_facts["name"]), number(feature_facts["loss"]))
+        for feature_facts in leading
+    ]
+    words = f"{first[0]}: without it the {label} rises from {number(known_facts['loss'])} to {first[1]} (a constant has "
+    words += f"{number(known_facts['constant'])})."
+    if other_losses:
+        words += f" Next, {listed(f'{feature_name}: to {loss_text}' for feature_name, loss_text in other_losses)}."
+    if undecided := known_facts["undecided"]:
         whose = (
             "Their order"
             if len(undecided) == len(leading)
-            else f"The order of {listed(map(show, undecided))}"
+            else f"The order of {listed(map(short_name, undecided))}"
         )
         words += f" {whose} is not certain."
-    for one in known["uncertain"][:_OTHERS]:
-        ends = (
-            f": {number(one['low'])} to {number(one['high'])}"
-            if math.isfinite(one["low"])
+    for uncertain in known_facts["uncertain"][:_OTHERS]:
+        interval_words = (
+            f": {number(uncertain['low'])} to {number(uncertain['high'])}"
+            if math.isfinite(uncertain["low"])
             else ""
         )
-        words += f" {shorten(one['name'], 40)}, place {one['place']} by size, is uncertain{ends}."
+        words += f" {shorten(uncertain['name'], 40)}, place {uncertain['place']} by size, is uncertain{interval_words}."
     return words
 
 
@@ -402,49 +407,69 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
     pairs = [one for one in every if one["kind"] != MISSING]
     show = names_apart(pair[side] for pair in every for side in ("feature", "other"))
     close = {
-        frozenset((one["feature"], one["other"]))
-        for one in pairs
-        if abs(one["strength"]) >= CLOSE
+        frozenset((related_pair["feature"], related_pair["other"]))
+        for related_pair in pairs
+        if abs(related_pair["strength"]) >= CLOSE
     }
-    own = {
-        name: list(rows)
-        for name, rows in groupby(pairs, key=lambda pair: pair["feature"])
+    pairs_by_feature = {
+        feature_name: list(feature_pairs)
+        for feature_name, feature_pairs in groupby(
+            pairs, key=lambda pair: pair["feature"]
+        )
     }
-    left, said, told = list(own), list[str](), set[frozenset[str]]()
-    while left:
-        first, *others = left
-        same = [first]
-        for name in others:
-            same += (
-                [name] if all(frozenset((name, one)) in close for one in same) else []
+    remaining_names, sentences, told_pairs = (
+        list(pairs_by_feature),
+        list[str](),
+        set[frozenset[str]](),
+    )
+    while remaining_names:
+        first, *other_names = remaining_names
+        close_names = [first]
+        for other_name in other_names:
+            close_names += (
+                [other_name]
+                if all(
+                    frozenset((other_name, close_name)) in close
+                    for close_name in close_names
+                )
+                else []
             )
-        left = [name for name in left if name not in same]
-        rows = [
-            one
-            for name in same
-            for one in own[name]
-            if frozenset((name, one["other"])) not in told
+        remaining_names = [
+            remaining_name
+            for remaining_name in remaining_names
+            if remaining_name not in close_names
         ]
-        told |= {frozenset((one["feature"], one["other"])) for one in rows}
-        if len(same) > 1:
-            count = len({one["other"] for one in rows} - {*same})
-            strongest = max(rows, key=lambda one: abs(one["strength"]))
-            size = (
+        untold_pairs = [
+            one
+            for close_name in close_names
+            for one in pairs_by_feature[close_name]
+            if frozenset((close_name, one["other"])) not in told_pairs
+        ]
+        told_pairs |= {
+            frozenset((untold_pair["feature"], untold_pair["other"]))
+            for untold_pair in untold_pairs
+        }
+        if len(close_names) > 1:
+            count = len(
+                {untold_pair["other"] for untold_pair in untold_pairs} - {*close_names}
+            )
+            strongest = max(untold_pairs, key=lambda one: abs(one["strength"]))
+            strength = (
                 abs(float(strongest["strength"]))
-                if len(rows) > 2
+                if len(untold_pairs) > 2
                 else float(strongest["strength"])
             )
-            said.append(
-                f"{listed(map(show, same))} move with each other{f' and {count:,} more' * (count > 0)} "
-                f"({strongest['kind']} {'up to ' * (len(rows) > 2)}{number(size, 2)})"
+            sentences.append(
+                f"{listed(map(show, close_names))} move with each other{f' and {count:,} more' * (count > 0)} "
+                f"({strongest['kind']} {'up to ' * (len(untold_pairs) > 2)}{number(strength, 2)})"
             )
-        elif rows:
+        elif untold_pairs:
             words = [
-                f"{show(one['other'])} ({one['kind']} {number(float(one['strength']), 2)})"
-                for one in rows
+                f"{show(untold_pair['other'])} ({untold_pair['kind']} {number(float(untold_pair['strength']), 2)})"
+                for untold_pair in untold_pairs
             ]
-            said.append(
-                f"{show(first)} moves with {listed(words, _OTHERS if len(own) == 1 else 1)}"
+            sentences.append(
+                f"{show(first)} moves with {listed(words, _OTHERS if len(pairs_by_feature) == 1 else 1)}"
             )
     lacking = dict[str, list[str]]()
     for one in every:
@@ -452,21 +477,23 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
         is_told = one["feature"] in lacking.get(one["other"], ())
         if one["kind"] == MISSING and not is_told:
             lacking.setdefault(one["feature"], []).append(one["other"])
-    for first, others in lacking.items():
-        named = listed(map(show, others), _OTHERS if len(lacking) == 1 else 1)
-        verb = by_count(len(others), "does", "do")
-        said.append(f"{show(first)} lacks values where {named} {verb}")
-    return ", and ".join(said)
+    for first, other_names in lacking.items():
+        named = listed(map(show, other_names), _OTHERS if len(lacking) == 1 else 1)
+        verb = by_count(len(other_names), "does", "do")
+        sentences.append(f"{show(first)} lacks values where {named} {verb}")
+    return ", and ".join(sentences)
 
 
 def _classes(rows: Mapping[str, int], _: Mapping[str, Any]) -> str:
     """Name classes with their rows."""
-    show = names_apart(rows, 30)
-    first, *others = [f"{show(label)} ({count:,}" for label, count in rows.items()]
+    short_name = names_apart(rows, 30)
+    first, *other_classes = [
+        f"{short_name(label)} ({count:,}" for label, count in rows.items()
+    ]
     return listed(
         [
             f"{first} {'row' if next(iter(rows.values())) == 1 else 'rows'})",
-            *(f"{one})" for one in others),
+            *(f"{class_words})" for class_words in other_classes),
         ],
         NAMED,
     )
@@ -493,45 +520,54 @@ MEASURES_OF_LEAKS = {
 MEASURES_OF_LEAKS |= {"equal": "share of rows"}
 
 
-def _leaks(leaks: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
+def _leaks(leaks: Sequence[Mapping[str, Any]], known_facts: Mapping[str, Any]) -> str:
     """Say how the first leaks tell the target, without a full stop."""
-    said, order = list[str](), ("formula", "class", "together", "pair")
-    for one in sorted(leaks, key=lambda one: any(key in one for key in order))[
-        :NAMED
-    ]:  # columns alone come first
-        kind = (
+    sentences, order = list[str](), ("formula", "class", "together", "pair")
+    for leak_entry in sorted(
+        leaks, key=lambda one: any(leak_key in one for leak_key in order)
+    )[:NAMED]:  # columns alone come first
+        leak_kind = (
             "equal"
-            if one["metric"] == "equal"
-            else next((key for key in order if key in one), "alone")
-        )
-        share = "all" if one["score"] == 1 else f"{100 * one['score']:.1f}\u00a0%"
-        said.append(
-            Writer({**one, "target": known["target"], "share": share}).sentence(
-                _LEAKS[kind]
+            if leak_entry["metric"] == "equal"
+            else next(
+                (leak_key for leak_key in order if leak_key in leak_entry), "alone"
             )
         )
+        share = (
+            "all"
+            if leak_entry["score"] == 1
+            else f"{100 * leak_entry['score']:.1f}\u00a0%"
+        )
+        sentences.append(
+            Writer(
+                {**leak_entry, "target": known_facts["target"], "share": share}
+            ).sentence(_LEAKS[leak_kind])
+        )
     return ". ".join(
-        [*said, *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED)]
+        [
+            *sentences,
+            *[f"And {counted(len(leaks) - NAMED, 'more')}"] * (len(leaks) > NAMED),
+        ]
     )
 
 
-def _sharing(tested: int, known: Mapping[str, Any]) -> str:
+def _sharing(tested: int, known_facts: Mapping[str, Any]) -> str:
     """Say how many test rows have a value of a training row, where there are test rows."""
-    words = f", and {known['shared']:,} of {counted(tested, 'test row')} have one of the training rows"
+    words = f", and {known_facts['shared']:,} of {counted(tested, 'test row')} have one of the training rows"
     return words if tested else ""
 
 
-def _tested(tests: int, known: Mapping[str, Any]) -> str:
+def _tested(tests: int, known_facts: Mapping[str, Any]) -> str:
     """Say how many of the groups tested are worse."""
-    verb = by_count(known["worse"], "is", "are")
+    verb_form = by_count(known_facts["worse"], "is", "are")
     return (
-        f" {known['worse']:,} of {tests:,} tested groups {verb} clearly worse than the other rows."
+        f" {known_facts['worse']:,} of {tests:,} tested groups {verb_form} clearly worse than the other rows."
         * (tests > 1)
     )
 
 
 def _sentences(notes: Iterable[object], _: Mapping[str, Any]) -> str:
-    return " ".join(f"{clean(note).rstrip('.')}." for note in notes)
+    return " ".join(f"{clean(card_note).rstrip('.')}." for card_note in notes)
 
 
 def _times(ratio: float, _: Mapping[str, Any]) -> str:
@@ -574,17 +610,21 @@ WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     ),
     "names": lambda leading, _: listed(
         map(
-            names_apart(one["name"] for one in leading),
-            (one["name"] for one in leading),
+            names_apart(feature_facts["name"] for feature_facts in leading),
+            (feature_facts["name"] for feature_facts in leading),
         )
     ),
-    "quoted": lambda names, _: listed([repr(name) for name in names], NAMED),
+    "quoted": lambda names, _: listed(
+        [repr(quoted_name) for quoted_name in names], NAMED
+    ),
     "losses": _losses,
     "sharing": _sharing,
     "times": _times,
     "tested": _tested,
     "sentences": _sentences,
-    "cuts": lambda lost, _: " ".join(f"The time limit cut the {one}." for one in lost),
+    "cuts": lambda lost, _: " ".join(
+        f"The time limit cut the {lost_words}." for lost_words in lost
+    ),
     "classes": _classes,
     "drifted": lambda worst, _: drifted_words(worst),
     "moves": _moves,

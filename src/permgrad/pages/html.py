@@ -50,40 +50,59 @@ def in_short(
     """Return the first sentences as Markdown, and the picture beside them as SVG, in the units of the page."""
     chart = picture_of(in_plain_units(content))
     words = None if chart is None else chart.words
-    text = markdown(content.title, sentences, effect_lines(content), words)
-    return text, "" if chart is None else bars_svg(chart)
+    markdown_text = markdown(content.title, sentences, effect_lines(content), words)
+    return markdown_text, "" if chart is None else bars_svg(chart)
 
 
 def render_report(content: Assessment) -> str:
     """Return the report as HTML text."""
     sentences = verdict(content)
     content = in_plain_units(replace(content, sentences=sentences))
-    tabs = [tab_view(tab, content) for tab in TABS]
+    tab_views = [tab_view(tab_entry, content) for tab_entry in TABS]
     glance(pictures := SectionView("glance", "At a glance"), content)
-    learnt = all(one["facts"].get("learnt", True) for one in sentences)
+    learnt = all(
+        sentence_entry["facts"].get("learnt", True) for sentence_entry in sentences
+    )
     # Name, heading and sentences of each part of the verdict, without its first sentence.
-    later = [one for one in sentences if one["facts"].get("kind") != "skill"]
-    parts: list[tuple[str, str, list[str]]] = []
-    for name, heading in PARTS.items():
-        if chosen := [_shown(one) for one in later if one["facts"].get("part") == name]:
-            parts.append(
+    later = [
+        sentence_entry
+        for sentence_entry in sentences
+        if sentence_entry["facts"].get("kind") != "skill"
+    ]
+    verdict_parts: list[tuple[str, str, list[str]]] = []
+    for part_name, heading in PARTS.items():
+        if part_sentences := [
+            _shown(sentence_entry)
+            for sentence_entry in later
+            if sentence_entry["facts"].get("part") == part_name
+        ]:
+            verdict_parts.append(
                 (
-                    name,
-                    "What it uses" if name == "features" and not learnt else heading,
-                    chosen,
+                    part_name,
+                    "What it uses"
+                    if part_name == "features" and not learnt
+                    else heading,
+                    part_sentences,
                 )
             )
-    spoken = [name for name, _, _ in parts]
-    links = _links(tabs, sentences, spoken)
+    spoken = [spoken_part for spoken_part, _, _ in verdict_parts]
+    links = _links(tab_views, sentences, spoken)
     return render_page(
         title=content.title,
         kind="permgrad report",
-        headline=next((one["sentence"] for one in sentences if one not in later), ""),
-        verdict=parts,
+        headline=next(
+            (
+                sentence_entry["sentence"]
+                for sentence_entry in sentences
+                if sentence_entry not in later
+            ),
+            "",
+        ),
+        verdict=verdict_parts,
         links=links,
         warnings=content.warnings,
-        tabs=tabs,
-        beside=pictures.pictures,
+        tabs=tab_views,
+        beside_figures=pictures.pictures,
     )
 
 
@@ -123,10 +142,10 @@ def _links(
     return links
 
 
-def _shown(one: Mapping[str, Any]) -> str:
+def _shown(sentence_entry: Mapping[str, Any]) -> str:
     """Return a sentence with its command as code."""
-    command = one["facts"].get("command", "")
-    return escape(one["sentence"].removesuffix(command)) + Markup(
+    command = sentence_entry["facts"].get("command", "")
+    return escape(sentence_entry["sentence"].removesuffix(command)) + Markup(
         "<code>{}</code>"
     ).format(command) * bool(command)
 
@@ -174,23 +193,31 @@ def render_page(
     warnings: Sequence[str] = (),
     sections: Sequence[SectionView] = (),
     tabs: Sequence[TabView] = (),
-    beside: Sequence[FigureView] = (),
+    beside_figures: Sequence[FigureView] = (),
     more_css: str = "",
 ) -> str:
     """Return a page in the house style: one HTML file that works offline. It has either sections or tabs.
 
     ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
-    follow them, and ``beside`` figures that stand beside them.
+    follow them, and ``beside_figures`` figures that stand beside them.
     """
     sections = [section for section in sections if section.blocks]
     tabs = [
-        tab for place, tab in enumerate(tabs) if tab.sections or place == 0
+        tab_shown
+        for tab_index, tab_shown in enumerate(tabs)
+        if tab_shown.sections or tab_index == 0
     ]  # the first one has the verdict
-    shown = [*sections, *(section for tab in tabs for section in tab.sections)]
-    views = [*beside, *(view for section in shown for view in section.pictures)]
+    shown = [
+        *sections,
+        *(section for shown_tab in tabs for section in shown_tab.sections),
+    ]
+    views = [
+        *beside_figures,
+        *(figure_view for section in shown for figure_view in section.pictures),
+    ]
     data = _data_of(views, tabs)
     script = _script(tabs)
-    page = _PAGE.render(
+    page_html = _PAGE.render(
         title=clean(title),
         kind=kind,
         headline=headline,
@@ -201,7 +228,7 @@ def render_page(
         warnings=[clean(warning) for warning in warnings],
         sections=sections,
         tabs=tabs,
-        beside=beside,
+        beside=beside_figures,
         version=__version__,
         css=_styles(views, more_css),
         page_data=base64.b64encode(zlib.compress(data.encode())).decode(
@@ -213,7 +240,7 @@ def render_page(
             "ascii"
         ),
     )
-    return in_reading_order(page)
+    return in_reading_order(page_html)
 
 
 def _styles(views: Sequence[FigureView], more_css: str) -> str:

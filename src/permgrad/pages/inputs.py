@@ -56,23 +56,27 @@ class Shown:
 def shown_inputs(explanation: Explanation) -> dict[str, int]:
     """Return the inputs that can be drawn, with their numbers of sides."""
     named = [
-        key.partition(":")[2]
-        for key, array in explanation.maps.items()
-        if key.startswith("maps:")
-        or (key.startswith("segments:") and bool((np.asarray(array) >= 0).any()))
+        map_name.partition(":")[2]
+        for map_name, array in explanation.maps.items()
+        if map_name.startswith("maps:")
+        or (map_name.startswith("segments:") and bool((np.asarray(array) >= 0).any()))
     ]
     return {
-        name: _sides(explanation, name)[0]
-        for name in [*[""] * (_CAM in explanation.maps), *named]
+        input_name: _sides(explanation, input_name)[0]
+        for input_name in [*[""] * (_CAM in explanation.maps), *named]
     }
 
 
 def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
     """Return an input's number of sides and the position of its channels (None: unknown)."""
     metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
-    for read in (meta.get("read_as") for meta in metas if isinstance(meta, Mapping)):
-        if isinstance(read, Mapping) and name in read:
-            return len(read[name]["size"]), read[name]["channels"]
+    for read_as in (
+        input_meta.get("read_as")
+        for input_meta in metas
+        if isinstance(input_meta, Mapping)
+    ):
+        if isinstance(read_as, Mapping) and name in read_as:
+            return len(read_as[name]["size"]), read_as[name]["channels"]
     segments = explanation.maps.get(f"segments:{name}")
     return (
         (2, None)
@@ -82,42 +86,48 @@ def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
 
 
 def shown_input(
-    explanation: Explanation, name: str, place: int | None, column: int
+    explanation: Explanation, name: str, row_index: int | None, column: int
 ) -> Shown:
-    """Return an input of the row at ``place`` (None: its mean over all rows) with its values."""
+    """Return an input of the row at ``row_index`` (None: its mean over all rows) with its values."""
     sides, channels = _sides(explanation, name)
     picture = explanation.maps.get(f"images:{name}" if name else _IMAGES)
     if picture is not None:
-        rows = np.asarray(
-            picture if place is None else picture[place], dtype=np.float64
+        row_pictures = np.asarray(
+            picture if row_index is None else picture[row_index], dtype=np.float64
         )
-        picture = rows.mean(axis=0) if place is None else rows
+        picture = row_pictures.mean(axis=0) if row_index is None else row_pictures
         picture = picture if sides == 2 else _channels_first(picture, sides, channels)
     segments = explanation.maps.get(f"segments:{name}")
     if segments is not None:
         values = np.asarray(explanation.values[..., column], dtype=np.float64)
         owners = _channels_first(np.asarray(segments), sides, channels)
-        heat = on_segments(values if place is None else values[place], owners)
+        heat_map = on_segments(
+            values if row_index is None else values[row_index], owners
+        )
         if sides > 1:  # the sum over channels, NaN if no channel has a player
-            heat = np.asarray(
-                np.where(np.isnan(heat).all(axis=0), np.nan, np.nansum(heat, axis=0))
+            heat_map = np.asarray(
+                np.where(
+                    np.isnan(heat_map).all(axis=0), np.nan, np.nansum(heat_map, axis=0)
+                )
             )
         return Shown(
-            name, sides, np.unique(owners[owners >= 0]), picture, heat, signed=True
+            name, sides, np.unique(owners[owners >= 0]), picture, heat_map, signed=True
         )
-    heat = np.asarray(
-        explanation.maps[f"maps:{name}" if name else _CAM][place], dtype=np.float64
+    heat_map = np.asarray(
+        explanation.maps[f"maps:{name}" if name else _CAM][row_index], dtype=np.float64
     )
-    heat = heat[min(column, len(heat) - 1)] if heat.ndim > sides else heat
-    heat = heat.reshape(*[1] * (max(sides, 2) - heat.ndim), *heat.shape)
+    heat_map = (
+        heat_map[min(column, len(heat_map) - 1)] if heat_map.ndim > sides else heat_map
+    )
+    heat_map = heat_map.reshape(*[1] * (max(sides, 2) - heat_map.ndim), *heat_map.shape)
     players = np.flatnonzero(np.asarray(explanation.modality, dtype=object) == name)
     return Shown(
         name,
         sides,
         players,
         picture,
-        heat,
-        signed=float(np.nanmin(heat, initial=0.0)) < 0,
+        heat_map,
+        signed=float(np.nanmin(heat_map, initial=0.0)) < 0,
     )
 
 
@@ -147,70 +157,78 @@ def on_segments(values: Floats, owners: Array) -> Floats:
 def drawn_input(
     explanation: Explanation,
     sides: int,
-    at: tuple[int, str | None, str | int | None],
+    selection: tuple[int, str | None, str | int | None],
     title: str | None,
 ) -> tuple[Shown, str, str]:
-    """Return what a plot draws for ``at`` (a row, an input, None: the only one, and an output), its title and unit.
+    """Return what a plot draws for ``selection`` (a row, an input, None: the only one, and an output), its title and unit.
 
     Raises:
         InputError: If there is no such input, or several and none is named, or it is of another kind.
     """
-    row, wanted, output = at
-    column, name = (
+    row_choice, input_choice, output = selection
+    column, input_name = (
         choices.pick_output(explanation, output),
-        _chosen(explanation, wanted, sides),
+        _chosen(explanation, input_choice, sides),
     )
-    if f"segments:{name}" not in explanation.maps:
+    if f"segments:{input_name}" not in explanation.maps:
         choices.check_local(explanation, KINDS[sides])
-    place = (
-        choices.check_row(explanation, row) if explanation.scope == "local" else None
+    row_index = (
+        choices.check_row(explanation, row_choice)
+        if explanation.scope == "local"
+        else None
     )
-    where = [clean(name)] * bool(name) + [
-        "all rows" if place is None else f"row {place}"
+    where = [clean(input_name)] * bool(input_name) + [
+        "all rows" if row_index is None else f"row {row_index}"
     ]
     default = ", ".join(
         where + [towards(explanation, column)] * bool(towards(explanation, column))
     )
-    shown = shown_input(explanation, name, place, column)
+    shown = shown_input(explanation, input_name, row_index, column)
     units = explanation.meta.get("units")
-    unit = (
-        clean(units[name])
-        if isinstance(units, Mapping) and name in units
+    unit_name = (
+        clean(units[input_name])
+        if isinstance(units, Mapping) and input_name in units
         else quantity_of(explanation)
     )
-    text = f"{explanation.method}: {default}" if title is None else title
-    return shown, text, unit if shown.signed else "activation"
+    title_text = f"{explanation.method}: {default}" if title is None else title
+    return shown, title_text, unit_name if shown.signed else "activation"
 
 
-def _chosen(explanation: Explanation, wanted: str | None, sides: int) -> str:
+def _chosen(explanation: Explanation, wanted_input: str | None, sides: int) -> str:
     """Return the input to draw, of those of a kind."""
-    every, plot = shown_inputs(explanation), KINDS[sides]
-    inputs = [name for name, count in every.items() if count == sides]
-    if wanted is not None and (not isinstance(wanted, str) or wanted not in every):
-        raise unknown("input", wanted, [name for name in every if name])
-    other = (
-        wanted
-        if wanted is not None
+    every, plot_name = shown_inputs(explanation), KINDS[sides]
+    inputs = [input_name for input_name, count in every.items() if count == sides]
+    if wanted_input is not None and (
+        not isinstance(wanted_input, str) or wanted_input not in every
+    ):
+        raise unknown(
+            "input", wanted_input, [input_name for input_name in every if input_name]
+        )
+    other_input = (
+        wanted_input
+        if wanted_input is not None
         else next(iter(every), None)
         if not inputs
         else None
     )
-    if other is not None and every[other] != sides:
-        kind = KINDS[every[other]]
-        problem = f"plot.{plot}() does not draw the {kind} {other!r}"
-        raise InputError(problem, hint=f"Call explanation.plot.{kind}().", code="PG004")
+    if other_input is not None and every[other_input] != sides:
+        plot_kind = KINDS[every[other_input]]
+        problem = f"plot.{plot_name}() does not draw the {plot_kind} {other_input!r}"
+        raise InputError(
+            problem, hint=f"Call explanation.plot.{plot_kind}().", code="PG004"
+        )
     if not inputs:
-        problem = f"plot.{plot}() needs activation maps or segments, but method={explanation.method!r} made none"
-        hint = (
+        problem = f"plot.{plot_name}() needs activation maps or segments, but method={explanation.method!r} made none"
+        problem_hint = (
             "Explain with method='gradcam', or explain a network with an image input."
         )
-        raise InputError(problem, hint=hint, code="PG004")
-    if wanted is None and len(inputs) > 1:
-        problem = f"plot.{plot}() draws one input, but the explanation has {', '.join(map(repr, inputs))}"
+        raise InputError(problem, hint=problem_hint, code="PG004")
+    if wanted_input is None and len(inputs) > 1:
+        problem = f"plot.{plot_name}() draws one input, but the explanation has {', '.join(map(repr, inputs))}"
         raise InputError(
             problem, hint=f"For example: input={inputs[0]!r}.", code="PG005"
         )
-    return inputs[0] if wanted is None else wanted
+    return inputs[0] if wanted_input is None else wanted_input
 
 
 # ---- series ----------------------------------------------------------------------------------------------------------
@@ -232,8 +250,10 @@ def extremes(values: Floats, most: int) -> tuple[Floats, Floats]:
 
 def strongest(values: Floats, most: int) -> Floats:
     """Return the value of the largest size in each of at most ``most`` intervals."""
-    low, high = extremes(values, most)
-    return np.where(np.abs(low) > np.abs(high), low, high)
+    lower_values, upper_values = extremes(values, most)
+    return np.where(
+        np.abs(lower_values) > np.abs(upper_values), lower_values, upper_values
+    )
 
 
 def outline(values: Floats, most: int) -> tuple[Floats, Floats, Floats]:
@@ -251,29 +271,29 @@ def displayable(picture: npt.ArrayLike) -> Floats:
     Pixels within 0 … 1 or 0 … 255 keep their scale, others are scaled to their range. Unless there are one or three
     channels (the smaller outer dimension), they are averaged.
     """
-    raw = np.asarray(picture)
-    pixels: Any = np.nan_to_num(raw.astype(np.float64))
+    raw_pixels = np.asarray(picture)
+    pixels: Any = np.nan_to_num(raw_pixels.astype(np.float64))
     if pixels.ndim == 3:
         outer = (pixels.shape[0], pixels.shape[2])
         if outer[0] in (1, 3) or (outer[1] not in (1, 3) and outer[0] < outer[1]):
             pixels = np.moveaxis(pixels, 0, -1)
         pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
     if pixels.size == 0 or pixels.ndim not in (2, 3):
-        problem = f"An image must have shape (height, width), with or without channels, got {raw.shape}"
+        problem = f"An image must have shape (height, width), with or without channels, got {raw_pixels.shape}"
         raise InputError(problem, hint="Pass one image.", code="PG007")
-    return in_unit_range(pixels, raw.dtype.kind)
+    return in_unit_range(pixels, raw_pixels.dtype.kind)
 
 
 def in_unit_range(pixels: Floats, kind: str) -> Floats:
     """Return finite pixels in 0 … 1: those in 0 … 255 of whole numbers (``kind``, of the dtype), others by range."""
-    low, high = float(pixels.min()), float(pixels.max())
-    if low >= 0 and high <= 1:
+    smallest, largest = float(pixels.min()), float(pixels.max())
+    if smallest >= 0 and largest <= 1:
         return np.asarray(pixels)
-    if low >= 0 and high <= 255 and kind in "ui":
+    if smallest >= 0 and largest <= 255 and kind in "ui":
         return np.asarray(pixels / 255)
     return (
-        np.asarray((pixels - low) / (high - low))
-        if high > low
+        np.asarray((pixels - smallest) / (largest - smallest))
+        if largest > smallest
         else np.zeros_like(pixels)
     )
 
@@ -290,16 +310,20 @@ def grey_volume(drawn: Shown) -> Floats | None:
 def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
     """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
     sizes = np.abs(np.nan_to_num(heat))
-    places = (
+    strongest_cells = (
         np.argwhere(sizes == sizes.max())
         if sizes.any()
         else np.array([heat.shape]) // 2
     )
-    nearest = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
+    nearest = strongest_cells[
+        np.argmin(((strongest_cells - strongest_cells.mean(axis=0)) ** 2).sum(axis=1))
+    ]
     # A map may be coarser than the volume: the middle of its cell.
     return tuple(
-        (2 * int(cell) + 1) * side // (2 * cells)
-        for cell, side, cells in zip(nearest, size, heat.shape, strict=True)
+        (2 * int(cell_index) + 1) * side_length // (2 * cells)
+        for cell_index, side_length, cells in zip(
+            nearest, size, heat.shape, strict=True
+        )
     )
 
 
@@ -315,10 +339,13 @@ def words_of(
             hint="Explain a network of token ids or texts without groups=.",
             code="PG004",
         )
-    places, words = (
-        list(itertools.chain.from_iterable(each)) for each in zip(*texts, strict=True)
+    player_indices, words = (
+        list(itertools.chain.from_iterable(text_parts))
+        for text_parts in zip(*texts, strict=True)
     )
-    return words, np.asarray(explanation.values[row, places, column], dtype=np.float64)
+    return words, np.asarray(
+        explanation.values[row, player_indices, column], dtype=np.float64
+    )
 
 
 def texts_of(
@@ -330,33 +357,34 @@ def texts_of(
         explanation.feature_values,
     )
     texts = {}
-    for name in (
-        meta["tokens"]["input"]
-        for meta in metas
-        if isinstance(meta.get("tokens"), Mapping)
+    for input_name in (
+        input_meta["tokens"]["input"]
+        for input_meta in metas
+        if isinstance(input_meta.get("tokens"), Mapping)
     ):
         players = [
-            place
-            for place, modality in enumerate(explanation.modality)
-            if name in modality.split("+")
+            player_index
+            for player_index, modality in enumerate(explanation.modality)
+            if input_name in modality.split("+")
         ]
         players = [
-            place
-            for place in players
-            if frame is not None and explanation.names[place] in frame
+            player_index
+            for player_index in players
+            if frame is not None and explanation.names[player_index] in frame
         ]
         if frame is not None and players:
             cells = [
-                (place, frame[explanation.names[place]].iloc[row]) for place in players
+                (player_index, frame[explanation.names[player_index]].iloc[row])
+                for player_index in players
             ]
             there = [
-                (place, shorten(word, _LETTERS))
-                for place, word in cells
-                if isinstance(word, str)
+                (player_index, shorten(token_text, _LETTERS))
+                for player_index, token_text in cells
+                if isinstance(token_text, str)
             ]
-            texts[str(name)] = (
-                [place for place, _ in there],
-                [word for _, word in there],
+            texts[str(input_name)] = (
+                [player_index for player_index, _ in there],
+                [token_text for _, token_text in there],
             )
     return texts
 
@@ -369,17 +397,22 @@ def _as_input(
 
     ``channels``: the axis of channels in names and owners.
     """
-    maps: dict[str, Any] = {"segments:columns": owners}
-    values, size = explanation.feature_values, np.delete(names.shape, channels).tolist()
+    input_maps: dict[str, Any] = {"segments:columns": owners}
+    values, input_size = (
+        explanation.feature_values,
+        np.delete(names.shape, channels).tolist(),
+    )
     if values is not None and explanation.scope == "local":
         curves = values.select_dtypes("number").reindex(columns=names.ravel())
         numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
         # Only three channels are colours.
-        maps["images:columns"] = (
+        input_maps["images:columns"] = (
             numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
         )
-    read = {"read_as": {"columns": {"size": size, "channels": channels}}}
-    return replace(explanation, maps=maps, meta={**explanation.meta, **read})
+    reading_meta = {"read_as": {"columns": {"size": input_size, "channels": channels}}}
+    return replace(
+        explanation, maps=input_maps, meta={**explanation.meta, **reading_meta}
+    )
 
 
 def in_order(explanation: Explanation) -> tuple[Explanation, Array]:
@@ -387,13 +420,16 @@ def in_order(explanation: Explanation) -> tuple[Explanation, Array]:
 
     ``meta["order"]`` has the names. Columns of a group share their value.
     """
-    grid = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))
+    name_grid = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))
     place_of = dict[str, int]()
-    for place, name in enumerate(explanation.names):
+    for feature_index, feature_name in enumerate(explanation.names):
         place_of |= dict.fromkeys(
-            (name, *(explanation.groups or {}).get(name, ())), place
+            (feature_name, *(explanation.groups or {}).get(feature_name, ())),
+            feature_index,
         )
-    owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(grid)
-    if len(grid) > 1:
-        return _as_input(explanation, grid, owners, 2), owners
-    return _as_input(explanation, grid[0].T, owners[0].T, 0), owners[0].T
+    owners = np.vectorize(lambda name: place_of.get(name, -1), otypes=[np.intp])(
+        name_grid
+    )
+    if len(name_grid) > 1:
+        return _as_input(explanation, name_grid, owners, 2), owners
+    return _as_input(explanation, name_grid[0].T, owners[0].T, 0), owners[0].T

@@ -88,10 +88,10 @@ def to_html(
         blocks = _global(explanation, target)
     else:
         blocks = _row(explanation, row, choices.pick_output(explanation, target))
-    view = Markup('<div class="pg-view">{}{}</div>').format(
+    view_html = Markup('<div class="pg-view">{}{}</div>').format(
         _STYLE, Markup("").join(blocks)
     )
-    return NotebookHtml(in_reading_order(view))
+    return NotebookHtml(in_reading_order(view_html))
 
 
 # ---- all rows --------------------------------------------------------------------------------------------------------
@@ -102,13 +102,17 @@ def _global(explanation: Explanation, target: str | int | None) -> Iterator[Mark
         yield _paragraph(unskilled, "pg-quiet")
     yield _paragraph(headline(explanation, column), "pg-title")
     yield _paragraph(circumstances(explanation), "pg-quiet")
-    for title, places in lists_of(explanation):
+    for title, player_indices in lists_of(explanation):
         if title:
             yield _paragraph(title, "pg-part")
-        order = places[choices.largest(sizes_of(explanation, column)[places], _BARS)]
+        order = player_indices[
+            choices.largest(sizes_of(explanation, column)[player_indices], _BARS)
+        ]
         lines = list(_bar_lines(explanation, column, order, clear))
-        if len(order) < len(places):
-            lines.append(_Line(f"{len(places) - len(order)} more not shown", (), ""))
+        if len(order) < len(player_indices):
+            lines.append(
+                _Line(f"{len(player_indices) - len(order)} more not shown", (), "")
+            )
         yield _bars(lines, marks=(0.0,))
     if clear is not None:
         split = (
@@ -127,14 +131,14 @@ def _global(explanation: Explanation, target: str | int | None) -> Iterator[Mark
             "pg-quiet",
         )
     if paths := choices.adding_parts(explanation, column):
-        keys = (
+        path_keys = (
             Markup('<i class="pg-key" style="background:{}"></i>{}').format(
                 _colour(n), clean(n)
             )
             for n in paths
         )
         yield Markup('<p class="pg-quiet">Parts of each bar:{}</p>').format(
-            Markup("").join(keys)
+            Markup("").join(path_keys)
         )
     if len(explanation.outputs) > 1:
         yield _other_outputs(explanation, column)
@@ -151,46 +155,53 @@ def _bar_lines(
         explanation.values[:, column],
         choices.adding_parts(explanation, column),
     )
-    for line in ranked_lines(explanation, column, order, clear):
-        pieces, ends = [], [0.0, 0.0]
-        for path, part in (paths or {"": values}).items():
-            amount = float(np.nan_to_num(part[line.place]))
-            side = int(amount >= 0)
-            colour = _colour(path) if path else signed(amount)
+    for ranked_line in ranked_lines(explanation, column, order, clear):
+        pieces, bar_ends = [], [0.0, 0.0]
+        for path_name, path_values in (paths or {"": values}).items():
+            amount = float(np.nan_to_num(path_values[ranked_line.place]))
+            side_index = int(amount >= 0)
+            colour = _colour(path_name) if path_name else signed(amount)
             pieces.append(
                 (
-                    ends[side],
-                    ends[side] + amount,
-                    colour if clear is None or line.clear else style.NEUTRAL,
+                    bar_ends[side_index],
+                    bar_ends[side_index] + amount,
+                    colour if clear is None or ranked_line.clear else style.NEUTRAL,
                 )
             )
-            ends[side] += amount
+            bar_ends[side_index] += amount
         yield _Line(
-            line.name, pieces, line.text, line.low, line.high, line.interval, line.clear
+            ranked_line.name,
+            pieces,
+            ranked_line.text,
+            ranked_line.low,
+            ranked_line.high,
+            ranked_line.interval,
+            ranked_line.clear,
         )
 
 
 # ---- one row ---------------------------------------------------------------------------------------------------------
 def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Markup]:
-    place, rows = (
+    row_index, row_count = (
         choices.check_row(explanation, 0 if row is None else row),
         len(explanation.values),
     )
-    name = clean(explanation.outputs[column])
-    towards = "" if name == "all" else f", towards {name}"
+    output_name = clean(explanation.outputs[column])
+    towards = "" if output_name == "all" else f", towards {output_name}"
     yield _paragraph(
-        f"{clean(explanation.method)}: row {place} of {rows}{towards}", "pg-title"
+        f"{clean(explanation.method)}: row {row_index} of {row_count}{towards}",
+        "pg-title",
     )
     yield _paragraph(circumstances(explanation), "pg-quiet")
-    for title, places in lists_of(explanation):
+    for title, player_indices in lists_of(explanation):
         if title:
             yield _paragraph(title, "pg-part")
         yield from _inputs_and_bars(
-            explanation, (place, column), places, stacked=not title
+            explanation, (row_index, column), player_indices, stacked=not title
         )
-    if rows > 1 and row is None:
+    if row_count > 1 and row is None:
         yield _paragraph(
-            f"explanation.to_html(row=1) shows another of the {rows} rows, explanation.to_global() all of them.",
+            f"explanation.to_html(row=1) shows another of the {row_count} rows, explanation.to_global() all of them.",
             "pg-quiet",
         )
     if len(explanation.outputs) > 1:
@@ -199,44 +210,54 @@ def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Mar
 
 def _inputs_and_bars(
     explanation: Explanation,
-    at: tuple[int, int],
-    places: npt.NDArray[np.intp],
+    selection: tuple[int, int],
+    player_indices: npt.NDArray[np.intp],
     *,
     stacked: bool,
 ) -> Iterator[Markup]:
     """Yield some players of a row on one scale: drawn inputs, and steps or bars of the others."""
-    place, column = at
-    values = np.asarray(explanation.values[place, :, column], dtype=np.float64)
+    row_index, column = selection
+    values = np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
     # The picture of a hybrid network's row has no player.
-    pictures = pictures_of(explanation, place, column)
+    pictures = pictures_of(explanation, row_index, column)
     pictures = [
-        each
-        for each in pictures
-        if not len(each.players) or np.isin(each.players, places).any()
+        picture
+        for picture in pictures
+        if not len(picture.players) or np.isin(picture.players, player_indices).any()
     ]
-    heats = [each.heat for each in pictures if each.signed]
-    bound = _bound([values[places], *heats])
-    seen = [drawn_input(each, bound or 1.0) for each in pictures[:_PICTURES]]
+    heats = [picture.heat for picture in pictures if picture.signed]
+    bound = _bound([values[player_indices], *heats])
+    drawn_pictures = [
+        drawn_input(picture, bound or 1.0) for picture in pictures[:_PICTURES]
+    ]
     modality = np.asarray(explanation.modality, dtype=object)
     texts = [
         drawn_text(
-            name, np.flatnonzero(modality == name), words, values[at], bound or 1.0
+            input_name,
+            np.flatnonzero(modality == input_name),
+            words,
+            values[token_players],
+            bound or 1.0,
         )
-        for name, (at, words) in texts_of(explanation, place).items()
-        if np.isin(np.flatnonzero(modality == name), places).any()
+        for input_name, (token_players, words) in texts_of(
+            explanation, row_index
+        ).items()
+        if np.isin(np.flatnonzero(modality == input_name), player_indices).any()
     ]
-    if seen:
+    if drawn_pictures:
         yield Markup('<div class="pg-pictures">{}</div>').format(
-            Markup("").join(each.markup for each in seen)
+            Markup("").join(drawn_picture.markup for drawn_picture in drawn_pictures)
         )
-    yield from (each.markup for each in texts)
-    drawn = [*seen, *texts]
-    shown = np.concatenate([each.players for each in drawn] or [np.arange(0)])
-    places_left = places[~np.isin(places, shown)]
+    yield from (drawn_words.markup for drawn_words in texts)
+    drawn = [*drawn_pictures, *texts]
+    shown = np.concatenate(
+        [drawn_view.players for drawn_view in drawn] or [np.arange(0)]
+    )
+    places_left = player_indices[~np.isin(player_indices, shown)]
     if stacks(explanation) and stacked:
-        yield _waterfall(explanation, (place, column), places_left, drawn)
+        yield _waterfall(explanation, (row_index, column), places_left, drawn)
     elif len(places_left):
-        yield _signed_bars(explanation, place, values, places_left)
+        yield _signed_bars(explanation, row_index, values, places_left)
     if heats or texts:
         yield scale(
             bound or 1.0,
@@ -255,29 +276,36 @@ def _bound(numbers: Sequence[Floats]) -> float:
 
 def _waterfall(
     explanation: Explanation,
-    at: tuple[int, int],
-    others: npt.NDArray[np.intp],
+    selection: tuple[int, int],
+    other_players: npt.NDArray[np.intp],
     drawn: Sequence[Drawn],
 ) -> Markup:
     """Return the steps from the baseline's output (top) to that of the row (bottom). A drawn input is one step."""
-    values = np.asarray(explanation.values[at[0], :, at[1]], dtype=np.float64)
-    whole = [
-        (f"{clean(each.name)}, all of it", float(np.nansum(values[each.players])))
-        for each in drawn
+    values = np.asarray(
+        explanation.values[selection[0], :, selection[1]], dtype=np.float64
+    )
+    drawn_steps = [
+        (
+            f"{clean(drawn_view.name)}, all of it",
+            float(np.nansum(values[drawn_view.players])),
+        )
+        for drawn_view in drawn
     ]
-    names, steps = steps_of(explanation, at, others, _BARS, 40, whole)
-    start, final = ends_of(explanation, *at)
-    ends = start + np.cumsum(np.nan_to_num(steps))
+    names, steps = steps_of(
+        explanation, selection, other_players, _BARS, 40, drawn_steps
+    )
+    start, final = ends_of(explanation, *selection)
+    step_ends = start + np.cumsum(np.nan_to_num(steps))
     lines = [_Line("baseline", (), number(start))]
-    for name, step, end, text in zip(
-        names, steps, ends.tolist(), numbers(np.asarray(steps)), strict=True
+    for step_name, step_size, step_end, step_text in zip(
+        names, steps, step_ends.tolist(), numbers(np.asarray(steps)), strict=True
     ):
-        moved = float(np.nan_to_num(step))
+        moved = float(np.nan_to_num(step_size))
         lines.append(
             _Line(
-                name,
-                [(end - moved, end, signed(moved))],
-                f"+{text}" if step > 0 else text,
+                step_name,
+                [(step_end - moved, step_end, signed(moved))],
+                f"+{step_text}" if step_size > 0 else step_text,
             )
         )
     lines.append(_Line("this row", (), number(final), clear=True))
@@ -285,16 +313,21 @@ def _waterfall(
 
 
 def _signed_bars(
-    explanation: Explanation, place: int, values: Floats, others: npt.NDArray[np.intp]
+    explanation: Explanation,
+    row_index: int,
+    values: Floats,
+    other_players: npt.NDArray[np.intp],
 ) -> Markup:
-    order = others[choices.largest(np.abs(values[others]), _BARS)]
-    named = names_with_values(explanation, place, order, 40)
-    each = zip(named, values[order].tolist(), numbers(values[order]), strict=True)
+    order = other_players[choices.largest(np.abs(values[other_players]), _BARS)]
+    named = names_with_values(explanation, row_index, order, 40)
+    bar_entries = zip(
+        named, values[order].tolist(), numbers(values[order]), strict=True
+    )
     lines = [
-        _Line(name, [(0.0, float(np.nan_to_num(value)), signed(value))], text)
-        for name, value, text in each
+        _Line(bar_name, [(0.0, float(np.nan_to_num(value)), signed(value))], bar_text)
+        for bar_name, value, bar_text in bar_entries
     ]
-    if hidden := len(others) - len(order):
+    if hidden := len(other_players) - len(order):
         lines.append(_Line(f"{hidden} more not shown", (), ""))
     return _bars(lines, marks=(0.0,))
 
@@ -304,47 +337,68 @@ def _bars(lines: Sequence[_Line], marks: Sequence[float]) -> Markup:
     """Return a table of names, bars on one axis, and numbers. Thin lines through all rows are at ``marks``."""
     reach = [
         *marks,
-        *(end for line in lines for piece in line.pieces for end in piece[:2]),
+        *(
+            piece_end
+            for bar_line in lines
+            for piece in bar_line.pieces
+            for piece_end in piece[:2]
+        ),
     ]
-    low, high = padded(
-        [*reach, *(end for line in lines for end in (line.low, line.high))], 0.01
+    lower_limit, upper_limit = padded(
+        [
+            *reach,
+            *(
+                line_end
+                for limit_line in lines
+                for line_end in (limit_line.low, limit_line.high)
+            ),
+        ],
+        0.01,
     )
 
     def at(value: float) -> float:
-        return round(min(max(100 * (value - low) / (high - low), 0.0), 100.0), 2)
-
-    def line_of(css: str, start: float, end: float, more: str = "") -> Markup:
-        left, right = sorted((at(start), at(end)))
-        return Markup('<i class="{}" style="left:{}%;width:{}%{}"></i>').format(
-            css, left, round(right - left, 2), more
+        return round(
+            min(
+                max(100 * (value - lower_limit) / (upper_limit - lower_limit), 0.0),
+                100.0,
+            ),
+            2,
         )
 
-    rows = []
-    for line in lines:
-        name = escape(line.name).replace("_", Markup("_<wbr>"))
+    def line_of(css: str, start: float, end: float, more: str = "") -> Markup:
+        left_percent, right = sorted((at(start), at(end)))
+        return Markup('<i class="{}" style="left:{}%;width:{}%{}"></i>').format(
+            css, left_percent, round(right - left_percent, 2), more
+        )
+
+    table_rows = []
+    for table_line in lines:
+        name_markup = escape(table_line.name).replace("_", Markup("_<wbr>"))
         inside = [
-            Markup('<i class="pg-mark" style="left:{}%"></i>').format(at(mark))
-            for mark in marks
+            Markup('<i class="pg-mark" style="left:{}%"></i>').format(at(mark_value))
+            for mark_value in marks
         ]
         inside += [
-            line_of("pg-bar", start, end, f";background:{colour}")
-            for start, end, colour in line.pieces
+            line_of("pg-bar", start, piece_end, f";background:{colour}")
+            for start, piece_end, colour in table_line.pieces
         ]
-        inside += [line_of("pg-whisker", line.low, line.high)] * bool(line.interval)
-        rows.append(
+        inside += [line_of("pg-whisker", table_line.low, table_line.high)] * bool(
+            table_line.interval
+        )
+        table_rows.append(
             Markup(
                 '<tr><th scope="row" class="{}">{}</th><td><div class="pg-track">{}</div></td><td class="pg-number">{} '
                 '<span class="pg-interval">{}</span></td></tr>'
             ).format(
-                "pg-clear" * line.clear,
-                name,
+                "pg-clear" * table_line.clear,
+                name_markup,
                 Markup("").join(inside),
-                line.text,
-                line.interval,
+                table_line.text,
+                table_line.interval,
             )
         )
     return Markup('<table class="pg-bars"><tbody>{}</tbody></table>').format(
-        Markup("").join(rows)
+        Markup("").join(table_rows)
     )
 
 
@@ -354,9 +408,9 @@ def _paragraph(text: str, css: str) -> Markup:
 
 def _other_outputs(explanation: Explanation, column: int) -> Markup:
     names = [
-        repr(clean(name))
-        for place, name in enumerate(explanation.outputs)
-        if place != column
+        repr(clean(output_name))
+        for output_index, output_name in enumerate(explanation.outputs)
+        if output_index != column
     ]
     return _paragraph(
         f"Other outputs: {listed(names, 8)}. Choose one with explanation.to_html(target=…).",

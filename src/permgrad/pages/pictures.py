@@ -53,20 +53,24 @@ class Drawn:
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
-def pictures_of(explanation: Explanation, place: int, column: int) -> list[Shown]:
+def pictures_of(explanation: Explanation, row_index: int, column: int) -> list[Shown]:
     """Return the explained series, images and volumes: those with segments or activation maps.
 
     Images of another form, such as those of a hybrid network's channels, are left out.
     """
     shown = [
-        shown_input(explanation, name, place, column)
-        for name in shown_inputs(explanation)
+        shown_input(explanation, input_name, row_index, column)
+        for input_name in shown_inputs(explanation)
     ]
     return [
-        each
-        for each in shown
-        if each.heat.size
-        and (each.sides != 2 or each.picture is None or each.picture.ndim in (2, 3))
+        shown_picture
+        for shown_picture in shown
+        if shown_picture.heat.size
+        and (
+            shown_picture.sides != 2
+            or shown_picture.picture is None
+            or shown_picture.picture.ndim in (2, 3)
+        )
     ]
 
 
@@ -74,33 +78,33 @@ def drawn_input(shown: Shown, bound: float) -> Drawn:
     """Return an input under the colours of a scale from −``bound`` to ``bound``."""
     if not shown.signed:  # an activation map has no unit
         bound = float(np.nanmax(shown.heat, initial=0.0)) or 1.0
-    caption, kind = (
+    caption, plot_kind = (
         "attribution over it" if shown.signed else "activation map over it",
         KINDS[shown.sides],
     )
     if shown.signed and float(np.nanmax(np.abs(shown.heat), initial=0.0)) < 0.1 * bound:
-        caption += f" (pale on this scale, see explanation.plot.{kind}())"
-    draw = {1: _lines, 2: _image, 3: _slices}[shown.sides]
+        caption += f" (pale on this scale, see explanation.plot.{plot_kind}())"
+    draw_input = {1: _lines, 2: _image, 3: _slices}[shown.sides]
     return Drawn(
         shown.name or "image",
         shown.players,
-        Markup("").join(draw(shown, bound, caption)),
+        Markup("").join(draw_input(shown, bound, caption)),
     )
 
 
 def _image(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     """Yield the image, and the same in grey under the colours."""
-    name, image = (
+    input_name, image = (
         clean(shown.name or "image"),
         None if shown.picture is None else displayable(shown.picture),
     )
     if image is None:
         yield _figure(
             _coloured(np.full(shown.heat.shape, 0.9), shown.heat, bound),
-            f"{name}: {caption}",
+            f"{input_name}: {caption}",
         )
         return
-    yield _figure(image, name)
+    yield _figure(image, input_name)
     yield _figure(
         _coloured(image.mean(axis=2) if image.ndim == 3 else image, shown.heat, bound),
         caption,
@@ -109,30 +113,43 @@ def _image(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
 
 def _slices(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     """Yield slices through the strongest block along the three sides, in grey under the colours."""
-    grey, heat = grey_volume(shown), shown.heat
-    grey = np.full(heat.shape, 0.9) if grey is None else grey
-    for side, cut in enumerate(strongest_place(heat, grey.shape)):
-        values = np.take(heat, cut * heat.shape[side] // grey.shape[side], axis=side)
-        words = f"{clean(shown.name)} at {SIDES[side]} {cut}, {caption}"
+    grey_pixels, heat_map = grey_volume(shown), shown.heat
+    grey_pixels = np.full(heat_map.shape, 0.9) if grey_pixels is None else grey_pixels
+    for side_index, slice_index in enumerate(
+        strongest_place(heat_map, grey_pixels.shape)
+    ):
+        values = np.take(
+            heat_map,
+            slice_index * heat_map.shape[side_index] // grey_pixels.shape[side_index],
+            axis=side_index,
+        )
+        words = f"{clean(shown.name)} at {SIDES[side_index]} {slice_index}, {caption}"
         yield _figure(
-            _coloured(np.take(grey, cut, axis=side), values, bound), words, "pg-third"
+            _coloured(
+                np.take(grey_pixels, slice_index, axis=side_index), values, bound
+            ),
+            words,
+            "pg-third",
         )
 
 
 def shades(name: str, shares: Floats) -> Floats:
     """Return the colours ``(..., 3)`` of one of ``style.MAPS`` at shares from 0 to 1."""
-    ends = np.array([style.rgb(colour) for colour in style.MAPS[name]]).T
-    places = np.linspace(0, 1, ends.shape[1])
-    return np.stack([np.interp(shares, places, channel) for channel in ends], axis=-1)
+    end_colours = np.array([style.rgb(colour) for colour in style.MAPS[name]]).T
+    colour_positions = np.linspace(0, 1, end_colours.shape[1])
+    return np.stack(
+        [np.interp(shares, colour_positions, channel) for channel in end_colours],
+        axis=-1,
+    )
 
 
 def _coloured(grey: Floats, heat: Floats, bound: float) -> Floats:
     """Return a grey picture in 0 … 1 under the colours of values, whose cells may be coarser."""
-    rows, columns = (
-        np.arange(size) * cells // size
-        for size, cells in zip(grey.shape, heat.shape, strict=True)
+    row_cells, columns = (
+        np.arange(pixel_count) * cells // pixel_count
+        for pixel_count, cells in zip(grey.shape, heat.shape, strict=True)
     )
-    heat = np.nan_to_num(heat)[rows][:, columns]
+    heat = np.nan_to_num(heat)[row_cells][:, columns]
     strength = _OPACITY * np.clip(np.abs(heat) / bound, 0, 1)[..., None]
     colours = np.where(
         heat[..., None] < 0, style.rgb(style.NEGATIVE), style.rgb(style.POSITIVE)
@@ -148,32 +165,36 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     caption = caption.replace("over it", "in colours")
     channels = shown_channels(shown, _CHANNELS)
     for channel in channels:
-        heat = strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES)
+        stretch_heat = strongest(
+            shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES
+        )
         edges = (
-            np.flatnonzero(np.diff(heat, prepend=np.nan, append=np.nan) != 0)
-            / len(heat)
+            np.flatnonzero(np.diff(stretch_heat, prepend=np.nan, append=np.nan) != 0)
+            / len(stretch_heat)
             * 1000
         )
-        values = heat[np.flatnonzero(np.diff(heat, prepend=np.nan) != 0)].tolist()
+        values = stretch_heat[
+            np.flatnonzero(np.diff(stretch_heat, prepend=np.nan) != 0)
+        ].tolist()
         inside = [
             Markup(
                 '<rect x="{}" width="{}" height="100" fill="{}"><title>{}</title></rect>'
             ).format(
                 round(start, 1),
-                round(end - start, 1),
+                round(stretch_end - start, 1),
                 _shade(value, _OPACITY * min(abs(value) / bound, 1)),
                 number(value),
             )
-            for value, (start, end) in zip(
+            for value, (start, stretch_end) in zip(
                 values, itertools.pairwise(edges.tolist()), strict=True
             )
             if math.isfinite(value) and value != 0
         ]
         words = clean(shown.name) + (f", channel {channel}" if count > 1 else "")
         if shown.picture is not None:
-            line = shown.picture[channel]
-            inside.append(_outlined(line, length))
-            words += f", from {number(float(np.fmin.reduce(line)))} to {number(float(np.fmax.reduce(line)))}"
+            channel_values = shown.picture[channel]
+            inside.append(_outlined(channel_values, length))
+            words += f", from {number(float(np.fmin.reduce(channel_values)))} to {number(float(np.fmax.reduce(channel_values)))}"
         if channel == channels[-1]:
             words += f", {length:,} positions, {caption}"
             words += (
@@ -206,21 +227,26 @@ def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
     """Return a picture as data inside the page, coarser if it would be too large."""
     from PIL import Image  # installed with matplotlib
 
-    step = max(1, math.ceil(max(pixels.shape[:2]) / _SIDE))
+    step_size = max(1, math.ceil(max(pixels.shape[:2]) / _SIDE))
     while True:
         shrunk = Image.fromarray(
-            (255 * np.clip(pixels[::step, ::step], 0, 1)).round().astype(np.uint8)
+            (255 * np.clip(pixels[::step_size, ::step_size], 0, 1))
+            .round()
+            .astype(np.uint8)
         )
-        for form, options in (("png", {"optimize": True}), ("jpeg", {"quality": 85})):
-            shrunk.save(buffer := io.BytesIO(), form, **options)
+        for image_format, options in (
+            ("png", {"optimize": True}),
+            ("jpeg", {"quality": 85}),
+        ):
+            shrunk.save(buffer := io.BytesIO(), image_format, **options)
             if buffer.tell() <= _BYTES:
                 coarse = "pg-coarse" if max(pixels.shape[:2]) < 224 else ""
-                data = base64.b64encode(buffer.getvalue()).decode("ascii")
+                image_data = base64.b64encode(buffer.getvalue()).decode("ascii")
                 return Markup(
                     '<figure class="{}"><img class="{}" alt="{}" src="data:image/{};base64,{}">'
                     "<figcaption>{}</figcaption></figure>"
-                ).format(css, coarse, caption, form, data, caption)
-        step *= 2
+                ).format(css, coarse, caption, image_format, image_data, caption)
+        step_size *= 2
 
 
 # ---- texts -----------------------------------------------------------------------------------------------------------
@@ -233,30 +259,30 @@ def drawn_text(
 ) -> Drawn:
     """Return the words of an input on the colours of a scale from −``bound`` to ``bound``."""
     spans = []
-    for word, value in zip(words[:_WORDS], values.tolist(), strict=False):
+    for word_text, value in zip(words[:_WORDS], values.tolist(), strict=False):
         shade = _shade(
             value, _OPACITY * min(abs(float(np.nan_to_num(value))) / bound, 1.0)
         )
         spans.append(
             Markup('<span style="background:{}" title="{}">{}</span> ').format(
-                shade, number(value), word
+                shade, number(value), word_text
             )
         )
     if hidden := len(words) - len(spans):
         spans.append(Markup("… and {} more words").format(hidden))
-    text = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(
+    text_markup = Markup('<p class="pg-text"><b>{}</b> {}</p>').format(
         clean(name), Markup("").join(spans)
     )
-    return Drawn(name, players, text)
+    return Drawn(name, players, text_markup)
 
 
 def scale(bound: float, unit: str, more: str = "") -> Markup:
     """Return the key of colours."""
-    ends = [_shade(value, _OPACITY) for value in (-1.0, 1.0)]
+    end_shades = [_shade(value, _OPACITY) for value in (-1.0, 1.0)]
     return Markup(
         '<p class="pg-key-line">Colours: −{0}<i class="pg-scale" style="background:linear-gradient(to right,'
         '{1},transparent,{2})"></i>+{0}, {3}.{4}</p>'
-    ).format(number(bound), *ends, unit, more)
+    ).format(number(bound), *end_shades, unit, more)
 
 
 def signed(value: float) -> str:
@@ -265,18 +291,20 @@ def signed(value: float) -> str:
 
 
 def _shade(value: float, opacity: float) -> str:
-    red, green, blue = (round(255 * part) for part in style.rgb(signed(value)))
-    return f"rgba({red},{green},{blue},{opacity:.3f})"
+    red_part, green, blue_part = (
+        round(255 * colour_part) for colour_part in style.rgb(signed(value))
+    )
+    return f"rgba({red_part},{green},{blue_part},{opacity:.3f})"
 
 
 # ---- for pages -------------------------------------------------------------------------------------------------------
 def picture(shown: Shown, quantity: str) -> Markup:
     """Return an input on its own scale of colours."""
     bound = float(np.nanmax(np.abs(shown.heat), initial=0.0)) or 1.0
-    key = scale(bound, quantity) if shown.signed else ""
+    colour_key = scale(bound, quantity) if shown.signed else ""
     return Markup(
         '<div class="pg-view"><div class="pg-pictures">{}</div>{}</div>'
-    ).format(drawn_input(shown, bound).markup, key)
+    ).format(drawn_input(shown, bound).markup, colour_key)
 
 
 def activation(image: npt.ArrayLike | None, heat: npt.ArrayLike) -> Markup:
@@ -288,25 +316,31 @@ def activation(image: npt.ArrayLike | None, heat: npt.ArrayLike) -> Markup:
     return picture(shown, "activation")
 
 
-def words(explanation: Explanation, place: int, column: int) -> Markup:
+def words(explanation: Explanation, row_index: int, column: int) -> Markup:
     """Return the words of a row's texts on one scale of colours."""
     values, texts = (
-        np.asarray(explanation.values[place, :, column], dtype=np.float64),
-        texts_of(explanation, place),
+        np.asarray(explanation.values[row_index, :, column], dtype=np.float64),
+        texts_of(explanation, row_index),
     )
     bound = (
         max(
             (
-                float(np.nanmax(np.abs(values[at]), initial=0.0))
-                for at, _ in texts.values()
+                float(np.nanmax(np.abs(values[player_indices]), initial=0.0))
+                for player_indices, _ in texts.values()
             ),
             default=0.0,
         )
         or 1.0
     )
     shown = [
-        drawn_text(name, np.array(at), text, values[at], bound).markup
-        for name, (at, text) in texts.items()
+        drawn_text(
+            input_name,
+            np.array(player_indices),
+            word_texts,
+            values[player_indices],
+            bound,
+        ).markup
+        for input_name, (player_indices, word_texts) in texts.items()
     ]
     return Markup('<div class="pg-view">{}{}</div>').format(
         Markup("").join(shown), scale(bound, quantity_of(explanation))

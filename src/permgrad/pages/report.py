@@ -83,16 +83,18 @@ class Report:
             EnvironmentProblem: the file cannot be written.
         """
         target = check_path(path, overwrite=True, endings=ENDINGS)
-        beside = target.with_suffix(".svg")
+        picture_path = target.with_suffix(".svg")
         with writing(target, "Choose another path."):
             if target.suffix.lower() != ".md":
                 write_text_atomic(target, self.html)
             else:
                 if self.picture:
-                    write_text_atomic(beside, self.picture)
+                    write_text_atomic(picture_path, self.picture)
                 write_text_atomic(
                     target,
-                    self.markdown.replace(f"]({PICTURE})", f"]({quote(beside.name)})"),
+                    self.markdown.replace(
+                        f"]({PICTURE})", f"]({quote(picture_path.name)})"
+                    ),
                 )
         return replace(self, path=target)
 
@@ -119,8 +121,10 @@ class Report:
         )
 
     def __repr__(self) -> str:
-        place = "not written to a file" if self.path is None else os.fspath(self.path)
-        return f"<Report: {len(self.html):,} characters, {place}>"
+        file_words = (
+            "not written to a file" if self.path is None else os.fspath(self.path)
+        )
+        return f"<Report: {len(self.html):,} characters, {file_words}>"
 
 
 @with_near_names
@@ -198,66 +202,76 @@ def report(
     """
     check_flag("keep_rows", keep_rows)
     _check_arguments(title, max_rows, refits, train, sensitive, sample_weight)
-    file = None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
-    seed = resolve_seed(random_state)
-    most: Any = None if _is_auto(max_rows) else max_rows
-    rows = Arguments(
+    page_path = (
+        None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
+    )
+    random_seed = resolve_seed(random_state)
+    row_limit: Any = None if _is_auto(max_rows) else max_rows
+    row_arguments = Arguments(
         model, X, y, sample_weight=sample_weight, row_groups=row_groups,
-        row_time=row_time, max_rows=most, random_state=seed,
+        row_time=row_time, max_rows=row_limit, random_state=random_seed,
     )  # fmt: skip
-    X, y, sample_weight = rows.X, rows.y, rows.sample_weight
-    row_groups, row_time = rows.row_groups, rows.row_time
-    train = _train_rows(model, train, most, seed)
+    X, y, sample_weight = row_arguments.X, row_arguments.y, row_arguments.sample_weight
+    row_groups, row_time = row_arguments.row_groups, row_arguments.row_time
+    train = _train_rows(model, train, row_limit, random_seed)
     tell_of_other_order(
         X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time
     )
     # What is left to its default is decided by what explains.
-    asked = {
+    model_options = {
         "target": target,
         "groups": groups,
         "row_groups": row_groups,
         "row_time": row_time,
     }
-    asked = {name: value for name, value in asked.items() if value is not None}
-    asked |= {
-        name: value
-        for name, value in (("loss", loss), ("progress", progress))
+    model_options = {
+        option_name: value
+        for option_name, value in model_options.items()
+        if value is not None
+    }
+    model_options |= {
+        option_name: value
+        for option_name, value in (("loss", loss), ("progress", progress))
         if not _is_auto(value)
     }
     with sparing(), full_float32():
-        read = ReadModel(model, X, y, seed=seed, **asked)
-        read.rows = replace(
-            read.rows, sensitive=sensitive_columns(sensitive, read.rows)
+        read_model = ReadModel(model, X, y, seed=random_seed, **model_options)
+        read_model.rows = replace(
+            read_model.rows, sensitive=sensitive_columns(sensitive, read_model.rows)
         )
         if sample_weight is not None:
-            read.weigh(sample_weight)
-        budget = Budget(seed=seed, max_rows=max_rows, refits=refits)
+            read_model.weigh(sample_weight)
+        budget = Budget(seed=random_seed, max_rows=max_rows, refits=refits)
         content = _assessed(
-            read, title, train, budget, _call(read.model, train, asked, seed)
+            read_model,
+            title,
+            train,
+            budget,
+            _call(read_model.model, train, model_options, random_seed),
         )
         content = with_what_if(
-            content, read.model.model, large=False, keep_rows=keep_rows
+            content, read_model.model.model, large=False, keep_rows=keep_rows
         )
     sentences = verdict(content)
     short, picture = in_short(content, sentences)
-    page = Report(
+    report_page = Report(
         render_report(replace(content, sentences=sentences)),
         markdown=short,
         picture=picture,
     )
-    return page if file is None else page.save(file)
+    return report_page if page_path is None else report_page.save(page_path)
 
 
 def _train_rows(model: Any, train: Any, most: Any, seed: int) -> Any:
     """Return training rows and targets, also of a DataLoader or a Dataset."""
-    pair = isinstance(train, (tuple, list))
-    if not pair and may_be_examples(train):
-        train, pair = (train, None), True
-    if not pair or len(train) < 2 or not may_be_examples(train[0]):
+    is_pair = isinstance(train, (tuple, list))
+    if not is_pair and may_be_examples(train):
+        train, is_pair = (train, None), True
+    if not is_pair or len(train) < 2 or not may_be_examples(train[0]):
         return train
     inputs, y, *related = train
-    rows = Arguments(model, inputs, y, max_rows=most, random_state=seed)
-    return (rows.X, rows.y, *related)
+    train_arguments = Arguments(model, inputs, y, max_rows=most, random_state=seed)
+    return (train_arguments.X, train_arguments.y, *related)
 
 
 def _is_auto(value: Any) -> bool:
@@ -289,9 +303,9 @@ def _check_arguments(
         if train is None:
             problem = "refits= trains on the training rows"
             yield problem, "Pass train=(X_train, y_train) too.", "PG005"
-    for name, value in (("sensitive=", sensitive), ("refits=", refits)):
+    for argument, value in (("sensitive=", sensitive), ("refits=", refits)):
         if sample_weight is not None and value is not None:
-            problem = f"A report with {name} takes no sample_weight, because it counts every row once"
+            problem = f"A report with {argument} takes no sample_weight, because it counts every row once"
             yield problem, "Leave one of them out, or call pg.explain for it.", "PG006"
 
 
@@ -312,11 +326,13 @@ def _assessed(
     ):  # a single row takes its replacement values from training rows
         read.model = replace(model, options={"background": train[0], **model.options})
     refit = _refits(model.model, train, learned, budget)
-    work = Work(read.model, read.rows, empty, budget, train=learned, refit=refit)
-    empty.data = describe_data(work)
+    section_work = Work(
+        read.model, read.rows, empty, budget, train=learned, refit=refit
+    )
+    empty.data = describe_data(section_work)
     if read.rows.table is None:
         empty.data.columns = read.inputs
-    content = assess(work)
+    content = assess(section_work)
     facts: dict[str, Any] = {
         "command": command,
         "seed": budget.seed,
@@ -342,15 +358,15 @@ def _refits(
         estimator = clone(estimator).set_params(layout=None)
     further: dict[str, Any] = {}
     if learned is not None and learned.dependence is not None:
-        name, values = learned.dependence.argument
+        argument_name, values = learned.dependence.argument
         if len(np.unique(values)) == 1:
-            hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
+            problem_hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
             raise InputError(
-                f"refits= needs {name} of the training rows too",
-                hint=hint,
+                f"refits= needs {argument_name} of the training rows too",
+                hint=problem_hint,
                 code="PG005",
             )
-        further[name] = values
+        further[argument_name] = values
     arguments = Arguments(
         estimator, X=train[0], y=train[1], random_state=budget.seed, **further
     )
@@ -361,12 +377,16 @@ def _call(
     model: EvaluatedModel, train: Any, options: Mapping[str, Any], seed: int
 ) -> str:
     """Return the call in words, for the page."""
-    said = [
-        f"{key}={shown(value)}"
-        for key, value in described(model.read).items()
-        if key != "positive"
+    described_options = [
+        f"{option_name}={shown(value)}"
+        for option_name, value in described(model.read).items()
+        if option_name != "positive"
     ]
-    called = f"Model({', '.join([model.name, *said])})" if said else model.name
+    called = (
+        f"Model({', '.join([model.name, *described_options])})"
+        if described_options
+        else model.name
+    )
     arguments = [
         called,
         "X",
@@ -374,7 +394,9 @@ def _call(
         *(["train=(X_train, y_train)"] if train is not None else []),
     ]
     arguments += [
-        f"{key}={shown(value)}" for key, value in options.items() if key != "progress"
+        f"{option_name}={shown(value)}"
+        for option_name, value in options.items()
+        if option_name != "progress"
     ]
     return f"permgrad.report({', '.join([*arguments, f'random_state={seed}'])})"
 

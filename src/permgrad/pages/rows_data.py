@@ -60,41 +60,41 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     if listed is None or not len(listed.numbers):
         return None
     shares = listed.classes is not None
-    code, kind = ("u1", "u2") if shares else ("f4", "f4")
-    places = {
-        int(number): place
-        for place, number in enumerate(np.asarray(listed.numbers).tolist())
+    share_code, truth_code = ("u1", "u2") if shares else ("f4", "f4")
+    row_positions = {
+        int(number): position
+        for position, number in enumerate(np.asarray(listed.numbers).tolist())
     }
     # The others are divided by the page itself, see whatif.js.
     divided = set(np.asarray((content.what_if or {}).get("rows", ())).tolist())
-    stored = dict(filter(lambda item: item[0] not in divided, places.items()))
-    data = _predictions(listed, content, kind)
+    stored = dict(filter(lambda item: item[0] not in divided, row_positions.items()))
+    data = _predictions(listed, content, truth_code)
     data |= {
         "columns": columns_data(
             listed.table.iloc[:, content.by_rank(listed.table.columns)[:_COLUMNS]],
             listed.groups,
-            {one.name: one.small for one in content.photos},
+            {photo_column.name: photo_column.small for photo_column in content.photos},
         ),
         "identifiers": []
         if listed.identifiers is None
         else columns_data(listed.identifiers),
         "parts": [
-            part
+            part_data
             for local in listed.local
-            if (part := _parts(local, listed, content, stored)) is not None
+            if (part_data := _parts(local, listed, content, stored)) is not None
         ],
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
     # What is inside cells: pictures, words and patches, each with its part of the prediction.
-    data |= _inside_cells(listed, content, places)
+    data |= _inside_cells(listed, content, row_positions)
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
         data["inside"], data["coverage"] = (
-            packed(listed.inside, code),
+            packed(listed.inside, share_code),
             percent(scored["coverage"]),
         )
     if listed.similar is not None:
-        data["similar"] = _similar(listed.similar, content, kind)
+        data["similar"] = _similar(listed.similar, content, truth_code)
     return data
 
 
@@ -168,8 +168,11 @@ def columns_data(
         sum(not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes), 1
     )
     columns: list[dict[str, Any]] = []
-    for place, name in enumerate(table.columns):
-        column, entry = table.iloc[:, place], dict[str, Any](name=clean(name))
+    for column_index, column_name in enumerate(table.columns):
+        column, entry = (
+            table.iloc[:, column_index],
+            dict[str, Any](name=clean(column_name)),
+        )
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
             column
         ):
@@ -177,19 +180,23 @@ def columns_data(
         else:
             texts = column.astype(object)
             codes, levels = pd.factorize(texts.where(texts.notna(), None))
-            most = min(_MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1)))
-            entry["levels"] = [clean(written(level))[:most] for level in levels]
+            max_letters = min(
+                _MOST, max(_LEAST, _LETTERS // count // max(len(levels), 1))
+            )
+            entry["levels"] = [clean(written(level))[:max_letters] for level in levels]
             entry["codes"] = packed(np.where(codes < 0, len(levels), codes), "u2")
-            if photos and name in photos:
-                entry["photos"] = [photos[name].get(str(level), "") for level in levels]
+            if photos and column_name in photos:
+                entry["photos"] = [
+                    photos[column_name].get(str(level), "") for level in levels
+                ]
                 entry["levels"] = [
                     re.sub(r"^(image \w{6})\w{18}$", r"\1", level)
                     for level in entry["levels"]
                 ]
-        if groups and str(name) in groups:
-            codes, names = groups[str(name)]
+        if groups and str(column_name) in groups:
+            codes, names = groups[str(column_name)]
             entry["groups"] = {
-                "names": [clean(word) for word in names],
+                "names": [clean(group_name) for group_name in names],
                 "codes": packed(codes, "u2"),
             }
         columns.append(entry)
@@ -201,14 +208,14 @@ def numbers_data(numbers: Floats) -> Any:
     integers = bool(np.isfinite(numbers).all() and (numbers == np.round(numbers)).all())
     if not integers or not len(numbers):
         return packed(numbers)
-    low, high = numbers.min(), numbers.max()
-    for kind, least, most in (
+    smallest, largest = numbers.min(), numbers.max()
+    for number_code, least, upper_bound in (
         ("u1", 0, 2**8),
         ("u2", 0, 2**16),
         ("i4", -(2**31), 2**31),
     ):
-        if least <= low and high < most:
-            return packed(numbers, kind)
+        if least <= smallest and largest < upper_bound:
+            return packed(numbers, number_code)
     return [int(number) for number in numbers.tolist()]
 
 
@@ -217,65 +224,70 @@ def _parts(
     local: LocalRows,
     listed: ListedSection,
     content: Assessment,
-    places: Mapping[int, int],
+    row_positions: Mapping[int, int],
 ) -> dict[str, Any] | None:
     """Return the strongest parts of the predictions of listed rows, and the sum of all others."""
     explanation = local.explanation
     pairs = [
-        (place, places[number], output)
-        for place, number in enumerate(map(int, local.numbers))
-        if number in places
-        for output in _outputs(explanation.outputs, listed, content, places[number])
+        (local_index, row_positions[number], output)
+        for local_index, number in enumerate(map(int, local.numbers))
+        if number in row_positions
+        for output in _outputs(
+            explanation.outputs, listed, content, row_positions[number]
+        )
     ]
     if not pairs or explanation.base_values is None:
         return None
-    rows, at, outputs = np.array(pairs).T
-    features, values, rest = strongest_parts(
-        np.nan_to_num(explanation.values[rows, :, outputs])
+    row_indices, listed_rows, outputs = np.array(pairs).T
+    features, values, remaining_sum = strongest_parts(
+        np.nan_to_num(explanation.values[row_indices, :, outputs])
     )
-    base = np.broadcast_to(
+    base_values = np.broadcast_to(
         explanation.base_values, (len(explanation.values), len(explanation.outputs))
     )
     return {
         "method": clean(explanation.method).replace("_", " "),
         **{
-            key: clean(explanation.meta[key]) if explanation.meta.get(key) else ""
-            for key in ("baseline", "unit")
+            meta_key: clean(explanation.meta[meta_key])
+            if explanation.meta.get(meta_key)
+            else ""
+            for meta_key in ("baseline", "unit")
         },
         "scale": words_of_unit(explanation.meta),
-        "features": [clean(name) for name in explanation.names],
-        "outputs": [clean(name) for name in explanation.outputs],
-        "row": packed(at, "u2"),
+        "features": [clean(feature_name) for feature_name in explanation.names],
+        "outputs": [clean(output_name) for output_name in explanation.outputs],
+        "row": packed(listed_rows, "u2"),
         "output": packed(outputs, "u2"),
         "feature": packed(features, "u2"),
         "value": packed(values),
-        "rest": packed(rest),
-        "base": packed(base[rows, outputs]),
+        "rest": packed(remaining_sum),
+        "base": packed(base_values[row_indices, outputs]),
     }
 
 
 def _outputs(
-    outputs: Sequence[str], listed: ListedSection, content: Assessment, place: int
+    outputs: Sequence[str], listed: ListedSection, content: Assessment, row_index: int
 ) -> list[int]:
     """Return the outputs shown of a row: the positive one of two classes, of more the predicted and the true one."""
     if listed.classes is None or len(outputs) < 2:
         return [0]
     if len(listed.classes) == 2:
         return [content.positive_place(outputs)]
-    best = int(
-        np.argmax(listed.predicted[place])
+    called_class = int(
+        np.argmax(listed.predicted[row_index])
         if listed.called is None
-        else listed.called[place]
+        else listed.called[row_index]
     )
     names = [
-        listed.classes[code] for code in dict.fromkeys([best, int(listed.truth[place])])
+        listed.classes[class_code]
+        for class_code in dict.fromkeys([called_class, int(listed.truth[row_index])])
     ]
-    return [outputs.index(name) for name in names if name in outputs]
+    return [outputs.index(class_name) for class_name in names if class_name in outputs]
 
 
 # ---- pictures and words ----------------------------------------------------------------------------------------------
 def _drawn(
-    listed: ListedSection, content: Assessment, places: Mapping[int, int]
+    listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return rows' images, each with the picture that is laid over it, and the words of rows of text with their values.
 
@@ -283,7 +295,7 @@ def _drawn(
     """
     pictures: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
-    room, sources = (
+    room_left, sources = (
         _PICTURES,
         [*listed.local, *([] if listed.maps is None else [listed.maps])],
     )
@@ -291,48 +303,52 @@ def _drawn(
         max((len(local.numbers) for local in sources), default=0),
         content.image_counts,
     )
-    for place, local in itertools.product(range(longest), sources):
-        row = (
-            places.get(int(local.numbers[place]))
-            if place < len(local.numbers)
+    for local_index, local in itertools.product(range(longest), sources):
+        row_position = (
+            row_positions.get(int(local.numbers[local_index]))
+            if local_index < len(local.numbers)
             else None
         )
-        if row is None:
+        if row_position is None:
             continue
-        explanation, maps = local.explanation, local.explanation.maps
-        output = _outputs(explanation.outputs, listed, content, row)[0]
+        explanation, input_maps = local.explanation, local.explanation.maps
+        output = _outputs(explanation.outputs, listed, content, row_position)[0]
         inputs = [
-            key.partition(":")[2]
-            for key in maps
-            if key.startswith("images:") and maps[key].ndim in (3, 4)
+            map_name.partition(":")[2]
+            for map_name in input_maps
+            if map_name.startswith("images:") and input_maps[map_name].ndim in (3, 4)
         ]
         inputs = [
-            name for name in inputs if {f"segments:{name}", f"maps:{name}"} & set(maps)
+            input_name
+            for input_name in inputs
+            if {f"segments:{input_name}", f"maps:{input_name}"} & set(input_maps)
         ]
         drawn_row = as_image and {"cam", "images"} <= set(
-            maps
+            input_maps
         )  # the row as an image has no name
-        for name in ["", *inputs] if drawn_row else inputs:
-            picture = _picture(explanation, name, place, output)
-            if picture is not None and room >= len(picture["image"]) + len(
+        for drawn_name in ["", *inputs] if drawn_row else inputs:
+            picture = _picture(explanation, drawn_name, local_index, output)
+            if picture is not None and room_left >= len(picture["image"]) + len(
                 picture["over"]
             ):
-                room -= len(picture["image"]) + len(picture["over"])
+                room_left -= len(picture["image"]) + len(picture["over"])
                 pictures.append(
                     {
-                        "row": row,
-                        "name": clean(name or "the row as an image"),
+                        "row": row_position,
+                        "name": clean(drawn_name or "the row as an image"),
                         **picture,
                     }
                 )
         metas = (explanation.meta, *explanation.meta.get("by_input", {}).values())
-        if len(texts) == _TEXTS or not any(meta.get("tokens") for meta in metas):
+        if len(texts) == _TEXTS or not any(
+            input_meta.get("tokens") for input_meta in metas
+        ):
             continue
         with suppress(InputError):  # its words are not among the features
-            words, values = words_of(explanation, place, output)
+            words, values = words_of(explanation, local_index, output)
             texts.append(
                 {
-                    "row": row,
+                    "row": row_position,
                     "words": words[:_WORDS],
                     "values": values[:_WORDS],
                     "more": len(words) - _WORDS,
@@ -342,36 +358,46 @@ def _drawn(
 
 
 def _texts(
-    listed: ListedSection, content: Assessment, places: Mapping[int, int]
+    listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     """Return the words of rows' texts with their parts of the prediction, as *What if* divides it."""
     texts: list[dict[str, Any]] = []
-    if content.words is None or (std := content.words.explanation.std_error) is None:
+    if (
+        content.words is None
+        or (std_errors := content.words.explanation.std_error) is None
+    ):
         return texts
     explanation = content.words.explanation
-    for at, row in enumerate(content.words.numbers):
-        if row not in places:
+    for text_index, row_number in enumerate(content.words.numbers):
+        if row_number not in row_positions:
             continue
-        output, scale, about = _unit(explanation.outputs, listed, content, places[row])
-        for name, (players, words) in texts_of(explanation, at).items():
-            values = scale * explanation.values[at, players, output]
+        output, scale, about = _unit(
+            explanation.outputs, listed, content, row_positions[row_number]
+        )
+        for column_name, (players, words) in texts_of(explanation, text_index).items():
+            values = scale * explanation.values[text_index, players, output]
             shown = {
-                "words": [clean(word) for word in words],
+                "words": [clean(text_word) for text_word in words],
                 "values": values,
                 "more": 0,
             }
-            shown["error"] = scale * float(np.max(std[at, :, output]))
+            shown["error"] = scale * float(np.max(std_errors[text_index, :, output]))
             texts.append(
-                {"row": places[row], "name": clean(name), "about": about, **shown}
+                {
+                    "row": row_positions[row_number],
+                    "name": clean(column_name),
+                    "about": about,
+                    **shown,
+                }
             )
     return texts
 
 
 def _unit(
-    outputs: Sequence[str], listed: ListedSection, content: Assessment, place: int
+    outputs: Sequence[str], listed: ListedSection, content: Assessment, row_index: int
 ) -> tuple[int, float, str]:
     """Return the output that words and patches of a row speak of, what they are multiplied by, and its name."""
-    output = _outputs(outputs, listed, content, place)[0]
+    output = _outputs(outputs, listed, content, row_index)[0]
     if listed.classes is None:
         return output, 1.0, clean(f"the prediction of {content.target}")
     return (
@@ -382,18 +408,18 @@ def _unit(
 
 
 def _patches(
-    listed: ListedSection, content: Assessment, places: Mapping[int, int]
+    listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
 ) -> Iterator[dict[str, Any]]:
     """Return the patches of rows' images with their parts of the prediction."""
     for column in content.photos:
-        for key, parts in column.parts.items():
-            if (row := places.get(int(key))) is not None:
+        for row_key, patch_parts in column.parts.items():
+            if (row_position := row_positions.get(int(row_key))) is not None:
                 output, scale, about = _unit(
-                    listed.classes or ["prediction"], listed, content, row
+                    listed.classes or ["prediction"], listed, content, row_position
                 )
-                values = np.asarray(parts)[:, output] * scale
+                values = np.asarray(patch_parts)[:, output] * scale
                 yield {
-                    "row": row,
+                    "row": row_position,
                     "name": clean(column.name),
                     "about": about,
                     "values": values[:-1],
@@ -402,23 +428,23 @@ def _patches(
 
 
 def _picture(
-    explanation: Explanation, name: str, place: int, output: int
+    explanation: Explanation, name: str, row_index: int, output: int
 ) -> dict[str, Any] | None:
     """Return a row's image and its explanation as pictures, or None if the explanation is empty."""
-    drawn = shown_input(explanation, name, place, output)
+    drawn = shown_input(explanation, name, row_index, output)
     if drawn.picture is None or drawn.sides != 2 or not np.nan_to_num(drawn.heat).any():
         return None
-    heat = np.asarray(drawn.heat, dtype=np.float64)
-    heat = heat[0] if heat.ndim == 3 else heat
-    top = float(np.nanmax(np.abs(heat)))
+    heat_map = np.asarray(drawn.heat, dtype=np.float64)
+    heat_map = heat_map[0] if heat_map.ndim == 3 else heat_map
+    largest_heat = float(np.nanmax(np.abs(heat_map)))
     if drawn.signed:
         colours, opacity = (
-            shades("diverging", (np.nan_to_num(heat) / top + 1) / 2),
-            np.abs(np.nan_to_num(heat)) / top,
+            shades("diverging", (np.nan_to_num(heat_map) / largest_heat + 1) / 2),
+            np.abs(np.nan_to_num(heat_map)) / largest_heat,
         )
         words = "Blue pushes the output up, orange down."
     else:
-        share = np.clip(np.nan_to_num(heat) / top, 0, 1)
+        share = np.clip(np.nan_to_num(heat_map) / largest_heat, 0, 1)
         colours, opacity = shades("heat", share), 0.15 + 0.85 * share
         words = "Bright parts support the output most."
     variant = MAP_NAMES.get(str(explanation.meta.get("variant", explanation.method)))
@@ -453,9 +479,11 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
     explanation = content.explanation
     if explanation is None:
         return None
-    order = [explanation.names.index(name) for name in explanation.ranking()]
-    names = [explanation.names[place] for place in order]
-    data: dict[str, Any] = {
+    order = [
+        explanation.names.index(feature_name) for feature_name in explanation.ranking()
+    ]
+    names = [explanation.names[feature_index] for feature_index in order]
+    page_facts: dict[str, Any] = {
         "target": clean(content.target),
         "quantity": quantity_of(explanation),
         "confidence": confidence_words(explanation),
@@ -466,105 +494,137 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
         "loss": None,
         "cards": [],
     }
-    if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
-        list_ = data["list"]
-        list_ |= {end: loss.growth(list_[end]) for end in ("importance", "low", "high")}
-        data["loss"] = {
-            "metric": loss.label,
-            "model": loss.model,
-            "constant": loss.constant,
+    if (
+        known_loss := loss_without(explanation.meta, content.metrics or {})
+    ) is not None:
+        list_ = page_facts["list"]
+        list_ |= {
+            end_name: known_loss.growth(list_[end_name])
+            for end_name in ("importance", "low", "high")
         }
-        data["quantity"] = f"growth of the {loss.label}"
+        page_facts["loss"] = {
+            "metric": known_loss.label,
+            "model": known_loss.model,
+            "constant": known_loss.constant,
+        }
+        page_facts["quantity"] = f"growth of the {known_loss.label}"
     if (stored := content.cards) is not None:
         # Of fewer rows where there are many numbers.
         numbers = sum(
             curves.shape[1] * curves.shape[2] for curves in stored.curves.values()
         )
-        most = max(8, _NUMBERS // max(numbers, 1))
+        max_curves = max(8, _NUMBERS // max(numbers, 1))
         listed = (
             {}
             if content.listed is None
-            else {int(row): at for at, row in enumerate(content.listed.numbers)}
+            else {
+                int(row_number): position
+                for position, row_number in enumerate(content.listed.numbers)
+            }
         )
-        data["cards"] = _cards(
-            stored, content, {name: place for place, name in enumerate(names)}, most
+        page_facts["cards"] = _cards(
+            stored,
+            content,
+            {
+                feature_name: feature_rank
+                for feature_rank, feature_name in enumerate(names)
+            },
+            max_curves,
         )
-        data["classes"] = (
-            None if stored.classes is None else [clean(name) for name in stored.classes]
+        page_facts["classes"] = (
+            None
+            if stored.classes is None
+            else [clean(class_name) for class_name in stored.classes]
         )
-        data["rows"] = stored.rows
-        data["curveRows"] = [
-            listed.get(int(number), -1) for number in list(stored.curve_rows)[:most]
+        page_facts["rows"] = stored.rows
+        page_facts["curveRows"] = [
+            listed.get(int(number), -1)
+            for number in list(stored.curve_rows)[:max_curves]
         ]
-    return data
+    return page_facts
 
 
 def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
     """Return the columns of the list: importance over all rows, its interval and p-values, and by class."""
-    low, high = (end[order, 0] for end in explanation.ci())
+    lower_ends, upper_ends = (
+        interval_ends[order, 0] for interval_ends in explanation.ci()
+    )
     clear = set(clearly_matter(explanation))
     by_class = len(explanation.outputs) > 2
     ranks = shown_ranks(explanation)
     columns: dict[str, Any] = {
         "ranks": None if ranks is None else rank_texts(ranks),
-        "name": [clean(explanation.names[place]) for place in order],
+        "name": [clean(explanation.names[feature_index]) for feature_index in order],
         "importance": explanation.values[order, 0],
-        "low": low,
-        "high": high,
-        "clear": [explanation.names[place] in clear for place in order],
-        "outputs": [clean(name) for name in explanation.outputs[1:]]
+        "low": lower_ends,
+        "high": upper_ends,
+        "clear": [explanation.names[feature_index] in clear for feature_index in order],
+        "outputs": [clean(output_name) for output_name in explanation.outputs[1:]]
         if by_class
         else [],
         "byClass": explanation.values[order, 1:] if by_class else [],
     }
-    for name, p_values in (
+    for column_name, p_values in (
         ("p", explanation.p_values),
         ("adjusted", explanation.p_adjusted),
     ):
-        columns[name] = None if p_values is None else p_values[order, 0]
+        columns[column_name] = None if p_values is None else p_values[order, 0]
     return columns
 
 
 def _cards(
-    section: CardsSection, content: Assessment, places: dict[str, int], most: int
+    section: CardsSection, content: Assessment, feature_ranks: dict[str, int], most: int
 ) -> list[dict[str, Any]]:
     """Return the cards by rank, with the curves of ``most`` rows, notes, and the features that each moves with."""
     notes = _notes_of(content)
     cards = []
     of_groups = len(
-        places
+        feature_ranks
     )  # columns of groups are not in the list, and have the places after it
-    for one in map(
+    for stored_card in map(
         section.cards.__getitem__,
-        content.by_rank(card["feature"] for card in section.cards),
+        content.by_rank(feature_card["feature"] for feature_card in section.cards),
     ):
-        feature = one["feature"]
-        card = {name: value for name, value in one.items() if name != "feature"}
-        card |= {"name": clean(feature), "place": places.get(feature, of_groups)}
-        of_groups += feature not in places
-        if "label" in card:
-            card["label"] = [clean(text) for text in card["label"]]
-        if "effects" in card:
-            card["effects"] = [
-                entry | {"level": clean(entry["level"])} for entry in card["effects"]
+        feature = stored_card["feature"]
+        card_facts = {
+            fact_name: value
+            for fact_name, value in stored_card.items()
+            if fact_name != "feature"
+        }
+        card_facts |= {
+            "name": clean(feature),
+            "place": feature_ranks.get(feature, of_groups),
+        }
+        of_groups += feature not in feature_ranks
+        if "label" in card_facts:
+            card_facts["label"] = [
+                clean(label_text) for label_text in card_facts["label"]
             ]
-        if "outcome" in card:
-            card["outcome"] = [
-                entry | {"level": clean(entry["level"])} for entry in card["outcome"]
+        if "effects" in card_facts:
+            card_facts["effects"] = [
+                entry | {"level": clean(entry["level"])}
+                for entry in card_facts["effects"]
+            ]
+        if "outcome" in card_facts:
+            card_facts["outcome"] = [
+                entry | {"level": clean(entry["level"])}
+                for entry in card_facts["outcome"]
             ]
         if feature in section.curves:
-            card["curves"] = _packed_curves(section.curves[feature], most)
-        if "mean" in card:
-            card["most"] = most_moved(one)
-        if "leaves" in card:
-            card["leaves"] = left_texts(one, shares=section.classes is not None)
-        card["notes"] = [clean(note) for note in notes.get(feature, ())]
-        card["related"] = [
-            clean(pair["other"])
-            for pair in content.related
-            if pair["feature"] == feature
+            card_facts["curves"] = _packed_curves(section.curves[feature], most)
+        if "mean" in card_facts:
+            card_facts["most"] = most_moved(stored_card)
+        if "leaves" in card_facts:
+            card_facts["leaves"] = left_texts(
+                stored_card, shares=section.classes is not None
+            )
+        card_facts["notes"] = [clean(card_note) for card_note in notes.get(feature, ())]
+        card_facts["related"] = [
+            clean(related_pair["other"])
+            for related_pair in content.related
+            if related_pair["feature"] == feature
         ][:8]
-        cards.append(card)
+        cards.append(card_facts)
     return cards
 
 
@@ -607,22 +667,26 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
     explanation, stored = content.explanation, content.cards
     if explanation is None or stored is None or not content.learnt:
         return []
-    cards = {card["feature"]: card for card in stored.cards if "ale" in card}
+    cards = {
+        feature_card["feature"]: feature_card
+        for feature_card in stored.cards
+        if "ale" in feature_card
+    }
     classes = stored.classes or ()
     lines = [
-        _effect_line(cards[name], classes)
-        for name in clearly_matter(explanation)
-        if name in cards
+        _effect_line(cards[feature_name], classes)
+        for feature_name in clearly_matter(explanation)
+        if feature_name in cards
     ][:most]
-    of = "probabilities" if classes else "predictions"
-    of += f" of {classes[0]}" if len(classes) == 1 else ""
-    head = [
+    output_words = "probabilities" if classes else "predictions"
+    output_words += f" of {classes[0]}" if len(classes) == 1 else ""
+    table_head = [
         "Feature",
         "Value",
-        f"Mean effect ({of})",
+        f"Mean effect ({output_words})",
         "Local effect with 95 % intervals",
     ]
-    return [head, *lines] if lines else []
+    return [table_head, *lines] if lines else []
 
 
 def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
@@ -634,30 +698,35 @@ def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     )
     output = most_moved(card)
     axis = card["at"] if card["numeric"] else np.arange(len(means))
-    ends = [0, len(axis) - 1]
+    end_indices = [0, len(axis) - 1]
     if card.get("said"):  # a day ends as it began
-        ends = [int(means[:, output].argmin()), int(means[:, output].argmax())]
+        end_indices = [int(means[:, output].argmin()), int(means[:, output].argmax())]
     # Where both curves are drawn.
-    at = np.array([axis[end] for end in ends], dtype=np.float64).clip(
-        spots[0], spots[-1]
-    )
+    end_positions = np.array(
+        [axis[end_index] for end_index in end_indices], dtype=np.float64
+    ).clip(spots[0], spots[-1])
     curves = (
-        np.array(card["ale"][key], dtype=np.float64)[:, output]
-        for key in ("mean", "low", "high")
+        np.array(card["ale"][curve_name], dtype=np.float64)[:, output]
+        for curve_name in ("mean", "low", "high")
     )
-    local = [np.interp(at, spots, curve) for curve in curves]
-    say = date_text if card["dates"] else value_text
+    local = [np.interp(end_positions, spots, curve) for curve in curves]
+    write_value = date_text if card["dates"] else value_text
     named = (
-        map(say, at)
+        map(write_value, end_positions)
         if card["numeric"]
-        else (card["label"][round(place)] for place in at)
+        else (card["label"][round(level_index)] for level_index in end_positions)
     )
     if card.get("said"):
-        named = (card["label"][end] for end in ends)
-    name = card["feature"] + (f" (class {classes[output]})" if len(classes) > 1 else "")
-    single = map(write, np.interp(at, axis, means[:, output]))
+        named = (card["label"][end_index] for end_index in end_indices)
+    feature_name = card["feature"] + (
+        f" (class {classes[output]})" if len(classes) > 1 else ""
+    )
+    single = map(write, np.interp(end_positions, axis, means[:, output]))
     local_ends = [
-        f"{write(mean)} ({write(low)} to {write(high)})"
-        for mean, low, high in zip(*local, strict=True)
+        f"{write(mean_effect)} ({write(lower_end)} to {write(upper_end)})"
+        for mean_effect, lower_end, upper_end in zip(*local, strict=True)
     ]
-    return [name, *(" → ".join(both) for both in (named, single, local_ends))]
+    return [
+        feature_name,
+        *(" → ".join(both_ends) for both_ends in (named, single, local_ends)),
+    ]

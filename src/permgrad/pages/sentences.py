@@ -61,25 +61,28 @@ def baseline_label(name: str, task: Task, *, counts: bool) -> str:
 def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return name and value of the best baseline by the main metric."""
     metric = main_metric(task, measured.get("test") or {})
-    best: tuple[str, float] | None = None
-    for name, entry in (measured.get("baselines") or {}).items():
+    best_entry: tuple[str, float] | None = None
+    for baseline_name, entry in (measured.get("baselines") or {}).items():
         value = entry.get(metric.name) if isinstance(entry, Mapping) else None
         if (
             value is not None
             and math.isfinite(value)
-            and metric.better(value, best[1] if best else None)
+            and metric.better(value, best_entry[1] if best_entry else None)
         ):
-            best = (name, float(value))
-    return best
+            best_entry = (baseline_name, float(value))
+    return best_entry
 
 
 # ---- its paths -------------------------------------------------------------------------------------------------------
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
     shares = {
-        name: value_of(entry, "share") for name, entry in entries_of(branches).items()
+        path_key: value_of(entry, "share")
+        for path_key, entry in entries_of(branches).items()
     }
-    shares = {name: share for name, share in shares.items() if math.isfinite(share)}
+    shares = {
+        path_key: share for path_key, share in shares.items() if math.isfinite(share)
+    }
     return shares if all(0 <= share <= 1 for share in shares.values()) else {}
 
 
@@ -109,15 +112,15 @@ def path_words(branches: Mapping[str, Any]) -> str:
         or path_shares(branches)
     ):
         return ""
-    keys = ("importance", "ci_low", "ci_high")
+    value_keys = ("importance", "ci_low", "ci_high")
     numbers = {
-        name: [compact(value_of(entry, key)) for key in keys]
-        for name, entry in entries.items()
+        path_key: [compact(value_of(entry, value_key)) for value_key in value_keys]
+        for path_key, entry in entries.items()
     }
     return listed(
         [
-            f"{clean(name)} {value} ({low} to {high})"
-            for name, (value, low, high) in numbers.items()
+            f"{clean(path_key)} {value} ({lower_text} to {upper_text})"
+            for path_key, (value, lower_text, upper_text) in numbers.items()
         ]
     )
 
@@ -129,16 +132,16 @@ def share_words(branches: Mapping[str, Any]) -> str:
         >>> share_words({"trees": {"share": 0.4, "share_low": 0.31, "share_high": 0.5}})[:7]
         'Shares:'
     """
-    keys = ("share", "share_low", "share_high")
+    share_keys = ("share", "share_low", "share_high")
     shares = {
-        name: [value_of(entry, key) for key in keys]
-        for name, entry in entries_of(branches).items()
+        path_key: [value_of(entry, share_key) for share_key in share_keys]
+        for path_key, entry in entries_of(branches).items()
     }
     if not shares or not all(map(math.isfinite, chain(*shares.values()))):
         return ""
     words = [
-        f"{path_name(name)} {percent(own)} ({percent(low)} to {percent(high)})"
-        for name, (own, low, high) in shares.items()
+        f"{path_name(path_key)} {percent(own_share)} ({percent(lower_share)} to {percent(upper_share)})"
+        for path_key, (own_share, lower_share, upper_share) in shares.items()
     ]
     return f"Shares: {listed(words)}."
 
@@ -151,9 +154,9 @@ def raised_words(raised: float) -> str:
         >>> raised_words(-0.5)[:49]
         'predictions were lowered by 0.500 after training,'
     """
-    by = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))}"
+    change_words = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))}"
     return (
-        f"predictions were {by} after training, which is their mean error on the validation rows, later than the "
+        f"predictions were {change_words} after training, which is their mean error on the validation rows, later than the "
         "training rows, less what chance may have made of it"
     )
 
@@ -164,17 +167,19 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
     ``shares``: predictions are probabilities.
     """
     leaves, texts = card["leaves"], []
-    own, other = map(
+    own_name, other_name = map(
         names_apart([card["feature"], leaves["other"]]),
         (card["feature"], leaves["other"]),
     )
-    words = f"The mean curve of {own} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
-    words += f"rows have a value of {other} that none of the {leaves['near']} or more test rows with the nearest values "
-    words += (
-        f"of {own} has. The accumulated local effect (ALE) stays inside the data, and "
-    )
-    for clear, size in zip(leaves["clear"], leaves["apart"], strict=True):
-        apart = f"{number(100 * size, 2)} percentage points" if shares else number(size)
+    words = f"The mean curve of {own_name} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
+    words += f"rows have a value of {other_name} that none of the {leaves['near']} or more test rows with the nearest values "
+    words += f"of {own_name} has. The accumulated local effect (ALE) stays inside the data, and "
+    for clear, apart_size in zip(leaves["clear"], leaves["apart"], strict=True):
+        apart = (
+            f"{number(100 * apart_size, 2)} percentage points"
+            if shares
+            else number(apart_size)
+        )
         differs = (
             f"is up to {apart} away from it there."
             if clear
@@ -186,11 +191,11 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
 
 def left_where(leaves: Mapping[str, Any]) -> str:
     """Say at which values a mean curve leaves the data."""
-    ends = {"up to": leaves.get("to"), "from": leaves.get("from")}
+    end_values = {"up to": leaves.get("to"), "from": leaves.get("from")}
     ends_said = [
-        f"{words} {clean(end)}{' on' * (words == 'from')}"
-        for words, end in ends.items()
-        if end is not None
+        f"{words} {clean(end_value)}{' on' * (words == 'from')}"
+        for words, end_value in end_values.items()
+        if end_value is not None
     ]
     return " and ".join(ends_said) or "at all values"
 
@@ -216,31 +221,33 @@ _RELIES = "The importance of {feature} is {first} for {it} and {second} for {oth
 
 def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
     """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
-    name = shorten(facts["column"], 40)
-    lines = {line["measure"]: line for line in facts["measures"]}
+    column_name = shorten(facts["column"], 40)
+    lines = {
+        measure_line["measure"]: measure_line for measure_line in facts["measures"]
+    }
     pairs = [
         (words, lines[measure])
         for measure, words in _DIFFERS.items()
         if measure in lines
     ]
-    pairs += [(_RELIES, line) for line in facts["reliance"]]
-    if not any("p_adjusted" in line for _, line in pairs):
+    pairs += [(_RELIES, reliance_line) for reliance_line in facts["reliance"]]
+    if not any("p_adjusted" in measure_line for _, measure_line in pairs):
         return [
-            f"The levels of {name} are not compared: fewer than two of them have enough rows{_events(facts)}."
+            f"The levels of {column_name} are not compared: fewer than two of them have enough rows{_events(facts)}."
         ]
     sentences = [
-        _level_sentence(words, line, facts, positive)
-        for words, line in pairs
-        if line.get("clear")
+        _level_sentence(words, measure_line, facts, positive)
+        for words, measure_line in pairs
+        if measure_line.get("clear")
     ]
     sentences = sentences or [
-        f"No rate or error of the model clearly differs between the levels of {name}."
+        f"No rate or error of the model clearly differs between the levels of {column_name}."
     ]
-    left = len(facts["rows"]) - len(facts["judged"])
-    if left:
+    unjudged_levels = len(facts["rows"]) - len(facts["judged"])
+    if unjudged_levels:
         sentences.append(
-            f"{counted(left, 'level')} of {name} {by_count(left, 'is', 'are')} shown and not judged, "
-            f"because {by_count(left, 'it has', 'they have')} too few rows{_events(facts)}."
+            f"{counted(unjudged_levels, 'level')} of {column_name} {by_count(unjudged_levels, 'is', 'are')} shown and not judged, "
+            f"because {by_count(unjudged_levels, 'it has', 'they have')} too few rows{_events(facts)}."
         )
     return sentences
 
@@ -265,8 +272,8 @@ def _level_sentence(
     whose.append(f"the {line['rows'][1]:,} others")
     if "events" in line:
         whose = [
-            f"{side} ({count:,} {label})"
-            for side, count in zip(whose, line["events"], strict=True)
+            f"{side_words} ({count:,} {label})"
+            for side_words, count in zip(whose, line["events"], strict=True)
         ]
     expected, times = ["", ""], ["", ""]
     if line["measure"] == "rmse":
@@ -278,7 +285,7 @@ def _level_sentence(
             f", where they expect {outside}",
         ]
     first, second = map(write, line["estimates"])
-    said = words.format(
+    sentence = words.format(
         it=whose[0],
         others=whose[1],
         first=first,
@@ -288,35 +295,37 @@ def _level_sentence(
         positive=label,
         feature=shorten(line["measure"], 40),
     )
-    scale, digits, unit = (100, 2, " points") if share else (1, 3, "")
+    scale, digits, unit_words = (100, 2, " points") if share else (1, 3, "")
     if line["measure"] in ("mean_error", "rmse"):
-        unit = " times what is usual"
-    size, low, high = (
-        number(scale * line[end], digits) for end in ("value", "low", "high")
+        unit_words = " times what is usual"
+    size_text, lower_text, upper_text = (
+        number(scale * line[end_name], digits) for end_name in ("value", "low", "high")
     )
     beyond = " beyond what is expected" * bool(expected[0])
-    return (
-        f"{said} (difference{beyond} {size}{unit}, 95\u00a0% interval {low} to {high})."
-    )
+    return f"{sentence} (difference{beyond} {size_text}{unit_words}, 95\u00a0% interval {lower_text} to {upper_text})."
 
 
 def told_words(facts: Mapping[str, Any]) -> str:
     """Say how much the features tell of a column, and which carry it (``told_by``). Empty where that is not known."""
-    told, name, whose = (
+    told_facts, column, whose = (
         facts["told_by"],
         shorten(facts["column"], 40),
         "other " * facts["is_feature"],
     )
-    if told is None:
+    if told_facts is None:
         return ""
-    score = f"ROC‑AUC {number(told['roc_auc'], 2)} in {told['rows']:,} rows"
-    if told["low"] <= 0:
-        return f"The {whose}features do not clearly tell {name} ({score})."
-    first = list(told["features"])[:3]
-    who = listed(map(names_apart(first), first)) if first else "Many features together"
-    share, low, high = (number(told[end], 2) for end in ("told", "low", "high"))
-    words = f"The {whose}features tell {share} of what {name} would say (95\u00a0% interval {low} to {high}; {score}). "
-    return f"{words}{who} {by_count(len(first), 'carries', 'carry')} the most."
+    score = f"ROC‑AUC {number(told_facts['roc_auc'], 2)} in {told_facts['rows']:,} rows"
+    if told_facts["low"] <= 0:
+        return f"The {whose}features do not clearly tell {column} ({score})."
+    first = list(told_facts["features"])[:3]
+    carriers = (
+        listed(map(names_apart(first), first)) if first else "Many features together"
+    )
+    share, lower, upper = (
+        number(told_facts[end_name], 2) for end_name in ("told", "low", "high")
+    )
+    words = f"The {whose}features tell {share} of what {column} would say (95\u00a0% interval {lower} to {upper}; {score}). "
+    return f"{words}{carriers} {by_count(len(first), 'carries', 'carry')} the most."
 
 
 # ---- changes ---------------------------------------------------------------------------------------------------------
@@ -331,13 +340,15 @@ def since_words(changes: Changes) -> str:
     if "drift" in changes.meta:
         first = f"{moved_words(changes.meta['drift'])} "
     lines = changes.lines[changes.lines["kind"] == "importance"]
-    show, clear = names_apart(lines["name"]), []
-    for way, sign in (("more", 1.0), ("less", -1.0)):
-        some = lines[(lines["p_holm"] < LEVEL) & (sign * lines["change"] > 0)]
-        some = some.iloc[np.argsort(-sign * some["change"].to_numpy(), kind="stable")]
-        if count := len(some):
+    short_name, clear = names_apart(lines["name"]), []
+    for direction, change_sign in (("more", 1.0), ("less", -1.0)):
+        changed = lines[(lines["p_holm"] < LEVEL) & (change_sign * lines["change"] > 0)]
+        changed = changed.iloc[
+            np.argsort(-change_sign * changed["change"].to_numpy(), kind="stable")
+        ]
+        if count := len(changed):
             clear.append(
-                f"{listed(map(show, some['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {way}"
+                f"{listed(map(short_name, changed['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {direction}"
             )
     unchanged = "No importance changed clearly." if len(lines) else ""
     return f"{first}From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
@@ -345,17 +356,17 @@ def since_words(changes: Changes) -> str:
 
 def case_words(changes: Changes) -> str:
     """Say what was compared: two models on the same rows, or one model on two samples."""
-    (old, new), (first, second) = (
+    (old_name, new_name), (first, second) = (
         map(shorten, changes.meta["runs"], (60, 60)),
         changes.meta["rows"],
     )
     if changes.meta["same_rows"]:
-        words = f"The model of {old} and that of {new} predict the same {first:,} test rows, and scores are compared "
+        words = f"The model of {old_name} and that of {new_name} predict the same {first:,} test rows, and scores are compared "
         if (changes.lines["kind"] == "importance").any():
             return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
         return f"{words}row by row. Importances are not compared: those of both differ in method or features."
-    words = f"The test rows of both runs differ. The model of {old} predicts {first:,} of its own and {second:,} of "
-    words += f"{new}, whose own model is not used. Rows of the two count as independent of each other."
+    words = f"The test rows of both runs differ. The model of {old_name} predicts {first:,} of its own and {second:,} of "
+    words += f"{new_name}, whose own model is not used. Rows of the two count as independent of each other."
     if copies := changes.meta.get("copies"):
         words += f" {counted(copies, 'new row')} {by_count(copies, 'equals', 'equal')} rows that it may have been "
         words += "trained on: its loss there can be too small."

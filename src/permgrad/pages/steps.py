@@ -27,12 +27,12 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
 
     Numbers, dates, times, ISO dates as text and ordered categories have an order.
     """
-    frame, name = explanation.feature_values, explanation.names[feature]
+    frame, feature_name = explanation.feature_values, explanation.names[feature]
     unordered = np.full(explanation.values.shape[0], np.nan)
-    if frame is None or name not in frame.columns:
+    if frame is None or feature_name not in frame.columns:
         return unordered
     codes: pd.Series[Any]
-    values, kinds = frame[name], pd.api.types
+    values, kinds = frame[feature_name], pd.api.types
     dtype, present = values.dtype, values.dropna()
     if kinds.is_numeric_dtype(values):
         codes = pd.Series(
@@ -44,10 +44,13 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
         return unordered
     elif kinds.is_datetime64_any_dtype(dtype) or kinds.is_timedelta64_dtype(dtype):
         codes = values
-    elif all(isinstance(each, (dt.date, np.datetime64)) for each in present):
+    elif all(
+        isinstance(cell_value, (dt.date, np.datetime64)) for cell_value in present
+    ):
         codes = pd.Series(pd.to_datetime(values, errors="coerce", utc=True))
     elif all(
-        isinstance(each, str) and ISO_DATE.fullmatch(each.strip()) for each in present
+        isinstance(cell_value, str) and ISO_DATE.fullmatch(cell_value.strip())
+        for cell_value in present
     ):
         codes = values.map(str.strip, na_action="ignore").astype(object)
     else:
@@ -76,10 +79,14 @@ def stacks(explanation: Explanation) -> bool:
     return explanation.additive and explanation.method not in _TO_NOTHING
 
 
-def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, float]:
+def ends_of(
+    explanation: Explanation, row_index: int, column: int
+) -> tuple[float, float]:
     """Return the outputs at the start and the end of a row's steps. The start is 0 if the baseline's is unknown."""
     total = float(
-        np.nansum(np.asarray(explanation.values[place, :, column], dtype=np.float64))
+        np.nansum(
+            np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
+        )
     )
     if explanation.base_values is None:
         return 0.0, total
@@ -89,47 +96,51 @@ def ends_of(explanation: Explanation, place: int, column: int) -> tuple[float, f
     )
     start = float(
         np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[
-            place, column
+            row_index, column
         ]
     )
     return start, start + total if predicted is None else float(
-        np.asarray(predicted)[place, column]
+        np.asarray(predicted)[row_index, column]
     )
 
 
 def names_with_values(
-    explanation: Explanation, place: int, order: npt.NDArray[np.intp], width: int
+    explanation: Explanation, row_index: int, order: npt.NDArray[np.intp], width: int
 ) -> list[str]:
     """Return short names of features with the row's values, if there are any."""
-    chosen, frame = (
+    player_names, frame = (
         [explanation.names[player] for player in order],
         explanation.feature_values,
     )
     return [
         words
-        if frame is None or name not in frame.columns
-        else f"{words} = {value_text(frame[name].iloc[place])}"
-        for words, name in zip(labels_of(chosen, width), chosen, strict=True)
+        if frame is None or player_name not in frame.columns
+        else f"{words} = {value_text(frame[player_name].iloc[row_index])}"
+        for words, player_name in zip(
+            labels_of(player_names, width), player_names, strict=True
+        )
     ]
 
 
 def steps_of(
     explanation: Explanation,
-    at: tuple[int, int],
+    position: tuple[int, int],
     players: npt.NDArray[np.intp],
     top_n: int | None,
     width: int,
     further: Sequence[tuple[str, float]] = (),
 ) -> tuple[list[str], list[float]]:
-    """Return names and sizes of the steps from a baseline's output to that of a row and output: ``at``.
+    """Return names and sizes of the steps from a baseline's output to that of a row and output: ``position``.
 
     The strongest ``players`` have a step each, the others one together. ``further`` are names and sizes of further
     steps. A gap that is left is a step, too.
     """
-    values = np.asarray(explanation.values[at[0], :, at[1]], dtype=np.float64)
+    values = np.asarray(
+        explanation.values[position[0], :, position[1]], dtype=np.float64
+    )
     order = players[choices.largest(np.abs(values[players]), top_n)]
     names, steps = (
-        names_with_values(explanation, at[0], order, width),
+        names_with_values(explanation, position[0], order, width),
         values[order].tolist(),
     )
     if hidden := len(players) - len(order):
@@ -137,13 +148,13 @@ def steps_of(
         steps.append(
             float(np.nansum(values[players])) - float(np.nansum(values[order]))
         )
-    names += [name for name, _ in further]
-    steps += [step for _, step in further]
-    start, final = ends_of(explanation, *at)
-    gap = final - start - float(np.nansum(steps))
-    if abs(gap) > 0.005 * max(
+    names += [step_name for step_name, _ in further]
+    steps += [step_size for _, step_size in further]
+    start, final = ends_of(explanation, *position)
+    remaining_gap = final - start - float(np.nansum(steps))
+    if abs(remaining_gap) > 0.005 * max(
         abs(final - start), float(np.nanmax(np.abs(values), initial=0.0)), 1e-12
     ):
         names.append("not attributed")
-        steps.append(gap)
+        steps.append(remaining_gap)
     return names, steps

@@ -77,7 +77,9 @@ def summary(
     explanation: Explanation, *, target: str | int | None = None, top_n: int = 5
 ) -> str:
     """Return an explanation as a few lines of text. See ``Explanation.summary``."""
-    return "\n".join(line for line, _ in told(explanation, target, top_n))
+    return "\n".join(
+        summary_line for summary_line, _ in told(explanation, target, top_n)
+    )
 
 
 def told(explanation: Explanation, target: str | int | None, top_n: int) -> list[Told]:
@@ -85,37 +87,43 @@ def told(explanation: Explanation, target: str | int | None, top_n: int) -> list
     if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
         heading: Told = ("Only together:", {"kind": "title"})
         pairs = [
-            one
+            pair_line
             for order in orders[1:]
-            for one in told(of_order(explanation, int(order)), target, top_n)
+            for pair_line in told(of_order(explanation, int(order)), target, top_n)
         ]
         of_pairs = [
-            one for one in pairs if one[1]["kind"] in ("clear", "feature", "more")
+            pair_line
+            for pair_line in pairs
+            if pair_line[1]["kind"] in ("clear", "feature", "more")
         ]
         return [*told(of_order(explanation, 1), target, top_n), heading, *of_pairs]
     local = explanation.scope == "local"
     column = pick_output(explanation, target)
     shown = as_global(explanation)
     clear = clear_names(shown, column)
-    one = local and len(explanation.values) == 1
-    rows: dict[str, str] = {} if one else {"no skill": no_better(shown)}
-    rows |= {
+    is_single_row = local and len(explanation.values) == 1
+    line_words: dict[str, str] = {} if is_single_row else {"no skill": no_better(shown)}
+    line_words |= {
         "quantity": _measured(explanation, column),
         "scale": words_of_unit(explanation.meta).strip(),
-        "rows": circumstances(explanation if one else shown),
+        "rows": circumstances(explanation if is_single_row else shown),
     }
-    if one:
-        rows["class"] = shown_class(explanation, column)
+    if is_single_row:
+        line_words["class"] = shown_class(explanation, column)
     else:
-        rows["few rows"] = _of_few_rows(shown)
+        line_words["few rows"] = _of_few_rows(shown)
         if clear is not None:
-            rows["clear"] = _clearly(shown, len(clear))
-    lines = _opening(explanation, rows, column)
-    lines += _listed(explanation, shown, column, clear, top_n, one=one)
-    if not one:
+            line_words["clear"] = _clearly(shown, len(clear))
+    lines = _opening(explanation, line_words, column)
+    lines += _listed(
+        explanation, shown, column, clear, top_n, is_single_row=is_single_row
+    )
+    if not is_single_row:
         lines += _closing(explanation, shown, column, top_n)
     return [
-        (line.rstrip().replace("\u00a0", " "), facts) for line, facts in lines if line
+        (summary_line.rstrip().replace("\u00a0", " "), facts)
+        for summary_line, facts in lines
+        if summary_line
     ]
 
 
@@ -167,25 +175,30 @@ def _listed(
     clear: Sequence[str] | None,
     top_n: int,
     *,
-    one: bool,
+    is_single_row: bool,
 ) -> Iterator[Told]:
     """Yield the largest features of each list, below its title."""
     values = np.asarray(
-        explanation.values[0, :, column] if one else sizes_of(shown, column),
+        explanation.values[0, :, column] if is_single_row else sizes_of(shown, column),
         dtype=np.float64,
     )
-    for title, places in lists_of(shown):
-        order = places[
-            largest(np.abs(values[places]) if one else values[places], top_n)
+    for title, player_indices in lists_of(shown):
+        order = player_indices[
+            largest(
+                np.abs(values[player_indices])
+                if is_single_row
+                else values[player_indices],
+                top_n,
+            )
         ]
         yield f"{title}:" if title else "Largest:", {"kind": "title"}
         yield from (
             _moved(explanation, column, values, order)
-            if one
+            if is_single_row
             else _ranked(explanation, shown, column, order, clear)
         )
-        if len(order) < len(places):
-            yield f"  and {len(places) - len(order)} more", {"kind": "more"}
+        if len(order) < len(player_indices):
+            yield f"  and {len(player_indices) - len(order)} more", {"kind": "more"}
 
 
 def _ranked(
@@ -203,38 +216,38 @@ def _ranked(
         else shown.values[:, column]
     )
     ranked = list(ranked_lines(shown, column, order, clear))
-    width = max((len(line.name) for line in ranked), default=0)
+    width = max((len(ranked_line.name) for ranked_line in ranked), default=0)
     tests = (
         np.full(shown.values.shape, np.nan)
         if shown.p_values is None
         else shown.p_values
     )
-    for line in ranked:
-        mean, untested = (
-            float(means[line.place]),
-            bool(np.isnan(tests[line.place, column])),
+    for feature_line in ranked:
+        signed_mean, untested = (
+            float(means[feature_line.place]),
+            bool(np.isnan(tests[feature_line.place, column])),
         )
-        interval = f"  ({line.interval})" if line.interval else ""
-        unlike = "different from" if shown.order[line.place] > 1 else "above"
-        corrected = " after correction" * (line.low > 0)
+        interval = f"  ({feature_line.interval})" if feature_line.interval else ""
+        unlike = "different from" if shown.order[feature_line.place] > 1 else "above"
+        corrected = " after correction" * (feature_line.low > 0)
         doubt = (
             ""
-            if clear is None or line.clear or untested
+            if clear is None or feature_line.clear or untested
             else f"  not clearly {unlike} 0{corrected}"
         )
         signed = (
-            f"  signed mean {number(mean)}"
-            if several and mean != shown.values[line.place, column]
+            f"  signed mean {number(signed_mean)}"
+            if several and signed_mean != shown.values[feature_line.place, column]
             else ""
         )
         facts = {
             "kind": "feature",
-            "feature": shown.names[line.place],
-            "importance": shown.values[line.place, column],
+            "feature": shown.names[feature_line.place],
+            "importance": shown.values[feature_line.place, column],
         }
-        facts |= {"mean": mean} if several else {}
-        words = f"  {line.name:{width}}  {line.text}{interval}{doubt}{signed}"
-        yield words, {**facts, "ci_low": line.low, "ci_high": line.high}
+        facts |= {"mean": signed_mean} if several else {}
+        words = f"  {feature_line.name:{width}}  {feature_line.text}{interval}{doubt}{signed}"
+        yield words, {**facts, "ci_low": feature_line.low, "ci_high": feature_line.high}
 
 
 def _moved(
@@ -244,55 +257,72 @@ def _moved(
     order: npt.NDArray[np.intp],
 ) -> Iterator[Told]:
     """Yield how far features moved the output of one row."""
-    show = names_apart(explanation.names)
+    short_name = names_apart(explanation.names)
     frame, moves = (
         explanation.feature_values,
         str(explanation.meta.get("quantity")).startswith("output minus"),
     )
     share = moves and explanation.meta.get("unit") == "probability"
-    what = "the output"
+    moved_words = "the output"
     if moves and explanation.meta.get("unit") in ("probability", LOG_ODDS):
-        unit = explanation.meta["unit"]
-        what = f"the {unit} of {shorten(explanation.outputs[column], 40)}"
+        unit_words = explanation.meta["unit"]
+        moved_words = f"the {unit_words} of {shorten(explanation.outputs[column], 40)}"
     points, sizes = " points" * share, np.abs(values[order]) * (100 if share else 1)
-    for place, text in zip(order.tolist(), numbers(sizes), strict=True):
-        name = explanation.names[place]
-        label = show(name)
-        if frame is not None and name in frame.columns:
-            label += f" = {value_text(frame[name].iloc[0])}"
-        way = (
-            ("raises", "lowers")[int(values[place] < 0)]
-            if values[place]
+    for player_index, size_text in zip(order.tolist(), numbers(sizes), strict=True):
+        feature_name = explanation.names[player_index]
+        label = short_name(feature_name)
+        if frame is not None and feature_name in frame.columns:
+            label += f" = {value_text(frame[feature_name].iloc[0])}"
+        verb_form = (
+            ("raises", "lowers")[int(values[player_index] < 0)]
+            if values[player_index]
             else "does not change"
         )
-        by, sign = (
-            f" by {text}{points}" if values[place] else "",
-            "−" * int(values[place] < 0),
+        amount_words, sign_text = (
+            f" by {size_text}{points}" if values[player_index] else "",
+            "−" * int(values[player_index] < 0),
         )
-        line = f"  {label} {way} {what}{by}" if moves else f"  {label}  {sign}{text}"
-        yield line, {"kind": "feature", "feature": name, "importance": values[place]}
+        line_text = (
+            f"  {label} {verb_form} {moved_words}{amount_words}"
+            if moves
+            else f"  {label}  {sign_text}{size_text}"
+        )
+        yield (
+            line_text,
+            {
+                "kind": "feature",
+                "feature": feature_name,
+                "importance": values[player_index],
+            },
+        )
 
 
 def no_better(explanation: Explanation) -> str:
     """Say that the model is no better than a constant, where both losses are known, or nothing."""
-    losses = [explanation.meta.get(name) for name in ("model_loss", "loss_scale")]
-    loss, constant = (math.nan if value is None else float(value) for value in losses)
+    losses = [
+        explanation.meta.get(loss_key) for loss_key in ("model_loss", "loss_scale")
+    ]
+    model_loss, constant = (
+        math.nan if value is None else float(value) for value in losses
+    )
     # The constant is the best for these very rows: with few of them it is better than any model.
-    if not loss >= constant or _rows(explanation) < FEWEST_ROWS:
+    if not model_loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
-    unit = f" ({unit_name(explanation.meta)})" if explanation.meta.get("unit") else ""
+    unit_words = (
+        f" ({unit_name(explanation.meta)})" if explanation.meta.get("unit") else ""
+    )
     return (
-        f"The model is no better than a constant on these rows: its loss is {number(loss)}, that of the best constant "
-        f"{number(constant)}{unit}."
+        f"The model is no better than a constant on these rows: its loss is {number(model_loss)}, that of the best constant "
+        f"{number(constant)}{unit_words}."
     )
 
 
 def _rows(explanation: Explanation) -> float:
     """Return the number of rows that a global explanation is over, infinite if it is not known."""
-    rows = explanation.meta.get(
+    row_count = explanation.meta.get(
         "rows_summarised", explanation.meta.get("rows_explained")
     )
-    return rows if isinstance(rows, int) else math.inf
+    return row_count if isinstance(row_count, int) else math.inf
 
 
 def _units(explanation: Explanation) -> float:
@@ -303,8 +333,8 @@ def _units(explanation: Explanation) -> float:
 
 def _too_few(explanation: Explanation) -> bool:
     """Whether the rows are too few for intervals: under four, or few rows explained singly."""
-    few = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
-    return few or _units(explanation) < FEWEST_UNITS
+    has_few_rows = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
+    return has_few_rows or _units(explanation) < FEWEST_UNITS
 
 
 def _of_few_rows(explanation: Explanation) -> str:
@@ -316,32 +346,32 @@ def _of_few_rows(explanation: Explanation) -> str:
         or explanation.std_error is None
     ):
         return ""
-    what = (
+    unit_kind = (
         "rows"
         if about is None
         else {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
     )
-    start, them = (
+    start, pronoun = (
         ("A single row has", "it")
-        if what == "rows" and count == 1
-        else (f"Fewer than 4 {what} have", "them")
+        if unit_kind == "rows" and count == 1
+        else (f"Fewer than 4 {unit_kind} have", "them")
     )
-    what = claim_of(explanation).one
-    return f"{start} no intervals: what {what} in other rows, and its order, cannot be told from {them}."
+    unit_kind = claim_of(explanation).one
+    return f"{start} no intervals: what {unit_kind} in other rows, and its order, cannot be told from {pronoun}."
 
 
 def shares_words(explanation: Explanation) -> str:
     """Say how much of the total each modality or path has, or nothing."""
     entries = (explanation.branches or {}).items()
     shares = {
-        name: entry.get("share")
-        for name, entry in entries
+        branch_name: entry.get("share")
+        for branch_name, entry in entries
         if isinstance(entry, Mapping) and "share" in entry
     }
     if not shares or None in shares.values():
         return ""
     whose = "branches" if set(shares) <= {*PATHS} else "inputs"
-    return f"Shares of the {whose}: {', '.join(f'{clean(name)} {percent(share)}' for name, share in shares.items())}."
+    return f"Shares of the {whose}: {', '.join(f'{clean(branch)} {percent(share)}' for branch, share in shares.items())}."
 
 
 def shown_class(explanation: Explanation, column: int) -> str:
@@ -381,12 +411,19 @@ def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]
     )
     names = dict.fromkeys(explanation.modality)
     words = {
-        name: ", ".join(clean(each[name]) for each in (methods, units) if name in each)
-        for name in names
+        modality_name: ", ".join(
+            clean(words_by_input[modality_name])
+            for words_by_input in (methods, units)
+            if modality_name in words_by_input
+        )
+        for modality_name in names
     }
     return [
-        (f"{clean(name)} ({words[name]})", np.flatnonzero(modality == name))
-        for name in names
+        (
+            f"{clean(modality_name)} ({words[modality_name]})",
+            np.flatnonzero(modality == modality_name),
+        )
+        for modality_name in names
     ]
 
 
@@ -397,33 +434,50 @@ def ranked_lines(
     clear: Sequence[str] | None,
 ) -> Iterator[RankedLine]:
     """Yield the features at some positions, in their order."""
-    low, high = (end[:, column] for end in explanation.ci())
-    names = labels_of([explanation.names[place] for place in order], 40)
-    few = _too_few(explanation)
-    for name, alike, place in zip(
+    lower_ends, upper_ends = (
+        interval_ends[:, column] for interval_ends in explanation.ci()
+    )
+    names = labels_of([explanation.names[player_index] for player_index in order], 40)
+    has_few_rows = _too_few(explanation)
+    for player_name, alike, ranked_player in zip(
         names, numbers(explanation.values[order, column]), order, strict=True
     ):
-        start, end = float(low[place]), float(high[place])
+        start, end_value = (
+            float(lower_ends[ranked_player]),
+            float(upper_ends[ranked_player]),
+        )
         interval = (
-            f"{number(start)} to {number(end)}"
-            if math.isfinite(start + end) and not few
+            f"{number(start)} to {number(end_value)}"
+            if math.isfinite(start + end_value) and not has_few_rows
             else ""
         )
         # Written as coarsely as the largest, a value that is not 0 can look like it, outside its narrow interval.
         narrow = (
             bool(interval)
-            and start * end > 0
-            and end - start < 10.0 ** -len(alike.partition(".")[2])
+            and start * end_value > 0
+            and end_value - start < 10.0 ** -len(alike.partition(".")[2])
         )
-        text = number(float(explanation.values[place, column])) if narrow else alike
-        matters = bool(clear) and explanation.names[place] in (clear or ())
-        yield RankedLine(int(place), name, text, start, end, interval, matters)
+        value_words = (
+            number(float(explanation.values[ranked_player, column]))
+            if narrow
+            else alike
+        )
+        matters = bool(clear) and explanation.names[ranked_player] in (clear or ())
+        yield RankedLine(
+            int(ranked_player),
+            player_name,
+            value_words,
+            start,
+            end_value,
+            interval,
+            matters,
+        )
 
 
 def headline(explanation: Explanation, column: int) -> str:
     """Return the method, its quantity and the output, for a title."""
-    name = explanation.outputs[column]
-    about = ", all rows" if name == "all" else f", {clean(name)}"
+    output_name = explanation.outputs[column]
+    about = ", all rows" if output_name == "all" else f", {clean(output_name)}"
     about = "" if len(explanation.outputs) == 1 or _scored(explanation) else about
     units = isinstance(explanation.meta.get("methods"), Mapping)
     quantity = "a method for each input" if units else quantity_of(explanation, column)
@@ -439,96 +493,101 @@ def _layers_of_maps(meta: Mapping[str, Any]) -> Iterator[str]:
     """Yield at which layer the map of each image was read, and its cells."""
     layers, shapes = meta.get("layer"), meta.get("layer_shape")
     if isinstance(layers, Mapping) and isinstance(shapes, Mapping):
-        for name, layer in itertools.islice(layers.items(), _MAPS):
-            cells = " × ".join(map(str, shapes[name][1:]))
-            image = f" of {clean(name)}" if len(layers) > 1 else ""
+        for input_name, layer in itertools.islice(layers.items(), _MAPS):
+            cells = " × ".join(map(str, shapes[input_name][1:]))
+            image = f" of {clean(input_name)}" if len(layers) > 1 else ""
             yield f"Map{image} read at layer {clean(layer)!r} ({cells} cells)"
         if len(layers) > _MAPS:
             yield f"{len(layers) - _MAPS} further maps"
 
 
-def _without_label(places: Any) -> str:
+def _without_label(label_counts: Any) -> str:
     """Say how many places of y are left out."""
-    if not places or not places["void"]:
+    if not label_counts or not label_counts["void"]:
         return ""
-    return (
-        f"{places['void']:,} of {places['of']:,} places have no label and are left out"
-    )
+    return f"{label_counts['void']:,} of {label_counts['of']:,} places have no label and are left out"
 
 
 def circumstances(explanation: Explanation) -> str:
     """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
-    meta, parts = explanation.meta, []
-    if refits := meta.get("refits"):
-        parts.append(
+    call_facts, sentences = explanation.meta, []
+    if refits := call_facts.get("refits"):
+        sentences.append(
             f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}"
         )
-    rows = meta.get("rows_summarised", meta.get("rows_explained"))
-    if explanation.scope == "global" and isinstance(rows, int):
-        equal = meta.get("equal_rows")
+    row_count = call_facts.get("rows_summarised", call_facts.get("rows_explained"))
+    if explanation.scope == "global" and isinstance(row_count, int):
+        equal = call_facts.get("equal_rows")
         weighted = (
             f", weighted (worth {equal:,.0f} rows of equal weight)"
             if isinstance(equal, float)
             else ""
         )
-        parts.append(f"{counted(rows, 'row')} explained{weighted}")
-    if meta.get("summary"):
+        sentences.append(f"{counted(row_count, 'row')} explained{weighted}")
+    if call_facts.get("summary"):
         means = {"mean_abs": "means of absolute values", "mean": "means"}
-        parts.append(f"Values are {means.get(meta['summary'], 'sums')} over the rows")
-    background = meta.get("background")
-    if isinstance(meta.get("baseline"), str):
-        parts.append(f"Baseline: {shorten(meta['baseline'], 80)}")
+        sentences.append(
+            f"Values are {means.get(call_facts['summary'], 'sums')} over the rows"
+        )
+    background = call_facts.get("background")
+    if isinstance(call_facts.get("baseline"), str):
+        sentences.append(f"Baseline: {shorten(call_facts['baseline'], 80)}")
     elif isinstance(background, Mapping) and "rows" in background:
-        kind, count = clean(background.get("kind", "rows")), clean(background["rows"])
+        row_kind, count = (
+            clean(background.get("kind", "rows")),
+            clean(background["rows"]),
+        )
         words = {"rows explained": "the same rows", "given": f"{count} rows"}
-        parts.append(f"Background: {words.get(kind, f'{count} {kind}')}")
-    parts += _layers_of_maps(meta)
+        sentences.append(f"Background: {words.get(row_kind, f'{count} {row_kind}')}")
+    sentences += _layers_of_maps(call_facts)
     if conditional := conditional_words(explanation):
-        parts.append(conditional)
-    elif meta.get("sampling") == "conditional":
-        parts.append("Conditional sampling")
-        if unfit := meta.get("residuals_dependent"):
-            parts.append(
+        sentences.append(conditional)
+    elif call_facts.get("sampling") == "conditional":
+        sentences.append("Conditional sampling")
+        if unfit := call_facts.get("residuals_dependent"):
+            sentences.append(
                 f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values"
             )
-    parts.append(part_words(meta.get("part")))
-    parts.append(_without_label(meta.get("places")))
+    sentences.append(part_words(call_facts.get("part")))
+    sentences.append(_without_label(call_facts.get("places")))
     has_intervals = explanation.low is not None and np.isfinite(explanation.low).any()
     if explanation.scope == "global" and has_intervals and not _too_few(explanation):
-        parts.append(
+        sentences.append(
             f"Intervals: {confidence_words(explanation)}{rough_words(explanation)}"
         )
-        parts.append(units_words(explanation.meta))
-    return " ".join(f"{part}." for part in parts if part)
+        sentences.append(units_words(explanation.meta))
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
 
-def part_words(part: Mapping[str, Any] | None) -> str:
+def part_words(part_facts: Mapping[str, Any] | None) -> str:
     """Say, without a full stop, what is explained where that is not the whole model, or nothing.
 
     Examples:
         >>> part_words({"paths": ["tabular"], "without": "trees", "share": 0.834})[:49]
         'The model without its trees, which have no slopes'
     """
-    if part is None:
+    if part_facts is None:
         return ""
-    share = part.get("share")
-    known = isinstance(share, float) and math.isfinite(share)
-    size = (
+    share = part_facts.get("share")
+    is_known = isinstance(share, float) and math.isfinite(share)
+    share_note = (
         f": {percent(share)} of the variance of its outputs on these rows"
-        if known
+        if is_known
         else ""
     )
-    return f"The model without its {clean(part['without'])}, which have no slopes{size}"
+    return f"The model without its {clean(part_facts['without'])}, which have no slopes{share_note}"
 
 
 def rough_words(explanation: Explanation) -> str:
     """Say that intervals are rough, with few rows or where few rows carry an effect, or nothing."""
     if min(_rows(explanation), explanation.meta.get("equal_rows", math.inf)) <= ROUGH:
         return ", rough with so few rows"
-    low, high = explanation.ci()
+    lower_ends, upper_ends = explanation.ci()
     if explanation.std_error is None:
         return ""
-    widths = np.fmax(high - explanation.values, explanation.values - low)[:, 0]
+    widths = np.fmax(upper_ends - explanation.values, explanation.values - lower_ends)[
+        :, 0
+    ]
     freedom = freedoms_of(
         widths,
         explanation.std_error[:, 0],
@@ -601,13 +660,13 @@ def _measured(explanation: Explanation, column: int) -> str:
     """Return a sentence: the quantity that the method measures."""
     if isinstance(explanation.meta.get("methods"), Mapping):
         return "A different method explains each input."
-    name = explanation.outputs[column]
-    what = (
+    output_name = explanation.outputs[column]
+    output_kind = (
         "class " if explanation.meta.get("task") == "classification" else "output "
-    ) * name.isdecimal()
-    lone = len(explanation.outputs) == 1 and "scale" not in explanation.meta
-    none = lone or name == "all" or _scored(explanation)
-    output = "" if none else f" for {what}{clean(name)}"
+    ) * output_name.isdecimal()
+    is_single_output = len(explanation.outputs) == 1 and "scale" not in explanation.meta
+    has_no_output = is_single_output or output_name == "all" or _scored(explanation)
+    output = "" if has_no_output else f" for {output_kind}{clean(output_name)}"
     measured = quantity_of(explanation, column).replace(
         "loss (nats)", "loss (nats of cross-entropy)"
     )
@@ -616,29 +675,34 @@ def _measured(explanation: Explanation, column: int) -> str:
 
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
-    values, _, low, high = result.measures[measure]
-    unit = (
+    values, _, lower_ends, upper_ends = result.measures[measure]
+    unit_words = (
         f" ({unit_name(result.meta)})"
         if measure == "loss" and "unit" in result.meta
         else ""
     )
-    lines = [f"The {clean(measure)}{unit} with only some modalities present."]
-    if held := result.meta.get("held"):
-        lines.append(f"Always present: {', '.join(map(clean, held))}.")
+    lines = [f"The {clean(measure)}{unit_words} with only some modalities present."]
+    if held_modalities := result.meta.get("held"):
+        lines.append(f"Always present: {', '.join(map(clean, held_modalities))}.")
     if isinstance(result.meta.get("rows"), int):
         lines.append(
             f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}."
         )
     order = largest(values if measure != "loss" else -values, top_n)
-    names = labels_of([result.names[place] for place in order], 40)
-    for name, text, place in zip(names, numbers(values[order]), order, strict=True):
-        ends = (float(low[place]), float(high[place]))
+    names = labels_of([result.names[subset_index] for subset_index in order], 40)
+    for subset_name, value_words, ordered_index in zip(
+        names, numbers(values[order]), order, strict=True
+    ):
+        interval_ends = (
+            float(lower_ends[ordered_index]),
+            float(upper_ends[ordered_index]),
+        )
         interval = (
-            f"  ({number(ends[0])} to {number(ends[1])})"
-            if math.isfinite(sum(ends))
+            f"  ({number(interval_ends[0])} to {number(interval_ends[1])})"
+            if math.isfinite(sum(interval_ends))
             else ""
         )
-        lines.append(f"  {name:{max(map(len, names))}}  {text}{interval}")
+        lines.append(f"  {subset_name:{max(map(len, names))}}  {value_words}{interval}")
     if len(order) < len(values):
         lines.append(f"  and {len(values) - len(order)} more")
     return "\n".join(lines).replace("\u00a0", " ")
@@ -646,11 +710,14 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
 
 def counterfactuals_summary(result: Counterfactuals, row: str = "the row") -> str:
     """Return what would have to differ in a row as lines of text, a block for each result."""
-    goal, found, notes = counterfactuals_words(result, row)
-    lines = [goal]
-    for place, (changes, about) in enumerate(found, 1):
-        first, *others = [*changes, *about]
-        lines += [f"{place:3}. {first}", *(f"     {line}" for line in others)]
+    goal_words, described_results, notes = counterfactuals_words(result, row)
+    lines = [goal_words]
+    for result_number, (changes, about) in enumerate(described_results, 1):
+        first, *other_lines = [*changes, *about]
+        lines += [
+            f"{result_number:3}. {first}",
+            *(f"     {result_line}" for result_line in other_lines),
+        ]
     return "\n".join([*lines, *notes]).replace("\u00a0", " ")
 
 
@@ -658,43 +725,44 @@ def counterfactuals_words(
     result: Counterfactuals, row: str
 ) -> tuple[str, list[tuple[list[str], list[str]]], list[str]]:
     """Return what is wanted, the changes of each result with sentences on it, and notes on all."""
-    measures, meta = result.measures, result.meta
-    limited, found = "with a probability of" in meta["words"], []
-    for place, changed in enumerate(result.changed):
+    measures, call_facts = result.measures, result.meta
+    limited, described_results = "with a probability of" in call_facts["words"], []
+    for result_index, changed in enumerate(result.changed):
         changes = [
-            f"{clean(name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[place + 1])}"
-            for name, cells in result.cells.loc[:, changed].items()
+            f"{clean(column_name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[result_index + 1])}"
+            for column_name, cells in result.cells.loc[:, changed].items()
         ]
         chance = f"{'the ' * limited}probability {'asked for is ' * limited}"
         share = (
-            f" ({chance}{number(measures['probability'][place])})"
+            f" ({chance}{number(measures['probability'][result_index])})"
             if "probability" in measures
             else ""
         )
         about = [
-            f"Then the model predicts {value_text(measures['prediction'][place])}{share}."
+            f"Then the model predicts {value_text(measures['prediction'][result_index])}{share}."
         ]
         distance, to_data = (
-            number(measures[name][place]) for name in ("distance", "to_data")
+            number(measures[measure_name][result_index])
+            for measure_name in ("distance", "to_data")
         )
-        if np.isfinite(measures["to_data"][place]):
-            usual = percent(measures["plausibility"][place])
+        if np.isfinite(measures["to_data"][result_index]):
+            usual = percent(measures["plausibility"][result_index])
             about.append(
                 f"Distance from the row: {distance}. The nearest row with that outcome is {to_data} away, and {usual} "
                 "of such rows are at least as far from theirs."
             )
-        found.append((changes, about))
-    notes = [clean(meta["reason"])] if "reason" in meta else []
+        described_results.append((changes, about))
+    notes = [clean(call_facts["reason"])] if "reason" in call_facts else []
     notes.append(
-        f"{meta['outcome_rows']:,} of the {meta['rows']:,} nearest rows have such an outcome."
+        f"{call_facts['outcome_rows']:,} of the {call_facts['rows']:,} nearest rows have such an outcome."
     )
-    if found:
+    if described_results:
         notes.append(
             "Distances add up over columns: numbers in median absolute deviations, other cells as 1."
         )
     return (
-        f"The model predicts {value_text(meta['prediction'])} for {row}. To {clean(meta['words'])}:",
-        found,
+        f"The model predicts {value_text(call_facts['prediction'])} for {row}. To {clean(call_facts['words'])}:",
+        described_results,
         notes,
     )
 
@@ -702,22 +770,22 @@ def counterfactuals_words(
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text: columns first, then the loss or the outputs."""
     kinds = {
-        str(kind): some.to_dict("records")
-        for kind, some in result.lines.groupby("kind", sort=False)
+        str(line_kind): lines_of_kind.to_dict("records")
+        for line_kind, lines_of_kind in result.lines.groupby("kind", sort=False)
     }
     importance, lines = kinds.pop("importance", []), []
     if "drift" in result.meta:
         lines.append(moved_words(result.meta["drift"]))
     if kinds:
-        old, new = result.meta["rows"]
-        both = (
-            f"{old:,} rows, the same for both"
+        old_rows, new_rows = result.meta["rows"]
+        row_words = (
+            f"{old_rows:,} rows, the same for both"
             if result.meta["same_rows"]
-            else f"{old:,} old and {new:,} new rows"
+            else f"{old_rows:,} old and {new_rows:,} new rows"
         )
         lines += [
             changes_words(result),
-            f"{both}. Intervals: {confidence_words(result)}.",
+            f"{row_words}. Intervals: {confidence_words(result)}.",
         ]
     clear = _clear(importance)
     of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
@@ -730,14 +798,16 @@ def changes_summary(result: Changes) -> str:
         **kinds,
         **({"importance": clear} if importance else {}),
     }
-    for kind, some in shown.items():
-        lines.append(f"{titles[kind]}{':' if some else '.'}")
-        names = labels_of([line["name"] for line in some], 40)
-        for name, line in zip(names, some, strict=True):
+    for shown_kind, shown_lines in shown.items():
+        lines.append(f"{titles[shown_kind]}{':' if shown_lines else '.'}")
+        names = labels_of([change_line["name"] for change_line in shown_lines], 40)
+        for line_name, shown_line in zip(names, shown_lines, strict=True):
             lines.append(
-                f"  {name:{max(map(len, names))}}  {_change(line)}, p {p_text(line['p_holm'])}"
+                f"  {line_name:{max(map(len, names))}}  {_change(shown_line)}, p {p_text(shown_line['p_holm'])}"
             )
-    return "\n".join(line for line in lines if line).replace("\u00a0", " ")
+    return "\n".join(summary_line for summary_line in lines if summary_line).replace(
+        "\u00a0", " "
+    )
 
 
 def changes_words(result: Changes) -> str:
@@ -747,13 +817,13 @@ def changes_words(result: Changes) -> str:
         return outputs_words(outputs)
     loss = next(line for line in lines if line["kind"] == "score")
     moved = loss["p_holm"] < LEVEL
-    sign = -1.0 if moved and loss["change"] < 0 else 1.0
+    change_sign = -1.0 if moved and loss["change"] < 0 else 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
         return f"The loss ({unit_name(result.meta)}) is the same in every row."
-    verb = ("fell" if sign < 0 else "rose") if moved else "changed"
+    verb = ("fell" if change_sign < 0 else "rose") if moved else "changed"
     where = " on the same rows" * result.meta["same_rows"]
-    unit = unit_name(result.meta)
-    return f"The loss ({unit}) {verb} by {_change(loss, sign)}{where}{'' if moved else ', which may be chance'}."
+    unit_text = unit_name(result.meta)
+    return f"The loss ({unit_text}) {verb} by {_change(loss, change_sign)}{where}{'' if moved else ', which may be chance'}."
 
 
 def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
@@ -779,12 +849,16 @@ def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
 def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
     """Return the lines of clear changes, the largest first."""
     return sorted(
-        (line for line in lines if line["p_holm"] < LEVEL),
+        (change_line for change_line in lines if change_line["p_holm"] < LEVEL),
         key=lambda line: -abs(line["change"]),
     )
 
 
 def _change(line: Mapping[Any, Any], sign: float = 1.0) -> str:
     """Write a change with its interval, or, with sign −1, a fall as a positive number."""
-    low, high = sorted(sign * line[end] for end in ("ci_low", "ci_high"))
-    return f"{number(sign * line['change'])} ({number(low)} to {number(high)})"
+    lower_end, upper_end = sorted(
+        sign * line[end_name] for end_name in ("ci_low", "ci_high")
+    )
+    return (
+        f"{number(sign * line['change'])} ({number(lower_end)} to {number(upper_end)})"
+    )

@@ -18,9 +18,9 @@ def target_facts(content: Assessment) -> list[dict[str, Any]]:
     """
     signs = () if content.data is None else content.data.target_signs
     return [
-        target_sign_facts(sign, content.target)
-        for sign in signs
-        if sign["form"] != "zeros" or not content.learnt
+        target_sign_facts(target_sign, content.target)
+        for target_sign in signs
+        if target_sign["form"] != "zeros" or not content.learnt
     ]
 
 
@@ -28,14 +28,14 @@ def target_sign_facts(sign: Mapping[str, Any], target: str) -> dict[str, Any]:
     """Return the facts of one sign: its numbers, its words, and the option that helps."""
     facts: dict[str, Any] = {**sign, "target": target, "options": []}
     if sign["form"] == "codes":
-        codes = [f"{code:g}" for code in sign["codes"]]
+        codes = [f"{target_code:g}" for target_code in sign["codes"]]
         facts["_codes"] = listed(codes)
         facts["options"] = ["--na", f"{target}={','.join(codes)}"]
     elif sign["form"] == "far":
-        facts["_where"] = listed([cell["where"] for cell in sign["cells"]])
+        facts["_where"] = listed([sign_cell["where"] for sign_cell in sign["cells"]])
         cells = [
-            f"{target} is {value_text(cell['value'])} in {cell['where']}"
-            for cell in sign["cells"]
+            f"{target} is {value_text(sign_cell['value'])} in {sign_cell['where']}"
+            for sign_cell in sign["cells"]
         ]
         facts["_cells"] = listed(cells)
     else:

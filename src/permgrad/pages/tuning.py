@@ -41,25 +41,27 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     ``table, target, task, space, space_text, total, best, importances, curves, seconds, log_scales, starts_with,
     command, again, study, seed, split, test, has_report``.
     """
-    best = facts.get("best")
+    best_trial = facts.get("best")
     count, total = len(table), facts.get("total", len(table))
     headline = f"None of {count} trial{'s' * (count != 1)} has succeeded yet."
-    if best is not None:
-        headline = f"Trial {best} is the best of {count}: validation loss {number(_loss(table, best), 4)}."
+    if best_trial is not None:
+        headline = f"Trial {best_trial} is the best of {count}: validation loss {number(_loss(table, best_trial), 4)}."
     counts = table["state"].value_counts()
-    chosen = [
+    shown_facts = [
         Fact(f"{int(counts[state])}", state)
         for state in ("complete", "pruned", "failed")
         if counts.get(state)
     ]
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
-    chosen += [Fact(duration(spent), "training in total")] if spent else []
+    shown_facts += [Fact(duration(spent), "training in total")] if spent else []
     return render_page(
         title=str(facts.get("table", "study")),
         kind="permgrad tuning",
         headline=headline,
         second=_second(table, facts),
-        facts=[*chosen, Fact(f"{len(settings_of(table))}", "settings searched")][:4],
+        facts=[*shown_facts, Fact(f"{len(settings_of(table))}", "settings searched")][
+            :4
+        ],
         warnings=[
             f"{count} of {total} trials are finished. Run the same command to resume."
         ]
@@ -70,7 +72,7 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
 def settings_of(table: pd.DataFrame) -> list[str]:
     """Return the columns that are settings."""
-    return [str(name) for name in table.columns if name not in OWN]
+    return [str(column_name) for column_name in table.columns if column_name not in OWN]
 
 
 def _loss(table: pd.DataFrame, trial: int | None) -> float:
@@ -87,28 +89,37 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     )
     words += f" ({facts['task']})" if facts.get("task") else ""
     words += f" with {clean(facts['space_text'])}." if facts.get("space_text") else "."
-    start, best, first = facts.get("starts_with"), facts.get("best"), _loss(table, 0)
-    if not start or best is None or not math.isfinite(first):
+    start, best_trial, first = (
+        facts.get("starts_with"),
+        facts.get("best"),
+        _loss(table, 0),
+    )
+    if not start or best_trial is None or not math.isfinite(first):
         return words
-    if best == 0:
+    if best_trial == 0:
         return f"{words} No trial was better than {clean(start)} itself."
-    gain = 1 - _loss(table, best) / first if first else 0.0
+    relative_gain = 1 - _loss(table, best_trial) / first if first else 0.0
     itself = f"{clean(start[:1].upper() + start[1:])}, trial 0, has {number(first, 4)}"
-    return f"{words} {itself}. The winner's loss is {gain:.1%} smaller."
+    return f"{words} {itself}. The winner's loss is {relative_gain:.1%} smaller."
 
 
 # ---- sections --------------------------------------------------------------------------------------------------------
 def _winner(
     section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 ) -> None:
-    best = facts.get("best")
-    if best is None:
+    best_trial = facts.get("best")
+    if best_trial is None:
         return
     if facts.get("has_report"):
-        test = facts.get("test", {})
-        defined = [name for name in metrics if isinstance(test.get(name), (int, float))]
+        test_scores = facts.get("test", {})
+        defined = [
+            metric_name
+            for metric_name in metrics
+            if isinstance(test_scores.get(metric_name), (int, float))
+        ]
         measured = [
-            f"{metrics.get(name).label} {number(float(test[name]))}" for name in defined
+            f"{metrics.get(metric_name).label} {number(float(test_scores[metric_name]))}"
+            for metric_name in defined
         ]
         section.text(
             Markup(
@@ -119,20 +130,30 @@ def _winner(
             if measured
             else "",
         )
-    row = table.loc[table["trial"] == best].iloc[0]
-    settings = [name for name in settings_of(table) if not pd.isna(row[name])]
+    winner_row = table.loc[table["trial"] == best_trial].iloc[0]
+    settings = [
+        setting_name
+        for setting_name in settings_of(table)
+        if not pd.isna(winner_row[setting_name])
+    ]
     columns = [
         names(settings, "setting"),
-        names((value_text(row[name], 40) for name in settings), f"trial {best}"),
+        names(
+            (value_text(winner_row[setting_name], 40) for setting_name in settings),
+            f"trial {best_trial}",
+        ),
     ]
-    if facts.get("starts_with") and best:
+    if facts.get("starts_with") and best_trial:
         first = table.loc[table["trial"] == 0].iloc[0]
         texts = [
-            None if pd.isna(first[name]) else value_text(first[name], 40)
-            for name in settings
+            None
+            if pd.isna(first[setting_name])
+            else value_text(first[setting_name], 40)
+            for setting_name in settings
         ]
         marks: list[Mark] = [
-            "quiet" if str(first[name]) == str(row[name]) else "" for name in settings
+            "quiet" if str(first[setting_name]) == str(winner_row[setting_name]) else ""
+            for setting_name in settings
         ]
         columns.append(names(texts, clean(facts["starts_with"]), marks))
     section.table(table_of("Settings of the winner", columns, sortable=False))
@@ -175,7 +196,11 @@ def _slices(
 ) -> None:
     order = list(facts.get("importances", {}))
     usable = table[table["state"] != "failed"]
-    shown = [name for name in settings_of(table) if usable[name].notna().any()]
+    shown = [
+        setting_name
+        for setting_name in settings_of(table)
+        if usable[setting_name].notna().any()
+    ]
     shown.sort(key=lambda name: order.index(name) if name in order else len(order))
     if shown:
         caption = (
@@ -211,9 +236,9 @@ def _curves(
 def _trials(
     section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 ) -> None:
-    best, seconds = facts.get("best"), facts.get("seconds", {})
+    best_trial, seconds = facts.get("best"), facts.get("seconds", {})
     marks: list[Mark] = [
-        "quiet" if state != "complete" else "best" if trial == best else ""
+        "quiet" if state != "complete" else "best" if trial == best_trial else ""
         for trial, state in zip(table["trial"], table["state"], strict=True)
     ]
 
@@ -224,8 +249,8 @@ def _trials(
         figures_of("epochs", table["epochs"], as_count, marks),
         figures_of("seconds", map(seconds.get, table["trial"]), number, marks),
     ]
-    for name in settings_of(table):
-        values, heading = table[name], clean(name)
+    for setting_name in settings_of(table):
+        values, heading = table[setting_name], clean(setting_name)
         texts = ["" if pd.isna(value) else value_text(value, 28) for value in values]
         if all(
             isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
@@ -258,9 +283,9 @@ def _origin(
     labels = {"study": "study", "space": "space", "seed": "seed", "split": "split"}
     section.pairs(
         {
-            words: facts[name]
-            for name, words in labels.items()
-            if facts.get(name) is not None
+            words: facts[fact_name]
+            for fact_name, words in labels.items()
+            if facts.get(fact_name) is not None
         }
     )
 
@@ -292,14 +317,17 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return 0.0, 1.0
-    low, middle, high = (
+    lower_limit, middle, upper_limit = (
         float(finite.min()),
         float(np.median(finite)),
         float(finite.max()),
     )
-    if len(finite) > 4 and high - low > _WILD * 2 * (middle - low) > 0:
-        high = low + _WILD * (middle - low)
-    return padded([low, high], 0.08)
+    if (
+        len(finite) > 4
+        and upper_limit - lower_limit > _WILD * 2 * (middle - lower_limit) > 0
+    ):
+        upper_limit = lower_limit + _WILD * (middle - lower_limit)
+    return padded([lower_limit, upper_limit], 0.08)
 
 
 def tuning_history(table: pd.DataFrame, *, reference: str = "") -> Chart:
@@ -308,53 +336,67 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "") -> Chart:
     ``reference`` names trial 0 if it is not an ordinary trial. A line shows its loss.
     """
     trials, losses, state = _columns(table)
-    low, high = loss_limits(losses)
-    shown = np.clip(losses, low, high - 0.025 * (high - low))
-    shown[state == "failed"] = high - 0.03 * (high - low)
-    best = np.minimum.accumulate(
+    lower_limit, upper_limit = loss_limits(losses)
+    shown = np.clip(
+        losses, lower_limit, upper_limit - 0.025 * (upper_limit - lower_limit)
+    )
+    shown[state == "failed"] = upper_limit - 0.03 * (upper_limit - lower_limit)
+    best_losses = np.minimum.accumulate(
         np.where((state == "complete") & np.isfinite(losses), losses, np.inf)
     )
-    defined = np.isfinite(best)
+    defined = np.isfinite(best_losses)
     marks = [
         mark(
             "line",
             x=trials[defined],
-            y=best[defined],
+            y=best_losses[defined],
             colour="image",
             name="best so far",
         )
     ]
     words = []
-    for name, look in _MARKS.items():
-        if (own := state == name).any():
+    for state_name, mark_look in _MARKS.items():
+        if (state_mask := state == state_name).any():
             marks.append(
-                mark("dots", x=trials[own], y=shown[own], name=name, size=3.4, **look)
+                mark(
+                    "dots",
+                    x=trials[state_mask],
+                    y=shown[state_mask],
+                    name=state_name,
+                    size=3.4,
+                    **mark_look,
+                )
             )
-            words.append(f"{int(own.sum())} {name}")
+            words.append(f"{int(state_mask.sum())} {state_name}")
     described = f"{len(table)} trials: {', '.join(words)}."
     if reference and state[0] == "complete" and trials[0] == 0:
-        name = f"{reference}: {number(float(losses[0]), 4)}"
+        state_name = f"{reference}: {number(float(losses[0]), 4)}"
         level = {"x": [trials[0], trials[-1]], "y": [losses[0], losses[0]]}
         marks.insert(
-            0, mark("line", **level, name=name, colour="muted", dashed=True, width=1)
+            0,
+            mark(
+                "line", **level, name=state_name, colour="muted", dashed=True, width=1
+            ),
         )
     if defined.any():
-        winner = int(np.argmin(best))
-        at, loss = int(trials[winner]), float(losses[winner])
-        text = f"trial {at}: {number(loss, 4)}"
+        winner = int(np.argmin(best_losses))
+        winning_trial, winning_loss = int(trials[winner]), float(losses[winner])
+        winner_text = f"trial {winning_trial}: {number(winning_loss, 4)}"
         marks.append(
             mark(
                 "dots",
-                x=[at],
-                y=[loss],
+                x=[winning_trial],
+                y=[winning_loss],
                 colour="image",
                 size=6,
                 shape="circle",
-                texts=[text],
+                texts=[winner_text],
             )
         )
-        described += f" The best is trial {at} with {number(loss, 3)}."
-    y = {"label": "validation loss", "domain": (low, high)}
+        described += (
+            f" The best is trial {winning_trial} with {number(winning_loss, 3)}."
+        )
+    y = {"label": "validation loss", "domain": (lower_limit, upper_limit)}
     return plot(
         described, [panel({"label": "trial", "whole": True}, y, marks)], height=340
     )
@@ -382,7 +424,7 @@ def trial_curves(
         for trial, losses in curves.items()
         if len(losses)
     }
-    marks, ends = [], []
+    marks, pruned_ends = [], []
     for trial, losses in drawn.items():
         if trial != best:
             marks.append(
@@ -395,16 +437,16 @@ def trial_curves(
                     opacity=0.5,
                 )
             )
-            ends += [(len(losses), losses[-1])] if trial in pruned else []
-    if ends:
-        x, y = np.array(ends).T
+            pruned_ends += [(len(losses), losses[-1])] if trial in pruned else []
+    if pruned_ends:
+        x, y = np.array(pruned_ends).T
         marks.append(
             mark("dots", x=x, y=y, shape="cross", colour="neutral", name="pruned")
         )
     words = f"Validation loss by epoch of {len(drawn)} trials"
     if best in drawn:
         losses = drawn[best]
-        at = int(np.nanargmin(losses))
+        best_index = int(np.nanargmin(losses))
         marks.append(
             mark(
                 "line",
@@ -417,10 +459,10 @@ def trial_curves(
         marks.append(
             mark(
                 "dots",
-                x=[at + 1],
-                y=[losses[at]],
+                x=[best_index + 1],
+                y=[losses[best_index]],
                 size=4.5,
-                texts=[f"trial {best}, epoch {at + 1}"],
+                texts=[f"trial {best}, epoch {best_index + 1}"],
             )
         )
         words += f", trial {best} in front."
@@ -446,45 +488,53 @@ def tuning_slices(
     """
     ended = table[table["state"] != "failed"]
     names = list(names)[:_MOST_SLICES]
-    low, high = loss_limits(_columns(ended)[1])
+    lower_limit, upper_limit = loss_limits(_columns(ended)[1])
     drawn = ended.assign(
-        validation_loss=np.clip(_columns(ended)[1], low, high - 0.04 * (high - low))
+        validation_loss=np.clip(
+            _columns(ended)[1],
+            lower_limit,
+            upper_limit - 0.04 * (upper_limit - lower_limit),
+        )
     )
-    half = ended["trial"].median()
+    middle_trial = ended["trial"].median()
     panels = []
-    for name in names:
-        shown = drawn[drawn[name].notna()]
+    for setting_name in names:
+        shown = drawn[drawn[setting_name].notna()]
         values, (trials, losses, state) = (
-            shown[name].to_numpy(dtype=object),
+            shown[setting_name].to_numpy(dtype=object),
             _columns(shown),
         )
         numeric = _are_numbers(values)
-        x, axis = _axis_of(name, values, trials, numeric=numeric, log=name in log)
-        pruned, chosen = state == "pruned", trials == best
+        x, axis = _axis_of(
+            setting_name, values, trials, numeric=numeric, log=setting_name in log
+        )
+        pruned, is_winner = state == "pruned", trials == best
         looks = (
             (
                 pruned,
                 {"shape": "circle", "colour": "neutral", "size": 2.6, "name": "pruned"},
             ),
             (
-                ~pruned & (trials <= half),
+                ~pruned & (trials <= middle_trial),
                 {"shape": "dot", "colour": "tabular", "size": 3, "name": "early"},
             ),
             (
-                ~pruned & (trials > half),
+                ~pruned & (trials > middle_trial),
                 {"shape": "dot", "colour": "image", "size": 3, "name": "late"},
             ),
             (
-                chosen,
+                is_winner,
                 {"shape": "circle", "colour": "ink", "size": 6, "name": "the winner"},
             ),
         )
         marks = [
-            mark("dots", x=x[own], y=losses[own], **look)
-            for own, look in looks
-            if own.any()
+            mark("dots", x=x[trial_mask], y=losses[trial_mask], **mark_look)
+            for trial_mask, mark_look in looks
+            if trial_mask.any()
         ]
-        panels.append(panel(axis, {"label": "loss", "domain": (low, high)}, marks))
+        panels.append(
+            panel(axis, {"label": "loss", "domain": (lower_limit, upper_limit)}, marks)
+        )
     words = f"Validation loss against each of {len(names)} settings: {', '.join(map(clean, names))}."
     return plot(words, panels, columns=3, height=210, width=760)
 

@@ -41,15 +41,15 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
         if "increase" in str(about.get("quantity"))
         else None
     )
-    test, constant = measured.get("test") or {}, measured.get("constant") or {}
-    ends = [
+    test_scores, constant = measured.get("test") or {}, measured.get("constant") or {}
+    loss_values = [
         float(entry[metric])
-        for entry in (constant, test)
+        for entry in (constant, test_scores)
         if metric is not None and entry.get(metric) is not None
     ]
-    if not constant.get("learnt", False) or len(ends) < 2:
+    if not constant.get("learnt", False) or len(loss_values) < 2:
         return None
-    difference = ends[0] - ends[1]
+    difference = loss_values[0] - loss_values[1]
     return difference if difference > 0 else None
 
 
@@ -85,31 +85,34 @@ def in_plain_units(content: Assessment) -> Assessment:
         listed = replace(
             listed,
             local=[
-                replace(one, explanation=plain_units(one.explanation))
-                for one in listed.local
+                replace(local_rows, explanation=plain_units(local_rows.explanation))
+                for local_rows in listed.local
             ],
         )
     if together is not None and together.pairs is not None:
         together = replace(together, pairs=plain_units(together.pairs))
-    rows = [
-        replace(row, explanation=plain_units(row.explanation)) for row in content.rows
+    row_sections = [
+        replace(row_section, explanation=plain_units(row_section.explanation))
+        for row_section in content.rows
     ]
     explanations = {
-        name: plain_units(getattr(content, name))
-        for name in ("explanation", "local", "refits")
+        field_name: plain_units(getattr(content, field_name))
+        for field_name in ("explanation", "local", "refits")
     }
-    return replace(content, rows=rows, listed=listed, together=together, **explanations)
+    return replace(
+        content, rows=row_sections, listed=listed, together=together, **explanations
+    )
 
 
 def output_words(explanation: Explanation, target: str, output: int) -> str:
     """Return what the parts of an output add up to: ``log-odds of default``, or the target's name."""
-    unit = clean(explanation.meta.get("unit") or "output")
-    if unit == "y":
+    unit_words = clean(explanation.meta.get("unit") or "output")
+    if unit_words == "y":
         return shorten(target, 60)
     return (
-        unit
+        unit_words
         if explanation.outputs[output] == "all"
-        else f"{unit} of {shorten(explanation.outputs[output], 40)}"
+        else f"{unit_words} of {shorten(explanation.outputs[output], 40)}"
     )
 
 
@@ -135,9 +138,9 @@ class Loss(NamedTuple):
         """Return how much the loss grows without features of these importances, of any shape."""
         values = np.asarray(importances, dtype=np.float64)
         return (
-            np.array([self.without(one) for one in values.ravel().tolist()]).reshape(
-                values.shape
-            )
+            np.array(
+                [self.without(importance) for importance in values.ravel().tolist()]
+            ).reshape(values.shape)
             - self.model
         )
 
@@ -154,7 +157,9 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
     if advantage(about, measured) is None:
         return None
     metric = _METRICS[str(about["loss"])]
-    model, constant = (float(measured[part][metric]) for part in ("test", "constant"))
+    model, constant = (
+        float(measured[part_name][metric]) for part_name in ("test", "constant")
+    )
     if metric == "log_loss":
         return Loss(metric, model, constant, lambda importance: model + importance)
 

@@ -104,17 +104,26 @@ def verdict(content: Assessment) -> list[Sentence]:
         return list(content.sentences)
     first_page: list[tuple[Finding, Facts]] = []
     sentences, cautions = list[Sentence](), 0
-    for finding, found in _spoken(content):
-        part = found.get("part", finding.part)
-        cautions += part in ("alarm", "caution")
-        part = "trust" if part == "caution" and cautions > MOST_CAUTIONS else part
-        first_page += [] if part == "trust" else [(finding, found)]
-        known = {
-            name: value for name, value in found.items() if not name.startswith("_")
+    for finding, finding_facts in _spoken(content):
+        part_name = finding_facts.get("part", finding.part)
+        cautions += part_name in ("alarm", "caution")
+        part_name = (
+            "trust"
+            if part_name == "caution" and cautions > MOST_CAUTIONS
+            else part_name
+        )
+        first_page += [] if part_name == "trust" else [(finding, finding_facts)]
+        known_facts = {
+            fact_name: value
+            for fact_name, value in finding_facts.items()
+            if not fact_name.startswith("_")
         }
-        words = say(finding.kind, found)
+        words = say(finding.kind, finding_facts)
         sentences.append(
-            {"sentence": words, "facts": {"kind": finding.kind, "part": part, **known}}
+            {
+                "sentence": words,
+                "facts": {"kind": finding.kind, "part": part_name, **known_facts},
+            }
         )
     sentences.sort(key=lambda one: one["facts"]["part"] == "trust")
     return [*sentences, _next(content, first_page)]
@@ -123,9 +132,15 @@ def verdict(content: Assessment) -> list[Sentence]:
 def _spoken(content: Assessment) -> Iterator[tuple[Finding, Facts]]:
     """Yield what holds, in the order of the table."""
     for finding in FINDINGS:
-        found = finding.find(content)
-        for one in [] if not found else [found] if isinstance(found, dict) else found:
-            yield finding, one
+        found_facts = finding.find(content)
+        for single_facts in (
+            []
+            if not found_facts
+            else [found_facts]
+            if isinstance(found_facts, dict)
+            else found_facts
+        ):
+            yield finding, single_facts
 
 
 def first_sentence(content: Assessment) -> str:
@@ -141,47 +156,50 @@ def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> S
         "",
     )
     kinds = {finding.kind for finding, _ in first_page}
-    for finding, found in first_page:
+    for finding, finding_facts in first_page:
         if finding.kind == "skill" and "few_rows_decide" in kinds:
             continue  # whether it is better than a constant is decided by few rows
-        advice = Writer(found).sentence(ADVICE.get(finding.kind, ""))
+        advice = Writer(finding_facts).sentence(ADVICE.get(finding.kind, ""))
         if advice:
             reason, words, command = (
                 finding.kind,
                 advice,
-                _again(content, found.get("options", ())),
+                _again(content, finding_facts.get("options", ())),
             )
             break
-        if finding.kind == "baselines" and found["form"] == "behind":
+        if finding.kind == "baselines" and finding_facts["form"] == "behind":
             reason, words = (
                 "baselines",
-                f"For predictions alone, use {Writer(found).sentence('{best:model}')}",
+                f"For predictions alone, use {Writer(finding_facts).sentence('{best:model}')}",
             )
-    known = {"kind": "next", "part": "next", "reason": reason} | (
+    advice_facts = {"kind": "next", "part": "next", "reason": reason} | (
         {"command": command} if command else {}
     )
     return {
         "sentence": f"{words}: {command}" if command else f"{words}.",
-        "facts": known,
+        "facts": advice_facts,
     }
 
 
 def _again(content: Assessment, options: Sequence[str]) -> str:
     """Return the command of the run with further options and a folder of its own. Empty where there is none."""
-    made = content.provenance
+    provenance = content.provenance
     if (
         not options
-        or made is None
-        or not made.folder
-        or not made.command.startswith("permgrad run ")
+        or provenance is None
+        or not provenance.folder
+        or not provenance.command.startswith("permgrad run ")
     ):
         return ""
-    words, given = [], iter(shlex.split(made.command))
-    for word in given:
-        if word == "--out" or word == options[0] in ("--task", "--threshold"):  # once
-            next(given)
+    words, command_words = [], iter(shlex.split(provenance.command))
+    for command_word in command_words:
+        if command_word == "--out" or command_word == options[0] in (
+            "--task",
+            "--threshold",
+        ):  # once
+            next(command_words)
         else:
-            words.append(word)
+            words.append(command_word)
     suffix = {
         "--na": "coded",
         "--drop": "without",
@@ -190,7 +208,7 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         "--time": "by-time",
         "--threshold": "threshold",
     }.get(options[0].partition("=")[0], options[-1])
-    return shlex.join([*words, *options, "--out", f"{made.folder}-{suffix}"])
+    return shlex.join([*words, *options, "--out", f"{provenance.folder}-{suffix}"])
 
 
 def markdown(
@@ -217,26 +235,39 @@ def markdown(
         <BLANKLINE>
     """
     lines = [f"# {clean(title).translate(_MARKUP)}", ""]
-    for part, heading in PARTS.items():
-        chosen = [_marked(one) for one in sentences if one["facts"].get("part") == part]
-        if part == "score" and chosen:
-            lines += ["\n\n".join(chosen), ""]
+    for part_name, heading in PARTS.items():
+        part_sentences = [
+            _marked(sentence_entry)
+            for sentence_entry in sentences
+            if sentence_entry["facts"].get("part") == part_name
+        ]
+        if part_name == "score" and part_sentences:
+            lines += ["\n\n".join(part_sentences), ""]
             lines += (
                 []
                 if picture is None
                 else [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
             )
-        elif chosen:
-            lines += [f"## {heading}", "", *(f"- {one}" for one in chosen), ""]
-        if part == "features" and effects:
-            rows = [
-                "| " + " | ".join(clean(cell).translate(_MARKUP) for cell in row) + " |"
-                for row in effects
+        elif part_sentences:
+            lines += [
+                f"## {heading}",
+                "",
+                *(f"- {sentence_text}" for sentence_text in part_sentences),
+                "",
+            ]
+        if part_name == "features" and effects:
+            table_rows = [
+                "| "
+                + " | ".join(
+                    clean(cell_text).translate(_MARKUP) for cell_text in effect_row
+                )
+                + " |"
+                for effect_row in effects
             ]
             lines += [
-                rows[0],
+                table_rows[0],
                 "|---" * len(effects[0]) + "|",
-                *rows[1:],
+                *table_rows[1:],
                 "",
                 EFFECTS_WORDS,
                 "",
@@ -244,10 +275,10 @@ def markdown(
     return "\n".join(lines)
 
 
-def _marked(one: Mapping[str, Any]) -> str:
+def _marked(sentence_entry: Mapping[str, Any]) -> str:
     """Return a sentence that Markdown does not change, with its command as code."""
-    command = one["facts"].get("command", "")
-    words = clean(one["sentence"].removesuffix(command)).translate(_MARKUP)
+    command = sentence_entry["facts"].get("command", "")
+    words = clean(sentence_entry["sentence"].removesuffix(command)).translate(_MARKUP)
     return f"{words} `{clean(command)}`" if command else words
 
 

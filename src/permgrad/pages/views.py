@@ -42,10 +42,12 @@ def page_data(data: Mapping[str, Any]) -> str:
         '{"rows":{"name":"\\u003c/script\\u003e","values":[0.333333,null]}}'
     """
     short = json.loads(json.dumps(plain(data)), parse_float=_short)
-    text = json.dumps(short, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    json_text = json.dumps(
+        short, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
     # Scripts show names as well: a backslash of JSON keeps the sign as text there, too.
-    text = in_reading_order(text, before="\\\\u")
-    return text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
+    json_text = in_reading_order(json_text, before="\\\\u")
+    return json_text.translate(_ESCAPES).encode("utf-8", "replace").decode("utf-8")
 
 
 def _short(text: str) -> float:
@@ -164,23 +166,27 @@ class SectionView:
         alt: str = "",
         *,
         timed: bool = False,
-        beside: bool = False,
+        side_by_side: bool = False,
     ) -> None:
         """Add a figure with its place on the page.
 
-        ``timed``: it shows times. ``beside``: it stands next to the one before if that does too, and if there is room.
+        ``timed``: it shows times. ``side_by_side``: it stands next to the one before if that does too, and if there is room.
         """
         if drawing is None:
             return
-        view = figure_view(drawing, caption, alt or caption or self.title, timed=timed)
-        view = replace(view, anchor=f"{self.anchor}-{len(self.pictures) + 1}")
-        self.pictures.append(view)
-        if not beside:
-            self.blocks.append(("figure", view))
+        shown_view = figure_view(
+            drawing, caption, alt or caption or self.title, timed=timed
+        )
+        shown_view = replace(
+            shown_view, anchor=f"{self.anchor}-{len(self.pictures) + 1}"
+        )
+        self.pictures.append(shown_view)
+        if not side_by_side:
+            self.blocks.append(("figure", shown_view))
         elif self.blocks and self.blocks[-1][0] == "figures":
-            self.blocks[-1][1].append(view)
+            self.blocks[-1][1].append(shown_view)
         else:
-            self.blocks.append(("figures", [view]))
+            self.blocks.append(("figures", [shown_view]))
 
     def table(self, table: TableView | None, fold: str = "") -> None:
         """Add a table. With ``fold`` it is folded under that word."""
@@ -190,7 +196,7 @@ class SectionView:
     def items(self, lines: Sequence[str]) -> None:
         """Add a list."""
         if lines:
-            self.blocks.append(("items", [clean(line) for line in lines]))
+            self.blocks.append(("items", [clean(item_line) for item_line in lines]))
 
     def pairs(self, content: Mapping[str, Any], fold: str = "") -> None:
         """Add a list of names and values."""
@@ -201,8 +207,8 @@ class SectionView:
                     (
                         fold,
                         [
-                            (clean(key), plain_text(value))
-                            for key, value in content.items()
+                            (clean(pair_name), plain_text(value))
+                            for pair_name, value in content.items()
                         ],
                     ),
                 )
@@ -216,9 +222,9 @@ Builder = tuple[str, str, Callable[..., None]]
 def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
     """Return sections with their blocks."""
     sections = []
-    for anchor, title, fill in builders:
+    for anchor, title, fill_section in builders:
         sections.append(section := SectionView(anchor, title))
-        fill(section, *about)
+        fill_section(section, *about)
     return sections
 
 
@@ -243,12 +249,12 @@ def figure_view(
         return FigureView(Markup(), caption, drawing.width, timed, chart=chart)
     if isinstance(drawing, Markup):
         return FigureView(drawing, caption, timed=timed, inputs=True)
-    data = base64.b64encode(
+    image_data = base64.b64encode(
         _BETWEEN.sub("><", drawing).encode("utf-8", "replace")
     ).decode("ascii")
     image = Markup(
         '<img class="plate" alt="{}" src="data:image/svg+xml;base64,{}">'
-    ).format(clean(alt), data)
+    ).format(clean(alt), image_data)
     return FigureView(image, caption, timed=timed)
 
 
@@ -257,9 +263,11 @@ def table_of(
     caption: str, columns: Sequence[Column], *, sortable: bool = True
 ) -> TableView:
     """Make a table of columns."""
-    rows = list(zip(*(cells for *_, cells in columns), strict=True))
-    heads = [(heading, kind) for heading, kind, _ in columns]
-    return TableView(caption, heads, rows, sortable=sortable, tall=len(rows) > _TALL)
+    table_rows = list(zip(*(cells for *_, cells in columns), strict=True))
+    heads = [(heading, column_kind) for heading, column_kind, _ in columns]
+    return TableView(
+        caption, heads, table_rows, sortable=sortable, tall=len(table_rows) > _TALL
+    )
 
 
 def figures_of(
@@ -283,15 +291,18 @@ def intervals_of(
     level: str = "95\u00a0%",
 ) -> Column:
     """Return a column of intervals, None where undefined. ``write``: writes an end (None: as numbers of a column)."""
-    ends = [np.asarray(list(end), dtype=np.float64) for end in (low, high)]
+    interval_ends = [
+        np.asarray(list(end_values), dtype=np.float64) for end_values in (low, high)
+    ]
     texts = (
-        number_texts(end) if write is None else map(write, end.tolist()) for end in ends
+        number_texts(end_values) if write is None else map(write, end_values.tolist())
+        for end_values in interval_ends
     )
-    written = zip(*texts, np.isfinite(ends[0]), strict=True)
+    written = zip(*texts, np.isfinite(interval_ends[0]), strict=True)
     return figures_of(
         f"{level} interval",
-        ends[0],
-        [f"{a} to {b}" if known else "–" for a, b, known in written],
+        interval_ends[0],
+        [f"{a} to {b}" if is_known else "–" for a, b, is_known in written],
     )
 
 
@@ -306,8 +317,10 @@ def names(
     words = [None if value is None else clean(value) for value in values]
     marked: Sequence[Mark] = marks or [""] * len(words)
     cells = [
-        Cell("–", None, mark) if word is None else Cell(word, word.casefold(), mark)
-        for word, mark in zip(words, marked, strict=True)
+        Cell("–", None, cell_mark)
+        if cell_word is None
+        else Cell(cell_word, cell_word.casefold(), cell_mark)
+        for cell_word, cell_mark in zip(words, marked, strict=True)
     ]
     return heading, "text", cells
 
@@ -325,9 +338,9 @@ def frame_table(
 ) -> TableView:
     """Show a frame. ``index`` is the heading of its row names (empty: they are left out)."""
     columns = [names(frame.index, index)] if index else []
-    for place, name in enumerate(frame.columns):
+    for column_index, column_name in enumerate(frame.columns):
         # By column: by row, pandas would turn integers into floats.
-        column, heading = frame.iloc[:, place], clean(name)
+        column, heading = frame.iloc[:, column_index], clean(column_name)
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
             column
         ):
@@ -396,13 +409,15 @@ class TabView:
 def tab_view(tab: Tab, content: Assessment) -> TabView:
     """Build a tab of the sections that have content."""
     sections: list[SectionView] = []
-    for anchor, heading, fill, *needs in tab.sections:
+    for anchor, heading, fill_section, *needs in tab.sections:
         needed: Any = content
-        for name in (name for path in needs for name in path.split(".")):
-            needed = getattr(needed, name, None)
+        for field_name in (
+            path_name for field_path in needs for path_name in field_path.split(".")
+        ):
+            needed = getattr(needed, field_name, None)
         if needed is not None and (not isinstance(needed, Sized) or len(needed)):
             sections.append(section := SectionView(anchor, heading))
-            fill(section, content, *[needed for _ in needs])
+            fill_section(section, content, *[needed for _ in needs])
     title = tab.title if isinstance(tab.title, str) else tab.title(content)
     shown = [section for section in sections if section.blocks]
     return TabView(tab.name, title, shown, tab.data(content), tab.scripts)

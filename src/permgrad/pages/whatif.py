@@ -55,9 +55,13 @@ def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
     read such texts.
     """
     forms: dict[str, Any] = {}
-    room = MOST_SIGNS
-    for name in (one for one in frame if one in encoder.scores_.columns):
-        forms[name], room = _form_of(encoder, frame, name, room)
+    signs_left = MOST_SIGNS
+    for column_name in (
+        text_column for text_column in frame if text_column in encoder.scores_.columns
+    ):
+        forms[column_name], signs_left = _form_of(
+            encoder, frame, column_name, signs_left
+        )
     return forms
 
 
@@ -66,113 +70,155 @@ def _form_of(
 ) -> tuple[dict[str, Any] | None, int]:
     """Return the form of one column's texts, and how much room is left."""
     designs = {
-        kind: (design, weights)
-        for kind, design, weights in encoder.scores_.columns[name]
+        design_kind: (design, weights)
+        for design_kind, design, weights in encoder.scores_.columns[name]
     }
-    known, weights = designs.get("words", (None, None))
+    word_design, weights = designs.get("words", (None, None))
     if (
-        not isinstance(known, Words)
+        not isinstance(word_design, Words)
         or weights is None
         or not set(designs) <= {"words", "levels"}
     ):
         return None, room
-    wide = 1 + encoder.scores_.outputs
-    used: dict[str, dict[str, None]] = {part: {} for part in known.parts}
-    unused = {part: set(vocabulary) for part, (vocabulary, _) in known.parts.items()}
-    rows, texts = list[int](), list[list[Any]]()
+    value_width = 1 + encoder.scores_.outputs
+    used_entries: dict[str, dict[str, None]] = {
+        part_name: {} for part_name in word_design.parts
+    }
+    unused = {
+        part_name: set(vocabulary)
+        for part_name, (vocabulary, _) in word_design.parts.items()
+    }
+    row_indices, texts = list[int](), list[list[Any]]()
     distinct, index = encoder.texts_of(frame, name)
-    for row in np.flatnonzero(index >= 0).tolist():
-        text = distinct[index[row]]
-        parts = text_parts(text)
-        new = {
-            part: [entry for entry in _entries[part](parts) if entry in unused[part]]
-            for part in unused
+    for row_index in np.flatnonzero(index >= 0).tolist():
+        row_text = distinct[index[row_index]]
+        split_text = text_parts(row_text)
+        new_entries = {
+            part_name: [
+                entry
+                for entry in _entries[part_name](split_text)
+                if entry in unused[part_name]
+            ]
+            for part_name in unused
         }
         signs = (
-            len(text)
-            + 3 * len(parts)
-            + sum(len(entry) + 5 * wide for some in new.values() for entry in some)
+            len(row_text)
+            + 3 * len(split_text)
+            + sum(
+                len(entry) + 5 * value_width
+                for part_entries in new_entries.values()
+                for entry in part_entries
+            )
         )
-        if _reads_alike(text) and signs <= room:
+        if _reads_alike(row_text) and signs <= room:
             room -= signs
-            rows.append(row)
+            row_indices.append(row_index)
             texts.append(
                 [
-                    re.sub(r"\s", " ", part) if isinstance(part, str) else part
-                    for part in parts
+                    re.sub(r"\s", " ", text_piece)
+                    if isinstance(text_piece, str)
+                    else text_piece
+                    for text_piece in split_text
                 ]
             )
-            for part, some in new.items():
-                used[part] |= dict.fromkeys(some)
-                unused[part].difference_update(some)
-    form = {
-        "rows": rows,
+            for entry_part, found_entries in new_entries.items():
+                used_entries[entry_part] |= dict.fromkeys(found_entries)
+                unused[entry_part].difference_update(found_entries)
+    column_form = {
+        "rows": row_indices,
         "texts": texts,
-        "mean": packed(encoder.scores_.means.get(name, np.zeros(wide - 1))),
+        "mean": packed(encoder.scores_.means.get(name, np.zeros(value_width - 1))),
     }
-    ends = np.cumsum([len(rarity) for _, rarity in known.parts.values()])
-    for (part, (vocabulary, rarity)), block in zip(
-        known.parts.items(), np.split(weights, ends[:-1]), strict=True
+    part_ends = np.cumsum([len(rarity) for _, rarity in word_design.parts.values()])
+    for (block_part, (vocabulary, rarity)), block in zip(
+        word_design.parts.items(), np.split(weights, part_ends[:-1]), strict=True
     ):
         numbers = pd.DataFrame(np.column_stack([rarity, block]), index=vocabulary).loc[
-            list(used[part])
+            list(used_entries[block_part])
         ]
-        form[part] = {"entries": list(used[part]), "numbers": packed(numbers)}
-    return form, room
+        column_form[block_part] = {
+            "entries": list(used_entries[block_part]),
+            "numbers": packed(numbers),
+        }
+    return column_form, room
 
 
 def _reads_alike(text: str) -> bool:
     """Whether the words of a text are found in it whole and in lower case, as a vocabulary reads it."""
-    low = text.lower()
-    alike = [text[begin:end].lower() for begin, end in words_in(text)] == [
-        low[begin:end] for begin, end in words_in(low)
+    lower_text = text.lower()
+    alike = [text[begin:word_end].lower() for begin, word_end in words_in(text)] == [
+        lower_text[begin:lower_end] for begin, lower_end in words_in(lower_text)
     ]
     return alike and len(text) <= LONGEST_READ
 
 
-def _words_left(parts: list[Any]) -> list[str]:
+def _words_left(split_text: list[Any]) -> list[str]:
     """Return all words and pairs of words that can stand in a text without some of its parts."""
-    runs = [[word.lower() for word in run[::2]] for run in parts[1::2]]
-    pairs = [pair for run in runs for pair in itertools.pairwise(run)]
-    pairs += [(one[-1], other[0]) for one, other in itertools.combinations(runs, 2)]
+    word_runs = [
+        [word_text.lower() for word_text in word_run[::2]]
+        for word_run in split_text[1::2]
+    ]
+    pairs = [
+        word_pair
+        for word_run in word_runs
+        for word_pair in itertools.pairwise(word_run)
+    ]
+    pairs += [
+        (earlier_run[-1], later_run[0])
+        for earlier_run, later_run in itertools.combinations(word_runs, 2)
+    ]
     return list(
         dict.fromkeys(
             [
-                *(word for run in runs for word in run),
-                *(f"{one} {other}" for one, other in pairs),
+                *(word_text for word_run in word_runs for word_text in word_run),
+                *(f"{first_word} {second_word}" for first_word, second_word in pairs),
             ]
         )
     )
 
 
-def _pieces_left(parts: list[Any]) -> list[str]:
+def _pieces_left(split_text: list[Any]) -> list[str]:
     """Return all pieces of words, of two to five signs, that can stand in a text without some of its parts."""
-    segments = ["".join(part).lower() for part in parts]
-    text, ends = "".join(segments), np.cumsum([len(one) for one in segments]).tolist()
-    cuts = list(zip(ends[:-1:2], ends[1::2], strict=True))
+    segments = ["".join(segment_parts).lower() for segment_parts in split_text]
+    joined_text, segment_ends = (
+        "".join(segments),
+        np.cumsum([len(text_segment) for text_segment in segments]).tolist(),
+    )
+    cut_spans = list(zip(segment_ends[:-1:2], segment_ends[1::2], strict=True))
     pieces: dict[str, None] = {}
-    for begin, end in (one.span() for one in re.finditer(r"\S+", text)):
-        starts = [begin, *(high for _, high in cuts if begin < high < end)]
-        stops = [end, *(low for low, _ in cuts if begin < low < end)]
+    for begin, word_end in (
+        word_match.span() for word_match in re.finditer(r"\S+", joined_text)
+    ):
+        starts = [
+            begin,
+            *(cut_end for _, cut_end in cut_spans if begin < cut_end < word_end),
+        ]
+        stops = [
+            word_end,
+            *(cut_start for cut_start, _ in cut_spans if begin < cut_start < word_end),
+        ]
         pieces |= {
-            text[at : at + size]: None
-            for size in range(2, 6)
-            for at in range(begin, end - size + 1)
+            joined_text[position : position + piece_size]: None
+            for piece_size in range(2, 6)
+            for position in range(begin, word_end - piece_size + 1)
         }
         pieces |= {
-            " " + text[at : at + size]: None
-            for size in range(1, 5)
+            " " + joined_text[at : at + piece_size]: None
+            for piece_size in range(1, 5)
             for at in starts
-            if at + size <= end
+            if at + piece_size <= word_end
         }
         pieces |= {
-            text[at - size : at] + " ": None
-            for size in range(1, 5)
+            joined_text[at - piece_size : at] + " ": None
+            for piece_size in range(1, 5)
             for at in stops
-            if at - size >= begin
+            if at - piece_size >= begin
         }
         pieces |= {
-            f" {text[at:to]} ": None for at in starts for to in stops if 0 < to - at < 4
+            f" {joined_text[position:to]} ": None
+            for position in starts
+            for to in stops
+            if 0 < to - position < 4
         }
     return list(pieces)
 
@@ -189,7 +235,7 @@ def with_what_if(
     """
     if not keep_rows:
         # An assessment with statistics of rows, and no values, parts, pictures or curves of single ones.
-        cards, together, said = (
+        cards, together, shows_rows = (
             content.cards,
             content.together,
             bool(content.listed is not None or content.rows),
@@ -211,19 +257,27 @@ def with_what_if(
             "rows": (),
             "photos": (),
             "residual_features": None,
-            "what_if": {"reason": reason} if said else None,
+            "what_if": {"reason": reason} if shows_rows else None,
         }
         if cards is not None:
             shown = [
-                {**card, "examples": None} if "examples" in card else card
-                for card in cards.cards
+                {**feature_card, "examples": None}
+                if "examples" in feature_card
+                else feature_card
+                for feature_card in cards.cards
             ]
-            curves = {name: curves[:0] for name, curves in cards.curves.items()}
+            curves = {
+                feature_name: curves[:0]
+                for feature_name, curves in cards.curves.items()
+            }
             changed["cards"] = replace(cards, cards=shown, curves=curves)
         if together is not None:
             changed["together"] = replace(
                 together,
-                effects=[{**one, "dots": [[], []]} for one in together.effects],
+                effects=[
+                    {**pair_effect, "dots": [[], []]}
+                    for pair_effect in together.effects
+                ],
             )
         return replace(content, **changed, keep_rows=False)
     if content.listed is None:
@@ -235,13 +289,17 @@ def with_what_if(
             what_if={"reason": f"This model cannot run inside the page: {which}."},
         )
     strongest = () if content.explanation is None else content.explanation.ranking()
-    found = what_if(
+    what_if_data = what_if(
         model, content.changeable, strongest, large=large, photos=content.photos
     )
-    if "form" in found:
-        found |= _computed(content, content.changeable, found)
-    words = None if "form" not in found else content.words or word_parts(content, model)
-    return replace(content, what_if=found, words=words)
+    if "form" in what_if_data:
+        what_if_data |= _computed(content, content.changeable, what_if_data)
+    words = (
+        None
+        if "form" not in what_if_data
+        else content.words or word_parts(content, model)
+    )
+    return replace(content, what_if=what_if_data, words=words)
 
 
 def what_if(
@@ -270,20 +328,23 @@ def what_if(
         return {
             "reason": "The model was saved without rows of its training table, which parts are compared with."
         }
-    if (size := bytes_of(weights)) > MOST_BYTES and not large:
+    if (weight_bytes := bytes_of(weights)) > MOST_BYTES and not large:
         return {
-            "reason": f"The model is not in this page, because its weights take {size / 1e6:.1f} MB, more "
+            "reason": f"The model is not in this page, because its weights take {weight_bytes / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB."
         }
     encoder, ranks = (
         model.preprocessor_,
-        {name: place for place, name in enumerate(ranking)},
+        {
+            feature_name: feature_rank
+            for feature_rank, feature_name in enumerate(ranking)
+        },
     )
     # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
     # ``pg.explain`` takes the same as ``groups=``.
     groups = {
-        name: columns.tolist()
-        for name, columns in encoder.features("feature").items()
+        feature_name: columns.tolist()
+        for feature_name, columns in encoder.features("feature").items()
         if len(columns)
     }
     if len(groups) > MOST_PLAYERS:
@@ -292,32 +353,37 @@ def what_if(
                 : MOST_PLAYERS - 1
             ]
         )
-        others = sorted(
+        other_columns = sorted(
             column
-            for name, columns in groups.items()
-            if name not in first
+            for feature_name, columns in groups.items()
+            if feature_name not in first
             for column in columns
         )
         groups = {
-            name: columns for name, columns in groups.items() if name in first
-        } | {OTHERS: others}
+            feature_name: columns
+            for feature_name, columns in groups.items()
+            if feature_name in first
+        } | {OTHERS: other_columns}
     background = rows.background
     walks = walks_of(network, len(groups), len(background))
-    form = {
+    page_form = {
         "network": network,
         "encoder": encoder_form(encoder),
-        "players": [[name, columns] for name, columns in groups.items()],
+        "players": [
+            [feature_name, columns] for feature_name, columns in groups.items()
+        ],
         "walks": walks,
         "range": rows.spread.tolist(),
         "remains": rows.remains,
     }
     if encoder.date_parts_:
-        form["dated"] = {
-            name: [one.column, one.part] for name, one in encoder.date_parts_.items()
+        page_form["dated"] = {
+            feature_name: [date_part.column, date_part.part]
+            for feature_name, date_part in encoder.date_parts_.items()
         }
     return {
         "form": json.dumps(
-            form, separators=(",", ":")
+            page_form, separators=(",", ":")
         ),  # as text, so that no number of it is rounded
         "weights": packed(np.concatenate(weights)),
         "background": packed(background),
@@ -391,21 +457,27 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
     numeric = np.zeros(len(encoder.slots_), dtype=bool)
     numeric[encoder.numeric_columns_] = True
     numeric |= ~np.isin(rows.encoded, (0.0, 1.0)).all(axis=0)
-    kinds = {form["name"]: form["kind"] for form in encoder_form(encoder)["columns"]}
+    kinds = {
+        column_form["name"]: column_form["kind"]
+        for column_form in encoder_form(encoder)["columns"]
+    }
     columns = []
-    for at, column in enumerate(rows.columns.tolist()):
-        name, values = encoder.feature_names_in_[column], rows.cells[:, at]
+    for input_index, column in enumerate(rows.columns.tolist()):
+        feature_name, values = (
+            encoder.feature_names_in_[column],
+            rows.cells[:, input_index],
+        )
         packing = {"category": "u2", "boolean": "u1", "date": "f8"}.get(
-            kinds[name], "f4"
+            kinds[feature_name], "f4"
         )
         columns.append(
             {
-                "name": name,
-                "label": clean(name),
+                "name": feature_name,
+                "label": clean(feature_name),
                 "values": packed(values, packing),
                 **(
-                    {"missing": packed(rows.missing[:, at], "u1")}
-                    if rows.missing[:, at].any()
+                    {"missing": packed(rows.missing[:, input_index], "u1")}
+                    if rows.missing[:, input_index].any()
                     else {}
                 ),
             }
@@ -421,16 +493,18 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
 
 def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, Any]:
     """Return the scores of rows' images with one patch covered, by column, with the places of the rows."""
-    place = {str(number): at for at, number in enumerate(rows.numbers.tolist())}
-    found = {}
+    row_position = {
+        str(number): row_index for row_index, number in enumerate(rows.numbers.tolist())
+    }
+    covered_data = {}
     for column in photos:
-        kept = {
-            place[number]: scores
+        scores_by_row = {
+            row_position[number]: scores
             for number, scores in column.covered.items()
-            if number in place
+            if number in row_position
         }
-        found[column.name] = {
-            "rows": list(kept),
-            "scores": packed(np.array([*kept.values()])),
+        covered_data[column.name] = {
+            "rows": list(scores_by_row),
+            "scores": packed(np.array([*scores_by_row.values()])),
         }
-    return found
+    return covered_data

@@ -41,10 +41,10 @@ def modalities_tested(explanation: Explanation, column: int = 0) -> list[str]:
         tests_of,
     )  # an explanation has loaded it
 
-    known = np.isfinite(tests_of(explanation)[:, column]).tolist()
+    is_tested = np.isfinite(tests_of(explanation)[:, column]).tolist()
     return [
         modality
-        for modality, tested in zip(explanation.modality, known, strict=True)
+        for modality, tested in zip(explanation.modality, is_tested, strict=True)
         if tested
     ]
 
@@ -54,41 +54,53 @@ def shorten(text: object, width: int = 26) -> str:
     label = clean(text)
     if len(label) <= width:
         return label
-    head = math.ceil((width - 1) * 0.55)
-    return f"{label[:head]}…{label[len(label) - (width - 1 - head) :]}"
+    head_length = math.ceil((width - 1) * 0.55)
+    return f"{label[:head_length]}…{label[len(label) - (width - 1 - head_length) :]}"
 
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
     """Shorten names. Where two would look the same, they show where they differ, or get a number."""
-    full, short = (
-        [clean(name) for name in names],
-        [shorten(name, width) for name in names],
+    labels, short = (
+        [clean(full_name) for full_name in names],
+        [shorten(shown_name, width) for shown_name in names],
     )
     for label in {label for label in short if short.count(label) > 1}:
-        places = [place for place, other in enumerate(short) if other == label]
+        label_indices = [
+            label_index
+            for label_index, other_label in enumerate(short)
+            if other_label == label
+        ]
         differ = [
             len(set(letters)) > 1
-            for letters in zip(*(full[place] for place in places), strict=False)
+            for letters in zip(
+                *(labels[label_index] for label_index in label_indices), strict=False
+            )
         ]
         start, head = differ.index(True) if True in differ else 0, width // 2
-        for place in places if start > head else ():
-            end = full[place][start - 2 :]
-            short[place] = (
-                f"{full[place][: head - 1]}…{end if len(end) <= width - head else end[: width - head - 1] + '…'}"
+        for alike_index in label_indices if start > head else ():
+            ending = labels[alike_index][start - 2 :]
+            short[alike_index] = (
+                f"{labels[alike_index][: head - 1]}…{ending if len(ending) <= width - head else ending[: width - head - 1] + '…'}"
             )
     result = []
     for position, label in enumerate(short):
-        mark = (
+        number_mark = (
             f"·{short[: position + 1].count(label)}" if short.count(label) > 1 else ""
         )
-        result.append(f"{label[: width - len(mark)]}{mark}" if mark else label)
+        result.append(
+            f"{label[: width - len(number_mark)]}{number_mark}"
+            if number_mark
+            else label
+        )
     return result
 
 
 def names_apart(names: Iterable[object], width: int = 40) -> Callable[[object], str]:
     """Return what cuts each of some names so that it differs from all others."""
-    long = [name for name in dict.fromkeys(names) if len(clean(name)) > width]
-    labels = dict(zip(long, labels_of(long, width), strict=True))
+    long_names = [
+        long_name for long_name in dict.fromkeys(names) if len(clean(long_name)) > width
+    ]
+    labels = dict(zip(long_names, labels_of(long_names, width), strict=True))
     return lambda name: labels.get(name) or clean(name)
 
 
@@ -108,8 +120,8 @@ def valued(
 ) -> str:
     """Write names with their values: ``a 0.100, b 0.200``."""
     return ", ".join(
-        f"{clean(name)} {write(float(value))}"
-        for name, value in zip(names, values, strict=True)
+        f"{clean(value_name)} {write(float(value))}"
+        for value_name, value in zip(names, values, strict=True)
     )
 
 
@@ -129,9 +141,9 @@ def duration(seconds: float | None) -> str:
         return "–"
     if seconds < 10:
         return f"{seconds:.2g} s"
-    minutes, left = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {left} s" if minutes else f"{left} s"
+        return f"{minutes} min {seconds_left} s" if minutes else f"{seconds_left} s"
     return f"{minutes // 60} h {minutes % 60} min"
 
 
@@ -166,9 +178,16 @@ def plain_text(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        value = [f"{key}: {plain_text(item)}" for key, item in value.items()]
+        value = [
+            f"{item_name}: {plain_text(item_value)}"
+            for item_name, item_value in value.items()
+        ]
     if isinstance(value, (list, tuple, set, frozenset)):
-        return clean(", ".join(plain_text(item) for item in value)) if value else "–"
+        return (
+            clean(", ".join(plain_text(item_value) for item_value in value))
+            if value
+            else "–"
+        )
     if isinstance(value, (float, np.floating)):
         return "–" if math.isnan(value) else f"{value:.6g}".replace("-", "−")
     return "–" if value is None else clean(value)
@@ -209,7 +228,7 @@ _SCORERS = {
 def score_words(name: str) -> str:
     """Write what replacing does to a scorer of scikit-learn: ``fall of ROC AUC``, ``rise of mean squared error``."""
     words = clean(name).removeprefix("neg_").split("_")
-    return f"{'rise' if name.startswith('neg_') else 'fall'} of {' '.join(_SCORERS.get(word, word) for word in words)}"
+    return f"{'rise' if name.startswith('neg_') else 'fall'} of {' '.join(_SCORERS.get(token, token) for token in words)}"
 
 
 def quantity_of(explanation: Explanation, column: int | None = None) -> str:
@@ -221,14 +240,18 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
     quantity = explanation.meta.get("quantity") or (
         "attribution" if explanation.scope == "local" else "importance"
     )
-    quantity, unit = clean(quantity).replace("_", " "), unit_name(explanation.meta)
-    return f"{quantity} ({unit})" if unit and unit not in quantity else quantity
+    quantity, unit_text = clean(quantity).replace("_", " "), unit_name(explanation.meta)
+    return (
+        f"{quantity} ({unit_text})"
+        if unit_text and unit_text not in quantity
+        else quantity
+    )
 
 
 def unit_name(about: Mapping[str, Any]) -> str:
     """Return what the unit in ``meta`` is called. Empty if there is none."""
-    unit = clean(about["unit"]) if about.get("unit") else ""
-    return "squared error" if unit == "y²" else unit
+    unit_text = clean(about["unit"]) if about.get("unit") else ""
+    return "squared error" if unit_text == "y²" else unit_text
 
 
 def conditional_words(explanation: Explanation) -> str:
@@ -245,8 +268,8 @@ def unit_words(explanation: Explanation) -> str:
     """Say what the unit of a loss means, or return an empty text."""
     if not str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
         return ""
-    sure = "0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets 50\u00a0%"
-    return f"The loss is the log loss: {sure}."
+    loss_scale_words = "0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets 50\u00a0%"
+    return f"The loss is the log loss: {loss_scale_words}."
 
 
 #: What the interval of a rank means.
@@ -261,54 +284,64 @@ MOST_ORDERED, FEWEST_ROWS = 200, 10
 
 def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
     """Return the ranks of a global explanation at the level of its intervals, or None without errors."""
-    std, rows = (
+    std_errors, row_count = (
         explanation.std_error,
         explanation.meta.get("rows_summarised", FEWEST_ROWS),
     )
     if (
-        std is None
+        std_errors is None
         or explanation.meta.get("methods")
         or not 1 < len(explanation.names) <= MOST_ORDERED
     ):
         return None
-    if rows < FEWEST_ROWS or not np.isfinite(std[:, column]).any():
+    if row_count < FEWEST_ROWS or not np.isfinite(std_errors[:, column]).any():
         return None
     from permgrad.attribution.explanation.ranks import (
         certain_ranks,  # loads torch, which a page of stored numbers does not need
     )
 
-    places = [explanation.names.index(name) for name in explanation.ranking(column)]
+    player_indices = [
+        explanation.names.index(feature_name)
+        for feature_name in explanation.ranking(column)
+    ]
     return certain_ranks(
-        explanation, places, column, float(explanation.meta.get("confidence", 0.95))
+        explanation,
+        player_indices,
+        column,
+        float(explanation.meta.get("confidence", 0.95)),
     )
 
 
 def rank_texts(ranks: Ranks) -> list[str]:
     """Write the intervals of ranks: ``1``, ``2–4``, or ``undecided`` where every place is possible."""
-    ends, every = zip(ranks.low, ranks.high, strict=True), (1, len(ranks.names))
+    rank_ends, every = zip(ranks.low, ranks.high, strict=True), (1, len(ranks.names))
     return [
-        "undecided" if pair == every else "–".join(map(str, dict.fromkeys(pair)))
-        for pair in ends
+        "undecided"
+        if rank_pair == every
+        else "–".join(map(str, dict.fromkeys(rank_pair)))
+        for rank_pair in rank_ends
     ]
 
 
 def order_words(ranks: Ranks, most: int) -> str:
     """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
-    texts, show = list[str](), names_apart(ranks.names)
+    texts, short_name = list[str](), names_apart(ranks.names)
     if (ranks.sets == 1).all():
         return ""
-    for members in (np.flatnonzero(ranks.sets == at) for at in np.unique(ranks.sets)):
-        first, last, count = members[0] + 1, members[-1] + 1, len(members)
-        if last == len(ranks.names) and first > 1 and (count > 1 or first > most):
+    for members in (
+        np.flatnonzero(ranks.sets == rank_set) for rank_set in np.unique(ranks.sets)
+    ):
+        first, last_rank, count = members[0] + 1, members[-1] + 1, len(members)
+        if last_rank == len(ranks.names) and first > 1 and (count > 1 or first > most):
             return "; ".join([*texts, "the rest"])
         if first > most:
             return "; ".join([*texts, "and so on"])
-        labels = (show(ranks.names[place]) for place in members)
+        labels = (short_name(ranks.names[name_index]) for name_index in members)
         # A name that is a number is not to be read as a rank.
         names = listed(
             [f"“{label}”" if label.isdigit() else label for label in labels], 4
         )
-        texts.append(f"{first if count == 1 else f'{first}–{last}'} {names}")
+        texts.append(f"{first if count == 1 else f'{first}–{last_rank}'} {names}")
     return "; ".join(texts)
 
 
@@ -318,27 +351,35 @@ def training_words(explanation: Explanation) -> str:
     if not facts:
         return ""
     first = int(facts["first"])
-    places = (
+    lead_words = (
         "come first"
         if first == 1
         else f"be among the first {'two' if first == 2 else 'three'}"
     )
-    leading = [name for name in explanation.ranking() if name in facts["shares"]][
-        :first
-    ]
-    fits = int(explanation.meta["refits"]["fits"])
-    show, texts = (
+    leading = [
+        feature_name
+        for feature_name in explanation.ranking()
+        if feature_name in facts["shares"]
+    ][:first]
+    fit_count = int(explanation.meta["refits"]["fits"])
+    short_name, texts = (
         names_apart(explanation.names),
-        [training_text(facts["shares"][name], fits) for name in leading],
+        [
+            training_text(facts["shares"][feature_name], fit_count)
+            for feature_name in leading
+        ],
     )
     followers = [
-        f"{show(name)} in {text}"
-        for name, text in zip(leading[1:], texts[1:], strict=True)
+        f"{short_name(follower_name)} in {follower_text}"
+        for follower_name, follower_text in zip(leading[1:], texts[1:], strict=True)
     ]
     sentence = listed(
-        [f"{show(leading[0])} would {places} in {texts[0]} of 100", *followers]
+        [
+            f"{short_name(leading[0])} would {lead_words} in {texts[0]} of 100",
+            *followers,
+        ]
     )
-    return f"In another training {sentence} (by {fits} refits)."
+    return f"In another training {sentence} (by {fit_count} refits)."
 
 
 def training_text(share: float, fits: int) -> str:
@@ -346,12 +387,12 @@ def training_text(share: float, fits: int) -> str:
 
     If all refits agree, the next one does so with probability (refits + 1) / (refits + 2) (Laplace's rule).
     """
-    most = int(100 * (fits + 1) / (fits + 2))
+    most_of_hundred = int(100 * (fits + 1) / (fits + 2))
     number = round(100 * share)
     return (
-        f"more than {most}"
-        if number > most
-        else f"fewer than {100 - most}"
-        if number < 100 - most
+        f"more than {most_of_hundred}"
+        if number > most_of_hundred
+        else f"fewer than {100 - most_of_hundred}"
+        if number < 100 - most_of_hundred
         else str(number)
     )

@@ -28,32 +28,41 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
     their order. The version is part of it: work of another version is neither resumed nor taken for this one.
     """
     content: dict[str, Any] = {"permgrad": __version__}
-    for name, option in options_of(request).items():
-        value = getattr(request, name)
+    for option_name, option in options_of(request).items():
+        value = getattr(request, option_name)
         if value in (None, ()) or not option.changes_result:
             continue
-        if name == "table":
-            content |= {name: table_name(value), "table content": content_of(value)}
+        if option_name == "table":
+            content |= {
+                option_name: table_name(value),
+                "table content": content_of(value),
+            }
         elif option.lists == "codes":
             # Codes may be cells with commas.
-            whole = [text.strip() for text in value]
-            content[name] = whole if name == "na" else list(separated(value))
+            stripped_codes = [code_text.strip() for code_text in value]
+            content[option_name] = (
+                stripped_codes if option_name == "na" else list(separated(value))
+            )
         elif isinstance(value, tuple) and isinstance(value[0], str):
-            several = [(one, _inside(name, one)) for one in sorted(set(value))]
-            content[name] = [
-                one if inside is None else [one, inside] for one, inside in several
+            several = [
+                (entry_name, _inside(option_name, entry_name))
+                for entry_name in sorted(set(value))
+            ]
+            content[option_name] = [
+                entry_name if inside is None else [entry_name, inside]
+                for entry_name, inside in several
             ]
         else:
-            inside = _inside(name, value)
-            content[name] = value if inside is None else Path(value).name
-            content |= {} if inside is None else {f"{name} content": inside}
+            inside = _inside(option_name, value)
+            content[option_name] = value if inside is None else Path(value).name
+            content |= {} if inside is None else {f"{option_name} content": inside}
     return plain(content)
 
 
 def _inside(name: str, value: Any) -> str | None:
     """Return what is in the file or the function that a field names. None: it names none."""
-    if (path := file_of(name, value)) is not None:
-        return content_of(path, name)
+    if (file_path := file_of(name, value)) is not None:
+        return content_of(file_path, name)
     if name == "model" and ":" in value:
         from permgrad.runs.run.choosing import estimator_of  # few runs train one
 
@@ -67,8 +76,8 @@ def content_of(source: str | Path, role: str = "table") -> str:
     if source in names:
         from permgrad.data.datasets import fetch_dataset  # a file needs none of them
 
-        file = fetch_dataset(str(source))
-        return f"data set {source}" if file is None else file_hash(file)
+        data_file = fetch_dataset(str(source))
+        return f"data set {source}" if data_file is None else file_hash(data_file)
     if path.is_file():
         return file_hash(path)
     if role in ("table", "test") and is_parquet_folder(path):
@@ -77,6 +86,9 @@ def content_of(source: str | Path, role: str = "table") -> str:
         table = open_partitioned(path)
         table.check_memory()
         return configuration_hash(
-            {file.name: file_hash(Path(table.root, file.name)) for file in table.files}
+            {
+                part_file.name: file_hash(Path(table.root, part_file.name))
+                for part_file in table.files
+            }
         )
     raise no_such_file(path, role, names)

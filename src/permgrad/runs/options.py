@@ -157,20 +157,20 @@ class Option:
         if self.least is not None and not self.least <= value <= (
             self.most or math.inf
         ):
-            rule = (
+            bound_words = (
                 f"at least {self.least}"
                 if self.most is None
                 else f"from {self.least} to {self.most}"
             )
-            raise InputError(f"{flag} must be {rule}, got {value}", code="PG002")
+            raise InputError(f"{flag} must be {bound_words}, got {value}", code="PG002")
         value = split_preset(value)[0] if self.branches else value
         patterns = [choice for choice in self.choices if re.search("[A-Z]", choice)]
         names = [choice for choice in self.choices if choice not in patterns]
-        fits = any(
+        fits_pattern = any(
             re.fullmatch(re.sub("[A-Z]+", ".+", re.escape(pattern)), str(value))
             for pattern in patterns
         )
-        if names and str(value) not in names and not fits:
+        if names and str(value) not in names and not fits_pattern:
             raise unknown(flag, value, names, patterns)
 
 
@@ -199,23 +199,27 @@ def argument(
     )
 
 
-def output(place: str, what: str = "Folder") -> Any:
+def output(default_folder: str, what: str = "Folder") -> Any:
     """Return a field that names the folder to write."""
     return option(
-        f"{what} (default: {place}).", None, "DIR", place=place, changes_result=False
+        f"{what} (default: {default_folder}).",
+        None,
+        "DIR",
+        place=default_folder,
+        changes_result=False,
     )
 
 
 def split_preset(text: str) -> tuple[str, Names]:
     """Return a preset's name, and the branches that follow it: ``default:tabular+image``. None: all that it has."""
-    name, colon, last = text.rpartition(":")
-    branches = tuple(last.split("+"))
-    is_preset = name in PRESETS or name.endswith(".json")
+    preset_name, colon, branch_text = text.rpartition(":")
+    branches = tuple(branch_text.split("+"))
+    is_preset = preset_name in PRESETS or preset_name.endswith(".json")
     if not colon or not (is_preset or set(branches) <= {*BRANCHES}):
         return text, ()
     for branch in branches:
-        check_choice(f"branch of preset {name!r}", branch, BRANCHES)
-    return name, tuple(dict.fromkeys(branches))
+        check_choice(f"branch of preset {preset_name!r}", branch, BRANCHES)
+    return preset_name, tuple(dict.fromkeys(branches))
 
 
 def data_sets() -> Collection[str]:
@@ -279,13 +283,13 @@ def file_of(field: str, value: Any) -> Path | None:
         return None
     if field == "table":
         return None if value in DATA_SETS else table_address(value).file
-    text = split_preset(str(value))[0]
+    preset_text = split_preset(str(value))[0]
     is_path = (
         isinstance(value, Path)
-        or text.endswith(".json")
-        or (field == "model" and is_file(text))
+        or preset_text.endswith(".json")
+        or (field == "model" and is_file(preset_text))
     )
-    return table_address(text).file if is_path else None
+    return table_address(preset_text).file if is_path else None
 
 
 class CommandRequest:
@@ -299,41 +303,47 @@ class CommandRequest:
         """The folder to write."""
         if self.out is not None:
             return self.out
-        place = options_of(self)["out"].place  # such as permgrad-runs/<table>-<seed>
+        folder_pattern = options_of(self)[
+            "out"
+        ].place  # such as permgrad-runs/<table>-<seed>
         return Path(
             re.sub(
-                "<(.+?)>", lambda field: table_name(str(getattr(self, field[1]))), place
+                "<(.+?)>",
+                lambda field: table_name(str(getattr(self, field[1]))),
+                folder_pattern,
             )
         )
 
     @property
     def files(self) -> dict[str, Path]:
         """The files and folders to read, by role."""
-        found: dict[str, Path] = {}
-        for name in options_of(self):
-            value = getattr(self, name)
+        paths_by_role: dict[str, Path] = {}
+        for option_name in options_of(self):
+            value = getattr(self, option_name)
             roles = (
-                {f"preset {one}": one for one in value}
+                {f"preset {preset_name}": preset_name for preset_name in value}
                 if isinstance(value, tuple)
-                else {name: value}
+                else {option_name: value}
             )
-            found |= {
-                role: path
-                for role, one in roles.items()
-                if (path := file_of(name, one)) is not None
+            paths_by_role |= {
+                role_name: file_path
+                for role_name, role_value in roles.items()
+                if (file_path := file_of(option_name, role_value)) is not None
             }
         return {
-            f"{role} file" if role in ("groups", "test", "model") else role: path
-            for role, path in found.items()
+            f"{role_name} file"
+            if role_name in ("groups", "test", "model")
+            else role_name: file_path
+            for role_name, file_path in paths_by_role.items()
         }
 
     @property
     def columns(self) -> dict[str, Names]:
         """The columns that options name, by option, such as ``--drop``."""
         named = {}
-        for name, entry in options_of(self).items():
+        for option_name, entry in options_of(self).items():
             if entry.metavar == "COL":
-                value = getattr(self, name)
+                value = getattr(self, option_name)
                 several = (
                     value
                     if isinstance(value, tuple)
@@ -341,7 +351,7 @@ class CommandRequest:
                     if value is None
                     else (value,)
                 )
-                named[entry.flag(name)] = several
+                named[entry.flag(option_name)] = several
         return named
 
     @property
@@ -349,36 +359,47 @@ class CommandRequest:
         """The command line of this request, without defaults and without a password."""
         words = ["permgrad", self.command_name]
         defaults = {entry.name: entry.default for entry in fields(self)}  # type: ignore[arg-type]
-        for name, entry in options_of(self).items():
-            value = getattr(self, f"shown_{name}", getattr(self, name))
-            flag = entry.flag(name)
+        for option_name, entry in options_of(self).items():
+            value = getattr(self, f"shown_{option_name}", getattr(self, option_name))
+            option_flag = entry.flag(option_name)
             if entry.positional:
                 words.append(str(value))
-            elif value == defaults[name] or name in (
+            elif value == defaults[option_name] or option_name in (
                 "from_stage",
                 "overwrite",
                 "open_page",
             ):  # they belong to one call
                 continue
             elif isinstance(value, bool):
-                words.append(flag.rpartition("/")[2] if defaults[name] else flag)
+                words.append(
+                    option_flag.rpartition("/")[2]
+                    if defaults[option_name]
+                    else option_flag
+                )
             elif not isinstance(value, tuple):
-                words += [flag, str(value)]
+                words += [option_flag, str(value)]
             elif value == (ALONE.get(entry.metavar or ""),):
-                words.append(flag)
+                words.append(option_flag)
             elif entry.lists == "codes":
-                words += [f"{flag}={codes.strip()}" for codes in value]
+                words += [f"{option_flag}={codes.strip()}" for codes in value]
             elif entry.lists != "each":
-                words += [flag, ",".join(map(str, value))]
+                words += [option_flag, ",".join(map(str, value))]
             elif isinstance(value[0], float):
-                words += [flag, *(f"{number:g}" for number in value)]
+                words += [option_flag, *(f"{number:g}" for number in value)]
             else:
-                words += [word for each in value for word in (flag, str(each))]
+                words += [
+                    command_word
+                    for list_value in value
+                    for command_word in (option_flag, str(list_value))
+                ]
         return shlex.join(words)
 
 
 def separated(texts: Iterable[str]) -> Names:
     """Return the texts between the commas of an option that may be repeated."""
     return tuple(
-        part.strip() for text in texts for part in text.split(",") if part.strip()
+        part.strip()
+        for option_text in texts
+        for part in option_text.split(",")
+        if part.strip()
     )

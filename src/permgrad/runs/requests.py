@@ -92,8 +92,8 @@ def _threshold() -> Any:
 #: Options of a run that exclude each other.
 _EXCLUSIVE = (
     ("refits", "time_limit"),
-    *(("weight", other) for other in ("cost", "sensitive", "refits")),
-    *(("offset", other) for other in ("sensitive", "refits")),
+    *(("weight", other_option) for other_option in ("cost", "sensitive", "refits")),
+    *(("offset", other_option) for other_option in ("sensitive", "refits")),
     ("row_group", "time"),
     ("cost", "threshold"),
 )
@@ -169,20 +169,24 @@ class TableRequest(ComputingRequest, CommandRequest):
     def kinds(self) -> dict[str, Kind]:
         """The kinds of columns by ``--kind``. A name may contain equal signs, a kind does not."""
         kinds: dict[str, Kind] = {}
-        for text in self.kind:
-            name, sign, word = (part.strip() for part in text.rpartition("="))
-            if not sign or not name:
-                problem = f"--kind must have the form COL=KIND, got {text!r}"
+        for kind_text in self.kind:
+            column, equals_sign, kind_word = (
+                stripped_part.strip() for stripped_part in kind_text.rpartition("=")
+            )
+            if not equals_sign or not column:
+                problem = f"--kind must have the form COL=KIND, got {kind_text!r}"
                 raise InputError(
                     problem,
                     hint="For example: --kind postcode=categorical.",
                     code="PG001",
                 )
-            meant = synonym(word, KINDS) or word
-            check_choice(f"kind of column {name!r}", meant, KINDS)
-            kind = next(kind for kind in KINDS if kind == meant)
-            if kinds.setdefault(name, kind) != kind:
-                problem = f"Column {name!r} has two kinds: --kind {name}={kinds[name]} and --kind {name}={kind}"
+            meant = synonym(kind_word, KINDS) or kind_word
+            check_choice(f"kind of column {column!r}", meant, KINDS)
+            known_kind = next(
+                column_kind for column_kind in KINDS if column_kind == meant
+            )
+            if kinds.setdefault(column, known_kind) != known_kind:
+                problem = f"Column {column!r} has two kinds: --kind {column}={kinds[column]} and --kind {column}={known_kind}"
                 raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return kinds
 
@@ -196,7 +200,7 @@ class TableRequest(ComputingRequest, CommandRequest):
         names = {entry.name for entry in fields(self)} & {
             entry.name for entry in fields(RunRequest)
         }
-        shared = {name: getattr(self, name) for name in names} | {
+        shared = {field_name: getattr(self, field_name) for field_name in names} | {
             "overwrite": False,
             "preset": preset,
         }
@@ -231,22 +235,23 @@ class SplitRequest(TableRequest):
         return self._encoder(of_images=True)
 
     def _encoder(self, *, of_images: bool) -> str | None:
-        for name in self.encoder:
-            if not Path(name).is_dir():
+        for encoder_name in self.encoder:
+            if not Path(encoder_name).is_dir():
                 check_choice(
-                    "--encoder", name, (*TEXT_ENCODERS, *IMAGE_ENCODERS), ["FOLDER"]
+                    "--encoder",
+                    encoder_name,
+                    (*TEXT_ENCODERS, *IMAGE_ENCODERS),
+                    ["FOLDER"],
                 )
-        found = [
-            name
-            for name in dict.fromkeys(self.encoder)
-            if (name in IMAGE_ENCODERS) is of_images
+        encoder_names = [
+            distinct_encoder
+            for distinct_encoder in dict.fromkeys(self.encoder)
+            if (distinct_encoder in IMAGE_ENCODERS) is of_images
         ]
-        if len(found) > 1:
-            problem = (
-                f"--encoder {found[0]} and --encoder {found[1]} read the same columns"
-            )
+        if len(encoder_names) > 1:
+            problem = f"--encoder {encoder_names[0]} and --encoder {encoder_names[1]} read the same columns"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        return found[0] if found else None
+        return encoder_names[0] if encoder_names else None
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
@@ -316,8 +321,8 @@ class RunRequest(SplitRequest):
         """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
         options = options_of(self)
         options["task"].check("task", self.task)
-        for name in self.baselines:
-            options["baselines"].check("--baselines", name)
+        for baseline_name in self.baselines:
+            options["baselines"].check("--baselines", baseline_name)
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
@@ -336,12 +341,15 @@ class RunRequest(SplitRequest):
             self.text_encoder,
             self.image_encoder,
         )
-        for one, other in _EXCLUSIVE:
-            if all(getattr(self, name) not in _NOT_PASSED for name in (one, other)):
-                problem = f"{options[one].flag(one)} and {options[other].flag(other)} cannot be combined"
+        for first_name, other_name in _EXCLUSIVE:
+            if all(
+                getattr(self, option_name) not in _NOT_PASSED
+                for option_name in (first_name, other_name)
+            ):
+                problem = f"{options[first_name].flag(first_name)} and {options[other_name].flag(other_name)} cannot be combined"
                 yield problem, "Leave one of them out.", "PG006"
         if len(self.target) > 1:
-            targets = " ".join(f"--target {name}" for name in self.target)
+            targets = " ".join(f"--target {target_name}" for target_name in self.target)
             problem = f"A run predicts one column, got {targets}"
             yield problem, "Run once for each target.", "PG006"
         yield from self._decision_faults()
@@ -356,7 +364,11 @@ class RunRequest(SplitRequest):
             )  # most runs train the network
 
             check_model(self)
-        if named := [name for name in self.baselines if name != USUAL]:
+        if named := [
+            named_baseline
+            for named_baseline in self.baselines
+            if named_baseline != USUAL
+        ]:
             from permgrad.evaluation.baselines.fitting import check_available
 
             check_available(named)
@@ -434,7 +446,7 @@ class RunRequest(SplitRequest):
                 hint="Add it, or leave --offset out.",
                 code="PG006",
             )
-        flag = (
+        weight_flag = (
             "--weight"
             if self.weight is not None
             else "--offset"
@@ -442,16 +454,18 @@ class RunRequest(SplitRequest):
             else ""
         )
         without = [
-            name for name in (self.model, *self.baselines) if flag and name in UNWEIGHED
+            model_name
+            for model_name in (self.model, *self.baselines)
+            if weight_flag and model_name in UNWEIGHED
         ]
         if without:
-            problem = f"{flag} and the model {without[0]} cannot be combined: it is not trained with weights"
+            problem = f"{weight_flag} and the model {without[0]} cannot be combined: it is not trained with weights"
             raise InputError(
                 problem,
-                hint=f"Choose another model, or leave {flag} out.",
+                hint=f"Choose another model, or leave {weight_flag} out.",
                 code="PG006",
             )
-        return bool(flag)
+        return bool(weight_flag)
 
     @property
     def wanted_baselines(self) -> Names:
@@ -461,13 +475,19 @@ class RunRequest(SplitRequest):
         from permgrad.evaluation.baselines.fitting import baselines
 
         usual = [
-            one.name
-            for one in baselines.values()
-            if USUAL in self.baselines and not one.costly
+            baseline.name
+            for baseline in baselines.values()
+            if USUAL in self.baselines and not baseline.costly
         ]
-        wanted = {*usual, *self.baselines} - {self.model}  # which is trained anyway
-        wanted -= {*UNWEIGHED} if self.weighed else set()
-        return tuple(name for name in baselines if name in wanted)
+        wanted_names = {*usual, *self.baselines} - {
+            self.model
+        }  # which is trained anyway
+        wanted_names -= {*UNWEIGHED} if self.weighed else set()
+        return tuple(
+            baseline_name
+            for baseline_name in baselines
+            if baseline_name in wanted_names
+        )
 
 
 # ---- compare, tune ---------------------------------------------------------------------------------------------------
@@ -674,8 +694,11 @@ class ExplainRequest(ComputingRequest):
     @property
     def said(self) -> dict[str, str]:
         """The values of ``--option`` by name, as written."""
-        pairs = (text.partition("=") for text in self.further)
-        return {name.strip().replace("-", "_"): value for name, _, value in pairs}
+        pairs = (option_text.partition("=") for option_text in self.further)
+        return {
+            option_name.strip().replace("-", "_"): value
+            for option_name, _, value in pairs
+        }
 
     @property
     def y(self) -> str | None:
@@ -698,9 +721,9 @@ class ExplainRequest(ComputingRequest):
         """The folder to write."""
         if self.out is not None:
             return self.out
-        row = "" if self.row is None else f"-row{self.row}"
+        row_suffix = "" if self.row is None else f"-row{self.row}"
         named = run_of(self.model_folder) if self.table is None else self.table
-        return Path(f"{table_name(named)}-{self.method}{row}")
+        return Path(f"{table_name(named)}-{self.method}{row_suffix}")
 
 
 @dataclass(frozen=True, kw_only=True)

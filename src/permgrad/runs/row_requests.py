@@ -90,30 +90,35 @@ class CounterfactualsRequest(ThreadedRequest):
             entry.name for entry in fields(ExplainRequest)
         }
         return ExplainRequest(
-            **{name: getattr(self, name) for name in shared - {"out"}}
+            **{field_name: getattr(self, field_name) for field_name in shared - {"out"}}
         )
 
     @property
     def limits(self) -> tuple[dict[str, list[Any]], dict[str, str]]:
         """What columns may be, as both ends or listed cells, and in which direction they may change."""
         cells: dict[str, list[Any]] = {}
-        for name, text in _pairs("range", self.ranges, "age=18..60"):
-            several = ends("--range", text) if ".." in text else separated([text])
-            cells[name] = [*cells.get(name, ()), *several]
-        ways = dict(_pairs("direction", self.direction, "age=up"))
-        for way in ways.values():
-            check_choice("--direction", way, ("up", "down"))
-        return cells, ways
+        for column_name, range_text in _pairs("range", self.ranges, "age=18..60"):
+            several = (
+                ends("--range", range_text)
+                if ".." in range_text
+                else separated([range_text])
+            )
+            cells[column_name] = [*cells.get(column_name, ()), *several]
+        directions = dict(_pairs("direction", self.direction, "age=up"))
+        for direction in directions.values():
+            check_choice("--direction", direction, ("up", "down"))
+        return cells, directions
 
 
 def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
     """Return the columns and values of an option such as ``--range``."""
     pairs = [
-        (column, value) for column, _, value in (text.partition("=") for text in texts)
+        (column, value)
+        for column, _, value in (option_text.partition("=") for option_text in texts)
     ]
-    for text, pair in zip(texts, pairs, strict=True):
-        if not all(pair):
-            problem = f"--{name} must have the form COL=…, got {text!r}"
+    for pair_text, option_pair in zip(texts, pairs, strict=True):
+        if not all(option_pair):
+            problem = f"--{name} must have the form COL=…, got {pair_text!r}"
             raise InputError(
                 problem, hint=f"For example: --{name} {example}.", code="PG001"
             )
@@ -122,19 +127,25 @@ def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
 
 def ends(flag: str, text: str) -> list[Any]:
     """Return both ends of a range such as ``18..60``, None where it is open. A date stays a text."""
-    low, dots, high = text.partition("..")
-    if not dots or not (low.strip() or high.strip()):
-        hint = "For example 18..60, or 18.. with an open end."
+    lower_text, range_dots, upper_text = text.partition("..")
+    if not range_dots or not (lower_text.strip() or upper_text.strip()):
+        problem_hint = "For example 18..60, or 18.. with an open end."
         raise InputError(
-            f"{flag} must be a range, got {text!r}", hint=hint, code="PG001"
+            f"{flag} must be a range, got {text!r}", hint=problem_hint, code="PG001"
         )
-    start, end = _number(low.strip()), _number(high.strip())
-    if isinstance(start, float) and isinstance(end, float) and not start <= end:
-        hint = f"The lower end comes first: {high}..{low}."
+    start, range_end = _number(lower_text.strip()), _number(upper_text.strip())
+    if (
+        isinstance(start, float)
+        and isinstance(range_end, float)
+        and not start <= range_end
+    ):
+        problem_hint = f"The lower end comes first: {upper_text}..{lower_text}."
         raise InputError(
-            f"{flag} must be a range that rises, got {text!r}", hint=hint, code="PG002"
+            f"{flag} must be a range that rises, got {text!r}",
+            hint=problem_hint,
+            code="PG002",
         )
-    return [start, end]
+    return [start, range_end]
 
 
 def _number(text: str) -> float | str | None:

@@ -505,9 +505,9 @@ def test_outputs_are_a_row_of_numbers_for_each_row(shape, rows, expected):
             pg.InputError,
             match=r"out must have the shape \(rows,\) or \(rows, outputs\)",
         ):
-            _flat(output, rows, "out", places=False)
+            _flat(output, rows, "out", by_place=False)
         return
-    found = _flat(output, rows, "out", places=False)
+    found = _flat(output, rows, "out", by_place=False)
     assert tuple(found.shape) == expected
     assert found.flatten().tolist() == output.flatten().tolist()
 
@@ -610,7 +610,7 @@ def test_masks_that_do_not_fit_are_refused_with_a_hint_that_works():
 
 
 def test_outputs_of_other_kinds():
-    assert _flat(torch.tensor([1, 2]), 2, "out", places=False).dtype == torch.float32
+    assert _flat(torch.tensor([1, 2]), 2, "out", by_place=False).dtype == torch.float32
     for wrong in (
         torch.ones(2, 2, dtype=torch.complex64),
         torch.ones(2, 2).to_sparse(),
@@ -618,7 +618,7 @@ def test_outputs_of_other_kinds():
         with pytest.raises(
             pg.InputError, match="out must be a dense tensor of real numbers"
         ):
-            _flat(wrong, 2, "out", places=False)
+            _flat(wrong, 2, "out", by_place=False)
     both = {
         "loss": torch.ones(()),
         "logits": torch.ones(2, 3),

@@ -141,7 +141,7 @@ def test_a_single_file_streams_if_asked_or_large(
     # A file to write is asked for: the table is read into memory, as large as it is.
     call("predict", run, "rows.parquet", "--out", "named.csv")
     assert (tmp_path / "named.csv").is_file()
-    assert not is_streamed(Path("rows.parquet"), wanted=False)
+    assert not is_streamed(Path("rows.parquet"), wants_stream=False)
 
 
 def test_an_explanation_is_that_of_the_table_in_memory(

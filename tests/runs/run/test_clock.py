@@ -283,7 +283,7 @@ def test_without_a_limit_the_pace_changes_nothing(monkeypatch):
 
 def test_branches_beside_the_network_are_in_the_time_left():
     clock = Clock()
-    seen = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0, beside=4)
+    seen = watch_epochs(clock, OPTIONS, 500, lambda: 0.0, 2.0, extra_epochs=4)
     for loss in falling(60, 0):
         seen({"validation_loss": loss, "seconds": 2.0})
     assert clock.whole._left[0] == 8.0

@@ -43,46 +43,65 @@ FEWEST = 30
 
 def beside_data(work: Work) -> None:
     """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
-    main, rows, attributions = (
+    main_explanation, explained_rows, attributions = (
         work.content.explanation,
         work.explained,
         _attributions(work),
     )
-    assert main is not None
-    if main.level != "feature" or attributions is None:
+    assert main_explanation is not None
+    if main_explanation.level != "feature" or attributions is None:
         return
-    names, values, places, source, place = attributions
-    label = source.outputs[place]
+    names, values, row_indices, source, output_index = attributions
+    label = source.outputs[output_index]
     about = f" to {label}" * (label != "all")
-    columns = {str(name): values[:, at] for at, name in enumerate(names)}
+    columns = {
+        str(feature_name): values[:, column_index]
+        for column_index, feature_name in enumerate(names)
+    }
     words, outcome = _outcome(work, label)
     blanked = as_features(
-        work.model.with_parts(blank_codes(rows.frame, work.model.na)), work.members
+        work.model.with_parts(blank_codes(explained_rows.frame, work.model.na)),
+        work.members,
     )
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
-    output = _output_of(main, label)
-    ranking = [name for name in main.ranking(output) if name in blanked.columns]
+    output = _output_of(main_explanation, label)
+    ranking = [
+        ranked_name
+        for ranked_name in main_explanation.ranking(output)
+        if ranked_name in blanked.columns
+    ]
     looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
-    cut = _levels(work, blanked, looked_at)
-    association = _associations(cut, outcome, rows.dependence)
+    levels_by_feature = _levels(work, blanked, looked_at)
+    association = _associations(levels_by_feature, outcome, explained_rows.dependence)
     by_data = sorted(association, key=lambda name: -association[name][0])
-    deserving = told_features(main, output)
+    deserving = told_features(main_explanation, output)
     features = []
-    for rank, name in enumerate(ranking[:FEATURES], start=1):
-        levels = cut[name]
+    for model_rank, ranked_feature in enumerate(ranking[:FEATURES], start=1):
+        levels = levels_by_feature[ranked_feature]
         if levels is None:
             continue
-        table = level_table(levels, outcome, columns.get(name), places, rows.dependence)
-        rank_by_data, (share, p_value) = by_data.index(name) + 1, association[name]
+        table = level_table(
+            levels,
+            outcome,
+            columns.get(ranked_feature),
+            row_indices,
+            explained_rows.dependence,
+        )
+        rank_by_data, (share, p_value) = (
+            by_data.index(ranked_feature) + 1,
+            association[ranked_feature],
+        )
         notes: list[str] = []
-        if name in deserving:
-            notes = sign_notes(name, table, float(outcome.mean()), words)
-            if rank < rank_by_data or p_value < CHANCE:
-                notes += rank_notes(name, rank, (rank_by_data, share), len(by_data))
+        if ranked_feature in deserving:
+            notes = sign_notes(ranked_feature, table, float(outcome.mean()), words)
+            if model_rank < rank_by_data or p_value < CHANCE:
+                notes += rank_notes(
+                    ranked_feature, model_rank, (rank_by_data, share), len(by_data)
+                )
         facts = {
-            "feature": name,
-            "rank": rank,
+            "feature": ranked_feature,
+            "rank": model_rank,
             "association": share,
             "rank_by_association": rank_by_data,
         }
@@ -94,10 +113,10 @@ def beside_data(work: Work) -> None:
             "rows": len(outcome),
             "attribution": f"mean attribution{about} by {source.method.replace('_', ' ')}",
             "baseline": str(source.meta.get("baseline", "")),
-            "class": main.outputs[output] if output else None,
+            "class": main_explanation.outputs[output] if output else None,
             "features": features,
-            "leakage": leakage_hint(main, work.card_notes),
-            "alone": _first_alone(work, main),
+            "leakage": leakage_hint(main_explanation, work.card_notes),
+            "alone": _first_alone(work, main_explanation),
         }
     )
 
@@ -168,19 +187,22 @@ def _levels(
     undated, frame = work.undated, work.explained.frame
     assert undated is not None
     countable = undated.columns.drop(work.texts, errors="ignore")
-    cut = {
-        name: levels_of(blanked[name]) if name in countable else None for name in names
+    levels_by_feature = {
+        feature_name: levels_of(blanked[feature_name])
+        if feature_name in countable
+        else None
+        for feature_name in names
     }
-    said = [
-        name
-        for name in work.model.date_parts(frame)
-        if isinstance(blanked[name].dtype, pd.CategoricalDtype)
+    worded_features = [
+        feature_name
+        for feature_name in work.model.date_parts(frame)
+        if isinstance(blanked[feature_name].dtype, pd.CategoricalDtype)
     ]
-    moments = work.model.dates(frame) if said else {}
-    return cut | {
-        name: dated_levels(blanked[name], moments[name])
-        for name in said
-        if name in names
+    moments = work.model.dates(frame) if worded_features else {}
+    return levels_by_feature | {
+        feature_name: dated_levels(blanked[feature_name], moments[feature_name])
+        for feature_name in worded_features
+        if feature_name in names
     }
 
 
@@ -193,8 +215,8 @@ def _attributions(
     output.
     """
     if work.all_rows is not None:
-        names, sums = by_feature(work.all_rows, work.model.encoder)
-        return names, sums, np.arange(len(work.explained)), work.all_rows, 0
+        names, feature_sums = by_feature(work.all_rows, work.model.encoder)
+        return names, feature_sums, np.arange(len(work.explained)), work.all_rows, 0
     if work.content.explained is None:
         return None
     local, model, output = work.content.explained.explanation, work.model, 0
@@ -212,13 +234,19 @@ def told_features(main: Explanation, output: int) -> set[str]:
     values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
     with np.errstate(invalid="ignore"):
         shares = values / values.sum()
-    low, high = (ends[:, output] for ends in main.ci())
+    lower_ends, upper_ends = (interval_ends[:, output] for interval_ends in main.ci())
     facts = {
-        name: (float(low[at]), float(high[at]), float(shares[at]))
-        for at, name in enumerate(main.names)
+        feature_name: (
+            float(lower_ends[feature_index]),
+            float(upper_ends[feature_index]),
+            float(shares[feature_index]),
+        )
+        for feature_index, feature_name in enumerate(main.names)
     }
     return {
-        name for name in clearly_matter(main, output) if deserves_words(*facts[name])
+        feature_name
+        for feature_name in clearly_matter(main, output)
+        if deserves_words(*facts[feature_name])
     }
 
 
@@ -234,16 +262,16 @@ def explained_share(
     if total == 0:
         return 0.0, 1.0
     counts = np.bincount(codes)
-    sums = np.bincount(codes, weights=outcome)
-    means = sums / np.maximum(counts, 1)
+    level_sums = np.bincount(codes, weights=outcome)
+    means = level_sums / np.maximum(counts, 1)
     share = float((counts * (means - outcome.mean()) ** 2).sum() / total)
-    levels, rows = int((counts > 0).sum()), independent or len(codes)
-    if levels < 2 or rows <= levels:
+    levels, independent_rows = int((counts > 0).sum()), independent or len(codes)
+    if levels < 2 or independent_rows <= levels:
         return share, 1.0
     if share >= 1:
         return share, 0.0
-    ratio = share / (levels - 1) / ((1 - share) / (rows - levels))
-    return share, float(special.fdtrc(levels - 1, rows - levels, ratio))
+    ratio = share / (levels - 1) / ((1 - share) / (independent_rows - levels))
+    return share, float(special.fdtrc(levels - 1, independent_rows - levels, ratio))
 
 
 # ---- sentences -------------------------------------------------------------------------------------------------------
@@ -260,40 +288,44 @@ def sign_notes(
     over levels (rows times absolute difference).
     """
     explained = [
-        row
-        for row in table
-        if row["attribution"] is not None and row["explained"] >= FEWEST
+        level_row
+        for level_row in table
+        if level_row["attribution"] is not None and level_row["explained"] >= FEWEST
     ]
     if len(explained) < 2:
         return []
     facts = pd.DataFrame(explained)
-    raw = facts["outcome"] - overall
+    raw_differences = facts["outcome"] - overall
     attributed = facts["attribution"] - np.average(
         facts["attribution"], weights=facts["explained"]
     )
-    clear = raw * attributed < 0
+    clear = raw_differences * attributed < 0
     for differences, error, counts in (
-        (raw, "deviation", "rows"),
+        (raw_differences, "deviation", "rows"),
         (attributed, "attribution_error", "explained"),
     ):
         sizes = differences.abs() * facts[counts]
         beyond = differences.abs() - 2 * facts[error]
         shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
         deserving = [
-            deserves_words(low, math.inf, share)
-            for low, share in zip(beyond, shares, strict=True)
+            deserves_words(lower_end, math.inf, share)
+            for lower_end, share in zip(beyond, shares, strict=True)
         ]
         clear &= np.array(deserving)
     sentences = []
-    for place in np.flatnonzero(clear):
-        side, way = ("below", "up") if raw[place] < 0 else ("above", "down")
-        amount = compact(abs(float(raw[place])), 2)
-        sentences.append(
-            f"Where {name} is {facts['level'][place]}, the {outcome_words} is {amount} {side} its "
-            f"average, but there it moves the prediction {way}, compared with other rows."
+    for level_index in np.flatnonzero(clear):
+        side_word, direction_word = (
+            ("below", "up") if raw_differences[level_index] < 0 else ("above", "down")
         )
-    why = "The reason can be features that go along with it, or an error of the model."
-    return [" ".join([*sentences, why])] if sentences else []
+        amount = compact(abs(float(raw_differences[level_index])), 2)
+        sentences.append(
+            f"Where {name} is {facts['level'][level_index]}, the {outcome_words} is {amount} {side_word} its "
+            f"average, but there it moves the prediction {direction_word}, compared with other rows."
+        )
+    reason = (
+        "The reason can be features that go along with it, or an error of the model."
+    )
+    return [" ".join([*sentences, reason])] if sentences else []
 
 
 def rank_notes(
@@ -303,13 +335,13 @@ def rank_notes(
     rank_by_data, explained = by_data
     if abs(rank - rank_by_data) < max(3, round(features / 3)):
         return []
-    more = rank < rank_by_data
+    relies_more = rank < rank_by_data
     # Reliance below the association is worth a sentence only if there is a clear association.
-    if not more and explained < LEAST_SHARE:
+    if not relies_more and explained < LEAST_SHARE:
         return []
     words = (
         f"{name} is number {rank} for the model, but number {rank_by_data} of {features} by how far it alone explains "
-        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on it {'more' if more else 'less'} "
+        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on it {'more' if relies_more else 'less'} "
         "than that suggests. Interactions or related features can cause this."
     )
     return [words]
@@ -326,9 +358,14 @@ def leakage_hint(
     values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
     if len(main.names) < 4 or not values.any():
         return None
-    place, share = int(values.argmax()), float(values.max() / values.sum())
-    name, is_photo = main.names[place], main.modality[place] == "photo"
-    notes = list(card_notes.get(name, ()))
-    if (share <= DOMINANT or is_photo) and not (notes and name == main.ranking()[0]):
+    feature_index, share = int(values.argmax()), float(values.max() / values.sum())
+    feature_name, is_photo = (
+        main.names[feature_index],
+        main.modality[feature_index] == "photo",
+    )
+    notes = list(card_notes.get(feature_name, ()))
+    if (share <= DOMINANT or is_photo) and not (
+        notes and feature_name == main.ranking()[0]
+    ):
         return None
-    return {"feature": name, "share": share, "notes": notes}
+    return {"feature": feature_name, "share": share, "notes": notes}

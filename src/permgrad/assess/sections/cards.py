@@ -45,23 +45,29 @@ class CardsSection:
 
 def cards(work: Work) -> None:
     """Fill ``cards``. The first of the drawn rows have curves."""
-    main = work.content.explanation
-    assert main is not None
+    main_explanation = work.content.explanation
+    assert main_explanation is not None
     sample, predict, classes = card_sample(work)
     features, curves = feature_cards(
-        sample, columns_by_rank(main, sample.table), np.arange(len(sample.raw)), predict
+        sample,
+        columns_by_rank(main_explanation, sample.table),
+        np.arange(len(sample.raw)),
+        predict,
     )
     add_local_effects(sample, features, curves, predict)
-    for card in features:
-        card.update(effects_of(work, card["feature"], classes))
-    count = max((len(each) for each in curves.values()), default=0)
+    for feature_card in features:
+        feature_card.update(effects_of(work, feature_card["feature"], classes))
+    count = max((len(feature_curves) for feature_curves in curves.values()), default=0)
     work.put(
         cards=CardsSection(
             cards=features,
-            curves={name: each.astype(np.float32) for name, each in curves.items()},
+            curves={
+                feature_name: feature_curves.astype(np.float32)
+                for feature_name, feature_curves in curves.items()
+            },
             classes=classes,
             rows=len(sample.raw),
-            features=len(main.names),
+            features=len(main_explanation.names),
             curve_rows=work.explained.numbers[work.drawn[:count]],
         )
     )
@@ -69,41 +75,53 @@ def cards(work: Work) -> None:
 
 def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     """Return drawn rows, how they are predicted, and the classes whose probabilities are shown (None: a number)."""
-    main = work.content.explanation
+    main_explanation = work.content.explanation
     members = (
-        work.members if main is not None and main.level == "feature" else {}
+        work.members
+        if main_explanation is not None and main_explanation.level == "feature"
+        else {}
     )  # of groups the columns are shown
-    chosen = work.drawn[:MOST_ROWS]
-    rows, seen = work.explained.take(chosen), work.seen.take(chosen)
-    raw, classes = rows.frame.reset_index(drop=True), len(seen.classes)
+    chosen_rows = work.drawn[:MOST_ROWS]
+    sample_rows, predictions = (
+        work.explained.take(chosen_rows),
+        work.seen.take(chosen_rows),
+    )
+    raw_table, classes = (
+        sample_rows.frame.reset_index(drop=True),
+        len(predictions.classes),
+    )
     # Of two classes the positive one is shown, else all. The outcome of a class is whether a row has it.
     outputs = (
-        [work.content.positive_place(seen.classes)]
+        [work.content.positive_place(predictions.classes)]
         if classes == 2
         else list(range(max(classes, 1)))
     )
     outcome = (
-        seen.codes[:, None] == np.arange(classes) if classes else seen.codes[:, None]
+        predictions.codes[:, None] == np.arange(classes)
+        if classes
+        else predictions.codes[:, None]
     )
     sample = Sample(
-        raw=raw,
+        raw=raw_table,
         table=as_features(
-            work.model.with_parts(blank_codes(raw, work.model.na)), members
+            work.model.with_parts(blank_codes(raw_table, work.model.na)), members
         ),
         outcome=outcome[:, outputs].astype(np.float64),
-        predicted=seen.columns[:, outputs],
-        numbers=work.model.dates(raw),
+        predicted=predictions.columns[:, outputs],
+        numbers=work.model.dates(raw_table),
         outputs=outputs,
-        dependence=rows.dependence,
+        dependence=sample_rows.dependence,
         texts=work.texts,
-        parts=work.model.date_parts(raw),
+        parts=work.model.date_parts(raw_table),
         members=members,
     )
-    predict = partial(work.model.predict_changed, rows)
+    predict = partial(work.model.predict_changed, sample_rows)
     return (
         sample,
         predict,
-        [seen.classes[place] for place in outputs] if seen.classes else None,
+        [predictions.classes[class_index] for class_index in outputs]
+        if predictions.classes
+        else None,
     )
 
 
@@ -112,8 +130,16 @@ def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
     if main.level == "feature":
         return main.ranking()
     groups = main.groups or {}
-    names = [column for name in main.ranking() for column in groups.get(name, (name,))]
-    return [name for name in dict.fromkeys(names) if name in table.columns]
+    names = [
+        column
+        for feature_name in main.ranking()
+        for column in groups.get(feature_name, (feature_name,))
+    ]
+    return [
+        column_name
+        for column_name in dict.fromkeys(names)
+        if column_name in table.columns
+    ]
 
 
 def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str, Any]:
@@ -128,29 +154,37 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
         return {}
     if name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
         return {}
-    rows = work.explained.take(work.drawn[:MOST_ROWS])
-    text, seed, further = name in work.texts, work.budget.seed, dict[str, Any]()
+    drawn_rows = work.explained.take(work.drawn[:MOST_ROWS])
+    is_text, random_seed, further = (
+        name in work.texts,
+        work.budget.seed,
+        dict[str, Any](),
+    )
     related: dict[str, Any] = (
-        {} if rows.dependence is None else dict([rows.dependence.argument])
+        {} if drawn_rows.dependence is None else dict([drawn_rows.dependence.argument])
     )
     try:
         if name in photo_columns(work):
-            further = places_of(work, rows, name, related)
+            further = places_of(work, drawn_rows, name, related)
             if (table := further.pop("table", None)) is None:
                 return further
-            text, table["clear"] = False, table["p_adjusted"] < LEVEL
-        elif text:
+            is_text, table["clear"] = False, table["p_adjusted"] < LEVEL
+        elif is_text:
             table = word_effects(
-                work.model.model, rows.inputs, name, **related, random_state=seed
+                work.model.model,
+                drawn_rows.inputs,
+                name,
+                **related,
+                random_state=random_seed,
             )
             table["clear"] = table["p_adjusted"] < LEVEL
         else:
             table = level_effects(
                 work.model.model,
-                rows.inputs,
-                work.model.targets(rows),
+                drawn_rows.inputs,
+                work.model.targets(drawn_rows),
                 name,
-                random_state=seed,
+                random_state=random_seed,
             )
             table["clear"] = (table["ci_low"] > 0) | (table["ci_high"] < 0)
     except InputError:  # pieces of words alone, or no level twice
@@ -158,9 +192,12 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     entries = _entries(table, classes)
     return {
         "effects": entries,
-        "words": text,
+        "words": is_text,
         **further,
-        **{str(key): fact for key, fact in table.attrs.items()},
+        **{
+            str(attribute_name): attribute
+            for attribute_name, attribute in table.attrs.items()
+        },
     }
 
 

@@ -65,13 +65,17 @@ def describe_data(work: Work) -> DataSection:
     model, train, table = work.model, work.train, work.test.table
     counts = {}
     if model.classes:
-        parts = {"train": train, "test": work.test}
+        rows_by_part = {"train": train, "test": work.test}
         codes = {
-            part: model.codes(rows) for part, rows in parts.items() if rows is not None
+            part_name: model.codes(part_rows)
+            for part_name, part_rows in rows_by_part.items()
+            if part_rows is not None
         }
         counts = {
-            part: np.bincount(at[at >= 0], minlength=len(model.classes))
-            for part, at in codes.items()
+            part_name: np.bincount(
+                class_codes[class_codes >= 0], minlength=len(model.classes)
+            )
+            for part_name, class_codes in codes.items()
         }
     columns, compared = None, dict[str, Any]()
     if table is not None:
@@ -81,8 +85,14 @@ def describe_data(work: Work) -> DataSection:
                 learned_from.iloc[:, :_MOST_COLUMNS], na=list(model.na)
             )
         lines = [
-            (one.name, one.kind, one.n_missing, one.n_levels, one.reason)
-            for one in schema
+            (
+                column_type.name,
+                column_type.kind,
+                column_type.n_missing,
+                column_type.n_levels,
+                column_type.reason,
+            )
+            for column_type in schema
         ]
         columns = pd.DataFrame(
             lines, columns=["name", "kind", "missing", "levels", "reason"]
@@ -112,35 +122,42 @@ def _signs_of_target(work: Work) -> list[Sign]:
     """Return what is odd about a target of numbers, in training and test rows."""
     if work.model.classes or work.model.task != "regression":
         return []
-    parts = {"training": work.train, "test": work.test}
-    rows = {
-        f"{part} row {row}": float(value)
-        for part, each in parts.items()
-        if each is not None and each.y is not None
-        for row, value in enumerate(np.ravel(np.asarray(each.y, dtype=np.float64)))
+    rows_by_part = {"training": work.train, "test": work.test}
+    values_by_row = {
+        f"{part_name} row {row_number}": float(value)
+        for part_name, part_rows in rows_by_part.items()
+        if part_rows is not None and part_rows.y is not None
+        for row_number, value in enumerate(
+            np.ravel(np.asarray(part_rows.y, dtype=np.float64))
+        )
     }
-    names = list(rows)
-    return target_signs(np.array(list(rows.values())), names.__getitem__)
+    names = list(values_by_row)
+    return target_signs(np.array(list(values_by_row.values())), names.__getitem__)
 
 
 def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """Compare the rows of training and test: columns that tell the target, drift, distributions and shared rows."""
     model, target = work.model, work.content.target
     assert work.train is not None
-    codes = [model.codes(rows) for rows in (work.train, work.test)]
-    before, held = (np.asarray(model.classes)[y] if model.classes else y for y in codes)
+    codes = [model.codes(part_rows) for part_rows in (work.train, work.test)]
+    before, test_targets = (
+        np.asarray(model.classes)[y] if model.classes else y for y in codes
+    )
     with keeping_warnings():
-        parts = (learned, codes[0]), (table, codes[1])
-        leaks = columns_that_tell(*parts, model.task, model.na, model.classes)
-        both = Dependence.of_both(work.train.dependence, work.test.dependence)
+        coded_parts = (learned, codes[0]), (table, codes[1])
+        leaks = columns_that_tell(*coded_parts, model.task, model.na, model.classes)
+        both_dependence = Dependence.of_both(
+            work.train.dependence, work.test.dependence
+        )
         options: dict[str, Any] = {
-            "targets": (target, before, held),
+            "targets": (target, before, test_targets),
             "na": model.na,
-            "dependence": both,
+            "dependence": both_dependence,
         }
         described = compare_parts(learned, table, **options)
     first, second = (
-        part.assign(**{"\0target": y}) for part, y in ((learned, before), (table, held))
+        part_table.assign(**{"\0target": y})
+        for part_table, y in ((learned, before), (table, test_targets))
     )
     shared = count_shared_rows(first, second)
     empty = blank_codes(table, model.na).isna().all(axis=1).to_numpy()

@@ -49,22 +49,27 @@ def gradients(work: Work) -> None:
     """Fill ``gradients``: explain every test row from each of ``BASELINES``."""
     model, encoder = work.model, work.model.encoder
     methods = {
-        name: IntegratedGradients(baseline=name, players="encoded")
-        for name in BASELINES
+        baseline_name: IntegratedGradients(baseline=baseline_name, players="encoded")
+        for baseline_name in BASELINES
     }
     explanations = {
-        name: model.explain(work.explained, method=method, target=model.positive)
-        for name, method in methods.items()
+        baseline_name: model.explain(
+            work.explained, method=method, target=model.positive
+        )
+        for baseline_name, method in methods.items()
     }
-    tables = [summary(name, encoded, encoder) for name, encoded in explanations.items()]
+    tables = [
+        summary(baseline_name, encoded, encoder)
+        for baseline_name, encoded in explanations.items()
+    ]
     first = explanations[BASELINES[0]]
     facts = {
         "output": first.outputs[0],
         "rows": len(first.values),
         **({"part": first.meta["part"]} if "part" in first.meta else {}),
         "baselines": [
-            {name: one.meta.get(name) for name in _REPORTED}
-            for one in explanations.values()
+            {fact_name: explanation.meta.get(fact_name) for fact_name in _REPORTED}
+            for explanation in explanations.values()
         ],
     }
     work.put(
@@ -77,31 +82,36 @@ def gradients(work: Work) -> None:
 
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
     """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for the first output."""
-    names = [str(name) for name in encoder.features()]
+    names = [str(feature_name) for feature_name in encoder.features()]
     columns = [
-        np.asarray(places, dtype=np.intp) for places in encoder.features().values()
+        np.asarray(encoded_columns, dtype=np.intp)
+        for encoded_columns in encoder.features().values()
     ]
     return names, np.stack(
-        [encoded.values[:, places, 0].sum(axis=1) for places in columns], axis=1
+        [
+            encoded.values[:, encoded_columns, 0].sum(axis=1)
+            for encoded_columns in columns
+        ],
+        axis=1,
     )
 
 
 def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
     """Return one line for each encoded input, then one for each feature."""
-    names, sums = by_feature(encoded, encoder)
+    names, feature_sums = by_feature(encoded, encoder)
     owner = {
-        int(column): name
-        for name, places in encoder.features().items()
-        for column in places
+        int(column): feature_name
+        for feature_name, encoded_columns in encoder.features().items()
+        for column in encoded_columns
     }
     owners = [owner[column] for column in range(encoded.values.shape[1])]
     sides = (
         ("input", owners, encoded.names, encoded.values[:, :, 0]),
-        ("feature", names, names, sums),
+        ("feature", names, names, feature_sums),
     )
     tables = []
     for level, features, shown, values in sides:
-        total, norm = values.sum(axis=0), float(np.abs(values.sum(axis=0)).sum())
+        total, total_norm = values.sum(axis=0), float(np.abs(values.sum(axis=0)).sum())
         facts = {
             "baseline": baseline,
             "level": level,
@@ -117,7 +127,7 @@ def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
                 {
                     **facts,
                     **means,
-                    "published": total / norm if norm > 0 else 0.0 * total,
+                    "published": total / total_norm if total_norm > 0 else 0.0 * total,
                 }
             )
         )

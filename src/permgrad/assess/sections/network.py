@@ -59,8 +59,13 @@ def network_sections(
     sentence = "" if order is None else order.sentence(model.task)
     columns = ["part", "layer", "shape per row", "parameters"]
     layers = [
-        (row.part, row.layer, " × ".join(map(str, row.shape)), row.parameters)
-        for row in layer_rows(module)
+        (
+            layer_row.part,
+            layer_row.layer,
+            " × ".join(map(str, layer_row.shape)),
+            layer_row.parameters,
+        )
+        for layer_row in layer_rows(module)
     ]
     network = NetworkSection(
         preset=preset or (model.preset if isinstance(model.preset, str) else ""),
@@ -70,7 +75,7 @@ def network_sections(
         options={**model.network_options_, **model.training_options_},
         order=f"{sentence[0].upper()}{sentence[1:]}." if sentence else "",
     )
-    loss = str(model.training_options_.get("loss", "loss"))
+    loss_name = str(model.training_options_.get("loss", "loss"))
     units = {
         "cross_entropy": "cross-entropy, nats",
         "squared_error": "squared error of the standardised target",
@@ -82,7 +87,7 @@ def network_sections(
         seconds=float(
             model.history_["seconds"].sum()
         ),  # over all sessions of an interrupted training
-        loss=units.get(loss, loss),
+        loss=units.get(loss_name, loss_name),
     )
     sections = {"network": network, "training": training, "layout": None}
     layout = getattr(getattr(model, "renderer_", None), "layout", None)

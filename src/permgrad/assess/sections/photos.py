@@ -67,41 +67,49 @@ def photo_columns(work: Work) -> list[str]:
 def photos(work: Work) -> None:
     """Fill ``photos``: the images of listed rows, those of explained rows first."""
     columns, listed = (
-        [PhotoColumn(name=name) for name in photo_columns(work)],
+        [PhotoColumn(name=column_name) for column_name in photo_columns(work)],
         work.content.listed,
     )
     if not columns or listed is None:
         return
-    place = {number: at for at, number in enumerate(work.explained.numbers.tolist())}
-    shown = [place[number] for number in listed.numbers.tolist()]
-    places = np.array(
+    position_of_row = {
+        number: position
+        for position, number in enumerate(work.explained.numbers.tolist())
+    }
+    shown = [position_of_row[number] for number in listed.numbers.tolist()]
+    row_positions = np.array(
         list(
             dict.fromkeys(
                 [*work.explained_places.tolist(), *work.drawn.tolist(), *shown]
             )
         )
     )
-    rows = work.explained.take(places[np.isin(places, shown)])
-    cells = [_cells(work, rows, column.name) for column in columns]
-    for at, number in enumerate(map(str, rows.numbers.tolist())):
-        here = [
-            (column, one[at])
-            for column, one in zip(columns, cells, strict=True)
-            if one[at]
+    shown_rows = work.explained.take(row_positions[np.isin(row_positions, shown)])
+    cells = [_cells(work, shown_rows, column.name) for column in columns]
+    for row_index, number in enumerate(map(str, shown_rows.numbers.tolist())):
+        row_images = [
+            (column, column_cells[row_index])
+            for column, column_cells in zip(columns, cells, strict=True)
+            if column_cells[row_index]
         ]
-        if at < SHOWN_ROWS and here and work.model.is_own_network and _in_time(work):
-            _add_parts(work, rows.take(np.array([at])), number, columns)
-        for column, cell in here:
-            if at * len(columns) < _COVERED and _in_time(work):
+        if (
+            row_index < SHOWN_ROWS
+            and row_images
+            and work.model.is_own_network
+            and _in_time(work)
+        ):
+            _add_parts(work, shown_rows.take(np.array([row_index])), number, columns)
+        for column, image_cell in row_images:
+            if row_index * len(columns) < _COVERED and _in_time(work):
                 column.covered[number] = covered_scores(
-                    work.model.encoder, column.name, cell
+                    work.model.encoder, column.name, image_cell
                 )
             if (
-                cell not in column.small
+                image_cell not in column.small
                 and sum(map(len, column.small.values())) < _SIGNS
             ):
-                column.small[str(cell)] = picture(
-                    _small(work.model.encoder, column.name, cell)
+                column.small[str(image_cell)] = picture(
+                    _small(work.model.encoder, column.name, image_cell)
                 )
     work.put(photos=columns)
 
@@ -114,7 +122,9 @@ def _cells(work: Work, rows: Rows, name: str) -> list[str]:
     """Return the image of each row, or an empty text."""
     encoder: Any = work.model.encoder
     texts, index = encoder.texts_of(rows.inputs.table, name)
-    return [texts[at] if at >= 0 else "" for at in index.tolist()]
+    return [
+        texts[text_index] if text_index >= 0 else "" for text_index in index.tolist()
+    ]
 
 
 def _add_parts(
@@ -133,14 +143,16 @@ def _add_parts(
             arguments, tuned(Shapley(tolerance=0, max_permutations=_ORDERS), exact=0)
         )
     for column in columns:
-        at = [
-            place
-            for place, whose in enumerate(explanation.modality)
+        patch_indices = [
+            player_index
+            for player_index, whose in enumerate(explanation.modality)
             if whose == column.name
         ]
-        if len(at) == PATCHES**2 and explanation.std_error is not None:
-            error = explanation.std_error[0, at].max(axis=0, keepdims=True)
-            column.parts[number] = np.concatenate([explanation.values[0, at], error])
+        if len(patch_indices) == PATCHES**2 and explanation.std_error is not None:
+            error = explanation.std_error[0, patch_indices].max(axis=0, keepdims=True)
+            column.parts[number] = np.concatenate(
+                [explanation.values[0, patch_indices], error]
+            )
 
 
 def _small(encoder: Any, name: str, cell: str) -> Array:
@@ -148,7 +160,8 @@ def _small(encoder: Any, name: str, cell: str) -> Array:
     column = encoder.images_.columns[name]
     factor = min(1.0, _PIXELS / max(column.height, column.width))
     height, width = (
-        max(1, round(side * factor)) for side in (column.height, column.width)
+        max(1, round(side_length * factor))
+        for side_length in (column.height, column.width)
     )
     return np.moveaxis(
         read_image(source_of(cell), column.channels, height, width, framed=True), 0, -1
@@ -182,14 +195,18 @@ def places_of(
     """
     encoder: Any = work.model.encoder
     cells = _cells(work, rows, name)
-    first = {cell: at for at, cell in reversed([*enumerate(cells)]) if cell}
-    chosen, sizes = sorted(first.values())[:_MEAN_OF], set()
-    for at in chosen:
-        with opened_image(source_of(cells[at])) as image:
+    first = {
+        image_cell: row_index
+        for row_index, image_cell in reversed([*enumerate(cells)])
+        if image_cell
+    }
+    chosen_rows, sizes = sorted(first.values())[:_MEAN_OF], set()
+    for chosen_row in chosen_rows:
+        with opened_image(source_of(cells[chosen_row])) as image:
             sizes.add(image.size)
     if len(sizes) == 1 and _in_time(work):
-        mean = np.mean(
-            [_small(encoder, name, cells[at]) for at in chosen],
+        mean_image = np.mean(
+            [_small(encoder, name, cells[row_index]) for row_index in chosen_rows],
             axis=0,
             dtype=np.float64,
         )
@@ -202,9 +219,9 @@ def places_of(
         )
         return {
             "table": table,
-            "picture": picture(np.asarray(mean.round(), dtype=np.uint8)),
+            "picture": picture(np.asarray(mean_image.round(), dtype=np.uint8)),
         }
-    return {"examples": _examples(work, rows, name, cells, chosen)}
+    return {"examples": _examples(work, rows, name, cells, chosen_rows)}
 
 
 def _examples(

@@ -27,21 +27,25 @@ def ranking(work: Work) -> None:
     Branches are the weights of the paths, also as published, or of the kinds of columns, if texts or photos count.
     """
     started = time.monotonic()
-    places, options = rows_and_options(work)
-    main = rank(work, places, options)
-    work.ranked = (places, time.monotonic() - started, options)
-    _rank_by_absolute_errors(work, places, options)
+    row_indices, options = rows_and_options(work)
+    main_explanation = rank(work, row_indices, options)
+    work.ranked = (row_indices, time.monotonic() - started, options)
+    _rank_by_absolute_errors(work, row_indices, options)
     explained, model = work.explained, work.model
     if model.encoder is None:
         return
-    branches = {**(main.branches or {}), "paper": None}
-    if len(set(main.modality)) > 1 and main.level == "feature":
-        rows = explained if places is None else explained.take(places)
+    branches = {**(main_explanation.branches or {}), "paper": None}
+    if len(set(main_explanation.modality)) > 1 and main_explanation.level == "feature":
+        ranked_rows = explained if row_indices is None else explained.take(row_indices)
         alone = {"groups": "modality", "n_repeats": options.get("n_repeats", "auto")}
         branches = {
             **(
                 model.explain(
-                    rows, rows.y, method="permgrad", scope="global", **alone
+                    ranked_rows,
+                    ranked_rows.y,
+                    method="permgrad",
+                    scope="global",
+                    **alone,
                 ).branches
                 or branches
             )
@@ -50,13 +54,13 @@ def ranking(work: Work) -> None:
         set(model.paths) == {"tabular", "image"} and work.test.weights is None
     ):  # it is not defined for weights
         # The method computes each row anew for each feature, so that few rows do.
-        some = (
+        paper_rows = (
             np.arange(len(explained))
             if work.budget.clock.thorough
             else draw_rows(work, PAPER_ROWS)
         )
-        rows = explained.take(some)
-        paper = model.explain(rows, rows.y, method="permgrad_paper")
+        ranked_rows = explained.take(paper_rows)
+        paper = model.explain(ranked_rows, ranked_rows.y, method="permgrad_paper")
         work.put(paper=paper)
         if "paper" in branches:
             branches["paper"] = paper.branches
@@ -64,62 +68,80 @@ def ranking(work: Work) -> None:
 
 
 def _rank_by_absolute_errors(
-    work: Work, places: Places | None, options: Mapping[str, Any]
+    work: Work, row_indices: Places | None, options: Mapping[str, Any]
 ) -> None:
     """Fill ``absolute``, the ranking by absolute errors, where few rows decide the squared ones, and time is left.
 
     These rows make the error, or the importance of a feature.
     """
     main = work.content.explanation
-    few = (work.content.metrics or {}).get("few_rows_decide")
-    if few is None and main is not None:
-        few = main.meta.get("few_rows")
-    asked = "loss" in work.model.options or "loss" in options
-    if few is None or work.model.task != "regression" or asked:
+    deciding_rows = (work.content.metrics or {}).get("few_rows_decide")
+    if deciding_rows is None and main is not None:
+        deciding_rows = main.meta.get("few_rows")
+    has_own_loss = "loss" in work.model.options or "loss" in options
+    if deciding_rows is None or work.model.task != "regression" or has_own_loss:
         return
     if work.budget.clock.left() < 2 * work.ranked[1]:
         work.budget.clock.cut.append("ranking by absolute errors: it was not computed")
         return
-    rows = work.explained if places is None else work.explained.take(places)
-    loss = {"method": "permgrad", **options, "loss": "absolute_error"}
-    work.put(absolute=work.model.explain(rows, rows.y, **loss, scope="global"))
-
-
-def rank(work: Work, places: Places | None, options: Mapping[str, Any]) -> Explanation:
-    """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
-    if places is not None:
-        work.budget.say(
-            f"  importances are computed on {len(places):,} of {len(work.explained):,} test rows"
-        )
-    rows = work.explained if places is None else work.explained.take(places)
-    main = work.model.explain(
-        rows, rows.y, **{"method": "permgrad", **options}, scope="global"
+    ranked_rows = (
+        work.explained if row_indices is None else work.explained.take(row_indices)
     )
-    for few in main.meta.get("few_rows", {}).values():
+    explain_options = {"method": "permgrad", **options, "loss": "absolute_error"}
+    work.put(
+        absolute=work.model.explain(
+            ranked_rows, ranked_rows.y, **explain_options, scope="global"
+        )
+    )
+
+
+def rank(
+    work: Work, row_indices: Places | None, options: Mapping[str, Any]
+) -> Explanation:
+    """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
+    if row_indices is not None:
+        work.budget.say(
+            f"  importances are computed on {len(row_indices):,} of {len(work.explained):,} test rows"
+        )
+    ranked_rows = (
+        work.explained if row_indices is None else work.explained.take(row_indices)
+    )
+    main_explanation = work.model.explain(
+        ranked_rows, ranked_rows.y, **{"method": "permgrad", **options}, scope="global"
+    )
+    for few in main_explanation.meta.get("few_rows", {}).values():
         if not few["lend"]:  # donors of a background are no rows of the table
-            few["numbers"] = rows.numbers[few["places"]].tolist()
-    work.put(explanation=main)
+            few["numbers"] = ranked_rows.numbers[few["places"]].tolist()
+    work.put(explanation=main_explanation)
     cells = work.undated
     if cells is None:
-        return main
-    ranked = [name for name in main.ranking() if name in cells.columns]
-    clear = [name for name in clearly_matter(main) if name in cells.columns][
-        :RELATED_FEATURES
+        return main_explanation
+    ranked = [
+        feature_name
+        for feature_name in main_explanation.ranking()
+        if feature_name in cells.columns
     ]
+    clear = [
+        feature_name
+        for feature_name in clearly_matter(main_explanation)
+        if feature_name in cells.columns
+    ][:RELATED_FEATURES]
     pairs, matrix = related(cells, clear, ranked[:MATRIX_FEATURES])
     work.put(related=pairs, matrix=matrix)
     if (
         not work.model.classes
         and work.test.table is not None
-        and main.level == "feature"
+        and main_explanation.level == "feature"
     ):
         table = work.model.with_parts(work.test.table)
-        names = [name for name in main.ranking() if name in table.columns][
-            :MOST_STRONGEST
-        ]
+        names = [
+            feature_name
+            for feature_name in main_explanation.ranking()
+            if feature_name in table.columns
+        ][:MOST_STRONGEST]
         strongest = blank_codes(table[names], work.model.na)
         work.put(residual_features=strongest.reset_index(drop=True))
-    return main
+    return main_explanation
 
 
 def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
@@ -127,26 +149,30 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
 
     A limit that is near makes the rows fewer. A model that permgrad did not train has no such options.
     """
-    rows, budget, model = len(work.explained), work.budget, work.model
-    most, places = budget.max_rows, None
-    if most == "auto" and model.encoder is not None:
+    row_count, budget, model = len(work.explained), work.budget, work.model
+    max_rows, row_indices = budget.max_rows, None
+    if max_rows == "auto" and model.encoder is not None:
         if not budget.clock.thorough:
-            first = rows if rows <= AT_ONCE else FIRST_ROWS
+            first = row_count if row_count <= AT_ONCE else FIRST_ROWS
             first = budget.in_time(
                 first, FEWEST_ROWS, model.width, len(model.classes), len(work.test)
             )
-            places = None if first == rows else draw_rows(work, first)
+            row_indices = None if first == row_count else draw_rows(work, first)
     else:
-        most = FIRST_ROWS if most == "auto" else most
-        if most is not None and rows > most:
-            places = np.sort(
-                generator(budget.seed, "explained rows").permutation(rows)[:most]
+        max_rows = FIRST_ROWS if max_rows == "auto" else max_rows
+        if max_rows is not None and row_count > max_rows:
+            row_indices = np.sort(
+                generator(budget.seed, "explained rows").permutation(row_count)[
+                    :max_rows
+                ]
             )
     if model.encoder is None:
-        return places, {}
+        return row_indices, {}
     options = budget.ranking_options(model.width)
-    return places, {
-        name: value for name, value in options.items() if name not in model.options
+    return row_indices, {
+        option_name: value
+        for option_name, value in options.items()
+        if option_name not in model.options
     }
 
 

@@ -116,137 +116,158 @@ class ListedSection:
 # ---- chosen rows and their attributions ------------------------------------------------------------------------------
 def single_rows(work: Work) -> None:
     """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more for the plot of all."""
-    seen, drawn, numbers = work.seen, work.drawn, work.explained.numbers
-    chosen = choose_rows(seen)
-    shown = np.array(list(chosen), dtype=np.int64)
-    main = work.content.explanation
-    each = (
+    predictions, drawn, numbers = work.seen, work.drawn, work.explained.numbers
+    chosen_rows = choose_rows(predictions)
+    shown = np.array(list(chosen_rows), dtype=np.int64)
+    main_explanation = work.content.explanation
+    predictions_by_row = (
         0
-        if main is None or work.model.has_slopes
-        else predictions_of_row(len(main.names))
+        if main_explanation is None or work.model.has_slopes
+        else predictions_of_row(len(main_explanation.names))
     )
-    most = (
-        work.budget.swarm_rows(len(seen.classes), each)
+    max_explained = (
+        work.budget.swarm_rows(len(predictions.classes), predictions_by_row)
         if work.test.table is not None
         else FEW_ROWS
     )
-    further = np.setdiff1d(drawn[:most], shown)
+    further = np.setdiff1d(drawn[:max_explained], shown)
     work.explained_places = np.concatenate([shown, np.sort(further)])
     described = []
-    for place, why in chosen.items():
-        facts: dict[str, Any] = {"row": int(numbers[place]), "why": why}
-        if seen.classes:
-            best = int(seen.scored.decided[place])
+    for row_index, reason in chosen_rows.items():
+        facts: dict[str, Any] = {"row": int(numbers[row_index]), "why": reason}
+        if predictions.classes:
+            decided_class = int(predictions.scored.decided[row_index])
             facts |= {
-                "truth": seen.truth[place],
-                "prediction": seen.classes[best],
-                "output": best,
+                "truth": predictions.truth[row_index],
+                "prediction": predictions.classes[decided_class],
+                "output": decided_class,
             }
-            facts["probability"] = float(seen.guess[place, best])
+            facts["probability"] = float(predictions.guess[row_index, decided_class])
             words = f"{facts['truth']}, predicted {facts['prediction']} with {facts['probability']:.2f}"
         else:
             facts |= {
-                "truth": float(seen.codes[place]),
-                "prediction": float(seen.guess[place]),
+                "truth": float(predictions.codes[row_index]),
+                "prediction": float(predictions.guess[row_index]),
                 "output": 0,
             }
             words = f"{number(facts['truth'], 4)}, predicted {number(facts['prediction'], 4)}"
         described.append(facts | {"title": f"Row {facts['row']}: {words}"})
-    rows = work.explained.take(work.explained_places)
-    explanation = work.model.attribute(rows)
+    explained_rows = work.explained.take(work.explained_places)
+    explanation = work.model.attribute(explained_rows)
     work.put(
         chosen=described,
-        explained=LocalRows(explanation=explanation, numbers=rows.numbers.tolist()),
+        explained=LocalRows(
+            explanation=explanation, numbers=explained_rows.numbers.tolist()
+        ),
     )
 
 
 def maps(work: Work) -> None:
     """Fill ``maps``: activation maps of the rows shown."""
-    rows = work.explained.take(work.explained_places[: len(work.content.chosen or ())])
+    shown_rows = work.explained.take(
+        work.explained_places[: len(work.content.chosen or ())]
+    )
     with keeping_warnings():  # maps of classes that a row does not have are often empty
-        drawn = work.model.explain(rows, method=GradCam(variant=MAPS))
-    work.put(maps=LocalRows(explanation=drawn, numbers=rows.numbers.tolist()))
+        drawn = work.model.explain(shown_rows, method=GradCam(variant=MAPS))
+    work.put(maps=LocalRows(explanation=drawn, numbers=shown_rows.numbers.tolist()))
 
 
-def choose_rows(seen: Predictions) -> dict[int, str]:
+def choose_rows(predictions: Predictions) -> dict[int, str]:
     """Choose a few interesting rows: typical ones, and the one with the worst prediction."""
-    chosen: dict[int, str] = {}
-    truth, guess = seen.codes, seen.guess
-    if not seen.classes:
+    chosen_rows: dict[int, str] = {}
+    truth, guess = predictions.codes, predictions.guess
+    if not predictions.classes:
         order = np.argsort(guess, kind="stable")
-        for share, why in (
+        for share, reason in (
             (0.1, "a low prediction"),
             (0.5, "a middling prediction"),
             (0.9, "a high prediction"),
         ):
-            chosen.setdefault(int(order[int(share * len(order))]), why)
-        chosen.setdefault(
+            chosen_rows.setdefault(int(order[int(share * len(order))]), reason)
+        chosen_rows.setdefault(
             int(np.abs(guess - truth).argmax()), "the row with the largest error"
         )
-        return chosen
-    best, of_truth = seen.scored.decided, guess[np.arange(len(truth)), truth]
+        return chosen_rows
+    decided_classes, of_truth = (
+        predictions.scored.decided,
+        guess[np.arange(len(truth)), truth],
+    )
     frequent = np.argsort(
-        -np.bincount(truth, minlength=len(seen.classes)), kind="stable"
+        -np.bincount(truth, minlength=len(predictions.classes)), kind="stable"
     )
     for label in frequent[: SHOWN_ROWS - 1]:
-        right = np.flatnonzero((best == label) & (truth == label))
+        right = np.flatnonzero((decided_classes == label) & (truth == label))
         if len(right):
             order = right[np.argsort(of_truth[right], kind="stable")]
-            chosen[int(order[len(order) // 2])] = (
+            chosen_rows[int(order[len(order) // 2])] = (
                 "a usual row of its class, predicted right"
             )
-    wrong = np.flatnonzero(best != truth)
+    wrong = np.flatnonzero(decided_classes != truth)
     if len(wrong):
-        chosen.setdefault(
+        chosen_rows.setdefault(
             int(wrong[of_truth[wrong].argmin()]),
             "the row with the clearest wrong prediction",
         )
-    return chosen
+    return chosen_rows
 
 
 # ---- the list --------------------------------------------------------------------------------------------------------
 def listed(work: Work) -> None:
     """Fill ``listed``, with ``photos`` where rows have any. Explain the wrong and unsure rows in it as ``notable``."""
-    main, rows, seen = work.content.explanation, work.explained, work.seen
-    assert main is not None
+    main_explanation, explained_rows, predictions = (
+        work.content.explanation,
+        work.explained,
+        work.seen,
+    )
+    assert main_explanation is not None
     explained = work.explained_places.tolist()
-    unsure = notable_rows(seen.guess, seen.codes, seen.called)
-    places, random = choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
+    unsure = notable_rows(predictions.guess, predictions.codes, predictions.called)
+    row_indices, random = choose_listed(work.drawn, [*explained[:SHOWN_ROWS], *unsure])
     further = np.array(
-        [place for place in unsure if place not in set(explained)], dtype=np.int64
+        [row_index for row_index in unsure if row_index not in set(explained)],
+        dtype=np.int64,
     )
     if len(further):
-        taken = rows.take(further)
-        attributions = work.model.attribute(taken, tolerance=TOLERANCE_OF_NOTABLE)
+        taken_rows = explained_rows.take(further)
+        attributions = work.model.attribute(taken_rows, tolerance=TOLERANCE_OF_NOTABLE)
         work.put(
-            notable=LocalRows(explanation=attributions, numbers=taken.numbers.tolist())
+            notable=LocalRows(
+                explanation=attributions, numbers=taken_rows.numbers.tolist()
+            )
         )
-    taken, told = rows.take(places), seen.take(places)
-    shown = work.model.with_parts(taken.frame)
-    names = [name for name in columns_by_rank(main, shown) if name in shown.columns][
-        :MOST_COLUMNS
+    taken_rows, taken_predictions = (
+        explained_rows.take(row_indices),
+        predictions.take(row_indices),
+    )
+    shown = work.model.with_parts(taken_rows.frame)
+    names = [
+        feature_name
+        for feature_name in columns_by_rank(main_explanation, shown)
+        if feature_name in shown.columns
+    ][:MOST_COLUMNS]
+    columns = [
+        column_name for column_name in names if column_name in taken_rows.frame.columns
     ]
-    columns = [name for name in names if name in taken.frame.columns]
     with keeping_warnings():
         groups = groups_of_rows(
-            work.test.frame, work.places[places], columns, work.model.na
+            work.test.frame, work.places[row_indices], columns, work.model.na
         )
-    named = taken.identifiers
+    named = taken_rows.identifiers
     work.put(
         listed=ListedSection(
             table=shown[names].reset_index(drop=True),
             identifiers=None
             if named is None or not len(named.columns)
             else named.reset_index(drop=True),
-            numbers=taken.numbers,
+            numbers=taken_rows.numbers,
             random=random,
-            truth=told.codes,
-            predicted=told.columns,
-            inside=told.inside,
-            called=told.called,
-            classes=list(told.classes) or None,
-            rows=len(rows),
-            similar=_similar(work, taken, names[:SIMILAR_COLUMNS]),
+            truth=taken_predictions.codes,
+            predicted=taken_predictions.columns,
+            inside=taken_predictions.inside,
+            called=taken_predictions.called,
+            classes=list(taken_predictions.classes) or None,
+            rows=len(explained_rows),
+            similar=_similar(work, taken_rows, names[:SIMILAR_COLUMNS]),
             groups=groups,
         )
     )
@@ -257,7 +278,7 @@ def listed(work: Work) -> None:
 
 def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None:
     """Return the training rows and the listed rows nearest to each listed row. None: there is no training table."""
-    train, seed = work.train, work.budget.seed
+    train, random_seed = work.train, work.budget.seed
     if train is None or train.table is None:
         return None
     with keeping_warnings():
@@ -266,32 +287,38 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
         if not columns:
             return None
         count = min(len(train), _MOST_SEARCHED, max(100, _MOST_NUMBERS // columns))
-        pool = train.take(
-            np.sort(generator(seed, "similar rows").permutation(len(train))[:count])
+        searched_rows = train.take(
+            np.sort(
+                generator(random_seed, "similar rows").permutation(len(train))[:count]
+            )
         )
-        test, known = (
+        test_rows, known_rows = (
             np.asarray(
-                encoder.transform(part.table)
+                encoder.transform(part_rows.table)
                 if work.model.encoder is None
-                else part.inputs.encoded,
+                else part_rows.inputs.encoded,
                 dtype=np.float32,
             )
-            for part in (rows, pool)
+            for part_rows in (rows, searched_rows)
         )
-        near, distance = nearest_rows(test, known)
-    beside, beside_distance = nearest_rows(test, test, 2, same=np.arange(len(test)))
-    used, position = np.unique(near, return_inverse=True)
-    found = pool.take(used)
+        nearest_indices, distance = nearest_rows(test_rows, known_rows)
+    beside_indices, beside_distance = nearest_rows(
+        test_rows, test_rows, 2, same=np.arange(len(test_rows))
+    )
+    used_indices, position = np.unique(nearest_indices, return_inverse=True)
+    similar_rows = searched_rows.take(used_indices)
     return SimilarRows(
-        searched=len(pool),
+        searched=len(searched_rows),
         of=len(train),
-        near=position.reshape(near.shape),
+        near=position.reshape(nearest_indices.shape),
         distance=distance,
-        beside=beside,
+        beside=beside_indices,
         beside_distance=beside_distance,
-        numbers=found.numbers,
-        truth=work.model.codes(found),
-        table=work.model.with_parts(found.frame)[list(names)].reset_index(drop=True),
+        numbers=similar_rows.numbers,
+        truth=work.model.codes(similar_rows),
+        table=work.model.with_parts(similar_rows.frame)[list(names)].reset_index(
+            drop=True
+        ),
     )
 
 
@@ -317,8 +344,8 @@ def choose_listed(
         return np.arange(len(drawn), dtype=np.int64), np.ones(len(drawn), dtype=bool)
     special = np.unique(np.asarray(notable, dtype=np.int64))
     random = drawn[: MOST_LISTED - len(special)]
-    places = np.union1d(special, random).astype(np.int64)
-    return places, np.isin(places, random)
+    listed_rows = np.union1d(special, random).astype(np.int64)
+    return listed_rows, np.isin(listed_rows, random)
 
 
 def notable_rows(
@@ -333,19 +360,24 @@ def notable_rows(
     if predicted.ndim == 1:
         wrong = np.argsort(-np.abs(predicted - truth), kind="stable")
         return wrong[:MOST_WRONG].tolist()
-    best, rows = (
+    decided_classes, row_indices = (
         predicted.argmax(axis=1) if called is None else called,
         np.arange(len(truth)),
     )
-    wrong = np.flatnonzero(best != truth)
+    wrong = np.flatnonzero(decided_classes != truth)
     wrong = wrong[
         np.argsort(
-            (predicted[rows, truth] - predicted[rows, best])[wrong], kind="stable"
+            (predicted[row_indices, truth] - predicted[row_indices, decided_classes])[
+                wrong
+            ],
+            kind="stable",
         )
     ]
     ordered = np.sort(predicted, axis=1)
-    lead = ordered[:, -1] - ordered[:, -2] if predicted.shape[1] > 1 else ordered[:, -1]
-    unsure = np.argsort(lead, kind="stable")
+    class_lead = (
+        ordered[:, -1] - ordered[:, -2] if predicted.shape[1] > 1 else ordered[:, -1]
+    )
+    unsure = np.argsort(class_lead, kind="stable")
     return list(
         dict.fromkeys([*wrong[:MOST_WRONG].tolist(), *unsure[:MOST_UNSURE].tolist()])
     )
@@ -361,8 +393,12 @@ def strongest_parts(
     """
     count = min(most, values.shape[1])
     order = np.argsort(-np.abs(np.nan_to_num(values)), axis=1, kind="stable")[:, :count]
-    taken = np.take_along_axis(values, order, axis=1)
-    return order.astype(np.int64), taken, values.sum(axis=1) - taken.sum(axis=1)
+    taken_values = np.take_along_axis(values, order, axis=1)
+    return (
+        order.astype(np.int64),
+        taken_values,
+        values.sum(axis=1) - taken_values.sum(axis=1),
+    )
 
 
 # ---- rows like it ----------------------------------------------------------------------------------------------------
@@ -381,26 +417,36 @@ def nearest_rows(
     middle = pool.mean(axis=0, dtype=np.float64)
     short = (pool - middle).astype(np.float32)
     squares = np.einsum("ij,ij->i", short, short)
-    places = np.empty((len(queries), count), dtype=np.int64)
+    nearest_indices = np.empty((len(queries), count), dtype=np.int64)
     distances = np.empty((len(queries), count))
-    step = max(1, _AT_ONCE // len(pool))
+    step_size = max(1, _AT_ONCE // len(pool))
     candidates = min(4 * count + 4, len(pool))
-    for start in range(0, len(queries), step):
-        part = slice(start, min(start + step, len(queries)))
-        gaps = squares[None] - 2 * (queries[part] - middle).astype(np.float32) @ short.T
+    for start in range(0, len(queries), step_size):
+        query_slice = slice(start, min(start + step_size, len(queries)))
+        squared_gaps = (
+            squares[None]
+            - 2 * (queries[query_slice] - middle).astype(np.float32) @ short.T
+        )
         if same is not None:
-            gaps[np.arange(gaps.shape[0]), same[part]] = np.inf
-        near = np.sort(
-            np.argpartition(gaps, candidates - 1, axis=1)[:, :candidates], axis=1
+            squared_gaps[np.arange(squared_gaps.shape[0]), same[query_slice]] = np.inf
+        nearest_candidates = np.sort(
+            np.argpartition(squared_gaps, candidates - 1, axis=1)[:, :candidates],
+            axis=1,
         )
         exact = np.sqrt(
-            ((queries[part, None].astype(np.float64) - pool[near]) ** 2).sum(axis=2)
+            (
+                (
+                    queries[query_slice, None].astype(np.float64)
+                    - pool[nearest_candidates]
+                )
+                ** 2
+            ).sum(axis=2)
         )
         if same is not None:
-            exact[near == same[part, None]] = np.inf
+            exact[nearest_candidates == same[query_slice, None]] = np.inf
         order = np.argsort(exact, axis=1, kind="stable")[:, :count]
-        places[part], distances[part] = (
-            np.take_along_axis(near, order, 1),
+        nearest_indices[query_slice], distances[query_slice] = (
+            np.take_along_axis(nearest_candidates, order, 1),
             np.take_along_axis(exact, order, 1),
         )
-    return places, distances
+    return nearest_indices, distances

@@ -38,15 +38,17 @@ _MOST_COLUMNS = 50
 
 def scores(work: Work) -> None:
     """Fill ``metrics``, ``predictions`` and ``guesses``."""
-    model, predicted, test = work.model, work.predictions, work.test
+    model, predicted, test_rows = work.model, work.predictions, work.test
     held, held_predicted = _held_out(work)
     metrics = _measured(work, held, held_predicted)
     if model.classes:
-        metrics |= _missed_classes(model, (held, held_predicted), (test, predicted))
+        metrics |= _missed_classes(
+            model, (held, held_predicted), (test_rows, predicted)
+        )
     metrics |= {
-        name: value
-        for name in ("raised", "branches")
-        if (value := getattr(model.model, f"{name}_", None))
+        attribute_name: value
+        for attribute_name in ("raised", "branches")
+        if (value := getattr(model.model, f"{attribute_name}_", None))
     }
     decisive = _decisive_rows(work, predicted)
     metrics |= {} if decisive is None else {"few_rows_decide": decisive}
@@ -56,14 +58,14 @@ def scores(work: Work) -> None:
         metrics["baselines"] = (
             {} if work.fit_others is None else work.fit_others(guesses)
         )
-    metrics["constant"], mean = constant_of(work)
+    metrics["constant"], training_mean = constant_of(work)
     if predicted.inside is not None:
         metrics["intervals"] = score_intervals(
             predicted.codes,
             predicted.inside,
             COVERAGE,
             classes=predicted.classes,
-            dependence=test.dependence,
+            dependence=test_rows.dependence,
         )
     _tell_who_is_behind(work, predicted, guesses, metrics["baselines"])
     metrics |= _decision_of(model)
@@ -72,9 +74,9 @@ def scores(work: Work) -> None:
         metrics["cuts"] = thresholds
     if len(work.model.classes) > 2:
         _judge_by_order(work, metrics, (held_predicted, predicted))
-    if predicted.training_mean is None and mean is not None:
-        predicted = replace(predicted, training_mean=mean)
-    work.put(metrics=metrics, **_of_rows(test))
+    if predicted.training_mean is None and training_mean is not None:
+        predicted = replace(predicted, training_mean=training_mean)
+    work.put(metrics=metrics, **_of_rows(test_rows))
     work.content.predictions, work.content.guesses = predicted, guesses
     work.content.positive = metrics.get("positive")
 
@@ -169,34 +171,37 @@ def _thresholds(
 
 def _of_rows(test: Rows) -> dict[str, Any]:
     """Return what is kept of the test rows: which depend on each other, and their weights."""
-    kept: dict[str, Any] = (
+    row_facts: dict[str, Any] = (
         {} if test.dependence is None else {"dependence": test.dependence}
     )
     if (weights := test.weights) is not None:
-        kept["weights"] = {
+        row_facts["weights"] = {
             "column": str(weights.name or "sample_weight"),
             "weights": weights.tolist(),
         }
-    return kept
+    return row_facts
 
 
 def _judge_by_order(
-    work: Work, metrics: dict[str, Any], told: Sequence[Predictions]
+    work: Work, metrics: dict[str, Any], predictions: Sequence[Predictions]
 ) -> None:
     """Add to the metrics whether classes are in an order (``in_order``), and then every model's quadratic kappa."""
-    model, rows = work.model, work.test if work.train is None else work.train
-    held = (
-        np.concatenate([one.codes for one in told]),
-        np.concatenate([one.guess for one in told]),
+    model, learned_rows = work.model, work.test if work.train is None else work.train
+    held_out = (
+        np.concatenate([part_predictions.codes for part_predictions in predictions]),
+        np.concatenate([part_predictions.guess for part_predictions in predictions]),
     )
-    order = classes_in_order(model.labels, held, (rows.table, model.codes(rows)))
+    order = classes_in_order(
+        model.labels, held_out, (learned_rows.table, model.codes(learned_rows))
+    )
     if order is None:
         return
     metrics["in_order"] = order
-    for part in {"validation", "test", "constant"} & set(metrics):
-        metrics[part] = with_kappa(metrics[part])
+    for part_name in {"validation", "test", "constant"} & set(metrics):
+        metrics[part_name] = with_kappa(metrics[part_name])
     metrics["baselines"] = {
-        name: with_kappa(one) for name, one in metrics["baselines"].items()
+        baseline_name: with_kappa(baseline_scores)
+        for baseline_name, baseline_scores in metrics["baselines"].items()
     }
 
 
@@ -205,14 +210,19 @@ def _tell_of_signs(work: Work) -> None:
 
     Their own order is looked at where they are explained.
     """
-    test, predicted = work.test, work.predictions
-    if test.dependence is None and (np.diff(test.numbers) < 0).any():
-        order, table = np.argsort(test.numbers), test.table
+    test_rows, predicted = work.test, work.predictions
+    if test_rows.dependence is None and (np.diff(test_rows.numbers) < 0).any():
+        order, table = np.argsort(test_rows.numbers), test_rows.table
         columns = None
         if table is not None:
-            some = np.arange(0, table.shape[1], 1 + table.shape[1] // _MOST_COLUMNS)
+            column_indices = np.arange(
+                0, table.shape[1], 1 + table.shape[1] // _MOST_COLUMNS
+            )
             columns = np.column_stack(
-                [np.zeros((len(test), 0)), *map(_numbers, table.iloc[:, some].items())]
+                [
+                    np.zeros((len(test_rows), 0)),
+                    *map(_numbers, table.iloc[:, column_indices].items()),
+                ]
             )
         tell_of_signs(
             None if columns is None else columns[order],
@@ -239,34 +249,42 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     model, predicted = work.model, work.predictions
     source = work.learned
     learned = predicted.codes if source is work.test else model.codes(source)
-    weights, mean = None if source.weights is None else source.weights.to_numpy(), None
+    weights, training_mean = (
+        None if source.weights is None else source.weights.to_numpy(),
+        None,
+    )
     if model.task == "regression":
-        mean = float(np.average(np.asarray(learned, dtype=np.float64), weights=weights))
-        guess = np.full(len(work.test), mean)
+        training_mean = float(
+            np.average(np.asarray(learned, dtype=np.float64), weights=weights)
+        )
+        guess = np.full(len(work.test), training_mean)
     else:
-        known, whole = (
+        known_codes, total_weight = (
             np.asarray(learned, dtype=np.int64),
             len(learned) if weights is None else weights.sum(),
         )
-        weights = None if weights is None else weights[known >= 0]
-        shares = np.bincount(known[known >= 0], weights, len(model.classes)) / whole
+        weights = None if weights is None else weights[known_codes >= 0]
+        shares = (
+            np.bincount(known_codes[known_codes >= 0], weights, len(model.classes))
+            / total_weight
+        )
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    ours, constant = (
+    own_predictions, constant = (
         predicted.scored,
         replace(predicted.scored, guess=guess, called=None),
     )
-    ahead, loss = None, str(getattr(getattr(model, "request", None), "loss", ""))
-    if not loss.startswith("quantile"):  # which squared errors do not judge
+    ahead, loss_name = None, str(getattr(getattr(model, "request", None), "loss", ""))
+    if not loss_name.startswith("quantile"):  # which squared errors do not judge
         ahead = skill(
             model.task,
-            ours,
+            own_predictions,
             constant,
             seed=work.budget.seed,
             names=names,
             dependence=work.test.dependence,
         )
-    return {**model.measure(guess, work.test), **(ahead or {})}, mean
+    return {**model.measure(guess, work.test), **(ahead or {})}, training_mean
 
 
 #: The threshold of the published example is 0.5 of the logit.
@@ -295,64 +313,77 @@ def _cuts(
 
     Returns None if all rows have one class, or weights.
     """
-    place = decision.positive
-    sides = [(told.codes == place, told.guess[:, place]) for told in (validation, test)]
+    class_index = decision.positive
+    sides = [
+        (predictions.codes == class_index, predictions.guess[:, class_index])
+        for predictions in (validation, test)
+    ]
     if work.test.weights is not None or any(
         len(np.unique(member)) < 2 for member, _ in sides
     ):
         return None
     (held_member, held_chances), (member, chances) = sides
-    named = {"half": HALF, **_of_weighted_loss(work.model, place)}
-    aims: dict[Criterion, str] = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
-    for aim, words in aims.items():
-        chosen = choose_threshold(held_member, held_chances, by=aim, positive=True)
-        named[f"best {words} on held-out rows"] = float(np.clip(chosen.value, 0, 1))
-    named[_words_of(decision, work.model.labels[place])] = decision.threshold
+    named = {"half": HALF, **_of_weighted_loss(work.model, class_index)}
+    criterion_words: dict[Criterion, str] = {
+        "f1": "F1",
+        "balanced_accuracy": "balanced accuracy",
+    }
+    for criterion, words in criterion_words.items():
+        best_threshold = choose_threshold(
+            held_member, held_chances, by=criterion, positive=True
+        )
+        named[f"best {words} on held-out rows"] = float(
+            np.clip(best_threshold.value, 0, 1)
+        )
+    named[_words_of(decision, work.model.labels[class_index])] = decision.threshold
 
     def line(name: str, value: float | None, scores: Floats) -> dict[str, Any]:
-        cut = HALF if value is None else value
-        measured = metrics_at(member, scores, cut, positive=True)
+        line_cut = HALF if value is None else value
+        measured = metrics_at(member, scores, line_cut, positive=True)
         shown = {metric: measured[metric] or 0.0 for metric in _MEASURES}
         return {"cut": name, "threshold": value, **shown}
 
     # The majority class of the training rows: the best guess without a model.
     assert work.train is not None
-    usual = float(np.mean(work.model.codes(work.train) == place)) > 0.5
+    usual = float(np.mean(work.model.codes(work.train) == class_index)) > 0.5
     majority = np.full(len(member), float(usual))
     return {
-        "positive": work.model.labels[place],
+        "positive": work.model.labels[class_index],
         "share_positive": float(member.mean()),
         "held_out_rows": len(held_member),
         "cost": None if decision.cost is None else list(decision.cost),
         "test": [
-            *(line(name, value, chances) for name, value in named.items()),
+            *(
+                line(threshold_name, value, chances)
+                for threshold_name, value in named.items()
+            ),
             line("majority class, no model", None, majority),
         ],
     }
 
 
-def _of_weighted_loss(model: EvaluatedModel, place: int) -> dict[str, float]:
+def _of_weighted_loss(model: EvaluatedModel, class_index: int) -> dict[str, float]:
     """Return the thresholds of a network whose probabilities are as its loss has them, by name."""
     weights = getattr(model.model, "class_weights_", None)
     if weights is None or model.model.calibration_.method is not None:
         return {}
-    cuts = {}
+    threshold_cuts = {}
     if model.has_one_logit:
         # The logit is that of the second class.
-        logit = _PUBLISHED_LOGIT if place == 1 else -_PUBLISHED_LOGIT
-        cuts["as published"] = float(special.expit(logit))
+        logit = _PUBLISHED_LOGIT if class_index == 1 else -_PUBLISHED_LOGIT
+        threshold_cuts["as published"] = float(special.expit(logit))
     if weights[0] != weights[1]:
-        share = float(weights[place] / weights.sum())
-        cuts["corrected for the class weight"] = share
-    return cuts
+        share = float(weights[class_index] / weights.sum())
+        threshold_cuts["corrected for the class weight"] = share
+    return threshold_cuts
 
 
 def _words_of(decision: Decision, label: Any) -> str:
     """Name the threshold of a model."""
     if decision.cost is None:
         return "this model"
-    alarm, miss = decision.cost
+    alarm, missed_cost = decision.cost
     return (
-        f"this model: least cost ({alarm:g} for a false {label}, {miss:g} for a "
+        f"this model: least cost ({alarm:g} for a false {label}, {missed_cost:g} for a "
         "missed one)"
     )

@@ -20,73 +20,81 @@ MOST_FEATURES, MOST_COLUMNS = 10, 50
 def sensitive(work: Work) -> None:
     """Fill ``sensitive``: the ``positive`` class, and by column ``audit``, with the reliance, and ``told_by``."""
     columns, predicted, codes = work.test.sensitive, work.predictions, work.model.na
-    main, between, seed = (
+    main_explanation, between, random_seed = (
         work.content.explanation,
         work.test.dependence,
         work.budget.seed,
     )
-    assert columns is not None and main is not None  # noqa: PT018 — the capability, and the section before
-    place = work.content.positive_place(predicted.classes)
-    usual: dict[str, Any] = {"na": codes, "dependence": between, "seed": seed}
+    assert columns is not None and main_explanation is not None  # noqa: PT018 — the capability, and the section before
+    class_index = work.content.positive_place(predicted.classes)
+    usual: dict[str, Any] = {"na": codes, "dependence": between, "seed": random_seed}
     table = (
         columns.iloc[:, :0]
         if work.test.table is None
         else work.test.table.drop(columns=work.texts)
     )
     with keeping_warnings():
-        told = audit(
+        column_facts = audit(
             columns,
             predicted.scored,
-            positive=place,
+            positive=class_index,
             labels_only=predicted.labels_only,
             reliance=_reliance(work),
             **usual,
         )
-        for facts in told:
-            members, _, _ = levels_by(columns, name := facts["column"], codes)
+        for facts in column_facts:
+            members, _, _ = levels_by(columns, column_name := facts["column"], codes)
             first = [
-                one
-                for one in dict.fromkeys([*main.ranking(), *table])
-                if one in table and one != name
+                feature_name
+                for feature_name in dict.fromkeys([*main_explanation.ranking(), *table])
+                if feature_name in table and feature_name != column_name
             ]
             cells = blank_codes(table[first[:MOST_COLUMNS]], codes)
             facts |= {
-                "is_feature": name in table,
-                "told_by": told_by(cells, members, between, seed) if first else None,
+                "is_feature": column_name in table,
+                "told_by": told_by(cells, members, between, random_seed)
+                if first
+                else None,
             }
     work.put(
         sensitive={
-            "positive": predicted.classes[place]
+            "positive": predicted.classes[class_index]
             if len(predicted.classes) == 2
             else None,
-            "columns": told,
+            "columns": column_facts,
         }
     )
 
 
 def _reliance(work: Work) -> dict[str, tuple[Floats, Booleans]]:
     """Return by feature how much each test row's loss grows without it, and of which rows that is known."""
-    main, model, clock = work.content.explanation, work.model, work.budget.clock
-    places, seconds, asked = work.ranked
-    assert main is not None
-    names = clearly_matter(main)[:MOST_FEATURES]
+    main_explanation, model, clock = (
+        work.content.explanation,
+        work.model,
+        work.budget.clock,
+    )
+    row_indices, seconds, asked_options = work.ranked
+    assert main_explanation is not None
+    names = clearly_matter(main_explanation)[:MOST_FEATURES]
     if not names:
         return {}
     if clock.left() < seconds:
         clock.cut.append("reliance by level: it was not measured")
         return {}
-    places = np.arange(len(work.explained)) if places is None else places
-    rows = work.explained.take(places)
+    row_indices = np.arange(len(work.explained)) if row_indices is None else row_indices
+    ranked_rows = work.explained.take(row_indices)
     try:
-        losses = model.row_losses(rows, **{"method": "permgrad", **asked})
+        losses = model.row_losses(
+            ranked_rows, **{"method": "permgrad", **asked_options}
+        )
     except InputError:  # such as too few groups
         return {}
     member = np.zeros(len(work.test), dtype=bool)
-    member[work.places[places]] = True
+    member[work.places[row_indices]] = True
     reliance = {}
-    for name in names:
-        if name in losses:
+    for feature_name in names:
+        if feature_name in losses:
             values = np.zeros(len(work.test))
-            values[work.places[places]] = losses[name]
-            reliance[name] = values, member
+            values[work.places[row_indices]] = losses[feature_name]
+            reliance[feature_name] = values, member
     return reliance

@@ -49,46 +49,61 @@ class TogetherSection:
 
 def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
-    main, drawn, clock, wanted = (
+    main_explanation, drawn, clock, wanted_features = (
         work.content.explanation,
         work.drawn,
         work.budget.clock,
         work.budget.interactions,
     )
-    assert main is not None
+    assert main_explanation is not None
     if work.test.table is None:
-        rows = work.explained.take(np.sort(drawn))
-        if wanted != 0 and work.model.several_inputs:
-            work.put(together=TogetherSection(modalities=_modalities(work, rows)))
+        drawn_rows = work.explained.take(np.sort(drawn))
+        if wanted_features != 0 and work.model.several_inputs:
+            work.put(together=TogetherSection(modalities=_modalities(work, drawn_rows)))
         return
-    single = main.level in ("feature", "group")
-    names = main.ranking()[: FEATURES if wanted is None else wanted] if single else []
-    count = len(names) + (len(names) < len(main.names))  # all others are one
-    sets, most, predictions = (
+    single = main_explanation.level in ("feature", "group")
+    names = (
+        main_explanation.ranking()[
+            : FEATURES if wanted_features is None else wanted_features
+        ]
+        if single
+        else []
+    )
+    count = len(names) + (
+        len(names) < len(main_explanation.names)
+    )  # all others are one
+    set_count, max_rows, predictions = (
         count * (count + 1) // 2,
         len(drawn),
-        main.meta.get("model_rows"),
+        main_explanation.meta.get("model_rows"),
     )
-    if wanted is None and work.model.encoder is not None:
-        most = min(ROWS, most)
-    elif wanted is None and isinstance(predictions, int):
-        most = min(most, int(_SHARE * predictions) // (REPEATS * max(sets, 1)))
-    if len(names) < 2 or most < (FEWEST_ROWS if wanted is None else 2):
+    if wanted_features is None and work.model.encoder is not None:
+        max_rows = min(ROWS, max_rows)
+    elif wanted_features is None and isinstance(predictions, int):
+        max_rows = min(
+            max_rows, int(_SHARE * predictions) // (REPEATS * max(set_count, 1))
+        )
+    if len(names) < 2 or max_rows < (FEWEST_ROWS if wanted_features is None else 2):
         return
     # Pairs may take a tenth of the time that is left.
     if (
-        wanted is None
-        and clock.per_row * PREDICTION * most * REPEATS * sets > 0.1 * clock.left()
+        wanted_features is None
+        and clock.per_row * PREDICTION * max_rows * REPEATS * set_count
+        > 0.1 * clock.left()
     ):
         clock.cut.append("pairs of features: they were not measured")
         return
-    rows = work.explained.take(np.sort(drawn[:most]))
-    pairs = work.model.explain(rows, rows.y, scope="global", **options_of(names, main))
-    found = pairs_of(pairs)
+    drawn_rows = work.explained.take(np.sort(drawn[:max_rows]))
+    pairs = work.model.explain(
+        drawn_rows, drawn_rows.y, scope="global", **options_of(names, main_explanation)
+    )
+    measured_pairs = pairs_of(pairs)
     clear = [
-        pair
-        for pair, is_clear in zip(found.names, found.clear, strict=True)
-        if is_clear and OTHERS not in pair
+        feature_pair
+        for feature_pair, is_clear in zip(
+            measured_pairs.names, measured_pairs.clear, strict=True
+        )
+        if is_clear and OTHERS not in feature_pair
     ]
     sample, predict, classes = card_sample(work)
     effects = pair_effects(sample, clear, np.arange(len(sample.raw)), predict)
@@ -98,7 +113,7 @@ def together(work: Work) -> None:
 def _modalities(work: Work, rows: Rows) -> Explanation | None:
     """Explain whole inputs and pairs of them, or return None where fewer than two can be replaced."""
     try:
-        found = work.model.explain(
+        explanation = work.model.explain(
             rows,
             rows.y,
             method=PermGrad(order=2),
@@ -108,7 +123,7 @@ def _modalities(work: Work, rows: Rows) -> Explanation | None:
         )
     except InputError:  # all inputs but one are held
         return None
-    return found if len(of_order(found, 1).names) > 1 else None
+    return explanation if len(of_order(explanation, 1).names) > 1 else None
 
 
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
@@ -116,11 +131,19 @@ def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
     groups = main.groups or {}
     method = tuned(PermGrad(order=2, pairs="all"), direction=False)
     options: dict[str, Any] = {"method": method, "n_repeats": REPEATS}
-    others = [name for name in main.names if name not in names]
-    alone = [*names, *others] if len(others) == 1 else names
-    chosen = {name: members for name, members in groups.items() if name in alone}
-    if len(others) > 1:
-        chosen[OTHERS] = [
-            column for name in others for column in groups.get(name, [name])
+    other_features = [
+        feature_name for feature_name in main.names if feature_name not in names
+    ]
+    alone = [*names, *other_features] if len(other_features) == 1 else names
+    chosen_groups = {
+        group_name: members
+        for group_name, members in groups.items()
+        if group_name in alone
+    }
+    if len(other_features) > 1:
+        chosen_groups[OTHERS] = [
+            column
+            for feature_name in other_features
+            for column in groups.get(feature_name, [feature_name])
         ]
-    return options | ({"groups": chosen} if chosen else {})
+    return options | ({"groups": chosen_groups} if chosen_groups else {})

@@ -95,54 +95,70 @@ def rows_of(
     rows: EncodedRows,
     numbers: npt.ArrayLike,
     ranking: Sequence[str] = (),
-    kept: npt.NDArray[np.float32] | None = None,
+    background_rows: npt.NDArray[np.float32] | None = None,
 ) -> ChangeableRows:
     """Return encoded rows of a model in the form of the page. Of wide tables only the first.
 
-    Columns of the strongest features come first. ``kept``: encoded training rows. None: those that the model keeps.
+    Columns of the strongest features come first. ``background_rows``: encoded training rows. None: those that the model keeps.
     """
     encoder = model.preprocessor_
-    most = min(len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1)))
-    rows = rows.take(np.arange(most))
+    max_rows = min(
+        len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1))
+    )
+    rows = rows.take(np.arange(max_rows))
     names, features = encoder.feature_names_in_, encoder.features("feature")
-    place = {name: at for at, name in enumerate(names)}
+    column_position = {
+        column_name: column_index for column_index, column_name in enumerate(names)
+    }
     ordered = [
-        place[column]
-        for name in ranking
-        if name in features
-        for column in encoder.raw_columns_of(name)
+        column_position[column]
+        for feature_name in ranking
+        if feature_name in features
+        for column in encoder.raw_columns_of(feature_name)
     ]
-    seen = set(encoder.feature_of_.tolist())
-    columns = [at for at in dict.fromkeys([*ordered, *sorted(seen)]) if at in seen][
-        :MOST_INPUTS
-    ]
+    seen_columns = set(encoder.feature_of_.tolist())
+    columns = [
+        column_index
+        for column_index in dict.fromkeys([*ordered, *sorted(seen_columns)])
+        if column_index in seen_columns
+    ][:MOST_INPUTS]
     values, kinds = (
-        np.zeros((most, len(columns))),
-        np.zeros((most, len(columns)), dtype=np.uint8),
+        np.zeros((max_rows, len(columns))),
+        np.zeros((max_rows, len(columns)), dtype=np.uint8),
     )
     by_name = cells_of(encoder, rows.table)
-    forms = {form["name"]: form for form in encoder_form(encoder)["columns"]}
-    for at, column in enumerate(columns):
+    forms = {
+        column_form["name"]: column_form
+        for column_form in encoder_form(encoder)["columns"]
+    }
+    for input_index, column in enumerate(columns):
         levels = {
-            level: code
-            for code, (level, _) in enumerate(forms[names[column]].get("levels", ()))
+            level: level_code
+            for level_code, (level, _) in enumerate(
+                forms[names[column]].get("levels", ())
+            )
         }
-        for row, cell in enumerate(by_name[names[column]]):
-            if isinstance(cell, list):
-                kinds[row, at] = cell[0]
+        for row_index, cell_value in enumerate(by_name[names[column]]):
+            if isinstance(cell_value, list):
+                kinds[row_index, input_index] = cell_value[0]
             else:
-                values[row, at] = (
-                    levels.get(cell, len(levels)) if isinstance(cell, str) else cell
+                values[row_index, input_index] = (
+                    levels.get(cell_value, len(levels))
+                    if isinstance(cell_value, str)
+                    else cell_value
                 )
-    shown, texts = np.asarray(numbers)[:most], None
-    if free := [
-        name
-        for name in encoder.schema_.of_kind("text")
-        if name in encoder.scores_.columns
+    shown, texts = np.asarray(numbers)[:max_rows], None
+    if free_texts := [
+        column_name
+        for column_name in encoder.schema_.of_kind("text")
+        if column_name in encoder.scores_.columns
     ]:
-        texts = rows.table[free].reset_index(drop=True)
+        texts = rows.table[free_texts].reset_index(drop=True)
     background, spread, remains = background_of(
-        model, getattr(model, "background_", rows.encoded[:0]) if kept is None else kept
+        model,
+        getattr(model, "background_", rows.encoded[:0])
+        if background_rows is None
+        else background_rows,
     )
     return ChangeableRows(
         numbers=shown,
@@ -172,17 +188,23 @@ def _together(rows: EncodedRows) -> list[list[str]]:
 
 def changeable(work: Work) -> None:
     """Fill ``changeable``: the rows explained, so that a row is divided in one way, and drawn ones."""
-    main, notable = work.content.explanation, work.content.notable
-    assert main is not None
+    main_explanation, notable = work.content.explanation, work.content.notable
+    assert main_explanation is not None
     noted = np.flatnonzero(
         np.isin(work.explained.numbers, [] if notable is None else notable.numbers)
     )
-    places = pd.unique(np.concatenate([work.explained_places, noted, work.drawn]))
-    rows = work.explained.take(places[:MOST_ROWS])
-    kept = work.model.kept_rows()
+    row_positions = pd.unique(
+        np.concatenate([work.explained_places, noted, work.drawn])
+    )
+    changeable_rows = work.explained.take(row_positions[:MOST_ROWS])
+    background_rows = work.model.kept_rows()
     work.put(
         changeable=rows_of(
-            work.model.model, rows.inputs, rows.numbers, main.ranking(), kept
+            work.model.model,
+            changeable_rows.inputs,
+            changeable_rows.numbers,
+            main_explanation.ranking(),
+            background_rows,
         )
     )
 
@@ -191,12 +213,12 @@ def changeable(work: Work) -> None:
 def words(work: Work) -> None:
     """Fill ``words`` of a model that its page can run: what each word of some texts does to the prediction."""
     weights: Weights = []
-    rows = work.content.changeable
+    changeable_rows = work.content.changeable
     with suppress(NotImplementedError):  # of a model that no page can run
         model_form(work.model.model, weights)
         if (
-            rows is not None
-            and len(rows.background)
+            changeable_rows is not None
+            and len(changeable_rows.background)
             and bytes_of(weights) <= MOST_BYTES
         ):
             work.put(words=word_parts(work.content, work.model.model))
@@ -204,20 +226,27 @@ def words(work: Work) -> None:
 
 def bytes_of(weights: Weights) -> int:
     """Return the size of matrices as base64 in a page."""
-    return 4 * -(-4 * sum(part.size for part in weights) // 3)
+    return 4 * -(-4 * sum(weight_array.size for weight_array in weights) // 3)
 
 
 def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     """Return the words of the texts of some rows, which share what *What if* gives to each text. None: no texts."""
-    encoder, rows, listed = model.preprocessor_, content.changeable, content.listed
+    encoder, changeable_rows, listed = (
+        model.preprocessor_,
+        content.changeable,
+        content.listed,
+    )
     texts = [
-        name
-        for name in encoder.schema_.of_kind("text")
-        if name in encoder.scores_.columns
+        column_name
+        for column_name in encoder.schema_.of_kind("text")
+        if column_name in encoder.scores_.columns
     ]
-    if rows is None or listed is None or not texts:
+    if changeable_rows is None or listed is None or not texts:
         return None
-    place = {number: at for at, number in enumerate(rows.numbers.tolist())}
+    row_position = {
+        number: row_index
+        for row_index, number in enumerate(changeable_rows.numbers.tolist())
+    }
     table = listed.table.set_axis(np.asarray(listed.numbers).tolist())
     table = table.assign(
         **dict.fromkeys(encoder.schema_.of_kind("image"))
@@ -230,15 +259,20 @@ def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     shown = [
         number
         for number in dict.fromkeys([*printed, *sorted(table.index)])
-        if number in place
+        if number in row_position
     ]
     shown = [number for number in shown if number in table.index][:MOST_TEXTS]
-    parts = [
-        _divided(model, table.loc[[one]], rows.encoded[[place[one]]], rows.background)
-        for one in shown
+    row_explanations = [
+        _divided(
+            model,
+            table.loc[[row_number]],
+            changeable_rows.encoded[[row_position[row_number]]],
+            changeable_rows.background,
+        )
+        for row_number in shown
     ]
     return (
-        LocalRows(explanation=_one_below_the_other(parts), numbers=shown)
+        LocalRows(explanation=_one_below_the_other(row_explanations), numbers=shown)
         if shown
         else None
     )
@@ -254,15 +288,15 @@ def _divided(
     encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
     # What is listed of a date is what it says, and the date itself as its trend.
     trends = {
-        part.column: name
-        for name, part in encoder.date_parts_.items()
-        if part.part == "trend"
+        date_part.column: feature_name
+        for feature_name, date_part in encoder.date_parts_.items()
+        if date_part.part == "trend"
     }
     table = table.assign(
         **{
-            date: table[name]
-            for date, name in trends.items()
-            if name in table and date not in table
+            date_column: table[feature_name]
+            for date_column, feature_name in trends.items()
+            if feature_name in table and date_column not in table
         }
     )
     donors = EncodedRows(
@@ -281,68 +315,81 @@ def _divided(
         return divide(arguments, method)
 
 
-def _one_below_the_other(parts: Sequence[Explanation]) -> Explanation:
+def _one_below_the_other(explanations: Sequence[Explanation]) -> Explanation:
     """Return explanations of one row each as one of all rows. Players that a row does not have are 0 and missing."""
     players = dict(
-        pair for one in parts for pair in zip(one.names, one.modality, strict=True)
+        named_player
+        for explanation in explanations
+        for named_player in zip(explanation.names, explanation.modality, strict=True)
     )
-    places = {name: place for place, name in enumerate(players)}
-    values, std = np.zeros((2, len(parts), len(players), len(parts[0].outputs)))
-    for row, one in enumerate(parts):
-        own = [places[name] for name in one.names]
-        values[row, own], std[row, own] = (
-            one.values[0],
-            one.std_error[0] if one.std_error is not None else 0.0,
+    player_positions = {
+        player_name: player_index for player_index, player_name in enumerate(players)
+    }
+    values, std_errors = np.zeros(
+        (2, len(explanations), len(players), len(explanations[0].outputs))
+    )
+    for row_index, row_explanation in enumerate(explanations):
+        own_positions = [
+            player_positions[player_name] for player_name in row_explanation.names
+        ]
+        values[row_index, own_positions], std_errors[row_index, own_positions] = (
+            row_explanation.values[0],
+            row_explanation.std_error[0]
+            if row_explanation.std_error is not None
+            else 0.0,
         )
-    table = pd.concat([one.feature_values for one in parts], ignore_index=True)[
-        list(players)
-    ]
-    meta = {
-        **parts[0].meta,
+    table = pd.concat(
+        [each_explanation.feature_values for each_explanation in explanations],
+        ignore_index=True,
+    )[list(players)]
+    merged_meta = {
+        **explanations[0].meta,
         "by_input": {
-            name: about for one in parts for name, about in one.meta["by_input"].items()
+            input_name: about
+            for input_explanation in explanations
+            for input_name, about in input_explanation.meta["by_input"].items()
         },
     }
     names, modality = tuple(players), tuple(players.values())
-    left: dict[str, Any] = dict.fromkeys(
+    cleared_fields: dict[str, Any] = dict.fromkeys(
         ("low", "high", "p_values", "base_values", "predictions")
     )
     return replace(
-        parts[0],
+        explanations[0],
         values=values,
-        std_error=std,
+        std_error=std_errors,
         names=names,
         modality=modality,
         feature_values=table,
-        meta=meta,
-        **left,
+        meta=merged_meta,
+        **cleared_fields,
     )
 
 
 # ---- the rows that parts are compared with ---------------------------------------------------------------------------
 def background_of(
-    model: Any, kept: npt.NDArray[np.float32]
+    model: Any, encoded_rows: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], list[float], float]:
     """Return the rows that a model compares single rows with, how far outputs range, and what remains of their error.
 
     The first walks of a page take some of the rows, so that they come in an order in which the first ones are from all
-    over the table. ``kept``: encoded training rows.
+    over the table. ``encoded_rows``: encoded training rows.
     """
     try:
         model_form(model, [])
     except NotImplementedError:
-        return kept[:0], [], 0.0
+        return encoded_rows[:0], [], 0.0
     compared: ComparedRows | None = getattr(model, "compared_", None)
-    if compared is not None and not len(kept):
-        kept = compared.encoded
-    if not len(kept):
-        return kept, [], 0.0
+    if compared is not None and not len(encoded_rows):
+        encoded_rows = compared.encoded
+    if not len(encoded_rows):
+        return encoded_rows, [], 0.0
     if compared is not None:
         rows, count = compared.encoded, compared.drawn_from
     elif rows_in(model)[0]:
-        rows, count = kept[rows_compared(model)], len(kept)
+        rows, count = encoded_rows[rows_compared(model)], len(encoded_rows)
     else:
-        rows, count = kept[rows_to_compare(kept)], len(kept)
+        rows, count = encoded_rows[rows_to_compare(encoded_rows)], len(encoded_rows)
     step = next(
         size
         for size in range(max(1, round(GOLDEN * len(rows))), len(rows) + 1)
@@ -350,7 +397,7 @@ def background_of(
     )
     rows = rows[np.arange(len(rows)) * step % len(rows)]
     remains = max(0.0, 1 - len(np.unique(rows, axis=0)) / count) ** 0.5
-    return rows, np.ptp(_explained(model, kept), axis=0).tolist(), remains
+    return rows, np.ptp(_explained(model, encoded_rows), axis=0).tolist(), remains
 
 
 def _explained(model: Any, rows: npt.NDArray[np.float32]) -> Floats:

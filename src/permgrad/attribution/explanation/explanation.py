@@ -108,7 +108,7 @@ class Explanation(Numbers):
     """
 
     def __repr__(self) -> str:
-        rows = (
+        row_words = (
             f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
         )
         single = int((self.order == 1).sum())
@@ -126,8 +126,8 @@ class Explanation(Numbers):
         names = names if single or not self.members else interactions
         # The rows of all classes together are no further output.
         outputs = self.outputs[len(self.outputs) > 1 and self.outputs[0] == "all" :]
-        size = f"{names} × {counted(len(outputs), 'output')}"
-        return f"<Explanation: {self.method}, {self.scope}{rows}, {size}>"
+        size_words = f"{names} × {counted(len(outputs), 'output')}"
+        return f"<Explanation: {self.method}, {self.scope}{row_words}, {size_words}>"
 
     @property
     def plot(self) -> PlotAccessor:
@@ -336,19 +336,28 @@ class Explanation(Numbers):
         """
         if self.method == MIXED:
             raise without_common_unit("ranking")
-        column, part = self.output_index(target), of_order(self, order)
+        column, order_explanation = self.output_index(target), of_order(self, order)
         if self.scope == "local":
             scores = mean_over_rows(
-                np.abs(part.values[..., column]), self.meta.get("sample_weight")
+                np.abs(order_explanation.values[..., column]),
+                self.meta.get("sample_weight"),
             )[0]
         else:
-            scores = sizes_of(part, column)
-        places = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable").tolist()
+            scores = sizes_of(order_explanation, column)
+        player_order = np.argsort(
+            -np.nan_to_num(scores, nan=-np.inf), kind="stable"
+        ).tolist()
         if certain is None:
-            return [part.names[place] for place in places]
+            return [
+                order_explanation.names[player_index] for player_index in player_order
+            ]
         certain = check_confidence(certain, "certain")
-        summary = part.to_global() if self.scope == "local" else part
-        return certain_ranks(summary, places, column, certain).to_frame()
+        summary = (
+            order_explanation.to_global()
+            if self.scope == "local"
+            else order_explanation
+        )
+        return certain_ranks(summary, player_order, column, certain).to_frame()
 
     def to_global(
         self, how: Literal["mean_abs", "mean", "sum_l1"] = "mean_abs"
@@ -369,59 +378,69 @@ class Explanation(Numbers):
             raise InputError(problem, hint="Use it directly.", code="PG004")
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         # Features come first. Of pairs alone there are no features.
-        rows, players = (
+        row_count, players = (
             self.values.shape[0],
             int((self.order == min(self.order, default=1)).sum()),
         )
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
         weights, units = self.meta.get("sample_weight"), Dependence.of_rows(self.meta)
-        values, std, size = mean_over_rows(per_row, weights, units)
+        values, std_errors, effective_sizes = mean_over_rows(per_row, weights, units)
         if how == "sum_l1":
-            norm = np.abs(values[:players]).sum(axis=0, keepdims=True)
-            values = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
-            std = np.full(values.shape, np.nan)
-        low, high, p_values = interval(
-            values, std, size, float(self.meta.get("confidence", 0.95))
+            score_norms = np.abs(values[:players]).sum(axis=0, keepdims=True)
+            values = np.divide(
+                values, score_norms, out=np.zeros_like(values), where=score_norms > 0
+            )
+            std_errors = np.full(values.shape, np.nan)
+        lower_ends, upper_ends, p_values = interval(
+            values,
+            std_errors,
+            effective_sizes,
+            float(self.meta.get("confidence", 0.95)),
         )
         # A mean of absolute values is never below 0.
-        low = np.maximum(low, np.minimum(values, 0.0)) if how == "mean_abs" else low
-        keep_parts, off = how == "mean", per_row - values
+        lower_ends = (
+            np.maximum(lower_ends, np.minimum(values, 0.0))
+            if how == "mean_abs"
+            else lower_ends
+        )
+        keep_parts, deviations = how == "mean", per_row - values
         if weights is not None:
-            off *= np.asarray(weights, dtype=np.float64)[:, None, None]
+            deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
         correlation = None
         if players <= MOST_TOGETHER:
             correlation = np.stack(
                 [
-                    error_correlation(each.T[:players], units)
-                    for each in np.moveaxis(off, -1, 0)
+                    error_correlation(output_deviations.T[:players], units)
+                    for output_deviations in np.moveaxis(deviations, -1, 0)
                 ]
             )
         # Plots of a summary need the player of each pixel and the mean image.
-        maps = {
-            name: array
-            for name, array in self.maps.items()
-            if name.startswith("segments:")
+        summary_maps = {
+            map_name: array
+            for map_name, array in self.maps.items()
+            if map_name.startswith("segments:")
         }
         images = {
-            name: array
-            for name, array in self.maps.items()
-            if name.startswith("images:") and len(array)
+            map_name: array
+            for map_name, array in self.maps.items()
+            if map_name.startswith("images:") and len(array)
         }
-        maps |= {
-            name: array.mean(axis=0, keepdims=True) for name, array in images.items()
+        summary_maps |= {
+            map_name: array.mean(axis=0, keepdims=True)
+            for map_name, array in images.items()
         }
         return replace(
             self,
             values=values,
             scope="global",
-            std_error=std,
-            low=low,
-            high=high,
+            std_error=std_errors,
+            low=lower_ends,
+            high=upper_ends,
             p_values=p_values,
             correlation=correlation,
             parts={
-                name: mean_over_rows(part, weights)[0]
-                for name, part in self.parts.items()
+                part_name: mean_over_rows(part_values, weights)[0]
+                for part_name, part_values in self.parts.items()
             }
             if keep_parts
             else {},
@@ -430,15 +449,15 @@ class Explanation(Numbers):
             feature_values=None,
             base_values=None,
             predictions=None,
-            maps=maps,
+            maps=summary_maps,
             meta={
                 **{
-                    name: fact
-                    for name, fact in self.meta.items()
-                    if name not in OF_ROWS
+                    fact_name: fact_value
+                    for fact_name, fact_value in self.meta.items()
+                    if fact_name not in OF_ROWS
                 },
                 "summary": how,
-                "rows_summarised": rows,
+                "rows_summarised": row_count,
             },
         )
 
@@ -450,10 +469,10 @@ class Explanation(Numbers):
             yield problem, "Call pg.explain(model, X, y, groups='modality').", "PG004"
         if not self.additive:
             problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
-            call = f"Call pg.explain(model, X, y, method={self.method!r}, groups='modality')."
+            call_hint = f"Call pg.explain(model, X, y, method={self.method!r}, groups='modality')."
             yield (
                 problem,
-                call
+                call_hint
                 if len(set(self.modality)) > 1
                 else "Its features are of one modality.",
                 "PG004",
@@ -473,7 +492,13 @@ class Explanation(Numbers):
             return of_order(self, 1).by_modality()
         modalities = tuple(dict.fromkeys(self.modality))
         member = np.array(
-            [[one == other for one in self.modality] for other in modalities],
+            [
+                [
+                    player_modality == summed_modality
+                    for player_modality in self.modality
+                ]
+                for summed_modality in modalities
+            ],
             dtype=np.float64,
         )
         return replace(
@@ -482,15 +507,15 @@ class Explanation(Numbers):
             names=modalities,
             modality=modalities,
             parts={
-                name: np.einsum("mf,...fo->...mo", member, part)
-                for name, part in self.parts.items()
+                part_name: np.einsum("mf,...fo->...mo", member, part_values)
+                for part_name, part_values in self.parts.items()
             },
             part_std={},
             level="modality",
             maps={
-                name: array
-                for name, array in self.maps.items()
-                if not name.startswith("segments:")
+                map_name: array
+                for map_name, array in self.maps.items()
+                if not map_name.startswith("segments:")
             },
             **dict.fromkeys(
                 (
@@ -523,20 +548,20 @@ class Explanation(Numbers):
         if self.members and (self.order == 1).any():
             return of_order(self, 1).to_shap()
         values = self.values if self.scope == "local" else self.values[None]
-        base = (
+        base_outputs = (
             self.base_values
             if self.base_values is not None
             else np.zeros(len(self.outputs))
         )
-        base = np.broadcast_to(base, (len(values), len(self.outputs)))
-        single, data = len(self.outputs) == 1, self.feature_values
+        base_outputs = np.broadcast_to(base_outputs, (len(values), len(self.outputs)))
+        single, feature_data = len(self.outputs) == 1, self.feature_values
         return shap.Explanation(
             values=values[..., 0] if single else values,
-            base_values=base[:, 0] if single else base,
+            base_values=base_outputs[:, 0] if single else base_outputs,
             # Players such as segments of an image have no raw value, nor have pairs.
             data=None
-            if data is None or self.members
-            else data.reindex(columns=list(self.names)).to_numpy(),
+            if feature_data is None or self.members
+            else feature_data.reindex(columns=list(self.names)).to_numpy(),
             feature_names=list(self.names),
             output_names=None if single else list(self.outputs),
         )
@@ -624,4 +649,8 @@ def clearly_matter(
         learned if learned > 0 else None,
     )
     passed = dict(zip(explanation.names, clear, strict=True))
-    return [name for name in explanation.ranking(target) if passed[name]]
+    return [
+        player_name
+        for player_name in explanation.ranking(target)
+        if passed[player_name]
+    ]

@@ -62,18 +62,21 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
         "values": explanation.values,
         **arrays_like_values(explanation),
     }
-    arrays |= {f"maps/{name}": array for name, array in explanation.maps.items()}
-    for name in ("base_values", "predictions", "correlation"):
-        if getattr(explanation, name) is not None:
-            arrays[name] = getattr(explanation, name)
+    arrays |= {
+        f"maps/{map_name}": array for map_name, array in explanation.maps.items()
+    }
+    for field_name in ("base_values", "predictions", "correlation"):
+        if getattr(explanation, field_name) is not None:
+            arrays[field_name] = getattr(explanation, field_name)
     header = {
-        name: getattr(explanation, name) for name in (*_PLAIN, *_NAMES, "members")
+        header_field: getattr(explanation, header_field)
+        for header_field in (*_PLAIN, *_NAMES, "members")
     }
     header |= {"schema_version": SCHEMA_VERSION, "feature_values": None}
     if (frame := explanation.feature_values) is not None:
         cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
         header["feature_values"] = {
-            "columns": [str(name) for name in frame.columns],
+            "columns": [str(column_name) for column_name in frame.columns],
             "data": cells,
         }
     header["meta"] = without_times(explanation.meta)
@@ -82,8 +85,10 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
         atomic_path(folder, folder=True) as temporary,
     ):
         write_npz(temporary / "values.npz", arrays, packed=True)
-        text = json_text(sealed(plain(header)), indent=1)
-        (temporary / "explanation.json").write_text(text + "\n", encoding="utf-8")
+        header_text = json_text(sealed(plain(header)), indent=1)
+        (temporary / "explanation.json").write_text(
+            header_text + "\n", encoding="utf-8"
+        )
         write_times(temporary, explanation.meta.get("seconds"))
 
 
@@ -98,12 +103,12 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
         must(isinstance(version, int), "explanation.json has no schema_version")
     if version != SCHEMA_VERSION:
         problem = f"{source} has format {version}, and this permgrad reads explanations of format {SCHEMA_VERSION}"
-        fix = (
+        remedy_words = (
             "Install a newer permgrad."
             if version > SCHEMA_VERSION
             else "Create it again."
         )
-        raise InputError(problem, hint=fix, code="PG053")
+        raise InputError(problem, hint=remedy_words, code="PG053")
     with turned(
         lambda error: _damaged(source, f"{error} is missing or wrong"), *DAMAGE
     ):
@@ -142,22 +147,31 @@ def _are_weights(weights: Any) -> bool:
 def _are_members(members: Any) -> bool:
     """Return whether members are lists of positions of players."""
     return isinstance(members, list) and all(
-        isinstance(each, list)
-        and each
-        and all(is_whole(place) and place >= 0 for place in each)
-        for each in members
+        isinstance(player_positions, list)
+        and player_positions
+        and all(
+            is_whole(player_index) and player_index >= 0
+            for player_index in player_positions
+        )
+        for player_positions in members
     )
 
 
 def _check_stored(header: Mapping[str, Any], count: int) -> None:
     """Refuse a file whose fields have wrong types or sizes, before they cause an unclear error later."""
     wrong = []
-    for name, types in _TYPES.items():
-        value = header.get(name) if name == "feature_values" else header[name]
+    for field_name, types in _TYPES.items():
+        value = (
+            header.get(field_name)
+            if field_name == "feature_values"
+            else header[field_name]
+        )
         if not isinstance(value, types):
-            wrong.append(f"{name} (a {type(value).__name__})")
-        elif name in _NAMES and not all(isinstance(item, str) for item in header[name]):
-            wrong.append(f"{name} (not all text)")
+            wrong.append(f"{field_name} (a {type(value).__name__})")
+        elif field_name in _NAMES and not all(
+            isinstance(list_item, str) for list_item in header[field_name]
+        ):
+            wrong.append(f"{field_name} (not all text)")
     must(not wrong, "".join(wrong[:1]))
     players, meta, frame = (
         len(header["names"]),
@@ -176,28 +190,28 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
             is_number(confidence) and 0 < confidence < 1
         ),
         "feature_values (rows of other lengths)": frame is not None
-        and any(len(row) != len(frame["columns"]) for row in frame["data"]),
+        and any(len(data_row) != len(frame["columns"]) for data_row in frame["data"]),
         "meta (an invalid sample_weight)": not _are_weights(weights),
     }
-    for name in OF_ROWS if header["scope"] == "local" else ():
-        rows = meta.get(name) or ()
-        faults[f"meta ({name}: {len(rows)} for {count} rows of values)"] = (
-            meta.get(name) is not None and len(rows) != count
+    for fact_name in OF_ROWS if header["scope"] == "local" else ():
+        row_facts = meta.get(fact_name) or ()
+        faults[f"meta ({fact_name}: {len(row_facts)} for {count} rows of values)"] = (
+            meta.get(fact_name) is not None and len(row_facts) != count
         )
-        faults[f"meta ({name} that are not numbers)"] = any(
-            isinstance(row, (list, dict)) for row in rows
+        faults[f"meta ({fact_name} that are not numbers)"] = any(
+            isinstance(row_fact, (list, dict)) for row_fact in row_facts
         )
-    for what, holds in faults.items():
-        must(not holds, what)
+    for fault_words, holds in faults.items():
+        must(not holds, fault_words)
 
 
 def _fields_from_file(
     header: Mapping[str, Any], arrays: Mapping[str, Array]
 ) -> dict[str, Any]:
-    for name, array in arrays.items():
+    for array_name, array in arrays.items():
         must(
-            name.startswith("maps/") or array.dtype.kind in "fiu",
-            f"{name} (of {array.dtype})",
+            array_name.startswith("maps/") or array.dtype.kind in "fiu",
+            f"{array_name} (of {array.dtype})",
         )
     _check_stored(header, len(arrays["values"]))
     frame = header.get("feature_values")
@@ -205,10 +219,10 @@ def _fields_from_file(
         frame = pd.DataFrame(
             frame["data"], columns=frame["columns"], dtype=object
         ).infer_objects()
-    fields = {name: header[name] for name in _PLAIN} | {
-        name: tuple(header[name]) for name in _NAMES
+    fields = {field_name: header[field_name] for field_name in _PLAIN} | {
+        field_name: tuple(header[field_name]) for field_name in _NAMES
     }
-    for name in (
+    for optional_field in (
         "std_error",
         "low",
         "high",
@@ -217,15 +231,20 @@ def _fields_from_file(
         "base_values",
         "predictions",
     ):
-        fields[name] = arrays.get(name)
+        fields[optional_field] = arrays.get(optional_field)
     for group in ("parts/", "part_std/", "maps/"):
         stored = {
-            name: array for name, array in arrays.items() if name.startswith(group)
+            stored_name: array
+            for stored_name, array in arrays.items()
+            if stored_name.startswith(group)
         }
         fields[group[:-1]] = {
-            name.removeprefix(group): array for name, array in stored.items()
+            stored_name.removeprefix(group): array
+            for stored_name, array in stored.items()
         }
-    members = tuple(tuple(each) for each in header.get("members", ()))
+    members = tuple(
+        tuple(player_positions) for player_positions in header.get("members", ())
+    )
     return fields | {
         "values": arrays["values"],
         "feature_values": frame,

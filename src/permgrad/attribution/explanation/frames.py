@@ -27,53 +27,64 @@ def effects_frame(explanation: Numbers) -> pd.DataFrame:
         raise InputError(
             f"method={explanation.method!r} has no curves", hint=hint, code="PG004"
         )
-    parts = []
-    for name, entry in explanation.direction.items():
-        axes = entry.get("axes", [entry])
+    effect_frames = []
+    for feature_name, entry in explanation.direction.items():
+        curve_axes = entry.get("axes", [entry])
         cells = [
-            axis["at"] if axis["kind"] == "numeric" else axis["label"] for axis in axes
+            axis["at"] if axis["kind"] == "numeric" else axis["label"]
+            for axis in curve_axes
         ]
         first, *second = (
-            each.ravel()
-            for each in np.meshgrid(
-                *(np.array(some, object) for some in cells), indexing="ij"
+            grid_values.ravel()
+            for grid_values in np.meshgrid(
+                *(np.array(axis_cells, object) for axis_cells in cells), indexing="ij"
             )
         )
         numbers = {
-            title: np.array(entry[key], float)
-            for key, title in _NUMBERS.items()
-            if key in entry
+            title: np.array(entry[entry_key], float)
+            for entry_key, title in _NUMBERS.items()
+            if entry_key in entry
         }
         for output, label in enumerate(
             explanation.outputs[-numbers["effect"].shape[1] :]
         ):
-            columns: dict[str, Any] = {"feature": name, "class": label, "value": first}
+            columns: dict[str, Any] = {
+                "feature": feature_name,
+                "class": label,
+                "value": first,
+            }
             columns |= {"value_2": second[0] if second else None}
             columns |= {
                 title: numbers[title][:, output] if title in numbers else np.nan
                 for title in _NUMBERS.values()
             }
-            parts.append(pd.DataFrame(columns | {"rows": entry.get("rows", np.nan)}))
-    frame = pd.concat(parts, ignore_index=True)
+            effect_frames.append(
+                pd.DataFrame(columns | {"rows": entry.get("rows", np.nan)})
+            )
+    frame = pd.concat(effect_frames, ignore_index=True)
     return frame.drop(columns="value_2") if frame["value_2"].isna().all() else frame
 
 
 def tidy_frame(explanation: Numbers) -> pd.DataFrame:
     """Return the frame of ``Explanation.to_frame``."""
-    rows = explanation.values.shape[0] if explanation.scope == "local" else 1
-    row, name, output = (
+    row_count = explanation.values.shape[0] if explanation.scope == "local" else 1
+    row_indices, name_indices, output = (
         axis.ravel()
-        for axis in np.indices((rows, len(explanation.names), len(explanation.outputs)))
+        for axis in np.indices(
+            (row_count, len(explanation.names), len(explanation.outputs))
+        )
     )
     columns: dict[str, Any] = {}
     if explanation.scope == "local":
-        columns["row"] = np.asarray(explanation.meta.get("rows", range(rows)))[row]
-    for title, texts, places in (
-        ("feature", explanation.names, name),
-        ("modality", explanation.modality, name),
+        columns["row"] = np.asarray(explanation.meta.get("rows", range(row_count)))[
+            row_indices
+        ]
+    for title, texts, label_indices in (
+        ("feature", explanation.names, name_indices),
+        ("modality", explanation.modality, name_indices),
         ("class", explanation.outputs, output),
     ):
-        cells = np.array(texts, dtype=object)[places]
+        cells = np.array(texts, dtype=object)[label_indices]
         try:
             columns[title] = pd.Series(cells)
         except UnicodeEncodeError:
@@ -81,18 +92,18 @@ def tidy_frame(explanation: Numbers) -> pd.DataFrame:
             columns[title] = pd.Series(cells, dtype=object)
     columns |= frame_numbers(explanation)
     if explanation.members:
-        columns["order"] = explanation.order[name]
+        columns["order"] = explanation.order[name_indices]
     return pd.DataFrame(columns)
 
 
 def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
     """Return the tidy frame's columns of numbers."""
-    low, high = explanation.ci()
+    lower_ends, upper_ends = explanation.ci()
     numbers = {
         "importance": explanation.values,
         "std_error": explanation.std_error,
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": lower_ends,
+        "ci_high": upper_ends,
     }
     numbers |= {
         "p_value": explanation.p_values,
@@ -101,9 +112,9 @@ def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
     }
     # Of refits: both parts of the standard error.
     numbers |= {
-        name: std
-        for name, std in explanation.part_std.items()
-        if name not in explanation.parts
+        part_name: part_errors
+        for part_name, part_errors in explanation.part_std.items()
+        if part_name not in explanation.parts
     }
     missing = np.full(explanation.values.shape, np.nan)
     return {
@@ -125,10 +136,10 @@ def file_frame(explanation: Numbers) -> pd.DataFrame:
             .to_numpy()
         )
         frame["value"] = np.repeat(cells.ravel(), len(explanation.outputs))
-    keys = [
+    sort_keys = [
         -frame["importance"].to_numpy(),
         pd.factorize(frame["class"])[0],
     ]  # undefined values come last
     if "row" in frame:
-        keys.append(pd.factorize(frame["row"])[0])
-    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)
+        sort_keys.append(pd.factorize(frame["row"])[0])
+    return frame.iloc[np.lexsort(sort_keys)].reset_index(drop=True)

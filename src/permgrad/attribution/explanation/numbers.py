@@ -27,13 +27,18 @@ def no_order(orders: list[int], order: Any) -> InputError:
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
     """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
     arrays = {
-        name: getattr(explanation, name)
-        for name in ("std_error", "low", "high", "p_values")
+        field_name: getattr(explanation, field_name)
+        for field_name in ("std_error", "low", "high", "p_values")
     }
-    stored = {name: array for name, array in arrays.items() if array is not None}
-    stored |= {f"parts/{name}": array for name, array in explanation.parts.items()}
+    stored = {
+        array_name: array for array_name, array in arrays.items() if array is not None
+    }
     stored |= {
-        f"part_std/{name}": array for name, array in explanation.part_std.items()
+        f"parts/{part_name}": array for part_name, array in explanation.parts.items()
+    }
+    stored |= {
+        f"part_std/{part_name}": array
+        for part_name, array in explanation.part_std.items()
     }
     return stored
 
@@ -69,28 +74,32 @@ class Numbers:
 
     def __post_init__(self) -> None:
         """Refuse arrays whose shapes do not fit together."""
-        wanted = (len(self.names), len(self.outputs))
-        if self.values.shape[-2:] != wanted or self.values.ndim != (
+        expected_shape = (len(self.names), len(self.outputs))
+        if self.values.shape[-2:] != expected_shape or self.values.ndim != (
             2 if self.scope == "global" else 3
         ):
             problem = (
                 f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
-                f"{self.values.shape} with scope={self.scope!r}, {wanted[0]} names and {wanted[1]} outputs"
+                f"{self.values.shape} with scope={self.scope!r}, {expected_shape[0]} names and {expected_shape[1]} outputs"
             )
             raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
-        for name, array in arrays_like_values(self).items():
+        for array_name, array in arrays_like_values(self).items():
             if array.shape != self.values.shape:
-                problem = f"{name} must have the shape of values, {self.values.shape}, got {array.shape}"
+                problem = f"{array_name} must have the shape of values, {self.values.shape}, got {array.shape}"
                 raise InputError(
                     problem, hint="Pass an array of that shape.", code="PG007"
                 )
         singles = tuple(
-            (place,) for place in range(sum(len(each) == 1 for each in self.members))
+            (player_index,)
+            for player_index in range(
+                sum(len(member_players) == 1 for member_players in self.members)
+            )
         )
         if self.members and (
-            len(self.members) != wanted[0] or self.members[: len(singles)] != singles
+            len(self.members) != expected_shape[0]
+            or self.members[: len(singles)] != singles
         ):
-            problem = f"members must have the players of each of the {wanted[0]} names, single players first"
+            problem = f"members must have the players of each of the {expected_shape[0]} names, single players first"
             raise InputError(
                 problem, hint="Pass for example ((0,), (1,), (0, 1)).", code="PG007"
             )
@@ -106,7 +115,8 @@ class Numbers:
             [1, 1]
         """
         return np.array(
-            [len(each) for each in self.members] or [1] * len(self.names),
+            [len(member_players) for member_players in self.members]
+            or [1] * len(self.names),
             dtype=np.int64,
         )
 
@@ -134,15 +144,15 @@ class Numbers:
         )
         result = np.empty_like(tests)
         for order in np.unique(self.order):
-            places = self.order == order
-            some, modalities = (
-                tests[..., places, :],
-                np.asarray(self.modality)[places].tolist(),
+            order_mask = self.order == order
+            order_tests, modalities = (
+                tests[..., order_mask, :],
+                np.asarray(self.modality)[order_mask].tolist(),
             )
-            result[..., places, :] = (
-                adjusted_within(some, modalities)
+            result[..., order_mask, :] = (
+                adjusted_within(order_tests, modalities)
                 if order == 1
-                else adjusted(some, left_out)
+                else adjusted(order_tests, left_out)
             )
         return np.where(np.isnan(tests), self.p_values, result)
 
@@ -191,33 +201,37 @@ def of_order(explanation: N, order: int) -> N:
     if single and not explanation.members:
         return explanation
     orders = explanation.order
-    places = np.flatnonzero(
+    name_positions = np.flatnonzero(
         orders == (min(orders) if single else order if is_whole(order) else 0)
     )
-    if not len(places):
+    if not len(name_positions):
         raise no_order(np.unique(orders).tolist(), order)
-    players = orders[places][0] == 1
-    if len(places) == len(explanation.names) and not players:
+    players = orders[name_positions][0] == 1
+    if len(name_positions) == len(explanation.names) and not players:
         return explanation
-    some: dict[str, Any] = {}
-    for name in ("values", "std_error", "low", "high", "p_values"):
-        array = getattr(explanation, name)
-        some[name] = None if array is None else array[..., places, :]
+    order_fields: dict[str, Any] = {}
+    for field_name in ("values", "std_error", "low", "high", "p_values"):
+        array = getattr(explanation, field_name)
+        order_fields[field_name] = (
+            None if array is None else array[..., name_positions, :]
+        )
     for group in ("parts", "part_std"):
-        some[group] = {
-            name: array[..., places, :]
-            for name, array in getattr(explanation, group).items()
+        order_fields[group] = {
+            part_name: array[..., name_positions, :]
+            for part_name, array in getattr(explanation, group).items()
         }
     return replace(
         explanation,
-        names=tuple(explanation.names[place] for place in places),
-        modality=tuple(explanation.modality[place] for place in places),
+        names=tuple(explanation.names[name_index] for name_index in name_positions),
+        modality=tuple(
+            explanation.modality[name_index] for name_index in name_positions
+        ),
         members=()
         if players
-        else tuple(explanation.members[place] for place in places),
+        else tuple(explanation.members[name_index] for name_index in name_positions),
         correlation=explanation.correlation if players else None,
         meta=explanation.meta
         if players
         else {**explanation.meta, "players": int((orders == 1).sum())},
-        **some,
+        **order_fields,
     )

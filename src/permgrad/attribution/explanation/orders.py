@@ -58,10 +58,12 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         0.0 if base is None else float(np.atleast_1d(base)[..., column].ravel()[0])
     )
     names = explanation.members or tuple(
-        (place,) for place in range(len(explanation.names))
+        (player_index,) for player_index in range(len(explanation.names))
     )
     lookup = {
-        members: place for place, members in enumerate(names) if len(members) <= order
+        members: name_index
+        for name_index, members in enumerate(names)
+        if len(members) <= order
     }
     # Interactions alone have no value of the empty set.
     first = [baseline] if single else []
@@ -74,8 +76,8 @@ def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
         min_order=0 if single else int(explanation.order.min()),
         n_players=_count_players(explanation, names),
         interaction_lookup={
-            members: place
-            for place, members in enumerate([()] * len(first) + list(lookup))
+            members: lookup_index
+            for lookup_index, members in enumerate([()] * len(first) + list(lookup))
         },
         estimated=explanation.std_error is not None,
         baseline_value=baseline,

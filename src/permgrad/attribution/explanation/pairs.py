@@ -36,14 +36,15 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
     )
     undefined = np.full(pairs.values.shape, np.nan)
     adjusted = undefined if pairs.p_adjusted is None else pairs.p_adjusted
-    values, low, high, p_adjusted = (
-        each[order, column] for each in (pairs.values, *pairs.ci(), adjusted)
+    values, lower_ends, upper_ends, p_adjusted = (
+        pair_numbers[order, column]
+        for pair_numbers in (pairs.values, *pairs.ci(), adjusted)
     )
-    members = (pairs.members[place] for place in order)
+    members = (pairs.members[pair_index] for pair_index in order)
     names = tuple(
         (explanation.names[first], explanation.names[second])
         for first, second in members
     )
     return RankedPairs(
-        names, values, low, high, p_adjusted, (p_adjusted < LEVEL) & signed
+        names, values, lower_ends, upper_ends, p_adjusted, (p_adjusted < LEVEL) & signed
     )

@@ -48,38 +48,56 @@ class Ranks(NamedTuple):
 
 
 def certain_ranks(
-    explanation: Numbers, places: Sequence[int], output: int, certain: float
+    explanation: Numbers, name_order: Sequence[int], output: int, certain: float
 ) -> Ranks:
     """Return the ranks of a global explanation, for names in the order of these places."""
-    places = list(places)
-    values = sizes_of(explanation, output)[places]
-    std = (
-        None if explanation.std_error is None else explanation.std_error[places, output]
+    name_order = list(name_order)
+    values = sizes_of(explanation, output)[name_order]
+    std_errors = (
+        None
+        if explanation.std_error is None
+        else explanation.std_error[name_order, output]
     )
     correlation = (
         None
-        if explanation.order[places].max(initial=1) > 1
+        if explanation.order[name_order].max(initial=1) > 1
         else explanation.correlation
     )
     if correlation is not None:
-        correlation = correlation[output][np.ix_(places, places)]
+        correlation = correlation[output][np.ix_(name_order, name_order)]
     freedom = np.inf
-    if std is not None and explanation.high is not None and explanation.low is not None:
-        low, high = (end[places, output] for end in (explanation.low, explanation.high))
+    if (
+        std_errors is not None
+        and explanation.high is not None
+        and explanation.low is not None
+    ):
+        lower_ends, upper_ends = (
+            interval_end[name_order, output]
+            for interval_end in (explanation.low, explanation.high)
+        )
         # Behind the narrower ends of intervals, the smallest of all names. A low end cut off at 0 says nothing.
-        raw = explanation.values[places, output]
-        widths = np.where(low == 0, high - raw, np.minimum(high - raw, raw - low))
+        raw_values = explanation.values[name_order, output]
+        widths = np.where(
+            lower_ends == 0,
+            upper_ends - raw_values,
+            np.minimum(upper_ends - raw_values, raw_values - lower_ends),
+        )
         confidence = float(explanation.meta.get("confidence", 0.95))
-        freedom = float(freedoms_of(widths, std, confidence).min(initial=np.inf))
+        freedom = float(freedoms_of(widths, std_errors, confidence).min(initial=np.inf))
     above = np.zeros((len(values), len(values)), dtype=bool)
-    if std is not None and len(values) > 1:
-        above = compared(values, std, correlation, freedom, certain).above
+    if std_errors is not None and len(values) > 1:
+        above = compared(values, std_errors, correlation, freedom, certain).above
     # What has no importance takes nobody's place, and may have any itself.
     nothing = np.isnan(values)
     above[np.ix_(~nothing, nothing)] = True
-    first, last, sets = ranks_of(above)
-    first[nothing], last[nothing] = 1, len(values)
-    return Ranks([explanation.names[place] for place in places], first, last, sets)
+    first, last_ranks, rank_sets = ranks_of(above)
+    first[nothing], last_ranks[nothing] = 1, len(values)
+    return Ranks(
+        [explanation.names[name_index] for name_index in name_order],
+        first,
+        last_ranks,
+        rank_sets,
+    )
 
 
 def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
@@ -88,10 +106,13 @@ def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
     Sets are numbered from 1: all players of a set clearly stand above all players of later sets.
     """
     count = len(above)
-    low, high = 1 + above.sum(axis=0), count - above.sum(axis=1)
+    lowest_ranks, highest_ranks = 1 + above.sum(axis=0), count - above.sum(axis=1)
     # A set ends where each player so far is above each one that follows.
-    ends = [bool(above[:place, place:].all()) for place in range(1, count)]
-    return low, high, np.cumsum([1, *ends])[:count]
+    set_ends = [
+        bool(above[:player_index, player_index:].all())
+        for player_index in range(1, count)
+    ]
+    return lowest_ranks, highest_ranks, np.cumsum([1, *set_ends])[:count]
 
 
 class Compared(NamedTuple):
@@ -179,16 +200,18 @@ def _chances(
     std: Floats, correlation: Floats, freedom: float, certain: float
 ) -> Floats32:
     """Return errors of the players by chance, ``(draws, players)``."""
-    draw = np.random.default_rng(0)  # the same numbers give the same ranks
+    random_generator = np.random.default_rng(0)  # the same numbers give the same ranks
     count = max(_DRAWS, int(np.ceil(_BEYOND / (1 - certain))))
     values, vectors = np.linalg.eigh(correlation)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * std
+    covariance_root = (vectors * np.sqrt(np.maximum(values, 0.0))).T * std
     spread = (
-        np.sqrt(draw.chisquare(freedom, (count, 1)) / freedom)
+        np.sqrt(random_generator.chisquare(freedom, (count, 1)) / freedom)
         if np.isfinite(freedom)
         else 1.0
     )
-    errors = draw.standard_normal((count, len(std))) @ root / spread
+    errors = (
+        random_generator.standard_normal((count, len(std))) @ covariance_root / spread
+    )
     return np.asarray(errors, dtype=np.float32)
 
 
@@ -199,6 +222,8 @@ def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         sizes = np.asarray(widths / std)
     quantile, freedom = 0.5 + confidence / 2, np.full(sizes.shape, np.inf)
-    some = np.isfinite(sizes) & (sizes > special.ndtri(quantile) * (1 + 1e-9))
-    freedom[some] = np.maximum(special.stdtridf(quantile, sizes[some]), 1.0)
+    exceeding_mask = np.isfinite(sizes) & (sizes > special.ndtri(quantile) * (1 + 1e-9))
+    freedom[exceeding_mask] = np.maximum(
+        special.stdtridf(quantile, sizes[exceeding_mask]), 1.0
+    )
     return freedom

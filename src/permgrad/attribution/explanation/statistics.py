@@ -25,11 +25,11 @@ _LEAST_FREEDOM = 1.5
 
 def independent(scores: Floats, units: Dependence) -> Floats:
     """Return parts of scores ``(players, rows or more)`` that are independent: sums of groups, or waves."""
-    rows = len(units.codes)
-    parts = units.sums(scores[:, :rows])
+    row_count = len(units.codes)
+    independent_parts = units.sums(scores[:, :row_count])
     if units.timed:
-        parts = _waves(parts)[:, : most_waves(units)]
-    return np.concatenate([parts, scores[:, rows:]], axis=1)
+        independent_parts = _waves(independent_parts)[:, : most_waves(units)]
+    return np.concatenate([independent_parts, scores[:, row_count:]], axis=1)
 
 
 def most_waves(units: Dependence) -> int:
@@ -93,30 +93,34 @@ def spread(
     """
     if units is not None and units.timed:
         series = units.sums(scores)
-        most = min(most_waves(units), units.count - 1)
+        wave_limit = min(most_waves(units), units.count - 1)
         counts = [
             min(
-                max(round(_WAVES * units.count / _related_times(row)), FEWEST_UNITS),
-                most,
+                max(
+                    round(_WAVES * units.count / _related_times(score_series)),
+                    FEWEST_UNITS,
+                ),
+                wave_limit,
             )
-            for row in series
+            for score_series in series
         ]
-        parts = [
-            wave[:count] for wave, count in zip(_waves(series), counts, strict=True)
+        wave_parts = [
+            series_waves[:count]
+            for series_waves, count in zip(_waves(series), counts, strict=True)
         ]
         return (
-            np.array([(part**2).mean() for part in parts]),
+            np.array([(wave_part**2).mean() for wave_part in wave_parts]),
             1.0,
             np.array([counts, counts], dtype=np.float64),
         )
     correction = 1.0
     if units is None:
-        size = weight.sum() ** 2 / (weight**2).sum()
-        correction = size / (size - 1)
+        effective_size = weight.sum() ** 2 / (weight**2).sum()
+        correction = effective_size / (effective_size - 1)
     else:
         scores, weight = units.sums(scores), units.sums(weight[None])[0]
         share = weight / weight.sum()
-        size = 1 / (share**2).sum()
+        effective_size = 1 / (share**2).sum()
         scores = scores / np.sqrt(
             np.maximum(1 - share, 0.5 / len(share)) ** (3 if lends else 1)
         )
@@ -125,7 +129,7 @@ def spread(
         squares,
         correction,
         freedom_of_ends(
-            squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), size
+            squares, (scores**3).sum(axis=1), (scores**4).sum(axis=1), effective_size
         ),
     )
 
@@ -149,19 +153,29 @@ def mean_over_rows(
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
         return missing, missing.copy(), np.zeros((2, *missing.shape))
-    mean = np.asarray(np.tensordot(weight, values, axes=1) / total)
+    row_mean = np.asarray(np.tensordot(weight, values, axes=1) / total)
     if too_few(weight, units):
-        return mean, np.full(mean.shape, np.nan), np.ones((2, *mean.shape))
-    off = (values - mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
-    variance, correction, freedom = spread(off.reshape(len(off), -1).T, weight, units)
-    std = np.sqrt(variance * correction) / total
-    return mean, std.reshape(mean.shape), (freedom + 1).reshape(2, *mean.shape)
+        return row_mean, np.full(row_mean.shape, np.nan), np.ones((2, *row_mean.shape))
+    deviations = (values - row_mean) * weight.reshape(-1, *[1] * (values.ndim - 1))
+    variance, correction, freedom = spread(
+        deviations.reshape(len(deviations), -1).T, weight, units
+    )
+    std_errors = np.sqrt(variance * correction) / total
+    return (
+        row_mean,
+        std_errors.reshape(row_mean.shape),
+        (freedom + 1).reshape(2, *row_mean.shape),
+    )
 
 
 def too_few(weight: Floats, units: Dependence | None = None) -> bool:
     """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
-    used = np.flatnonzero(weight > 0)
-    count = len(used) if units is None else len(np.unique(units.codes[used]))
+    weighted_rows = np.flatnonzero(weight > 0)
+    count = (
+        len(weighted_rows)
+        if units is None
+        else len(np.unique(units.codes[weighted_rows]))
+    )
     return bool(
         count < FEWEST_UNITS or weight.sum() ** 2 <= (1 + 1e-9) * (weight**2).sum()
     )
@@ -177,11 +191,14 @@ def interval(
     """
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
     first, last = freedom if freedom.ndim > np.ndim(mean) else (freedom, freedom)
-    low, high = (t_quantile(0.5 + confidence / 2, each) * std for each in (first, last))
+    lower_width, upper_width = (
+        t_quantile(0.5 + confidence / 2, end_freedom) * std
+        for end_freedom in (first, last)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         p_values = t_two_sided(mean / std, np.where(mean < 0, last, first))
     p_values = np.where((std == 0) & (mean == 0), 1.0, p_values)
-    return mean - low, mean + high, p_values
+    return mean - lower_width, mean + upper_width, p_values
 
 
 def two_parts(
@@ -192,11 +209,11 @@ def two_parts(
     share = np.divide(
         of_donors, variance, out=np.zeros_like(variance), where=variance > 0
     )
-    first, other = (
-        np.maximum(np.asarray(each, dtype=np.float64) - 1, 1.0)
-        for each in (size, donors)
+    first, donor_freedom = (
+        np.maximum(np.asarray(sample_size, dtype=np.float64) - 1, 1.0)
+        for sample_size in (size, donors)
     )
-    freedom = 1 / ((1 - share) ** 2 / first + share**2 / other)
+    freedom = 1 / ((1 - share) ** 2 / first + share**2 / donor_freedom)
     return variance, freedom + 1
 
 
@@ -209,10 +226,10 @@ def with_donors(
     """
     donors, squares = by_donor.shape[1], (by_donor**2).sum(axis=1)
     of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
-    lent = freedom_of_ends(
+    lent_freedom = freedom_of_ends(
         squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors
     )
-    return two_parts(of_receivers, size, of_donors, lent + 1)
+    return two_parts(of_receivers, size, of_donors, lent_freedom + 1)
 
 
 def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats:
@@ -222,8 +239,10 @@ def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats
     with separate donors, so their correlation is, if anything, too close to 0.
     """
     scores = scores if units is None else independent(scores, units)
-    norm = np.sqrt((scores**2).sum(axis=1, keepdims=True))
-    scaled = np.divide(scores, norm, out=np.zeros_like(scores), where=norm > 0)
+    score_norms = np.sqrt((scores**2).sum(axis=1, keepdims=True))
+    scaled = np.divide(
+        scores, score_norms, out=np.zeros_like(scores), where=score_norms > 0
+    )
     correlation: Floats = scaled @ scaled.T
     np.fill_diagonal(correlation, 1.0)
     return correlation

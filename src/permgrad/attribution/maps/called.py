@@ -86,19 +86,21 @@ class Place:
     @property
     def calls(self) -> tuple[Call, ...]:
         """All calls whose maps are read."""
-        return tuple(call for call, _ in self.views) or (self.call,)
+        return tuple(layer_call for layer_call, _ in self.views) or (self.call,)
 
-    def taken(self, values: Sequence[Tensor], rows: int, at: int = 0) -> Tensor:
-        """Return the values of all calls, with rows at dimension ``at``, as one map."""
-        maps = [self.by_row(value, rows, at) for value in values]
+    def taken(self, values: Sequence[Tensor], rows: int, row_axis: int = 0) -> Tensor:
+        """Return the values of all calls, with rows at dimension ``row_axis``, as one map."""
+        row_maps = [self.by_row(value, rows, row_axis) for value in values]
         if self.layout is None:
-            return maps[0]
+            return row_maps[0]
         layouts = [layout for _, layout in self.views] or [self.layout]
-        taken = [
-            layout.take(one, one.ndim - at - 1)
-            for layout, one in zip(layouts, maps, strict=True)
+        feature_maps = [
+            layout.take(row_map, row_map.ndim - row_axis - 1)
+            for layout, row_map in zip(layouts, row_maps, strict=True)
         ]
-        return torch.cat(taken, dim=at + (1 if self.along is None else 2 + self.along))
+        return torch.cat(
+            feature_maps, dim=row_axis + (1 if self.along is None else 2 + self.along)
+        )
 
     def __str__(self) -> str:
         """Return the name of the call, or of the function whose calls are read."""
@@ -109,32 +111,38 @@ class Place:
             else f"{alone} ({len(self.calls)} calls)"
         )
 
-    def by_row(self, value: Tensor, rows: int, at: int = 0) -> Tensor:
-        """Return a value with the dimension ``at`` split into rows and copies, if there are several."""
+    def by_row(self, value: Tensor, rows: int, row_axis: int = 0) -> Tensor:
+        """Return a value with the dimension ``row_axis`` split into rows and copies, if there are several."""
         if self.copies <= 1:
             return value
         sizes = (self.copies, rows) if self.before else (rows, self.copies)
-        return value.unflatten(at, sizes).transpose(at, at + int(self.before))
+        return value.unflatten(row_axis, sizes).transpose(
+            row_axis, row_axis + int(self.before)
+        )
 
 
 class _Probe:
     """A network asked for a few rows, of which parts of one image are disturbed."""
 
     def __init__(
-        self, request: Request, place: int, shape: ImageShape, listener: Listener
+        self, request: Request, input_index: int, shape: ImageShape, listener: Listener
     ) -> None:
-        self.request, self.place, self.shape = request, place, shape
+        self.request, self.place, self.shape = request, input_index, shape
         self.listener = listener
         self.rows = _few_rows(request)
         self.modules = dict(request.subject.module.named_modules())
-        numbers = self.rows[place].double()
-        low, high = numbers.amin(), numbers.amax()
-        other = (
+        numbers = self.rows[input_index].double()
+        lowest_value, highest_value = numbers.amin(), numbers.amax()
+        replacement = (
             (numbers == 0).double()
-            if bool(low == high)
-            else torch.where(numbers > (low + high) / 2, low, high)
+            if bool(lowest_value == highest_value)
+            else torch.where(
+                numbers > (lowest_value + highest_value) / 2,
+                lowest_value,
+                highest_value,
+            )
         )
-        self.other = other.to(self.rows[place].dtype)
+        self.other = replacement.to(self.rows[input_index].dtype)
         #: how the value of each call that sees the image is read, and those whose entries are of other rows
         self.layouts: dict[Call, Place] = {}
         self.astray: set[Call] = set()
@@ -146,28 +154,41 @@ class _Probe:
         if request.batch_size != "auto":
             self._most = min(self._most, int(request.batch_size))
 
-    def look(self, made: Iterable[tuple[Call, Tensor]]) -> None:
+    def look(self, call_values: Iterable[tuple[Call, Tensor]]) -> None:
         """Find out which calls see the image, and how the values they made are laid out.
 
         The few cells of a last stage all see the whole image. They lie in the order of
         those that they are made of by convolutions, which tell where they lie.
         """
-        made = list(made)
-        for call, value in made:
+        call_values = list(call_values)
+        for call, value in call_values:
             self._made_of[call] = self.listener.made_of(value)
-        first = {call: self.listener.first_map(value) for call, value in made}
-        before = {call: source for call, source in first.items() if source is not None}
+        first = {
+            layer_call: self.listener.first_map(value)
+            for layer_call, value in call_values
+        }
+        before = {
+            layer_call: source
+            for layer_call, source in first.items()
+            if source is not None
+        }
         self._look({*first, *before.values()} - self._asked)
-        for call, source in before.items():
-            read, lies = self.layouts.get(call), self.layouts.get(source)
+        for later_call, source in before.items():
+            call_place, source_place = (
+                self.layouts.get(later_call),
+                self.layouts.get(source),
+            )
             if (
-                read is not None
-                and lies is not None
-                and read.layout is None
-                and lies.layout is not None
-                and (read.copies, read.before) == (lies.copies, lies.before)
+                call_place is not None
+                and source_place is not None
+                and call_place.layout is None
+                and source_place.layout is not None
+                and (call_place.copies, call_place.before)
+                == (source_place.copies, source_place.before)
             ):
-                self.layouts[call] = replace(read, layout=lies.layout)
+                self.layouts[later_call] = replace(
+                    call_place, layout=source_place.layout
+                )
 
     def _look(self, new: Collection[Call]) -> None:
         """Find out which new calls see the image, and how they are laid out alone."""
@@ -175,18 +196,28 @@ class _Probe:
         if not new:
             return
         before = self._values(new, self.rows[self.place])
-        found = self._rows_of(before)
-        self.astray |= {call for call, read in found.items() if not read.copies}
-        own = {call: read for call, read in found.items() if read.copies}
-        along = self._by_strips(own, before)
+        call_places = self._rows_of(before)
+        self.astray |= {
+            layer_call
+            for layer_call, call_place in call_places.items()
+            if not call_place.copies
+        }
+        image_places = {
+            layer_call: call_place
+            for layer_call, call_place in call_places.items()
+            if call_place.copies
+        }
+        along = self._by_strips(image_places, before)
         middles = [middle for middle, _ in along]
-        for call, read in own.items():
-            by_dim = [sums[call] for _, sums in along]
+        for image_call, image_place in image_places.items():
+            by_dim = [strip_sums[image_call] for _, strip_sums in along]
             layout: Layout | None = None
             if all(by_dim):
-                layout = layout_of(middles, by_dim, self._made_of.get(call, set()))
-            found[call] = replace(read, layout=layout)
-        self.layouts |= found
+                layout = layout_of(
+                    middles, by_dim, self._made_of.get(image_call, set())
+                )
+            call_places[image_call] = replace(image_place, layout=layout)
+        self.layouts |= call_places
 
     def lie(self, read: Place) -> Lie | None:
         """Return where the map of one call lies."""
@@ -282,26 +313,30 @@ class _Probe:
 
     def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
         """Return which calls see the image, and which of their entries belong to the first row."""
-        count, found = len(self.rows[0]), dict[Call, Place]()
+        count, call_places = len(self.rows[0]), dict[Call, Place]()
         first = torch.zeros_like(self.other, dtype=torch.bool)
         first[0] = True
         disturbed = self._values(
             before, torch.where(first, self.other, self.rows[self.place])
         )
         for call, change in _changed(before, disturbed).items():
-            several, rest = divmod(len(change), count)
-            mine = set(torch.nonzero(change.flatten(1).any(dim=1)).flatten().tolist())
-            ways = {False: range(several), True: range(0, len(change), count)}
+            several, remainder = divmod(len(change), count)
+            changed_entries = set(
+                torch.nonzero(change.flatten(1).any(dim=1)).flatten().tolist()
+            )
+            entry_ranges = {False: range(several), True: range(0, len(change), count)}
             fitting = [
-                before for before, own in ways.items() if not rest and mine <= set(own)
+                before
+                for before, entry_range in entry_ranges.items()
+                if not remainder and changed_entries <= set(entry_range)
             ]
-            if mine:
-                found[call] = (
+            if changed_entries:
+                call_places[call] = (
                     Place(call, None, (), several, fitting[0])
                     if fitting
                     else Place(call, None, (), 0)
                 )
-        return found
+        return call_places
 
     def _by_strips(
         self, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
@@ -316,8 +351,12 @@ class _Probe:
             blocks = [strip(self.shape, *pair) for pair in pairs]
             return [
                 {
-                    call: _sums(places[call].by_row(one, len(self.rows[0])).sum(dim=0))
-                    for call, one in found.items()
+                    layer_call: _sums(
+                        places[layer_call]
+                        .by_row(value_change, len(self.rows[0]))
+                        .sum(dim=0)
+                    )
+                    for layer_call, value_change in found.items()
                 }
                 for found in self._changes(blocks, own, places)
             ]
@@ -378,17 +417,17 @@ def _stacked(
 
 def _sums(change: Tensor) -> list[Floats]:
     """Return the sums of a tensor over all of its dimensions but one, for each of them."""
-    wide = change.double().cpu()
+    change_values = change.double().cpu()
     return [
-        wide.movedim(dim, 0).reshape(size, -1).sum(dim=1).numpy()
-        for dim, size in enumerate(wide.shape)
+        change_values.movedim(dimension, 0).reshape(cell_count, -1).sum(dim=1).numpy()
+        for dimension, cell_count in enumerate(change_values.shape)
     ]
 
 
 def _few_rows(request: Request) -> Tensors:
     """Return a few rows. Two tell which dimension is theirs."""
-    rows = copied_rows(request.subject, request.inputs, slice(0, _PROBE_ROWS))
-    return rows if len(rows[0]) > 1 else twice(rows)
+    probe_rows = copied_rows(request.subject, request.inputs, slice(0, _PROBE_ROWS))
+    return probe_rows if len(probe_rows[0]) > 1 else twice(probe_rows)
 
 
 def image_calls(
@@ -406,15 +445,17 @@ def image_calls(
     subject: Any = request.subject
     modules = dict(subject.module.named_modules())
     if layer is not None:
-        check_choice("layer", layer, [name for name in modules if name])
-    rows, listener = _few_rows(request), Listener()
+        check_choice(
+            "layer", layer, [layer_name for layer_name in modules if layer_name]
+        )
+    probe_rows, listener = _few_rows(request), Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
-        for place in shapes:
-            listener.follow(rows[place])
-            if rows[place].is_floating_point():
-                rows[place].requires_grad_()
+        for input_index in shapes:
+            listener.follow(probe_rows[input_index])
+            if probe_rows[input_index].is_floating_point():
+                probe_rows[input_index].requires_grad_()
         with listening(modules, listener.leave, listener.enter), listener:
-            outputs = subject.forward(rows)
+            outputs = subject.forward(probe_rows)
         candidates = (
             []
             if layer
@@ -425,29 +466,38 @@ def image_calls(
         named = _named_values(
             listener, modules, layer, before_activation=before_activation
         )
-        wanted = [(heard.call, heard.value) for heard in candidates] + named
+        candidate_maps = [(heard.call, heard.value) for heard in candidates] + named
         probes = {
-            place: _Probe(request, place, shape, listener)
-            for place, shape in shapes.items()
+            image_index: _Probe(request, image_index, shape, listener)
+            for image_index, shape in shapes.items()
         }
-        read = _last_maps(probes, outputs, candidates)
-        for place, probe in probes.items():
-            if place not in read:
-                read |= _last_named(probe, place, named)
-        places = {}
-        for place, (call, value) in read.items():
+        last_maps = _last_maps(probes, outputs, candidates)
+        for input_index, probe in probes.items():
+            if input_index not in last_maps:
+                last_maps |= _last_named(probe, input_index, named)
+        image_places = {}
+        for input_index, (map_call, value) in last_maps.items():
             _refuse_other_axes(
-                listener, probes[place], call, value, subject.input_names[place]
+                listener,
+                probes[input_index],
+                map_call,
+                value,
+                subject.input_names[input_index],
             )
-            places[place] = _read_at(
-                listener, probes[place], call, value, wanted, subject.input_names[place]
+            image_places[input_index] = _read_at(
+                listener,
+                probes[input_index],
+                map_call,
+                value,
+                candidate_maps,
+                subject.input_names[input_index],
             )
-    if not places:
+    if not image_places:
         raise _nothing_to_read(request, list(shapes), layer, listener)
     numbers = sum(heard.value.numel() for heard in listener.heard) + sum(
-        row.numel() for row in rows
+        probe_row.numel() for probe_row in probe_rows
     )
-    return places, -(-numbers // len(rows[0]))
+    return image_places, -(-numbers // len(probe_rows[0]))
 
 
 def _named_values(
@@ -459,22 +509,34 @@ def _named_values(
 ) -> list[tuple[Call, Tensor]]:
     """Return what a layer returned, without one what each convolution did."""
     convolutions = {
-        name for name, module in modules.items() if isinstance(module, _CONVOLUTIONS)
+        module_name
+        for module_name, module in modules.items()
+        if isinstance(module, _CONVOLUTIONS)
     }
     named = _returned(listener, {layer} if layer else convolutions)
     if before_activation or layer not in convolutions:
         return named
-    return [_rectified(call, value, listener.heard) for call, value in named]
+    return [
+        _rectified(layer_call, value, listener.heard) for layer_call, value in named
+    ]
 
 
 def _last_named(
-    probe: _Probe, place: int, named: Sequence[tuple[Call, Tensor]]
+    probe: _Probe, input_index: int, named: Sequence[tuple[Call, Tensor]]
 ) -> dict[int, tuple[Call, Tensor]]:
     """Return the last call of a layer that sees an image, of those whose value is a map if there are any."""
     probe.look(named)
-    seen = [(call, value) for call, value in named if call in probe.layouts]
-    maps = [made for made in seen if probe.layouts[made[0]].layout is not None]
-    return {place: (maps or seen)[-1]} if seen else {}
+    seeing_calls = [
+        (layer_call, value)
+        for layer_call, value in named
+        if layer_call in probe.layouts
+    ]
+    map_calls = [
+        call_value
+        for call_value in seeing_calls
+        if probe.layouts[call_value[0]].layout is not None
+    ]
+    return {input_index: (map_calls or seeing_calls)[-1]} if seeing_calls else {}
 
 
 def _read_at(
@@ -482,37 +544,49 @@ def _read_at(
     probe: _Probe,
     call: Call,
     value: Tensor,
-    wanted: Sequence[tuple[Call, Tensor]],
+    candidate_maps: Sequence[tuple[Call, Tensor]],
     name: str,
 ) -> tuple[Place, Lie | None]:
     """Return how a value is read as maps of an image, with the shape of one row's. Refuse one that lies elsewhere."""
-    read, count = probe.layouts[call], len(probe.rows[0])
+    map_place, count = probe.layouts[call], len(probe.rows[0])
     if call in probe.astray and len(value) == count:
         raise out_of_order()
-    if read.layout is None and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
-        raise _lies_elsewhere(name, read)
-    lie: Lie | None = None
-    if read.layout is not None or (
+    if map_place.layout is None and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
+        raise _lies_elsewhere(name, map_place)
+    map_location: Lie | None = None
+    if map_place.layout is not None or (
         value.ndim in (3, 4, 5) and value.ndim <= 2 + len(probe.shape.size)
     ):
-        read, lie = _with_views(listener, probe, read, value, wanted, name)
+        map_place, map_location = _with_views(
+            listener, probe, map_place, value, candidate_maps, name
+        )
     return replace(
-        read, shape=tuple(read.taken([value] * len(read.calls), count).shape[1:])
-    ), lie
+        map_place,
+        shape=tuple(map_place.taken([value] * len(map_place.calls), count).shape[1:]),
+    ), map_location
 
 
 def _refuse_other_axes(
     listener: Listener, probe: _Probe, call: Call, value: Tensor, name: str
 ) -> None:
     """Refuse a map whose sides are not those of the input, such as that of a spectrogram made inside."""
-    names = [name for name in listener.functions if "fft" in name or "stft" in name]
+    names = [
+        function_name
+        for function_name in listener.functions
+        if "fft" in function_name or "stft" in function_name
+    ]
     turned = bool(names) and not any(
-        "ifft" in name or "irfft" in name or "istft" in name for name in names
+        "ifft" in function_name or "irfft" in function_name or "istft" in function_name
+        for function_name in names
     )
-    read, size = probe.layouts[call], probe.shape.size
-    cells = tuple(read.taken([value], len(probe.rows[0])).shape[1:])
-    sides = zip(cells[1:], size, strict=True) if len(cells) == 1 + len(size) else ()
-    if turned or any(lines > 1 == side for lines, side in sides):
+    map_place, image_size = probe.layouts[call], probe.shape.size
+    cells = tuple(map_place.taken([value], len(probe.rows[0])).shape[1:])
+    sides = (
+        zip(cells[1:], image_size, strict=True)
+        if len(cells) == 1 + len(image_size)
+        else ()
+    )
+    if turned or any(lines > 1 == image_side for lines, image_side in sides):
         raise InputError(
             f"The network makes another image of {name!r}, such as a spectrogram, which a map {cells} would be of",
             hint=MADE_INSIDE,
@@ -525,7 +599,7 @@ def _with_views(
     probe: _Probe,
     read: Place,
     value: Tensor,
-    wanted: Sequence[tuple[Call, Tensor]],
+    candidate_maps: Sequence[tuple[Call, Tensor]],
     name: str,
 ) -> tuple[Place, Lie]:
     """Return a place and where it lies, with all calls that read views of an input, if there is one for each.
@@ -533,43 +607,59 @@ def _with_views(
     Their maps lie one behind the other along a dimension of the image, or on the same cells.
     """
     views: dict[Call, tuple[Place, Lie]] = {}
-    for call in _views(listener, probe, read.call, value, wanted):
-        lie = probe.lie(view := probe.layouts[call])
-        if lie is None:
-            raise _lies_elsewhere(name, view)
-        views[call] = view, lie
-    ends = {call: lie.seen for call, (_, lie) in views.items()}
+    for view_call in _views(listener, probe, read.call, value, candidate_maps):
+        map_location = probe.lie(view_place := probe.layouts[view_call])
+        if map_location is None:
+            raise _lies_elsewhere(name, view_place)
+        views[view_call] = view_place, map_location
+    seen_ends = {
+        layer_call: view_location.seen
+        for layer_call, (_, view_location) in views.items()
+    }
     along = [
-        dim
-        for dim, seen in enumerate(zip(*ends.values(), strict=True))
-        if len(set(seen)) > 1
+        dimension
+        for dimension, end_pairs in enumerate(zip(*seen_ends.values(), strict=True))
+        if len(set(end_pairs)) > 1
     ]
-    ordered = sorted(views, key=lambda call: ends[call][along[0]] if along else (0, 0))
-    pairs = (
-        itertools.pairwise(ends[call][along[0]] for call in ordered) if along else ()
+    ordered = sorted(
+        views, key=lambda call: seen_ends[call][along[0]] if along else (0, 0)
     )
-    if len(along) > 1 or any(one[1] >= other[0] for one, other in pairs):
+    pairs = (
+        itertools.pairwise(seen_ends[layer_call][along[0]] for layer_call in ordered)
+        if along
+        else ()
+    )
+    if len(along) > 1 or any(
+        earlier_ends[1] >= later_ends[0] for earlier_ends, later_ends in pairs
+    ):
         raise InputError(
             f"The network runs layer {read.call.layer!r} for parts of {name!r} one after the other, and a map would "
             "show the last one alone",
             hint="Choose method='integrated_gradients', or pass all parts through it at once",
             code="PG034",
         )
-    lie = views[read.call][1]
+    map_location = views[read.call][1]
     if read.layout is None or len(views) == 1:
-        return read, lie
+        return read, map_location
     if along:
-        lies = [views[call][1] for call in ordered]
-        lines, seen = list(lie.lines), list(lie.seen)
-        lines[along[0]] = torch.cat([one.lines[along[0]] for one in lies])
-        seen[along[0]] = (lies[0].seen[along[0]][0], lies[-1].seen[along[0]][1])
-        lie = Lie(tuple(lines), tuple(seen))
+        view_locations = [views[layer_call][1] for layer_call in ordered]
+        lines, seen_pixels = list(map_location.lines), list(map_location.seen)
+        lines[along[0]] = torch.cat(
+            [view_location.lines[along[0]] for view_location in view_locations]
+        )
+        seen_pixels[along[0]] = (
+            view_locations[0].seen[along[0]][0],
+            view_locations[-1].seen[along[0]][1],
+        )
+        map_location = Lie(tuple(lines), tuple(seen_pixels))
     layouts = [
-        (call, layout)
-        for call in ordered
-        if (layout := views[call][0].layout) is not None
+        (layer_call, layout)
+        for layer_call in ordered
+        if (layout := views[layer_call][0].layout) is not None
     ]
-    return replace(read, views=tuple(layouts), along=along[0] if along else None), lie
+    return replace(
+        read, views=tuple(layouts), along=along[0] if along else None
+    ), map_location
 
 
 def _views(
@@ -577,36 +667,40 @@ def _views(
     probe: _Probe,
     read: Call,
     value: Tensor,
-    wanted: Sequence[tuple[Call, Tensor]],
+    candidate_maps: Sequence[tuple[Call, Tensor]],
 ) -> list[Call]:
     """Return a call that reads an input, and those like it that it is not made of."""
-    own, before = set[int](), [listener.maker(value)]
+    ancestor_ids, before = set[int](), [listener.maker(value)]
     while before:
         heard = before.pop()
-        if heard is not None and id(heard) not in own:
-            own.add(id(heard))
+        if heard is not None and id(heard) not in ancestor_ids:
+            ancestor_ids.add(id(heard))
             before += heard.sources
-    like = {read: value}
-    for call, one in dict(wanted).items():
-        maker = listener.maker(one)
-        alike = (call.layer, call.function, one.shape) == (
+    similar_values = {read: value}
+    for candidate_call, candidate_value in dict(candidate_maps).items():
+        maker = listener.maker(candidate_value)
+        alike = (
+            candidate_call.layer,
+            candidate_call.function,
+            candidate_value.shape,
+        ) == (
             read.layer,
             read.function,
             value.shape,
         )
         if (
-            call != read
+            candidate_call != read
             and alike
-            and one.requires_grad
+            and candidate_value.requires_grad
             and maker is not None
-            and id(maker) not in own
+            and id(maker) not in ancestor_ids
         ):
-            like[call] = one
-    probe.look(like.items())
+            similar_values[candidate_call] = candidate_value
+    probe.look(similar_values.items())
     views = [
-        call
-        for call in like
-        if call in probe.layouts and probe.layouts[call].layout is not None
+        layer_call
+        for layer_call in similar_values
+        if layer_call in probe.layouts and probe.layouts[layer_call].layout is not None
     ]
     return views or [read]
 
@@ -621,40 +715,42 @@ def _last_maps(
             outputs.numel(), dtype=outputs.dtype, device=outputs.device
         ).reshape(outputs.shape)
         total = (outputs * weights.sqrt()).sum()
-    last: dict[int, tuple[Call, Tensor]] = {}
-    pending, behind, size = list(probes), len(candidates), 4
+    last_values: dict[int, tuple[Call, Tensor]] = {}
+    pending, behind, chunk_size = list(probes), len(candidates), 4
     # From the last backwards, ever more at a time: the slopes of all would take as much memory as all values.
     while pending and behind:
-        some = candidates[max(0, behind - size) : behind][::-1]
-        behind, size = max(0, behind - size), 2 * size
-        slopes: Sequence[Tensor | None] = [None] * len(some)
+        candidate_chunk = candidates[max(0, behind - chunk_size) : behind][::-1]
+        behind, chunk_size = max(0, behind - chunk_size), 2 * chunk_size
+        slopes: Sequence[Tensor | None] = [None] * len(candidate_chunk)
         if total is not None:
             with differentiating():
-                values = [heard.value for heard in some]
+                values = [heard.value for heard in candidate_chunk]
                 slopes = torch.autograd.grad(
                     total, values, retain_graph=True, allow_unused=True
                 )
-        used = [
+        used_candidates = [
             (heard, slope)
-            for heard, slope in zip(some, slopes, strict=True)
+            for heard, slope in zip(candidate_chunk, slopes, strict=True)
             if not heard.inward and (slope is not None or not outputs.requires_grad)
         ]
-        for place in list(pending):
-            probes[place].look([(heard.call, heard.value) for heard, _ in used])
-            for heard, slope in used:
-                read = probes[place].layouts.get(heard.call)
-                if read is None or read.layout is None:
+        for input_index in list(pending):
+            probes[input_index].look(
+                [(heard.call, heard.value) for heard, _ in used_candidates]
+            )
+            for heard, slope in used_candidates:
+                call_place = probes[input_index].layouts.get(heard.call)
+                if call_place is None or call_place.layout is None:
                     continue
                 cells = slope is not None and bool(
-                    (read.taken([slope], len(outputs)) != 0).any()
+                    (call_place.taken([slope], len(outputs)) != 0).any()
                 )
                 # If no map has cells that the output uses, the first one.
-                if cells or place not in last:
-                    last[place] = (heard.call, heard.value)
+                if cells or input_index not in last_values:
+                    last_values[input_index] = (heard.call, heard.value)
                 if cells:
-                    pending.remove(place)
+                    pending.remove(input_index)
                     break
-    return last
+    return last_values
 
 
 def _candidates(
@@ -674,9 +770,9 @@ def _candidates(
 def _returned(listener: Listener, layers: set[str]) -> list[tuple[Call, Tensor]]:
     """Return the calls of some layers, with their values."""
     return [
-        (call, value)
-        for call, value in listener.returned
-        if call.layer in layers and value.is_floating_point() and value.ndim > 1
+        (layer_call, value)
+        for layer_call, value in listener.returned
+        if layer_call.layer in layers and value.is_floating_point() and value.ndim > 1
     ]
 
 
@@ -691,7 +787,7 @@ def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Ten
             (
                 behind
                 for behind in heard
-                if any(made is source for made in behind.sources)
+                if any(behind_source is source for behind_source in behind.sources)
             ),
             None,
         )
@@ -719,12 +815,13 @@ def _nothing_to_read(
         return _nothing_at(subject, images, layer, listener)
     names = subject.form.names  # what keeps the row's tokens follows the user's inputs
     shapes = first_names(
-        f"{name} {tuple(tensor.shape)}"
-        for name, tensor in zip(names, request.inputs, strict=False)
+        f"{input_name} {tuple(tensor.shape)}"
+        for input_name, tensor in zip(names, request.inputs, strict=False)
     )
     if not images:
         convolves = any(
-            isinstance(one, _CONVOLUTIONS) for one in subject.module.modules()
+            isinstance(submodule, _CONVOLUTIONS)
+            for submodule in subject.module.modules()
         )
         return InputError(
             f"gradcam needs an image that enters a convolution or is cut into patches, got {shapes}",
@@ -733,7 +830,7 @@ def _nothing_to_read(
             else "Choose method='integrated_gradients' or 'permutation'",
             code="PG034",
         )
-    inputs = " or ".join(repr(names[place]) for place in images)
+    inputs = " or ".join(repr(names[input_index]) for input_index in images)
     hint = "Pass layer= with the name of a layer whose value is (rows, channels, height, width)"
     if is_scripted(subject.module):
         hint = (
@@ -752,16 +849,20 @@ def _nothing_at(
 ) -> InputError:
     """Return the error of a named layer that has no map of an image."""
     problem, hint = of_unheard(subject.module, layer)
-    returned = [value for call, value in listener.returned if call.layer == layer]
+    returned = [
+        value for layer_call, value in listener.returned if layer_call.layer == layer
+    ]
     if layer in listener.other_types:
-        kind = listener.other_types[layer]
-        problem = f"gradcam reads a layer whose value is one tensor, and layer {layer!r} returns a {kind}"
+        value_type = listener.other_types[layer]
+        problem = f"gradcam reads a layer whose value is one tensor, and layer {layer!r} returns a {value_type}"
         hint = BY_IDENTITY
     elif returned and returned[-1].ndim < 2:
         problem = f"A class activation map has cells, and layer {layer!r} returns {tuple(returned[-1].shape)}"
         hint = "Name a layer whose value is (rows, channels, height, width)"
     elif returned:
-        names = [repr(subject.input_names[place]) for place in images[:_NAMED]]
+        names = [
+            repr(subject.input_names[input_index]) for input_index in images[:_NAMED]
+        ]
         problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {' or '.join(names)}"
         hint = "Name a layer of its encoder"
     return InputError(problem, hint=hint, code="PG037")
@@ -777,40 +878,52 @@ class CalledMaps:
         self.request, self.options = request, options
         subject, inputs = request.subject, request.subject.input_names
         self._shapes = {
-            place: one
-            for place, one in enumerate(request.shapes)
-            if one is not None and not one.vectors
+            image_index: image_shape
+            for image_index, image_shape in enumerate(request.shapes)
+            if image_shape is not None and not image_shape.vectors
         }
         # Where a layer lies is measured once for each ``pg.Model``.
         sizes = tuple(tensor.shape[1:] for tensor in request.inputs)
         layer = options["layer"]
         which = layer if isinstance(layer, str) else id(layer)
-        key = ("maps", which, options["before_activation"], sizes)
-        if key not in request.found:
-            request.found[key] = image_calls(
+        cache_key = ("maps", which, options["before_activation"], sizes)
+        if cache_key not in request.found:
+            request.found[cache_key] = image_calls(
                 request,
                 options["layer"],
                 self._shapes,
                 before_activation=options["before_activation"],
             )
-        found, numbers = request.found[key]
-        self._places = {place: own for place, (own, _) in found.items()}
-        self._lies = {place: lie for place, (_, lie) in found.items()}
+        image_places, numbers = request.found[cache_key]
+        self._places = {
+            image_index: map_place
+            for image_index, (map_place, _) in image_places.items()
+        }
+        self._lies = {
+            image_index: map_location
+            for image_index, (_, map_location) in image_places.items()
+        }
         self.pictures = []
-        for place, read in self._places.items():
-            name, empty = (
-                inputs[place],
+        for input_index, call_place in self._places.items():
+            input_name, empty = (
+                inputs[input_index],
                 np.zeros((request.count, len(request.targets)), dtype=bool),
             )
-            words = f"of {name!r} at layer {str(read)!r} are all zero, and so are their players' values"
+            words = f"of {input_name!r} at layer {str(call_place)!r} are all zero, and so are their players' values"
             self.pictures.append(
-                Picture(f"maps:{name}", f"images:{name}", words, empty, options["maps"])
+                Picture(
+                    f"maps:{input_name}",
+                    f"images:{input_name}",
+                    words,
+                    empty,
+                    options["maps"],
+                )
             )
         space = request.space
-        segments = tuple(space.segments[place] for place in self._places)
+        segments = tuple(space.segments[image_index] for image_index in self._places)
         self._space = replace(
             space,
-            inputs=tuple(space.inputs[place] for place in self._places),
+            inputs=tuple(space.inputs[image_index] for image_index in self._places),
             segments=segments,
         )
         # The players that own positions of inputs with maps.
@@ -825,18 +938,22 @@ class CalledMaps:
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
-        request, options, places = (
+        request, options, map_places = (
             self.request,
             self.options,
             list(self._places.values()),
         )
         subject: Any = request.subject
-        rows, asked = (
+        batch_rows, row_count = (
             subject.in_company(copied_rows(subject, request.inputs, part)),
             part.stop - part.start,
         )
-        calls = [(place, call) for place in places for call in place.calls]
-        listener = Listener({call for _, call in calls})
+        calls = [
+            (map_place, layer_call)
+            for map_place in map_places
+            for layer_call in map_place.calls
+        ]
+        listener = Listener({layer_call for _, layer_call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with (
                 listening(
@@ -844,24 +961,26 @@ class CalledMaps:
                 ),
                 listener,
             ):
-                outputs = request.scale.read(subject.outputs, subject.forward(rows))
-            for place, call in calls:
-                if call not in listener.values:
-                    problem = f"The network does not call {str(call)!r} for every batch of rows"
+                outputs = request.scale.read(
+                    subject.outputs, subject.forward(batch_rows)
+                )
+            for call_place, read_call in calls:
+                if read_call not in listener.values:
+                    problem = f"The network does not call {str(read_call)!r} for every batch of rows"
                     hint = "Pass layer= with the name of a layer that it always calls"
                     raise InputError(problem, hint=hint, code="PG037")
-                value, count = listener.values[call], len(outputs)
-                if len(value) != place.copies * count or (
-                    place.layout is None and value.ndim not in (3, 4, 5)
+                value, count = listener.values[read_call], len(outputs)
+                if len(value) != call_place.copies * count or (
+                    call_place.layout is None and value.ndim not in (3, 4, 5)
                 ):
                     raise InputError(
                         "A class activation map needs a layer whose value is (rows, channels, height, width), got "
-                        f"{tuple(value.shape)} from layer {place.call.layer!r} for {counted(count, 'row')}",
+                        f"{tuple(value.shape)} from layer {call_place.call.layer!r} for {counted(count, 'row')}",
                         hint="Pass layer= with the name of a convolution or of a block of tokens, or choose "
                         "method='integrated_gradients'",
                         code="PG037",
                     )
-            activations = [listener.values[call] for _, call in calls]
+            activations = [listener.values[layer_call] for _, layer_call in calls]
             constant_sum = request.scale.sum_is_constant(subject.outputs)
             by_row = lambda one, number: calls[number][0].by_row(one, len(outputs))  # noqa: E731
             gradients = output_gradients(
@@ -871,36 +990,44 @@ class CalledMaps:
                 constant_sum=constant_sum,
                 by_row=by_row,
             )
-        maps, large, spread = [], [], []
+        image_maps, large, spread = [], [], []
         pairs = iter(zip(activations, gradients, strict=True))
-        for number, place in self._places.items():
-            shape, own = (
+        for number, call_place in self._places.items():
+            shape, value_gradients = (
                 self._shapes[number],
-                zip(*itertools.islice(pairs, len(place.calls)), strict=True),
+                zip(*itertools.islice(pairs, len(call_place.calls)), strict=True),
             )
             with torch.no_grad():
                 value, gradient = (
-                    place.taken(each, len(outputs), at) for at, each in enumerate(own)
+                    call_place.taken(call_values, len(outputs), row_axis)
+                    for row_axis, call_values in enumerate(value_gradients)
                 )
                 cells = weighted_maps(
                     value, gradient, options["variant"], relu=options["relu"]
                 )
-            maps.append(cells.float())
-            lie = self._lies[number] or Lie(even_lines(cells.shape[2:], shape.size), ())
-            wide = lie.enlarged(maps[-1], shape.size, options["upsample"])
-            large.append(wide)
+            image_maps.append(cells.float())
+            map_location = self._lies[number] or Lie(
+                even_lines(cells.shape[2:], shape.size), ()
+            )
+            enlarged_map = map_location.enlarged(
+                image_maps[-1], shape.size, options["upsample"]
+            )
+            large.append(enlarged_map)
             if shape.channels is not None:
-                wide = wide.unsqueeze(2 + shape.channels).expand(
-                    *wide.shape[:2], *request.inputs[number].shape[1:]
+                enlarged_map = enlarged_map.unsqueeze(2 + shape.channels).expand(
+                    *enlarged_map.shape[:2], *request.inputs[number].shape[1:]
                 )
-            spread.append(wide.flatten(0, 1))
+            spread.append(enlarged_map.flatten(0, 1))
         means = self._space.sums(spread)[:, self._owners] / self._sizes
         values = means.unflatten(0, (len(outputs), -1)).transpose(1, 2).cpu().numpy()
-        images = [rows[number] for number in self._places]
-        maps, large, images = (
-            [one[:asked] for one in each] for each in (maps, large, images)
+        images = [batch_rows[number] for number in self._places]
+        image_maps, large, images = (
+            [tensor[:row_count] for tensor in tensor_list]
+            for tensor_list in (image_maps, large, images)
         )
-        return Read(maps, large, images, values[:asked], outputs[:asked].detach())
+        return Read(
+            image_maps, large, images, values[:row_count], outputs[:row_count].detach()
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""
@@ -910,16 +1037,20 @@ class CalledMaps:
         )
         segments = self.request.space.segments
         without = [
-            place
-            for place, owners in enumerate(segments)
-            if place not in self._places and (owners >= 0).any()
+            input_index
+            for input_index, owners in enumerate(segments)
+            if input_index not in self._places and (owners >= 0).any()
         ]
         return {
-            "layer": {inputs[place]: str(read) for place, read in self._places.items()},
-            "layer_shape": {
-                inputs[place]: list(read.shape) for place, read in self._places.items()
+            "layer": {
+                inputs[input_index]: str(map_place)
+                for input_index, map_place in self._places.items()
             },
-            "without_map": [inputs[place] for place in without],
+            "layer_shape": {
+                inputs[input_index]: list(map_place.shape)
+                for input_index, map_place in self._places.items()
+            },
+            "without_map": [inputs[input_index] for input_index in without],
             "empty_maps": dict(
                 zip(map(inputs.__getitem__, self._places), empty, strict=True)
             ),

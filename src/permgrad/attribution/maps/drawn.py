@@ -38,13 +38,13 @@ def weighted_maps(
     Grad-CAM Σ_k mean(g_k) A_k, HiResCAM Σ_k g_k A_k, LayerCAM Σ_k max(g_k, 0) A_k.
     """
     if variant == "gradcam":
-        maps = torch.einsum(
+        row_maps = torch.einsum(
             "tnc,nc...->nt...", gradients.flatten(3).mean(dim=3), values
         )
     else:
         weights = gradients if variant == "hirescam" else gradients.clamp_min(0)
-        maps = torch.einsum("tnc...,nc...->nt...", weights, values)
-    return maps.clamp_min(0) if relu else maps
+        row_maps = torch.einsum("tnc...,nc...->nt...", weights, values)
+    return row_maps.clamp_min(0) if relu else row_maps
 
 
 def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
@@ -53,8 +53,10 @@ def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
         *maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:]
     )
     if how == "bilinear":
-        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
-        return functional.interpolate(cells, size=size, mode=mode, align_corners=False)
+        interpolation = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(size)]
+        return functional.interpolate(
+            cells, size=size, mode=interpolation, align_corners=False
+        )
     return functional.interpolate(cells, size=size, mode="nearest")
 
 
@@ -69,19 +71,19 @@ class Picture:
     stored: bool | str  # whether both are kept. ``"auto"``: up to ``KEPT_NUMBERS``
     kept: dict[str, Floats32] = field(default_factory=dict)
 
-    def keep(self, part: slice, maps: Tensor, images: Tensor) -> None:
+    def keep(self, row_slice: slice, maps: Tensor, images: Tensor) -> None:
         """Store the maps ``(b, targets, *cells)`` of some rows and their images."""
-        self.empty[part] = (maps.flatten(2).abs().amax(dim=2) == 0).cpu().numpy()
+        self.empty[row_slice] = (maps.flatten(2).abs().amax(dim=2) == 0).cpu().numpy()
         count = len(self.empty)
         numbers = count * (maps[0].numel() + images[0].numel())
-        for key, array in ((self.maps_key, maps), (self.images_key, images)):
+        for array_key, array in ((self.maps_key, maps), (self.images_key, images)):
             if self.stored is True or (
                 self.stored == "auto" and numbers <= KEPT_NUMBERS
             ):
                 self.kept.setdefault(
-                    key, np.zeros((count, *array.shape[1:]), dtype=np.float32)
+                    array_key, np.zeros((count, *array.shape[1:]), dtype=np.float32)
                 )
-                self.kept[key][part] = array.float().cpu().numpy()
+                self.kept[array_key][row_slice] = array.float().cpu().numpy()
 
 
 class Read(NamedTuple):
@@ -119,14 +121,21 @@ def cam_layer(
     name = list(layers)[-1] if name is None else name
     check_choice("layer", name, layers)
     chain = list(module.image_branch)
-    end = next(place for place, layer in enumerate(chain) if layer is layers[name]) + 1
+    chain_end = (
+        next(
+            layer_index
+            for layer_index, layer in enumerate(chain)
+            if layer is layers[name]
+        )
+        + 1
+    )
     if (
         not before_activation
-        and end < len(chain)
-        and type(chain[end]) in ACTIVATIONS.values()
+        and chain_end < len(chain)
+        and type(chain[chain_end]) in ACTIVATIONS.values()
     ):
-        end += 1
-    return CamLayer(name, tuple(chain[:end]), tuple(chain[end:]))
+        chain_end += 1
+    return CamLayer(name, tuple(chain[:chain_end]), tuple(chain[chain_end:]))
 
 
 def class_maps(
@@ -145,21 +154,21 @@ def class_maps(
         with torch.no_grad():
             images: Tensor = module.renderer(encoded)
             values = images
-            for step in layer.before:
-                values = step(values)
-            other = {
-                path: module.embed(path, encoded)
-                for path in module.paths
-                if path != "image"
+            for layer_step in layer.before:
+                values = layer_step(values)
+            branch_embeddings = {
+                branch_name: module.embed(branch_name, encoded)
+                for branch_name in module.paths
+                if branch_name != "image"
             }
         with torch.enable_grad():
             activation = values.detach().requires_grad_()
             values = activation
-            for step in layer.after:
-                values = step(values)
+            for layer_step in layer.after:
+                values = layer_step(values)
             values = module.with_kernels(values, images)
             outputs = scale.read(
-                subject.outputs, module.fuse({**other, "image": values})
+                subject.outputs, module.fuse({**branch_embeddings, "image": values})
             )
             constant_sum = scale.sum_is_constant(subject.outputs)
             (gradients,) = output_gradients(
@@ -182,16 +191,18 @@ def maps_at_once(request: Request) -> int:
 
 def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
     """Return how much of each pixel is each player's: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, ``(players, height × width)``."""
-    flat = influence.flatten(1).double()
-    total = flat.sum(dim=0)
+    flat_influence = influence.flatten(1).double()
+    total = flat_influence.sum(dim=0)
     shares = torch.where(
-        total > 0, flat / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0
+        total > 0,
+        flat_influence / total.clamp_min(torch.finfo(torch.float64).tiny),
+        0.0,
     )
-    rows = [
+    player_shares = [
         shares[torch.as_tensor(np.asarray(columns, dtype=np.int64))].sum(dim=0)
         for columns in players
     ]
-    return torch.stack(rows)
+    return torch.stack(player_shares)
 
 
 class DrawnMaps:
@@ -228,30 +239,33 @@ class DrawnMaps:
     def read(self, part: slice) -> Read:
         """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
         request, options = self.request, self.options
-        (rows,) = copied_rows(request.subject, request.inputs, part)
+        (batch_rows,) = copied_rows(request.subject, request.inputs, part)
         subject = request.subject
-        maps, outputs, images = class_maps(
+        row_maps, outputs, images = class_maps(
             subject,
-            rows,
+            batch_rows,
             self.layer,
             request.scale,
             request.targets,
             options["variant"],
             relu=options["relu"],
         )
-        large = enlarged(maps, tuple(images.shape[2:]), options["upsample"])
-        flat, values = (
+        large = enlarged(row_maps, tuple(images.shape[2:]), options["upsample"])
+        flat_maps, values = (
             large.flatten(2),
-            np.full((len(rows), len(self.names), len(request.targets)), np.nan),
+            np.full((len(batch_rows), len(self.names), len(request.targets)), np.nan),
         )
         if self._shares is not None:
-            size, shares = flat.abs(), self._shares.to(flat)
-            self._mass[part] = size.sum(dim=2).double().cpu().numpy()
+            absolute_maps, shares = flat_maps.abs(), self._shares.to(flat_maps)
+            self._mass[part] = absolute_maps.sum(dim=2).double().cpu().numpy()
             self._reached[part] = (
-                (size @ (shares.sum(dim=0) > 0).to(size)).double().cpu().numpy()
+                (absolute_maps @ (shares.sum(dim=0) > 0).to(absolute_maps))
+                .double()
+                .cpu()
+                .numpy()
             )
-            values = (flat @ shares.T).transpose(1, 2).double().cpu().numpy()
-        return Read([maps], [large], [images.mean(dim=1)], values, outputs)
+            values = (flat_maps @ shares.T).transpose(1, 2).double().cpu().numpy()
+        return Read([row_maps], [large], [images.mean(dim=1)], values, outputs)
 
     def facts(self) -> dict[str, Any]:
         """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
@@ -259,18 +273,21 @@ class DrawnMaps:
         outputs = [names[target] for target in self.request.targets]
         background = None
         if self._shares is not None:
-            sums = zip(
+            output_masses = zip(
                 outputs, self._mass.sum(axis=0), self._reached.sum(axis=0), strict=True
             )
             background = {
-                name: float((mass - reached) / mass) if mass > 0 else None
-                for name, mass, reached in sums
+                output_name: float((total_mass - reached) / total_mass)
+                if total_mass > 0
+                else None
+                for output_name, total_mass, reached in output_masses
             }
         empty = self.pictures[0].empty.sum(axis=0)
         return {
             "layer": self.layer.name,
             "background_share": background,
             "empty_maps": {
-                name: int(count) for name, count in zip(outputs, empty, strict=True)
+                output_name: int(count)
+                for output_name, count in zip(outputs, empty, strict=True)
             },
         }

@@ -81,7 +81,7 @@ class Call:
 
     def __str__(self) -> str:
         """Return the name, with the number of the call where it is not the first, and the function."""
-        name = (
+        call_name = (
             self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
         )
         function = (
@@ -89,7 +89,10 @@ class Call:
             if not self.again
             else f"{self.function} (call {self.again + 1})"
         )
-        return ", ".join(part for part in (name, function) if part) or "the network"
+        return (
+            ", ".join(name_part for name_part in (call_name, function) if name_part)
+            or "the network"
+        )
 
 
 @dataclass
@@ -112,11 +115,11 @@ class Heard:
 
 
 class Listener(TorchFunctionMode):
-    """Records the results of layers and functions made of inputs, or stores those of ``wanted`` calls."""
+    """Records the results of layers and functions made of inputs, or stores those of ``requested_calls`` calls."""
 
-    def __init__(self, wanted: Collection[Call] | None = None) -> None:
+    def __init__(self, requested_calls: Collection[Call] | None = None) -> None:
         super().__init__()
-        self.wanted = wanted
+        self.wanted = requested_calls
         self.values: dict[Call, Tensor] = {}
         self.heard: list[Heard] = []
         self.returned: list[tuple[Call, Any]] = []
@@ -145,19 +148,19 @@ class Listener(TorchFunctionMode):
     def leave(self, site: Site, arguments: tuple[Any, ...], _: Any, value: Any) -> Any:
         """Note the result of a layer. Return the result that the network continues with, or None for the same."""
         self._inside.pop()
-        self._last = call = Call(*site)
+        self._last = layer_call = Call(*site)
         if self.wanted is not None:
-            return self._handed_on(call, value)
+            return self._handed_on(layer_call, value)
         if isinstance(value, Tensor):
             if not self.follows(value):
                 # A layer of code that calls no torch functions, such as a compiled one.
-                self._hear(call, None, arguments, {}, [], value)
-            made = self.maker(value)
-            if made is not None and made.call.function:
-                made.call = call
-            self.returned.append((call, value))
+                self._hear(layer_call, None, arguments, {}, [], value)
+            value_maker = self.maker(value)
+            if value_maker is not None and value_maker.call.function:
+                value_maker.call = layer_call
+            self.returned.append((layer_call, value))
         else:
-            self.other_types[call.layer] = type(value).__name__
+            self.other_types[layer_call.layer] = type(value).__name__
         return None
 
     def __torch_function__(
@@ -168,21 +171,23 @@ class Listener(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
-        name = name_of(func)
-        if not name or name in ("get", "set"):
+        function_name = name_of(func)
+        if not function_name or function_name in ("get", "set"):
             return func(*args, **options)  # properties of tensors, such as their shape
-        call = replace(self._last, function=name)
-        self._counts[call] += 1
-        call = replace(call, again=self._counts[call] - 1)
+        function_call = replace(self._last, function=function_name)
+        self._counts[function_call] += 1
+        function_call = replace(function_call, again=self._counts[function_call] - 1)
         if self.wanted is not None:
-            return self._handed_on(call, func(*args, **options))
+            return self._handed_on(function_call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
         makers = [
             self.maker(tensor)
             for tensor in tensors_in(args, options)
             if self.follows(tensor)
         ]
-        return self._hear(call, func, args, options, makers, func(*args, **options))
+        return self._hear(
+            function_call, func, args, options, makers, func(*args, **options)
+        )
 
     def maker(self, value: Tensor) -> Heard | None:
         """Return what made a value."""
@@ -236,9 +241,11 @@ class Listener(TorchFunctionMode):
         ]
         if not followed:
             return value
-        name = name_of(func)
-        self.functions.add(name)
-        attends = name in _ATTENTION or (name in _PRODUCTS and len(followed) > 1)
+        function_name = name_of(func)
+        self.functions.add(function_name)
+        attends = function_name in _ATTENTION or (
+            function_name in _PRODUCTS and len(followed) > 1
+        )
         if attends and self._inside and self._inside[-1][0]:
             for heard in self.heard[self._inside[-1][1] :]:
                 heard.inward = True
@@ -248,12 +255,12 @@ class Listener(TorchFunctionMode):
                 if torch.is_grad_enabled() and not result.requires_grad:
                     result.requires_grad_()  # whole numbers that become real ones, or frozen weights
                 sources = [maker for maker in makers if maker is not None]
-                heard = Heard(call, name, sources, result, version(result))
+                heard = Heard(call, function_name, sources, result, version(result))
                 if len(sources) == len(makers):
-                    heard.first = _first_map(name, result, sources) or heard
+                    heard.first = _first_map(function_name, result, sources) or heard
                 self._made[id(result), heard.version] = heard
                 self.heard.append(heard)
-                if result is value and not hands_on(name):
+                if result is value and not hands_on(function_name):
                     # A copy, so that what works in place behind it leaves the value as it was.
                     value = value.clone()
                     self.follow(value)
@@ -272,9 +279,9 @@ def _first_map(name: str, value: Tensor, sources: Sequence[Heard]) -> Heard | No
     cells = value.shape[2:]
     firsts: dict[int, Heard] = {}
     for source in sources:
-        others = source.value.shape[2:]
-        alike = len(others) == len(cells) and others.numel() > 1
-        if alike and (moves or others == cells):
+        source_cells = source.value.shape[2:]
+        alike = len(source_cells) == len(cells) and source_cells.numel() > 1
+        if alike and (moves or source_cells == cells):
             firsts[id(source.first)] = source.first
     return next(iter(firsts.values())) if len(firsts) == 1 else None
 

@@ -59,12 +59,12 @@ class Layout:
         before = values.ndim - dims
         along: Sequence[int | None] = self.along
         if self.grid:
-            place = before + self.token
-            values = values.narrow(place, self.first, math.prod(self.grid)).unflatten(
-                place, self.grid
-            )
+            token_axis = before + self.token
+            values = values.narrow(
+                token_axis, self.first, math.prod(self.grid)
+            ).unflatten(token_axis, self.grid)
             along = range(self.token, self.token + len(self.grid))
-        spatial = [before + dim for dim in along if dim is not None]
+        spatial = [before + dimension for dimension in along if dimension is not None]
         moved = values.movedim(spatial, list(range(-len(spatial), 0)))
         features = moved.shape[before : moved.ndim - len(spatial)]
         moved = moved.reshape(
@@ -72,8 +72,10 @@ class Layout:
             math.prod(features),
             *moved.shape[moved.ndim - len(spatial) :],
         )
-        for axis, dim in enumerate(along):
-            moved = moved.unsqueeze(before + 1 + axis) if dim is None else moved
+        for axis, cell_dimension in enumerate(along):
+            moved = (
+                moved.unsqueeze(before + 1 + axis) if cell_dimension is None else moved
+            )
         return moved.flip(
             [before + 1 + axis for axis, turned in enumerate(self.turned) if turned]
         )
@@ -108,18 +110,18 @@ def _sight(middles: Sequence[float], change: Floats) -> _Sight:
         change[total > 0] / total[total > 0, None],
     )
     if not len(share):
-        none = np.full(change.shape[1], np.nan)
-        return _Sight(none, none, 0.0, 0.0)
+        undefined = np.full(change.shape[1], np.nan)
+        return _Sight(undefined, undefined, 0.0, 0.0)
     # Every cell changes a little where all look at all: what counts is where it changes more than others do.
-    more = np.divide(
+    relative_share = np.divide(
         share, share.mean(axis=0), out=np.ones_like(share), where=share > 0
     )
-    told = float((share * np.log(more)).sum() / len(share))
+    information = float((share * np.log(relative_share)).sum() / len(share))
     return _Sight(
-        _middles(middle, (more - 1).clip(0) * (share > 0)),
+        _middles(middle, (relative_share - 1).clip(0) * (share > 0)),
         _middles(middle, share),
         float(np.ptp(middles)),
-        told,
+        information,
     )
 
 
@@ -151,19 +153,21 @@ def layout_of(
     return _tokens(sights, made_of) or _apart(sights)
 
 
-def _fitted(places: Floats, middles: Floats, reach: float) -> tuple[float, float]:
+def _fitted(positions: Floats, middles: Floats, reach: float) -> tuple[float, float]:
     """Return by how much middles move from one place to the next, and how well a straight line tells it (0: not)."""
-    known = np.isfinite(middles)
-    places, middles = places[known], middles[known]
-    if len(places) < 2 or np.ptp(places) == 0 or np.ptp(middles) == 0:
+    finite_mask = np.isfinite(middles)
+    positions, middles = positions[finite_mask], middles[finite_mask]
+    if len(positions) < 2 or np.ptp(positions) == 0 or np.ptp(middles) == 0:
         return 0.0, 0.0
-    apart = places - places.mean()
+    apart = positions - positions.mean()
     slope = float(apart @ middles / (apart @ apart))
-    beside = middles - middles.mean() - slope * apart
-    told = 1 - float(beside.var() / middles.var())
-    far = abs(slope) * np.ptp(places) >= _REACH * reach
-    return float(slope), told if far and told >= _STRAIGHT and np.abs(
-        beside
+    residuals = middles - middles.mean() - slope * apart
+    explained_share = 1 - float(residuals.var() / middles.var())
+    is_far = abs(slope) * np.ptp(positions) >= _REACH * reach
+    return float(
+        slope
+    ), explained_share if is_far and explained_share >= _STRAIGHT and np.abs(
+        residuals
     ).max() <= _BESIDE * reach else 0.0
 
 
@@ -171,28 +175,49 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
     """Return the layout of a value with a dimension for each of the image, or for some."""
     along: list[int | None] = []
     steps: list[float] = []
-    told: list[float] = []
+    carried_information: list[float] = []
     untold = [0.0]
     for by_dim in sights:
-        dim = int(np.argmax([one.told for one in by_dim]))
-        sight, places = by_dim[dim], np.arange(len(by_dim[dim].middle), dtype=float)
+        best_dimension = int(
+            np.argmax([candidate_sight.told for candidate_sight in by_dim])
+        )
+        sight, positions = (
+            by_dim[best_dimension],
+            np.arange(len(by_dim[best_dimension].middle), dtype=float),
+        )
         # A map that is turned by an angle moves along both dimensions.
         across = max(
-            (other[dim].told for other in sights if other is not by_dim), default=0.0
+            (
+                other_sights[best_dimension].told
+                for other_sights in sights
+                if other_sights is not by_dim
+            ),
+            default=0.0,
         )
-        straight = _fitted(places, sight.middle, sight.reach)[1] > 0
+        straight = _fitted(positions, sight.middle, sight.reach)[1] > 0
         carried = straight and sight.told >= _TOLD and across < _ACROSS * sight.told
-        along.append(dim if carried else None)
-        steps.append(_fitted(places, sight.whole, sight.reach)[0] if carried else 0.0)
-        (told if carried else untold).append(sight.told)
-    known = [dim for dim in along if dim is not None]
-    if not known or len(set(known)) < len(known) or max(untold) > _ACROSS * min(told):
+        along.append(best_dimension if carried else None)
+        steps.append(
+            _fitted(positions, sight.whole, sight.reach)[0] if carried else 0.0
+        )
+        (carried_information if carried else untold).append(sight.told)
+    carried_dimensions = [dimension for dimension in along if dimension is not None]
+    if (
+        not carried_dimensions
+        or len(set(carried_dimensions)) < len(carried_dimensions)
+        or max(untold) > _ACROSS * min(carried_information)
+    ):
         return None
     # A value may hold one frame of a film, or a line of cells across all channels of a series.
-    if len(known) < min(len(sights), 2) and min(told) < _PLAIN:
+    if (
+        len(carried_dimensions) < min(len(sights), 2)
+        and min(carried_information) < _PLAIN
+    ):
         return None
     return Layout(
-        tuple(along), tuple(step < 0 for step in steps), tuple(map(abs, steps))
+        tuple(along),
+        tuple(cell_step < 0 for cell_step in steps),
+        tuple(map(abs, steps)),
     )
 
 
@@ -200,34 +225,41 @@ def _tokens(
     sights: Sequence[Sequence[_Sight]], made_of: Collection[tuple[int, ...]]
 ) -> Layout | None:
     """Return the layout of a value with one dimension for all of the image's, as patches one after the other."""
-    best: tuple[float, Layout | None] = (0.0, None)
-    for token, size in enumerate(len(sight.middle) for sight in sights[0]):
-        own = [by_dim[token] for by_dim in sights]
-        tell = all(
-            one.told >= max(_TOLD, *(other.told for other in by_dim))
-            for one, by_dim in zip(own, sights, strict=True)
+    best_layout: tuple[float, Layout | None] = (0.0, None)
+    for token, token_count in enumerate(len(sight.middle) for sight in sights[0]):
+        token_sights = [by_dim[token] for by_dim in sights]
+        is_located = all(
+            token_sight.told
+            >= max(_TOLD, *(other_sight.told for other_sight in by_dim))
+            for token_sight, by_dim in zip(token_sights, sights, strict=True)
         )
-        if len(sights) < 2 or not tell:
+        if len(sights) < 2 or not is_located:
             continue
         shapes = [shape for shape in made_of if len(shape) == len(sights[0])]
-        for grid in _grids_of_tokens(size, token, shapes, made_of, len(sights)):
-            extra = size - math.prod(grid)
+        for grid in _grids_of_tokens(token_count, token, shapes, made_of, len(sights)):
+            extra = token_count - math.prod(grid)
             index = np.indices(grid).reshape(len(grid), -1).astype(float)
             for first in {0, extra}:
-                part = slice(first, first + size - extra)
-                fits = [
-                    _fitted(line, sight.middle[part], sight.reach)
-                    for line, sight in zip(index, own, strict=True)
+                token_slice = slice(first, first + token_count - extra)
+                line_fits = [
+                    _fitted(grid_line, sight.middle[token_slice], sight.reach)
+                    for grid_line, sight in zip(index, token_sights, strict=True)
                 ]
-                steps, told = zip(*fits, strict=True)
-                if min(told) > 0 < min(steps) and sum(told) > best[0]:
+                steps, explained_shares = zip(*line_fits, strict=True)
+                if (
+                    min(explained_shares) > 0 < min(steps)
+                    and sum(explained_shares) > best_layout[0]
+                ):
                     steps = tuple(
-                        _fitted(line, sight.whole[part], sight.reach)[0]
-                        for line, sight in zip(index, own, strict=True)
+                        _fitted(grid_line, sight.whole[token_slice], sight.reach)[0]
+                        for grid_line, sight in zip(index, token_sights, strict=True)
                     )
-                    none = (None,) * len(sights), (False,) * len(sights)
-                    best = sum(told), Layout(*none, steps, grid, token, first)
-    return best[1]
+                    no_axes = (None,) * len(sights), (False,) * len(sights)
+                    best_layout = (
+                        sum(explained_shares),
+                        Layout(*no_axes, steps, grid, token, first),
+                    )
+    return best_layout[1]
 
 
 def _grids_of_tokens(
@@ -266,16 +298,16 @@ def _grids_of_tokens(
         yield from _grids(size - extra, dims)
 
 
-def _grids(places: int, dims: int) -> Iterator[tuple[int, ...]]:
+def _grids(cell_count: int, dims: int) -> Iterator[tuple[int, ...]]:
     """Yield the grids of so many cells, with at least two along every dimension."""
     if dims == 1:
-        if places > 1:
-            yield (places,)
+        if cell_count > 1:
+            yield (cell_count,)
         return
-    for lines in range(2, places // 2 + 1):
-        if places % lines == 0:
+    for lines in range(2, cell_count // 2 + 1):
+        if cell_count % lines == 0:
             yield from (
-                (lines, *behind) for behind in _grids(places // lines, dims - 1)
+                (lines, *behind) for behind in _grids(cell_count // lines, dims - 1)
             )
 
 
@@ -289,23 +321,24 @@ class Lie:
 
     def enlarged(self, maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
         """Return maps ``(rows, targets, *cells)`` at an image's size, with 0 where the layer does not look."""
-        even = even_lines(maps.shape[2:], size)
-        whole = all(
-            first <= 0 and last >= pixels - 1
-            for (first, last), pixels in zip(self.seen, size, strict=True)
+        regular_lines = even_lines(maps.shape[2:], size)
+        covers_image = all(
+            first <= 0 and last_pixel >= pixels - 1
+            for (first, last_pixel), pixels in zip(self.seen, size, strict=True)
         )
-        if whole and all(
+        if covers_image and all(
             bool((a - b).abs().max() < _SAME)
-            for a, b in zip(self.lines, even, strict=True)
+            for a, b in zip(self.lines, regular_lines, strict=True)
         ):
             return enlarged(maps, size, how)
         large = maps.reshape(*maps.shape[:2], *map(len, self.lines))
-        for dim, (line, seen, pixels) in enumerate(
+        for dimension, (cell_line, seen_range, pixels) in enumerate(
             zip(self.lines, self.seen, size, strict=True), start=2
         ):
             large = (
-                large.movedim(dim, -1) @ _weights(line, seen, pixels, how).to(large)
-            ).movedim(-1, dim)
+                large.movedim(dimension, -1)
+                @ _weights(cell_line, seen_range, pixels, how).to(large)
+            ).movedim(-1, dimension)
         return large
 
 
@@ -318,16 +351,27 @@ def even_lines(cells: Sequence[int], size: Sequence[int]) -> Lines:
     )
 
 
-def _weights(line: Tensor, seen: tuple[int, int], pixels: int, how: str) -> Tensor:
+def _weights(
+    line: Tensor, seen_pixels: tuple[int, int], pixels: int, how: str
+) -> Tensor:
     """Return what each line of cells counts for each pixel along a dimension, ``(lines, pixels)``."""
-    at, last = torch.arange(pixels, dtype=line.dtype), len(line) - 1
-    low = (torch.searchsorted(line, at, right=True) - 1).clamp(0, max(last - 1, 0))
-    high = (low + 1).clamp(max=last)
-    share = ((at - line[low]) / (line[high] - line[low]).clamp_min(_SAME)).clamp(0, 1)
+    pixel_positions, last_line = torch.arange(pixels, dtype=line.dtype), len(line) - 1
+    lower_line = (torch.searchsorted(line, pixel_positions, right=True) - 1).clamp(
+        0, max(last_line - 1, 0)
+    )
+    upper_line = (lower_line + 1).clamp(max=last_line)
+    share = (
+        (pixel_positions - line[lower_line])
+        / (line[upper_line] - line[lower_line]).clamp_min(_SAME)
+    ).clamp(0, 1)
     share = share if how == "bilinear" else share.round()
     weights = torch.zeros(len(line), pixels, dtype=line.dtype)
-    weights.scatter_add_(0, torch.stack([low, high]), torch.stack([1 - share, share]))
-    return weights * ((at >= seen[0]) & (at <= seen[1]))
+    weights.scatter_add_(
+        0, torch.stack([lower_line, upper_line]), torch.stack([1 - share, share])
+    )
+    return weights * (
+        (pixel_positions >= seen_pixels[0]) & (pixel_positions <= seen_pixels[1])
+    )
 
 
 def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie | None:
@@ -343,11 +387,18 @@ def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie 
     pairs = [_line(shape, dim, cells) for dim in range(len(shape.size))]
     steps = layout.steps if layout is not None else (0.0,) * len(pairs)
     apart = [
-        float(line[1] - line[0]) if len(line) > 1 else math.inf for line, _ in pairs
+        float(cell_line[1] - cell_line[0]) if len(cell_line) > 1 else math.inf
+        for cell_line, _ in pairs
     ]
-    if any(one > _FURTHER * other for one, other in zip(steps, apart, strict=True)):
+    if any(
+        expected_step > _FURTHER * measured_step
+        for expected_step, measured_step in zip(steps, apart, strict=True)
+    ):
         return None
-    return Lie(tuple(line for line, _ in pairs), tuple(seen for _, seen in pairs))
+    return Lie(
+        tuple(cell_line for cell_line, _ in pairs),
+        tuple(seen_pixels for _, seen_pixels in pairs),
+    )
 
 
 class _Cells:
@@ -383,82 +434,116 @@ def _line(
     """
     cells = partial(all_cells.of, dim)
     pixels, count = shape.size[dim], len(cells(0, 1))
-    first, last = seen_along(pixels, lambda start, end: bool(cells(start, end).any()))
-    # Steps leave out pixels at the edge, which lie on the last cell all the same.
-    cell = (last - first + 1) / count - _SAME
-    first, last = (
-        0 if first < cell else first,
-        pixels - 1 if pixels - 1 - last < cell else last,
+    first, last_pixel = seen_along(
+        pixels, lambda start, end: bool(cells(start, end).any())
     )
-    step, middle = (last - first + 1) / count, (first + last) / 2
-    ends: list[
+    # Steps leave out pixels at the edge, which lie on the last cell all the same.
+    cell_size = (last_pixel - first + 1) / count - _SAME
+    first, last_pixel = (
+        0 if first < cell_size else first,
+        pixels - 1 if pixels - 1 - last_pixel < cell_size else last_pixel,
+    )
+    cell_step, middle = (last_pixel - first + 1) / count, (first + last_pixel) / 2
+    pixel_ends: list[
         tuple[int, int, int]
     ] = []  # a line of pixels, the first and the last cell that it changes
     # Where the outer pixels change all cells, those between them do.
-    if count > 1 and not all(bool(cells(at, at + 1).all()) for at in (first, last)):
-        wanted = np.linspace(first, last, min(_PIXELS, last - first + 1))
+    if count > 1 and not all(
+        bool(cells(pixel, pixel + 1).all()) for pixel in (first, last_pixel)
+    ):
+        wanted = np.linspace(first, last_pixel, min(_PIXELS, last_pixel - first + 1))
         lines = np.unique(wanted.round().astype(int)).tolist()
         all_cells.ask([(dim, at, at + 1) for at in lines])
         for at in lines:
             changed = torch.nonzero(cells(at, at + 1)).flatten().tolist()
-            ends += [(at, changed[0], changed[-1])] if changed else []
-    low = [(at, cell) for at, cell, _ in ends if cell > 0]
-    high = [(at, cell) for at, _, cell in ends if cell < count - 1]
-    steps = [step, *_whole_steps(low, high)]
-    drift = [max(_drift(low, one), _drift(high, one)) for one in steps]
+            pixel_ends += [(at, changed[0], changed[-1])] if changed else []
+    lower_ends = [
+        (pixel, first_cell) for pixel, first_cell, _ in pixel_ends if first_cell > 0
+    ]
+    upper_ends = [
+        (pixel, last_cell)
+        for pixel, _, last_cell in pixel_ends
+        if last_cell < count - 1
+    ]
+    steps = [cell_step, *_whole_steps(lower_ends, upper_ends)]
+    drift = [
+        max(_drift(lower_ends, candidate_step), _drift(upper_ends, candidate_step))
+        for candidate_step in steps
+    ]
     if len(steps) > 1 and min(drift[1:]) < drift[0] - 0.3:
-        step = steps[int(np.argmin(drift))]
-    line = middle + (torch.arange(count) - (count - 1) / 2) * step
-    if low and high:
+        cell_step = steps[int(np.argmin(drift))]
+    cell_line = middle + (torch.arange(count) - (count - 1) / 2) * cell_step
+    if lower_ends and upper_ends:
         behind = (
             sum(
-                float(np.mean([at / step - cell for at, cell in side]))
-                for side in (low, high)
+                float(
+                    np.mean(
+                        [
+                            pixel / cell_step - cell_index
+                            for pixel, cell_index in side_ends
+                        ]
+                    )
+                )
+                for side_ends in (lower_ends, upper_ends)
             )
             / 2
         )
-        off = step * (behind + (count - 1) / 2) - middle
-        if abs(off) > step / 2 + _SAME:
-            line = line + round(2 * off) / 2
-    return line.float(), (first, last)
+        line_offset = cell_step * (behind + (count - 1) / 2) - middle
+        if abs(line_offset) > cell_step / 2 + _SAME:
+            cell_line = cell_line + round(2 * line_offset) / 2
+    return cell_line.float(), (first, last_pixel)
 
 
 def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, int]:
     """Return the first and the last pixel along a dimension that change anything."""
-    first, last = 0, pixels - 1
+    first, last_pixel = 0, pixels - 1
     if not changed(0, 1):
         if not changed(0, pixels):
-            return first, last
-        first = bisect_left(range(last), True, key=lambda at: changed(0, at + 1))
-    if not changed(pixels - 1, pixels):
-        last -= bisect_left(
-            range(last - first), True, key=lambda at: changed(pixels - 1 - at, pixels)
+            return first, last_pixel
+        first = bisect_left(
+            range(last_pixel), True, key=lambda pixel: changed(0, pixel + 1)
         )
-    return first, last
+    if not changed(pixels - 1, pixels):
+        last_pixel -= bisect_left(
+            range(last_pixel - first),
+            True,
+            key=lambda at: changed(pixels - 1 - at, pixels),
+        )
+    return first, last_pixel
 
 
 def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
     """Return the whole numbers of pixels for a cell, or of cells for a pixel, that are next to what was measured."""
     slopes = [
-        (side[-1][0] - side[0][0]) / (side[-1][1] - side[0][1])
-        for side in sides
-        if side and side[-1][1] > side[0][1]
+        (side_ends[-1][0] - side_ends[0][0]) / (side_ends[-1][1] - side_ends[0][1])
+        for side_ends in sides
+        if side_ends and side_ends[-1][1] > side_ends[0][1]
     ]
     if not slopes:
         return []
     slope = sum(slopes) / len(slopes)
-    near = [max(1, math.floor(max(slope, 1 / slope))), math.ceil(max(slope, 1 / slope))]
-    return [float(one) if slope >= 1 else 1 / one for one in near]
+    nearest_steps = [
+        max(1, math.floor(max(slope, 1 / slope))),
+        math.ceil(max(slope, 1 / slope)),
+    ]
+    return [
+        float(whole_step) if slope >= 1 else 1 / whole_step
+        for whole_step in nearest_steps
+    ]
 
 
 def _drift(side: list[tuple[int, int]], step: float) -> float:
     """Return by how many cells the ends of what pixels change move away from lines so far apart."""
-    return float(np.ptp([cell - at / step for at, cell in side])) if side else 0.0
+    return (
+        float(np.ptp([cell_index - pixel / step for pixel, cell_index in side]))
+        if side
+        else 0.0
+    )
 
 
 def strip(shape: ImageShape, dim: int, start: int, end: int) -> Tensor:
     """Return a strip across an image, true between two pixels of a dimension."""
-    at = torch.arange(shape.size[dim])
-    return ((at >= start) & (at < end)).reshape(
-        [-1 if each == dim else 1 for each in range(len(shape.size))]
+    pixel_positions = torch.arange(shape.size[dim])
+    return ((pixel_positions >= start) & (pixel_positions < end)).reshape(
+        [-1 if dimension == dim else 1 for dimension in range(len(shape.size))]
     )

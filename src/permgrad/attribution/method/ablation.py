@@ -81,9 +81,11 @@ def _by_weight(request: Request) -> tuple[torch.Tensor, ...]:
     weights = request.sample_weight
     if weights is None or not request.shared:
         return request.donors
-    total, most = weights.sum(), _REPEATED * len(weights)
-    count = int(total) if total <= most and not np.mod(weights, 1).any() else most
-    places = np.searchsorted(
+    total, row_limit = weights.sum(), _REPEATED * len(weights)
+    count = (
+        int(total) if total <= row_limit and not np.mod(weights, 1).any() else row_limit
+    )
+    donor_rows = np.searchsorted(
         np.cumsum(weights) / total, (np.arange(count) + 0.5) / count
     )
-    return tuple(tensor[torch.from_numpy(places)] for tensor in request.donors)
+    return tuple(tensor[torch.from_numpy(donor_rows)] for tensor in request.donors)

@@ -50,23 +50,25 @@ class Aggregate(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         every = ("all", *request.subject.outputs.class_names)
-        outputs = tuple(every[place] for place in shown_outputs(request))
+        outputs = tuple(every[output_index] for output_index in shown_outputs(request))
         shares: dict[str, Floats] = {}
         left_out: dict[str, str] = {}
         quantities: dict[str, Any] = {}
         evaluated = 0
-        for name, method in _members(request.options["members"]).items():
+        for member_name, method in _members(request.options["members"]).items():
             try:
-                explanation = _explain(request, name, method)
+                explanation = _explain(request, member_name, method)
             except BatchError:
                 raise  # The network itself is at fault, not this member.
             except InputError as error:
-                left_out[name] = error.message
+                left_out[member_name] = error.message
                 continue
-            shares[name] = _shares(explanation, outputs)
-            quantities[name] = explanation.meta.get("quantity")
+            shares[member_name] = _shares(explanation, outputs)
+            quantities[member_name] = explanation.meta.get("quantity")
             evaluated += int(explanation.meta.get("model_rows") or 0)
-        reasons = " ".join(f"{name!r}: {reason}" for name, reason in left_out.items())
+        reasons = " ".join(
+            f"{excluded_name!r}: {reason}" for excluded_name, reason in left_out.items()
+        )
         if len(shares) < 2:
             remain = f"only {next(iter(shares))!r}" if shares else "none"
             problem = f"aggregate needs at least two members that can explain the model, and {remain} can ({reasons})"
@@ -108,8 +110,10 @@ def _members(asked_for: Any) -> dict[str, Configured]:
             code="PG001",
         )
     members: dict[str, Configured] = {}
-    for one in asked_for:
-        method: Any = one if isinstance(one, Configured) else methods.get(one)()
+    for member in asked_for:
+        method: Any = (
+            member if isinstance(member, Configured) else methods.get(member)()
+        )
         members[name_of(method)] = method
         if isinstance(method, Aggregate):
             raise InputError(
@@ -147,10 +151,10 @@ def _explain(request: Request, name: str, method: Any) -> Explanation:
 def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
     """Return absolute values divided by their sum, ``(players, outputs)``, or 0 where all are 0."""
     values, columns = np.abs(explanation.values), []
-    for name in outputs:
-        if name in explanation.outputs:
-            columns.append(values[:, explanation.outputs.index(name)])
-        elif name == "all":
+    for output_name in outputs:
+        if output_name in explanation.outputs:
+            columns.append(values[:, explanation.outputs.index(output_name)])
+        elif output_name == "all":
             columns.append(values.sum(axis=1))
         else:
             # A single output: evidence for one class is evidence against the other.

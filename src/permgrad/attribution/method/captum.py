@@ -88,20 +88,24 @@ class CaptumMethod(Method):
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
-        size = usual if request.batch_size == "auto" else int(request.batch_size)
+        rows_per_batch = (
+            usual if request.batch_size == "auto" else int(request.batch_size)
+        )
 
         def work(part: slice) -> None:
-            rows = tuple(tensor[part] for tensor in request.inputs)
+            batch_rows = tuple(tensor[part] for tensor in request.inputs)
             for column, target in enumerate(request.targets):
-                values[part, :, column] = self._attribute(request, rows, target, part)
-                bar.advance(part.stop - part.start)
+                values[part, :, column] = self._attribute(
+                    request, batch_rows, target, part
+                )
+                progress_bar.advance(part.stop - part.start)
 
         # During a call, Captum stores state in the object and hooks on the network, which other threads would see.
-        bar = Progress(
+        progress_bar = Progress(
             request.count * len(request.targets), self.name, request.progress
         )
         with (
-            bar,
+            progress_bar,
             captum_turn,
             request.subject.open(),
             torch.inference_mode(mode=False),
@@ -111,7 +115,7 @@ class CaptumMethod(Method):
             if self.kind == "FeaturePermutation" and request.batch_size == "auto":
                 work(slice(0, request.count))
             else:
-                in_batches(request.count, size, work)
+                in_batches(request.count, rows_per_batch, work)
             outputs = Blend(request).base()
         facts = {
             "quantity": f"attribution by {self.name}",
@@ -128,8 +132,10 @@ class CaptumMethod(Method):
         if isinstance(subject, InnerSubject) and [*map(id, layers)] != [
             *map(id, subject.layers.values())
         ]:
-            asked = ", ".join(map(repr, subject.layers))
-            problem = f"layer={asked} is not the layer that {self.name} was created for"
+            layer_names = ", ".join(map(repr, subject.layers))
+            problem = (
+                f"layer={layer_names} is not the layer that {self.name} was created for"
+            )
             yield (
                 problem,
                 "Leave layer= out, or create a Captum object for that layer.",
@@ -139,32 +145,42 @@ class CaptumMethod(Method):
         owner = getattr(function, "__self__", function)
         if isinstance(owner, nn.Module):
             inside = unwrap(owner)
-            if not any(part is subject.module for part in inside.modules()):
+            if not any(submodule is subject.module for submodule in inside.modules()):
                 problem = f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained"
                 yield problem, f"Pass {self.kind}(model).", "PG031"
 
     def _attribute(
-        self, request: Request, rows: tuple[Tensor, ...], target: int, part: slice
+        self, request: Request, rows: tuple[Tensor, ...], target: int, row_slice: slice
     ) -> Any:
-        """Return the players' values for the rows at ``part`` and one output, ``(rows, players)``."""
+        """Return the players' values for the rows at ``row_slice`` and one output, ``(rows, players)``."""
         inner = request.subject if isinstance(request.subject, InnerSubject) else None
         subject: Any = request.subject if inner is None else inner.outer
         sources = (
-            rows if inner is None else tuple(tensor[part] for tensor in subject.inputs)
+            rows
+            if inner is None
+            else tuple(tensor[row_slice] for tensor in subject.inputs)
         )
         order, space = _call_order(subject), request.space
-        options = self._options(request, subject, order, part, inside=inner is not None)
+        options = self._options(
+            request, subject, order, row_slice, inside=inner is not None
+        )
         if _has_columns(subject, sources):
             options.setdefault("target", target)
         returned = self._call(
-            tuple(sources[place].to(subject.device).clone() for place in order), options
+            tuple(
+                sources[input_index].to(subject.device).clone() for input_index in order
+            ),
+            options,
         )
         if inner is None:
-            attributions = self._on_inputs(returned, [rows[place] for place in order])
+            attributions = self._on_inputs(
+                returned, [rows[input_index] for input_index in order]
+            )
             if request.options.get("feature_mask") is not None:
                 attributions = _shared(attributions, options["feature_mask"])
             attributions = [
-                attributions[order.index(place)] for place in range(len(rows))
+                attributions[order.index(input_index)]
+                for input_index in range(len(rows))
             ]
         else:
             # Inputs that are used after the layer belong to no player.
@@ -193,11 +209,11 @@ class CaptumMethod(Method):
         request: Request,
         subject: Any,
         order: list[int],
-        part: slice,
+        row_slice: slice,
         *,
         inside: bool,
     ) -> dict[str, Any]:
-        """Return the call's options for the rows at ``part``, with baselines and players in Captum's form."""
+        """Return the call's options for the rows at ``row_slice``, with baselines and players in Captum's form."""
         options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
         baselines = request.donors if samples and not inside else None
         if "baselines" in options:
@@ -205,7 +221,7 @@ class CaptumMethod(Method):
             baselines = None if plain else subject.read(options["baselines"])
         if baselines is not None:
             options["baselines"] = tuple(
-                baselines[place].to(subject.device) for place in order
+                baselines[input_index].to(subject.device) for input_index in order
             )
         takes_mask = (
             "feature_mask" in inspect.signature(self.attribution.attribute).parameters
@@ -213,16 +229,19 @@ class CaptumMethod(Method):
         if not inside and takes_mask and "feature_mask" not in options:
             # Each player is one feature. Positions without a player are one more, whose value is dropped.
             segments = [
-                request.space.segments[place].to(subject.device) for place in order
+                request.space.segments[input_index].to(subject.device)
+                for input_index in order
             ]
             options["feature_mask"] = tuple(
-                torch.where(each < 0, len(request.space), each)[None]
-                for each in segments
+                torch.where(owners < 0, len(request.space), owners)[None]
+                for owners in segments
             )
         common = {"feature_mask", *(["baselines"] if samples else [])}  # to all rows
         return {
-            name: one if name in common else _of_rows(one, part, request.count)
-            for name, one in options.items()
+            option_name: option_value
+            if option_name in common
+            else _of_rows(option_value, row_slice, request.count)
+            for option_name, option_value in options.items()
         }
 
     def _call(
@@ -242,28 +261,40 @@ class CaptumMethod(Method):
             returned = self.attribution.attribute(inputs, **options)
         return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
-    def _on_inputs(self, parts: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+    def _on_inputs(
+        self, returned_maps: list[Tensor], rows: list[Tensor]
+    ) -> list[Tensor]:
         """Return attributions shaped like the inputs. A layer's map is spread over the image, if there is only one."""
-        pairs = list(zip(parts, rows, strict=False))
-        if len(parts) == len(rows) and all(
-            part.shape[: row.ndim] == row.shape for part, row in pairs
+        pairs = list(zip(returned_maps, rows, strict=False))
+        if len(returned_maps) == len(rows) and all(
+            attribution.shape[: input_rows.ndim] == input_rows.shape
+            for attribution, input_rows in pairs
         ):
-            return [part.reshape(*row.shape, -1).sum(dim=-1) for part, row in pairs]
+            return [
+                attribution.reshape(*input_rows.shape, -1).sum(dim=-1)
+                for attribution, input_rows in pairs
+            ]
         layouts = [
-            (place, image_shape(tuple(tensor.shape[1:])))
-            for place, tensor in enumerate(rows)
+            (input_index, image_shape(tuple(tensor.shape[1:])))
+            for input_index, tensor in enumerate(rows)
         ]
-        images = [(place, layout) for place, layout in layouts if layout is not None]
-        if len(parts) == len(images) == 1 and parts[0].ndim == 4:
-            ((place, layout),) = images
+        images = [
+            (input_index, layout)
+            for input_index, layout in layouts
+            if layout is not None
+        ]
+        if len(returned_maps) == len(images) == 1 and returned_maps[0].ndim == 4:
+            ((image_index, layout),) = images
             attributions = [
                 torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows
             ]
-            attributions[place] = _spread(parts[0], layout, rows[place])
+            attributions[image_index] = _spread(
+                returned_maps[0], layout, rows[image_index]
+            )
             return attributions
         problem = (
-            f"{self.name} must return attributions of shapes {[tuple(row.shape) for row in rows]}, as the inputs, got "
-            f"{[tuple(part.shape) for part in parts]}"
+            f"{self.name} must return attributions of shapes {[tuple(input_rows.shape) for input_rows in rows]}, as the inputs, got "
+            f"{[tuple(attribution.shape) for attribution in returned_maps]}"
         )
         raise InputError(
             problem,
@@ -274,46 +305,56 @@ class CaptumMethod(Method):
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
     """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, equal for all channels."""
-    size = layout.size[-2:]
-    heat = functional.interpolate(
-        maps.sum(dim=1, keepdim=True), size=size, mode="bilinear", align_corners=False
+    image_size = layout.size[-2:]
+    heat_map = functional.interpolate(
+        maps.sum(dim=1, keepdim=True),
+        size=image_size,
+        mode="bilinear",
+        align_corners=False,
     )
     if layout.channels is None:
-        return heat[:, 0].expand(rows.shape)
-    heat = heat if layout.channels == 0 else heat.permute(0, 2, 3, 1)
-    return heat.expand(rows.shape) / rows.shape[layout.channels + 1]
+        return heat_map[:, 0].expand(rows.shape)
+    heat_map = heat_map if layout.channels == 0 else heat_map.permute(0, 2, 3, 1)
+    return heat_map.expand(rows.shape) / rows.shape[layout.channels + 1]
 
 
 def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
     """Divide the value of each group of a user's own mask among its positions, which all hold it."""
     masks = masks if isinstance(masks, (tuple, list)) else (masks,)
-    wide = [
-        mask.to(one.device).expand(one.shape)
-        for mask, one in zip(masks, values, strict=True)
+    expanded_masks = [
+        mask.to(attribution.device).expand(attribution.shape)
+        for mask, attribution in zip(masks, values, strict=True)
     ]
     counts = []
-    for row in torch.cat([numbers_by_row(mask) for mask in wide], dim=1):
+    for row in torch.cat([numbers_by_row(mask) for mask in expanded_masks], dim=1):
         _, groups, sizes = row.unique(return_inverse=True, return_counts=True)
         counts.append(sizes[groups])
-    parts = torch.stack(counts).split([mask[0].numel() for mask in wide], dim=1)
+    group_sizes = torch.stack(counts).split(
+        [mask[0].numel() for mask in expanded_masks], dim=1
+    )
     return [
-        one / part.reshape(one.shape) for one, part in zip(values, parts, strict=True)
+        attribution / group_size.reshape(attribution.shape)
+        for attribution, group_size in zip(values, group_sizes, strict=True)
     ]
 
 
 def _call_order(subject: NetworkSubject) -> list[int]:
     """Return the inputs in the order of the forward's parameters, because Captum passes them by position."""
-    form = subject.form
+    input_form = subject.form
     named = (
         list(inspect.signature(subject.module.forward).parameters)
-        if form.passing == "keywords"
-        else form.arguments
+        if input_form.passing == "keywords"
+        else input_form.arguments
     )
-    places = [] if form.whole else [named.index(leaf.place[0]) for leaf in form.leaves]
-    order = sorted(range(len(places)), key=places.__getitem__)
-    if not places or [places[position] for position in order] != list(
-        range(len(order))
-    ):
+    parameter_positions = (
+        []
+        if input_form.whole
+        else [named.index(input_leaf.place[0]) for input_leaf in input_form.leaves]
+    )
+    order = sorted(range(len(parameter_positions)), key=parameter_positions.__getitem__)
+    if not parameter_positions or [
+        parameter_positions[position] for position in order
+    ] != list(range(len(order))):
         raise InputError(
             "Captum passes every input by position, but this network takes a list or dict, or None before an input",
             hint="Wrap it in a module whose forward has one parameter for each input.",
@@ -322,12 +363,12 @@ def _call_order(subject: NetworkSubject) -> list[int]:
     return order
 
 
-def _of_rows(value: Any, part: slice, count: int) -> Any:
-    """Return the rows at ``part`` of an option with one entry per row, also inside a tuple."""
+def _of_rows(value: Any, row_slice: slice, count: int) -> Any:
+    """Return the rows at ``row_slice`` of an option with one entry per row, also inside a tuple."""
     if isinstance(value, tuple):
-        return tuple(_of_rows(item, part, count) for item in value)
+        return tuple(_of_rows(option_item, row_slice, count) for option_item in value)
     return (
-        value[part]
+        value[row_slice]
         if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
         else value
     )

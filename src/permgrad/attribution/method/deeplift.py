@@ -72,35 +72,43 @@ class DeepLift(Configured):
         """Compute the explanation."""
         request = of_slopes(request)
         options = request.options
-        most = check_whole("references", options["references"], "pass for example 50")
+        reference_count = check_whole(
+            "references", options["references"], "pass for example 50"
+        )
         slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
         result = Additive(
-            slopes, reference_rows(slopes.places, options["baseline"], most)
+            slopes, reference_rows(slopes.places, options["baseline"], reference_count)
         )
         count, matched = len(result.reference.rows[0]), True
 
         def work(part: slice) -> None:
             nonlocal matched
-            rows = slopes.rows(part)
+            batch_rows = slopes.rows(part)
             values: Any = 0.0
             outputs = base = torch.zeros(
-                len(rows[0]),
+                len(batch_rows[0]),
                 len(slopes.targets),
                 dtype=torch.float64,
-                device=rows[0].device,
+                device=batch_rows[0].device,
             )
-            for place in range(count):
+            for reference_index in range(count):
                 start = slopes.at_reference(
-                    rows, [tensor[place : place + 1] for tensor in references]
+                    batch_rows,
+                    [
+                        tensor[reference_index : reference_index + 1]
+                        for tensor in references
+                    ],
                 )
-                before, outputs, added, met = slopes.step(start, rows)
+                before, outputs, added, calls_match = slopes.step(start, batch_rows)
                 values, base, matched = (
                     values + added,
                     base + before[:, slopes.targets],
-                    matched and met,
+                    matched and calls_match,
                 )
-            few = tuple(tensor[:8] for tensor in rows)
-            if part.start == 0 and not walks_truly(slopes, few, outputs[: len(few[0])]):
+            first_rows = tuple(tensor[:8] for tensor in batch_rows)
+            if part.start == 0 and not walks_truly(
+                slopes, first_rows, outputs[: len(first_rows[0])]
+            ):
                 raise _computes_gradients()
             slopes.evaluations += count * len(outputs)
             slopes.model_rows += 2 * count * len(outputs)
@@ -122,7 +130,7 @@ class DeepLift(Configured):
                 .numpy()
             )
         explanation = result.explanation(
-            "deeplift", scale, rule="Rescale", references=most
+            "deeplift", scale, rule="Rescale", references=reference_count
         )
         if not untrue:
             _tell_of_gap(explanation, request.subject.coarse, matched=matched)

@@ -98,12 +98,18 @@ class GradCam(Configured):
             values = np.zeros((request.count, len(reader.names), len(targets)))
 
             def work(part: slice) -> None:
-                read = reader.read(part)
-                values[part] = read.values
-                predictions[part] = read.outputs[:, targets].double().cpu().numpy()
-                shown = read.maps if options["upsample"] == "none" else read.large
+                map_reading = reader.read(part)
+                values[part] = map_reading.values
+                predictions[part] = (
+                    map_reading.outputs[:, targets].double().cpu().numpy()
+                )
+                shown = (
+                    map_reading.maps
+                    if options["upsample"] == "none"
+                    else map_reading.large
+                )
                 for picture, cells, image in zip(
-                    reader.pictures, shown, read.images, strict=True
+                    reader.pictures, shown, map_reading.images, strict=True
                 ):
                     picture.keep(part, cells, image)
                 progress.advance(part.stop - part.start)
@@ -130,9 +136,9 @@ class GradCam(Configured):
             feature_values=None if request.raw is None else shown_values(request),
             predictions=predictions,
             maps={
-                key: array
+                array_key: array
                 for picture in reader.pictures
-                for key, array in picture.kept.items()
+                for array_key, array in picture.kept.items()
             },
         )
 

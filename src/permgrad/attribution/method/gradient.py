@@ -65,10 +65,10 @@ class Gradient(Configured):
 
         def work(part: slice) -> None:
             outputs, gradients = at_rows(part)
-            sums = slopes.sums(
+            player_sums = slopes.sums(
                 gradients if signed else [gradient.abs() for gradient in gradients]
             )
-            values[part] = sums[:, 0].cpu().numpy()
+            values[part] = player_sums[:, 0].cpu().numpy()
             predictions[part] = outputs.double().cpu().numpy()
             progress.advance(part.stop - part.start)
 
@@ -77,9 +77,9 @@ class Gradient(Configured):
             subject.open(),
             differentiable(subject),
         ):
-            size, at_rows, about = self.reader(slopes)
+            rows_per_batch, at_rows, about = self.reader(slopes)
             warn_of_untrue_slopes(slopes, self.name)
-            in_batches(request.count, size, work)
+            in_batches(request.count, rows_per_batch, work)
         facts = {
             "quantity": "slope of the output"
             if signed
@@ -105,8 +105,8 @@ class Gradient(Configured):
     ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
         """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
 
-        def at_rows(part: slice) -> Slope:
-            outputs, gradients = slopes.gradients(slopes.rows(part))
+        def at_rows(row_slice: slice) -> Slope:
+            outputs, gradients = slopes.gradients(slopes.rows(row_slice))
             return outputs[:, slopes.targets], gradients
 
         return slopes.batch, at_rows, {}

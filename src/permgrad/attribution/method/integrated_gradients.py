@@ -78,8 +78,8 @@ class IntegratedGradients(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = request.options
-        for name, least in (("references", 1), ("max_steps", 2)):
-            check_whole(name, options[name], "leave it out", least=least)
+        for option_name, least in (("references", 1), ("max_steps", 2)):
+            check_whole(option_name, options[option_name], "leave it out", least=least)
         if options["tolerance"] is not None:
             check_number("tolerance", options["tolerance"], "pass for example 0.002")
         if options["steps"] is not None:
@@ -95,6 +95,6 @@ class IntegratedGradients(Configured):
                 request.space.inputs,
                 (torch.arange(len(names)),),
             )
-            raw = pd.DataFrame(request.encoded, columns=list(names))
-            request = replace(request, space=space, raw=raw, level="input")
+            raw_frame = pd.DataFrame(request.encoded, columns=list(names))
+            request = replace(request, space=space, raw=raw_frame, level="input")
         return integrate(request, options)

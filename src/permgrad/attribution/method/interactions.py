@@ -56,11 +56,11 @@ def with_interactions(
     candidates = list(
         chain.from_iterable(combinations(range(players), size) for size in sizes)
     )
-    chosen, about = candidates, {"bound": 0.0}
+    selected_sets, about = candidates, {"bound": 0.0}
     wanted = _sets_to_measure(request, order, len(candidates))
     if wanted < len(candidates):
-        chosen, about = _screened(request, channels, candidates, wanted)
-    numbers, evaluations = _measured(request, channels, chosen)
+        selected_sets, about = _screened(request, channels, candidates, wanted)
+    numbers, evaluations = _measured(request, channels, selected_sets)
     numbers = numbers[:, :, shown_outputs(request)]
     pilot_rows = int(about.pop("model_rows", 0))
     facts = {
@@ -68,26 +68,35 @@ def with_interactions(
         "kind": "loss",
         "index": "Moebius",
         "candidates": len(candidates),
-        "looked_at": len(chosen),
-        "share": len(chosen) / len(candidates),
-        "left_out": len(candidates) - len(chosen),
+        "looked_at": len(selected_sets),
+        "share": len(selected_sets) / len(candidates),
+        "left_out": len(candidates) - len(selected_sets),
         **about,
     }
     measured = zip(
         ("values", "std_error", "low", "high", "p_values"), numbers, strict=True
     )
     fields: dict[str, Any] = {
-        name: np.concatenate([getattr(explanation, name), one])
-        for name, one in measured
+        field_name: np.concatenate(
+            [getattr(explanation, field_name), interaction_values]
+        )
+        for field_name, interaction_values in measured
     }
     fields["parts"] = _with_nothing(explanation.parts, numbers[0].shape)
     fields["part_std"] = _with_nothing(explanation.part_std, numbers[0].shape)
-    rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
-    meta = {**explanation.meta, "interactions": facts, "model_rows": rows}
-    meta["seconds"] = time.perf_counter() - request.started
-    singles: list[Members] = [(place,) for place in range(players)]
+    model_rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
+    explanation_meta = {
+        **explanation.meta,
+        "interactions": facts,
+        "model_rows": model_rows,
+    }
+    explanation_meta["seconds"] = time.perf_counter() - request.started
+    singles: list[Members] = [(player_index,) for player_index in range(players)]
     return replace(
-        explanation, **fields, **named(request, [*singles, *chosen]), meta=meta
+        explanation,
+        **fields,
+        **named(request, [*singles, *selected_sets]),
+        meta=explanation_meta,
     )
 
 
@@ -118,9 +127,9 @@ def check_interactions(request: Request) -> Iterator[Fault]:
     if order > players:
         problem = f"order must be at most {players} here, got {order}"
         yield problem, "Pass 2 for pairs.", "PG002"
-    sets = sum(comb(players, size) for size in range(2, order + 1))
-    if order > 2 and sets > _MOST_SETS:
-        problem = f"order={order} of {players} players are {sets:,} sets, and at most {_MOST_SETS:,} are measured"
+    set_count = sum(comb(players, set_size) for set_size in range(2, order + 1))
+    if order > 2 and set_count > _MOST_SETS:
+        problem = f"order={order} of {players} players are {set_count:,} sets, and at most {_MOST_SETS:,} are measured"
         yield problem, "Pass 2, or join players with groups=.", "PG002"
 
 
@@ -157,83 +166,102 @@ def _estimates(request: Request, moments: PairMoments) -> Floats:
 
 
 def _measured(
-    request: Request, channels: Booleans, chosen: Sequence[Members]
+    request: Request, channels: Booleans, selected_sets: Sequence[Members]
 ) -> tuple[Floats, int]:
     """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made.
 
     Sets are played over all rows and repeats, in the same order of pairs of a row and its donor.
     """
-    game = Game(request, loss_value(request))
-    outputs = game.back_end.explained()
-    game.classes, game.class_count = receiver_classes(request, outputs)
-    unchanged = np.abs(game.value(outputs, slice(0, request.count), outputs)[:, 0])
-    eps, largest = 16 * torch.finfo(outputs.dtype).eps, max(map(len, chosen))
-    every = set(chosen).union(*map(_smaller, chosen))
+    loss_game = Game(request, loss_value(request))
+    outputs = loss_game.back_end.explained()
+    loss_game.classes, loss_game.class_count = receiver_classes(request, outputs)
+    unchanged = np.abs(loss_game.value(outputs, slice(0, request.count), outputs)[:, 0])
+    machine_epsilon, largest = (
+        16 * torch.finfo(outputs.dtype).eps,
+        max(map(len, selected_sets)),
+    )
+    every = set(selected_sets).union(*map(_smaller, selected_sets))
     sets = sorted(every, key=lambda each: (len(each), each))
-    known: dict[Members, Floats] = {}
+    known_effects: dict[Members, Floats] = {}
     numbers: dict[Members, Floats] = {}
-    parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
+    effect_parts: dict[str, list[tuple[Integers, Integers, Floats]]] = defaultdict(list)
 
     def collect(name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
-        parts[name].append((rows, donors, effects[:, 0, 0].copy()))
+        effect_parts[name].append((rows, donors, effects[:, 0, 0].copy()))
 
     with Progress(
         len(sets) * request.n_repeats * request.count, "interactions", request.progress
     ) as progress:
         for start in range(0, len(sets), _TOGETHER):
-            some = {str(each): each for each in sets[start : start + _TOGETHER]}
-            plays = [_play_of(name, each, channels) for name, each in some.items()]
-            game.play(plays, range(request.n_repeats), collect, progress)
-            for name, each in some.items():
-                rows, donors, effects = (
-                    np.concatenate(part) for part in zip(*parts.pop(name), strict=True)
+            set_chunk = {
+                str(member_set): member_set
+                for member_set in sets[start : start + _TOGETHER]
+            }
+            plays = [_play_of(name, each, channels) for name, each in set_chunk.items()]
+            loss_game.play(plays, range(request.n_repeats), collect, progress)
+            for set_name, current_set in set_chunk.items():
+                receiver_rows, donors, effects = (
+                    np.concatenate(chunk_arrays)
+                    for chunk_arrays in zip(*effect_parts.pop(set_name), strict=True)
                 )
-                if len(each) < largest:
-                    known[each] = effects
-                if len(each) == 1:
+                if len(current_set) < largest:
+                    known_effects[current_set] = effects
+                if len(current_set) == 1:
                     continue
                 inner = [
-                    (-1) ** (len(each) - len(members)) * known[members]
-                    for members in _smaller(each)
+                    (-1) ** (len(current_set) - len(members)) * known_effects[members]
+                    for members in _smaller(current_set)
                 ]
-                value = _beyond(effects, inner, eps, unchanged[rows])
-                game.add(name, rows, donors, value[:, None, None])
-                numbers[each] = _estimates(request, game.moments.pop(name))
+                value = _beyond(
+                    effects, inner, machine_epsilon, unchanged[receiver_rows]
+                )
+                loss_game.add(set_name, receiver_rows, donors, value[:, None, None])
+                numbers[current_set] = _estimates(
+                    request, loss_game.moments.pop(set_name)
+                )
     return np.stack(
-        [numbers[each] for each in chosen], axis=1
-    ), game.back_end.evaluations
+        [numbers[member_set] for member_set in selected_sets], axis=1
+    ), loss_game.back_end.evaluations
 
 
 def _screened(
-    request: Request, channels: Booleans, candidates: Sequence[Members], wanted: int
+    request: Request, channels: Booleans, candidates: Sequence[Members], pair_limit: int
 ) -> tuple[list[Members], dict[str, Any]]:
     """Return the pairs that could be largest by a pilot on some rows, in their order, and facts of the pilot.
 
     A pair could be as large as its estimate and two standard errors. The bound holds for all pairs left out at once.
     """
     count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
-    places = (np.arange(count) * (request.count / count)).astype(np.int64)
-    rows, y = torch.from_numpy(places), None if request.y is None else request.y[places]
+    pilot_rows = (np.arange(count) * (request.count / count)).astype(np.int64)
+    row_tensor, y = (
+        torch.from_numpy(pilot_rows),
+        None if request.y is None else request.y[pilot_rows],
+    )
     pilot = replace(
         request,
-        inputs=tuple(tensor[rows.to(tensor.device)] for tensor in request.inputs),
+        inputs=tuple(tensor[row_tensor.to(tensor.device)] for tensor in request.inputs),
         y=TargetRows(y, count) if isinstance(request.y, TargetRows) else y,
-        classes=None if request.classes is None else request.classes[places],
+        classes=None if request.classes is None else request.classes[pilot_rows],
         sample_weight=None
         if request.sample_weight is None
-        else request.sample_weight[places],
-        units=None if request.units is None else request.units.take(places),
-        row_offset=RowNumbers(places + request.row_offset),
+        else request.sample_weight[pilot_rows],
+        units=None if request.units is None else request.units.take(pilot_rows),
+        row_offset=RowNumbers(pilot_rows + request.row_offset),
         n_repeats=1,
     )
     numbers, evaluations = _measured(pilot, channels, candidates)
-    mean, std = np.abs(numbers[0, :, 0]), numbers[1, :, 0]
-    falling = np.argsort(-(mean + 2 * std), kind="stable")
-    chosen, rest = np.sort(falling[:wanted]), falling[wanted:]
-    width = t_quantile(1 - (1 - _CERTAIN) / (2 * len(rest)), max(count - 1, 1))
+    mean_effects, std_errors = np.abs(numbers[0, :, 0]), numbers[1, :, 0]
+    falling = np.argsort(-(mean_effects + 2 * std_errors), kind="stable")
+    selected_indices, remaining_indices = (
+        np.sort(falling[:pair_limit]),
+        falling[pair_limit:],
+    )
+    width = t_quantile(
+        1 - (1 - _CERTAIN) / (2 * len(remaining_indices)), max(count - 1, 1)
+    )
     about = {
-        "bound": float((mean + width * std)[rest].max()),
+        "bound": float((mean_effects + width * std_errors)[remaining_indices].max()),
         "pilot_rows": count,
         "model_rows": evaluations,
     }
-    return [candidates[place] for place in chosen], about
+    return [candidates[pair_index] for pair_index in selected_indices], about

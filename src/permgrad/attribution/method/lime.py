@@ -59,23 +59,25 @@ def draw_neighbours(
         (-(-(samples - 1) // 2), len(request.space.names)),
     )
     if neighbourhood == "gaussian":
-        half = rng.standard_normal(shape)
-        first, other, donors = (
+        half_coordinates = rng.standard_normal(shape)
+        first, mirrored_half, donors = (
             np.zeros((1, shape[1])),
-            -half,
+            -half_coordinates,
             np.zeros(samples, dtype=np.int64),
         )
     else:
-        half = (rng.random(shape) < 0.5).astype(np.float64)
+        half_coordinates = (rng.random(shape) < 0.5).astype(np.float64)
         # Background rows in turn, in random order.
         background = len(request.donors[0])
         turns = [rng.permutation(background) for _ in range(-(-samples // background))]
-        first, other, donors = (
+        first, mirrored_half, donors = (
             np.ones((1, shape[1])),
-            1 - half,
+            1 - half_coordinates,
             np.concatenate(turns)[:samples],
         )
-    pairs = np.stack([half, other], axis=1).reshape(-1, shape[1])[: samples - 1]
+    pairs = np.stack([half_coordinates, mirrored_half], axis=1).reshape(-1, shape[1])[
+        : samples - 1
+    ]
     return np.concatenate([first, pairs]), donors
 
 
@@ -88,17 +90,17 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
     )
 
     def edit(coordinates: Floats, donors: Integers) -> Place:
-        chosen = torch.from_numpy(donors).to(device)
+        donor_indices = torch.from_numpy(donors).to(device)
         padded = np.pad(coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
         keeps = torch.from_numpy(padded).to(device)
-        values = [tensor[chosen][None] for tensor in background]
+        values = [tensor[donor_indices][None] for tensor in background]
         masks = [
-            keeps[:, each].reshape(1, len(keeps), *tensor.shape[1:])
-            for each, tensor in zip(owners, background, strict=True)
+            keeps[:, input_owners].reshape(1, len(keeps), *tensor.shape[1:])
+            for input_owners, tensor in zip(owners, background, strict=True)
         ]
         return lambda rows: [
-            select(mask, row[:, None], other)
-            for row, other, mask in zip(rows, values, masks, strict=True)
+            select(mask, input_rows[:, None], donor_values)
+            for input_rows, donor_values, mask in zip(rows, values, masks, strict=True)
         ]
 
     return edit
@@ -108,28 +110,29 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return a function that prepares offsets for all rows, scaled to each number's spread over the background."""
     device = request.subject.device
     owners, spreads = request.space.owners(device), []
-    for donors, each in zip(request.donors, owners, strict=True):
+    for donors, input_owners in zip(request.donors, owners, strict=True):
         # torch warns of the deviation of no columns.
-        flat = donors.double().reshape(len(donors), len(each))
+        flat_donors = donors.double().reshape(len(donors), len(input_owners))
         deviation = (
-            flat.std(dim=0, correction=0)
-            if flat.numel()
-            else torch.zeros(len(each), dtype=torch.float64)
+            flat_donors.std(dim=0, correction=0)
+            if flat_donors.numel()
+            else torch.zeros(len(input_owners), dtype=torch.float64)
         )
-        spreads.append(deviation.to(device) * (each < len(request.space)))
+        spreads.append(deviation.to(device) * (input_owners < len(request.space)))
 
     def edit(coordinates: Floats, _: Integers) -> Place:
         padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
         offsets = [
-            (padded[:, each] * spread)
+            (padded[:, position_owners] * spread)
             .to(donors.dtype)
             .reshape(1, len(padded), *donors.shape[1:])
-            for each, spread, donors in zip(
+            for position_owners, spread, donors in zip(
                 owners, spreads, request.donors, strict=True
             )
         ]
         return lambda rows: [
-            row[:, None] + offset for row, offset in zip(rows, offsets, strict=True)
+            input_rows[:, None] + offset
+            for input_rows, offset in zip(rows, offsets, strict=True)
         ]
 
     return edit
@@ -143,26 +146,26 @@ class Surrogate:
         self.centre = self.weights @ coordinates
         self.centred = coordinates - self.centre
         scaled = self.centred * weights[:, None]
-        gram = self.centred.T @ scaled + ridge * np.eye(coordinates.shape[1])
+        gram_matrix = self.centred.T @ scaled + ridge * np.eye(coordinates.shape[1])
         # A player that never moves has an empty row in the normal equations, and its coefficient is 0.
-        self.solver: Floats = np.linalg.lstsq(gram, scaled.T, rcond=1e-12)[0]
+        self.solver: Floats = np.linalg.lstsq(gram_matrix, scaled.T, rcond=1e-12)[0]
         self.leverage = np.einsum("mp,pm->m", self.centred, self.solver) + self.weights
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
 
     def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
         """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and R² for outputs."""
-        mean = self.weights @ outputs
+        mean_outputs = self.weights @ outputs
         coefficients = self.solver @ outputs
         # The weighted mean of the centred coordinates is 0, so the mean needs no coefficient.
-        residuals = outputs - mean - self.centred @ coefficients
-        spread = self.weights @ (outputs - mean) ** 2
+        residuals = outputs - mean_outputs - self.centred @ coefficients
+        spread = self.weights @ (outputs - mean_outputs) ** 2
         unexplained = self.weights @ residuals**2
         residuals /= np.maximum(1.0 - self.leverage, 1e-6)[:, None]
-        std = np.sqrt(self.solver**2 @ residuals**2)
+        std_errors = np.sqrt(self.solver**2 @ residuals**2)
         explained = 1.0 - np.divide(
             unexplained, spread, out=np.zeros_like(spread), where=spread > 0
         )
-        return coefficients, std, explained
+        return coefficients, std_errors, explained
 
 
 @methods.register("lime")
@@ -217,16 +220,16 @@ class Lime(Configured):
             Progress(rows, "lime", request.progress) as progress,
         ):
             neighbours = _Neighbours(request, options["neighbourhood"])
-            for part in slices(rows, size):
-                some = np.arange(part.start, part.stop)
-                outputs = neighbours.outputs(some, coordinates, donors)
-                idle = neighbours.idle(some, coordinates, donors, outputs)
+            for row_slice in slices(rows, size):
+                row_indices = np.arange(row_slice.start, row_slice.stop)
+                outputs = neighbours.outputs(row_indices, coordinates, donors)
+                idle_mask = neighbours.idle(row_indices, coordinates, donors, outputs)
                 solved = surrogate.solve(outputs.reshape(len(donors), -1))
                 shape = (players, -1, targets)
-                values[part] = _by_row(solved[0].reshape(shape), idle)
-                std[part] = _by_row(solved[1].reshape(shape), idle)
-                explained[part] = solved[2].reshape(-1, targets)
-                progress.advance(len(some))
+                values[row_slice] = _by_row(solved[0].reshape(shape), idle_mask)
+                std[row_slice] = _by_row(solved[1].reshape(shape), idle_mask)
+                explained[row_slice] = solved[2].reshape(-1, targets)
+                progress.advance(len(row_indices))
         sizes = surrogate.freedom + 1
         low, high, p_values = interval(values, std, sizes, request.confidence)
         facts = {
@@ -260,28 +263,34 @@ class _Neighbours:
 
     def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
         """Return the requested outputs at all neighbours of some rows, ``(neighbours, rows, targets)``."""
-        subject, chosen = self.request.subject, torch.from_numpy(rows)
-        tensors = [tensor[chosen.to(tensor.device)] for tensor in self.request.inputs]
+        subject, row_indices = self.request.subject, torch.from_numpy(rows)
+        tensors = [
+            tensor[row_indices.to(tensor.device)] for tensor in self.request.inputs
+        ]
         outputs = np.empty((len(donors), len(rows), len(self.request.targets)))
 
-        def some_neighbours(part: slice) -> None:
-            place, count = (
-                self.places(coordinates[part], donors[part]),
-                part.stop - part.start,
+        def some_neighbours(neighbour_slice: slice) -> None:
+            edit_rows, count = (
+                self.places(coordinates[neighbour_slice], donors[neighbour_slice]),
+                neighbour_slice.stop - neighbour_slice.start,
             )
 
-            def some_rows(some: slice) -> None:
-                placed = place([tensor[some].to(subject.device) for tensor in tensors])
+            def some_rows(row_slice: slice) -> None:
+                placed = edit_rows(
+                    [tensor[row_slice].to(subject.device) for tensor in tensors]
+                )
                 with torch.no_grad():
-                    raw = finite(
+                    raw_outputs = finite(
                         subject.forward([tensor.flatten(0, 1) for tensor in placed]),
                         "between",
                     )
-                read = self.game.measure(raw[:, None], np.repeat(rows[some], count))
-                outputs[part, some] = read.reshape(-1, count, read.shape[1]).swapaxes(
-                    0, 1
+                measured_outputs = self.game.measure(
+                    raw_outputs[:, None], np.repeat(rows[row_slice], count)
                 )
-                self.game.evaluations += len(raw)
+                outputs[neighbour_slice, row_slice] = measured_outputs.reshape(
+                    -1, count, measured_outputs.shape[1]
+                ).swapaxes(0, 1)
+                self.game.evaluations += len(raw_outputs)
 
             in_batches(len(rows), max(1, batch // count), some_rows)
 
@@ -301,25 +310,30 @@ class _Neighbours:
     ) -> Booleans:
         """Return which players never change an output by more than rounding, ``(players, rows, targets)``."""
         rounding, players = self.game.rounding(rows, 1), coordinates.shape[1]
-        idle = np.ones((players, len(rows), outputs.shape[2]), dtype=bool)
+        idle_mask = np.ones((players, len(rows), outputs.shape[2]), dtype=bool)
         for neighbour in range(1, min(_TRIALS + 1, len(donors))):
-            left, open_rows = (
-                np.flatnonzero(idle.any(axis=(1, 2))),
-                np.flatnonzero(idle.any(axis=(0, 2))),
+            idle_players, open_rows = (
+                np.flatnonzero(idle_mask.any(axis=(1, 2))),
+                np.flatnonzero(idle_mask.any(axis=(0, 2))),
             )
-            if not len(left):
+            if not len(idle_players):
                 break
             # Kept becomes replaced, replaced becomes kept, and an offset becomes 0.
-            moved = np.repeat(coordinates[[neighbour]], len(left), axis=0)
-            moved[np.arange(len(left)), left] = (
-                1.0 - moved[np.arange(len(left)), left] if self.coalitions else 0.0
+            moved = np.repeat(coordinates[[neighbour]], len(idle_players), axis=0)
+            moved[np.arange(len(idle_players)), idle_players] = (
+                1.0 - moved[np.arange(len(idle_players)), idle_players]
+                if self.coalitions
+                else 0.0
             )
-            found = self.outputs(
-                rows[open_rows], moved, np.full(len(left), donors[neighbour])
+            moved_outputs = self.outputs(
+                rows[open_rows], moved, np.full(len(idle_players), donors[neighbour])
             )
-            still = np.abs(found - outputs[neighbour, open_rows]) <= rounding[open_rows]
-            idle[np.ix_(left, open_rows)] &= still
-        return idle
+            still = (
+                np.abs(moved_outputs - outputs[neighbour, open_rows])
+                <= rounding[open_rows]
+            )
+            idle_mask[np.ix_(idle_players, open_rows)] &= still
+        return idle_mask
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
@@ -368,19 +382,19 @@ def _on_a_scale(request: Request) -> bool:
     ):
         return False
     varies = False
-    for rows, donors, owners in zip(
+    for input_rows, donors, owners in zip(
         request.inputs, request.donors, request.space.segments, strict=True
     ):
-        mine = owners.reshape(-1).to(donors.device) >= 0
-        flat, explained = (
-            tensor.reshape(len(tensor), -1)[:, mine]
-            for tensor in (donors, rows.to(donors.device))
+        owned_mask = owners.reshape(-1).to(donors.device) >= 0
+        flat_donors, explained = (
+            tensor.reshape(len(tensor), -1)[:, owned_mask]
+            for tensor in (donors, input_rows.to(donors.device))
         )
-        lowest, highest = flat.amin(dim=0), flat.amax(dim=0)
+        lowest, highest = flat_donors.amin(dim=0), flat_donors.amax(dim=0)
         constant = (lowest == highest) & (explained == lowest).all(dim=0)
-        few = ((flat == lowest) | (flat == highest)).all(dim=0)
-        codes = (flat == flat.round()).all(dim=0)
-        if bool(((few | codes) & ~constant).any()):
+        is_binary = ((flat_donors == lowest) | (flat_donors == highest)).all(dim=0)
+        codes = (flat_donors == flat_donors.round()).all(dim=0)
+        if bool(((is_binary | codes) & ~constant).any()):
             return False
         varies |= bool((~constant).any())
     return varies
@@ -392,10 +406,10 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
     distances = np.sqrt(((coordinates - coordinates[0]) ** 2).sum(axis=1))
     with np.errstate(over="ignore"):
         weights: Floats = np.exp(-((distances / width) ** 2) / 2)
-    away = distances > 0
-    if weights[away].sum() < _LEAST_WEIGHT:
+    neighbour_mask = distances > 0
+    if weights[neighbour_mask].sum() < _LEAST_WEIGHT:
         problem = (
-            f"kernel_width={width:g} is too small: {away.sum():,} neighbours weigh {weights[away].sum():.2g} together, "
+            f"kernel_width={width:g} is too small: {neighbour_mask.sum():,} neighbours weigh {weights[neighbour_mask].sum():.2g} together, "
             "and the row itself weighs 1"
         )
         raise InputError(

@@ -80,21 +80,23 @@ class PermGrad(PairedMethod):
         if request.scope == "local":
             return explain_plays("permgrad", request, plays)
         if plays.names[1:] == ("alone", "last"):
-            game = play_losses(request, with_total(plays), "permgrad")
-            weights: dict[str, Any] | None = weigh_modalities(game, request)
+            loss_game = play_losses(request, with_total(plays), "permgrad")
+            weights: dict[str, Any] | None = weigh_modalities(loss_game, request)
         else:
-            game = play_losses(request, plays, "permgrad")
-            several = game.engine is not None or len(set(request.space.modality)) > 1
+            loss_game = play_losses(request, plays, "permgrad")
+            several = (
+                loss_game.engine is not None or len(set(request.space.modality)) > 1
+            )
             weights = (
-                branch_weights(request, game)
+                branch_weights(request, loss_game)
                 if several and request.options["branches"]
                 else None
             )
         trends = None
-        if game.engine is not None and request.options["direction"]:
-            trends = direction(request, game.engine)
+        if loss_game.engine is not None and request.options["direction"]:
+            trends = direction(request, loss_game.engine)
         explanation = global_explanation(
-            "permgrad", request, plays, game, branches=weights, direction=trends
+            "permgrad", request, plays, loss_game, branches=weights, direction=trends
         )
         return (
             explanation

@@ -39,42 +39,47 @@ def _measure_losses(
     subject, module, y = request.subject, request.subject.module, request.y
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
-    players, loss = request.space.columns, request.loss
-    if isinstance(loss, OtherLoss):
-        problem = f"permgrad_paper needs a named loss, got {loss}"
+    players, row_loss = request.space.columns, request.loss
+    if isinstance(row_loss, OtherLoss):
+        problem = f"permgrad_paper needs a named loss, got {row_loss}"
         raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.outputs.class_names)
     classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
     orders = {name: _orders(request, name, shuffles, len(table)) for name in players}
-    effects, base, without = (
+    effects, base_losses, without = (
         np.zeros((len(players), classes.shape[1])),
         np.zeros(len(table)),
         np.zeros((2, len(table))),
     )
 
-    def one_batch(part: slice) -> None:
-        held = {path: module.embed(path, table[part]) for path in PATHS}
+    def one_batch(row_slice: slice) -> None:
+        branch_embeddings = {
+            branch_name: module.embed(branch_name, table[row_slice])
+            for branch_name in PATHS
+        }
 
-        losses = partial(_losses, request, held, y[part])
-        here, added = losses(), np.zeros_like(effects)
-        for place, (name, columns) in enumerate(players.items()):
+        losses = partial(_losses, request, branch_embeddings, y[row_slice])
+        batch_losses, added = losses(), np.zeros_like(effects)
+        for player_index, (player_name, columns) in enumerate(players.items()):
             if len(columns):
-                edited = _shuffled(table, columns, part, orders[name])
-                added[place] = (
-                    losses(tabular=module.embed("tabular", edited)) - here
-                ).sum(axis=0) @ classes[part]
+                edited = _shuffled(table, columns, row_slice, orders[player_name])
+                added[player_index] = (
+                    losses(tabular=module.embed("tabular", edited)) - batch_losses
+                ).sum(axis=0) @ classes[row_slice]
         np.add(effects, added, out=effects)
-        base[part] = here[0]
-        for place, path in enumerate(PATHS):
-            without[place, part] = losses(**{path: torch.zeros_like(held[path])})[0]
-        progress.advance(part.stop - part.start)
+        base_losses[row_slice] = batch_losses[0]
+        for branch_index, zeroed_branch in enumerate(PATHS):
+            without[branch_index, row_slice] = losses(
+                **{zeroed_branch: torch.zeros_like(branch_embeddings[zeroed_branch])}
+            )[0]
+        progress.advance(row_slice.stop - row_slice.start)
 
     with torch.inference_mode():
         in_batches(len(table), maps_at_once(request), one_batch)
     with np.errstate(invalid="ignore"):
-        mean = effects / (shuffles * classes.sum(axis=0))
-    return mean, np.array(base.mean()), without.mean(axis=1)
+        mean_effects = effects / (shuffles * classes.sum(axis=0))
+    return mean_effects, np.array(base_losses.mean()), without.mean(axis=1)
 
 
 def _orders(request: Request, player: str, shuffles: int, rows: int) -> list[Integers]:
@@ -116,8 +121,8 @@ def nearest_cells(
     transposed: bool = False,
 ) -> Integers:
     """Return the (row, column) of the cell that covers each pixel. ``transposed`` reads [column, row], as published."""
-    places = positions[:, ::-1] if transposed else positions
-    scaled = places * np.array(cells) // np.array(pixels)
+    oriented_positions = positions[:, ::-1] if transposed else positions
+    scaled = oriented_positions * np.array(cells) // np.array(pixels)
     return np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
 
 
@@ -129,26 +134,26 @@ def _read_maps(
     positions = np.asarray(subject.module.renderer.positions)
     totals, empty = np.zeros((request.encoded.shape[1], count)), 0
 
-    def one_batch(part: slice) -> None:
+    def one_batch(row_slice: slice) -> None:
         nonlocal empty
-        encoded = request.inputs[0][part].to(subject.device, subject.dtype)
-        maps, outputs, images = class_maps(
+        encoded = request.inputs[0][row_slice].to(subject.device, subject.dtype)
+        row_maps, outputs, images = class_maps(
             subject, encoded, layer, PROBABILITY, range(count), "gradcam", relu=True
         )
         if options["argmax_class"]:
-            maps = _of_most_probable(maps, outputs)
-        largest = maps.amax(dim=(2, 3), keepdim=True)
+            row_maps = _of_most_probable(row_maps, outputs)
+        largest = row_maps.amax(dim=(2, 3), keepdim=True)
         scaled = torch.where(
-            largest > 0, maps / torch.where(largest > 0, largest, 1), 0
+            largest > 0, row_maps / torch.where(largest > 0, largest, 1), 0
         )
-        sizes = (np.array(images.shape[2:]), np.array(maps.shape[2:]))
+        sizes = (np.array(images.shape[2:]), np.array(row_maps.shape[2:]))
         cells = nearest_cells(positions, *sizes, transposed=bool(options["transposed"]))
-        read = (
+        column_totals = (
             scaled[:, :, cells[:, 0], cells[:, 1]].double().sum(dim=0).T.cpu().numpy()
         )
-        np.add(totals, read, out=totals)
+        np.add(totals, column_totals, out=totals)
         empty += int((largest == 0).sum())
-        progress.advance(part.stop - part.start)
+        progress.advance(row_slice.stop - row_slice.start)
 
     in_batches(len(request.encoded), maps_at_once(request), one_batch)
     totals[positions[:, 0] < 0] = 0  # columns without a pixel
@@ -215,7 +220,7 @@ class PermGradPaper(Configured):
             ) as progress,
             request.subject.open(),
         ):
-            permutation, base, without = _measure_losses(
+            permutation, base_loss, without = _measure_losses(
                 request, int(options["shuffles"]), progress
             )
             per_column, empty = _read_maps(request, layer, options, progress)
@@ -224,7 +229,7 @@ class PermGradPaper(Configured):
         owned = request.space.columns.values()
         cam = np.stack([_mean_of_columns(per_column, columns) for columns in owned])
         # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
-        weights = np.exp(without - base - (without - base).max())
+        weights = np.exp(without - base_loss - (without - base_loss).max())
         weights /= weights.sum()
         parts = _terms(permutation, cam, weights)
         shown = shown_outputs(request)
@@ -237,7 +242,7 @@ class PermGradPaper(Configured):
             "argmax_class": bool(options["argmax_class"]),
             "transposed": bool(options["transposed"]),
             "layer": layer.name,
-            "base_loss": float(base),
+            "base_loss": float(base_loss),
             "branch_weights": dict(zip(PATHS, weights.tolist(), strict=True)),
             "permutation": _listed(request, permutation),
             "gradcam": _listed(request, cam),
@@ -248,13 +253,16 @@ class PermGradPaper(Configured):
             "permgrad_paper",
             (parts["tabular"] + parts["image"])[:, shown],
             facts,
-            outputs=tuple(every[place] for place in shown),
-            parts={path: part[:, shown] for path, part in parts.items()},
+            outputs=tuple(every[output_index] for output_index in shown),
+            parts={
+                path_name: part_values[:, shown]
+                for path_name, part_values in parts.items()
+            },
             # The published method has no interval.
             branches={
-                path: {"importance": change, "weight": weight, "share": weight}
-                for path, change, weight in zip(
-                    PATHS, (without - base).tolist(), weights.tolist(), strict=True
+                path_name: {"importance": change, "weight": weight, "share": weight}
+                for path_name, change, weight in zip(
+                    PATHS, (without - base_loss).tolist(), weights.tolist(), strict=True
                 )
             },
         )

@@ -54,12 +54,13 @@ class Permutation(PairedMethod):
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
-        chosen, paths = request.options.get("paths"), request.subject.paths
-        if chosen is None:
+        selected_paths, paths = request.options.get("paths"), request.subject.paths
+        if selected_paths is None:
             return request, single_plays(request.space, paths)
         through = (
-            tuple(chosen)
-            if isinstance(chosen, Iterable) and not isinstance(chosen, str)
-            else (chosen,)
+            tuple(selected_paths)
+            if isinstance(selected_paths, Iterable)
+            and not isinstance(selected_paths, str)
+            else (selected_paths,)
         )
         return request, single_plays(request.space, paths, through)

@@ -83,46 +83,59 @@ class SmoothGrad(Gradient):
         )
         scales, names = _spread(slopes), slopes.subject.input_names
 
-        def at_rows(part: slice) -> Slope:
-            rows = slopes.rows(part)
+        def at_rows(row_slice: slice) -> Slope:
+            batch_rows = slopes.rows(row_slice)
             first: list[Tensor] = []
             second: list[Tensor] = []
 
             def work(points: slice) -> None:
-                row, numbers = sampled_points(
-                    slopes.request, part.start, samples, points
+                row_indices, numbers = sampled_points(
+                    slopes.request, row_slice.start, samples, points
                 )
-                row = row.to(rows[0].device)
-                at = tuple(tensor[row] for tensor in rows)
-                noisy = list(at)
-                for place, scale in scales.items():
-                    drawn = normal(seed, (self.name, names[place]), numbers, at[place])
-                    noisy[place] = at[place] + (noise * scale * drawn).to(
-                        at[place].dtype
+                row_indices = row_indices.to(batch_rows[0].device)
+                row_values = tuple(tensor[row_indices] for tensor in batch_rows)
+                noisy = list(row_values)
+                for input_index, scale in scales.items():
+                    drawn = normal(
+                        seed,
+                        (self.name, names[input_index]),
+                        numbers,
+                        row_values[input_index],
                     )
-                _, gradients = slopes.gradients(slopes.at_reference(at, noisy))
+                    noisy[input_index] = row_values[input_index] + (
+                        noise * scale * drawn
+                    ).to(row_values[input_index].dtype)
+                _, gradients = slopes.gradients(slopes.at_reference(row_values, noisy))
                 shares = [gradient.double() / samples for gradient in gradients]
                 squares = (
                     []
                     if variant == "smoothgrad"
                     else [s * g for s, g in zip(shares, gradients, strict=True)]
                 )
-                for sums, added in ((first, shares), (second, squares)):
-                    if not sums:
-                        sums += [
-                            one.new_zeros((len(one), len(rows[0]), *one.shape[2:]))
-                            for one in added
+                for gradient_sums, added in ((first, shares), (second, squares)):
+                    if not gradient_sums:
+                        gradient_sums += [
+                            gradient_terms.new_zeros(
+                                (
+                                    len(gradient_terms),
+                                    len(batch_rows[0]),
+                                    *gradient_terms.shape[2:],
+                                )
+                            )
+                            for gradient_terms in added
                         ]
-                    for total, one in zip(sums, added, strict=True):
-                        total.index_add_(1, row, one)
+                    for total, added_terms in zip(gradient_sums, added, strict=True):
+                        total.index_add_(1, row_indices, added_terms)
 
-            slopes.batch = in_batches(len(rows[0]) * samples, slopes.batch, work)
+            slopes.batch = in_batches(len(batch_rows[0]) * samples, slopes.batch, work)
             if variant == "vargrad":
                 second = [
-                    (square - mean**2).clamp_min(0)
-                    for square, mean in zip(second, first, strict=True)
+                    (square - mean_gradient**2).clamp_min(0)
+                    for square, mean_gradient in zip(second, first, strict=True)
                 ]
-            return slopes.outputs(rows), first if variant == "smoothgrad" else second
+            return slopes.outputs(
+                batch_rows
+            ), first if variant == "smoothgrad" else second
 
         facts: dict[str, Any] = {"samples": samples, "noise": noise, "variant": variant}
         absolute = "" if options["signed"] or variant != "smoothgrad" else "absolute "
@@ -134,14 +147,21 @@ class SmoothGrad(Gradient):
 
 def _spread(slopes: Slopes) -> dict[int, Tensor]:
     """Return the standard deviation over the background of each input that players own, 0 where it holds levels."""
-    rows = slopes.rows(slice(None), slopes.request.donors)
+    background_rows = slopes.rows(slice(None), slopes.request.donors)
     scales = {}
-    for place in slopes.free:
-        moves = slopes.subject.on_a_scale(place, rows[place].shape[1:]).to(
-            rows[place].device
+    for input_index in slopes.free:
+        moves = slopes.subject.on_a_scale(
+            input_index, background_rows[input_index].shape[1:]
+        ).to(background_rows[input_index].device)
+        dimensions = (
+            (0,)
+            if background_rows[input_index].ndim <= 2
+            else tuple(range(background_rows[input_index].ndim))
         )
-        dimensions = (0,) if rows[place].ndim <= 2 else tuple(range(rows[place].ndim))
-        scales[place] = rows[place].double().std(dim=dimensions, correction=0) * moves
+        scales[input_index] = (
+            background_rows[input_index].double().std(dim=dimensions, correction=0)
+            * moves
+        )
     if not any(bool((scale != 0).any()) for scale in scales.values()):
         problem = "smoothgrad needs a background that varies: its noise is scaled to the background's spread"
         raise InputError(

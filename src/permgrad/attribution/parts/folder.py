@@ -92,7 +92,7 @@ class StreamKind(FolderKind):
         # Without locks, leftovers of a process that stopped, and a file manager's files.
         names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."}
         if overwrite and (self.is_damaged(folder) or EXPLANATION[1] in names):
-            names -= {place.name for place in places_of(folder, self.names)}
+            names -= {file_path.name for file_path in places_of(folder, self.names)}
         if names:
             hint = f"Name a new or empty folder, or that of the same {self.owner}, with --out (out=)"
             raise InputError(
@@ -162,18 +162,18 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         "y": "the target",
     }
     differing = [
-        words.get(key, key)
-        for key in {**new, **old}
-        if (key in new, old.get(key)) != (True, new.get(key))
+        words.get(fact_key, fact_key)
+        for fact_key in {**new, **old}
+        if (fact_key in new, old.get(fact_key)) != (True, new.get(fact_key))
     ]
     return ", ".join(differing[:4]) or "the version that wrote it"
 
 
 def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
     """Refuse to write into the folder of the table: the files would be read as its rows."""
-    root = Path(table)
-    if root.is_dir() and folder.resolve().is_relative_to(root.resolve()):
-        problem = f"The output folder {folder} lies inside the table {root}, and would become part of it"
+    table_path = Path(table)
+    if table_path.is_dir() and folder.resolve().is_relative_to(table_path.resolve()):
+        problem = f"The output folder {folder} lies inside the table {table_path}, and would become part of it"
         raise InputError(
             problem, hint="Name a folder outside it with --out (out=)", code="PG006"
         )

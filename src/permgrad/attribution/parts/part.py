@@ -68,45 +68,52 @@ def explain_part(
     model: Any,
     plan: StreamPlan,
     table: PartitionedTable,
-    part: Part,
+    table_part: Part,
     *,
     folder: Path | None = None,
-    kept: dict[str, Any] | None = None,
+    fitted_models: dict[str, Any] | None = None,
 ) -> PartResult:
     """Explain the rows of one part in batches. Local explanations go to a file in ``folder``, if there is one.
 
-    ``kept`` holds models fitted on the background for other parts. It changes no number.
+    ``fitted_models`` holds models fitted on the background for other parts. It changes no number.
     """
     started = time.perf_counter()
-    game = None if plan.is_local else loss_game(plan.method)
-    path = None if folder is None else folder / f"{part_name(part.number)}.parquet"
-    kept = {} if kept is None else kept
+    played_game = None if plan.is_local else loss_game(plan.method)
+    part_path = (
+        None if folder is None else folder / f"{part_name(table_part.number)}.parquet"
+    )
+    fitted_models = {} if fitted_models is None else fitted_models
 
     def work(batch_rows: int) -> PartResult:
         result, batches = (
-            PartResult(part.number, 0),
+            PartResult(table_part.number, 0),
             replace(plan, batch_rows=batch_rows),
         )
-        with written_lines(path, {"plan": plan.key, "part": part.number}) as write:
-            for batch in batches.chosen(table, part):
-                request, gap = plan.request(model, table, batch, kept), 0.0
-                if game is not None:
-                    sums, header = _play(plan, game, request)
+        with written_lines(
+            part_path, {"plan": plan.key, "part": table_part.number}
+        ) as write:
+            for batch in batches.chosen(table, table_part):
+                request, batch_gap = (
+                    plan.request(model, table, batch, fitted_models),
+                    0.0,
+                )
+                if played_game is not None:
+                    batch_sums, header = _play(plan, played_game, request)
                 else:
                     explanation = plan.arguments.method(request)
-                    sums, header = (
+                    batch_sums, header = (
                         {"values": RowSums.of(np.abs(explanation.values))},
                         _header(explanation),
                     )
-                    gap = float(explanation.meta.get(GAP) or 0.0)
+                    batch_gap = float(explanation.meta.get(GAP) or 0.0)
                     write(local_table(explanation, batch.numbers))
                 result = replace(
                     result,
                     rows=result.rows + len(batch),
-                    sums=merge_sums(result.sums, sums),
+                    sums=merge_sums(result.sums, batch_sums),
                     header=result.header or header,
-                    file=None if path is None else path.name,
-                    gap=max(result.gap, gap),
+                    file=None if part_path is None else part_path.name,
+                    gap=max(result.gap, batch_gap),
                 )
         return result
 
@@ -130,9 +137,9 @@ def _header(explanation: Explanation, **further: Any) -> dict[str, Any]:
             "level": explanation.level,
             "groups": explanation.groups,
             "meta": {
-                name: fact
-                for name, fact in explanation.meta.items()
-                if name not in OF_ROWS
+                fact_name: fact_value
+                for fact_name, fact_value in explanation.meta.items()
+                if fact_name not in OF_ROWS
             },
             **further,
         }
@@ -146,11 +153,23 @@ def _play(
     request, plays = game.game(request)
     goals, first = plan.goals, plan.goals is None
     if request.automatic and first:
-        goals = {name: plan.first for play in plays.plays for name in play.names}
+        goals = {
+            player_name: plan.first
+            for play in plays.plays
+            for player_name in play.names
+        }
     played = play_losses(request, plays, plan.method, goals)
-    names = [name for name in request.space.columns if name in played.moments]
-    sums: Sums = (
-        {EFFECTS: SummedMoments.of(played.moments[name] for name in names)}
+    names = [
+        player_name
+        for player_name in request.space.columns
+        if player_name in played.moments
+    ]
+    part_sums: Sums = (
+        {
+            EFFECTS: SummedMoments.of(
+                played.moments[player_name] for player_name in names
+            )
+        }
         if names
         else {}
     )
@@ -161,9 +180,9 @@ def _play(
         and len(request.subject.paths) > 1
     )
     if engine is not None and weighs and first:
-        sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
+        part_sums[BRANCHES] = SummedMoments.of([branch_moments(played)])
     if request.y is not None and first:
-        sums["target"] = RowSums.of_targets(
+        part_sums["target"] = RowSums.of_targets(
             request.y, len(request.subject.outputs.class_names), request.sample_weight
         )
     outputs = ("all", *request.subject.outputs.class_names)
@@ -171,7 +190,7 @@ def _play(
         (5, len(request.space.columns), len(outputs), len(plays.names)), np.nan
     )
     shown = global_explanation(plan.method, request, plays, played, missing)
-    return sums, _header(
+    return part_sums, _header(
         shown,
         all_outputs=outputs,
         quantities=plays.names,
@@ -185,22 +204,24 @@ def _play(
 
 def local_table(explanation: Explanation, numbers: Integers) -> pa.Table:
     """Return the rows of a local explanation as they are written: as ``to_frame``."""
-    rows, names, outputs = explanation.values.shape
+    row_count, names, outputs = explanation.values.shape
     columns: dict[str, Any] = {
         "row": np.repeat(numbers, names * outputs),
-        "feature": _repeated(explanation.names, outputs, rows),
-        "modality": _repeated(explanation.modality, outputs, rows),
-        "class": _repeated(explanation.outputs, 1, rows * names),
+        "feature": _repeated(explanation.names, outputs, row_count),
+        "modality": _repeated(explanation.modality, outputs, row_count),
+        "class": _repeated(explanation.outputs, 1, row_count * names),
     }
     return pa.table(columns | frame_numbers(explanation))
 
 
-def _repeated(names: tuple[str, ...], each: int, times: int) -> pa.DictionaryArray:
-    """Return names as codes: each name ``each`` times, and all of that ``times`` times."""
+def _repeated(
+    names: tuple[str, ...], repeats_each: int, times: int
+) -> pa.DictionaryArray:
+    """Return names as codes: each name ``repeats_each`` times, and all of that ``times`` times."""
     distinct = list(dict.fromkeys(names))
-    codes = np.array([distinct.index(name) for name in names], dtype=np.int32)
+    codes = np.array([distinct.index(label) for label in names], dtype=np.int32)
     return pa.DictionaryArray.from_arrays(
-        np.tile(np.repeat(codes, each), times), pa.array(distinct, pa.string())
+        np.tile(np.repeat(codes, repeats_each), times), pa.array(distinct, pa.string())
     )
 
 
@@ -216,11 +237,11 @@ class Merged:
     @classmethod
     def of(cls, results: Iterable[PartResult]) -> Merged:
         """Merge parts in any order up to rounding, with one part in memory at a time."""
-        total, parts, notes = PartResult(-1, 0), 0, dict[str, int]()
+        total, part_count, notes = PartResult(-1, 0), 0, dict[str, int]()
         for result in results:
-            parts += 1
-            for text in result.warnings:
-                notes.setdefault(text, result.number)
+            part_count += 1
+            for warning_text in result.warnings:
+                notes.setdefault(warning_text, result.number)
             total = PartResult(
                 -1,
                 total.rows + result.rows,
@@ -229,14 +250,14 @@ class Merged:
                 gap=max(total.gap, result.gap),
                 seconds=total.seconds + result.seconds,
             )
-        return cls(total, parts, notes)
+        return cls(total, part_count, notes)
 
     def players(self) -> dict[str, SummedMoments]:
         """Return the sums of each player that was played."""
         effects: Any = self.total.sums.get(EFFECTS)
         return {
-            name: effects.player(place)
-            for place, name in enumerate(self.total.header["played"])  # type: ignore[index]
+            player_name: effects.player(player_index)
+            for player_index, player_name in enumerate(self.total.header["played"])  # type: ignore[index]
         }
 
     def goals(self, plan: StreamPlan) -> dict[str, int]:
@@ -244,28 +265,33 @@ class Merged:
         header = self.total.header
         if header is None or plan.is_local or header["meta"]["n_repeats"] != "auto":
             return {}
-        sums = {
-            name: (int(header["repeats"][name]), each)
-            for name, each in self.players().items()
+        player_sums = {
+            player_name: (int(header["repeats"][player_name]), player_moments)
+            for player_name, player_moments in self.players().items()
         }
-        return further_repeats(sums, REPEATS, float(header["meta"]["confidence"]))
+        return further_repeats(
+            player_sums, REPEATS, float(header["meta"]["confidence"])
+        )
 
     def refined(self, further: Merged) -> Merged:
         """Return the sums with those of some players in the place of theirs by fewer donors."""
-        header, other = self.total.header, further.total.header
+        header, further_header = self.total.header, further.total.header
         assert header is not None, "rows were explained"
-        assert other is not None, "they were explained again"
+        assert further_header is not None, "they were explained again"
         players = self.players() | further.players()
-        sums = {
+        refined_sums = {
             **self.total.sums,
             EFFECTS: SummedMoments.stacked(
-                [players[name] for name in header["played"]]
+                [players[player_name] for player_name in header["played"]]
             ),
         }
         repeats = header["repeats"] | {
-            name: other["repeats"][name] for name in other["played"]
+            player_name: further_header["repeats"][player_name]
+            for player_name in further_header["played"]
         }
-        total = replace(self.total, sums=sums, header={**header, "repeats": repeats})
+        total = replace(
+            self.total, sums=refined_sums, header={**header, "repeats": repeats}
+        )
         return replace(
             self, total=replace(total, seconds=total.seconds + further.total.seconds)
         )
@@ -280,13 +306,13 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
             "No part of the table has a row", hint="Check the table", code="PG013"
         )
     if total.header is None:
-        drawn, fix = (
+        drawn, remedy = (
             ("drawn", "Draw more rows")
             if plan.sample is not None
             else ("explained", "Name another column")
         )
         problem = f"sample_weight {weight!r} is 0 in every row {drawn}"
-        raise InputError(problem, hint=f"{fix}, or leave it out", code="PG020")
+        raise InputError(problem, hint=f"{remedy}, or leave it out", code="PG020")
     warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
     facts = {
         "parts": merged.parts,
@@ -319,12 +345,19 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     )
     effects: Any = total.sums.get(EFFECTS)
     moments = {
-        name: effects.player(place) for place, name in enumerate(header["played"])
+        player_name: effects.player(player_index)
+        for player_index, player_name in enumerate(header["played"])
     }
-    repeats = {name: header["repeats"][name] for name in header["names"]}
+    repeats = {
+        feature_name: header["repeats"][feature_name]
+        for feature_name in header["names"]
+    }
     tables = tabulate(repeats, moments, len(outputs), len(quantities), confidence)
     # The first output stands for all rows. A class may have its name.
-    columns = [0, *(1 + outputs[1:].index(name) for name in header["outputs"][1:])]
+    columns = [
+        0,
+        *(1 + outputs[1:].index(output_name) for output_name in header["outputs"][1:]),
+    ]
     target: Any = total.sums.get("target")
     branches: Any = total.sums.get(BRANCHES)
     if branches is not None:
@@ -350,16 +383,19 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
 def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
     values: Any = total.sums["values"]
-    low, high, p_values = interval(
+    lower_bounds, upper_bounds, p_values = interval(
         values.mean, values.std(), total.rows, float(header["meta"]["confidence"])
     )
-    meta = header["meta"] | {"summary": "mean_abs", "rows_summarised": total.rows}
+    summary_meta = header["meta"] | {
+        "summary": "mean_abs",
+        "rows_summarised": total.rows,
+    }
     return {
         "values": values.mean,
         "std_error": values.std(),
         # A mean of absolute values is not below 0, whatever its error.
-        "low": np.maximum(low, 0.0),
-        "high": high,
+        "low": np.maximum(lower_bounds, 0.0),
+        "high": upper_bounds,
         "p_values": p_values,
-        "meta": meta | ({GAP: total.gap} if GAP in meta else {}),
+        "meta": summary_meta | ({GAP: total.gap} if GAP in summary_meta else {}),
     }

@@ -114,7 +114,10 @@ class StreamPlan:
                 "permgrad": __version__,
                 "method": self.method,
                 "scope": arguments.scope,
-                "arguments": {name: getattr(arguments, name) for name in _SHARED},
+                "arguments": {
+                    argument_name: getattr(arguments, argument_name)
+                    for argument_name in _SHARED
+                },
                 "options": _identified(changed_options(arguments.method)),
                 "described": _identified(described(arguments.model)),
                 "seed": arguments.random_state,
@@ -133,36 +136,36 @@ class StreamPlan:
         """Hash of ``facts``."""
         return json_hash(self.facts())
 
-    def batches(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
+    def batches(self, table: PartitionedTable, table_part: Part) -> Iterator[RowBatch]:
         """Yield the rows of a part that can be explained: all, or those with a target. A batch may be empty."""
         names = dict.fromkeys(
             [*self.features, self.arguments.y, self.arguments.sample_weight]
         )
-        columns = [name for name in names if name is not None]
-        return numbered(table, part, self.batch_rows, columns, self.known)
+        columns = [column_name for column_name in names if column_name is not None]
+        return numbered(table, table_part, self.batch_rows, columns, self.known)
 
-    def chosen(self, table: PartitionedTable, part: Part) -> Iterator[RowBatch]:
+    def chosen(self, table: PartitionedTable, table_part: Part) -> Iterator[RowBatch]:
         """Yield the rows of a part that are explained, at most ``batch_rows`` at a time. Small batches are joined."""
         waiting: list[RowBatch] = []
-        for batch in self.batches(table, part):
-            chosen = self.is_chosen(batch.places)
+        for batch in self.batches(table, table_part):
+            chosen_mask = self.is_chosen(batch.places)
             if self.arguments.sample_weight is not None:
                 # A row of weight 0 is no receiver.
-                chosen &= batch.frame[self.arguments.sample_weight].to_numpy() != 0
-            if sum(map(len, waiting)) + chosen.sum() > self.batch_rows:
+                chosen_mask &= batch.frame[self.arguments.sample_weight].to_numpy() != 0
+            if sum(map(len, waiting)) + chosen_mask.sum() > self.batch_rows:
                 yield RowBatch.joined(waiting)
                 waiting = []
-            if chosen.any():
-                waiting.append(batch.take(chosen))
+            if chosen_mask.any():
+                waiting.append(batch.take(chosen_mask))
         if waiting:
             yield RowBatch.joined(waiting)
 
-    def is_chosen(self, places: Integers) -> Booleans:
+    def is_chosen(self, row_numbers: Integers) -> Booleans:
         """Return which of the rows in these places are explained: those with the smallest random numbers."""
         if self.sample is None:
-            return np.ones(len(places), dtype=bool)
+            return np.ones(len(row_numbers), dtype=bool)
         return (
-            uniform(self.arguments.random_state, ("receivers",), places)
+            uniform(self.arguments.random_state, ("receivers",), row_numbers)
             <= self.threshold
         )
 
@@ -171,9 +174,9 @@ class StreamPlan:
         model: Model,
         table: PartitionedTable,
         batch: RowBatch,
-        kept: dict[str, Any] | None = None,
+        fitted_models: dict[str, Any] | None = None,
     ) -> Request:
-        """Return the request for some rows of the table. ``kept``: models that earlier batches left for later ones."""
+        """Return the request for some rows of the table. ``fitted_models``: models that earlier batches left for later ones."""
         y, weight = (
             None if self.is_local else self.arguments.y,
             self.arguments.sample_weight,
@@ -194,9 +197,9 @@ class StreamPlan:
                 else read_weights(batch.frame[weight]),
             )
             request = build_request(
-                arguments, self.arguments.method, self.method, by="files"
+                arguments, self.arguments.method, self.method, caller_name="files"
             )
-        return replace(request, row_offset=RowNumbers(batch.places), kept=kept)
+        return replace(request, row_offset=RowNumbers(batch.places), kept=fitted_models)
 
 
 # ---- rows --------------------------------------------------------------------------------------------------------
@@ -204,60 +207,70 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
     """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
-    name, numbers = str(values.name), values
+    column_name, numbers = str(values.name), values
     if MissingCodes.of(na).labels and not pd.api.types.is_numeric_dtype(values.dtype):
         # A code such as "?" made the column text. The rows with the code are left out already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         numbers = values if numbers.isna().any() else numbers
-    if numbers.dtype == object and all(isinstance(cell, Decimal) for cell in numbers):
+    if numbers.dtype == object and all(
+        isinstance(cell_value, Decimal) for cell_value in numbers
+    ):
         numbers = numbers.astype(np.float64)
     if not pd.api.types.is_numeric_dtype(numbers.dtype) and not isinstance(
         model, (HyNNClassifier, HyNNRegressor)
     ):
         return numbers.to_numpy()
     if not pd.api.types.is_numeric_dtype(numbers.dtype):
-        cell = numbers.iloc[0]
-        what = (
+        first_cell = numbers.iloc[0]
+        cell_type = (
             "text"
-            if isinstance(cell, str)
+            if isinstance(first_cell, str)
             else "dates"
-            if isinstance(cell, dt.date)
-            else type(cell).__name__
+            if isinstance(first_cell, dt.date)
+            else type(first_cell).__name__
         )
-        problem = (
-            f"y must hold numbers as in training, and column {name!r} holds {what}"
-        )
+        problem = f"y must hold numbers as in training, and column {column_name!r} holds {cell_type}"
         raise InputError(problem, hint="Correct it, or leave y out", code="PG015")
     targets = numbers.to_numpy(dtype=np.float64)
     if not np.isfinite(targets).all():
-        row = int(np.argmin(np.isfinite(targets)))
-        fact = f"y must be finite, but column {name!r} holds {targets[row]}"
+        row_index = int(np.argmin(np.isfinite(targets)))
+        problem_text = (
+            f"y must be finite, but column {column_name!r} holds {targets[row_index]}"
+        )
         raise CellError.at(
-            row, values.index, fact, "Correct it, or leave such rows out."
+            row_index, values.index, problem_text, "Correct it, or leave such rows out."
         )
     return targets
 
 
 def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
-    labels = {canonical(label): place for place, label in enumerate(classes.tolist())}
+    labels = {
+        canonical(label): class_index
+        for class_index, label in enumerate(classes.tolist())
+    }
     codes, distinct = pd.factorize(values)
-    places = np.array(
-        [labels.get(canonical(cell), -1) for cell in distinct.tolist()], dtype=np.int64
+    class_indices = np.array(
+        [labels.get(canonical(cell_value), -1) for cell_value in distinct.tolist()],
+        dtype=np.int64,
     )[codes]
-    if (places < 0).any():
-        row = int(np.argmax(places < 0))
-        cell = values.iloc[row]
-        shown = cell.item() if isinstance(cell, np.generic) else cell
+    if (class_indices < 0).any():
+        row_index = int(np.argmax(class_indices < 0))
+        unknown_cell = values.iloc[row_index]
+        shown = (
+            unknown_cell.item()
+            if isinstance(unknown_cell, np.generic)
+            else unknown_cell
+        )
         names = ", ".join(map(str, classes.tolist()[:10]))
-        fact = f"y must hold classes of the model ({names}), but column {str(values.name)!r} holds {shown!r}"
+        problem_text = f"y must hold classes of the model ({names}), but column {str(values.name)!r} holds {shown!r}"
         raise CellError.at(
-            row,
+            row_index,
             values.index,
-            fact,
+            problem_text,
             "Leave such rows out, or leave y out.",
             code="PG015",
         )
-    return np.asarray(classes)[places]
+    return np.asarray(classes)[class_indices]
 
 
 # ---- plans -----------------------------------------------------------------------------------------------------------
@@ -295,52 +308,56 @@ def make_plan(
     na: CodesArgument = (),
 ) -> StreamPlan:
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
-    raw = model.model
-    is_ours, y = _check_model(raw), arguments.y
-    chosen, _ = method_in_parts(arguments, "files")
-    scope, _ = resolve_method(chosen, arguments.scope)
+    raw_model = model.model
+    is_ours, y = _check_model(raw_model), arguments.y
+    selected_method, _ = method_in_parts(arguments, "files")
+    scope, _ = resolve_method(selected_method, arguments.scope)
     arguments = replace(
         arguments,
         model=replace(model, model=None),
-        method=chosen,
+        method=selected_method,
         scope=scope,
         progress=False,
     )
     if is_ours:
-        features = tuple(map(str, raw.preprocessor_.feature_names_in_))
+        features = tuple(map(str, raw_model.preprocessor_.feature_names_in_))
     else:
         _check_background(arguments.background)
         features = tuple(map(str, arguments.background.columns))
     _check_table(table, features, {"y": y, "sample_weight": arguments.sample_weight})
-    known = None
+    known_rows = None
     if y is not None and scope == "global":
-        known = _known_rows(table, y, na)
-    available = table.rows if known is None else known.rows
-    wanted = available if arguments.max_rows is None else arguments.max_rows
-    background = _donors(raw, arguments.background) if is_ours else arguments.background
+        known_rows = _known_rows(table, y, na)
+    available = table.rows if known_rows is None else known_rows.rows
+    row_limit = available if arguments.max_rows is None else arguments.max_rows
+    background = (
+        _donors(raw_model, arguments.background) if is_ours else arguments.background
+    )
     width = background.rows.shape[1] if is_ours else 1
     seed = resolve_seed(arguments.random_state)
-    plan = StreamPlan(
+    stream_plan = StreamPlan(
         arguments=replace(
             arguments, random_state=seed, background=background, max_rows=None
         ),
         na=na,
         features=features,
-        sample=wanted if wanted < available else None,
+        sample=row_limit if row_limit < available else None,
         threshold=1.0,
-        first=first_repeats(min(wanted, available)),
+        first=first_repeats(min(row_limit, available)),
         batch_rows=max(
             _FEWEST_ROWS, min(_MOST_ROWS, _CELLS // max(1, len(features), width))
         ),
-        model=model_digest(raw) if is_ours else _pickle_digest(raw),
+        model=model_digest(raw_model) if is_ours else _pickle_digest(raw_model),
         table=table_digest(table),
-        known=known,
+        known=known_rows,
     )
     with keeping_warnings():
-        plan = _checked(plan, model, table)
-    if plan.sample is None:
-        return plan
-    return replace(plan, threshold=_threshold(seed, plan.sample, available))
+        stream_plan = _checked(stream_plan, model, table)
+    if stream_plan.sample is None:
+        return stream_plan
+    return replace(
+        stream_plan, threshold=_threshold(seed, stream_plan.sample, available)
+    )
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
@@ -367,34 +384,40 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
     """Return rows in the types of a predictor's background, or unchanged for an estimator."""
     if not isinstance(background, pd.DataFrame):
         return rows
-    for name, kind in background.dtypes.items():
-        column = rows[name]
+    for column_name, column_type in background.dtypes.items():
+        column = rows[column_name]
         if (
-            isinstance(kind, pd.CategoricalDtype)
-            and not (column.isna() | column.isin(kind.categories)).all()
+            isinstance(column_type, pd.CategoricalDtype)
+            and not (column.isna() | column.isin(column_type.categories)).all()
         ):
-            problem = f"Column {name!r} has levels that are not among its categories in the background"
+            problem = f"Column {column_name!r} has levels that are not among its categories in the background"
             raise InputError(problem, hint="Add them to its categories", code="PG038")
         try:
-            rows[name] = column.astype(kind)
+            rows[column_name] = column.astype(column_type)
         except (TypeError, ValueError) as error:
             hint = "Pass a background whose columns have the types of the table's"
             raise InputError(
-                f"Column {name!r} cannot be read as {kind}: {error}",
+                f"Column {column_name!r} cannot be read as {column_type}: {error}",
                 hint=hint,
                 code="PG038",
             ) from error
     return rows
 
 
-def method_in_parts(arguments: Arguments, by: str) -> tuple[Any, str]:
-    """Return the method and its name. Refuse what needs all rows at once. ``by``: ``"files"`` or ``"engine"``."""
+def method_in_parts(arguments: Arguments, divided_by: str) -> tuple[Any, str]:
+    """Return the method and its name. Refuse what needs all rows at once. ``divided_by``: ``"files"`` or ``"engine"``."""
     several = isinstance(arguments.method, Mapping)
-    chosen, name = (None, "") if several else find_method(arguments.method)
-    refuse_apart(
-        chosen, name, said_of(arguments, *resolve_method(chosen, arguments.scope), by)
+    selected_method, method_name = (
+        (None, "") if several else find_method(arguments.method)
     )
-    return chosen, name
+    refuse_apart(
+        selected_method,
+        method_name,
+        said_of(
+            arguments, *resolve_method(selected_method, arguments.scope), divided_by
+        ),
+    )
+    return selected_method, method_name
 
 
 @refusing
@@ -402,28 +425,36 @@ def _check_table(
     table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]
 ) -> Iterator[Fault]:
     table.check_even(features)
-    missing = [name for name in features if name not in table.columns]
+    missing = [
+        feature_name for feature_name in features if feature_name not in table.columns
+    ]
     if missing:
         further = sorted(set(table.columns) - set(features))
         problem = f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}"
         yield problem, did_you_mean(missing[0], further, "Add or rename them"), "PG017"
     table.check_cells(features, "write its values as separate columns, as in training")
-    for role, name in roles.items():
-        if name is None:
+    for argument_name, column_name in roles.items():
+        if column_name is None:
             continue
         check_kind(
-            role,
-            name,
+            argument_name,
+            column_name,
             str,
             "the name of a column for a table in a file",
             "Pass the column's name",
         )
-        table.check_columns([name])
-        table.check_cells([name], f"name another column, or leave {role} out")
-        count = table.null_counts.get(name, 0)
-        if count and role == "sample_weight":
-            problem = f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {role} in {name!r}"
-            yield problem, f"Fill in the missing values, or leave {role} out", "PG020"
+        table.check_columns([column_name])
+        table.check_cells(
+            [column_name], f"name another column, or leave {argument_name} out"
+        )
+        count = table.null_counts.get(column_name, 0)
+        if count and argument_name == "sample_weight":
+            problem = f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {argument_name} in {column_name!r}"
+            yield (
+                problem,
+                f"Fill in the missing values, or leave {argument_name} out",
+                "PG020",
+            )
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
@@ -444,11 +475,11 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
 
 def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamPlan:
     """Build one request from the first rows, so that wrong arguments are refused before the work begins."""
-    few = replace(plan, batch_rows=_FEWEST_ROWS)
+    small_plan = replace(plan, batch_rows=_FEWEST_ROWS)
     first = next(
         batch
-        for part in table.parts
-        for batch in few.batches(table, part)
+        for table_part in table.parts
+        for batch in small_plan.batches(table, table_part)
         if len(batch)
     )
     first = first.take(np.arange(len(first)) < 64)
@@ -459,9 +490,9 @@ def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamP
     request = replace(
         plan, arguments=replace(plan.arguments, sample_weight=None)
     ).request(model, table, first)
-    game = None if plan.is_local else loss_game(plan.method)
-    if game is not None:
-        game.game(request)
+    played_game = None if plan.is_local else loss_game(plan.method)
+    if played_game is not None:
+        played_game.game(request)
         return plan
     numbers = max(1, len(request.targets) * max(1, len(request.space.columns)))
     return replace(
@@ -469,14 +500,16 @@ def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamP
     )
 
 
-def _threshold(seed: int, wanted: int, rows: int) -> float:
-    """Return the ``wanted``-th smallest random number of all rows. Memory holds a few times as many as are wanted."""
+def _threshold(seed: int, sample_size: int, rows: int) -> float:
+    """Return the ``sample_size``-th smallest random number of all rows. Memory holds a few times as many as are wanted."""
     smallest = np.zeros(0)
     for start in range(0, rows, _DRAWN):
-        places = np.arange(start, min(start + _DRAWN, rows), dtype=np.int64)
-        smallest = np.concatenate([smallest, uniform(seed, ("receivers",), places)])
-        if len(smallest) > wanted:
-            smallest = np.partition(smallest, wanted - 1)[:wanted]
+        row_numbers = np.arange(start, min(start + _DRAWN, rows), dtype=np.int64)
+        smallest = np.concatenate(
+            [smallest, uniform(seed, ("receivers",), row_numbers)]
+        )
+        if len(smallest) > sample_size:
+            smallest = np.partition(smallest, sample_size - 1)[:sample_size]
     return float(smallest.max())
 
 
@@ -484,9 +517,12 @@ def _threshold(seed: int, wanted: int, rows: int) -> float:
 def _identified(value: Any) -> Any:
     """Return options with hashes of all cells in the place of tables and tensors, whose text leaves most out."""
     if isinstance(value, Mapping):
-        return {name: _identified(item) for name, item in value.items()}
+        return {
+            option_name: _identified(option_value)
+            for option_name, option_value in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_identified(item) for item in value]
+        return [_identified(option_value) for option_value in value]
     if isinstance(value, pd.Series):
         cells: Any = [value.index.tolist(), value.tolist()]
     elif isinstance(value, pd.DataFrame):
@@ -503,8 +539,8 @@ def model_digest(model: Any) -> str:
     if not hasattr(model, "module_"):  # of another library
         return _pickle_digest(model)
     total = hashlib.sha256()
-    for name, tensor in sorted(model.module_.state_dict().items()):
-        total.update(f"{name}\0{tuple(tensor.shape)}\0".encode())
+    for tensor_name, tensor in sorted(model.module_.state_dict().items()):
+        total.update(f"{tensor_name}\0{tuple(tensor.shape)}\0".encode())
         total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
     module, renderer, calibration = (
         model.module_,
@@ -518,10 +554,14 @@ def model_digest(model: Any) -> str:
     ]
     facts += [
         list(module.paths),
-        *(None if part is None else part.to_dict() for part in (renderer, calibration)),
+        *(
+            None if component is None else component.to_dict()
+            for component in (renderer, calibration)
+        ),
     ]
     facts += [
-        float(getattr(model, name, 0.0)) for name in ("target_mean_", "target_scale_")
+        float(getattr(model, attribute_name, 0.0))
+        for attribute_name in ("target_mean_", "target_scale_")
     ]
     total.update(
         json.dumps(plain(facts), sort_keys=True, ensure_ascii=False).encode(
@@ -545,8 +585,8 @@ def table_digest(table: PartitionedTable) -> str:
         [
             table.fingerprint,
             [
-                [one.file, one.row_group_start, one.row_group_stop]
-                for one in table.parts
+                [table_part.file, table_part.row_group_start, table_part.row_group_stop]
+                for table_part in table.parts
             ],
         ]
     )

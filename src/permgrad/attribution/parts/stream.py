@@ -139,13 +139,13 @@ def explain_stream(
         ...     pg.explain_stream(model, folder, "y", n_repeats=2).ranking()[0]
         'b'
     """
-    given = dict(locals())
+    call_arguments = dict(locals())
     further = {
-        name: given.pop(name)
-        for name in ("model", "source", "out", "engine", "rows_per_part")
+        argument_name: call_arguments.pop(argument_name)
+        for argument_name in ("model", "source", "out", "engine", "rows_per_part")
     }
-    arguments, made = (
-        Arguments(model=None, X=None, **given),
+    arguments, stream_engine = (
+        Arguments(model=None, X=None, **call_arguments),
         make_engine("local" if engine is None else engine),
     )
     # What is no number is refused in the call, whatever it is.
@@ -160,7 +160,7 @@ def explain_stream(
             source,
             arguments,
             out=out,
-            engine=made,
+            engine=stream_engine,
             rows_per_part=per_part,
         )
     arguments = replace(arguments, model=as_model(model), X=source)
@@ -169,19 +169,21 @@ def explain_stream(
         raise InputError(
             problem, hint="Leave it out, and save the result.", code="PG006"
         )
-    return explain_by(made, arguments)
+    return explain_by(stream_engine, arguments)
 
 
 def explain_by(engine: Engine, arguments: Arguments) -> Explanation:
     """Explain rows in memory here, or in parts on an engine's workers."""
     if isinstance(engine, LocalEngine):
         return answer(arguments)
-    chosen, name = method_in_parts(arguments, "engine")
+    selected_method, method_name = method_in_parts(arguments, "engine")
     if arguments.max_rows is not None:
         return explain_some(arguments, partial(explain_by, engine))
     with sparing(), full_float32():
-        request = build_request(arguments, chosen, name, by="engine")
-        return explain_on(engine, request, name)
+        request = build_request(
+            arguments, selected_method, method_name, caller_name="engine"
+        )
+        return explain_on(engine, request, method_name)
 
 
 def _check_out(
@@ -221,31 +223,31 @@ def stream(
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
         model = load(model_folder)
-    read, progress = as_model(model), arguments.progress
+    described_model, progress = as_model(model), arguments.progress
     check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
         table = open_partitioned(table, rows_per_part=rows_per_part)
-    plan = make_plan(read, table, arguments, na=na)
-    plan = replace(plan, model_folder=model_folder)
-    _check_out(out, plan, table)
+    stream_plan = make_plan(described_model, table, arguments, na=na)
+    stream_plan = replace(stream_plan, model_folder=model_folder)
+    _check_out(out, stream_plan, table)
     with ExitStack() as stack:
         stack.enter_context(formulas_in_csv(csv_formulas))
-        place = Path(
+        output_path = Path(
             out
             if out is not None
             else stack.enter_context(tempfile.TemporaryDirectory(prefix="permgrad-"))
         )
-        folder = StreamFolder(place.absolute(), plan)
+        folder = StreamFolder(output_path.absolute(), stream_plan)
         record = stack.enter_context(
-            EXPLAINED.work(folder.folder, plan.facts(), overwrite=overwrite)
+            EXPLAINED.work(folder.folder, stream_plan.facts(), overwrite=overwrite)
         )
         stack.enter_context(sparing())
         if record is not None and folder.is_finished(record):
             return Explanation.load(folder.folder)
         with writable(folder.folder):
-            for name in (PARTS, *([LOCAL] if plan.is_local else [])):
-                (folder.folder / name).mkdir(parents=True, exist_ok=True)
-        explanation = _explained(engine, folder, table, read, progress)
+            for folder_name in (PARTS, *([LOCAL] if stream_plan.is_local else [])):
+                (folder.folder / folder_name).mkdir(parents=True, exist_ok=True)
+        explanation = _explained(engine, folder, table, described_model, progress)
         explanation = replace(
             explanation, meta={**explanation.meta, "engine": engine.facts}
         )
@@ -288,13 +290,21 @@ def _explain_parts(
     progress: Any,
 ) -> None:
     """Explain the parts whose sums are not in the folder, and store them there."""
-    todo = [part for part in table.parts if not folder.has(part)]
-    with Progress(sum(part.rows for part in todo), folder.plan.method, progress) as bar:
-        bar.rows = sum(part.rows for part in todo)
-        lengths = {part.number: part.rows for part in todo}
-        for result in engine.run(todo, Work(folder.plan, table, folder.local, model)):
+    remaining_parts = [
+        table_part for table_part in table.parts if not folder.has(table_part)
+    ]
+    with Progress(
+        sum(table_part.rows for table_part in remaining_parts),
+        folder.plan.method,
+        progress,
+    ) as progress_bar:
+        progress_bar.rows = sum(table_part.rows for table_part in remaining_parts)
+        lengths = {table_part.number: table_part.rows for table_part in remaining_parts}
+        for result in engine.run(
+            remaining_parts, Work(folder.plan, table, folder.local, model)
+        ):
             folder.accept(result)
-            bar.advance(lengths[result.number])
+            progress_bar.advance(lengths[result.number])
 
 
 class Work:
@@ -310,12 +320,17 @@ class Work:
         self.plan, self.table, self.folder, self.model = plan, table, folder, model
         self._kept: dict[str, Any] = {}
 
-    def __call__(self, part: Part) -> PartResult:
+    def __call__(self, table_part: Part) -> PartResult:
         """Explain one part."""
         if self.model is None:
             self.model = self.plan.described(load(str(self.plan.model_folder)))
         return explain_part(
-            self.model, self.plan, self.table, part, folder=self.folder, kept=self._kept
+            self.model,
+            self.plan,
+            self.table,
+            table_part,
+            folder=self.folder,
+            fitted_models=self._kept,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -346,21 +361,22 @@ class StreamFolder:
 
     def is_finished(self, record: dict[str, Any]) -> bool:
         """Return whether an explanation is finished and all its files are still whole."""
-        files = [self.folder / LOCAL / str(name) for name in record["files"]]
+        files = [self.folder / LOCAL / str(file_name) for file_name in record["files"]]
         there = record["finished"] and all(
-            (self.folder / name).exists() for name in (*EXPLANATION, IMPORTANCE)
+            (self.folder / file_name).exists()
+            for file_name in (*EXPLANATION, IMPORTANCE)
         )
-        there = there and all(lines_in(file) is not None for file in files)
+        there = there and all(lines_in(local_file) is not None for local_file in files)
         finished = there and not changed_files(self.folder, record)
         if finished:
             # A process may have stopped after its last record and before it removed the sums.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         return finished
 
-    def has(self, part: Part) -> bool:
+    def has(self, table_part: Part) -> bool:
         """Return whether a part's files exist and are complete."""
         try:
-            result = self._read(part)
+            result = self._read(table_part)
         except InputError:
             return False
         return (
@@ -371,16 +387,22 @@ class StreamFolder:
 
     def accept(self, result: PartResult) -> None:
         """Store the result of one part. A second copy replaces the first."""
-        facts = {name: value for name, value in vars(result).items() if name != "sums"}
+        facts = {
+            fact_name: value
+            for fact_name, value in vars(result).items()
+            if fact_name != "sums"
+        }
         about = {"plan": self.plan.key, "goals": self.plan.goals, **facts}
-        text = np.array(json.dumps(about, ensure_ascii=False))
+        facts_text = np.array(json.dumps(about, ensure_ascii=False))
         with writable(self.folder):
             # Names of sums hold slashes, which are no more than letters inside the file.
-            write_npz(self._sums(result.number), {"facts": text, **pack(result.sums)})
+            write_npz(
+                self._sums(result.number), {"facts": facts_text, **pack(result.sums)}
+            )
 
-    def merged(self, parts: Sequence[Part]) -> Merged:
+    def merged(self, table_parts: Sequence[Part]) -> Merged:
         """Return the sums of the finished parts, in their order, with one at a time in memory."""
-        return Merged.of(map(self._read, parts))
+        return Merged.of(map(self._read, table_parts))
 
     def fitting(self) -> AbstractContextManager[None]:
         """Return a context manager that says of parts that do not fit together where they are."""
@@ -399,19 +421,24 @@ class StreamFolder:
         """Write the explanation beside the parts, and remove the sums that it was made from."""
         with writable(self.folder):
             write_csv(file_frame(explanation), self.folder / IMPORTANCE)
-            made = self.folder / PARTS / "explanation"
-            shutil.rmtree(made, ignore_errors=True)
-            explanation.save(made)
-            for name in EXPLANATION:
-                (made / name).replace(self.folder / name)
+            explanation_folder = self.folder / PARTS / "explanation"
+            shutil.rmtree(explanation_folder, ignore_errors=True)
+            explanation.save(explanation_folder)
+            for file_name in EXPLANATION:
+                (explanation_folder / file_name).replace(self.folder / file_name)
             # A worker that died may have left some.
             sweep(self.folder / LOCAL)
             files = sorted(
-                file.name for file in (self.folder / LOCAL).glob("part-*.parquet")
+                part_file.name
+                for part_file in (self.folder / LOCAL).glob("part-*.parquet")
             )
-            sums = sums_of(self.folder, (LOCAL, *EXPLANATION, IMPORTANCE))
+            checksums = sums_of(self.folder, (LOCAL, *EXPLANATION, IMPORTANCE))
             EXPLAINED.write(
-                self.folder, self.plan.facts(), finished=True, files=files, sums=sums
+                self.folder,
+                self.plan.facts(),
+                finished=True,
+                files=files,
+                sums=checksums,
             )
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
 
@@ -422,10 +449,10 @@ class StreamFolder:
             / f"{part_name(number)}{f'-{self.round}' if self.round else ''}.npz"
         )
 
-    def _read(self, part: Part) -> PartResult:
-        path = self._sums(part.number)
+    def _read(self, table_part: Part) -> PartResult:
+        sums_path = self._sums(table_part.number)
         which, hint = (
-            f"The file of a finished part, {path}, is missing or damaged",
+            f"The file of a finished part, {sums_path}, is missing or damaged",
             "Run the same command again to compute that part",
         )
         with turned(
@@ -433,16 +460,16 @@ class StreamFolder:
             OSError,
             *DAMAGE,
         ):
-            arrays = read_npz(path)
+            arrays = read_npz(sums_path)
             facts = parse_json(str(arrays.pop("facts")))
             about = facts.pop("plan"), facts.pop("goals"), facts["number"]
-            is_ours = about == (self.plan.key, self.plan.goals, part.number)
+            is_ours = about == (self.plan.key, self.plan.goals, table_part.number)
             result = PartResult(
                 sums=unpack(arrays), **{**facts, "warnings": tuple(facts["warnings"])}
             )
         if not is_ours:
             raise InputError(
-                f"{path} belongs to another explanation or part",
+                f"{sums_path} belongs to another explanation or part",
                 hint="Remove the file",
                 code="PG051",
             )

@@ -62,37 +62,47 @@ class SummedMoments:
     @classmethod
     def stacked(cls, players: Sequence[SummedMoments]) -> SummedMoments:
         """Return the sums of several players."""
-        names = [one.name for one in fields(cls)]
+        names = [sum_field.name for sum_field in fields(cls)]
         return cls(
             **{
-                name: np.stack([getattr(player, name) for player in players])
-                for name in names
+                field_name: np.stack(
+                    [getattr(player, field_name) for player in players]
+                )
+                for field_name in names
             }
         )
 
-    def player(self, place: int) -> SummedMoments:
+    def player(self, player_index: int) -> SummedMoments:
         """Return the sums of one of several players."""
         return SummedMoments(
-            **{name: array[place] for name, array in vars(self).items()}
+            **{
+                field_name: array[player_index]
+                for field_name, array in vars(self).items()
+            }
         )
 
-    def merge(self, other: SummedMoments) -> SummedMoments:
+    def merge(self, other_sums: SummedMoments) -> SummedMoments:
         """Return the sums over two parts. ``InputError``: they belong to different explanations."""
-        for name, array in vars(self).items():
-            if array.shape != (further := getattr(other, name)).shape:
+        for field_name, array in vars(self).items():
+            if array.shape != (further := getattr(other_sums, field_name)).shape:
                 problem = (
                     "Two parts have different donors, classes or quantities: their "
-                    f"{name} are {array.shape} and {further.shape}"
+                    f"{field_name} are {array.shape} and {further.shape}"
                 )
                 raise InputError(
                     problem,
                     hint="Start again with --overwrite, or remove the folder",
                     code="PG052",
                 )
-        mean = _mean(self.total + other.total, self.weight + other.weight)
-        one, two = self.about(mean), other.about(mean)
+        common_mean = _mean(
+            self.total + other_sums.total, self.weight + other_sums.weight
+        )
+        first_sums, second_sums = self.about(common_mean), other_sums.about(common_mean)
         return SummedMoments(
-            **{name: array + getattr(two, name) for name, array in vars(one).items()}
+            **{
+                sum_name: array + getattr(second_sums, sum_name)
+                for sum_name, array in vars(first_sums).items()
+            }
         )
 
     def about(self, mean: Floats) -> SummedMoments:
@@ -111,38 +121,43 @@ class SummedMoments:
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
         """Return one player's mean, standard error and effective number of rows, as ``PairMoments.estimate`` does."""
-        chosen = slice(None) if group is None else slice(group, group + 1)
-        one = {name: array[chosen].sum(axis=0) for name, array in vars(self).items()}
-        weight, quantities = float(one["weight"]), self.total.shape[1]
+        group_slice = slice(None) if group is None else slice(group, group + 1)
+        group_sums = {
+            field_name: array[group_slice].sum(axis=0)
+            for field_name, array in vars(self).items()
+        }
+        weight, quantities = float(group_sums["weight"]), self.total.shape[1]
         if weight <= 0:
             missing = np.full(quantities, np.nan)
             return missing, missing.copy(), np.ones((2, quantities))
-        size = weight**2 / float(one["weight_squares"])
-        mean: Floats = one["total"] / weight
-        if one["count"] < FEWEST_UNITS or size <= 1 + 1e-9:
-            zero = (one["square_sum"] == 0) & (one["nonzero"] == 0)
-            return mean, np.where(zero, 0.0, np.nan), np.ones((2, quantities))
-        about = self.about(np.broadcast_to(mean, self.total.shape))
+        effective_size = weight**2 / float(group_sums["weight_squares"])
+        mean_effect: Floats = group_sums["total"] / weight
+        if group_sums["count"] < FEWEST_UNITS or effective_size <= 1 + 1e-9:
+            is_zero = (group_sums["square_sum"] == 0) & (group_sums["nonzero"] == 0)
+            return mean_effect, np.where(is_zero, 0.0, np.nan), np.ones((2, quantities))
+        about = self.about(np.broadcast_to(mean_effect, self.total.shape))
         spread, cubes, fourths = (
-            values[chosen].sum(axis=0)
+            values[group_slice].sum(axis=0)
             for values in (about.spread, about.cubes[..., 0], about.powers[..., 0])
         )
-        by_donor = one["donor_sum"] - mean[:, None] * one["donor_weight"]
+        by_donor = (
+            group_sums["donor_sum"] - mean_effect[:, None] * group_sums["donor_weight"]
+        )
         noise = np.maximum(
-            one["square_sum"]
-            - 2 * mean * one["square_cross"]
-            + mean**2 * one["pair_weights"],
+            group_sums["square_sum"]
+            - 2 * mean_effect * group_sums["square_cross"]
+            + mean_effect**2 * group_sums["pair_weights"],
             0.0,
         )
-        of_receivers = np.maximum(spread, 0.0) * size / (size - 1)
+        of_receivers = np.maximum(spread, 0.0) * effective_size / (effective_size - 1)
         received = (
             freedom_of_ends(
-                np.maximum(spread, 0.0), cubes, np.maximum(fourths, 0.0), size
+                np.maximum(spread, 0.0), cubes, np.maximum(fourths, 0.0), effective_size
             )
             + 1
         )
         variance, effective = with_donors(of_receivers, received, by_donor, noise)
-        return mean, np.sqrt(variance) / weight, effective
+        return mean_effect, np.sqrt(variance) / weight, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
         """Return the part of each mean's variance that further donors make smaller, as ``PairMoments`` does."""
@@ -168,13 +183,13 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
     donors = slice(0, 0) if moments.shared else slice(None)
 
     def by_class(values: Array) -> Floats:
-        rows = [
-            np.bincount(group, weights=row, minlength=moments.classes)
-            for row in np.atleast_2d(values)
+        class_sums = [
+            np.bincount(group, weights=value_row, minlength=moments.classes)
+            for value_row in np.atleast_2d(values)
         ]
-        return np.stack(rows, axis=1).astype(np.float64)
+        return np.stack(class_sums, axis=1).astype(np.float64)
 
-    lent = [moments.of_donors(group) for group in range(moments.classes)]
+    lent_sums = [moments.of_donors(group) for group in range(moments.classes)]
     total, by_weight, counts = (
         by_class(received),
         by_class(weight)[:, 0],
@@ -196,8 +211,8 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
             )
             for n in (3, 4)
         ),
-        np.stack([sums for sums, _ in lent])[:, :, donors],
-        np.stack([weights for _, weights in lent])[:, donors],
+        np.stack([donor_sums for donor_sums, _ in lent_sums])[:, :, donors],
+        np.stack([weights for _, weights in lent_sums])[:, donors],
         moments.square_sum,
         moments.square_cross,
         moments.weight_squares,
@@ -233,9 +248,11 @@ class RowSums:
     def of(cls, values: Floats, weights: Floats | None = None) -> RowSums:
         """Sum over at least one row, ``values (rows, *)``."""
         weight = float(len(values)) if weights is None else float(weights.sum())
-        mean = np.average(values, axis=0, weights=weights)
-        spread = np.average((values - mean) ** 2, axis=0, weights=weights) * weight
-        return cls(np.array([weight]), mean, spread)
+        mean_values = np.average(values, axis=0, weights=weights)
+        spread = (
+            np.average((values - mean_values) ** 2, axis=0, weights=weights) * weight
+        )
+        return cls(np.array([weight]), mean_values, spread)
 
     @classmethod
     def of_targets(cls, y: Array, classes: int, weights: Floats | None) -> RowSums:
@@ -249,15 +266,15 @@ class RowSums:
             np.array([float(counts.sum())]), counts / counts.sum(), np.zeros(classes)
         )
 
-    def merge(self, other: RowSums) -> RowSums:
+    def merge(self, other_sums: RowSums) -> RowSums:
         """Return the sums over two parts (Chan, Golub & LeVeque 1983)."""
-        weight, apart = self.weight + other.weight, other.mean - self.mean
+        weight, apart = self.weight + other_sums.weight, other_sums.mean - self.mean
         spread = (
             self.spread
-            + other.spread
-            + apart**2 * (self.weight * other.weight / weight)
+            + other_sums.spread
+            + apart**2 * (self.weight * other_sums.weight / weight)
         )
-        return RowSums(weight, self.mean + apart * (other.weight / weight), spread)
+        return RowSums(weight, self.mean + apart * (other_sums.weight / weight), spread)
 
     def scale(self, loss: str) -> float:
         """Return the mean loss of the constant predictor, or NaN if that needs more than a mean and a variance."""
@@ -284,32 +301,34 @@ Sums = dict[str, SummedMoments | RowSums]
 EFFECTS, BRANCHES = "effects", "branches"
 
 
-def merge_sums(one: Sums, other: Sums) -> Sums:
+def merge_sums(first_sums: Sums, second_sums: Sums) -> Sums:
     """Return the sums over two parts, either of which may lack some."""
-    both: dict[str, Any] = {
-        name: sums.merge(other[name])  # type: ignore[arg-type]
-        for name, sums in one.items()
-        if name in other
+    merged_sums: dict[str, Any] = {
+        sum_name: common_sums.merge(second_sums[sum_name])  # type: ignore[arg-type]
+        for sum_name, common_sums in first_sums.items()
+        if sum_name in second_sums
     }
-    return {**one, **other, **both}
+    return {**first_sums, **second_sums, **merged_sums}
 
 
 def pack(sums: Sums) -> Arrays:
     """Return sums as named arrays."""
     return {
-        f"{name}/{field}": array
-        for name, one in sums.items()
-        for field, array in vars(one).items()
+        f"{sum_name}/{field}": array
+        for sum_name, part_sums in sums.items()
+        for field, array in vars(part_sums).items()
     }
 
 
 def unpack(arrays: Mapping[str, Array]) -> Sums:
     """Return the sums from the arrays of ``pack``."""
-    found: dict[str, Arrays] = {}
-    for path, array in arrays.items():
-        name, _, field = path.partition("/")
-        found.setdefault(name, {})[field] = array
+    field_arrays: dict[str, Arrays] = {}
+    for array_path, array in arrays.items():
+        sum_name, _, field = array_path.partition("/")
+        field_arrays.setdefault(sum_name, {})[field] = array
     return {
-        name: (SummedMoments if name in (EFFECTS, BRANCHES) else RowSums)(**own)
-        for name, own in found.items()
+        entry_name: (SummedMoments if entry_name in (EFFECTS, BRANCHES) else RowSums)(
+            **entry_arrays
+        )
+        for entry_name, entry_arrays in field_arrays.items()
     }

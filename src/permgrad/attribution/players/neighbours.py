@@ -24,10 +24,10 @@ def difference(rows: Tensor, dim: int) -> float:
 
     It is 1 on average where neighbours have nothing in common, and NaN where all numbers are equal.
     """
-    few = rows[:: max(1, len(rows) // _LOOKED_AT)][:_LOOKED_AT].double()
-    steps = few.diff(dim=dim).square().mean()
-    others = few.flatten(1).var(dim=1, correction=0).mean()
-    return float(steps / (2 * others))
+    sample_rows = rows[:: max(1, len(rows) // _LOOKED_AT)][:_LOOKED_AT].double()
+    steps = sample_rows.diff(dim=dim).square().mean()
+    pair_variance = sample_rows.flatten(1).var(dim=1, correction=0).mean()
+    return float(steps / (2 * pair_variance))
 
 
 def may_be_picture(rows: Tensor) -> bool:
@@ -36,7 +36,11 @@ def may_be_picture(rows: Tensor) -> bool:
         return True
     if rows.dtype not in _BYTES:
         return False
-    return all(difference(rows, dim) < _ALIKE for dim in (1, 2) if rows.shape[dim] > 1)
+    return all(
+        difference(rows, dimension) < _ALIKE
+        for dimension in (1, 2)
+        if rows.shape[dimension] > 1
+    )
 
 
 def channels_beside_time(
@@ -47,11 +51,14 @@ def channels_beside_time(
     Time is the much longer one, along which alone neighbours are alike. ``strip``: noise is no
     picture either where one side is very long.
     """
-    channels, time = sorted(dims, key=lambda dim: rows.shape[dim])
-    if rows.shape[channels] < 2 or rows.shape[time] < _LONGER * rows.shape[channels]:
+    channels, time_dimension = sorted(dims, key=lambda dim: rows.shape[dim])
+    if (
+        rows.shape[channels] < 2
+        or rows.shape[time_dimension] < _LONGER * rows.shape[channels]
+    ):
         return None
-    in_time, across = difference(rows, time), difference(rows, channels)
+    in_time, across = difference(rows, time_dimension), difference(rows, channels)
     if in_time < _ALIKE and across > _MORE_ALIKE * in_time:
         return channels
-    long = rows.shape[time] >= _STRIP * rows.shape[channels]
-    return channels if strip and long and across > _UNLIKE else None
+    much_longer = rows.shape[time_dimension] >= _STRIP * rows.shape[channels]
+    return channels if strip and much_longer and across > _UNLIKE else None

@@ -67,17 +67,19 @@ class ImageShape:
     def dimensions(self) -> tuple[int, ...]:
         """The dimensions of rows ``(n, *shape)`` along which pixels lie."""
         sides = len(self.size) + (self.channels is not None)
-        return tuple(place + 1 for place in range(sides) if place != self.channels)
+        return tuple(
+            side_index + 1 for side_index in range(sides) if side_index != self.channels
+        )
 
     def spread(self, labels: Integers, shape: tuple[int, ...]) -> Tensor:
         """Return labels for every position of the image: all channels of a pixel act as one.
 
         Labels are those of the pixels, ``size``, or of every position already, ``shape``.
         """
-        grid = torch.as_tensor(labels, dtype=torch.int64)
-        if self.channels is None or tuple(grid.shape) == shape:
-            return grid
-        return grid.unsqueeze(self.channels).expand(shape).contiguous()
+        label_grid = torch.as_tensor(labels, dtype=torch.int64)
+        if self.channels is None or tuple(label_grid.shape) == shape:
+            return label_grid
+        return label_grid.unsqueeze(self.channels).expand(shape).contiguous()
 
 
 def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
@@ -89,7 +91,11 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
     if reading[-1:].isdigit():
         channels = int(reading[-1])
         return ImageShape(
-            tuple(side for place, side in enumerate(shape) if place != channels),
+            tuple(
+                side_length
+                for side_index, side_length in enumerate(shape)
+                if side_index != channels
+            ),
             channels,
         )
     if (
@@ -100,9 +106,17 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
         return ImageShape(shape, None)
     # Torch puts channels first. They are last where that alone leaves a square, or where there are 1, 3 or 4.
-    last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
-    last |= len(set(shape[:-1])) == 1 != len(set(shape)) and shape[0] not in (1, 3, 4)
-    return ImageShape(shape[:-1], len(shape) - 1) if last else ImageShape(shape[1:], 0)
+    channels_last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+    channels_last |= len(set(shape[:-1])) == 1 != len(set(shape)) and shape[0] not in (
+        1,
+        3,
+        4,
+    )
+    return (
+        ImageShape(shape[:-1], len(shape) - 1)
+        if channels_last
+        else ImageShape(shape[1:], 0)
+    )
 
 
 @cutters.register("pixels")
@@ -120,15 +134,19 @@ def grid(
     """Cut the image into patches of nearly equal size: so many along each side, one number for all sides, or 7 (4)."""
     if len(cells) > 1 and len(cells) != len(size):
         raise TypeError
-    wanted = cells or (_GRID if len(size) == 2 else _GRID_VOLUME,)
-    each = list(map(min, wanted * len(size) if len(wanted) == 1 else wanted, size))
+    cell_counts = cells or (_GRID if len(size) == 2 else _GRID_VOLUME,)
+    side_cells = list(
+        map(
+            min, cell_counts * len(size) if len(cell_counts) == 1 else cell_counts, size
+        )
+    )
     labels = np.zeros((), dtype=np.int64)
-    for count, length in zip(each, size, strict=True):
+    for count, length in zip(side_cells, size, strict=True):
         labels = (
             labels[..., None] * count
             + np.arange(length, dtype=np.int64) * count // length
         )
-    return labels, _places(each)
+    return labels, _places(side_cells)
 
 
 @cutters.register("windows")
@@ -144,7 +162,9 @@ def windows(
         )
     labels, names = grid(rows, size, count)
     edges = np.searchsorted(labels, np.arange(len(names) + 1)).tolist()
-    return labels, [_span(start, end) for start, end in itertools.pairwise(edges)]
+    return labels, [
+        _span(start, window_end) for start, window_end in itertools.pairwise(edges)
+    ]
 
 
 def _span(start: int, end: int) -> str:
@@ -154,7 +174,10 @@ def _span(start: int, end: int) -> str:
 
 def _places(size: Sequence[int]) -> list[str]:
     """Return the names of places: ``[row,column]``, of a volume with the depth before."""
-    return ["[" + ",".join(map(str, place)) + "]" for place in np.ndindex(*size)]
+    return [
+        "[" + ",".join(map(str, cell_position)) + "]"
+        for cell_position in np.ndindex(*size)
+    ]
 
 
 def _nearest_centres(points: Floats, labels: Integers) -> Integers:
@@ -180,21 +203,23 @@ def superpixels(
     """
     from scipy import ndimage
 
-    mean = rows.double().mean(dim=0)
-    if tuple(mean.shape) != size and tuple(mean.shape[1:]) != size:
-        mean = mean.movedim(-1, 0)
-    colour = mean.reshape(-1, math.prod(size)).T.cpu().numpy()
+    mean_image = rows.double().mean(dim=0)
+    if tuple(mean_image.shape) != size and tuple(mean_image.shape[1:]) != size:
+        mean_image = mean_image.movedim(-1, 0)
+    colour = mean_image.reshape(-1, math.prod(size)).T.cpu().numpy()
     colour = colour / max(float(colour.std()), 1e-12)
-    step = (math.prod(size) / count) ** (1 / len(size))
-    down = [max(1, round(length / step)) for length in size[1:]]
-    start, _ = grid(rows, size, max(1, round(count / math.prod(down))), *down)
-    where = np.indices(size).reshape(len(size), -1).T / step
+    cell_length = (math.prod(size) / count) ** (1 / len(size))
+    other_sides = [max(1, round(length / cell_length)) for length in size[1:]]
+    start, _ = grid(
+        rows, size, max(1, round(count / math.prod(other_sides))), *other_sides
+    )
+    where = np.indices(size).reshape(len(size), -1).T / cell_length
     points: Floats = np.concatenate([colour, where], axis=1)
     labels = start.ravel()
     for _ in range(10):
         labels = _nearest_centres(points, labels)
     regions = _connected(
-        labels.reshape(size), ndimage.label, int(step ** len(size) / 4)
+        labels.reshape(size), ndimage.label, int(cell_length ** len(size) / 4)
     )
     return regions, [f"[superpixel {index}]" for index in range(int(regions.max()) + 1)]
 
@@ -204,18 +229,24 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
     regions = np.zeros(labels.shape, dtype=np.int64)
     count = 0
     for value in np.unique(labels):
-        parts, parts_found = label(labels == value)
-        regions[parts > 0] = parts[parts > 0] + count - 1
+        label_regions, parts_found = label(labels == value)
+        regions[label_regions > 0] = label_regions[label_regions > 0] + count - 1
         count += parts_found
     for region in np.argsort(np.bincount(regions.ravel()), kind="stable"):
         mask = regions == region
         if not 0 < mask.sum() < least:
             continue
-        beside: list[Integers] = []
+        border_labels: list[Integers] = []
         for axis in range(labels.ndim):
-            ahead, its = np.moveaxis(regions, axis, 0), np.moveaxis(mask, axis, 0)
-            beside += [ahead[1:][its[:-1] & ~its[1:]], ahead[:-1][its[1:] & ~its[:-1]]]
-        border = np.concatenate(beside)
+            ahead, moved_mask = (
+                np.moveaxis(regions, axis, 0),
+                np.moveaxis(mask, axis, 0),
+            )
+            border_labels += [
+                ahead[1:][moved_mask[:-1] & ~moved_mask[1:]],
+                ahead[:-1][moved_mask[1:] & ~moved_mask[:-1]],
+            ]
+        border = np.concatenate(border_labels)
         # A region without a border would be the whole image, which is larger than the least.
         regions[mask] = np.bincount(border).argmax()
     return (
@@ -240,23 +271,27 @@ def shapes_of(
     network's use of the input comes next, then its shape.
     """
     shapes = list[ImageShape | None]()
-    for place, (name, tensor) in enumerate(zip(names, tensors, strict=True)):
-        by_name, reading = isinstance(segments, Mapping), readings.get(place, "")
-        cut = segments.get(name) if by_name else segments
-        kind, counts, _ = _read_cut(cut)
+    for input_index, (input_name, tensor) in enumerate(
+        zip(names, tensors, strict=True)
+    ):
+        by_name, reading = isinstance(segments, Mapping), readings.get(input_index, "")
+        input_cut = segments.get(input_name) if by_name else segments
+        cut_kind, counts, _ = _read_cut(input_cut)
         if tensor.ndim == 2:
-            asked = (by_name or len(names) == 1) and kind in ("windows", "mask")
-            reading = "series" if asked else reading
-        elif kind == _TOKENS or (
-            kind == "windows" and not reading and tensor.ndim == 3
+            is_series = (by_name or len(names) == 1) and cut_kind in ("windows", "mask")
+            reading = "series" if is_series else reading
+        elif cut_kind == _TOKENS or (
+            cut_kind == "windows" and not reading and tensor.ndim == 3
         ):
             reading = _TOKENS
         elif reading in _LINES:
-            reading = "image" if kind in set(cutters) - {"windows"} else reading
+            reading = "image" if cut_kind in set(cutters) - {"windows"} else reading
         elif len(counts) == 3 and tensor.ndim != 5:
             reading = "volume"
         shape = image_shape(tuple(tensor.shape[1:]), reading)
-        shapes.append(shape and _with_series(shape, tensor, cut, titles.get(name)))
+        shapes.append(
+            shape and _with_series(shape, tensor, input_cut, titles.get(input_name))
+        )
     return tuple(shapes)
 
 
@@ -267,18 +302,27 @@ def _with_series(
 
     Names of channels say so, the user's way to cut, or numbers that are alike along time alone.
     """
-    dims = [dim for dim in range(1, tensor.ndim) if tensor.shape[dim] > 1]
-    if len(dims) != 2 or len(shape.size) > 2:
+    long_dimensions = [
+        dimension for dimension in range(1, tensor.ndim) if tensor.shape[dimension] > 1
+    ]
+    if len(long_dimensions) != 2 or len(shape.size) > 2:
         return shape
-    kind, _, by_channel = _read_cut(cut)
+    cut_kind, _, by_channel = _read_cut(cut)
     series: int | None = None
     if titles is not None:
-        series = next((dim for dim in dims if tensor.shape[dim] == len(titles)), None)
-    elif kind == "windows" and by_channel and len(shape.size) == 2:
-        series = min(dims, key=lambda dim: tensor.shape[dim])
+        series = next(
+            (
+                dimension
+                for dimension in long_dimensions
+                if tensor.shape[dimension] == len(titles)
+            ),
+            None,
+        )
+    elif cut_kind == "windows" and by_channel and len(shape.size) == 2:
+        series = min(long_dimensions, key=lambda dim: tensor.shape[dim])
     elif not shape.vectors:
         picture = len(shape.size) == 2
-        series = channels_beside_time(tensor, dims, strip=picture)
+        series = channels_beside_time(tensor, long_dimensions, strip=picture)
     return shape if series is None else replace(shape, series=series - 1)
 
 
@@ -307,26 +351,34 @@ def build_space(
     """
     shapes = shapes_of(names, tensors, segments, readings or {}, titles)
     _check_titles(names, tensors, shapes, titles)
-    wanted = _by_input(names, tensors, segments, shapes)
+    cuts_by_input = _by_input(names, tensors, segments, shapes)
     players: list[str] = []
     modality: list[str] = []
-    maps: list[Tensor] = []
+    player_maps: list[Tensor] = []
     frames = [column for titles in columns if titles is not None for column in titles]
-    for name, tensor, own_columns, shape in zip(
+    for input_name, tensor, own_columns, shape in zip(
         names, tensors, columns, shapes, strict=True
     ):
         # Behind the input's name where several frames have a column of that name.
         titled = own_columns and tuple(
-            f"{name}.{one}" if frames.count(one) > 1 else one for one in own_columns
+            f"{input_name}.{column_name}"
+            if frames.count(column_name) > 1
+            else column_name
+            for column_name in own_columns
         )
-        labels, listed = cuts.get(name) or _cut_input(
-            name, tensor, titled, wanted.get(name), shape, titles.get(name)
+        labels, listed = cuts.get(input_name) or _cut_input(
+            input_name,
+            tensor,
+            titled,
+            cuts_by_input.get(input_name),
+            shape,
+            titles.get(input_name),
         )
-        maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
+        player_maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
-        modality += [name] * len(listed)
+        modality += [input_name] * len(listed)
     doubled = (
-        {name for name in players if players.count(name) > 1}
+        {player_name for player_name in players if players.count(player_name) > 1}
         if len(set(players)) < len(players)
         else set()
     )
@@ -336,7 +388,9 @@ def build_space(
             hint="Rename the column",
             code="PG008",
         )
-    return PlayerSpace(tuple(players), tuple(modality), tuple(names), tuple(maps))
+    return PlayerSpace(
+        tuple(players), tuple(modality), tuple(names), tuple(player_maps)
+    )
 
 
 def _by_input(
@@ -348,8 +402,8 @@ def _by_input(
     if segments is None:
         return {}
     images = [
-        name
-        for name, tensor, shape in zip(names, tensors, shapes, strict=True)
+        input_name
+        for input_name, tensor, shape in zip(names, tensors, shapes, strict=True)
         if tensor.ndim in (3, 4, 5) or shape is not None
     ]
     if not isinstance(segments, Mapping):
@@ -357,11 +411,11 @@ def _by_input(
         if not images:
             problem = "segments= cuts images, and none of the inputs is an image"
             raise InputError(problem, hint="Leave it out", code="PG004")
-    for name in segments:
-        check_choice("input in segments", name, names)
-        if name not in images:
+    for segmented_input in segments:
+        check_choice("input in segments", segmented_input, names)
+        if segmented_input not in images:
             raise InputError(
-                f"segments= cuts images, and {name!r} is not an image",
+                f"segments= cuts images, and {segmented_input!r} is not an image",
                 hint="Leave it out",
                 code="PG039",
             )
@@ -372,38 +426,44 @@ def _cut_input(
     name: str,
     tensor: Tensor,
     columns: tuple[str, ...] | None,
-    wanted: Any,
+    input_cut: Any,
     image: ImageShape | None,
     titles: Sequence[str] | None = None,
 ) -> tuple[Tensor, list[str]]:
-    shape, kind = tuple(tensor.shape[1:]), wanted if isinstance(wanted, str) else ""
+    shape, cut_kind = (
+        tuple(tensor.shape[1:]),
+        input_cut if isinstance(input_cut, str) else "",
+    )
     if len(shape) == 1 and columns is not None and image is None:
         return torch.arange(shape[0]), list(columns)
-    if not shape or (len(shape) > 2 and image is None and wanted is None):
+    if not shape or (len(shape) > 2 and image is None and input_cut is None):
         return torch.zeros(shape, dtype=torch.int64), [
             name
         ]  # a number, or of many dimensions
-    if kind == _NUMBERS:
+    if cut_kind == _NUMBERS:
         return torch.arange(math.prod(shape)).reshape(shape), [
-            f"{name}{place}" for place in _places(shape)
+            f"{name}{number_position}" for number_position in _places(shape)
         ]
-    if wanted is None and image is not None:
-        wanted = _usual_cut(image, shape)
-        kind = wanted if isinstance(wanted, str) else ""
-    if image is None or kind in (_CHANNELS, _TOKENS):
-        by_channel = kind == _CHANNELS
+    if input_cut is None and image is not None:
+        input_cut = _usual_cut(image, shape)
+        cut_kind = input_cut if isinstance(input_cut, str) else ""
+    if image is None or cut_kind in (_CHANNELS, _TOKENS):
+        by_channel = cut_kind == _CHANNELS
         return _along_dimension(name, shape, image, titles, channels=by_channel)
-    in_time = image.series is not None and _read_cut(wanted)[::2] == ("windows", True)
-    cut = _cut_series if in_time else _cut_image
-    labels_2d, listed = cut(name, tensor, wanted, image, titles)
+    in_time = image.series is not None and _read_cut(input_cut)[::2] == (
+        "windows",
+        True,
+    )
+    cut_function = _cut_series if in_time else _cut_image
+    labels_2d, listed = cut_function(name, tensor, input_cut, image, titles)
     return image.spread(labels_2d, shape), [f"{name}{label}" for label in listed]
 
 
 def _usual_cut(image: ImageShape, shape: tuple[int, ...]) -> Any:
     """Return how an input is cut where the user does not say."""
     if image.series is not None:
-        each = max(_FEWEST, _OF_SERIES // shape[image.series])
-        return "windows", min(each, _WINDOWS), _CHANNELS
+        window_count = max(_FEWEST, _OF_SERIES // shape[image.series])
+        return "windows", min(window_count, _WINDOWS), _CHANNELS
     if image.vectors and shape[1] > 1:
         return _TOKENS
     return "grid" if len(image.size) > 1 else "windows"
@@ -419,15 +479,17 @@ def _along_dimension(
 ) -> tuple[Tensor, list[str]]:
     """Return a player for each place along a dimension: of the channels, which are a sequence's last, or the first."""
     if not channels:
-        ends: Sequence[Any] = range(shape[0])
+        dimension_titles: Sequence[Any] = range(shape[0])
         dimension: int | None = 0
     else:
         dimension = len(shape) - 1 if image is None else channels_of(image)
         if dimension is None:
             raise _without_channels(name, shape)
-        ends = _titles(titles, shape[dimension])
+        dimension_titles = _titles(titles, shape[dimension])
     labels = torch.as_tensor(np.indices(shape)[dimension])
-    return labels, [f"{name}[{end}]" for end in ends]
+    return labels, [
+        f"{name}[{dimension_title}]" for dimension_title in dimension_titles
+    ]
 
 
 def channels_of(image: ImageShape) -> int | None:
@@ -447,14 +509,14 @@ def _check_titles(
     titles: Titles,
 ) -> None:
     """Refuse names of channels that are not those of an input."""
-    for name, listed in titles.items():
-        check_choice("input in channel_names", name, names)
-        place = names.index(name)
-        shape, image = tuple(tensors[place].shape[1:]), shapes[place]
+    for input_name, listed in titles.items():
+        check_choice("input in channel_names", input_name, names)
+        input_index = names.index(input_name)
+        shape, image = tuple(tensors[input_index].shape[1:]), shapes[input_index]
         channels = None if image is None else channels_of(image)
         if channels is None or shape[channels] != len(listed):
-            size = " × ".join(map(str, shape)) or "one number"
-            problem = f"channel_names has {len(listed)} names for {name!r}, of which each row is {size}"
+            shape_words = " × ".join(map(str, shape)) or "one number"
+            problem = f"channel_names has {len(listed)} names for {input_name!r}, of which each row is {shape_words}"
             hint = "Pass one name for each channel of a series or an image"
             raise InputError(problem, hint=hint, code="PG008")
 
@@ -462,54 +524,64 @@ def _check_titles(
 def _cut_series(
     name: str,
     tensor: Tensor,
-    wanted: Any,
+    input_cut: Any,
     image: ImageShape,
     titles: Sequence[str] | None,
 ) -> tuple[Integers, list[str]]:
-    """Cut each channel along time, ``wanted`` as ``("windows", count, "channels")``."""
+    """Cut each channel along time, ``input_cut`` as ``("windows", count, "channels")``."""
     shape, series = tuple(tensor.shape[1:]), image.series
     assert series is not None
-    others = [dim for dim in range(len(shape)) if dim != series]
-    time = max(others, key=lambda dim: shape[dim])
-    along = ImageShape((shape[time],), None)
-    labels, listed = _cut_image(name, tensor, ("windows", *wanted[1:-1]), along)
-    places = np.indices(shape, sparse=True)
-    each = labels[places[time]] * shape[series] + places[series]
-    ends = _titles(titles, shape[series])
-    return each, [f"{label[:-1]}, {end}]" for label in listed for end in ends]
+    other_dimensions = [
+        dimension for dimension in range(len(shape)) if dimension != series
+    ]
+    time_dimension = max(other_dimensions, key=lambda dim: shape[dim])
+    along = ImageShape((shape[time_dimension],), None)
+    labels, listed = _cut_image(name, tensor, ("windows", *input_cut[1:-1]), along)
+    position_grids = np.indices(shape, sparse=True)
+    series_labels = (
+        labels[position_grids[time_dimension]] * shape[series] + position_grids[series]
+    )
+    channel_titles = _titles(titles, shape[series])
+    return series_labels, [
+        f"{label[:-1]}, {channel_title}]"
+        for label in listed
+        for channel_title in channel_titles
+    ]
 
 
 def _without_channels(name: str, shape: Sequence[int]) -> InputError:
-    ways = "'windows'" if len(shape) == 1 else "'grid', 'pixels' or 'superpixels'"
-    size = " × ".join(map(str, shape))
-    problem = f"Input {name!r} has no channels: it is {size} for each row"
-    return InputError(problem, hint=f"Choose segments={ways}", code="PG039")
+    cut_choices = (
+        "'windows'" if len(shape) == 1 else "'grid', 'pixels' or 'superpixels'"
+    )
+    shape_words = " × ".join(map(str, shape))
+    problem = f"Input {name!r} has no channels: it is {shape_words} for each row"
+    return InputError(problem, hint=f"Choose segments={cut_choices}", code="PG039")
 
 
 def _cut_image(
     name: str,
     tensor: Tensor,
-    wanted: Any,
+    input_cut: Any,
     image: ImageShape,
     titles: Sequence[str] | None = None,
 ) -> tuple[Integers, list[str]]:
-    kind, counts, by_channel = _read_cut(wanted)
-    if kind == "mask":
-        return _mask(name, wanted, image.size, tuple(tensor.shape[1:]))
-    check_choice("segments", kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
+    cut_kind, counts, by_channel = _read_cut(input_cut)
+    if cut_kind == "mask":
+        return _mask(name, input_cut, image.size, tuple(tensor.shape[1:]))
+    check_choice("segments", cut_kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
     for count in counts:
         if not is_whole(count) or count < 1:
-            problem = f"The numbers of segments= must be integers of at least 1, got {wanted!r}"
+            problem = f"The numbers of segments= must be integers of at least 1, got {input_cut!r}"
             raise InputError(problem, hint="Pass for example ('grid', 7)", code="PG002")
     try:
-        labels, listed = cutters.get(kind)(tensor, image.size, *counts)
+        labels, listed = cutters.get(cut_kind)(tensor, image.size, *counts)
     except TypeError as error:
         hint = (
             "Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, down, across), for a "
             "series ('windows', count), or ('superpixels', count)"
         )
         raise InputError(
-            f"segments={wanted!r} has too many numbers, or too few",
+            f"segments={input_cut!r} has too many numbers, or too few",
             hint=hint,
             code="PG001",
         ) from error
@@ -519,27 +591,31 @@ def _cut_image(
     if image.channels is None:
         raise _without_channels(name, shape)
     count = shape[image.channels]
-    each = (
+    channel_labels = (
         image.spread(labels, shape).numpy() * count
         + np.indices(shape, sparse=True)[image.channels]
     )
-    ends = _titles(titles, count)
-    return each, [f"{label[:-1]}, {end}]" for label in listed for end in ends]
+    channel_titles = _titles(titles, count)
+    return channel_labels, [
+        f"{label[:-1]}, {channel_title}]"
+        for label in listed
+        for channel_title in channel_titles
+    ]
 
 
 def _mask(
-    name: str, wanted: Any, size: tuple[int, ...], shape: tuple[int, ...]
+    name: str, given_mask: Any, size: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[Integers, list[str]]:
     mask = (
-        wanted.detach().cpu().numpy()
-        if isinstance(wanted, Tensor)
-        else np.asarray(wanted)
+        given_mask.detach().cpu().numpy()
+        if isinstance(given_mask, Tensor)
+        else np.asarray(given_mask)
     )
     if not mask.ndim:
         raise InputError(
-            f"segments= must be a name, a tuple of a name and its numbers, or a mask of {name!r}, got {shown(wanted)}",
+            f"segments= must be a name, a tuple of a name and its numbers, or a mask of {name!r}, got {shown(given_mask)}",
             hint=f"Pass for example 'superpixels' or ('{'grid' if len(size) > 1 else 'windows'}', "
-            f"{wanted if is_whole(wanted) and wanted > 0 else 7})",
+            f"{given_mask if is_whole(given_mask) and given_mask > 0 else 7})",
             code="PG039",
         )
     if mask.shape not in (size, shape) or mask.dtype.kind not in "iub":

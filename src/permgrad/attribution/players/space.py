@@ -52,9 +52,11 @@ class PlayerSpace:
             count, len(self.names) + 1, dtype=torch.float64, device=values[0].device
         )
         for value, segments in zip(values, self.segments, strict=True):
-            flat = segments.to(value.device).reshape(-1).remainder(len(self.names) + 1)
-            if len(flat):
-                total.index_add_(1, flat, value.reshape(count, -1).to(total))
+            flat_segments = (
+                segments.to(value.device).reshape(-1).remainder(len(self.names) + 1)
+            )
+            if len(flat_segments):
+                total.index_add_(1, flat_segments, value.reshape(count, -1).to(total))
         return total[:, :-1]
 
     def sizes(self) -> Integers:
@@ -74,15 +76,18 @@ class PlayerSpace:
         order = np.argsort(owner, kind="stable")
         edges = np.searchsorted(owner[order], np.arange(len(self.names) + 1))
         return {
-            name: order[edges[index] : edges[index + 1]]
-            for index, name in enumerate(self.names)
+            player_name: order[edges[index] : edges[index + 1]]
+            for index, player_name in enumerate(self.names)
         }
 
     def member(self, upper: PlayerSpace) -> Indexes:
         """Return, for each player, the index of the player of ``upper`` that it belongs to, or −1."""
         owner = np.full(len(self.names), NOBODY, dtype=np.intp)
-        for mine, theirs in zip(self.segments, upper.segments, strict=True):
-            lower, higher = mine.cpu().numpy().ravel(), theirs.cpu().numpy().ravel()
+        for own_segments, theirs in zip(self.segments, upper.segments, strict=True):
+            lower, higher = (
+                own_segments.cpu().numpy().ravel(),
+                theirs.cpu().numpy().ravel(),
+            )
             for player in np.unique(lower[lower >= 0]):
                 above = np.unique(higher[lower == player])
                 if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
@@ -106,13 +111,17 @@ class PlayerSpace:
         A joined player whose members belong to several modalities has these modalities' names joined by ``+``. Players
         named in ``first`` come first, the others follow in their order.
         """
-        joined = [owners.get(name, name) for name in self.names]
+        joined = [owners.get(player_name, player_name) for player_name in self.names]
         names = tuple(dict.fromkeys([*first, *joined]))
-        place = {name: index for index, name in enumerate(names)}
-        table = torch.tensor([*(place[name] for name in joined), NOBODY])
-        modality: dict[str, dict[str, None]] = {name: {} for name in names}
-        for name, each in zip(joined, self.modality, strict=True):
-            modality[name][each] = None
+        index_by_name = {joined_name: index for index, joined_name in enumerate(names)}
+        table = torch.tensor(
+            [*(index_by_name[joined_name] for joined_name in joined), NOBODY]
+        )
+        modality: dict[str, dict[str, None]] = {
+            joined_name: {} for joined_name in names
+        }
+        for owner_name, player_modality in zip(joined, self.modality, strict=True):
+            modality[owner_name][player_modality] = None
         segments = tuple(table[owners_of.cpu()] for owners_of in self.segments)
         return PlayerSpace(
             names,
@@ -126,28 +135,38 @@ class PlayerSpace:
         """Return the space of one modality's players. All other positions belong to nobody."""
         return self.without(
             [
-                name
-                for name, each in zip(self.names, self.modality, strict=True)
-                if each != modality
+                player_name
+                for player_name, player_modality in zip(
+                    self.names, self.modality, strict=True
+                )
+                if player_modality != modality
             ]
         )
 
-    def without(self, held: Iterable[str]) -> PlayerSpace:
+    def without(self, held_names: Iterable[str]) -> PlayerSpace:
         """Return the space without some players, whose positions then belong to nobody."""
-        left_out = set(held)
-        chosen = [
-            index for index, name in enumerate(self.names) if name not in left_out
+        left_out = set(held_names)
+        remaining_players = [
+            index
+            for index, player_name in enumerate(self.names)
+            if player_name not in left_out
         ]
         target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
-        target[torch.as_tensor(chosen, dtype=torch.int64)] = torch.arange(len(chosen))
-        segments = tuple(target[each.cpu()] for each in self.segments)
-        names = tuple(self.names[index] for index in chosen)
+        target[torch.as_tensor(remaining_players, dtype=torch.int64)] = torch.arange(
+            len(remaining_players)
+        )
+        segments = tuple(
+            target[input_segments.cpu()] for input_segments in self.segments
+        )
+        names = tuple(self.names[index] for index in remaining_players)
         groups = {
-            name: members for name, members in self.groups.items() if name in names
+            group_name: members
+            for group_name, members in self.groups.items()
+            if group_name in names
         }
         return PlayerSpace(
             names,
-            tuple(self.modality[index] for index in chosen),
+            tuple(self.modality[index] for index in remaining_players),
             self.inputs,
             segments,
             groups,
@@ -172,17 +191,17 @@ class PlayerSpace:
             if declared is None
             else declared
         )
-        parts = self._parts(group_of)
+        member_players = self._parts(group_of)
         remedy = (
             f"Name features: {listed(self.names, show=repr)}"
             if declared is None
             else "Name columns of the table"
         )
         owners: dict[str, str] = {}
-        taken: dict[str, str] = {}
+        member_groups: dict[str, str] = {}
         members: dict[str, list[str]] = {}
-        for name, features in groups.items():
-            group = str(name)
+        for group_name, features in groups.items():
+            group = str(group_name)
             if not isinstance(features, Iterable):
                 problem = (
                     f"Group {group!r} must be a list of features, got {shown(features)}"
@@ -200,25 +219,25 @@ class PlayerSpace:
                     code="PG039",
                 )
             for member in members[group]:
-                if member not in parts:
+                if member not in member_players:
                     problem = f"Group {group!r} names {member!r}, which is not a feature of the model"
                     raise InputError(
                         problem,
-                        hint=_of_joined(member, parts)
-                        or did_you_mean(member, list(parts), remedy),
+                        hint=_of_joined(member, member_players)
+                        or did_you_mean(member, list(member_players), remedy),
                         code="PG039",
                     )
                 if (
-                    taken.setdefault(member, group) != group
+                    member_groups.setdefault(member, group) != group
                     or members[group].count(member) > 1
                 ):
-                    problem = f"Feature {member!r} is in the groups {taken[member]!r} and {group!r}"
+                    problem = f"Feature {member!r} is in the groups {member_groups[member]!r} and {group!r}"
                     raise InputError(
                         problem,
                         hint="Name each feature in one group only",
                         code="PG039",
                     )
-                for player in parts[member]:
+                for player in member_players[member]:
                     if owners.setdefault(player, group) != group:
                         problem = f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}"
                         raise InputError(
@@ -241,10 +260,12 @@ class PlayerSpace:
     def in_blocks(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
         """Return the same players with groups as their blocks (Owen 1977). Refuses what ``grouped`` refuses."""
         upper = self.grouped(groups)
-        names = [upper.names[place] for place in self.member(upper)]
+        names = [upper.names[owner_index] for owner_index in self.member(upper)]
         blocks = {
             group: [
-                name for name, of in zip(self.names, names, strict=True) if of == group
+                player_name
+                for player_name, owner_name in zip(self.names, names, strict=True)
+                if owner_name == group
             ]
             for group in upper.groups
         }
@@ -252,15 +273,15 @@ class PlayerSpace:
 
     def _parts(self, group_of: Mapping[str, str]) -> dict[str, list[str]]:
         """Return the players behind each name that a group's member may be: a player, a declared group or an input."""
-        parts = {name: [name] for name in self.names} | {
-            group: [] for group in group_of.values()
-        }
+        players_by_member = {
+            player_name: [player_name] for player_name in self.names
+        } | {group: [] for group in group_of.values()}
         for player, group in group_of.items():
-            parts[group].append(player)
+            players_by_member[group].append(player)
         inputs: dict[str, list[str]] = {}
-        for name, modality in zip(self.names, self.modality, strict=True):
-            inputs.setdefault(modality, []).append(name)
-        return inputs | parts
+        for input_player, modality in zip(self.names, self.modality, strict=True):
+            inputs.setdefault(modality, []).append(input_player)
+        return inputs | players_by_member
 
 
 def _of_joined(member: str, names: Iterable[str]) -> str:

@@ -44,9 +44,17 @@ class Tree:
         paths: list[tuple[str, ...]] = [() for _ in levels[0]]
         for names in levels:
             # A block's name is unique only within its parent.
-            paths = [(*path, name) for path, name in zip(paths, names, strict=True)]
-            numbers = {path: index for index, path in enumerate(dict.fromkeys(paths))}
-            labels.append(np.array([numbers[path] for path in paths], dtype=np.int64))
+            paths = [
+                (*block_path, block_name)
+                for block_path, block_name in zip(paths, names, strict=True)
+            ]
+            numbers = {
+                block_path: index
+                for index, block_path in enumerate(dict.fromkeys(paths))
+            }
+            labels.append(
+                np.array([numbers[block_path] for block_path in paths], dtype=np.int64)
+            )
         labels.append(np.arange(len(paths), dtype=np.int64))
         return cls(np.stack(labels))
 
@@ -88,8 +96,10 @@ class Tree:
         """Return for each level the other blocks with the same parent, as masks of players."""
         blocks: list[list[Booleans]] = []
         for above, level in zip(self._parents, self.labels, strict=True):
-            near = np.unique(level[above == above[player]])
-            blocks.append([level == block for block in near if block != level[player]])
+            sibling_blocks = np.unique(level[above == above[player]])
+            blocks.append(
+                [level == block for block in sibling_blocks if block != level[player]]
+            )
         return blocks
 
     def coalitions(self) -> Coalitions:
@@ -104,30 +114,38 @@ class Tree:
             ).reshape(-1, self.players)
             masks.append(subsets @ blocks)
             edges = np.cumsum([len(level) for level in siblings])[:-1]
-            parts = np.split(subsets, edges, axis=1)
+            level_subsets = np.split(subsets, edges, axis=1)
             weights.append(
                 np.prod(
-                    [_weights(part.shape[1])[part.sum(axis=1)] for part in parts],
+                    [
+                        _weights(level_subset.shape[1])[level_subset.sum(axis=1)]
+                        for level_subset in level_subsets
+                    ],
                     axis=0,
                 )
             )
-        weight, both = np.concatenate(weights), np.concatenate([*masks, *masks])
+        weight, coalition_masks = (
+            np.concatenate(weights),
+            np.concatenate([*masks, *masks]),
+        )
         owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
-        both[len(owner) + np.arange(len(owner)), owner] = (
+        coalition_masks[len(owner) + np.arange(len(owner)), owner] = (
             True  # the second half: with the player
         )
-        bits = np.packbits(
-            both, axis=1
+        packed_bits = np.packbits(
+            coalition_masks, axis=1
         )  # bytes are sorted in a twentieth of the time of rows of booleans
-        _, known, place = np.unique(
-            bits.view(f"S{bits.shape[1]}"), return_index=True, return_inverse=True
+        _, unique_positions, coalition_index = np.unique(
+            packed_bits.view(f"S{packed_bits.shape[1]}"),
+            return_index=True,
+            return_inverse=True,
         )
-        first, second = place.reshape(2, -1)
-        matrix = np.zeros((self.players, len(known)))
+        first, second = coalition_index.reshape(2, -1)
+        matrix = np.zeros((self.players, len(unique_positions)))
         np.add.at(matrix, (owner, first), -weight)
         np.add.at(matrix, (owner, second), weight)
         return Coalitions(
-            both[known],
+            coalition_masks[unique_positions],
             matrix,
             np.stack([owner, first, second], axis=1).astype(np.int64),
         )
@@ -154,11 +172,13 @@ def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
         member: group for group, members in space.groups.items() for member in members
     }
     levels = [list(space.modality)]
-    if any(name in group_of for name in space.names):
+    if any(player_name in group_of for player_name in space.names):
         levels.append(
             [
-                f"group {group_of[name]}" if name in group_of else f"player {name}"
-                for name in space.names
+                f"group {group_of[player_name]}"
+                if player_name in group_of
+                else f"player {player_name}"
+                for player_name in space.names
             ]
         )
     return Tree.build(*levels)
@@ -178,8 +198,8 @@ def _weights(near: int) -> Floats:
     """Return the share of orders in which so many of ``near`` blocks, and no more, precede one: Shapley's weights."""
     return np.array(
         [
-            factorial(size) * factorial(near - size) / factorial(near + 1)
-            for size in range(near + 1)
+            factorial(preceding) * factorial(near - preceding) / factorial(near + 1)
+            for preceding in range(near + 1)
         ]
     )
 

@@ -62,18 +62,18 @@ def _weights(
 ) -> dict[str, Any]:
     """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the effects alone and last."""
     entries = {
-        name: dict(zip(_NUMBERS, each.tolist(), strict=True))
-        for name, each in numbers.items()
+        branch_name: dict(zip(_NUMBERS, branch_numbers.tolist(), strict=True))
+        for branch_name, branch_numbers in numbers.items()
     }
     total = entries.pop(TOTAL)
-    for name, entry in entries.items():
+    for entry_name, entry in entries.items():
         share = (
             entry["importance"] / total["importance"] if total["ci_low"] > 0 else None
         )
         entry |= {
             "share": share,
-            "alone": float(ends[name][0]),
-            "last": float(ends[name][1]),
+            "alone": float(ends[entry_name][0]),
+            "last": float(ends[entry_name][1]),
         }
     del total["p_value"]
     return {**entries, "total": total}
@@ -83,12 +83,22 @@ def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the game of all modalities and their total."""
     names = (*request.space.names, TOTAL)
     numbers = {
-        name: estimated(game.moments[name], request.confidence) for name in names
+        modality_name: estimated(game.moments[modality_name], request.confidence)
+        for modality_name in names
     }
-    ends = {name: (each[0, 1], each[0, 2]) for name, each in numbers.items()}
-    result = _weights({name: each[:, 0] for name, each in numbers.items()}, ends)
-    for name in request.space.names:
-        result[name]["share"] = result[name].pop(
+    outer_effects = {
+        modality_name: (effect_numbers[0, 1], effect_numbers[0, 2])
+        for modality_name, effect_numbers in numbers.items()
+    }
+    result = _weights(
+        {
+            modality_name: effect_numbers[:, 0]
+            for modality_name, effect_numbers in numbers.items()
+        },
+        outer_effects,
+    )
+    for modality in request.space.names:
+        result[modality]["share"] = result[modality].pop(
             "share"
         )  # last, as in saved explanations
     return {**result, "quantity": "divergence" if request.y is None else "loss"}
@@ -99,32 +109,39 @@ def weigh_branches(
 ) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the sums over pairs of rows with replaced branches."""
     numbers, count = estimated(moments, confidence), len(paths)
-    total, shares, (interaction, alone, last, joint) = (
+    total, shares, (interaction, alone, last_effects, joint) = (
         numbers[:, 0],
         numbers[:, 1 : 1 + count],
         _beside(numbers, count),
     )
-    ends = {name: (alone[0, k], last[0, k]) for k, name in enumerate(paths)}
+    outer_effects = {
+        branch_name: (alone[0, k], last_effects[0, k])
+        for k, branch_name in enumerate(paths)
+    }
     result = _weights(
-        {TOTAL: total, **{name: shares[:, k] for k, name in enumerate(paths)}}, ends
+        {
+            TOTAL: total,
+            **{branch_name: shares[:, k] for k, branch_name in enumerate(paths)},
+        },
+        outer_effects,
     )
-    for place, name in enumerate(paths):
-        known = result[name]["share"] is not None
-        low, high = (
-            _share_interval(shares[:, place], total, joint[1, place])
-            if known
+    for branch_index, path_name in enumerate(paths):
+        is_known = result[path_name]["share"] is not None
+        lower_bound, upper_bound = (
+            _share_interval(shares[:, branch_index], total, joint[1, branch_index])
+            if is_known
             else (None, None)
         )
-        result[name] |= {"share_low": low, "share_high": high}
+        result[path_name] |= {"share_low": lower_bound, "share_high": upper_bound}
     about = {
         "interaction_low": float(interaction[2, 0]),
         "interaction_high": float(interaction[3, 0]),
     }
-    whole = result.pop("total") | about
+    total_entry = result.pop("total") | about
     return {
         **result,
         "interaction": float(interaction[0, 0]),
-        "total": whole,
+        "total": total_entry,
         "quantity": quantity,
     }
 
@@ -135,28 +152,34 @@ def _beside(numbers: Floats, count: int) -> list[Floats]:
 
 
 def _share_interval(
-    part: Floats, total: Floats, error_of_sum: float
+    branch_numbers: Floats, total: Floats, error_of_sum: float
 ) -> tuple[float | None, float | None]:
     """Return the interval of a branch's share of the total (Fieller 1954), from the errors of both and of their sum.
 
     Its shares s are those for which part − s · total is not told from 0. None where the errors are not known.
     """
-    (value, error, low, high, _), (whole, error_of_total, *_) = part, total
+    (value, error, lower_bound, upper_bound, _), (total_value, error_of_total, *_) = (
+        branch_numbers,
+        total,
+    )
     if not error > 0 or not np.isfinite(error_of_sum):
-        share = float(value / whole)
+        share = float(value / total_value)
         return (share, share) if error == 0 else (None, None)
     together = (error_of_sum**2 - error**2 - error_of_total**2) / 2
-    found: list[float | None] = []
-    for sign, times in ((-1, (value - low) / error), (1, (high - value) / error)):
-        square = whole**2 - times**2 * error_of_total**2
-        middle = whole * value - times**2 * together
-        rest = middle**2 - square * (value**2 - times**2 * error**2)
-        found.append(
-            float((middle + sign * max(rest, 0.0) ** 0.5) / square)
+    share_bounds: list[float | None] = []
+    for sign, times in (
+        (-1, (value - lower_bound) / error),
+        (1, (upper_bound - value) / error),
+    ):
+        square = total_value**2 - times**2 * error_of_total**2
+        middle = total_value * value - times**2 * together
+        discriminant = middle**2 - square * (value**2 - times**2 * error**2)
+        share_bounds.append(
+            float((middle + sign * max(discriminant, 0.0) ** 0.5) / square)
             if square > 0
             else None
         )
-    return found[0], found[1]
+    return share_bounds[0], share_bounds[1]
 
 
 def _branch_play(paths: Sequence[str]) -> Play:
@@ -165,23 +188,23 @@ def _branch_play(paths: Sequence[str]) -> Play:
     It keeps the total effect, the shares of all paths, and the interaction. Then each path's effect alone, its effect
     behind all others, and the sum of its share and the total, whose error tells how the two vary together.
     """
-    game, count = PathGame.of(len(paths)), len(paths)
-    total, shares = game.combine[:1], game.combine[1 : 1 + count]
-    alone = np.eye(count, len(game.channels))
-    last = total - np.array(
+    path_game, count = PathGame.of(len(paths)), len(paths)
+    total, shares = path_game.combine[:1], path_game.combine[1 : 1 + count]
+    alone = np.eye(count, len(path_game.channels))
+    last_effects = total - np.array(
         [
-            (game.channels == (np.arange(count) != path)).all(axis=1)
-            for path in range(count)
+            (path_game.channels == (np.arange(count) != path_index)).all(axis=1)
+            for path_index in range(count)
         ]
     )
-    combine = np.concatenate([game.combine, alone, last, shares + total])
+    combine = np.concatenate([path_game.combine, alone, last_effects, shares + total])
     return Play(
         "branches",
         tuple(paths),
         np.arange(1),
-        game.channels[:, None],
+        path_game.channels[:, None],
         combine[None],
-        game.within,
+        path_game.within,
     )
 
 
@@ -190,35 +213,40 @@ def branch_moments(game: Game) -> PairMoments:
     request, engine = game.request, game.engine
     assert engine is not None, "branches are those of a hybrid network"
     paths, device = request.subject.paths, request.subject.device
-    play = _branch_play(paths)
-    coalitions = [frozenset(compress(paths, mask)) for mask in play.mask[:, 0]]
-    rows, donors = request.count, len(request.donors[0])
-    numbers = np.arange(rows, dtype=np.int64)
+    branch_play = _branch_play(paths)
+    coalitions = [frozenset(compress(paths, mask)) for mask in branch_play.mask[:, 0]]
+    row_count, donors = request.count, len(request.donors[0])
+    numbers = np.arange(row_count, dtype=np.int64)
     moments = PairMoments(
-        rows, donors, request.shared, 1, play.quantities, request.units
+        row_count, donors, request.shared, 1, branch_play.quantities, request.units
     )
     lenders = Lenders.of(request)
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
         donor_cache = cache if request.shared else engine.light(engine.background)
-        base = game.value(cache.outputs, slice(0, rows), cache.outputs)
+        base_values = game.value(cache.outputs, slice(0, row_count), cache.outputs)
         for repeat in range(request.n_repeats):
             shifted = numbers + request.row_offset
-            drawn = lenders.draw(request.seed, play.key, repeat, shifted)
-            effects = np.empty((rows, play.quantities))
-            for start in range(0, rows, _PAIRS):
-                part = slice(start, min(start + _PAIRS, rows))
+            drawn = lenders.draw(request.seed, branch_play.key, repeat, shifted)
+            effects = np.empty((row_count, branch_play.quantities))
+            for start in range(0, row_count, _PAIRS):
+                pair_slice = slice(start, min(start + _PAIRS, row_count))
                 index, donor = (
-                    torch.as_tensor(each[part], device=device)
-                    for each in (numbers, drawn)
+                    torch.as_tensor(pair_numbers[pair_slice], device=device)
+                    for pair_numbers in (numbers, drawn)
                 )
                 outputs = engine.engine.exchange(
                     cache, index, donor, donor_cache, coalitions
                 )
-                together = torch.stack([outputs[one] for one in coalitions])
-                found = game.effects(
-                    base, 0, play, together, cache.outputs[part], numbers[part]
+                together = torch.stack([outputs[coalition] for coalition in coalitions])
+                pair_effects = game.effects(
+                    base_values,
+                    0,
+                    branch_play,
+                    together,
+                    cache.outputs[pair_slice],
+                    numbers[pair_slice],
                 )
-                effects[part] = found[0, :, :, 0]
+                effects[pair_slice] = pair_effects[0, :, :, 0]
             moments.add(numbers, drawn, effects, weights=request.sample_weight)
     return moments

@@ -61,19 +61,27 @@ def forward_batch_size(request: Request) -> int:
     return min(_BATCH_IMAGE if images else subject.table_batch, subject.most_rows())
 
 
-def select(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:
+def select(mask: Tensor, true_values: Tensor, false_values: Tensor) -> Tensor:
     """Return ``torch.where(mask, one, other)``, several times faster on a processor: bits are combined as integers."""
-    width = _SAME_WIDTH.get(one.element_size())
-    if width is None or one.device.type != "cpu" or one.dtype != other.dtype:
-        return torch.where(mask, one, other)
-    first, second = one.view(width), other.view(width)
-    bits, differing = mask.to(width).neg_(), first ^ second
+    width = _SAME_WIDTH.get(true_values.element_size())
+    if (
+        width is None
+        or true_values.device.type != "cpu"
+        or true_values.dtype != false_values.dtype
+    ):
+        return torch.where(mask, true_values, false_values)
+    first, second = true_values.view(width), false_values.view(width)
+    mask_bits, differing = mask.to(width).neg_(), first ^ second
     # The shape of all three together, so that the last step needs no further tensor. Often the mask has it.
-    whole = np.broadcast_shapes(bits.shape, differing.shape) == tuple(bits.shape)
-    chosen = (
-        bits.bitwise_and_(differing) if whole else torch.bitwise_and(bits, differing)
+    has_full_shape = np.broadcast_shapes(mask_bits.shape, differing.shape) == tuple(
+        mask_bits.shape
     )
-    return chosen.bitwise_xor_(second).view(one.dtype)
+    selected_bits = (
+        mask_bits.bitwise_and_(differing)
+        if has_full_shape
+        else torch.bitwise_and(mask_bits, differing)
+    )
+    return selected_bits.bitwise_xor_(second).view(true_values.dtype)
 
 
 class Blend:
@@ -156,10 +164,13 @@ class Blend:
         outputs, moved = self.donor_outputs(), self.subject.moved
         largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
         # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
-        most = min(1024 * precision, 0.02) * largest
+        noise_limit = min(1024 * precision, 0.02) * largest
         return max(
             precision * largest,
-            min(_SAFETY * (self._moved(outputs) if moved is None else moved), most),
+            min(
+                _SAFETY * (self._moved(outputs) if moved is None else moved),
+                noise_limit,
+            ),
         )
 
     def _moved(self, outputs: Tensor) -> float:
@@ -172,8 +183,8 @@ class Blend:
         tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
         again = self._outputs(tensors)
         single = [
-            self._outputs([tensor[[row]] for tensor in tensors])
-            for row in range(min(count, _ALONE))
+            self._outputs([tensor[[row_index]] for tensor in tensors])
+            for row_index in range(min(count, _ALONE))
         ]
         apart = (again - outputs[:count].flip(0)).abs().max()
         alone = (torch.cat(single) - again[: len(single)]).abs().max()
@@ -191,33 +202,41 @@ class Blend:
 
         Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None: ``request.donors``), ``(b,)``.
         """
-        request, device, lent = (
+        request, device, lending_tensors = (
             self.request,
             self.subject.device,
             source or self.request.donors,
         )
-        rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
+        receiver_rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
         padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
-        def blended(position: int, part: slice | Tensor) -> Tensor:
+        def blended(position: int, row_selection: slice | Tensor) -> Tensor:
             # Gathered on the device of the tensors. Only a batch at a time goes to the network's device.
-            receiving, lending = request.inputs[position], lent[position]
-            row = receiving[rows[part].to(receiving.device)].to(device)
-            other = lending[lenders[part].to(lending.device)].to(device)
-            return select(self._mask(position, padded[part].to(device)), other, row)
-
-        cut = self._branches(len(rows)) if source is None else None
-        if cut is None:
-            places = range(len(request.inputs))
-            return self._gather(
-                len(rows),
-                lambda part: self.subject.predict([blended(at, part) for at in places]),
+            receiving, lending = request.inputs[position], lending_tensors[position]
+            receiver_values = receiving[
+                receiver_rows[row_selection].to(receiving.device)
+            ].to(device)
+            donor_values = lending[lenders[row_selection].to(lending.device)].to(device)
+            return select(
+                self._mask(position, padded[row_selection].to(device)),
+                donor_values,
+                receiver_values,
             )
-        with cut.subject.theirs(request.inputs):
+
+        branch_cut = self._branches(len(receiver_rows)) if source is None else None
+        if branch_cut is None:
+            input_indices = range(len(request.inputs))
             return self._gather(
-                len(rows),
-                lambda part: cut.predict(
-                    rows[part],
+                len(receiver_rows),
+                lambda row_slice: self.subject.predict(
+                    [blended(input_index, row_slice) for input_index in input_indices]
+                ),
+            )
+        with branch_cut.subject.theirs(request.inputs):
+            return self._gather(
+                len(receiver_rows),
+                lambda part: branch_cut.predict(
+                    receiver_rows[part],
                     lenders[part],
                     lambda position, pairs: blended(position, pairs + part.start),
                     padded[part],
@@ -258,52 +277,65 @@ class Blend:
 
         Each coalition has the donors of its place, ``(b,)``. Only the columns that it replaces are written.
         """
-        chosen = torch.as_tensor(
+        padded_coalitions = torch.as_tensor(
             np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1)
         )
         owned = [owners.cpu() for owners in self._owners]
         spots = [
-            [one[owners].nonzero().flatten() for owners in owned] for one in chosen
+            [coalition[owners].nonzero().flatten() for owners in owned]
+            for coalition in padded_coalitions
         ]
-        rows, lenders = (
+        receiver_rows, lenders = (
             torch.as_tensor(receivers),
-            [torch.as_tensor(one) for one in donors],
+            [torch.as_tensor(donor_rows) for donor_rows in donors],
         )
-        count, given = len(rows), source or self.request.donors
+        count, lending_tensors = len(receiver_rows), source or self.request.donors
 
-        def edited(part: slice) -> Tensor:
+        def edited(row_slice: slice) -> Tensor:
             edits = []
             for position, (tensor, lending) in enumerate(
-                zip(self.request.inputs, given, strict=True)
+                zip(self.request.inputs, lending_tensors, strict=True)
             ):
-                edit = tensor.new_empty((part.stop - part.start, *tensor.shape[1:]))
-                for time in range(part.start // count, -(-part.stop // count)):
-                    first, last = (
-                        max(part.start, time * count),
-                        min(part.stop, (time + 1) * count),
+                edited_input = tensor.new_empty(
+                    (row_slice.stop - row_slice.start, *tensor.shape[1:])
+                )
+                for coalition_index in range(
+                    row_slice.start // count, -(-row_slice.stop // count)
+                ):
+                    first, last_row = (
+                        max(row_slice.start, coalition_index * count),
+                        min(row_slice.stop, (coalition_index + 1) * count),
                     )
-                    some, spot = (
-                        slice(first - time * count, last - time * count),
-                        spots[time][position],
+                    block_slice, replaced_positions = (
+                        slice(
+                            first - coalition_index * count,
+                            last_row - coalition_index * count,
+                        ),
+                        spots[coalition_index][position],
                     )
-                    place, donor = (
-                        edit[first - part.start : last - part.start],
-                        lenders[time][some].to(lending.device),
+                    output_rows, donor = (
+                        edited_input[
+                            first - row_slice.start : last_row - row_slice.start
+                        ],
+                        lenders[coalition_index][block_slice].to(lending.device),
                     )
-                    if len(spot) == tensor[0].numel():
-                        place.copy_(lending[donor])
+                    if len(replaced_positions) == tensor[0].numel():
+                        output_rows.copy_(lending[donor])
                         continue
                     torch.index_select(
-                        tensor, 0, rows[some].to(tensor.device), out=place
+                        tensor,
+                        0,
+                        receiver_rows[block_slice].to(tensor.device),
+                        out=output_rows,
                     )
-                    if len(spot):
+                    if len(replaced_positions):
                         values = numbers_by_row(lending)[
-                            donor[:, None], spot.to(lending.device)
+                            donor[:, None], replaced_positions.to(lending.device)
                         ]
-                        place.view(len(place), -1)[:, spot.to(tensor.device)] = (
-                            values.to(tensor)
-                        )
-                edits.append(edit.to(self.subject.device))
+                        output_rows.view(len(output_rows), -1)[
+                            :, replaced_positions.to(tensor.device)
+                        ] = values.to(tensor)
+                edits.append(edited_input.to(self.subject.device))
             return self.subject.predict(edits)
 
         return self._gather(count * len(spots), edited).unflatten(
@@ -321,12 +353,14 @@ class Blend:
         ):
             self._uncut = True
             if request.options.get("incremental", True):
-                rows = request.inputs
+                probe_rows = request.inputs
                 if request.count == 1:
                     # One row alone does not tell whether branches can be put together anew.
-                    rows = tuple(
-                        torch.cat([row, other[:1].to(row)])
-                        for row, other in zip(rows, request.donors, strict=True)
+                    probe_rows = tuple(
+                        torch.cat([input_tensor, donor_tensor[:1].to(input_tensor)])
+                        for input_tensor, donor_tensor in zip(
+                            probe_rows, request.donors, strict=True
+                        )
                     )
                 # Inputs without own players: whoever owns one also owns places of an input before it.
                 before, followers = {len(self.space)}, set[int]()
@@ -336,7 +370,7 @@ class Blend:
                     if players <= before:
                         followers.add(position)
                     before |= players
-                self._cut = self.subject.branches(rows, frozenset(followers))
+                self._cut = self.subject.branches(probe_rows, frozenset(followers))
             if self._cut is not None:
                 self._cut.remember(request.inputs, request.donors, self._in_batches)
         return self._cut
@@ -346,7 +380,7 @@ class Blend:
         predict = self.subject.predict
         return self._gather(
             len(tensors[0]),
-            lambda part: predict([one[part] for one in tensors]),
+            lambda part: predict([input_tensor[part] for input_tensor in tensors]),
             checked=False,
         )
 
@@ -391,14 +425,19 @@ class Blend:
         arrays or tensors.
         """
         # Copies: views of broadcast arrays cannot be shared with torch.
-        given = (rows, donors, keeps)
+        index_arrays = (rows, donors, keeps)
         rows, donors, keeps = (
-            one if isinstance(one, Tensor) else torch.from_numpy(np.array(one))
-            for one in given
+            index_array
+            if isinstance(index_array, Tensor)
+            else torch.from_numpy(np.array(index_array))
+            for index_array in index_arrays
         )
         shape = (len(rows), keeps.shape[1], donors.shape[1])
-        total, most = shape[0] * shape[1] * shape[2], max(self._batch, self._laid_out)
-        if total <= most:
+        total, most_rows = (
+            shape[0] * shape[1] * shape[2],
+            max(self._batch, self._laid_out),
+        )
+        if total <= most_rows:
             try:
                 return self._lay_out(rows, donors, keeps, shape)
             except (RuntimeError, MemoryError) as error:
@@ -406,14 +445,18 @@ class Blend:
                 self._laid_out = 0
                 return self.grid(rows, donors, keeps)
         axis = next(axis for axis in range(3) if shape[axis] > 1)
-        parts, size = [], max(1, most * shape[axis] // total)
-        for start in range(0, shape[axis], size):
-            cut = [slice(None)] * 3
-            cut[axis] = slice(start, start + size)
-            parts.append(
-                self.grid(rows[cut[0]], donors[cut[0], cut[2]], keeps[cut[0], cut[1]])
+        output_blocks, block_size = [], max(1, most_rows * shape[axis] // total)
+        for start in range(0, shape[axis], block_size):
+            axis_slices = [slice(None)] * 3
+            axis_slices[axis] = slice(start, start + block_size)
+            output_blocks.append(
+                self.grid(
+                    rows[axis_slices[0]],
+                    donors[axis_slices[0], axis_slices[2]],
+                    keeps[axis_slices[0], axis_slices[1]],
+                )
             )
-        return torch.cat(parts, dim=axis)
+        return torch.cat(output_blocks, dim=axis)
 
     def _lay_out(
         self, rows: Tensor, donors: Tensor, keeps: Tensor, shape: tuple[int, int, int]
@@ -424,25 +467,34 @@ class Blend:
         )
         placed = []
         for position, tensor in enumerate(self.request.inputs):
-            each = shape[1] * shape[2] * tensor[0].numel() * tensor.element_size()
-            if self.subject.device.type != "cpu" or each * shape[0] <= 4 * _BLOCK_BYTES:
+            bytes_per_row = (
+                shape[1] * shape[2] * tensor[0].numel() * tensor.element_size()
+            )
+            if (
+                self.subject.device.type != "cpu"
+                or bytes_per_row * shape[0] <= 4 * _BLOCK_BYTES
+            ):
                 placed.append(
                     self._placed(position, rows, donors, padded).flatten(0, 2)
                 )
                 continue
-            whole = torch.empty(*shape, *tensor.shape[1:], dtype=tensor.dtype)
-            for start in range(0, shape[0], size := max(1, _BLOCK_BYTES // each)):
-                part = slice(start, start + size)
-                whole[part] = self._placed(
-                    position, rows[part], donors[part], padded[part]
+            expanded_input = torch.empty(*shape, *tensor.shape[1:], dtype=tensor.dtype)
+            for start in range(
+                0, shape[0], rows_per_block := max(1, _BLOCK_BYTES // bytes_per_row)
+            ):
+                row_slice = slice(start, start + rows_per_block)
+                expanded_input[row_slice] = self._placed(
+                    position, rows[row_slice], donors[row_slice], padded[row_slice]
                 )
-            placed.append(whole.flatten(0, 2))
+            placed.append(expanded_input.flatten(0, 2))
         # Whole batches, so that a network that is read in parts gets few different numbers of rows.
         with torch.no_grad():
             batches = zip(
                 *(receiving.split(self._batch) for receiving in placed), strict=True
             )
-            predicted = [self.subject.predict(part) for part in batches]
+            predicted = [
+                self.subject.predict(batch_tensors) for batch_tensors in batches
+            ]
         outputs = torch.cat(predicted) if len(predicted) > 1 else predicted[0]
         self.evaluations += len(outputs)
         return finite(outputs, "between").cpu().reshape(*shape, -1)
@@ -460,7 +512,7 @@ class Blend:
             :, None, None
         ]
         picked = donors.to(background.device)
-        other = (
+        donor_values = (
             background.index_select(0, picked.reshape(-1))
             .unflatten(0, picked.shape)
             .to(device)[:, None]
@@ -469,7 +521,7 @@ class Blend:
             0, padded.shape[:2]
         )[:, :, None]
         shape = (*padded.shape[:2], donors.shape[1], *tensor.shape[1:])
-        return select(mask, receiving, other).expand(shape)
+        return select(mask, receiving, donor_values).expand(shape)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
@@ -482,15 +534,17 @@ class Blend:
             self.request.inputs, self.request.donors, self._owners, strict=True
         ):
             receiving = tensor[receivers.to(tensor.device)]
-            other = torch.zeros(
+            is_different = torch.zeros(
                 receiving.shape, dtype=torch.bool, device=receiving.device
             )
             for column in lenders.unbind(dim=1):
-                other |= receiving != donor[column.to(donor.device)].to(
+                is_different |= receiving != donor[column.to(donor.device)].to(
                     receiving.device
                 )
             differing.index_add_(
-                1, owners.cpu(), other.reshape(len(other), -1).cpu().to(torch.int32)
+                1,
+                owners.cpu(),
+                is_different.reshape(len(is_different), -1).cpu().to(torch.int32),
             )
         return (differing[:, :-1] > 0).numpy()
 
@@ -505,22 +559,22 @@ class Blend:
 
     def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
         """Yield all rows, or those of a span, as one block, and their outputs as they are."""
-        rows = slice(0, self.request.count) if span is None else span
-        yield rows, self.base()[rows]
+        block_rows = slice(0, self.request.count) if span is None else span
+        yield block_rows, self.base()[block_rows]
 
     def packs(
         self, plays: Sequence[Play], repeats: int, rows: slice
     ) -> list[list[Play]]:
         """Return which plays go through the model together: as many as are held at once, where calls are few."""
-        most, packs, held = 0, list[list[Play]](), 0
+        most_pairs, packs, pair_count = 0, list[list[Play]](), 0
         if self.subject.plays_together and self.sampler is None:
-            most = min(self._chunk, _MASKED // max(len(self.space), 1))
+            most_pairs = min(self._chunk, _MASKED // max(len(self.space), 1))
         for play in plays:
             pairs = len(play.mask) * repeats * (rows.stop - rows.start)
-            if not packs or held + pairs > most:
-                packs, held = [*packs, []], 0
+            if not packs or pair_count + pairs > most_pairs:
+                packs, pair_count = [*packs, []], 0
             packs[-1].append(play)
-            held += pairs
+            pair_count += pairs
         return packs
 
     def answers(
@@ -533,25 +587,32 @@ class Blend:
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
         """Yield plays, rows, their donors and effects. Several repeats of few rows go through the network together."""
         masks = sum(len(play.mask) for play in pack)
-        together, size = (
+        together, rows_per_step = (
             max(1, self._chunk // (masks * (rows.stop - rows.start))),
             max(1, self._chunk // masks),
         )
         for first in range(0, len(repeats), together):
-            some = repeats[first : first + together]
-            for start in range(rows.start, rows.stop, size):
-                numbers = np.arange(start, min(start + size, rows.stop), dtype=np.int64)
-                receivers = np.tile(numbers, len(some))
+            repeat_chunk = repeats[first : first + together]
+            for start in range(rows.start, rows.stop, rows_per_step):
+                numbers = np.arange(
+                    start, min(start + rows_per_step, rows.stop), dtype=np.int64
+                )
+                receivers = np.tile(numbers, len(repeat_chunk))
                 unchanged = self.base()[torch.as_tensor(receivers)]
                 steps = len(pack) * len(receivers)
                 self.watch(self.progress, steps, masks * len(receivers))
                 for play, (donors, outputs) in zip(
-                    pack, self._answer(pack, receivers, some), strict=True
+                    pack, self._answer(pack, receivers, repeat_chunk), strict=True
                 ):
                     effects = effects_of(play, outputs, unchanged, receivers)
-                    for at in range(0, len(receivers), len(numbers)):
-                        part = slice(at, at + len(numbers))
-                        yield play, numbers, donors[part], effects[:, part]
+                    for repeat_start in range(0, len(receivers), len(numbers)):
+                        repeat_slice = slice(repeat_start, repeat_start + len(numbers))
+                        yield (
+                            play,
+                            numbers,
+                            donors[repeat_slice],
+                            effects[:, repeat_slice],
+                        )
 
     def _answer(
         self, plays: Sequence[Play], receivers: Integers, repeats: Sequence[int]
@@ -577,13 +638,13 @@ class Blend:
             ]
         widths = list(map(len, coalitions))
         lending = [
-            one
-            for one, width in zip(lenders, widths, strict=True)
+            lender_rows
+            for lender_rows, width in zip(lenders, widths, strict=True)
             for _ in range(width)
         ]
-        each = count >= _ROWS_EACH or len(lending) <= _ONE_BY_ONE
+        is_separate = count >= _ROWS_EACH or len(lending) <= _ONE_BY_ONE
         if self.fixed is not None or (
-            each and self._branches(count * len(lending)) is None
+            is_separate and self._branches(count * len(lending)) is None
         ):
             outputs = self.predict_each(
                 receivers, lending, np.concatenate(coalitions), self.fixed
@@ -604,20 +665,20 @@ class Blend:
         repeats: Sequence[int],
     ) -> tuple[Integers, Tensor]:
         """Return donors and outputs ``(1, b, K)`` of values that are drawn given the rest of the row."""
-        columns, rows = (
+        columns, repeat_rows = (
             self.request.space.columns[key],
             receivers[: len(receivers) // len(repeats)],
         )
-        drawn = [sampler.draw(key, columns, rows, repeat) for repeat in repeats]
+        drawn = [sampler.draw(key, columns, repeat_rows, repeat) for repeat in repeats]
         values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
 
-        def edited(part: slice) -> Tensor:
+        def edited(row_slice: slice) -> Tensor:
             edits = [
-                tensor[receivers[part]] for tensor in self.request.inputs
+                tensor[receivers[row_slice]] for tensor in self.request.inputs
             ]  # further inputs stay with their row
-            edits[0][:, columns] = values[part].to(edits[0])
+            edits[0][:, columns] = values[row_slice].to(edits[0])
             return self.subject.predict(
-                [edit.to(self.subject.device) for edit in edits]
+                [edited_tensor.to(self.subject.device) for edited_tensor in edits]
             )
 
         return np.concatenate([donors for donors, _ in drawn]), self._gather(
@@ -631,20 +692,20 @@ class Blend:
         return coalitions
 
     def edited(
-        self, play: Play, place: int, receivers: Integers, donors: Integers
+        self, play: Play, coalition_index: int, receivers: Integers, donors: Integers
     ) -> tuple[Tensor, ...]:
         """Return the rows of pairs as the coalition at a place of a play was predicted, ``(pairs, *)`` per input.
 
         Pairs are in the order of ``answers``: the receivers of one repeat after those of another.
         """
-        rows, replaced = (
+        receiver_rows, replaced = (
             torch.as_tensor(receivers),
-            torch.as_tensor(np.append(self._replaced(play)[place], False)),
+            torch.as_tensor(np.append(self._replaced(play)[coalition_index], False)),
         )
         if self.sampler is not None:
             columns, edited = (
                 self.request.space.columns[play.key],
-                self.request.inputs[0][rows],
+                self.request.inputs[0][receiver_rows],
             )
             # Each row occurs once in each repeat.
             order = np.argsort(receivers, kind="stable")
@@ -659,9 +720,11 @@ class Blend:
                 edited[torch.from_numpy(those)[:, None], torch.as_tensor(columns)] = (
                     values.to(edited)
                 )
-            return edited, *(tensor[rows] for tensor in self.request.inputs[1:])
+            return edited, *(
+                tensor[receiver_rows] for tensor in self.request.inputs[1:]
+            )
         lenders = (
-            torch.zeros(len(rows), dtype=torch.int64)
+            torch.zeros(len(receiver_rows), dtype=torch.int64)
             if self.fixed is not None
             else torch.as_tensor(donors)
         )
@@ -669,10 +732,10 @@ class Blend:
         return tuple(
             select(
                 replaced[owners.cpu()].reshape(tensor.shape[1:]),
-                other[lenders],
-                tensor[rows],
+                donor_tensor[lenders],
+                tensor[receiver_rows],
             )
-            for tensor, other, owners in zip(
+            for tensor, donor_tensor, owners in zip(
                 self.request.inputs, source, self._owners, strict=True
             )
         )

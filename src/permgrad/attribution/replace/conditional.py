@@ -53,13 +53,18 @@ class _Conditional:
     @property
     def parts(self) -> list[Fitted]:
         """The models of the feature."""
-        return [part for part in (self.level, self.numeric) if part is not None]
+        return [
+            fitted_part
+            for fitted_part in (self.level, self.numeric)
+            if fitted_part is not None
+        ]
 
     def for_others(self, encoded: Encoded) -> _Conditional:
         """Return the same with predictions for other receivers, none of which the models have seen."""
         columns = encoded[:, self.predictors].astype(np.float64)
         level, numeric = (
-            part and part.for_others(columns) for part in (self.level, self.numeric)
+            fitted_part and fitted_part.for_others(columns)
+            for fitted_part in (self.level, self.numeric)
         )
         return replace(self, level=level, numeric=numeric)
 
@@ -108,10 +113,11 @@ class ConditionalSampler:
         self.residuals_dependent: list[str] = []
         # Dates first: what they say is drawn together where all of it is.
         dates = dict.fromkeys(
-            part.column for part in getattr(preprocessor, "date_parts_", {}).values()
+            date_part.column
+            for date_part in getattr(preprocessor, "date_parts_", {}).values()
         )
         self._features = {
-            name: preprocessor.columns_of(name) for name in dates
+            date_name: preprocessor.columns_of(date_name) for date_name in dates
         } | preprocessor.features("feature")
         self._numeric = {
             int(column) for column in np.asarray(preprocessor.numeric_columns_)
@@ -124,14 +130,14 @@ class ConditionalSampler:
     ) -> ConditionalSampler:
         """Return a sampler for other receivers by the same fitted models, with donors from a separate background."""
         encoded = encoded if self.design is None else self.design.expand(encoded)
-        made = copy.copy(self)
-        made.encoded, made.row_offset = encoded, row_offset
+        moved_sampler = copy.copy(self)
+        moved_sampler.encoded, moved_sampler.row_offset = encoded, row_offset
         models = {
             player: [model.for_others(encoded) for model in fitted]
             for player, fitted in self._models.items()
         }
-        made._models = models  # noqa: SLF001 — a copy of this very sampler
-        return made
+        moved_sampler._models = models  # noqa: SLF001 — a copy of this very sampler
+        return moved_sampler
 
     def draw(
         self, player: str, columns: Indexes, rows: Integers, repeat: int
@@ -144,16 +150,18 @@ class ConditionalSampler:
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
         donors = self.lenders.draw(self.seed, player, repeat, rows + self.row_offset)
-        used = np.zeros(len(rows), dtype=bool)
+        used_mask = np.zeros(len(rows), dtype=bool)
         drawn: dict[int, Encoded] = {}
         for number, model in enumerate(self._models[player]):
-            self._draw_one(model, (player, number, repeat), rows, donors, drawn, used)
+            self._draw_one(
+                model, (player, number, repeat), rows, donors, drawn, used_mask
+            )
         present = {int(column): self.encoded[rows, column] for column in columns}
         values = np.stack(
             [drawn.get(column, value) for column, value in present.items()], axis=1
         )
         values = values if self.design is None else self.design.collapse(cells, values)
-        return np.where(used, donors, NO_DONOR), values
+        return np.where(used_mask, donors, NO_DONOR), values
 
     def _draw_one(
         self,
@@ -221,15 +229,17 @@ class ConditionalSampler:
         lenders = model.numeric_rows
         if len(lenders) == self.donors:
             return donors
-        place = np.minimum(np.searchsorted(lenders, rows), len(lenders) - 1)
+        lender_index = np.minimum(np.searchsorted(lenders, rows), len(lenders) - 1)
         # A row does not lend to itself.
-        self_lending = self.shared & (lenders[place] == rows)
+        self_lending = self.shared & (lenders[lender_index] == rows)
         counters = rows + self.row_offset
         source = uniform_integers(self.seed, ("residual", *key), counters, len(lenders))
-        other = uniform_integers(
+        other_lender = uniform_integers(
             self.seed, ("residual", *key), counters, len(lenders) - 1
         )
-        source = np.where(self_lending, other + (other >= place), source)
+        source = np.where(
+            self_lending, other_lender + (other_lender >= lender_index), source
+        )
         # The row that lends the residual is the donor.
         donors[:] = lenders[source]
         return source
@@ -256,28 +266,32 @@ class ConditionalSampler:
     # ---- fitting -------------------------------------------------------------------------------------------------
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
-        parts, covered = list[Indexes](), set[int]()
+        feature_blocks, covered = list[Indexes](), set[int]()
         for block in self._features.values():
             if (
                 len(block)
                 and owned.issuperset(block.tolist())
                 and covered.isdisjoint(block.tolist())
             ):
-                parts.append(block)
+                feature_blocks.append(block)
                 covered.update(block.tolist())
-        parts.sort(key=lambda block: int(block[0]))
+        feature_blocks.sort(key=lambda block: int(block[0]))
         uncovered = np.array(sorted(owned - covered), dtype=np.intp)
         predictors = [
             column for column in range(self.background.shape[1]) if column not in owned
         ]
         models = []
-        for block in [*parts, *([uncovered] if len(uncovered) else [])]:
+        for block in [*feature_blocks, *([uncovered] if len(uncovered) else [])]:
             models.append(self._fit_block(block, predictors))
             predictors = [*predictors, *block.tolist()]
-        fitted = [part for model in models for part in model.parts]
-        if len(models) == 1 and fitted and all(part.determined for part in fitted):
+        fitted = [fitted_part for model in models for fitted_part in model.parts]
+        if (
+            len(models) == 1
+            and fitted
+            and all(fitted_part.determined for fitted_part in fitted)
+        ):
             self.not_identifiable.append(player)
-        if any(part.dependent for part in fitted):
+        if any(fitted_part.dependent for fitted_part in fitted):
             self.residuals_dependent.append(player)
         return models
 
@@ -313,19 +327,24 @@ class ConditionalSampler:
         spread = self.background[:, continuous].std(axis=0)
         model.main = continuous[int(np.argmax(spread))]
         model.companions = [column for column in continuous if column != model.main]
-        rows = np.arange(self.donors)
+        background_rows = np.arange(self.donors)
         if level is not None:
             # A level without spread in the number is a missing value: its number is the imputed one.
             codes = codes_of(self.background[:, level_columns], level.draws)
             numbers = self.background[:, model.main]
-            spans = [np.ptp(numbers[codes == code]) for code in range(len(level.draws))]
+            spans = [
+                np.ptp(numbers[codes == level_code])
+                for level_code in range(len(level.draws))
+            ]
             model.level_has_number = np.array(spans) > 0
             without = numbers[~model.level_has_number[codes]]
             model.constant = float(without[0]) if len(without) else 0.0
-            rows = np.flatnonzero(model.level_has_number[codes])
-        model.numeric_rows = rows.astype(np.int64)
-        if len(rows) >= 2 * FOLDS:
-            model.numeric = self._fitting.number(model.main, predictors, rows)
+            background_rows = np.flatnonzero(model.level_has_number[codes])
+        model.numeric_rows = background_rows.astype(np.int64)
+        if len(background_rows) >= 2 * FOLDS:
+            model.numeric = self._fitting.number(
+                model.main, predictors, background_rows
+            )
         return model
 
 
@@ -336,17 +355,21 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     )
     if earlier is not None:
         return earlier.moved_to(request.encoded, request.row_offset)
-    encoder, rows = request.subject.preprocessor, request.encoded
-    background = rows if request.shared else request.donors[0].detach().cpu().numpy()
-    keys: dict[str, Any] = {
+    encoder, encoded_rows = request.subject.preprocessor, request.encoded
+    background = (
+        encoded_rows if request.shared else request.donors[0].detach().cpu().numpy()
+    )
+    sampler_arguments: dict[str, Any] = {
         "seed": request.seed,
         "shared": request.shared,
         "row_offset": request.row_offset,
     }
-    keys["lenders"] = Lenders.of(request)
+    sampler_arguments["lenders"] = Lenders.of(request)
     design = request.subject.design(background)
-    form: Any = design or encoder or PlainColumns(rows.shape[1])
-    sampler = ConditionalSampler(form, rows, background, design=design, **keys)
+    column_form: Any = design or encoder or PlainColumns(encoded_rows.shape[1])
+    sampler = ConditionalSampler(
+        column_form, encoded_rows, background, design=design, **sampler_arguments
+    )
     if request.kept is not None:
         request.kept["sampler"] = sampler
     return sampler

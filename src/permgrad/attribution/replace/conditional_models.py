@@ -49,8 +49,8 @@ def _waves(x: Floats) -> Floats:
     """Return cosines of each row's rank in each column, centred ``(rows, columns, waves)``: 0 for constant columns."""
     from scipy.stats import rankdata
 
-    place = (rankdata(x, axis=0) - 0.5) / len(x)
-    cosines = np.cos(np.pi * place[:, :, None] * np.arange(1, _WAVES + 1))
+    relative_ranks = (rankdata(x, axis=0) - 0.5) / len(x)
+    cosines = np.cos(np.pi * relative_ranks[:, :, None] * np.arange(1, _WAVES + 1))
     return np.where(np.ptp(x, axis=0)[:, None] > 0, cosines - cosines.mean(axis=0), 0.0)
 
 
@@ -62,9 +62,15 @@ def _clearness(signals: Floats, functions: Floats) -> Floats:
 
 def _clear_pairs(left: Floats, waves: Floats) -> Floats:
     """Return how clearly products of the functions of two columns follow any of the signals, ``(columns, columns)``."""
-    count, flat = waves.shape[1], waves.reshape(len(waves), -1)
-    each = [_clearness(flat * signal[:, None], flat) for signal in left.T]
-    return np.max(each, axis=0).reshape(count, _WAVES, count, _WAVES).max(axis=(1, 3))
+    count, flat_waves = waves.shape[1], waves.reshape(len(waves), -1)
+    signal_clearness = [
+        _clearness(flat_waves * signal[:, None], flat_waves) for signal in left.T
+    ]
+    return (
+        np.max(signal_clearness, axis=0)
+        .reshape(count, _WAVES, count, _WAVES)
+        .max(axis=(1, 3))
+    )
 
 
 class _Curve:
@@ -74,21 +80,30 @@ class _Curve:
         from sklearn.preprocessing import SplineTransformer
 
         count = int(np.clip(len(values) // _ROWS_PER_KNOT, 3, most_knots))
-        low, first, last, high = np.quantile(values, [0, 0.01, 0.99, 1])
+        lowest_value, first, upper_quantile, highest_value = np.quantile(
+            values, [0, 0.01, 0.99, 1]
+        )
         # By quantiles and by distance, on a grid, so that no two are close together.
-        places = np.concatenate(
+        knot_candidates = np.concatenate(
             [
                 np.quantile(values, np.linspace(0, 1, count)),
-                np.linspace(first, last, count),
+                np.linspace(first, upper_quantile, count),
             ]
         )
-        cells = np.unique(np.rint((places - low) / (high - low) * 10 * count))
-        knots = low + cells * (high - low) / (10 * count)
+        cells = np.unique(
+            np.rint(
+                (knot_candidates - lowest_value)
+                / (highest_value - lowest_value)
+                * 10
+                * count
+            )
+        )
+        knots = lowest_value + cells * (highest_value - lowest_value) / (10 * count)
         self._spline = SplineTransformer(
             knots=knots[:, None], extrapolation="linear"
         ).fit(values[:, None])
-        ends = self._spline.bsplines_[0].t
-        centres = (ends[1:-3] + ends[2:-2] + ends[3:-1]) / 3
+        knot_vector = self._spline.bsplines_[0].t
+        centres = (knot_vector[1:-3] + knot_vector[2:-2] + knot_vector[3:-1]) / 3
         slopes = np.diff(np.eye(len(centres)), axis=0) / np.diff(centres)[:, None]
         self._of_slopes = np.linalg.pinv(np.diff(slopes, axis=0))
 
@@ -115,25 +130,28 @@ class Terms:
         self._z: Floats = self._scaler.transform(x)
         bending = np.array([len(np.unique(column)) >= DISTINCT for column in x.T])
         self._curves, self._few = (
-            {int(at): _Curve(self._z[:, at], knots) for at in np.flatnonzero(bending)}
+            {
+                int(column_index): _Curve(self._z[:, column_index], knots)
+                for column_index in np.flatnonzero(bending)
+            }
             for knots in (_KNOTS, _FEW_KNOTS)
         )
         #: columns of each term, none for the lines of all, and its scale
         self._terms: list[tuple[tuple[int, ...], float]] = []
         self._add([()], self._targets)
-        waves, left = _waves(x), self._left()
+        waves, residuals = _waves(x), self._left()
         clear = (
-            _clearness(left, waves.reshape(len(x), -1))
+            _clearness(residuals, waves.reshape(len(x), -1))
             .max(axis=0)
             .reshape(-1, _WAVES)
             .max(axis=1)
         )
         curves = [
-            (int(at),)
-            for at in np.argsort(-clear, kind="stable")
-            if bending[at] and clear[at] > _CURVE_Z
+            (int(column_index),)
+            for column_index in np.argsort(-clear, kind="stable")
+            if bending[column_index] and clear[column_index] > _CURVE_Z
         ]
-        self._add(curves[:_CURVES], left)
+        self._add(curves[:_CURVES], residuals)
         self._add_products(waves, self._left())
         del self._z, self._targets
 
@@ -155,28 +173,28 @@ class Terms:
         from sklearn.linear_model import Ridge
 
         design = self._design(self._z)
-        left: Floats = self._targets - Ridge().fit(design, self._targets).predict(
+        residuals: Floats = self._targets - Ridge().fit(design, self._targets).predict(
             design
         ).reshape(self._targets.shape)
-        return left
+        return residuals
 
     def _add_products(self, waves: Floats, left: Floats) -> None:
         """Add the products that exceed the largest expected by chance: of pairs, and of three of few columns."""
         count = waves.shape[1]
         pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
         together = _clear_pairs(left, waves)
-        found = _clearest(
-            pairs, np.array([together[pair] for pair in pairs]), _WAVES**2
+        product_terms = _clearest(
+            pairs, np.array([together[column_pair] for column_pair in pairs]), _WAVES**2
         )
         if count <= _TRIPLES:
             triples: list[tuple[int, ...]] = list(combinations(range(count), 3))
-            slow = waves[:, :, 0]
+            slow_waves = waves[:, :, 0]
             clear = [
-                _clearness(left, slow[:, triple].prod(axis=1)[:, None]).max()
+                _clearness(left, slow_waves[:, triple].prod(axis=1)[:, None]).max()
                 for triple in map(list, triples)
             ]
-            found += _clearest(triples, np.array(clear), 1)
-        self._add(found, left)
+            product_terms += _clearest(triples, np.array(clear), 1)
+        self._add(product_terms, left)
 
     def _functions(self, z: Floats, term: tuple[int, ...]) -> Floats:
         """Return the functions of a term, ``(rows, functions)``."""
@@ -185,10 +203,12 @@ class Terms:
         if len(term) == 1:
             return self._curves[term[0]](z[:, term[0]])
         values = np.ones((len(z), 1))
-        for at in term:
-            functions = z[:, [at]]
-            if len(term) == 2 and at in self._few:
-                functions = np.concatenate([functions, self._few[at](z[:, at])], axis=1)
+        for column_index in term:
+            functions = z[:, [column_index]]
+            if len(term) == 2 and column_index in self._few:
+                functions = np.concatenate(
+                    [functions, self._few[column_index](z[:, column_index])], axis=1
+                )
             values = (values[:, :, None] * functions[:, None, :]).reshape(len(z), -1)
         return values
 
@@ -208,9 +228,9 @@ def _clearest(
     """Return the products that exceed the largest expected by chance in ``tests`` tests of each, at most a few."""
     least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
     return [
-        products[at]
-        for at in np.argsort(-clear, kind="stable")[:_PRODUCTS]
-        if clear[at] > least
+        products[product_index]
+        for product_index in np.argsort(-clear, kind="stable")[:_PRODUCTS]
+        if clear[product_index] > least
     ]
 
 
@@ -231,12 +251,14 @@ def _cross_fit(
     ]
     models.append(fit(design, slice(None)))
 
-    def predict(wanted: Floats, of_folds: Integers) -> Floats:
-        wanted, found = terms(wanted), {}
+    def predict(prediction_rows: Floats, of_folds: Integers) -> Floats:
+        prediction_rows, fold_predictions = terms(prediction_rows), {}
         for fold in np.unique(of_folds):
-            found[fold] = models[fold](wanted[of_folds == fold])
-        result = np.empty((len(wanted), *next(iter(found.values())).shape[1:]))
-        for fold, values in found.items():
+            fold_predictions[fold] = models[fold](prediction_rows[of_folds == fold])
+        result = np.empty(
+            (len(prediction_rows), *next(iter(fold_predictions.values())).shape[1:])
+        )
+        for fold, values in fold_predictions.items():
             result[of_folds == fold] = values
         return result
 
@@ -274,10 +296,12 @@ def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predic
         # A level that the fitted rows lack is not infinitely wrong.
         return float(-np.log(np.maximum(chance, 1e-3)).mean()), predict
 
-    found = [tried(strength) for strength in _STRENGTHS]
-    least = min(error for error, _ in found)
+    tried_models = [tried(strength) for strength in _STRENGTHS]
+    least = min(error for error, _ in tried_models)
     # What is held back is missed, so that the strongest of those that are as good is taken.
-    return [predict for error, predict in found if error <= (1 + _CLEARLY) * least][-1]
+    return [
+        predict for error, predict in tried_models if error <= (1 + _CLEARLY) * least
+    ][-1]
 
 
 def of_levels(
@@ -293,9 +317,9 @@ def of_levels(
     )
     model.fit(design, codes)
 
-    def predict(wanted: Floats) -> Floats:
-        result = np.zeros((len(wanted), levels))
-        result[:, model.classes_] = model.predict_proba(wanted)
+    def predict(prediction_rows: Floats) -> Floats:
+        result = np.zeros((len(prediction_rows), levels))
+        result[:, model.classes_] = model.predict_proba(prediction_rows)
         return result
 
     return predict
@@ -347,40 +371,53 @@ class Fitting:
             self.background[rows][:, predictors].astype(np.float64),
             self._folds(len(rows), column),
         )
-        mean = _mean(x, target, folds)
-        left = target - mean(x, folds)
+        mean_model = _mean(x, target, folds)
+        residuals = target - mean_model(x, folds)
         determined = bool(
-            1 - (left**2).mean() / max(float(target.var()), 1e-300) > _DETERMINED
+            1 - (residuals**2).mean() / max(float(target.var()), 1e-300) > _DETERMINED
         )
-        spread = self._spread(x, left, folds)
+        spread = self._spread(x, residuals, folds)
         widths = spread(x, folds)
         # Where copies of rows are predicted exactly, the spread is nearly 0, and residuals over it have no bound.
-        most = 10 * float(np.abs(left).max() / widths.max())
-        left = np.clip(left / widths, -most, most)
+        residual_limit = 10 * float(np.abs(residuals).max() / widths.max())
+        residuals = np.clip(residuals / widths, -residual_limit, residual_limit)
         # Rank by rank: how large a residual is, and how far out.
-        signals = _waves(left[:, None])[:, 0]
+        signals = _waves(residuals[:, None])[:, 0]
 
-        def both(wanted: Floats, of_folds: Integers) -> Floats:
-            return np.stack([mean(wanted, of_folds), spread(wanted, of_folds)], axis=1)
+        def both(prediction_rows: Floats, of_folds: Integers) -> Floats:
+            return np.stack(
+                [
+                    mean_model(prediction_rows, of_folds),
+                    spread(prediction_rows, of_folds),
+                ],
+                axis=1,
+            )
 
-        return self._fitted(both, predictors, rows, left, folds, determined, signals)
+        return self._fitted(
+            both, predictors, rows, residuals, folds, determined, signals
+        )
 
     @staticmethod
     def _spread(x: Floats, left: Floats, folds: Integers) -> Predict:
         """Return the spread of residuals up to a common factor, or 1 if it does not depend on the other columns."""
-        size = np.abs(left)
+        residual_sizes = np.abs(left)
         # The logarithm of a residual near 0 says nothing.
-        target = np.log(size + 0.02 * np.median(size) + 1e-9 * size.mean() + 1e-300)
-        found = _mean(x, target, folds)
-        own = found(x, folds)
+        target = np.log(
+            residual_sizes
+            + 0.02 * np.median(residual_sizes)
+            + 1e-9 * residual_sizes.mean()
+            + 1e-300
+        )
+        size_model = _mean(x, target, folds)
+        fitted_sizes = size_model(x, folds)
         if (
-            not size.mean() > 0
-            or ((target - own) ** 2).mean() >= (1 - _CLEARLY) * target.var()
+            not residual_sizes.mean() > 0
+            or ((target - fitted_sizes) ** 2).mean() >= (1 - _CLEARLY) * target.var()
         ):
-            return lambda wanted, _: np.ones(len(wanted))
-        low, high = float(own.min()), float(own.max())
+            return lambda prediction_rows, _: np.ones(len(prediction_rows))
+        lower_bound, upper_bound = float(fitted_sizes.min()), float(fitted_sizes.max())
         return lambda wanted, of_folds: np.exp(
-            np.clip(found(wanted, of_folds), low, high)
+            np.clip(size_model(wanted, of_folds), lower_bound, upper_bound)
         )
 
     def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:
@@ -406,16 +443,16 @@ class Fitting:
             self._folds(len(codes), int(columns[0])),
         )
         chances = _chances(x, codes, len(levels), folds)
-        own = chances(x, folds)
-        mistakes = float((own.argmax(axis=1) != codes).mean())
+        fitted_chances = chances(x, folds)
+        mistakes = float((fitted_chances.argmax(axis=1) != codes).mean())
         determined = mistakes <= (1 - _DETERMINED_LEVEL) * (1 - float(shares.max()))
         common = np.argsort(-shares, kind="stable")[
             : 1 if len(levels) == 2 else _COMMONEST
         ]
-        signals = (codes[:, None] == common) - own[:, common]
+        signals = (codes[:, None] == common) - fitted_chances[:, common]
 
-        def summed(wanted: Floats, of_folds: Integers) -> Floats:
-            return np.cumsum(chances(wanted, of_folds), axis=1)
+        def summed(prediction_rows: Floats, of_folds: Integers) -> Floats:
+            return np.cumsum(chances(prediction_rows, of_folds), axis=1)
 
         return self._fitted(
             summed, predictors, every, levels, folds, determined, signals

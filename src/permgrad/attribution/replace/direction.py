@@ -34,36 +34,40 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
         else request.sample_weight
     )
     usable = np.flatnonzero(weights > 0)
-    chosen = usable[
+    selected_rows = usable[
         np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)
     ]
     everywhere = np.ones((1, len(request.subject.paths)), dtype=bool)
     trends: dict[str, dict[str, Any]] = {}
     with torch.inference_mode(), request.subject.open():
-        block = engine.computed(request.encoded[chosen])
-        for name, columns in request.space.columns.items():
-            points = _points(request, name, weights)
+        block = engine.computed(request.encoded[selected_rows])
+        for player_name, columns in request.space.columns.items():
+            points = _points(request, player_name, weights)
             if points is None or not len(columns):
                 continue
             picked = points.pop("rows")
-            values = np.tile(request.encoded[picked][:, columns], (len(chosen), 1))
-            receivers = np.repeat(np.arange(len(chosen)), len(picked))
+            values = np.tile(
+                request.encoded[picked][:, columns], (len(selected_rows), 1)
+            )
+            receivers = np.repeat(np.arange(len(selected_rows)), len(picked))
             batches = engine.replaced(block, columns, receivers, values, everywhere)
             outputs = torch.cat(
                 [block.outputs[:0], *(batch[0] for _, batch, _ in batches)]
             )
-            rows = (
+            row_predictions = (
                 PROBABILITY.read(request.subject.outputs, outputs)
                 .double()
                 .cpu()
                 .numpy()
             )
             means = np.average(
-                rows.reshape(len(chosen), len(picked), rows.shape[1]),
+                row_predictions.reshape(
+                    len(selected_rows), len(picked), row_predictions.shape[1]
+                ),
                 axis=0,
-                weights=weights[chosen],
+                weights=weights[selected_rows],
             )
-            trends[name] = {**points, "mean": means.tolist()}
+            trends[player_name] = {**points, "mean": means.tolist()}
     return trends
 
 
@@ -92,7 +96,10 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     if numbers is not None and dates:
         picked, _ = _spread(numbers, missing | ~np.isfinite(numbers), weights, _MOMENTS)
         # Without the time of day.
-        labels = [re.split(r"[T ]\d?\d:", str(cell))[0] for cell in column.iloc[picked]]
+        labels = [
+            re.split(r"[T ]\d?\d:", str(date_cell))[0]
+            for date_cell in column.iloc[picked]
+        ]
         count = len(picked)
         return {
             "kind": "levels",
@@ -105,12 +112,14 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         numbers is not None
         and len(np.unique(numbers[~missing & np.isfinite(numbers)])) > _LEVELS
     ):
-        picked, at = _spread(numbers, missing | ~np.isfinite(numbers), weights, _POINTS)
+        picked, point_values = _spread(
+            numbers, missing | ~np.isfinite(numbers), weights, _POINTS
+        )
         return {
             "kind": "numeric",
             "rows": picked,
-            "at": at,
-            "label": [f"{value:.4g}" for value in at],
+            "at": point_values,
+            "label": [f"{value:.4g}" for value in point_values],
         }
     return _points_of_levels(column, numbers, weights)
 
@@ -152,21 +161,23 @@ def numbers_and_missing(
     """
     assert request.shown is not None
     column, encoder = request.shown[name], request.subject.preprocessor
-    part = getattr(encoder, "date_parts_", {}).get(name)
-    if part is not None and part.part != "trend":
+    date_part = getattr(encoder, "date_parts_", {}).get(name)
+    if date_part is not None and date_part.part != "trend":
         codes = np.asarray(column.cat.codes, dtype=np.float64)
         return np.where(codes < 0, np.nan, codes), codes < 0, True
-    name = name if part is None else part.column
+    name = name if date_part is None else date_part.column
     missing = column.isna().to_numpy()
     if encoder is not None:
         # Declared codes for missing: one of the feature's indicator columns is set.
         flags = [
-            place
-            for place in encoder.columns_of(name)
-            if encoder.kinds_[place] == "missing"
+            column_index
+            for column_index in encoder.columns_of(name)
+            if encoder.kinds_[column_index] == "missing"
         ]
         missing = missing | (request.encoded[:, flags] > 0.5).any(axis=1)
-        column_type = {each.name: each for each in encoder.schema_}.get(name)
+        column_type = {
+            column_schema.name: column_schema for column_schema in encoder.schema_
+        }.get(name)
         if column_type is not None and column_type.kind == "date":
             return read_numbers(column, column_type, encoder.codes_)[0], missing, True
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
@@ -179,8 +190,8 @@ def numbers_and_missing(
 
 def circle_of(encoder: Any, name: str) -> int | None:
     """Return after how many values a feature of a date begins again, or None."""
-    part = getattr(encoder, "date_parts_", {}).get(name)
-    return None if part is None else CIRCLES.get(part.part)
+    date_part = getattr(encoder, "date_parts_", {}).get(name)
+    return None if date_part is None else CIRCLES.get(date_part.part)
 
 
 def around(
@@ -191,19 +202,26 @@ def around(
     Of a circle with few values these are all.
     """
     usable = np.flatnonzero(~missing & np.isfinite(values))
-    found, first = np.unique(values[usable], return_index=True)
-    if not len(found):
+    distinct_values, first = np.unique(values[usable], return_index=True)
+    if not len(distinct_values):
         return usable, [], False
-    gaps = np.diff(np.append(found, found[0] + period))
+    value_gaps = np.diff(np.append(distinct_values, distinct_values[0] + period))
     # All the way round if the gap behind the last value is like the others: no closed hours, no season left out.
-    closed = len(found) > 2 and gaps[-1] <= max(period / points, gaps[:-1].max())
-    if len(found) > max(points, 7):
-        wanted = found[0] + np.arange(points) * (
-            period if closed else np.ptp(found)
+    closed = len(distinct_values) > 2 and value_gaps[-1] <= max(
+        period / points, value_gaps[:-1].max()
+    )
+    if len(distinct_values) > max(points, 7):
+        target_values = distinct_values[0] + np.arange(points) * (
+            period if closed else np.ptp(distinct_values)
         ) / (points - (not closed))
-        near = np.unique(np.abs(found[:, None] - wanted).argmin(axis=0))
-        found, first = found[near], first[near]
-    return usable[first], found.tolist(), bool(closed)
+        nearest_indices = np.unique(
+            np.abs(distinct_values[:, None] - target_values).argmin(axis=0)
+        )
+        distinct_values, first = (
+            distinct_values[nearest_indices],
+            first[nearest_indices],
+        )
+    return usable[first], distinct_values.tolist(), bool(closed)
 
 
 def _spread(
@@ -213,15 +231,15 @@ def _spread(
     usable = np.flatnonzero(~missing)
     picked = order = usable[np.argsort(values[usable], kind="stable")]
     if len(order):
-        places = np.linspace(0, len(order) - 1, points)
+        quantile_positions = np.linspace(0, len(order) - 1, points)
         if (weights != weights[0]).any():
             # Each row is in the middle of its weight.
             middles = np.cumsum(weights[order]) - weights[order] / 2
-            places = np.interp(
+            quantile_positions = np.interp(
                 np.linspace(middles[0], middles[-1], points),
                 middles,
                 np.arange(len(order)),
             )
-        picked = order[places.round().astype(np.intp)]
+        picked = order[quantile_positions.round().astype(np.intp)]
     picked = picked[np.unique(values[picked], return_index=True)[1]]
     return picked, values[picked].tolist()

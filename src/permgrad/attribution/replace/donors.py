@@ -46,19 +46,24 @@ class Lenders:
         need_background(donors, shared=shared)
         if request.compared is not None and request.scope == "local":
             return cls(donors, shared, compared=request.compared)
-        even = weights is None or bool((weights == weights[0]).all())
+        equal_weights = weights is None or bool((weights == weights[0]).all())
         if not shared or (
-            even and (units is None or (units.count == donors and not units.timed))
+            equal_weights
+            and (units is None or (units.count == donors and not units.timed))
         ):
             return cls(donors, shared)
         codes = np.arange(donors) if units is None else units.codes
         order = np.argsort(codes, kind="stable")
-        near = int(_NEAR * units.count) if units is not None and units.timed else 0
-        start = np.searchsorted(codes[order], codes - near, side="left")
-        stop = np.searchsorted(codes[order], codes + near, side="right")
+        nearby_units = (
+            int(_NEAR * units.count) if units is not None and units.timed else 0
+        )
+        start = np.searchsorted(codes[order], codes - nearby_units, side="left")
+        stop = np.searchsorted(codes[order], codes + nearby_units, side="right")
         summed = np.append(
             0.0,
-            np.cumsum(np.ones(donors) if weights is None or even else weights[order]),
+            np.cumsum(
+                np.ones(donors) if weights is None or equal_weights else weights[order]
+            ),
         )
         if (summed[-1] - (summed[stop] - summed[start]) <= 1e-12 * summed[-1]).any():
             if units is not None:
@@ -81,12 +86,14 @@ class Lenders:
 
     def at(self, rows: Integers, chance: Floats) -> Integers:
         """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""
-        low, high = self.summed[self.ends[:, rows]].reshape(
+        lower_ends, upper_ends = self.summed[self.ends[:, rows]].reshape(
             2, -1, *[1] * (chance.ndim - 1)
         )
-        place = chance * (self.summed[-1] - (high - low))
-        place = place + np.where(place >= low, high - low, 0.0)
-        group = np.searchsorted(self.summed, place, side="right") - 1
+        lender_positions = chance * (self.summed[-1] - (upper_ends - lower_ends))
+        lender_positions = lender_positions + np.where(
+            lender_positions >= lower_ends, upper_ends - lower_ends, 0.0
+        )
+        group = np.searchsorted(self.summed, lender_positions, side="right") - 1
         return self.order[np.minimum(group, self.donors - 1)]
 
 

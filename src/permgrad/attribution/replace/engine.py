@@ -87,19 +87,22 @@ class Replacement:
 
         The cache of the last block is stored: rounds of repeats over it share it.
         """
-        for rows in self._spans(span):
-            if self._ready is None or self._ready[0] != rows:
+        for block_rows in self._spans(span):
+            if self._ready is None or self._ready[0] != block_rows:
                 self._ready = None
-                self._ready = rows, self.computed(self.encoded[rows])
-            yield rows, self._ready[1].outputs
+                self._ready = block_rows, self.computed(self.encoded[block_rows])
+            yield block_rows, self._ready[1].outputs
 
     def _spans(self, span: slice | None) -> list[slice]:
-        first, last = (
+        first, last_row = (
             (0, len(self.encoded)) if span is None else (span.start, span.stop)
         )
-        size = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
-        starts = range(first - first % size, last, size)
-        return [slice(max(first, start), min(start + size, last)) for start in starts]
+        rows_per_block = max(1000, _BLOCK_BYTES // max(1, self.engine.bytes_per_row()))
+        starts = range(first - first % rows_per_block, last_row, rows_per_block)
+        return [
+            slice(max(first, start), min(start + rows_per_block, last_row))
+            for start in starts
+        ]
 
     def explained(self, span: slice | None = None) -> Tensor:
         """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
@@ -112,8 +115,8 @@ class Replacement:
             else:
                 outputs = torch.cat(
                     [
-                        self.computed(self.encoded[rows], light=True).outputs
-                        for rows in spans
+                        self.computed(self.encoded[span_rows], light=True).outputs
+                        for span_rows in spans
                     ]
                 )
         return finite(outputs)
@@ -191,20 +194,20 @@ class Replacement:
                 self._drawn(play, columns, numbers, repeat)
                 for repeat in repeats[first : first + together]
             ]
-            receivers, values, places = distinct_pairs(
+            receivers, values, pair_indices = distinct_pairs(
                 self.encoded[rows][:, columns], [values for _, values in draws]
             )
             # The last line stands for all draws that change nothing.
             effects = np.zeros(
                 (len(play.names), len(receivers) + 1, play.quantities, width)
             )
-            for part, outputs, unchanged in self.replaced(
+            for pair_slice, outputs, unchanged in self.replaced(
                 block, columns, receivers, values, channels
             ):
-                effects[:, part] = effects_of(
-                    play, outputs, unchanged, receivers[part] + rows.start
+                effects[:, pair_slice] = effects_of(
+                    play, outputs, unchanged, receivers[pair_slice] + rows.start
                 )
-            for (donors, _), places_of_draw in zip(draws, places, strict=True):
+            for (donors, _), places_of_draw in zip(draws, pair_indices, strict=True):
                 yield play, numbers, donors, effects[:, places_of_draw]
 
     def replaced(
@@ -219,37 +222,45 @@ class Replacement:
 
         A pair is a row of the block, in rising order, and new values of its columns. A coalition is a set of paths.
         """
-        new = torch.as_tensor(values, device=self.subject.device).to(
+        new_values = torch.as_tensor(values, device=self.subject.device).to(
             block.encoded.dtype
         )
         coalitions = [
             frozenset(compress(self.subject.paths, mask)) for mask in channels
         ]
-        done = 0
-        while done < len(rows):
-            part = slice(done, min(done + self._batch, len(rows)))
-            start, stop = int(rows[part][0]), int(rows[part][-1]) + 1
-            in_order = bool((np.diff(rows[part]) == 1).all())
+        pairs_done = 0
+        while pairs_done < len(rows):
+            pair_slice = slice(pairs_done, min(pairs_done + self._batch, len(rows)))
+            start, stop = int(rows[pair_slice][0]), int(rows[pair_slice][-1]) + 1
+            in_order = bool((np.diff(rows[pair_slice]) == 1).all())
             try:
-                places = (
+                row_positions = (
                     None
                     if in_order
-                    else torch.as_tensor(rows[part] - start, device=self.subject.device)
+                    else torch.as_tensor(
+                        rows[pair_slice] - start, device=self.subject.device
+                    )
                 )
                 outputs = self.engine.replace(
-                    block, start, stop, columns, new[part], coalitions, places
+                    block,
+                    start,
+                    stop,
+                    columns,
+                    new_values[pair_slice],
+                    coalitions,
+                    row_positions,
                 )
-                together = torch.stack([outputs[one] for one in coalitions])
+                together = torch.stack([outputs[coalition] for coalition in coalitions])
                 unchanged = (
                     block.outputs[start:stop]
-                    if places is None
-                    else block.outputs[start:stop][places]
+                    if row_positions is None
+                    else block.outputs[start:stop][row_positions]
                 )
             except (RuntimeError, MemoryError) as error:
-                self._batch = halved(part.stop - done, error)
+                self._batch = halved(pair_slice.stop - pairs_done, error)
                 continue
-            yield part, together, unchanged
-            done = part.stop
+            yield pair_slice, together, unchanged
+            pairs_done = pair_slice.stop
 
 
 def distinct_pairs(
@@ -262,29 +273,32 @@ def distinct_pairs(
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape
-    flat = values.reshape(
+    flat_values = values.reshape(
         count * repeats, columns
     )  # a constant column has no encoded ones
-    new = np.flatnonzero((values != current[:, None]).any(axis=2))
-    rows = new // repeats
-    order = np.arange(len(new))
-    if repeats > 1 and len(new):
-        keys = (
-            flat[new, 0].view(np.uint32).astype(np.uint64)
+    changed_indices = np.flatnonzero((values != current[:, None]).any(axis=2))
+    changed_rows = changed_indices // repeats
+    order = np.arange(len(changed_indices))
+    if repeats > 1 and len(changed_indices):
+        value_keys = (
+            flat_values[changed_indices, 0].view(np.uint32).astype(np.uint64)
             if columns == 1
-            else content_keys([flat[new]])
+            else content_keys([flat_values[changed_indices]])
         )
-        order = np.lexsort((keys, rows))
-    sorted_rows, sorted_values = rows[order], flat[new[order]]
-    first = np.ones(len(new), dtype=bool)
+        order = np.lexsort((value_keys, changed_rows))
+    sorted_rows, sorted_values = (
+        changed_rows[order],
+        flat_values[changed_indices[order]],
+    )
+    first = np.ones(len(changed_indices), dtype=bool)
     # Neighbours are compared by their values: the keys only bring equal ones together.
     first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (
         sorted_values[1:] != sorted_values[:-1]
     ).any(axis=1)
-    places = np.full(count * repeats, -1, dtype=np.int64)
-    places[new[order]] = np.cumsum(first) - 1
+    pair_indices = np.full(count * repeats, -1, dtype=np.int64)
+    pair_indices[changed_indices[order]] = np.cumsum(first) - 1
     return (
         sorted_rows[first],
         sorted_values[first],
-        tuple(places.reshape(count, repeats).T),
+        tuple(pair_indices.reshape(count, repeats).T),
     )

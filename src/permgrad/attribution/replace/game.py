@@ -84,25 +84,25 @@ def loss_scale(request: Request) -> float:
     This is the entropy of the classes for cross entropy, and the variance of y for squared error (the mean over the
     outputs whose losses are averaged). For other losses it is that of the model's own mean prediction.
     """
-    y, weights, loss = request.y, request.sample_weight, request.loss
-    if y is None or (isinstance(loss, OtherLoss) and loss.returned):
+    y, weights, requested_loss = request.y, request.sample_weight, request.loss
+    if y is None or (isinstance(requested_loss, OtherLoss) and requested_loss.returned):
         return float("nan")
     if request.subject.task == "classification":
         counts = np.bincount(np.asarray(y, dtype=np.int64), weights=weights)
-        return scale_of_shares(counts / counts.sum(), str(loss))
+        return scale_of_shares(counts / counts.sum(), str(requested_loss))
     columns = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-    chosen = list(request.subject.outputs.loss_columns or range(columns.shape[1]))
-    columns = columns[:, chosen]
-    if loss not in ("squared_error", "absolute_error"):
-        pairs = zip(columns.T, chosen, strict=True)
+    loss_columns = list(request.subject.outputs.loss_columns or range(columns.shape[1]))
+    columns = columns[:, loss_columns]
+    if requested_loss not in ("squared_error", "absolute_error"):
+        pairs = zip(columns.T, loss_columns, strict=True)
         errors = np.stack(
             [
-                _of_constant(column, weights, of_output(loss, place))
-                for column, place in pairs
+                _of_constant(column, weights, of_output(requested_loss, output_index))
+                for column, output_index in pairs
             ],
             axis=1,
         )
-    elif loss == "squared_error":
+    elif requested_loss == "squared_error":
         errors = (columns - np.average(columns, axis=0, weights=weights)) ** 2
     else:
         errors = np.abs(
@@ -115,12 +115,18 @@ def _of_constant(
     column: Floats, weights: Floats | None, loss: str | OtherLoss
 ) -> Floats:
     """Return each row's loss of the best constant for one column of y."""
-    tiny = float(np.finfo(np.float64).tiny)
-    mean = float(np.average(column, weights=weights))
+    smallest_float = float(np.finfo(np.float64).tiny)
+    mean_target = float(np.average(column, weights=weights))
     if loss in FITS["multilabel"]:
-        constant = np.log(max(mean, tiny)) - np.log(max(1 - mean, tiny))
+        constant = np.log(max(mean_target, smallest_float)) - np.log(
+            max(1 - mean_target, smallest_float)
+        )
     elif loss in ("poisson", "poisson_log"):
-        constant = max(mean, tiny) if loss == "poisson" else np.log(max(mean, tiny))
+        constant = (
+            max(mean_target, smallest_float)
+            if loss == "poisson"
+            else np.log(max(mean_target, smallest_float))
+        )
     else:
         level = 0.5 if isinstance(loss, str) else float(loss.name.split()[-1])
         constant = np.quantile(column, level, weights=weights, method="inverted_cdf")
@@ -132,11 +138,11 @@ def weighted_median(values: Floats, weights: Floats | None) -> float:
     """Return the number of least weighted absolute distance to ``(rows,)`` values, or the middle of several."""
     if weights is None:
         return float(np.median(values))
-    low, high = (
+    lower_median, upper_median = (
         sign * np.quantile(sign * values, 0.5, weights=weights, method="inverted_cdf")
         for sign in (1, -1)
     )
-    return float((low + high) / 2)
+    return float((lower_median + upper_median) / 2)
 
 
 def scale_of_shares(shares: Floats, loss: str) -> float:
@@ -199,15 +205,20 @@ class Game:
         plays, back_end = list(plays), self.back_end
         back_end.watch(progress, 0, 0)
         with self.request.subject.open(), back_end.mode():
-            for rows, unchanged in back_end.blocks(span):
-                base = self.value(unchanged, rows, unchanged)
-                effects, width = partial(self.effects, base, rows.start), base.shape[1]
-                for pack in back_end.packs(plays, len(repeats), rows):
-                    for play, numbers, donors, found in back_end.answers(
-                        pack, repeats, rows, effects, width
+            for block_rows, unchanged in back_end.blocks(span):
+                base_values = self.value(unchanged, block_rows, unchanged)
+                effects, width = (
+                    partial(self.effects, base_values, block_rows.start),
+                    base_values.shape[1],
+                )
+                for play_pack in back_end.packs(plays, len(repeats), block_rows):
+                    for play, numbers, donors, pair_effects in back_end.answers(
+                        play_pack, repeats, block_rows, effects, width
                     ):
-                        for name, of_name in zip(play.names, found, strict=True):
-                            collect(name, numbers, donors, of_name)
+                        for player_name, of_name in zip(
+                            play.names, pair_effects, strict=True
+                        ):
+                            collect(player_name, numbers, donors, of_name)
                         progress.advance(len(numbers))
 
     def effects(
@@ -226,10 +237,12 @@ class Game:
         noise = self.back_end.noise
         # Without what only rounding changes.
         settled = settle(outputs, unchanged, noise)
-        for place, smaller in enumerate(play.within):
+        for coalition_index, smaller in enumerate(play.within):
             # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
-            for other in smaller:
-                settled[place] = settle(settled[place], settled[other], noise)
+            for smaller_index in smaller:
+                settled[coalition_index] = settle(
+                    settled[coalition_index], settled[smaller_index], noise
+                )
         count, repeated = len(settled), unchanged.repeat(len(settled), 1)
         measured = np.asarray(
             self.value(settled.flatten(0, 1), np.tile(rows, count), repeated),
@@ -244,8 +257,11 @@ class Game:
         # The last ones are the rows as they are.
         before = torch.cat([outputs, unchanged[None]]) if play.steps else outputs
         for of_name, steps in zip(effects, play.steps, strict=False):
-            left = before[torch.from_numpy(steps[:, 1])]
-            still = settle(outputs[torch.from_numpy(steps[:, 0])], left, noise) == left
+            previous_outputs = before[torch.from_numpy(steps[:, 1])]
+            still = (
+                settle(outputs[torch.from_numpy(steps[:, 0])], previous_outputs, noise)
+                == previous_outputs
+            )
             of_name[still.all(dim=2).all(dim=0).cpu().numpy()] = 0.0
         return effects
 
@@ -295,97 +311,109 @@ def play_losses(
     if request.engine is not None:
         elsewhere: Game = request.engine(request, plays, label)
         return elsewhere
-    game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
+    loss_game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
     pairs = len(plays.plays) * (
         expected_repeats(request.count) if request.automatic else request.n_repeats
     )
     label = _with_most_asked(request, plays, label)
     with Progress((1 + pairs) * request.count, label, request.progress) as progress:
         progress.rows = request.count
-        game.back_end.watch(progress, request.count, request.count)
-        outputs = game.back_end.explained()
+        loss_game.back_end.watch(progress, request.count, request.count)
+        outputs = loss_game.back_end.explained()
         progress.advance(request.count)  # a small part of the work
-        game.classes, game.class_count = receiver_classes(request, outputs)
-        game.loss_scale = loss_scale(request)
-        for number, steps in enumerate(rounds(request, plays, game, goals)):
+        loss_game.classes, loss_game.class_count = receiver_classes(request, outputs)
+        loss_game.loss_scale = loss_scale(request)
+        for number, steps in enumerate(rounds(request, plays, loss_game, goals)):
             if request.automatic and number:
                 progress.rest(
-                    sum(len(some) * len(numbers) for numbers, some in steps.items())
+                    sum(
+                        len(step_plays) * len(numbers)
+                        for numbers, step_plays in steps.items()
+                    )
                     * request.count
                 )
-            for numbers, some in steps.items():
-                game.play(some, numbers, game.add, progress)
-    if np.isfinite(game.loss_scale):
-        losses = game.value(outputs, slice(0, request.count), outputs)[:, 0]
-        game.model_loss = float(np.average(losses, weights=request.sample_weight))
-    effects = [_effects_of_rows(moments) for moments in game.moments.values()]
+            for numbers, current_plays in steps.items():
+                loss_game.play(current_plays, numbers, loss_game.add, progress)
+    if np.isfinite(loss_game.loss_scale):
+        losses = loss_game.value(outputs, slice(0, request.count), outputs)[:, 0]
+        loss_game.model_loss = float(np.average(losses, weights=request.sample_weight))
+    effects = [_effects_of_rows(moments) for moments in loss_game.moments.values()]
     tell_of_dependence(request, outputs, np.stack(effects) if effects else None)
-    return game
+    return loss_game
 
 
 def rounds(
-    request: Request, plays: Plays, game: Game, given: Mapping[str, int] | None = None
+    request: Request,
+    plays: Plays,
+    game: Game,
+    fixed_goals: Mapping[str, int] | None = None,
 ) -> Iterator[dict[range, list[Play]]]:
     """Yield the plays of a round by their repeats. They are played, and their sums in the game, before the next round.
 
     ``n_repeats="auto"`` begins with ``first_repeats`` and goes on where ``further_repeats`` says that it pays. With a
     tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
-    that intervals keep their coverage. With goals ``given`` there is one round.
+    that intervals keep their coverage. With goals ``fixed_goals`` there is one round.
     """
-    repeats, most, tolerance = (
+    repeats, most_repeats, tolerance = (
         game.repeats,
         request.n_repeats,
         request.options.get("tolerance"),
     )
-    first, once = most, given is not None
+    first, is_single_round = most_repeats, fixed_goals is not None
     if request.automatic:
         first = first_repeats(request.count)
     elif tolerance is not None:
-        first = min(FEWEST_REPEATS, most)
+        first = min(FEWEST_REPEATS, most_repeats)
     else:
-        once = True
+        is_single_round = True
     goals = (
-        {name: first for play in plays.plays for name in play.names}
-        if given is None
-        else dict(given)
+        {player_name: first for play in plays.plays for player_name in play.names}
+        if fixed_goals is None
+        else dict(fixed_goals)
     )
     while goals:
         steps: dict[range, list[Play]] = {}
         for play in plays.plays:
-            done, stop = (
+            finished_repeats, goal_repeats = (
                 repeats.get(play.names[0], 0),
-                max(goals.get(name, 0) for name in play.names),
+                max(goals.get(player_name, 0) for player_name in play.names),
             )
-            if stop > done:
-                steps.setdefault(range(done, stop), []).append(play)
+            if goal_repeats > finished_repeats:
+                steps.setdefault(range(finished_repeats, goal_repeats), []).append(play)
         yield steps
         repeats |= {
-            name: numbers.stop
-            for numbers, some in steps.items()
-            for play in some
-            for name in play.names
+            player_name: numbers.stop
+            for numbers, step_plays in steps.items()
+            for play in step_plays
+            for player_name in play.names
         }
-        if once:
+        if is_single_round:
             return
         if tolerance is None:
-            sums = {
-                name: (repeats[name], moments) for name, moments in game.moments.items()
+            player_sums = {
+                player_name: (repeats[player_name], moments)
+                for player_name, moments in game.moments.items()
             }
-            goals = further_repeats(sums, most, request.confidence)
+            goals = further_repeats(player_sums, most_repeats, request.confidence)
             continue
-        wide = [
-            name
-            for name in goals
-            if repeats[name] < most
-            and _width(game, name) > 2 * tolerance * game.loss_scale
+        wide_players = [
+            player_name
+            for player_name in goals
+            if repeats[player_name] < most_repeats
+            and _width(game, player_name) > 2 * tolerance * game.loss_scale
         ]
-        goals = {name: min(2 * repeats[name], most) for name in wide}
+        goals = {
+            player_name: min(2 * repeats[player_name], most_repeats)
+            for player_name in wide_players
+        }
 
 
 def _width(game: Game, name: str) -> float:
     """Return the width of the interval of a player's importance."""
-    _, _, low, high, _ = estimated(game.moments[name], game.request.confidence)[:, 0]
-    return float(high - low)
+    _, _, lower_bound, upper_bound, _ = estimated(
+        game.moments[name], game.request.confidence
+    )[:, 0]
+    return float(upper_bound - lower_bound)
 
 
 def tabulate(
@@ -402,10 +430,10 @@ def tabulate(
     numbers = np.zeros((5, len(repeats), outputs, quantities))
     # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
     numbers[4] = 1.0
-    for position, name in enumerate(repeats):
-        for column in range(outputs if repeats[name] else 0):
+    for position, player_name in enumerate(repeats):
+        for column in range(outputs if repeats[player_name] else 0):
             numbers[:, position, column] = estimated(
-                moments[name], confidence, column - 1 if column else None
+                moments[player_name], confidence, column - 1 if column else None
             )
     return numbers
 
@@ -430,32 +458,36 @@ def play_rows(
     """
     repeats, names = request.n_repeats, request.space.names
     shape = (request.count, len(names), len(request.targets), len(plays.names))
-    sums, squares = np.zeros(shape), np.zeros(shape)
-    place = {name: index for index, name in enumerate(names)}
+    effect_sums, squares = np.zeros(shape), np.zeros(shape)
+    player_indices = {player_name: index for index, player_name in enumerate(names)}
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
         turned = effects.swapaxes(1, 2)
-        sums[rows, place[player]] += turned
-        squares[rows, place[player]] += turned**2
+        effect_sums[rows, player_indices[player]] += turned
+        squares[rows, player_indices[player]] += turned**2
 
     minus = _minus_outputs(request)
-    game = Game(request, minus, plays.fixed, joint=plays.joint)
-    outputs = game.back_end.explained()
+    output_game = Game(request, minus, plays.fixed, joint=plays.joint)
+    outputs = output_game.back_end.explained()
     with Progress(
         len(plays.plays) * repeats * request.count, label, request.progress
     ) as progress:
         progress.rows = request.count
-        game.play(plays.plays, range(repeats), collect, progress)
-    mean, std = sums / repeats, np.zeros(shape)
-    played = [place[name] for play in plays.plays for name in play.names]
-    spread = np.maximum(squares[:, played] / repeats - mean[:, played] ** 2, 0)
-    std[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
+        output_game.play(plays.plays, range(repeats), collect, progress)
+    mean_effects, std_errors = effect_sums / repeats, np.zeros(shape)
+    played = [
+        player_indices[player_name]
+        for play in plays.plays
+        for player_name in play.names
+    ]
+    spread = np.maximum(squares[:, played] / repeats - mean_effects[:, played] ** 2, 0)
+    std_errors[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
     predictions = -minus(outputs, slice(0, request.count), outputs)
     return (
-        mean,
-        std,
+        mean_effects,
+        std_errors,
         predictions,
-        {"model_rows": game.back_end.evaluations, **plays.facts},
+        {"model_rows": output_game.back_end.evaluations, **plays.facts},
     )
 
 
@@ -466,7 +498,7 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
         return global_explanation(
             method, request, plays, play_losses(request, plays, method)
         )
-    mean, std, predictions, facts = play_rows(request, plays, method)
+    mean_effects, std_errors, predictions, facts = play_rows(request, plays, method)
     facts = {
         "quantity": "output minus the mean output with the feature replaced",
         **facts,
@@ -476,7 +508,7 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
         method,
         facts=facts,
         predictions=predictions,
-        **by_quantity(plays.names, mean, std),
+        **by_quantity(plays.names, mean_effects, std_errors),
     )
 
 
@@ -507,14 +539,14 @@ def global_explanation(
     ``numbers`` replaces the numbers of the game, and ``fields`` adds fields of ``Explanation``.
     """
     shown = shown_outputs(request)
-    loss = "divergence" if request.y is None else str(request.loss)
+    loss_name = "divergence" if request.y is None else str(request.loss)
     drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
     facts = {
         "quantity": "increase of the loss"
         if request.y is not None
         else "divergence from the model's own prediction",
-        "unit": loss_unit(request, loss),
-        "loss": loss,
+        "unit": loss_unit(request, loss_name),
+        "loss": loss_name,
         **({"n_repeats": "auto"} if request.automatic else {}),
         "loss_scale": game.loss_scale,
         **({"model_loss": game.model_loss} if np.isfinite(game.model_loss) else {}),
@@ -526,7 +558,7 @@ def global_explanation(
     }
     if numbers is None:
         names, count = request.space.names, 1 + len(request.subject.outputs.class_names)
-        repeats = {name: game.repeats[name] for name in names}
+        repeats = {player_name: game.repeats[player_name] for player_name in names}
         numbers = tabulate(
             repeats, game.moments, count, len(plays.names), request.confidence
         )

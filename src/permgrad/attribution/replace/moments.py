@@ -82,26 +82,32 @@ class PairMoments:
             else np.asarray(classes, dtype=np.int64)
         )
         # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
-        lent: Any = slice(None) if (donors >= 0).all() else donors >= 0
-        group_lent = group[lent]
-        cells = group_lent * self.donors + donors[lent]
-        flat = self._places(cells) if self.sparse else cells
-        size = len(self.donor_cells)
+        lent_pairs: Any = slice(None) if (donors >= 0).all() else donors >= 0
+        group_lent = group[lent_pairs]
+        cells = group_lent * self.donors + donors[lent_pairs]
+        donor_positions = self._places(cells) if self.sparse else cells
+        cell_count = len(self.donor_cells)
         self.pairs += len(rows)
         self.receiver_class[rows] = group
         self.receiver_weight += np.bincount(rows, weight, self.receivers)
-        self.donor_weight += np.bincount(flat, weight[lent], size)
-        self.weight_squares += np.bincount(group_lent, weight[lent] ** 2, self.classes)
+        self.donor_weight += np.bincount(
+            donor_positions, weight[lent_pairs], cell_count
+        )
+        self.weight_squares += np.bincount(
+            group_lent, weight[lent_pairs] ** 2, self.classes
+        )
         for quantity, effect in enumerate(effects.T):
             weighted = effect * weight
-            borrowed = weighted[lent]
+            borrowed = weighted[lent_pairs]
             self.receiver_sum[quantity] += np.bincount(rows, weighted, self.receivers)
-            self.donor_sum[quantity] += np.bincount(flat, borrowed, size)
+            self.donor_sum[quantity] += np.bincount(
+                donor_positions, borrowed, cell_count
+            )
             self.square_sum[:, quantity] += np.bincount(
                 group_lent, borrowed**2, self.classes
             )
             self.square_cross[:, quantity] += np.bincount(
-                group_lent, borrowed * weight[lent], self.classes
+                group_lent, borrowed * weight[lent_pairs], self.classes
             )
             self.squares[:, quantity] += np.bincount(group, weighted**2, self.classes)
 
@@ -109,38 +115,44 @@ class PairMoments:
         """Return the places of cells in the sums of donors that lent, which get those that they lack."""
         before, self.donor_cells = self.donor_cells, np.union1d(self.donor_cells, cells)
         if len(before) < len(self.donor_cells):
-            for name in ("donor_sum", "donor_weight"):
-                sums = np.zeros(
-                    (*getattr(self, name).shape[:-1], len(self.donor_cells))
+            for sum_name in ("donor_sum", "donor_weight"):
+                widened_sums = np.zeros(
+                    (*getattr(self, sum_name).shape[:-1], len(self.donor_cells))
                 )
-                sums[..., np.searchsorted(self.donor_cells, before)] = getattr(
-                    self, name
+                widened_sums[..., np.searchsorted(self.donor_cells, before)] = getattr(
+                    self, sum_name
                 )
-                setattr(self, name, sums)
+                setattr(self, sum_name, widened_sums)
         return np.searchsorted(self.donor_cells, cells)
 
     def of_donors(self, group: int | None = None) -> tuple[Floats, Floats]:
         """Return each donor's sums ``(quantities, donors)`` and weight ``(donors,)``, for all rows or one class."""
-        ends = (0, self.classes) if group is None else (group, group + 1)
-        some = slice(*np.searchsorted(self.donor_cells, np.array(ends) * self.donors))
-        who = self.donor_cells[some] % self.donors
-        sums = [
-            np.bincount(who, row[some], self.donors)
-            for row in (*self.donor_sum, self.donor_weight)
+        class_range = (0, self.classes) if group is None else (group, group + 1)
+        cell_slice = slice(
+            *np.searchsorted(self.donor_cells, np.array(class_range) * self.donors)
+        )
+        donor_indices = self.donor_cells[cell_slice] % self.donors
+        donor_sums = [
+            np.bincount(donor_indices, sum_row[cell_slice], self.donors)
+            for sum_row in (*self.donor_sum, self.donor_weight)
         ]
-        return np.array(sums[:-1], dtype=np.float64), np.asarray(
-            sums[-1], dtype=np.float64
+        return np.array(donor_sums[:-1], dtype=np.float64), np.asarray(
+            donor_sums[-1], dtype=np.float64
         )
 
-    def merge(self, other: PairMoments) -> PairMoments:
+    def merge(self, other_sums: PairMoments) -> PairMoments:
         """Add another partition's sums to these, in place, and return self."""
-        newly_seen = (self.receiver_weight == 0) & (other.receiver_weight > 0)
-        self.receiver_class[newly_seen] = other.receiver_class[newly_seen]
-        places = self._places(other.donor_cells) if self.sparse else slice(None)
-        for name in _SUMS:
-            own: Any = places if name.startswith("donor") else slice(None)
-            getattr(self, name)[..., own] += getattr(other, name)
-        self.pairs += other.pairs
+        newly_seen = (self.receiver_weight == 0) & (other_sums.receiver_weight > 0)
+        self.receiver_class[newly_seen] = other_sums.receiver_class[newly_seen]
+        cell_positions = (
+            self._places(other_sums.donor_cells) if self.sparse else slice(None)
+        )
+        for sum_name in _SUMS:
+            own_positions: Any = (
+                cell_positions if sum_name.startswith("donor") else slice(None)
+            )
+            getattr(self, sum_name)[..., own_positions] += getattr(other_sums, sum_name)
+        self.pairs += other_sums.pairs
         return self
 
     def to_arrays(self) -> dict[str, Array]:
@@ -156,18 +168,21 @@ class PairMoments:
             ]
         )
         names = ("receiver_class", "donor_cells", *_SUMS)
-        return {"sizes": sizes, **{name: getattr(self, name) for name in names}}
+        return {
+            "sizes": sizes,
+            **{array_name: getattr(self, array_name) for array_name in names},
+        }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> PairMoments:
         """Build from what ``to_arrays`` gave."""
         receivers, donors, shared, classes, quantities, pairs = (
-            int(size) for size in arrays["sizes"]
+            int(stored_size) for stored_size in arrays["sizes"]
         )
         moments = cls(receivers, donors, bool(shared), classes, quantities)
         moments.pairs = pairs
-        for name in ("receiver_class", "donor_cells", *_SUMS):
-            setattr(moments, name, np.array(arrays[name]))
+        for array_name in ("receiver_class", "donor_cells", *_SUMS):
+            setattr(moments, array_name, np.array(arrays[array_name]))
         return moments
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
@@ -187,22 +202,28 @@ class PairMoments:
         if total <= 0:
             missing = np.full(self.quantities, np.nan)
             return missing, missing.copy(), np.ones((2, self.quantities))
-        chosen = slice(None) if group is None else slice(group, group + 1)
+        class_slice = slice(None) if group is None else slice(group, group + 1)
         received = np.where(member, self.receiver_sum, 0.0)
-        mean = received.sum(axis=1) / total
-        square_sum = self.square_sum[chosen].sum(axis=0)
+        mean_effects = received.sum(axis=1) / total
+        square_sum = self.square_sum[class_slice].sum(axis=0)
         if too_few(weight, self.units):
             quiet = (square_sum == 0) & (received == 0).all(axis=1)
-            return mean, np.where(quiet, 0.0, np.nan), np.ones((2, self.quantities))
-        by_receiver = received - mean[:, None] * weight
-        lent, of_lenders = self.of_donors(group)
-        by_donor = lent - mean[:, None] * of_lenders
+            return (
+                mean_effects,
+                np.where(quiet, 0.0, np.nan),
+                np.ones((2, self.quantities)),
+            )
+        by_receiver = received - mean_effects[:, None] * weight
+        lent_sums, of_lenders = self.of_donors(group)
+        by_donor = lent_sums - mean_effects[:, None] * of_lenders
         cross, squares = (
-            self.square_cross[chosen].sum(axis=0),
-            self.weight_squares[chosen].sum(),
+            self.square_cross[class_slice].sum(axis=0),
+            self.weight_squares[class_slice].sum(),
         )
         # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
-        noise = np.maximum(square_sum - 2 * mean * cross + mean**2 * squares, 0.0)
+        noise = np.maximum(
+            square_sum - 2 * mean_effects * cross + mean_effects**2 * squares, 0.0
+        )
         if self.shared:
             score, correction, freedom = spread(
                 by_receiver + by_donor, weight, self.units, lends=True
@@ -217,7 +238,7 @@ class PairMoments:
             variance, effective = with_donors(
                 of_receivers * correction, freedom + 1, by_donor, noise
             )
-        return mean, np.sqrt(variance) / total, effective
+        return mean_effects, np.sqrt(variance) / total, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
         """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``.
@@ -254,16 +275,16 @@ def row_scores(
     )
     weight = np.where(member, moments.receiver_weight, 0.0)
     received = np.where(member, moments.receiver_sum, 0.0)
-    mean = received.sum(axis=1, keepdims=True) / max(
+    mean_effects = received.sum(axis=1, keepdims=True) / max(
         float(weight.sum()), np.finfo(np.float64).tiny
     )
-    sums, weights = moments.of_donors(group)
-    lent = sums - mean * weights
-    of_receivers = received - mean * weight
+    donor_sums, weights = moments.of_donors(group)
+    lent_scores = donor_sums - mean_effects * weights
+    of_receivers = received - mean_effects * weight
     scores = (
-        of_receivers + lent
+        of_receivers + lent_scores
         if moments.shared
-        else np.concatenate([of_receivers, lent], axis=1)
+        else np.concatenate([of_receivers, lent_scores], axis=1)
     )
     return (
         independent(scores, moments.units)
@@ -278,12 +299,12 @@ def scores_of(
     """Return the players' rows of scores. A player that nothing was drawn for is certain."""
     if not all(isinstance(entry, PairMoments) for entry in moments.values()):
         return None
-    rows = {
-        name: row_scores(entry, group, by_unit=True)[0]
-        for name, entry in moments.items()
+    player_scores = {
+        player_name: row_scores(entry, group, by_unit=True)[0]
+        for player_name, entry in moments.items()
     }
-    nothing = np.zeros(len(next(iter(rows.values()), ())))
-    return np.stack([rows.get(name, nothing) for name in names])
+    nothing = np.zeros(len(next(iter(player_scores.values()), ())))
+    return np.stack([player_scores.get(player_name, nothing) for player_name in names])
 
 
 class Estimable(Protocol):
@@ -302,8 +323,14 @@ def estimated(
     moments: Estimable, confidence: float, group: int | None = None
 ) -> Floats:
     """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
-    mean, std, count = moments.estimate(group)
-    return np.stack([mean, std, *interval(mean, std, count, confidence)])
+    mean_effects, std_errors, count = moments.estimate(group)
+    return np.stack(
+        [
+            mean_effects,
+            std_errors,
+            *interval(mean_effects, std_errors, count, confidence),
+        ]
+    )
 
 
 #: Further donors are drawn where their noise is more than this share of an importance's variance, and its interval
@@ -335,16 +362,19 @@ def further_repeats(
     intervals keep their coverage. NaN as a width, of too few rows, is wide.
     """
     estimates = {
-        name: estimated(sums, confidence)[:, 0] for name, (_, sums) in played.items()
+        feature_name: estimated(feature_sums, confidence)[:, 0]
+        for feature_name, (_, feature_sums) in played.items()
     }
-    largest = max((abs(float(mean)) for mean, *_ in estimates.values()), default=0.0)
-    found = {}
-    for name, (repeats, sums) in played.items():
-        _, std, low, high, _ = estimates[name]
+    largest = max(
+        (abs(float(mean_effect)) for mean_effect, *_ in estimates.values()), default=0.0
+    )
+    further_goals = {}
+    for player_name, (repeats, player_sums) in played.items():
+        _, std_error, lower_bound, upper_bound, _ = estimates[player_name]
         variance, noise, width = (
-            float(std) ** 2,
-            float(sums.noise_of_draws(repeats)[0]),
-            float(high - low),
+            float(std_error) ** 2,
+            float(player_sums.noise_of_draws(repeats)[0]),
+            float(upper_bound - lower_bound),
         )
         if repeats >= most or noise <= _NOISE * variance or width <= _WIDTH * largest:
             continue
@@ -352,9 +382,11 @@ def further_repeats(
         narrow = variance * (_WIDTH * largest / width) ** 2
         # What is left of the variance is then _NOISE of it, or the interval is narrow, whichever comes first.
         allowed = np.fmax(_NOISE / (1 - _NOISE) * lasting, narrow - lasting)
-        more = noise * repeats / allowed if allowed > 0 else float(most)
-        found[name] = int(np.clip(np.ceil(more - 1e-9), repeats + 1, most))
-    return found
+        needed_repeats = noise * repeats / allowed if allowed > 0 else float(most)
+        further_goals[player_name] = int(
+            np.clip(np.ceil(needed_repeats - 1e-9), repeats + 1, most)
+        )
+    return further_goals
 
 
 _SUMS = ("receiver_sum", "receiver_weight", "donor_sum", "donor_weight", "square_sum", "square_cross", "weight_squares",

@@ -84,7 +84,13 @@ def single_plays(
 ) -> Plays:
     """Return the plays in which each player is replaced by itself, through some paths (None: all): its total effect."""
     channels = np.array(
-        [[path in (paths if through is None else through) for path in paths] or [True]]
+        [
+            [
+                path_name in (paths if through is None else through)
+                for path_name in paths
+            ]
+            or [True]
+        ]
     )
     return Plays(("total",), _for_each(space, channels, np.ones((1, 1, 1))))
 
@@ -96,10 +102,10 @@ def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
             ("total", paths[0]),
             _for_each(space, np.array([[True]]), np.ones((1, 2, 1))),
         )
-    game = PathGame.of(len(paths))
+    path_game = PathGame.of(len(paths))
     return Plays(
         ("total", *paths, "interaction"),
-        _for_each(space, game.channels, game.combine[None], game.within),
+        _for_each(space, path_game.channels, path_game.combine[None], path_game.within),
     )
 
 
@@ -119,27 +125,39 @@ class PathGame:
     def of(cls, count: int) -> PathGame:
         """Return the game of so many paths."""
         subsets = [
-            some
-            for size in range(1, count + 1)
-            for some in combinations(range(count), size)
+            subset
+            for subset_size in range(1, count + 1)
+            for subset in combinations(range(count), subset_size)
         ]
-        place = {some: index for index, some in enumerate(subsets)}
+        subset_indices = {subset: index for index, subset in enumerate(subsets)}
         channels = np.array(
-            [[path in some for path in range(count)] for some in subsets]
+            [
+                [path_index in subset for path_index in range(count)]
+                for subset in subsets
+            ]
         )
         combine = np.zeros((2 + count, len(subsets)))
         combine[0, -1] = combine[-1, -1] = 1.0
-        for some, index in place.items():
-            for path in range(count):
-                others = len(some) - (path in some)
-                weight = 1 / (count * comb(count - 1, others))
-                combine[1 + path, index] = weight if path in some else -weight
+        for current_subset, index in subset_indices.items():
+            for current_path in range(count):
+                other_count = len(current_subset) - (current_path in current_subset)
+                weight = 1 / (count * comb(count - 1, other_count))
+                combine[1 + current_path, index] = (
+                    weight if current_path in current_subset else -weight
+                )
         combine[-1, :count] -= 1.0
-        smaller = [tuple(combinations(some, len(some) - 1)) for some in subsets]
+        smaller = [tuple(combinations(subset, len(subset) - 1)) for subset in subsets]
         return cls(
             channels,
             combine,
-            tuple(tuple(place[one] for one in each if one) for each in smaller),
+            tuple(
+                tuple(
+                    subset_indices[smaller_subset]
+                    for smaller_subset in smaller_subsets
+                    if smaller_subset
+                )
+                for smaller_subsets in smaller
+            ),
         )
 
 
@@ -152,8 +170,15 @@ def _for_each(
     """Return the same play for each player that owns a position, in the channels of each coalition."""
     sizes = space.sizes()
     return tuple(
-        Play(name, (name,), np.array([index]), channels[:, None, :], combine, within)
-        for index, name in enumerate(space.names)
+        Play(
+            player_name,
+            (player_name,),
+            np.array([index]),
+            channels[:, None, :],
+            combine,
+            within,
+        )
+        for index, player_name in enumerate(space.names)
         if sizes[index]
     )
 
@@ -163,11 +188,18 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
     everyone, modality = np.arange(len(space)), np.array(space.modality)
     combine = np.array([[[1.0, 0.0, 0.0], [0.0, -1.0, 1.0]]])
     plays = []
-    for index, name in enumerate(space.names):
+    for index, player_name in enumerate(space.names):
         elsewhere, alone = modality != modality[index], everyone == index
         mask = np.stack([alone, elsewhere, elsewhere | alone])[..., None]
         plays.append(
-            Play(name, (name,), everyone, mask, combine, within=((), (), (1,)))
+            Play(
+                player_name,
+                (player_name,),
+                everyone,
+                mask,
+                combine,
+                within=((), (), (1,)),
+            )
         )
     return Plays(("total", "others_replaced"), tuple(plays), joint=len(space) > 1)
 
@@ -189,9 +221,9 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
         combine[player, 2, sizes == count] = 1.0
         combine[player, 2, ~coalitions[:, player] & (sizes == count - 1)] = -1.0
     # Every pair of coalitions that differ in one player alone, −1 for none.
-    position = {row.tobytes(): index for index, row in enumerate(coalitions)} | {
-        bytes(count): -1
-    }
+    position = {
+        coalition_row.tobytes(): index for index, coalition_row in enumerate(coalitions)
+    } | {bytes(count): -1}
     steps = tuple(
         np.array(
             [
@@ -207,8 +239,10 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
         for player in range(count)
     )
     mask = np.repeat(coalitions[..., None], max(len(paths), 1), axis=2)
-    play = Play("modalities", space.names, np.arange(count), mask, combine, steps=steps)
-    return Plays(("total", "alone", "last"), (play,), joint=count > 1)
+    joint_play = Play(
+        "modalities", space.names, np.arange(count), mask, combine, steps=steps
+    )
+    return Plays(("total", "alone", "last"), (joint_play,), joint=count > 1)
 
 
 def with_total(plays: Plays) -> Plays:

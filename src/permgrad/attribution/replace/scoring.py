@@ -62,10 +62,15 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
             and not callable(scoring)
         )
         scores = list(scoring if several else [scoring])
-        names = [one if isinstance(one, str) else _name_of(one) for one in scores]
+        names = [
+            score_entry if isinstance(score_entry, str) else _name_of(score_entry)
+            for score_entry in scores
+        ]
         named = [
-            f"{name}_{k}" if name == "score" or names.count(name) > 1 else name
-            for k, name in enumerate(names)
+            f"{scorer_name}_{k}"
+            if scorer_name == "score" or names.count(scorer_name) > 1
+            else scorer_name
+            for k, scorer_name in enumerate(names)
         ]
         scoring = dict(zip(named, scores, strict=True))
     if not scoring:
@@ -79,18 +84,23 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
             problem = f"A scorer must be a name or a callable (estimator, X, y), got {shown(scorer)}"
             raise InputError(problem, hint="Pass for example 'roc_auc'", code="PG001")
     return {
-        str(name): ranking.get(one) or get_scorer(one) if isinstance(one, str) else one
-        for name, one in scoring.items()
+        str(scorer_name): ranking.get(score_entry) or get_scorer(score_entry)
+        if isinstance(score_entry, str)
+        else score_entry
+        for scorer_name, score_entry in scoring.items()
     }
 
 
 def _name_of(scorer: Any) -> str:
     """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
-    name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
+    function_name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
     further = [
-        f"{key}={value}" for key, value in getattr(scorer, "_kwargs", {}).items()
+        f"{argument_name}={value}"
+        for argument_name, value in getattr(scorer, "_kwargs", {}).items()
     ]
-    return " ".join(["neg_" * (getattr(scorer, "_sign", 1) < 0) + name, *further])
+    return " ".join(
+        ["neg_" * (getattr(scorer, "_sign", 1) < 0) + function_name, *further]
+    )
 
 
 def _ranking_scorers() -> dict[str, Callable[..., float]]:
@@ -121,8 +131,8 @@ def _hint(reason: str, request: Request) -> str:
     if "pos_label" not in reason or request.labels is None:
         return "Choose another scorer"
     label = request.labels.tolist()[-1]
-    own = f"make_scorer(…, pos_label={label!r}) of sklearn.metrics"
-    return f"Choose a scorer of all classes, such as 'f1_macro', or in Python name the positive one: {own}"
+    named_scorer = f"make_scorer(…, pos_label={label!r}) of sklearn.metrics"
+    return f"Choose a scorer of all classes, such as 'f1_macro', or in Python name the positive one: {named_scorer}"
 
 
 def _refuse_without_y(request: Request) -> None:
@@ -170,33 +180,45 @@ def explain_scores(request: Request, method: str) -> Explanation:
     """
     _refuse_without_y(request)
     scorers = resolve_scorers(request.scoring)
-    chosen = loss_game(method)
-    assert chosen is not None, "every method that takes scores is a loss game"
-    request, plays = chosen.game(request)
+    selected_game = loss_game(method)
+    assert selected_game is not None, "every method that takes scores is a loss game"
+    request, plays = selected_game.game(request)
     if _take_labels_alone(scorers):
         request = replace(request, subject=request.subject.deciding())
-    game = Game(
+    score_game = Game(
         request,
         lambda outputs, _rows, _base: request.subject.outputs.predicted(outputs),
         plays.fixed,
         joint=plays.joint,
     )
-    outputs = game.back_end.explained()
+    outputs = score_game.back_end.explained()
     tell_of_dependence(request, outputs)
-    judge = Judge(request, scorers, game, request.subject.outputs.predicted(outputs))
+    judge = Judge(
+        request, scorers, score_game, request.subject.outputs.predicted(outputs)
+    )
     shape = (len(request.space), len(scorers), len(plays.names))
-    mean, std, effective = np.zeros(shape), np.zeros(shape), np.ones((2, *shape))
+    mean_falls, std_errors, effective = (
+        np.zeros(shape),
+        np.zeros(shape),
+        np.ones((2, *shape)),
+    )
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
-            pairs = _predicted_pairs(request, game, play, judge.base)
+            pairs = _predicted_pairs(request, score_game, play, judge.base)
             assert play.combine is not None
-            for name, combine in zip(play.names, play.combine, strict=True):
-                place = request.space.names.index(name)
+            for player_name, combine in zip(play.names, play.combine, strict=True):
+                player_index = request.space.names.index(player_name)
                 numbers = judge.player(play, pairs, combine)
-                mean[place], std[place], effective[:, place] = numbers
+                (
+                    mean_falls[player_index],
+                    std_errors[player_index],
+                    effective[:, player_index],
+                ) = numbers
             progress.advance()
     judge.tell_of_undefined()
-    low, high, p_values = interval(mean, std, effective, request.confidence)
+    lower_bounds, upper_bounds, p_values = interval(
+        mean_falls, std_errors, effective, request.confidence
+    )
     scores = dict(zip(scorers, map(float, judge.base_scores), strict=True))
     facts = {"quantity": "fall of the score", "unit": "score", "scores": scores}
     return build(
@@ -205,7 +227,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
         facts=facts,
         outputs=tuple(scorers),
         maps={},
-        **by_quantity(plays.names, mean, std, low, high, p_values),
+        **by_quantity(
+            plays.names, mean_falls, std_errors, lower_bounds, upper_bounds, p_values
+        ),
     )
 
 
@@ -247,46 +271,55 @@ class Judge:
         self._undefined: dict[str, str] = {}
 
     def _scores(
-        self, answers: Answers, places: Integers, *, left: bool = False
+        self, answers: Answers, row_positions: Integers, *, left: bool = False
     ) -> Floats:
-        """Return the scores of answers for the rows at ``places`` among those answered, ``(scorers,)``.
+        """Return the scores of answers for the rows at ``row_positions`` among those answered, ``(scorers,)``.
 
         A score may be undefined for the rows ``left`` without a group: it is NaN then, and the reason is stored.
         """
-        weights, receivers = self.request.sample_weight, answers.receivers[places]
+        weights, receivers = (
+            self.request.sample_weight,
+            answers.receivers[row_positions],
+        )
         extra = {} if weights is None else {"sample_weight": weights[receivers]}
         scores = np.full(len(self.scorers), np.nan)
-        for at, (name, scorer) in enumerate(self.scorers.items()):
-            reason = "" if len(places) else "ValueError: no row is left"
+        for scorer_index, (scorer_name, scorer) in enumerate(self.scorers.items()):
+            reason = "" if len(row_positions) else "ValueError: no row is left"
             if not reason:
                 try:
-                    rows = (
-                        answers.rows(places)
+                    scored_rows = (
+                        answers.rows(row_positions)
                         if needs_rows(scorer)
-                        else np.arange(len(places))
+                        else np.arange(len(row_positions))
                     )
-                    shown = ShownModel(answers, places, rows)
-                    scores[at] = float(
-                        scorer(shown, rows, self.truth[receivers], **extra)
+                    shown = ShownModel(answers, row_positions, scored_rows)
+                    scores[scorer_index] = float(
+                        scorer(shown, scored_rows, self.truth[receivers], **extra)
                     )
                 except Exception as error:  # scorers are the user's code, too
                     reason = (
                         f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                     )
                     if not left:
-                        problem = f"Scorer {name!r} raised {reason}"
+                        problem = f"Scorer {scorer_name!r} raised {reason}"
                         raise InputError(
                             problem, hint=_hint(reason, self.request), code="PG032"
                         ) from error
-            if left and not np.isfinite(scores[at]):
-                self._undefined.setdefault(name, reason or f"it is {scores[at]}")
-                scores[at] = np.nan
+            if left and not np.isfinite(scores[scorer_index]):
+                self._undefined.setdefault(
+                    scorer_name, reason or f"it is {scores[scorer_index]}"
+                )
+                scores[scorer_index] = np.nan
         return scores
 
     def tell_of_undefined(self) -> None:
         """Warn once of the scores that have no standard error, as they are undefined without some rows."""
         scores = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
-        names = [name for name in self._undefined if np.isfinite(scores[name])]
+        names = [
+            scorer_name
+            for scorer_name in self._undefined
+            if np.isfinite(scores[scorer_name])
+        ]
         if names:
             warn_user(
                 f"Standard errors and intervals of {listed(names, show=repr)} are NaN, because the score is undefined "
@@ -304,26 +337,26 @@ class Judge:
         answered = self._answers(play, pairs)
         moved = bool((pairs[2] != self.base[pairs[0]][:, None]).any())
 
-        def falls(places: Integers, *, left: bool) -> Floats:
-            rows = pairs[0][places]
+        def falls(row_positions: Integers, *, left: bool) -> Floats:
+            receiver_rows = pairs[0][row_positions]
             before = (
-                self._scores(self.unchanged, rows, left=True)
+                self._scores(self.unchanged, receiver_rows, left=True)
                 if left
                 else self.base_scores
             )
             return (
-                before[:, None] - self._after(answered, places, left=left)
+                before[:, None] - self._after(answered, row_positions, left=left)
             ) @ combine.T
 
         # Where all is as before, nothing is scored: equal scores of other numbers of rows may differ by rounding.
-        mean, std = np.zeros((2, len(self.scorers), len(combine)))
-        effective = np.full((2, *mean.shape), float(self.groups.max() + 1))
+        mean_falls, std_errors = np.zeros((2, len(self.scorers), len(combine)))
+        effective = np.full((2, *mean_falls.shape), float(self.groups.max() + 1))
         if moved or self._are_edited(answered, pairs):
-            mean, std, effective = self._estimate(pairs, falls)
-        still = (mean == 0) & (std == 0)
+            mean_falls, std_errors, effective = self._estimate(pairs, falls)
+        still = (mean_falls == 0) & (std_errors == 0)
         if still.any() and moved:
-            std = np.where(still, self._of_three_rows[:, None], std)
-        return mean, std, effective
+            std_errors = np.where(still, self._of_three_rows[:, None], std_errors)
+        return mean_falls, std_errors, effective
 
     @cached_property
     def _of_three_rows(self) -> Floats:
@@ -338,20 +371,33 @@ class Judge:
         classes = self.base.shape[1] if request.subject.task == "classification" else 1
         for label in range(classes):
             members = order if classes == 1 else order[request.y[order] == label]
-            some = members[: -(-3 * count // units)]
+            changed_rows = members[: -(-3 * count // units)]
             right, wrong = self.base.copy(), self.base.copy()
             if classes == 1:
                 if self.truth.shape in (self.base.shape, self.base.shape[:1]):
-                    right[some] = self.truth[some].reshape(len(some), -1)
-                wrong[some] = self.base[order[-1 - some]]
+                    right[changed_rows] = self.truth[changed_rows].reshape(
+                        len(changed_rows), -1
+                    )
+                wrong[changed_rows] = self.base[order[-1 - changed_rows]]
             else:
-                right[some], wrong[some] = np.eye(classes)[[label, label - 1]]
+                right[changed_rows], wrong[changed_rows] = np.eye(classes)[
+                    [label, label - 1]
+                ]
             every = np.arange(count)
-            told = (
-                Answers(request, each, every, lambda: request.inputs, imagined=True)
-                for each in (right, wrong)
+            imagined_answers = (
+                Answers(
+                    request,
+                    imagined_outputs,
+                    every,
+                    lambda: request.inputs,
+                    imagined=True,
+                )
+                for imagined_outputs in (right, wrong)
             )
-            scores = (self._scores(each, every, left=True) for each in told)
+            scores = (
+                self._scores(imagined_answer, every, left=True)
+                for imagined_answer in imagined_answers
+            )
             falls.append(np.abs(np.subtract(*scores)))
         return np.asarray(np.max(falls, axis=0) / NORMAL_95)
 
@@ -366,11 +412,11 @@ class Judge:
         return [
             Answers(
                 self.request,
-                predictions[:, at],
+                predictions[:, coalition_index],
                 receivers,
-                partial(edited, play, at, receivers, donors),
+                partial(edited, play, coalition_index, receivers, donors),
             )
-            for at in range(predictions.shape[1])
+            for coalition_index in range(predictions.shape[1])
         ]
 
     def _are_edited(self, answered: list[Answers], pairs: Pairs) -> bool:
@@ -379,19 +425,27 @@ class Judge:
             map(needs_rows, self.scorers.values())
         ):
             return False
-        rows = [tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs]
+        receiver_tensors = [
+            tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs
+        ]
         return not all(
-            torch.equal(*pair)
-            for one in answered
-            for pair in zip(one.tensors, rows, strict=True)
+            torch.equal(*tensor_pair)
+            for coalition_answers in answered
+            for tensor_pair in zip(
+                coalition_answers.tensors, receiver_tensors, strict=True
+            )
         )
 
     def _after(
-        self, answered: list[Answers], places: Integers, *, left: bool
+        self, answered: list[Answers], row_positions: Integers, *, left: bool
     ) -> Floats:
         """Return the scores of changed predictions, ``(scorers, coalitions)``."""
         return np.stack(
-            [self._scores(one, places, left=left) for one in answered], axis=1
+            [
+                self._scores(coalition_answers, row_positions, left=left)
+                for coalition_answers in answered
+            ],
+            axis=1,
         )
 
     def _estimate(
@@ -403,8 +457,8 @@ class Judge:
         """
         receivers, donors, _ = pairs
         groups = int(self.groups.max()) + 1
-        mean = statistic(np.arange(len(receivers)), left=False)
-        shape = mean.shape
+        mean_falls = statistic(np.arange(len(receivers)), left=False)
+        shape = mean_falls.shape
         has_donor = donors >= 0
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
@@ -433,12 +487,12 @@ class Judge:
         with warning_filters, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.request.shared:
-                both, freedom = variance(
+                joint_variance, freedom = variance(
                     self.groups[receivers], of_donor, units=in_time
                 )
-                return mean, np.sqrt(both), freedom + 1
+                return mean_falls, np.sqrt(joint_variance), freedom + 1
             of_receivers, freedom = variance(self.groups[receivers], units=in_time)
-            of_donors, lent = np.zeros(shape), np.zeros((2, *shape))
+            of_donors, donor_freedom = np.zeros(shape), np.zeros((2, *shape))
             count = int(self.donor_groups.max()) + 1
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
@@ -446,10 +500,12 @@ class Judge:
                 at_random[has_donor] = deal_groups(
                     int(has_donor.sum()), self.request.seed, "pairs"
                 )
-                of_donors, lent = variance(of_donor)
+                of_donors, donor_freedom = variance(of_donor)
                 of_donors = np.maximum(of_donors - variance(at_random)[0], 0.0)
-        total, effective = two_parts(of_receivers, freedom + 1, of_donors, lent + 1)
-        return mean, np.sqrt(total), effective
+        total, effective = two_parts(
+            of_receivers, freedom + 1, of_donors, donor_freedom + 1
+        )
+        return mean_falls, np.sqrt(total), effective
 
 
 # ---- the delete-a-group jackknife ------------------------------------------------------------------------------------
@@ -498,12 +554,12 @@ def _spread_classes(
     for label in np.unique(classes).tolist():
         if not alone(label):
             continue
-        row = int(np.flatnonzero(classes == label)[0])
-        for other in order[groups[order] != groups[row]].tolist():
-            groups[[row, other]] = groups[[other, row]]
-            if not alone(int(classes[other])):
+        row_index = int(np.flatnonzero(classes == label)[0])
+        for other_row in order[groups[order] != groups[row_index]].tolist():
+            groups[[row_index, other_row]] = groups[[other_row, row_index]]
+            if not alone(int(classes[other_row])):
                 break
-            groups[[row, other]] = groups[[other, row]]
+            groups[[row_index, other_row]] = groups[[other_row, row_index]]
 
 
 def jackknife_variance(
@@ -550,9 +606,9 @@ class Answers:
         self.labels = request.labels
         self.model: Any = getattr(self.subject, "predictor", self.subject.model)
         self._stored: dict[str, Array] = {}
-        call: Any = getattr(self.subject, "call", None)
-        labelled = getattr(call, "labels", None) is not None
-        one_hot = labelled and call.one_hot
+        model_call: Any = getattr(self.subject, "call", None)
+        labelled = getattr(model_call, "labels", None) is not None
+        one_hot = labelled and model_call.one_hot
         #: whether labels are those of the model's own ``predict``, which the game has not asked for
         self.asks_model = (
             self.task != "regression" and labelled and not one_hot and not imagined
@@ -580,9 +636,13 @@ class Answers:
         """Return the answers of a method, one for each row."""
         if method not in self._stored:
             if method == "predict":
-                chosen = self.subject.deciding()
-                outputs = outputs_of(chosen, self.tensors, self.subject.table_batch)
-                self._stored[method] = self._named(chosen.outputs.predicted(outputs))
+                deciding_subject = self.subject.deciding()
+                outputs = outputs_of(
+                    deciding_subject, self.tensors, self.subject.table_batch
+                )
+                self._stored[method] = self._named(
+                    deciding_subject.outputs.predicted(outputs)
+                )
             else:
                 self._stored[method] = self.subject.asked(method, self.tensors)
         return self._stored[method]
@@ -592,12 +652,16 @@ class Answers:
         """The rows as the subject reads them."""
         return self.edited()
 
-    def rows(self, places: Integers) -> Any:
+    def rows(self, row_positions: Integers) -> Any:
         """Return some rows in the user's form. Of an estimator of permgrad and of a network they are not edited."""
         if hasattr(self.subject, "predictor"):
-            return self.subject.form.write(self.tensors[0][places])
-        receivers, raw = self.receivers[places], self.request.raw
-        return receivers if raw is None else raw.iloc[receivers].reset_index(drop=True)
+            return self.subject.form.write(self.tensors[0][row_positions])
+        receivers, raw_frame = self.receivers[row_positions], self.request.raw
+        return (
+            receivers
+            if raw_frame is None
+            else raw_frame.iloc[receivers].reset_index(drop=True)
+        )
 
     def _named(self, predicted: Floats) -> Array:
         """Return the labels of predicted probabilities, as y holds them."""
@@ -657,17 +721,25 @@ class ShownModel(BaseEstimator):
         return getattr(self.answers.model, name)
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+        estimator_tags = super().__sklearn_tags__()
         if self.answers.task == "regression":
-            tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+            estimator_tags.estimator_type, estimator_tags.regressor_tags = (
+                "regressor",
+                RegressorTags(),
+            )
         else:
-            tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
-        return tags
+            estimator_tags.estimator_type, estimator_tags.classifier_tags = (
+                "classifier",
+                ClassifierTags(),
+            )
+        return estimator_tags
 
 
 def needs_rows(scorer: Any) -> bool:
     """Return whether a scorer may read its rows. scikit-learn's own hand them to one method of the model."""
-    asked = getattr(scorer, "_response_method", None)
-    return not set((asked,) if isinstance(asked, str) else asked or ("",)) <= set(
-        STORED
-    )
+    response_methods = getattr(scorer, "_response_method", None)
+    return not set(
+        (response_methods,)
+        if isinstance(response_methods, str)
+        else response_methods or ("",)
+    ) <= set(STORED)

@@ -140,8 +140,8 @@ class Arguments:
     def _gather(self) -> None:
         """Put the rows of a DataLoader, a Dataset or a list of examples in its place."""
         changes = of_examples(self)
-        for name, value in changes.items():
-            object.__setattr__(self, name, value)
+        for field_name, value in changes.items():
+            object.__setattr__(self, field_name, value)
 
     @property
     def speaks_of_classes(self) -> bool:
@@ -152,20 +152,22 @@ class Arguments:
 
     def _check_groups(self) -> None:
         groups = self.groups
-        fix = "Pass groups={'name': ['feature', …]} or 'modality'."
+        remedy_words = "Pass groups={'name': ['feature', …]} or 'modality'."
         check_kind(
-            "groups", groups, Mapping, "a mapping of names to lists of features", fix
+            "groups",
+            groups,
+            Mapping,
+            "a mapping of names to lists of features",
+            remedy_words,
         )
-        for name, members in groups.items():
+        for group_name, members in groups.items():
             if not isinstance(members, Iterable) or isinstance(
                 members, (bytes, Mapping)
             ):
-                problem = (
-                    f"Group {name!r} must be a list of features, got {shown(members)}"
-                )
+                problem = f"Group {group_name!r} must be a list of features, got {shown(members)}"
                 raise InputError(
                     problem,
-                    hint=f"Pass groups={{{name!r}: ['feature', …]}}.",
+                    hint=f"Pass groups={{{group_name!r}: ['feature', …]}}.",
                     code="PG001",
                 )
 
@@ -195,49 +197,63 @@ def of_examples(arguments: Arguments) -> dict[str, Any]:
     model, changes = arguments.model, dict[str, Any]()
     if not may_be_examples(arguments.X) and not may_be_examples(arguments.background):
         return changes
-    most = MOST if arguments.max_rows is None else int(arguments.max_rows)
+    row_limit = MOST if arguments.max_rows is None else int(arguments.max_rows)
     seed = resolve_seed(arguments.random_state)
-    asked = {"seed": seed, "most": most, "tokenizer": model.tokenizer}
-    found = gathered(model.model, arguments.X, arguments.y, **asked)
-    if found is not None:
-        changes |= {"X": found.X, "y": found.y, "gathered": found}
+    gather_options = {"seed": seed, "most": row_limit, "tokenizer": model.tokenizer}
+    gathered_rows = gathered(model.model, arguments.X, arguments.y, **gather_options)
+    if gathered_rows is not None:
+        changes |= {
+            "X": gathered_rows.X,
+            "y": gathered_rows.y,
+            "gathered": gathered_rows,
+        }
         changes["random_state"] = seed
-        changes |= _of_the_set(arguments, found)
+        changes |= _of_the_set(arguments, gathered_rows)
         if arguments.max_rows is None:
-            warn_of_rest(found, most)
-    rows = gathered(model.model, arguments.background, None, **asked)
-    return changes if rows is None else changes | {"background": rows.X}
+            warn_of_rest(gathered_rows, row_limit)
+    background_rows = gathered(
+        model.model, arguments.background, None, **gather_options
+    )
+    return (
+        changes
+        if background_rows is None
+        else changes | {"background": background_rows.X}
+    )
 
 
-def _of_the_set(arguments: Arguments, found: Gathered) -> dict[str, Any]:
+def _of_the_set(arguments: Arguments, gathered_rows: Gathered) -> dict[str, Any]:
     """Return what says something of each example of a set, of those that are drawn."""
-    if found.places is None or found.count is None:
+    if gathered_rows.places is None or gathered_rows.count is None:
         return {}
     changes = {}
-    for name in ("sample_weight", "row_groups", "row_time", "target"):
-        value = getattr(arguments, name)
+    for field_name in ("sample_weight", "row_groups", "row_time", "target"):
+        value = getattr(arguments, field_name)
         by_row = hasattr(value, "__len__") and not isinstance(value, (str, tuple))
-        if by_row and len(value) == found.count:
-            changes[name] = taken(value, found.places, found.count)
+        if by_row and len(value) == gathered_rows.count:
+            changes[field_name] = taken(
+                value, gathered_rows.places, gathered_rows.count
+            )
     return changes
 
 
 # ---- the method's options -------------------------------------------------------------------------------------------
 def resolve_method(
-    chosen: Method | None, scope: Literal["auto", "global", "local"]
+    chosen_method: Method | None, scope: Literal["auto", "global", "local"]
 ) -> tuple[Scope, dict[str, Any]]:
     """Return the scope, and the options and settings of the method, of which those that several share are checked here.
 
     ``"auto"`` is the method's first scope, and global without a method.
     """
-    options = {} if chosen is None else chosen.settings()
+    options = {} if chosen_method is None else chosen_method.settings()
     if scope == "auto":
-        scope = "global" if chosen is None else chosen.scopes[0]
-    if chosen is None or not hasattr(chosen, "inner"):  # options of another library
+        scope = "global" if chosen_method is None else chosen_method.scopes[0]
+    if chosen_method is None or not hasattr(
+        chosen_method, "inner"
+    ):  # options of another library
         return scope, options
-    for name, default in getattr(chosen, "options", {}).items():
+    for option_name, default in getattr(chosen_method, "options", {}).items():
         if isinstance(default, bool):
-            check_flag(name, options[name])
+            check_flag(option_name, options[option_name])
     if "order" in options:
         check_whole("order", options["order"], "pass 2 for pairs")
         pairs = options.get("pairs", "auto")
@@ -301,7 +317,7 @@ def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
 
 
 def resolve_scale(
-    chosen: Method | None, scope: Scope, name: str, form: OutputForm
+    chosen_method: Method | None, scope: Scope, name: str, form: OutputForm
 ) -> Scale:
     """Return the scale of the explained outputs: the user's, else the method's.
 
@@ -310,7 +326,7 @@ def resolve_scale(
     if form.of_labels:  # whose logits are infinite
         return PROBABILITY
     usual: Mapping[Scope, Scale] = {"local": PROBABILITY}
-    usual = usual if chosen is None else chosen.scales
+    usual = usual if chosen_method is None else chosen_method.scales
     scale = usual.get(scope, LOGIT) if name == "auto" else SCALES[name]
     return LOGIT if scale is RAW and scope not in usual else scale
 
@@ -324,7 +340,7 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
     target = (
         target.tolist() if hasattr(target, "tolist") else target
     )  # an array or a tensor, also of one number
-    wanted = (
+    asked_targets = (
         list(target)
         if isinstance(target, Iterable) and not isinstance(target, str)
         else [target]
@@ -335,12 +351,16 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
         if tuple(names) == tuple(map(str, range(count)))
         else (str, Real)
     )
-    for one in wanted:
-        if is_whole(one) and 0 <= int(one) < count:
-            positions.append(int(one))
-        elif isinstance(one, takes) and not isinstance(one, bool) and str(one) in names:
+    for asked_target in asked_targets:
+        if is_whole(asked_target) and 0 <= int(asked_target) < count:
+            positions.append(int(asked_target))
+        elif (
+            isinstance(asked_target, takes)
+            and not isinstance(asked_target, bool)
+            and str(asked_target) in names
+        ):
             # A number outside the positions may still be the name of a class or of a quantile.
-            positions.append(names.index(str(one)))
+            positions.append(names.index(str(asked_target)))
         else:
             hint = (
                 f"The outputs are {listed(names, 7)}."
@@ -348,7 +368,9 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
                 else "There is one output: leave target out."
             )
             raise InputError(
-                f"No output {shown(one)}", did_you_mean(one, names, hint), "PG035"
+                f"No output {shown(asked_target)}",
+                did_you_mean(asked_target, names, hint),
+                "PG035",
             )
     if not positions:
         raise InputError(
@@ -377,7 +399,7 @@ def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | 
 
 
 def loss_at_places(
-    place: OutputForm, layout: Layout, loss: Any, target: Any
+    place_form: OutputForm, layout: Layout, loss: Any, target: Any
 ) -> str | OtherLoss:
     """Return the loss of outputs that are compared with y place by place.
 
@@ -385,52 +407,52 @@ def loss_at_places(
     """
     label = None
     if target is not None:
-        names = place.output_names
-        if place.task == "classification" and place.count > 1:
-            names = place.class_names
-        chosen = resolve_targets(names, target)
-        if len(chosen) > 1:
+        names = place_form.output_names
+        if place_form.task == "classification" and place_form.count > 1:
+            names = place_form.class_names
+        label_positions = resolve_targets(names, target)
+        if len(label_positions) > 1:
             problem = "target names several labels of a place"
             raise InputError(problem, hint="Pass one of them.", code="PG035")
-        label = chosen[0]
-    read = resolve_loss(place, loss)
-    return read_loss(loss_of_places(place, layout, read, label))
+        label = label_positions[0]
+    resolved_loss = resolve_loss(place_form, loss)
+    return read_loss(loss_of_places(place_form, layout, resolved_loss, label))
 
 
 def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
     """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused."""
-    read, usual = (
+    given_loss, usual = (
         read_loss(loss),
         read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss),
     )
-    name = "quantile"
-    if not isinstance(read, OtherLoss):
-        if read not in ("auto", *losses):
-            raise _unknown_loss(read)
-        if read in ("auto", usual):
+    loss_name = "quantile"
+    if not isinstance(given_loss, OtherLoss):
+        if given_loss not in ("auto", *losses):
+            raise _unknown_loss(given_loss)
+        if given_loss in ("auto", usual):
             return usual
-        name = read
-    elif read.returned:
-        return read
+        loss_name = given_loss
+    elif given_loss.returned:
+        return given_loss
     if (
-        isinstance(read, OtherLoss)
-        and read.levels
-        and len(read.levels) != outputs.count
+        isinstance(given_loss, OtherLoss)
+        and given_loss.levels
+        and len(given_loss.levels) != outputs.count
     ):
-        problem = f"loss={loss!r} names {len(read.levels)} quantiles, and the model has {counted(outputs.count, 'output')}"
+        problem = f"loss={loss!r} names {len(given_loss.levels)} quantiles, and the model has {counted(outputs.count, 'output')}"
         raise InputError(
             problem,
             hint="Pass one level for each output, in their order.",
             code="PG036",
         )
-    if name not in FITS[outputs.task]:
+    if loss_name not in FITS[outputs.task]:
         problem = f"loss={loss!r} cannot be used for {outputs.task}"
         raise InputError(
             problem,
             hint=f"Pass one of {', '.join(FITS[outputs.task])} or 'auto'.",
             code="PG036",
         )
-    return read
+    return given_loss
 
 
 def _unknown_loss(name: str) -> InputError:
@@ -447,21 +469,21 @@ def _unknown_loss(name: str) -> InputError:
 
 def titles_of_channels(channel_names: Any) -> dict[str, tuple[str, ...]]:
     """Return the names of each input's channels, of a frame those of its columns."""
-    fix = "Pass for example channel_names={'eeg': ['Fz', 'Cz']}"
+    remedy_words = "Pass for example channel_names={'eeg': ['Fz', 'Cz']}"
     if channel_names is None:
         return {}
-    check_kind("channel_names", channel_names, Mapping, "names by input", fix)
+    check_kind("channel_names", channel_names, Mapping, "names by input", remedy_words)
     titles = dict[str, tuple[str, ...]]()
-    for name, channels in channel_names.items():
+    for input_name, channels in channel_names.items():
         named = channels.columns if is_frame(channels) else channels
         if isinstance(named, (str, bytes)) or not isinstance(named, Iterable):
-            problem = (
-                f"The channels of {name!r} must be a list of names, got {shown(named)}"
-            )
-            raise InputError(problem, hint=fix, code="PG001")
-        titles[name] = tuple(str(each) for each in named)
-        if not titles[name] or len(set(titles[name])) < len(titles[name]):
-            problem = f"channel_names of {name!r} must be different names, got {list(titles[name])}"
+            problem = f"The channels of {input_name!r} must be a list of names, got {shown(named)}"
+            raise InputError(problem, hint=remedy_words, code="PG001")
+        titles[input_name] = tuple(str(channel_name) for channel_name in named)
+        if not titles[input_name] or len(set(titles[input_name])) < len(
+            titles[input_name]
+        ):
+            problem = f"channel_names of {input_name!r} must be different names, got {list(titles[input_name])}"
             raise InputError(problem, hint="Name each channel once", code="PG008")
     return titles
 
@@ -475,12 +497,12 @@ def said_of_outputs(
     """
     task: str | None = model.task
     if task is None:
-        read = read_loss(loss)
+        given_loss = read_loss(loss)
         task = (
-            TELLING.get(read)
-            if isinstance(read, str)
+            TELLING.get(given_loss)
+            if isinstance(given_loss, str)
             else None
-            if read.returned
+            if given_loss.returned
             else "regression"
         )
     return {
@@ -507,14 +529,14 @@ def read_y(
     """
     if y is None:
         return None, None
-    count, form = len(inputs[0]), subject.outputs
+    count, output_form = len(inputs[0]), subject.outputs
     if (
-        form.task == "regression"
-        and form.count > 1
+        output_form.task == "regression"
+        and output_form.count > 1
         and _is_of_one(loss, picked)
         and as_target(y).ndim == 1
     ):
-        y = np.stack([as_target(y)] * form.count, axis=1)
+        y = np.stack([as_target(y)] * output_form.count, axis=1)
     elif (
         scored
         and loss in FITS["regression"]
@@ -522,20 +544,22 @@ def read_y(
     ):
         return values, None
     if not isinstance(loss, OtherLoss) or not loss.returned:
-        encoded = form.encode_target(y, count)
+        encoded = output_form.encode_target(y, count)
         if loss in ("poisson", "poisson_log") and (encoded < 0).any():
             problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
             raise InputError(problem, hint="Pass another loss.", code="PG036")
-        return encoded, encoded if form.task == "classification" else None
+        return encoded, encoded if output_form.task == "classification" else None
     targets, classes = TargetRows(y, count), None
-    if form.task == "classification":
+    if output_form.task == "classification":
         try:
-            classes = form.encode_target(y, count)
+            classes = output_form.encode_target(y, count)
         except InputError:
             # Only the loss knows what y means.
-            subject.outputs = replace(form, class_names=())
-    few = [tensor[:_TRIED] for tensor in inputs]
-    form.loss_rows(outputs_of(subject, few), targets[: len(few[0])], loss)
+            subject.outputs = replace(output_form, class_names=())
+    tried_inputs = [tensor[:_TRIED] for tensor in inputs]
+    output_form.loss_rows(
+        outputs_of(subject, tried_inputs), targets[: len(tried_inputs[0])], loss
+    )
     return targets, classes
 
 
@@ -549,10 +573,12 @@ def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:
 def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
     """Return y if it is numbers in other columns than the output's, which only scorers can read."""
     values = as_target(y)
-    fits = values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"
+    is_readable = (
+        values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"
+    )
     if (
         subject.task != "regression"
-        or not fits
+        or not is_readable
         or values.shape[1] == subject.outputs.count
     ):
         return None

@@ -54,9 +54,9 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         ]
         if arguments.gathered is not None:
             lines.append(f"rows: {arguments.gathered.in_words}")
-        held = subject.facts.get("held") or []
-        if held:
-            lines.append(f"held, and no features: {', '.join(held)}")
+        held_inputs = subject.facts.get("held") or []
+        if held_inputs:
+            lines.append(f"held, and no features: {', '.join(held_inputs)}")
         special = subject.facts.get("tokens", {}).get("special") or []
         if special:
             lines.append(f"ids that stay where they are: {listed(special, _SHOWN)}")
@@ -81,8 +81,8 @@ def description(model: Model, X: Any, y: Any = None) -> str:
         )
         if isinstance(subject, PredictorSubject):
             edited = len(request.space.names) * request.n_repeats
-            most = most_asked(request.inputs[0].numpy(), edited)
-            lines.append(f"rows that an explanation asks for: up to {most:,}")
+            row_limit = most_asked(request.inputs[0].numpy(), edited)
+            lines.append(f"rows that an explanation asks for: up to {row_limit:,}")
         lines.append(
             f"rows that depend on each other: {signs or 'no sign in the columns'}"
         )
@@ -92,15 +92,15 @@ def description(model: Model, X: Any, y: Any = None) -> str:
 def explained_outputs(model: Model, X: Any) -> Floats:
     """Return the outputs that local explanations explain by default, float64 ``(rows, outputs)``."""
     with sparing(), full_float32(), keeping_warnings():
-        asked = {"seed": 0, "tokenizer": model.tokenizer}
-        found = gathered(model.model, X, None, most=None, **asked)
-        X = X if found is None else found.X
+        gather_options = {"seed": 0, "tokenizer": model.tokenizer}
+        gathered_rows = gathered(model.model, X, None, most=None, **gather_options)
+        X = X if gathered_rows is None else gathered_rows.X
         request = build_request(Arguments(model, X, scope="local"), None, "predict")
         outputs = outputs_of(request.subject, request.inputs)
-        read: Floats = (
+        scaled_outputs: Floats = (
             request.scale.read(request.subject.outputs, outputs).double().cpu().numpy()
         )
-    return read
+    return scaled_outputs
 
 
 def _kind(model: Any, subject: Subject) -> str:
@@ -121,51 +121,55 @@ def _inputs(request: Request) -> str:
     shapes = [*request.shapes, *[None] * len(request.inputs)]
     of_tokens = request.subject.facts.get("tokens") or {}
     tokens = of_tokens.get("input")
-    for name, tensor, shape in zip(
+    for input_name, tensor, shape in zip(
         request.space.inputs, request.inputs, shapes, strict=False
     ):
-        size = " × ".join(map(str, tensor.shape[1:]))
-        if name.endswith(".own"):  # which places hold a row's own tokens
+        shape_words = " × ".join(map(str, tensor.shape[1:]))
+        if input_name.endswith(".own"):  # which places hold a row's own tokens
             continue
-        if name == tokens:
-            what = f"tokens, {size} places"
-        elif name in of_tokens.get("boxes", ()):
+        if input_name == tokens:
+            input_words = f"tokens, {shape_words} places"
+        elif input_name in of_tokens.get("boxes", ()):
             count = counted(tensor.shape[2], "number")
-            what = f"{count} for each token, which go with it"
+            input_words = f"{count} for each token, which go with it"
         elif shape is not None:
-            what = _shape_in_words(shape, tensor)
+            input_words = _shape_in_words(shape, tensor)
         elif tensor.ndim == 2:
             columns = (
                 request.raw.shape[1] if request.raw is not None else tensor.shape[1]
             )
-            what = counted(columns, "column")
+            input_words = counted(columns, "column")
         else:
-            what = size or "one number"
-        rows = f"{counted(len(tensor), 'row')}, " if not words else ""
-        words.append(f"{name} ({rows}{what})")
+            input_words = shape_words or "one number"
+        row_words = f"{counted(len(tensor), 'row')}, " if not words else ""
+        words.append(f"{input_name} ({row_words}{input_words})")
     return ", ".join(words)
 
 
-def _places(place: OutputForm, layout: Layout, counts: Mapping[str, int]) -> str:
+def _places(place_form: OutputForm, layout: Layout, counts: Mapping[str, int]) -> str:
     """Say what outputs are at each of a row's places."""
     sizes = " × ".join(map(str, layout.places))
-    names = place.class_names if place.task == "classification" else place.output_names
-    of = f" of {_names(names)}" if len(names) > 1 else ""
-    void = f", {counts['void']:,} of {counts['of']:,} without a label in y"
-    left_out = void if counts["void"] else ""
-    return f"{_KINDS[place.kind]}{of} at each of {sizes} places{left_out}"
+    names = (
+        place_form.class_names
+        if place_form.task == "classification"
+        else place_form.output_names
+    )
+    class_words = f" of {_names(names)}" if len(names) > 1 else ""
+    unlabelled_words = f", {counts['void']:,} of {counts['of']:,} without a label in y"
+    left_out = unlabelled_words if counts["void"] else ""
+    return f"{_KINDS[place_form.kind]}{class_words} at each of {sizes} places{left_out}"
 
 
 def _shape_in_words(shape: ImageShape, tensor: Tensor) -> str:
     """Say what a series, an image, a volume or the places of a sequence are."""
     sides = tensor.shape[1:]
     if shape.series is not None:
-        places = sides.numel() // sides[shape.series]
-        return f"{sides[shape.series]} channels × {places} in time"
+        time_points = sides.numel() // sides[shape.series]
+        return f"{sides[shape.series]} channels × {time_points} in time"
     if shape.vectors and sides[1] > 1:
         return f"{sides[0]} places of {counted(sides[1], 'number')}"
-    kind = ("", "series", "image", "volume")[len(shape.size)]
-    return f"{kind} {' × '.join(map(str, shape.size))}"
+    shape_kind = ("", "series", "image", "volume")[len(shape.size)]
+    return f"{shape_kind} {' × '.join(map(str, shape.size))}"
 
 
 def _names(names: tuple[str, ...]) -> str:
@@ -181,18 +185,22 @@ def _outputs(request: Request) -> str:
     subject = request.subject
     if subject.layout is not None and subject.place is not None:
         return _places(subject.place, subject.layout, subject.facts["places"])
-    kind = "labels" if subject.outputs.of_labels else _KINDS[subject.outputs.kind]
-    head = subject.facts.get("head")
-    of_head = "" if head is None else f" of head {head!r}"
+    output_kind = (
+        "labels" if subject.outputs.of_labels else _KINDS[subject.outputs.kind]
+    )
+    head_name = subject.facts.get("head")
+    of_head = "" if head_name is None else f" of head {head_name!r}"
     if subject.task == "classification":
         classes = _names(tuple(map(str, subject.outputs.class_names)))
-        one = (
+        column_words = (
             " in one column"
             if subject.outputs.count == 1 and getattr(subject, "column", None) is None
             else ""
         )
-        return f"{kind}{of_head} of the classes {classes}{one}"
+        return f"{output_kind}{of_head} of the classes {classes}{column_words}"
     names = tuple(map(str, subject.outputs.output_names))
     return (
-        f"{kind}{of_head}" if len(names) == 1 else f"{kind}{of_head}: {_names(names)}"
+        f"{output_kind}{of_head}"
+        if len(names) == 1
+        else f"{output_kind}{of_head}: {_names(names)}"
     )

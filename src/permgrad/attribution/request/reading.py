@@ -82,76 +82,93 @@ _MOST_OUTPUTS = 100
 
 def build_request(
     arguments: Arguments,
-    chosen: Method | None,
+    chosen_method: Method | None,
     name: str,
     *,
-    by: str = "",
+    caller_name: str = "",
     decided: bool = True,
 ) -> Request:
     """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for.
 
-    ``chosen`` is the method. None: what is asked needs none. ``by``: who asks, one of ``takes.CALLERS``.
+    ``chosen_method`` is the method. None: what is asked needs none. ``caller_name``: who asks, one of ``takes.CALLERS``.
     """
     arguments = _of_networks(arguments)
     related = arguments.row_groups is not None or arguments.row_time is not None
     if related:
         arguments = with_columns(arguments)
-    scope, options = resolve_method(chosen, arguments.scope)
-    said = said_of(arguments, scope, options, by)
-    refuse_apart(chosen, name, said)
-    reads = {**options, "by_word": getattr(chosen, "by_word", True)}
-    rows = _READERS[kind_of_model(arguments.model.model)](arguments, scope, reads)
+    scope, options = resolve_method(chosen_method, arguments.scope)
+    call_facts = said_of(arguments, scope, options, caller_name)
+    refuse_apart(chosen_method, name, call_facts)
+    reads = {**options, "by_word": getattr(chosen_method, "by_word", True)}
+    request_fields = _READERS[kind_of_model(arguments.model.model)](
+        arguments, scope, reads
+    )
     subject, count, weight = (
-        rows["subject"],
-        len(rows["inputs"][0]),
+        request_fields["subject"],
+        len(request_fields["inputs"][0]),
         arguments.sample_weight,
     )
-    scale = resolve_scale(chosen, scope, arguments.scale, subject.outputs)
+    scale = resolve_scale(chosen_method, scope, arguments.scale, subject.outputs)
     names = scale.names(subject.outputs)
     if subject.place is not None:
-        refuse_apart(chosen, name, said | {"masks": "y of masks"})
-    loss, arguments = _loss_asked(subject, arguments)
-    if loss == "zero_one" and decided:
-        rows["subject"] = subject = _deciding(subject, arguments, scope)
+        refuse_apart(chosen_method, name, call_facts | {"masks": "y of masks"})
+    resolved_loss, arguments = _loss_asked(subject, arguments)
+    if resolved_loss == "zero_one" and decided:
+        request_fields["subject"] = subject = _deciding(subject, arguments, scope)
     row_target = None
     if arguments.target is not None:
         row_target = row_target_of(arguments.target, names, count)
-        if row_target is not None and _is_by_row(arguments, chosen, scope, by):
+        if row_target is not None and _is_by_row(
+            arguments, chosen_method, scope, caller_name
+        ):
             return build_request(
-                replace(arguments, scope="local"), chosen, name, decided=decided
+                replace(arguments, scope="local"), chosen_method, name, decided=decided
             )
     targets = resolve_targets(names, arguments.target if row_target is None else None)
     scored = arguments.scoring is not None
     y, classes = read_y(
-        subject, arguments.y, loss, rows["inputs"], targets, scored=scored
+        subject,
+        arguments.y,
+        resolved_loss,
+        request_fields["inputs"],
+        targets,
+        scored=scored,
     )
-    if scope == "global" and isinstance(loss, str) and not scored:
-        _check_classes(subject, rows["inputs"], classes)
+    if scope == "global" and isinstance(resolved_loss, str) and not scored:
+        _check_classes(subject, request_fields["inputs"], classes)
     if subject.outputs.count > 1:
-        loss = _loss_of(subject, loss, targets)
+        resolved_loss = _loss_of(subject, resolved_loss, targets)
     positive = resolve_positive(subject, arguments.model.positive, classes)
-    if arguments.target is None and (chosen is None or scope in chosen.scales):
-        by_y = _positive_by_y(arguments, subject, classes)
-        targets = scale.usual(subject.outputs, None if by_y else positive)
-        _refuse_many_outputs(subject, chosen, name, len(targets))
+    if arguments.target is None and (
+        chosen_method is None or scope in chosen_method.scales
+    ):
+        decided_by_y = _positive_by_y(arguments, subject, classes)
+        targets = scale.usual(subject.outputs, None if decided_by_y else positive)
+        _refuse_many_outputs(subject, chosen_method, name, len(targets))
     if row_target is not None:
-        refuse_apart(chosen, name, said | {"row target": "a target for each row"})
-        rows |= {
+        refuse_apart(
+            chosen_method, name, call_facts | {"row target": "a target for each row"}
+        )
+        request_fields |= {
             "targets": (0,),
-            **each_row_by_itself(rows, row_target, classes, scale),
+            **each_row_by_itself(request_fields, row_target, classes, scale),
         }
-    by_method = arguments.scale == "auto" and chosen is not None
-    reason = chosen.scale_reason if by_method and chosen is not None else ""
+    by_method = arguments.scale == "auto" and chosen_method is not None
+    reason = (
+        chosen_method.scale_reason if by_method and chosen_method is not None else ""
+    )
     # ``missing_modalities`` has scorers besides.
-    of_y = _of_y(subject, arguments, y, classes, by_scorers=scored or chosen is None)
+    y_fields = _of_y(
+        subject, arguments, y, classes, by_scorers=scored or chosen_method is None
+    )
     return Request(
-        **{"targets": targets, **rows, **of_y, **_draws(arguments)},
+        **{"targets": targets, **request_fields, **y_fields, **_draws(arguments)},
         scope=scope,
         scale=scale,
         scale_reason=reason,
         options=options,
         positive=positive,
-        loss=loss,
+        loss=resolved_loss,
         sample_weight=None if weight is None else check_weights(weight, count),
         units=read_units(arguments, count) if related else None,
         sampling=options.get("sampling", "marginal"),
@@ -162,8 +179,12 @@ def build_request(
 def _of_networks(arguments: Arguments) -> Arguments:
     """Return arguments whose model is a network where it is a function of tensors."""
     model = arguments.model
-    read = model if is_estimator(model.model) else as_network(model, arguments.X)
-    return arguments if read is model else replace(arguments, model=read)
+    network_model = (
+        model if is_estimator(model.model) else as_network(model, arguments.X)
+    )
+    return (
+        arguments if network_model is model else replace(arguments, model=network_model)
+    )
 
 
 def _loss_asked(
@@ -175,34 +196,43 @@ def _loss_asked(
     """
     if subject.outputs.of_labels:  # whose logits are infinite
         arguments = replace(arguments, scale="probability")
-    place, layout = subject.place, subject.layout
+    place_form, layout = subject.place, subject.layout
     if callable(arguments.loss) or not subject.by_place:
         return resolve_loss(subject.outputs, arguments.loss), arguments
-    if place is None or layout is None:
+    if place_form is None or layout is None:
         raise unfit(subject.output_shape, arguments.y)
-    loss = loss_at_places(place, layout, arguments.loss, arguments.target)
-    return loss, replace(arguments, target=None)
+    place_loss = loss_at_places(place_form, layout, arguments.loss, arguments.target)
+    return place_loss, replace(arguments, target=None)
 
 
 def _refuse_many_outputs(
-    subject: Subject, chosen: Method | None, name: str, count: int
+    subject: Subject, chosen_method: Method | None, name: str, count: int
 ) -> None:
     """Refuse more outputs than anybody looks at, each of which takes as long as one."""
-    if count <= _MOST_OUTPUTS or not getattr(chosen, "by_output", False):
+    if count <= _MOST_OUTPUTS or not getattr(chosen_method, "by_output", False):
         return
-    few = "target= one of them, or a few"
+    target_words = "target= one of them, or a few"
     classes = subject.outputs.kind != "values"
-    hint = f'Pass target="predicted", or {few}' if classes else f"Pass {few}"
+    hint = (
+        f'Pass target="predicted", or {target_words}'
+        if classes
+        else f"Pass {target_words}"
+    )
     problem = f"{name} would explain {count:,} outputs one by one"
     raise InputError(problem, hint=hint, code="PG005")
 
 
 def _is_by_row(
-    arguments: Arguments, chosen: Method | None, scope: Scope, by: str
+    arguments: Arguments, chosen_method: Method | None, scope: Scope, caller_name: str
 ) -> bool:
     """Return whether an output of each row is explained row by row, where nobody says how."""
-    can = chosen is not None and "local" in chosen.scopes
-    return scope == "global" and arguments.scope == "auto" and not by and can
+    can_be_local = chosen_method is not None and "local" in chosen_method.scopes
+    return (
+        scope == "global"
+        and arguments.scope == "auto"
+        and not caller_name
+        and can_be_local
+    )
 
 
 def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
@@ -261,7 +291,10 @@ def _draws(arguments: Arguments) -> dict[str, Any]:
         "automatic": automatic,
         "seed": resolve_seed(arguments.random_state),
         "batch_size": arguments.model.batch_size,
-        **{name: getattr(arguments, name) for name in ("level", "scoring", "progress")},
+        **{
+            field_name: getattr(arguments, field_name)
+            for field_name in ("level", "scoring", "progress")
+        },
     }
 
 
@@ -284,19 +317,19 @@ def _background_of(arguments: Arguments) -> tuple[Any, str]:
 
 
 def _own_background(
-    inputs: Tensors, donors: Tensors, scope: Scope, *, part: bool
+    inputs: Tensors, donors: Tensors, scope: Scope, *, is_part: bool
 ) -> Tensors:
     """Return ``inputs`` itself where the background equals it, else the background.
 
     One part of a longer table keeps its background: it draws the same donors as in a call with all rows.
     """
-    same = len(inputs[0]) > 1 and all(
+    is_same = len(inputs[0]) > 1 and all(
         a.shape == b.shape
         and a.dtype == b.dtype
         and bool(torch.equal(a, b.to(a.device)))
         for a, b in zip(donors, inputs, strict=True)
     )
-    return inputs if same and scope == "global" and not part else donors
+    return inputs if is_same and scope == "global" and not is_part else donors
 
 
 # ---- a torch network -------------------------------------------------------------------------------------------------
@@ -305,9 +338,11 @@ def _read_network(
 ) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
     model, tokenizer = arguments.model, arguments.model.tokenizer
-    pad = pad_of(model.model, tokenizer) or 0
-    given, texts, added = as_tokens(arguments.X, tokenizer, model.model, pad)
-    subject, known = _network_subject(arguments, given)
+    padding_token = pad_of(model.model, tokenizer) or 0
+    token_rows, texts, added = as_tokens(
+        arguments.X, tokenizer, model.model, padding_token
+    )
+    subject, already_known = _network_subject(arguments, token_rows)
     layer, segments, readings = model.layer, model.segments, subject.readings()
     titles = titles_of_channels(model.channel_names)
     if options.get("sampling") == "conditional":
@@ -316,17 +351,17 @@ def _read_network(
     if layer is None:
         roles = find_roles(subject, model.hold, added, segments)
         by_word = options.get("by_word", True)
-        cuts = with_tokens(subject, roles, tokenizer, texts, by_word=by_word)
+        token_cuts = with_tokens(subject, roles, tokenizer, texts, by_word=by_word)
     inputs = donors = subject.inputs
     background, kind = _background_of(arguments)
     if background is not None:
         donors = _own_background(
             inputs,
-            subject.read(_tokenised(subject, tokenizer, pad, background)),
+            subject.read(_tokenised(subject, tokenizer, padding_token, background)),
             scope,
-            part=arguments.row_offset is not None,
+            is_part=arguments.row_offset is not None,
         )
-    if not known:
+    if not already_known:
         subject.settle(None if donors is inputs else donors)
     if layer is not None:
         subject, inputs, donors, space = at_layer(
@@ -334,9 +369,11 @@ def _read_network(
         )
         readings = subject.readings()
     elif roles is not None:
-        columns = [*(leaf.columns for leaf in subject.form.leaves), None][: len(inputs)]
+        columns = [*(form_leaf.columns for form_leaf in subject.form.leaves), None][
+            : len(inputs)
+        ]
         space = build_space(
-            subject.input_names, inputs, columns, segments, readings, cuts, titles
+            subject.input_names, inputs, columns, segments, readings, token_cuts, titles
         )
         space = follow_tokens(space, roles, subject)
         space = without_starts(space, roles, subject, tokenizer)
@@ -344,8 +381,8 @@ def _read_network(
     if roles is not None:
         # Inputs that hold a row's tokens are not drawn.
         shapes = tuple(
-            shape if place < len(roles.names) else None
-            for place, shape in enumerate(shapes)
+            shape if input_index < len(roles.names) else None
+            for input_index, shape in enumerate(shapes)
         )
     if not len(space):
         words = shapes_in_words(subject.input_names, inputs)
@@ -373,37 +410,46 @@ def _tokenised(
     """
     if isinstance(subject.form.tokens, Words):
         return background
-    ids, texts, added = as_tokens(background, tokenizer, subject.module, pad)
-    left = getattr(tokenizer, "padding_side", "right") == "left"
-    for name in (*texts, *added):
-        width = subject.inputs[subject.input_names.index(name)].shape[1]
-        lacking = max(0, width - ids[name].shape[1])
-        ends = (lacking, 0) if left else (0, lacking)
-        filled = functional.pad(ids[name], ends, value=0 if name in added else pad)
-        ids[name] = filled[:, -width:] if left else filled[:, :width]
-    return ids
+    token_ids, texts, added = as_tokens(background, tokenizer, subject.module, pad)
+    pads_left = getattr(tokenizer, "padding_side", "right") == "left"
+    for input_name in (*texts, *added):
+        width = subject.inputs[subject.input_names.index(input_name)].shape[1]
+        lacking = max(0, width - token_ids[input_name].shape[1])
+        padding_ends = (lacking, 0) if pads_left else (0, lacking)
+        filled = functional.pad(
+            token_ids[input_name], padding_ends, value=0 if input_name in added else pad
+        )
+        token_ids[input_name] = filled[:, -width:] if pads_left else filled[:, :width]
+    return token_ids
 
 
-def _network_subject(arguments: Arguments, given: Any) -> tuple[NetworkSubject, bool]:
+def _network_subject(
+    arguments: Arguments, token_rows: Any
+) -> tuple[NetworkSubject, bool]:
     """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
     model, y = arguments.model, arguments.y
-    told = said_of_outputs(model, arguments.loss, classes=arguments.speaks_of_classes)
-    outputs = {"head": model.head, **told}
+    output_facts = said_of_outputs(
+        model, arguments.loss, classes=arguments.speaks_of_classes
+    )
+    outputs = {"head": model.head, **output_facts}
     weight = next(iter(model.model.parameters()), None)
-    key = (
+    cache_key = (
         "network",
         y is None,
         outputs["task"],
         outputs["classes"],
         *(() if weight is None else (weight.dtype, weight.device)),
     )
-    if key in model.found and (again := model.found[key].with_rows(given)) is not None:
+    if (
+        cache_key in model.found
+        and (again := model.found[cache_key].with_rows(token_rows)) is not None
+    ):
         return again, True
     subject = NetworkSubject(
-        model.model, given, y, **outputs, batch_size=model.batch_size
+        model.model, token_rows, y, **outputs, batch_size=model.batch_size
     )
     if subject.place is None:  # what masks mean is said by their rows
-        model.found[key] = subject.without_rows()
+        model.found[cache_key] = subject.without_rows()
     return subject, False
 
 
@@ -439,23 +485,25 @@ def _read_predictor(
     model = arguments.model
     encoded = hasattr(model.model, "of_encoded")
     # How a model is read is found out once for each ``Model``.
-    told = said_of_outputs(
+    output_facts = said_of_outputs(
         model,
         "auto" if encoded else arguments.loss,
         classes=arguments.speaks_of_classes,
     )
-    key = predictor_key(
-        told["task"], y=arguments.y is not None, classes=told["classes"]
+    cache_key = predictor_key(
+        output_facts["task"], y=arguments.y is not None, classes=output_facts["classes"]
     )
-    known = model.found.get(key)
-    subject: Any = None if known is None else known.with_rows(arguments.X)
+    known_subject = model.found.get(cache_key)
+    subject: Any = (
+        None if known_subject is None else known_subject.with_rows(arguments.X)
+    )
     if subject is None:
         subject_class = EncodedPredictor if encoded else PredictorSubject
         subject = subject_class(
             model.model,
             arguments.X,
             arguments.y,
-            **told,
+            **output_facts,
             batch_size=model.batch_size,
             **(
                 {}
@@ -463,7 +511,7 @@ def _read_predictor(
                 else {"cache": model.cache, "progress": arguments.progress}
             ),
         )
-        model.found[key] = subject.to_send()
+        model.found[cache_key] = subject.to_send()
     if (
         subject.call.ranks
         and arguments.y is not None
@@ -487,7 +535,7 @@ def _read_predictor(
             subject.inputs,
             subject.read(background),
             scope,
-            part=arguments.row_offset is not None,
+            is_part=arguments.row_offset is not None,
         )
     as_one: dict[str, list[str]] = {}
     if encoded:
@@ -550,7 +598,7 @@ def _read_table(
     )
     if background is not None and not isinstance(background, EncodedBackground):
         donors = _own_background(
-            inputs, donors, scope, part=arguments.row_offset is not None
+            inputs, donors, scope, is_part=arguments.row_offset is not None
         )
     return {
         "subject": subject,
@@ -576,17 +624,22 @@ def _table_space(
     players, modality = _table_players(encoder, "column" if level == "group" else level)
     if groups is not None:
         # What a date says is a feature outside groups, too.
-        parts = {
-            name: encoder.parts_by_name(name) or {name: places}
-            for name, places in players.items()
+        parts_by_player = {
+            player_name: encoder.parts_by_name(player_name)
+            or {player_name: column_indices}
+            for player_name, column_indices in players.items()
         }
         modality = tuple(
-            kind
-            for kind, split in zip(modality, parts.values(), strict=True)
+            player_modality
+            for player_modality, split in zip(
+                modality, parts_by_player.values(), strict=True
+            )
             for _ in split
         )
         players = {
-            part: places for split in parts.values() for part, places in split.items()
+            part_name: column_indices
+            for split in parts_by_player.values()
+            for part_name, column_indices in split.items()
         }
         groups = _with_parts(encoder, groups)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
@@ -597,8 +650,8 @@ def _table_space(
         return space.in_blocks(blocks)
     if groups is not None:
         declared = {
-            column: name
-            for name, columns in encoder.groups_.items()
+            column: group_name
+            for group_name, columns in encoder.groups_.items()
             for column in columns
         }
         space = space.grouped(
@@ -612,53 +665,68 @@ def _with_parts(encoder: Any, groups: Any) -> Any:
     if not encoder.date_parts_ or not isinstance(groups, Mapping):
         return groups
     listed_of = {
-        name: [each] if isinstance(each, str) else each for name, each in groups.items()
+        group_name: [group_members] if isinstance(group_members, str) else group_members
+        for group_name, group_members in groups.items()
     }
     return {
-        name: [
-            part
+        group_name: [
+            member_part
             for member in members
-            for part in encoder.parts_by_name(str(member)) or (member,)
+            for member_part in encoder.parts_by_name(str(member)) or (member,)
         ]
         if isinstance(members, (list, tuple))
         else members
-        for name, members in listed_of.items()
+        for group_name, members in listed_of.items()
     }
 
 
 def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the encoded columns of each player, and the modality of each."""
-    kinds = [KINDS.get(one.kind, "table") for one in encoder.schema_]
+    kinds = [
+        KINDS.get(column_schema.kind, "table") for column_schema in encoder.schema_
+    ]
     if level == "modality":
-        of = np.array(kinds)[encoder.feature_of_]
+        column_modalities = np.array(kinds)[encoder.feature_of_]
         places_of = {
-            kind: np.flatnonzero(of == kind) for kind in ("table", *KINDS.values())
+            modality_name: np.flatnonzero(column_modalities == modality_name)
+            for modality_name in ("table", *KINDS.values())
         }
         places_of = {
-            kind: places for kind, places in places_of.items() if len(places)
+            modality_name: column_indices
+            for modality_name, column_indices in places_of.items()
+            if len(column_indices)
         } or {"table": np.arange(0)}
         return places_of, tuple(places_of)
     players = dict(encoder.features(level))
     kind_of = dict(zip(encoder.feature_names_in_, kinds, strict=True))
-    each = (
-        [kind_of[column] for column in encoder.raw_columns_of(name)] for name in players
+    player_kinds = (
+        [kind_of[column] for column in encoder.raw_columns_of(player_name)]
+        for player_name in players
     )
-    return players, tuple("+".join(dict.fromkeys(some)) for some in each)
+    return players, tuple(
+        "+".join(dict.fromkeys(column_kinds)) for column_kinds in player_kinds
+    )
 
 
 def encode_background(model: Any, background: Any) -> Floats32:
     """Return rows for ``background=`` as a fitted estimator's network sees them."""
-    trained = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    trained = [
+        str(column_name) for column_name in getattr(model, "feature_names_in_", ())
+    ]
     names = (
-        [str(name) for name in background.columns] if is_frame(background) else trained
+        [str(column_name) for column_name in background.columns]
+        if is_frame(background)
+        else trained
     )
     if trained and names != trained and len(set(names)) == len(names):
         # Without names in training, only the number of columns is checked.
-        missing = [name for name in trained if name not in names]
-        further = [name for name in names if name not in trained]
+        missing = [column_name for column_name in trained if column_name not in names]
+        further = [column_name for column_name in names if column_name not in trained]
         pairs = (("lacks", missing), ("also has", further))
         faults = [
-            f"{word} {listed(columns, show=repr)}" for word, columns in pairs if columns
+            f"{fault_word} {listed(columns, show=repr)}"
+            for fault_word, columns in pairs
+            if columns
         ]
         raise InputError(
             "background must have the columns of the training data in the same order, but it "
@@ -675,8 +743,8 @@ def encode_background(model: Any, background: Any) -> Floats32:
     except InputError as error:
         # The estimator calls these rows X.
         problem, hint = (
-            re.sub(r"(?<!['\w])X(?!['\w])", "background", text)
-            for text in (error.problem, error.hint)
+            re.sub(r"(?<!['\w])X(?!['\w])", "background", message_text)
+            for message_text in (error.problem, error.hint)
         )
         problem = " ".join(problem.splitlines())
         problem = problem if "background" in problem else f"background: {problem}"
@@ -699,13 +767,18 @@ _DECIMALS = 6
 
 def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) -> None:
     """Refuse or name outputs that are no scores of classes by all that y says. What the user declared is not asked."""
-    form = subject.outputs
-    if form.count == 1 and classes is not None and form.inferred:
+    output_form = subject.outputs
+    if output_form.count == 1 and classes is not None and output_form.inferred:
         _check_side(subject, inputs, classes)
-    numbered = tuple(map(str, range(form.count)))
-    if classes is None or form.kind != "logits" or not form.by_values or form.count < 2:
+    numbered = tuple(map(str, range(output_form.count)))
+    if (
+        classes is None
+        or output_form.kind != "logits"
+        or not output_form.by_values
+        or output_form.count < 2
+    ):
         return
-    if form.class_names != numbered:
+    if output_form.class_names != numbered:
         return
     outputs = (
         outputs_of(subject, [tensor[:_LOOKED_AT] for tensor in inputs])
@@ -716,7 +789,7 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
     y = classes[:_LOOKED_AT]
     finite = np.isfinite(outputs).all(axis=1)
     outputs, y = outputs[finite], y[finite]
-    counts = np.bincount(y, minlength=form.count)
+    counts = np.bincount(y, minlength=output_form.count)
     if (counts >= _FEW_OF_CLASS).sum() < 2:
         return
     score = outputs - outputs.max(axis=1, keepdims=True)
@@ -725,12 +798,14 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
     if excess.mean() <= 0:
         return
     steps = np.diff(outputs, axis=1)
-    ways = [
-        way for way, each in (("rise", steps > 0), ("fall", steps < 0)) if each.all()
+    directions = [
+        direction_name
+        for direction_name, is_monotone in (("rise", steps > 0), ("fall", steps < 0))
+        if is_monotone.all()
     ]
-    if form.count > 2 and ways:
+    if output_form.count > 2 and directions:
         problem = (
-            f"The {form.count} outputs {ways[0]} from column to column in every row, and as scores of classes they "
+            f"The {output_form.count} outputs {directions[0]} from column to column in every row, and as scores of classes they "
             "predict y worse than its frequencies"
         )
         hint = (
@@ -738,12 +813,15 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
             "others"
         )
         raise InputError(problem, hint=hint, code="PG015")
-    told = min(
+    smallest_chance = min(
         _told(score[:, k], y == k) for k in np.flatnonzero(counts >= _FEW_OF_CLASS)
     )
-    if excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5 and told < _TOLD:
+    if (
+        excess.mean() > _ERRORS * excess.std() / len(y) ** 0.5
+        and smallest_chance < _TOLD
+    ):
         warn_user(
-            f"The {form.count} outputs are taken for logits of the classes 0 … {form.count - 1}, but predict y worse "
+            f"The {output_form.count} outputs are taken for logits of the classes 0 … {output_form.count - 1}, but predict y worse "
             "than its frequencies. Pass class_names= in their order to pg.Model, or returns='values' for other numbers."
         )
 
@@ -754,8 +832,8 @@ def _check_side(subject: Subject, inputs: Tensors, classes: Integers) -> None:
     counts = np.bincount(y, minlength=2)
     if counts.min() < _FEW_OF_CLASS:
         return
-    few = [tensor[:_LOOKED_AT] for tensor in inputs]
-    score = outputs_of(subject, few).double().cpu().numpy()[:, 0]
+    tried_inputs = [tensor[:_LOOKED_AT] for tensor in inputs]
+    score = outputs_of(subject, tried_inputs).double().cpu().numpy()[:, 0]
     if not np.isfinite(score).all():
         return
     error = ((len(y) + 1) / (12 * counts.prod())) ** 0.5
@@ -767,13 +845,14 @@ def _check_side(subject: Subject, inputs: Tensors, classes: Integers) -> None:
         )
 
 
-def _told(score: Floats, own: np.ndarray) -> float:
+def _told(score: Floats, own_class_mask: np.ndarray) -> float:
     """Return the chance that a row of the class has a higher score than another (a tie counts half)."""
-    others = np.sort(score[~own])
+    other_scores = np.sort(score[~own_class_mask])
     below, up_to = (
-        np.searchsorted(others, score[own], side) for side in ("left", "right")
+        np.searchsorted(other_scores, score[own_class_mask], search_side)
+        for search_side in ("left", "right")
     )
-    return float((below + up_to).mean() / 2 / len(others))
+    return float((below + up_to).mean() / 2 / len(other_scores))
 
 
 _READERS = {

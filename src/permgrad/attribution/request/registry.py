@@ -72,19 +72,19 @@ class Configured:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        kind: Any = with_near_names(
+        method_class: Any = with_near_names(
             dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
         )
-        cls.options = {option.name: option.default for option in fields(kind)}
+        cls.options = {option.name: option.default for option in fields(method_class)}
         # An option left on the class could hide a function of the method, such as ``game``.
-        for name in set(cls.options) & set(vars(cls)):
-            delattr(cls, name)
+        for option_name in set(cls.options) & set(vars(cls)):
+            delattr(cls, option_name)
 
     def settings(self) -> dict[str, Any]:
         """Return the options and the inner settings, as ``Request.options`` has them."""
         return {
             **self.inner,
-            **{name: getattr(self, name) for name in self.options},
+            **{option_name: getattr(self, option_name) for option_name in self.options},
             **vars(self).get("_tuned", {}),
         }
 
@@ -94,7 +94,7 @@ class Configured:
 
     def __repr__(self) -> str:
         changed = changed_options(self)
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+        return f"{type(self).__name__}({', '.join(f'{option_name}={value!r}' for option_name, value in changed.items())})"
 
 
 class PlayedMethod(Configured):
@@ -117,33 +117,50 @@ class PairedMethod(PlayedMethod):
 
 def tuned(method: Any, **settings: Any) -> Any:
     """Return a method with other inner settings: for permgrad's own pages, and for checks of its engines."""
-    made = copy(method)
-    known = {name: value for name, value in settings.items() if name in made.inner}
-    if unknown := set(settings) - set(known):
+    tuned_method = copy(method)
+    inner_settings = {
+        setting_name: value
+        for setting_name, value in settings.items()
+        if setting_name in tuned_method.inner
+    }
+    if unknown := set(settings) - set(inner_settings):
         raise TypeError(
-            f"{type(made).__name__} has no inner setting {', '.join(sorted(unknown))}"
+            f"{type(tuned_method).__name__} has no inner setting {', '.join(sorted(unknown))}"
         )
-    object.__setattr__(made, "_tuned", {**vars(made).get("_tuned", {}), **known})
-    return made
+    object.__setattr__(
+        tuned_method,
+        "_tuned",
+        {**vars(tuned_method).get("_tuned", {}), **inner_settings},
+    )
+    return tuned_method
 
 
 def changed_options(method: Configured) -> dict[str, Any]:
     """Return the settings of a method that differ from their defaults."""
-    found = {}
-    for name, default in {**method.inner, **method.options}.items():
-        value = method.settings()[name]
+    changed_settings = {}
+    for option_name, default in {**method.inner, **method.options}.items():
+        value = method.settings()[option_name]
         plain = isinstance(value, (str, int, float)) and type(value) is type(default)
         if value is not default and not (plain and value == default):
-            found[name] = value
-    return found
+            changed_settings[option_name] = value
+    return changed_settings
 
 
 def configured(name: str, settings: Mapping[str, Any]) -> Any:
     """Return a registered method with options, and inner settings, by their names."""
-    kind: Any = methods.get(name)
-    own = {key: value for key, value in settings.items() if key in kind.options}
+    method_class: Any = methods.get(name)
+    own_options = {
+        option_name: value
+        for option_name, value in settings.items()
+        if option_name in method_class.options
+    }
     return tuned(
-        kind(**own), **{key: value for key, value in settings.items() if key not in own}
+        method_class(**own_options),
+        **{
+            setting_name: value
+            for setting_name, value in settings.items()
+            if setting_name not in own_options
+        },
     )
 
 
@@ -154,5 +171,7 @@ def changed(method: Configured, **settings: Any) -> Any:
 
 def name_of(method: Configured) -> str:
     """Return the name under which a method is registered."""
-    kind: Any = type(method)
-    return next(name for name, entry in methods.items() if entry is kind)
+    method_class: Any = type(method)
+    return next(
+        method_name for method_name, entry in methods.items() if entry is method_class
+    )

@@ -46,51 +46,65 @@ def with_columns(arguments: Arguments) -> Arguments:
     A column stays where the model names it, or fails without it. Without a model, or for a network, it never stays.
     """
     for argument in ("row_groups", "row_time"):
-        name = getattr(arguments, argument)
-        if not isinstance(name, str):
+        column_name = getattr(arguments, argument)
+        if not isinstance(column_name, str):
             continue
         tables = [arguments.X]
         if isinstance(arguments.X, Mapping):
             tables = list(arguments.X.values())
-        table = next((one for one in tables if name in _names(one)), None)
+        table = next(
+            (
+                input_table
+                for input_table in tables
+                if column_name in _names(input_table)
+            ),
+            None,
+        )
         if table is None:
-            columns = [each for one in tables for each in _names(one)]
+            columns = [
+                listed_column
+                for input_table in tables
+                for listed_column in _names(input_table)
+            ]
             if columns:
-                raise unknown(argument, name, columns)
-            fact = f"{argument}={shown(name)} names a column, and X has no names"
-            raise InputError(fact, hint="Pass its values.", code="PG001")
-        values = np.asarray(table[name])
-        if not _is_needed(arguments.model.model, table, name):
+                raise unknown(argument, column_name, columns)
+            fault_words = (
+                f"{argument}={shown(column_name)} names a column, and X has no names"
+            )
+            raise InputError(fault_words, hint="Pass its values.", code="PG001")
+        values = np.asarray(table[column_name])
+        if not _is_needed(arguments.model.model, table, column_name):
             X, background = (
-                _left_out(each, name) for each in (arguments.X, arguments.background)
+                _left_out(table_rows, column_name)
+                for table_rows in (arguments.X, arguments.background)
             )
             arguments = replace(arguments, X=X, background=background)
-        read: dict[str, Any] = {argument: values}
-        arguments = replace(arguments, **read)
+        argument_values: dict[str, Any] = {argument: values}
+        arguments = replace(arguments, **argument_values)
     return arguments
 
 
 def read_units(arguments: Arguments, count: int) -> Dependence:
     """Return which of the rows depend on each other, by one of both arguments."""
-    name = "row_time" if arguments.row_groups is None else "row_groups"
-    values = np.asarray(getattr(arguments, name))
+    argument_name = "row_time" if arguments.row_groups is None else "row_groups"
+    values = np.asarray(getattr(arguments, argument_name))
     check_rows(
-        name,
+        argument_name,
         values,
         count,
         "Pass the values of the same rows, or the name of a column.",
     )
     cells = pd.Series(values)
     if cells.isna().any():
-        row = int(np.argmax(cells.isna()))
-        problem = f"{name} has no value for row {row} (and {int(cells.isna().sum()) - 1} more)"
+        missing_row = int(np.argmax(cells.isna()))
+        problem = f"{argument_name} has no value for row {missing_row} (and {int(cells.isna().sum()) - 1} more)"
         hint = (
             "Leave such rows out."
-            if name == "row_time"
+            if argument_name == "row_time"
             else "Give such rows labels of their own."
         )
         raise InputError(problem, hint=hint, code="PG020")
-    if name == "row_groups":
+    if argument_name == "row_groups":
         return Dependence(pd.factorize(cells)[0].astype(np.int64))
     from permgrad.data.splitting import (
         in_time,
@@ -111,7 +125,7 @@ def _names(table: Any) -> list[str]:
     """Return the names of the columns of a pandas, polars or pyarrow table, and none of anything else."""
     names = getattr(table, "column_names", getattr(table, "columns", ()))
     return (
-        [str(name) for name in names]
+        [str(column_name) for column_name in names]
         if is_frame(table) or hasattr(table, "to_pandas")
         else []
     )
@@ -120,7 +134,9 @@ def _names(table: Any) -> list[str]:
 def _left_out(tables: Any, name: str) -> Any:
     """Return tables without a column."""
     if isinstance(tables, Mapping):
-        return {key: _left_out(table, name) for key, table in tables.items()}
+        return {
+            input_name: _left_out(table, name) for input_name, table in tables.items()
+        }
     if name not in _names(tables):
         return tables
     return tables.drop(columns=name) if is_frame(tables) else tables.drop([name])
@@ -172,25 +188,25 @@ def signs_of_dependence(
         table = np.column_stack(
             [tensor.detach().cpu().double().numpy() for tensor in tables]
         )
-        some = np.linspace(
+        column_sample = np.linspace(
             0, table.shape[1] - 1, min(table.shape[1], _MOST_COLUMNS)
         ).astype(np.int64)
-        columns = table[:, some]
+        columns = table[:, column_sample]
     truth = guess = np.zeros((request.count, 0))
     if outputs is not None and request.y is not None:
         truth = np.asarray(request.y)
         guess = np.asarray(request.subject.outputs.predicted(outputs), dtype=np.float64)
     # Rows without weight have no part in any interval.
-    kept = (
+    kept_rows = (
         slice(None)
         if request.sample_weight is None
         else np.flatnonzero(request.sample_weight)
     )
     columns, scores = (
-        columns if columns is None else columns[kept],
-        scores if scores is None else scores[:, kept],
+        columns if columns is None else columns[kept_rows],
+        scores if scores is None else scores[:, kept_rows],
     )
-    return signs(columns, truth[kept], guess[kept], scores)
+    return signs(columns, truth[kept_rows], guess[kept_rows], scores)
 
 
 def tell_of_signs(
@@ -240,15 +256,15 @@ def signs(
     tried = (
         [] if errors is None else [("Errors", errors, _SORTED if sorted_by else 0.1)]
     )
-    for what, values, least in (
+    for sign_words, values, least in (
         *tried,
         *(("Effects", effect, 0.1) for effect in effects),
     ):
-        if (found := neighbours_alike(values, least, tests)) is not None:
-            return f"{what} of neighbouring rows are alike (correlation {found:.2f} from row to row)"
+        if (correlation := neighbours_alike(values, least, tests)) is not None:
+            return f"{sign_words} of neighbouring rows are alike (correlation {correlation:.2f} from row to row)"
     if columns is None or errors is None:
         return ""
     for column in columns.T:
-        if (found := alike_within(column, errors, columns.shape[1])) is not None:
-            return f"Errors of rows with one value of a column are alike (correlation {found:.2f})"
+        if (correlation := alike_within(column, errors, columns.shape[1])) is not None:
+            return f"Errors of rows with one value of a column are alike (correlation {correlation:.2f})"
     return ""

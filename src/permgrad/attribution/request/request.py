@@ -114,8 +114,8 @@ class Request:
 
         It is the unit in which changes of several numbers are averaged. None where there is one.
         """
-        form = self.subject.outputs
-        if form.task != "regression" or len(form.measured) < 2:
+        output_form = self.subject.outputs
+        if output_form.task != "regression" or len(output_form.measured) < 2:
             return None
         weights = self.sample_weight if self.shared else None
         return spread_of(outputs_of(self.subject, self.donors), weights)

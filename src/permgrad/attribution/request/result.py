@@ -92,21 +92,24 @@ def build(
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
     weights, maps = request.sample_weight, dict[str, Array]()
     about = _about(request, values, fields)
-    read = {
-        name: shape
-        for name, shape in zip(request.space.inputs, request.shapes, strict=False)
+    input_shapes = {
+        input_name: shape
+        for input_name, shape in zip(request.space.inputs, request.shapes, strict=False)
         if shape is not None
     }
-    if read:
-        about["read_as"] = {name: each.facts for name, each in read.items()}
+    if input_shapes:
+        about["read_as"] = {
+            input_name: image_shape.facts
+            for input_name, image_shape in input_shapes.items()
+        }
         maps = input_maps(request)
     if request.scope == "local":
         if weights is not None:
             # Summaries over the rows use them.
             about["sample_weight"] = weights.tolist()
         if request.units is not None:
-            name, codes = request.units.argument
-            about[name] = codes.tolist()
+            argument_name, codes = request.units.argument
+            about[argument_name] = codes.tolist()
         facts = {"quantity": "", **_of_outputs(request), **facts}
         fields.setdefault("feature_values", shown_values(request))
     versions = {
@@ -168,12 +171,18 @@ def by_quantity(
         "values": mean[..., 0],
         "std_error": std[..., 0],
         **{
-            name: end[..., 0]
-            for name, end in zip(("low", "high", "p_values"), ends, strict=False)
+            field_name: end_values[..., 0]
+            for field_name, end_values in zip(
+                ("low", "high", "p_values"), ends, strict=False
+            )
         },
-        "parts": {name: mean[..., index] for index, name in enumerate(names) if index},
+        "parts": {
+            part_name: mean[..., index]
+            for index, part_name in enumerate(names)
+            if index
+        },
         "part_std": {
-            name: std[..., index] for index, name in enumerate(names) if index
+            part_name: std[..., index] for index, part_name in enumerate(names) if index
         },
     }
 
@@ -184,19 +193,24 @@ def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any
     return {
         "members": tuple(members),
         "names": tuple(
-            " × ".join(space.names[place] for place in each) for each in members
+            " × ".join(space.names[player_index] for player_index in member_players)
+            for member_players in members
         ),
         "modality": tuple(
-            "+".join(dict.fromkeys(space.modality[place] for place in each))
-            for each in members
+            "+".join(
+                dict.fromkeys(
+                    space.modality[player_index] for player_index in member_players
+                )
+            )
+            for member_players in members
         ),
     }
 
 
 def shown_outputs(request: Request) -> list[int]:
     """Return the requested positions in ``("all", *classes)``."""
-    chosen = request.targets if request.subject.outputs.class_names else ()
-    return [0, *(1 + target for target in chosen)]
+    class_targets = request.targets if request.subject.outputs.class_names else ()
+    return [0, *(1 + target for target in class_targets)]
 
 
 def explained_names(request: Request) -> tuple[str, ...]:
@@ -238,27 +252,32 @@ def shown_values(request: Request) -> pd.DataFrame | None:
     Players of several columns have missing values. For a network, only players of one number each have values.
     """
     if request.shown is not None:
-        raw = request.shown.reindex(columns=list(request.space.columns))
+        raw_frame = request.shown.reindex(columns=list(request.space.columns))
         return pd.DataFrame(
-            {name: column.to_numpy() for name, column in raw.items()},
-            columns=raw.columns,
+            {
+                column_name: column.to_numpy()
+                for column_name, column in raw_frame.items()
+            },
+            columns=raw_frame.columns,
         )
     sizes, shown = request.space.sizes(), {}
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
         if tensor.ndim > 2:
             continue
-        rows = tensor.reshape(request.count, -1).cpu()
+        row_values = tensor.reshape(request.count, -1).cpu()
         # NumPy has no bfloat16.
-        rows = rows.float() if rows.dtype == torch.bfloat16 else rows
+        row_values = (
+            row_values.float() if row_values.dtype == torch.bfloat16 else row_values
+        )
         for column, owner in enumerate(segments.reshape(-1).tolist()):
             if owner >= 0 and sizes[owner] == 1:
-                shown[request.space.names[owner]] = rows[:, column].numpy()
+                shown[request.space.names[owner]] = row_values[:, column].numpy()
     words = request.subject.words
     if words is not None:
         shown |= {
-            name: words[name].to_numpy()
-            for name in words
-            if name in request.space.names
+            word_column: words[word_column].to_numpy()
+            for word_column in words
+            if word_column in request.space.names
         }
     return pd.DataFrame(shown) if shown else None
 
@@ -269,25 +288,27 @@ _DRAWN = 32
 
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Array]:
     """Return ``images:<input>`` and ``segments:<input>``, which plots need, for series, images and volumes."""
-    maps: dict[str, Array] = {}
+    drawn_maps: dict[str, Array] = {}
     inputs = zip(
         request.space.inputs, request.inputs, request.space.segments, strict=True
     )
-    for (name, tensor, segments), shape in zip(inputs, request.shapes, strict=False):
+    for (input_name, tensor, segments), shape in zip(
+        inputs, request.shapes, strict=False
+    ):
         if (
             shape is None
             or not bool((segments >= 0).any())
             or (shape.vectors and tensor.shape[2] > _DRAWN)
         ):
             continue
-        maps[f"segments:{name}"] = segments.cpu().numpy()
+        drawn_maps[f"segments:{input_name}"] = segments.cpu().numpy()
         if request.scope == "global":  # plots show the mean of the rows
-            maps[f"images:{name}"] = (
+            drawn_maps[f"images:{input_name}"] = (
                 tensor.mean(dim=0, keepdim=True, dtype=torch.float32).cpu().numpy()
             )
         elif tensor.numel() <= numbers:
-            maps[f"images:{name}"] = tensor.float().cpu().numpy()
-    return maps
+            drawn_maps[f"images:{input_name}"] = tensor.float().cpu().numpy()
+    return drawn_maps
 
 
 #: Methods that depend on an input only through the gradient.
@@ -303,23 +324,33 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
         moved |= (explanation.std_error > 0).any(
             axis=-1
         )  # predictions that changed no score
-    used = set(modality[moved.any(axis=0) if explanation.scope == "local" else moved])
-    unused = [name for name in dict.fromkeys(explanation.modality) if name not in used]
+    used_modalities = set(
+        modality[moved.any(axis=0) if explanation.scope == "local" else moved]
+    )
+    unused = [
+        modality_name
+        for modality_name in dict.fromkeys(explanation.modality)
+        if modality_name not in used_modalities
+    ]
     if unused:
-        names = [name for name in unused if name in request.subject.input_names]
-        kind = "inputs"
+        names = [
+            input_name
+            for input_name in unused
+            if input_name in request.subject.input_names
+        ]
+        player_kind = "inputs"
         if not names:
             # Units of a layer have the modality of the inputs behind it, or none.
-            kind = "units" if "layers" in vars(request.subject) else "features"
+            player_kind = "units" if "layers" in vars(request.subject) else "features"
             names = [
-                name
-                for name, of in zip(
+                player_name
+                for player_name, player_modality in zip(
                     explanation.names, explanation.modality, strict=True
                 )
-                if of in unused
+                if player_modality in unused
             ]
         warn_user(
-            f"The importance of these {kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}"
+            f"The importance of these {player_kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}"
         )
 
 
@@ -333,9 +364,9 @@ def _why_zero(explanation: Explanation, request: Request) -> str:
         return f"{explanation.method} returns nothing for them, even if the model uses them."
     if "scores" in explanation.meta:
         return "They change no score, but may change the outputs. Leave scoring= out to see."
-    if half := request.subject.coarse:
-        name = str(half).removeprefix("torch.")
-        return f"Smaller changes of the output are rounded off in {name}. Explain the network in float32 to see them."
+    if half_precision := request.subject.coarse:
+        precision_name = str(half_precision).removeprefix("torch.")
+        return f"Smaller changes of the output are rounded off in {precision_name}. Explain the network in float32 to see them."
     return (
         "They do not change the output. Check that the model is meant to ignore them."
     )
@@ -347,35 +378,36 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     def broken(fine: Booleans) -> Indexes:
         return np.flatnonzero(~fine.reshape(len(fine), -1).all(axis=1))
 
-    predictions, base, values = (
+    predictions, base_outputs, values = (
         explanation.predictions,
         explanation.base_values,
         explanation.values,
     )
-    rows = (
+    broken_rows = (
         broken(np.abs(predictions) <= LARGEST)
         if predictions is not None
         else np.arange(0)
     )
-    if len(rows):
+    if len(broken_rows):
         problem = (
-            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(rows):,} of {len(values):,} rows "
-            f"(first: row {rows[0]})"
+            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(broken_rows):,} of {len(values):,} rows "
+            f"(first: row {broken_rows[0]})"
         )
         raise InputError(problem, hint="Check those rows.", code="PG040")
-    if base is not None and not np.isfinite(base).all():
+    if base_outputs is not None and not np.isfinite(base_outputs).all():
         problem = "The model predicts NaN or infinity for the background"
         raise InputError(
             problem, hint="Check the rows of background= or baseline=.", code="PG040"
         )
-    rows = (
+    broken_rows = (
         broken(np.isfinite(values))
         if explanation.method in _BY_GRADIENT
         else np.arange(0)
     )
-    if len(rows):
+    if len(broken_rows):
         missing = not all(
-            bool(torch.isfinite(one.sum(dtype=torch.float64))) for one in request.inputs
+            bool(torch.isfinite(input_tensor.sum(dtype=torch.float64)))
+            for input_tensor in request.inputs
         )
         causes = (
             "a root or a power has no slope at 0",
@@ -385,7 +417,7 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
             ("inputs are missing", "Fill in missing inputs") if missing else causes
         )
         problem = (
-            f"{explanation.method} needs finite gradients, but {len(rows):,} of {len(values):,} rows have NaN or "
+            f"{explanation.method} needs finite gradients, but {len(broken_rows):,} of {len(values):,} rows have NaN or "
             f"infinite ones, for example because {cause}"
         )
         raise InputError(
@@ -403,15 +435,17 @@ def digests_of(request: Request) -> dict[str, str]:
     """Return digests that tell whether the rows explained, and the background, are those of another call."""
     digests = {"rows": "", "background": ""}
     sources = (request.inputs,) if request.shared else (request.inputs, request.donors)
-    for name, tensors in zip(digests, sources, strict=False):
+    for digest_name, tensors in zip(digests, sources, strict=False):
         digest = hashlib.blake2b(digest_size=16)
         for tensor in tensors:
             digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-            step = max(1, -(-len(tensor) // _DIGESTED))
-            for part in tensor.detach()[::step].split(_AT_ONCE):
-                flat = (
-                    part.cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+            row_step = max(1, -(-len(tensor) // _DIGESTED))
+            for row_block in tensor.detach()[::row_step].split(_AT_ONCE):
+                flat_values = (
+                    row_block.cpu()
+                    .reshape(-1)
+                    .clone(memory_format=torch.contiguous_format)
                 )
-                digest.update(flat.view(torch.uint8).numpy().tobytes())
-        digests[name] = digest.hexdigest()
+                digest.update(flat_values.view(torch.uint8).numpy().tobytes())
+        digests[digest_name] = digest.hexdigest()
     return digests

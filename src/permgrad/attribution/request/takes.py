@@ -22,26 +22,29 @@ _OF_NETWORKS = ("head", "hold", "segments", "tokenizer", "layer", "channel_names
 #: Pairs of which a call has one at most.
 APART = (
     ("row_groups", "row_time"),
-    *(("predictor", one) for one in _OF_NETWORKS),
-    *((one, "cache") for one in ("network", "estimator")),
-    *(("estimator", one) for one in (*_OF_NETWORKS, "task", "class_names", "returns")),
+    *(("predictor", argument_name) for argument_name in _OF_NETWORKS),
+    *((model_kind, "cache") for model_kind in ("network", "estimator")),
     *(
-        (one, "order")
-        for one in ("mixed", "refits", "parts", "scoring", "conditional", "blocks")
+        ("estimator", argument_name)
+        for argument_name in (*_OF_NETWORKS, "task", "class_names", "returns")
     ),
-    *((one, "groups") for one in ("named blocks", "encoded players")),
+    *(
+        (call_key, "order")
+        for call_key in ("mixed", "refits", "parts", "scoring", "conditional", "blocks")
+    ),
+    *((call_key, "groups") for call_key in ("named blocks", "encoded players")),
     ("network", "encoded players"),
-    *(("conditional", one) for one in ("layer", "modality")),
+    *(("conditional", call_key) for call_key in ("layer", "modality")),
     ("layer", "channel_names"),
-    *((one, "scoring") for one in ("local", "own loss", "parts")),
-    *((one, "mixed") for one in ("estimator", "parts")),
-    *((one, "masks") for one in ("local", "scoring")),
+    *((call_key, "scoring") for call_key in ("local", "own loss", "parts")),
+    *((call_key, "mixed") for call_key in ("estimator", "parts")),
+    *((call_key, "masks") for call_key in ("local", "scoring")),
     ("global", "row target"),
     ("engine", "row target"),
     ("parts", "own loss"),
     ("global parts", "tolerance"),
     ("local files", "sample_weight"),
-    *(("files", one) for one in ("row_groups", "row_time", "level loss")),
+    *(("files", call_key) for call_key in ("row_groups", "row_time", "level loss")),
 )
 #: Who calls, where it is not ``pg.explain``.
 CALLERS = {
@@ -82,95 +85,109 @@ def kind_of_model(model: Any) -> str:
 
 
 def said_of(
-    arguments: Arguments, scope: str, options: Mapping[str, Any], by: str = ""
+    arguments: Arguments, scope: str, options: Mapping[str, Any], caller_name: str = ""
 ) -> dict[str, str]:
-    """Return what a call says, by its key, in words for messages. ``by`` is one of ``CALLERS``."""
-    said = {scope: f"scope={scope!r}"}
+    """Return what a call says, by its key, in words for messages. ``caller_name`` is one of ``CALLERS``."""
+    call_facts = {scope: f"scope={scope!r}"}
     if (model := arguments.model.model) is not None:
         named = {"network": "a torch network", "estimator": "an estimator of permgrad"}
-        kind = kind_of_model(model)
-        said[kind] = named.get(kind, f"a {type(model).__name__}, which is no network")
-        told = {
-            name: getattr(arguments.model, name)
-            for name in (*_OF_NETWORKS, "task", "class_names", "returns", "cache")
+        model_kind = kind_of_model(model)
+        call_facts[model_kind] = named.get(
+            model_kind, f"a {type(model).__name__}, which is no network"
+        )
+        model_settings = {
+            setting_name: getattr(arguments.model, setting_name)
+            for setting_name in (
+                *_OF_NETWORKS,
+                "task",
+                "class_names",
+                "returns",
+                "cache",
+            )
         }
-        said |= {
-            name: f"{name}="
-            for name, value in told.items()
+        call_facts |= {
+            setting_name: f"{setting_name}="
+            for setting_name, value in model_settings.items()
             if value is not None and not (isinstance(value, tuple) and not value)
         }
         if (
-            kind == "predictor"
+            model_kind == "predictor"
             and arguments.level == "modality"
             and not hasattr(model, "of_encoded")
         ):
-            said["lone modality"] = (
+            call_facts["lone modality"] = (
                 "groups='modality' for a table, which is one modality"
             )
     further = ("scoring", "sample_weight", "row_groups", "row_time")
-    said |= {
-        name: f"{name}=" for name in further if getattr(arguments, name) is not None
+    call_facts |= {
+        argument_name: f"{argument_name}="
+        for argument_name in further
+        if getattr(arguments, argument_name) is not None
     }
     if callable(arguments.loss):
-        said["own loss"] = "a callable loss="
+        call_facts["own loss"] = "a callable loss="
     elif isinstance(arguments.loss, (tuple, list)):
-        said["level loss"] = f"loss={shown(arguments.loss)}"
+        call_facts["level loss"] = f"loss={shown(arguments.loss)}"
     if arguments.groups is not None:
-        said["groups"] = "groups="
+        call_facts["groups"] = "groups="
     if arguments.level == "modality":
-        said["modality"] = "groups='modality'"
+        call_facts["modality"] = "groups='modality'"
     if isinstance(arguments.method, Mapping):
-        said["mixed"] = CALLERS["mixed"]
-    said |= _said_of_options(options, scope)
-    if by:
-        said[by] = CALLERS[by]
-    if by in ("engine", "files"):
-        said["parts"] = CALLERS[by]
-        said[f"{scope} parts"] = f"{CALLERS[by]} with scope={scope!r}"
-        said[f"{scope} {by}"] = said[f"{scope} parts"]
-    return said
+        call_facts["mixed"] = CALLERS["mixed"]
+    call_facts |= _said_of_options(options, scope)
+    if caller_name:
+        call_facts[caller_name] = CALLERS[caller_name]
+    if caller_name in ("engine", "files"):
+        call_facts["parts"] = CALLERS[caller_name]
+        call_facts[f"{scope} parts"] = f"{CALLERS[caller_name]} with scope={scope!r}"
+        call_facts[f"{scope} {caller_name}"] = call_facts[f"{scope} parts"]
+    return call_facts
 
 
 def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:
     """Return what options of methods say that do not go with every other argument."""
-    said: dict[str, str] = {}
+    option_facts: dict[str, str] = {}
     if options.get("order", 1) != 1:
-        said["order"] = f"order={options['order']!r}"
-        said[f"{scope} order"] = f"order={options['order']!r} with scope={scope!r}"
+        option_facts["order"] = f"order={options['order']!r}"
+        option_facts[f"{scope} order"] = (
+            f"order={options['order']!r} with scope={scope!r}"
+        )
     if options.get("sampling") == "conditional":
-        said["conditional"] = "sampling='conditional'"
+        option_facts["conditional"] = "sampling='conditional'"
     if options.get("blocks") is not None:
-        said["blocks"] = "blocks="
-        said |= (
+        option_facts["blocks"] = "blocks="
+        option_facts |= (
             {"named blocks": "blocks="}
             if isinstance(options["blocks"], Mapping)
             else {}
         )
     if isinstance(options.get("players"), str) and options["players"] == "encoded":
-        said["encoded players"] = "players='encoded'"
+        option_facts["encoded players"] = "players='encoded'"
     if options.get("tolerance") is not None:
-        said["tolerance"] = f"tolerance={shown(options['tolerance'])}"
-    return said
+        option_facts["tolerance"] = f"tolerance={shown(options['tolerance'])}"
+    return option_facts
 
 
-def refuse_apart(chosen: Method | None, name: str, said: Mapping[str, str]) -> None:
+def refuse_apart(
+    chosen_method: Method | None, name: str, call_facts: Mapping[str, str]
+) -> None:
     """Refuse what a method does not take, and two things said that do not go together.
 
-    ``chosen`` is the method and ``name`` its name. None: what is asked needs none.
+    ``chosen_method`` is the method and ``name`` its name. None: what is asked needs none.
     """
-    if chosen is not None:
-        for key, words in said.items():
-            if not takes(chosen, key):
-                code = "PG034" if key in MODELS else "PG004"
-                raise refused(f"method={name!r}", words, _others(key), code)
-    for one, other in APART:
-        if one in said and other in said:
-            usual = "Leave it out." if one in _GIVEN else "Leave one of them out."
+    if chosen_method is not None:
+        for call_key, words in call_facts.items():
+            if not takes(chosen_method, call_key):
+                error_code = "PG034" if call_key in MODELS else "PG004"
+                raise refused(f"method={name!r}", words, _others(call_key), error_code)
+    for first_key, second_key in APART:
+        if first_key in call_facts and second_key in call_facts:
+            usual = "Leave it out." if first_key in _GIVEN else "Leave one of them out."
             raise refused(
-                said[one],
-                said[other],
-                _HINTS.get(other, usual),
-                "PG004" if one in MODELS else "PG006",
+                call_facts[first_key],
+                call_facts[second_key],
+                _HINTS.get(second_key, usual),
+                "PG004" if first_key in MODELS else "PG006",
             )
 
 
@@ -191,7 +208,11 @@ def refused(
 
 def _others(key: str) -> str:
     """Return the hint for a method that does not take something: which ones do."""
-    names = [repr(name) for name, method in methods.items() if takes(method, key)]
+    names = [
+        repr(method_name)
+        for method_name, method in methods.items()
+        if takes(method, key)
+    ]
     choose = (
         f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}."
         if names

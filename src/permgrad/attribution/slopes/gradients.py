@@ -44,8 +44,8 @@ def batch_size(
         if on_cpu
         else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
     )
-    budget, most = (cpu if on_cpu else accelerator) or usual
-    return max(1, min(most, max(budget, weights) // max(numbers, 1)))
+    budget, most_rows = (cpu if on_cpu else accelerator) or usual
+    return max(1, min(most_rows, max(budget, weights) // max(numbers, 1)))
 
 
 def _weighted_gradients(
@@ -72,13 +72,13 @@ def output_gradients(
     ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside the network. Those of other
     rows than their places say are refused.
     """
-    wanted = list(dict.fromkeys(targets))
+    distinct_targets = list(dict.fromkeys(targets))
     weights = _weights(outputs)
     weighted: list[Tensor | None] = []
     if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
-        weighted = _weighted_gradients(outputs[:, wanted[0]], weights, leaves)
-    complement = constant_sum and len(wanted) == outputs.shape[1] > 1
-    computed = wanted[:-1] if complement else wanted
+        weighted = _weighted_gradients(outputs[:, distinct_targets[0]], weights, leaves)
+    complement = constant_sum and len(distinct_targets) == outputs.shape[1] > 1
+    computed = distinct_targets[:-1] if complement else distinct_targets
     by_target: dict[int, list[Tensor]] = {}
     for target in computed:
         column = outputs[:, target].sum()
@@ -95,19 +95,19 @@ def output_gradients(
             torch.zeros_like(leaf) if gradient is None else gradient
             for leaf, gradient in zip(leaves, gradients, strict=True)
         ]
-    for place, gradient in enumerate(weighted):
+    for leaf_index, gradient in enumerate(weighted):
         if by_row is not None and gradient is not None:
-            plain = by_row(by_target[wanted[0]][place], place)
-            if not _weighs_as(by_row(gradient, place), plain, weights):
+            plain = by_row(by_target[distinct_targets[0]][leaf_index], leaf_index)
+            if not _weighs_as(by_row(gradient, leaf_index), plain, weights):
                 raise out_of_order()
     if complement:
         # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
-        by_target[wanted[-1]] = [
+        by_target[distinct_targets[-1]] = [
             0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)
         ]
     return [
-        torch.stack([by_target[target][place] for target in targets])
-        for place in range(len(leaves))
+        torch.stack([by_target[target][leaf_position] for target in targets])
+        for leaf_position in range(len(leaves))
     ]
 
 
@@ -141,24 +141,27 @@ def differentiating() -> AbstractContextManager[None]:
     return turned(said, memory=True)
 
 
-def copied_rows(subject: Subject, source: Sequence[Tensor], part: slice) -> Tensors:
+def copied_rows(
+    subject: Subject, source: Sequence[Tensor], row_slice: slice
+) -> Tensors:
     """Return copies of rows on a network's device, one tensor per input, ready for gradients."""
     # An encoded table has the precision of the estimator's network. A user's inputs stay as they were read.
     dtype = subject.dtype if subject.encoded_names else None
     with torch.inference_mode(mode=False), torch.no_grad():
         # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
         return tuple(
-            tensor[part].detach().to(subject.device, dtype).clone() for tensor in source
+            tensor[row_slice].detach().to(subject.device, dtype).clone()
+            for tensor in source
         )
 
 
 @contextmanager
 def differentiable(subject: Subject) -> Iterator[None]:
     """Make every part of a network differentiable and its calls of torch visible, also recurrent parts."""
-    parts = list(subject.module.modules())
+    submodules = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(
-            isinstance(part, nn.RNNBase) for part in parts
+            isinstance(submodule, nn.RNNBase) for submodule in submodules
         ):
             cudnn = torch.backends.cudnn
             stack.enter_context(together({"cuDNN": (cudnn, "enabled")}))

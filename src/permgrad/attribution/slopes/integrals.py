@@ -41,7 +41,7 @@ _FALLS, _MOST_TIMES = 2.0, 64
 def _settle(
     lines: Lines,
     rows: Tensors,
-    wanted: Tensor,
+    output_differences: Tensor,
     scale: Tensor,
     tolerance: float,
     most: int,
@@ -56,10 +56,15 @@ def _settle(
     """
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)
-    gap = ((values.sum(dim=(1, 2)) - wanted).abs() / scale).amax(dim=1)
-    change, taken = torch.full_like(gap, torch.inf), torch.full_like(gap, intervals)
-    before = torch.full_like(gap, torch.nan)
-    active = torch.arange(len(gap), device=gap.device)
+    completeness_gap = (
+        (values.sum(dim=(1, 2)) - output_differences).abs() / scale
+    ).amax(dim=1)
+    change, intervals_taken = (
+        torch.full_like(completeness_gap, torch.inf),
+        torch.full_like(completeness_gap, intervals),
+    )
+    before = torch.full_like(completeness_gap, torch.nan)
+    active = torch.arange(len(completeness_gap), device=completeness_gap.device)
     while len(active) and intervals * lines.factor <= most:
         intervals *= lines.factor
         refined = lines.estimate(
@@ -67,9 +72,16 @@ def _settle(
         )
         new_change = ((refined - values).abs() / scale).amax(dim=(1, 2, 3))
         limit = refined + lines.ahead * (refined - values)
-        new_gap = ((limit.sum(dim=(1, 2)) - wanted[active]).abs() / scale).amax(dim=1)
-        before[active] = gap[active]
-        result[active], gap[active], change[active], taken[active] = (
+        new_gap = (
+            (limit.sum(dim=(1, 2)) - output_differences[active]).abs() / scale
+        ).amax(dim=1)
+        before[active] = completeness_gap[active]
+        (
+            result[active],
+            completeness_gap[active],
+            change[active],
+            intervals_taken[active],
+        ) = (
             limit,
             new_gap,
             new_change,
@@ -82,7 +94,9 @@ def _settle(
             | (intervals < lines.settled_from)
         )
         active, values = active[unsettled], refined[unsettled]
-    return result, torch.stack([gap, change, taken, before]).cpu().numpy()
+    return result, torch.stack(
+        [completeness_gap, change, intervals_taken, before]
+    ).cpu().numpy()
 
 
 def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
@@ -96,7 +110,7 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             slopes.places, options["baseline"], averaged, options["reference_class"]
         ),
     )
-    subject, most = request.subject, int(options["max_steps"])
+    subject, most_steps = request.subject, int(options["max_steps"])
     qualities: list[Floats] = []
     with (
         Progress(request.count, method.replace("_", " "), request.progress) as progress,
@@ -105,49 +119,55 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     ):
         untrue = warn_of_untrue_slopes(slopes, method)
         references = slopes.references(result.reference.rows)
-        lines = _fastest_lines(slopes, references, steps, most)
-        base = slopes.outputs(references) if slopes.whole else None
-        scale = slopes.output_range(_few_outputs(slopes, references, base))
+        lines = _fastest_lines(slopes, references, steps, most_steps)
+        base_outputs = slopes.outputs(references) if slopes.whole else None
+        scale = slopes.output_range(_few_outputs(slopes, references, base_outputs))
         if lines is None:
-            lines = _general_lines(slopes, references, scale, most)
+            lines = _general_lines(slopes, references, scale, most_steps)
         if isinstance(lines, GradientIntegral):
             lines.counted = progress.ahead
         tolerance = _tolerance(slopes, lines, options["tolerance"])
         # Rows that take a number of steps have settled with the first estimate.
-        until = (tolerance, most) if steps is None else (np.inf, steps)
+        until = (tolerance, most_steps) if steps is None else (np.inf, steps)
         # A block's estimates fit in memory beside a few batches of points.
-        size = max(
+        rows_per_block = max(
             1, min(4 * slopes.batch, _BLOCK_NUMBERS // max(math.prod(lines.shape), 1))
         )
-        for start in range(0, request.count, size):
-            part = slice(start, min(start + size, request.count))
-            rows = slopes.rows(part)
-            outputs = slopes.outputs(rows)
+        for start in range(0, request.count, rows_per_block):
+            row_slice = slice(start, min(start + rows_per_block, request.count))
+            block_rows = slopes.rows(row_slice)
+            outputs = slopes.outputs(block_rows)
             starts = (
-                _bases(slopes, rows, references)
-                if base is None
-                else base.mean(dim=0).expand_as(outputs)
+                _bases(slopes, block_rows, references)
+                if base_outputs is None
+                else base_outputs.mean(dim=0).expand_as(outputs)
             )
             lines.first_row = start
-            values, quality = _settle(lines, rows, outputs - starts, scale, *until)
+            values, quality = _settle(
+                lines, block_rows, outputs - starts, scale, *until
+            )
             qualities.append(quality)
             if isinstance(lines, SecantLines):
                 values = slopes.sums(list(values.permute(1, 3, 0, 2)))
-            result.keep(part, values, outputs, starts)
-            progress.advance(part.stop - part.start)
-    gap, change, taken, before = np.concatenate(qualities, axis=1)
-    unsettled = int(((gap > tolerance) | (change > tolerance)).sum())
+            result.keep(row_slice, values, outputs, starts)
+            progress.advance(row_slice.stop - row_slice.start)
+    completeness_gap, change, intervals_taken, before = np.concatenate(
+        qualities, axis=1
+    )
+    unsettled = int(((completeness_gap > tolerance) | (change > tolerance)).sum())
     if steps is None and unsettled and not untrue:
-        advice = _advice(lines, tolerance, most, (gap, change, before))
+        advice = _advice(
+            lines, tolerance, most_steps, (completeness_gap, change, before)
+        )
         warn_user(
-            f"Attributions of {unsettled:,} of {len(gap):,} rows did not settle to {tolerance:g} of the output's range "
-            f"within {most} steps (largest gap {gap.max():.2g}, largest change {change.max():.2g}){advice}."
+            f"Attributions of {unsettled:,} of {len(completeness_gap):,} rows did not settle to {tolerance:g} of the output's range "
+            f"within {most_steps} steps (largest gap {completeness_gap.max():.2g}, largest change {change.max():.2g}){advice}."
         )
     facts: dict[str, Any] = {}
     if subject.encoded_names:
         facts["players"] = options["players"]
     facts |= {"rule": lines.rule, "tolerance": tolerance}
-    facts |= _facts_of_steps(steps, taken, change)
+    facts |= _facts_of_steps(steps, intervals_taken, change)
     return result.explanation(method, scale.cpu().numpy(), **facts)
 
 
@@ -181,18 +201,26 @@ def _advice(
     lines: Lines, tolerance: float, most: int, numbers: tuple[Floats, Floats, Floats]
 ) -> str:
     """Return what helps rows that did not settle, by their gap, its last change and the gap before."""
-    gap, change, before = numbers
-    wide = gap > tolerance
+    completeness_gap, change, before = numbers
+    wide_gaps = completeness_gap > tolerance
     # A gap of many times what the last refinement changed is not closed by another.
-    if wide.any() and bool((change[wide] <= gap[wide] / _CLOSING).all()):
-        why = "the network's outputs jump on the way. Choose method='shapley'"
-        return f", and more steps do not close it: {why}"
-    if max(gap.max(), change.max()) <= _NEAR:
+    if wide_gaps.any() and bool(
+        (change[wide_gaps] <= completeness_gap[wide_gaps] / _CLOSING).all()
+    ):
+        gap_reason = "the network's outputs jump on the way. Choose method='shapley'"
+        return f", and more steps do not close it: {gap_reason}"
+    if max(completeness_gap.max(), change.max()) <= _NEAR:
         return ". Raise tolerance"
-    worst = int(gap.argmax())
-    falls = before[worst] / gap[worst] if gap[worst] > tolerance else 0.0
+    worst = int(completeness_gap.argmax())
+    falls = (
+        before[worst] / completeness_gap[worst]
+        if completeness_gap[worst] > tolerance
+        else 0.0
+    )
     if falls >= _FALLS:
-        further = math.ceil(math.log(gap[worst] / tolerance) / math.log(falls))
+        further = math.ceil(
+            math.log(completeness_gap[worst] / tolerance) / math.log(falls)
+        )
         steps = most * lines.factor**further
         if steps <= _MOST_TIMES * most:
             return f". Pass method=pg.methods.IntegratedGradients(steps={steps})"
@@ -202,17 +230,23 @@ def _advice(
     )
 
 
-def _tolerance(slopes: Slopes, lines: Lines, chosen: float | None) -> float:
+def _tolerance(
+    slopes: Slopes, lines: Lines, requested_tolerance: float | None
+) -> float:
     """Return the tolerance of rows: smaller for ids, of which there are many with a small part each."""
-    if chosen is None:
-        chosen = (
+    if requested_tolerance is None:
+        requested_tolerance = (
             _FINE
             if slopes.places.lookups and isinstance(lines, SecantIntegral)
             else _USUAL
         )
     # A network in half precision cannot settle further than it can tell numbers apart.
     precision = torch.finfo(slopes.subject.coarse or slopes.subject.dtype).eps
-    return max(float(chosen), 4 * precision) if precision > 1e-4 else float(chosen)
+    return (
+        max(float(requested_tolerance), 4 * precision)
+        if precision > 1e-4
+        else float(requested_tolerance)
+    )
 
 
 def _general_lines(
@@ -221,32 +255,41 @@ def _general_lines(
     """Return the faster way for any network, found on background rows and never on the rows explained."""
     secants = SecantIntegral(slopes, references, most)
 
-    asked = slopes.request.batch_size
+    requested_batch = slopes.request.batch_size
 
     def suits(count: int) -> bool:
-        size = count if asked == "auto" else max(1, min(count, int(asked) // 2))
+        probe_size = (
+            count
+            if requested_batch == "auto"
+            else max(1, min(count, int(requested_batch) // 2))
+        )
         return all(
-            fits(slice(start, min(start + size, count)))
-            for start in range(0, count, size)
+            fits(slice(start, min(start + probe_size, count)))
+            for start in range(0, count, probe_size)
         )
 
-    def fits(part: slice) -> bool:
+    def fits(row_slice: slice) -> bool:
         # The rows explained are asked where the background is the reference itself.
         for source in (slopes.request.donors, slopes.request.inputs):
-            if part.start >= len(source[0]):
+            if row_slice.start >= len(source[0]):
                 return True
-            rows = slopes.rows(part, source)
-            start = slopes.at_reference(rows, [tensor[:1] for tensor in references])
-            if not all(torch.equal(start[place], rows[place]) for place in slopes.free):
+            probe_rows = slopes.rows(row_slice, source)
+            start = slopes.at_reference(
+                probe_rows, [tensor[:1] for tensor in references]
+            )
+            if not all(
+                torch.equal(start[input_index], probe_rows[input_index])
+                for input_index in slopes.free
+            ):
                 break
-        if asked == 1:
-            return secants.complete(start, rows, scale)
+        if requested_batch == 1:
+            return secants.complete(start, probe_rows, scale)
         # There and back: a network that sorts its rows takes the slopes of some for those of others.
-        there, back = (
-            tuple(map(torch.cat, zip(*ends, strict=True)))
-            for ends in ((start, rows), (rows, start))
+        there, return_points = (
+            tuple(map(torch.cat, zip(*end_pair, strict=True)))
+            for end_pair in ((start, probe_rows), (probe_rows, start))
         )
-        return secants.complete(there, back, scale)
+        return secants.complete(there, return_points, scale)
 
     return (
         secants
@@ -261,10 +304,14 @@ def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:
     total = torch.zeros(
         len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device
     )
-    for place in range(count):
+    for reference_index in range(count):
         total += slopes.outputs(
             slopes.at_reference(
-                rows, [tensor[place : place + 1] for tensor in references]
+                rows,
+                [
+                    tensor[reference_index : reference_index + 1]
+                    for tensor in references
+                ],
             )
         )
     return total / count

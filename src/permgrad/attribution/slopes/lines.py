@@ -46,20 +46,22 @@ class Lines:
     ) -> Tensor:
         """Return means over each row's lines, ``(rows, *shape)``. ``coarser`` has ``factor`` times fewer intervals."""
         total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
-        lines, done = len(total) * self.count, 0
-        while done < lines:
+        lines, lines_done = len(total) * self.count, 0
+        while lines_done < lines:
             together, points = self.together(intervals)
-            line = torch.arange(done, min(done + together, lines), device=total.device)
+            line_numbers = torch.arange(
+                lines_done, min(lines_done + together, lines), device=total.device
+            )
             try:
-                added = self.line_values(rows, line, intervals)
+                added = self.line_values(rows, line_numbers, intervals)
             except (RuntimeError, MemoryError) as error:
                 # Fewer lines where memory does not suffice.
                 self.slopes.batch = halved(
-                    min(self.slopes.batch, len(line) * points), error
+                    min(self.slopes.batch, len(line_numbers) * points), error
                 )
                 continue
-            total.index_add_(0, line // self.count, added)
-            done += len(line)
+            total.index_add_(0, line_numbers // self.count, added)
+            lines_done += len(line_numbers)
         self.slopes.evaluations += lines * intervals
         return total / self.count
 
@@ -77,15 +79,15 @@ class Lines:
     def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
         """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time first: ``(k · lines, *)``."""
         points = []
-        for place, (begin, end) in enumerate(zip(start, stop, strict=True)):
-            wide = end.expand(len(times), *end.shape)
-            if place in self.slopes.free:
-                wide = torch.lerp(
+        for input_index, (begin, end) in enumerate(zip(start, stop, strict=True)):
+            point_values = end.expand(len(times), *end.shape)
+            if input_index in self.slopes.free:
+                point_values = torch.lerp(
                     begin,
                     end,
                     times.to(end.dtype).reshape(*times.shape, *[1] * (end.ndim - 1)),
                 )
-            points.append(wide.flatten(0, 1))
+            points.append(point_values.flatten(0, 1))
         return tuple(points)
 
     def together(self, intervals: int) -> tuple[int, int]:
@@ -110,9 +112,9 @@ class SecantIntegral(Lines):
         _, after, attributions, matched = slopes.step(start, stop)
         # To the network's own outputs, not to those computed on the walk.
         change = slopes.outputs(stop) - slopes.outputs(start)
-        gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
+        completeness_gap = ((attributions.sum(dim=(1, 2)) - change).abs() / scale).max()
         return matched and bool(
-            gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps)
+            completeness_gap <= max(_COMPLETE, 64 * torch.finfo(after.dtype).eps)
         )
 
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
@@ -123,8 +125,8 @@ class SecantIntegral(Lines):
         # from interval to interval, each of which begins where the last one ended.
         together = min(intervals, slopes.batch // lines)
         together = together if together >= 4 else 1
-        sums: list[Tensor] = []
-        walk = slopes.walk(stop)
+        slope_sums: list[Tensor] = []
+        secant_walk = slopes.walk(stop)
         for first in range(0, intervals, together):
             numbers = torch.arange(
                 first, min(first + together, intervals) + 1, dtype=torch.float64
@@ -133,28 +135,33 @@ class SecantIntegral(Lines):
             after = self.between(start, stop, times[1:])
             if first == 0 or together > 1:
                 before = self.between(start, stop, times[:-1])
-                walk = slopes.walk(before)
-                walk.stand(slopes.leaves(before))
+                secant_walk = slopes.walk(before)
+                secant_walk.stand(slopes.leaves(before))
                 slopes.model_rows += len(before[0])
-            last = together > 1 or first + 1 == intervals
-            _, means = walk.step(
+            is_last = together > 1 or first + 1 == intervals
+            _, means = secant_walk.step(
                 slopes.leaves(after),
                 slopes.targets,
                 constant_sum=slopes.constant_sum,
-                last=last,
+                last=is_last,
             )
             slopes.model_rows += len(after[0])
             if together > 1:
                 means = [
-                    mean.unflatten(1, (len(times) - 1, lines)).sum(dim=1)
-                    for mean in means
+                    mean_slope.unflatten(1, (len(times) - 1, lines)).sum(dim=1)
+                    for mean_slope in means
                 ]
-            sums = (
-                [total.add_(mean) for total, mean in zip(sums, means, strict=True)]
-                if sums
+            slope_sums = (
+                [
+                    total.add_(mean_slope)
+                    for total, mean_slope in zip(slope_sums, means, strict=True)
+                ]
+                if slope_sums
                 else means
             )
-        return slopes.attributions([total / intervals for total in sums], start, stop)
+        return slopes.attributions(
+            [total / intervals for total in slope_sums], start, stop
+        )
 
 
 #: Share of a row's progress that the fewest points which it takes make up.
@@ -207,9 +214,13 @@ class GradientIntegral(Lines):
 
         def work(part: slice) -> None:
             number = torch.arange(part.start, part.stop, device=total.device)
-            line, place = number // len(times), number % len(times)
-            at = torch.as_tensor(times, device=total.device)[place]
-            total.index_add_(0, line // self.count, self.products(rows, line, at))
+            line_indices, time_index = number // len(times), number % len(times)
+            point_times = torch.as_tensor(times, device=total.device)[time_index]
+            total.index_add_(
+                0,
+                line_indices // self.count,
+                self.products(rows, line_indices, point_times),
+            )
             self.counted(self._share * len(number))
 
         slopes.batch = in_batches(len(total) * points, slopes.batch, work)
@@ -233,11 +244,11 @@ def sampled_points(
 
     No point of any row of the table has the same number.
     """
-    row, sample = np.divmod(
+    row_offsets, sample = np.divmod(
         np.arange(points.start, points.stop, dtype=np.int64), samples
     )
-    return torch.from_numpy(row), (
-        first + row + request.row_offset
+    return torch.from_numpy(row_offsets), (
+        first + row_offsets + request.row_offset
     ) * MOST_SAMPLES + sample
 
 
@@ -245,10 +256,10 @@ def normal(
     seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tensor
 ) -> Tensor:
     """Return standard normal numbers for points, float64 in the shape and on the device of ``like`` ``(points, *)``."""
-    places = like[0].numel()
-    counters = numbers[:, None].astype(np.uint64) * np.uint64(places) + np.arange(
-        places, dtype=np.uint64
-    )
+    numbers_per_point = like[0].numel()
+    counters = numbers[:, None].astype(np.uint64) * np.uint64(
+        numbers_per_point
+    ) + np.arange(numbers_per_point, dtype=np.uint64)
     # Neither 0 nor 1, which stand for infinity.
     drawn = torch.from_numpy(uniform(seed, purpose, counters)).clamp_(
         2.0**-54, 1 - 2.0**-53

@@ -26,12 +26,16 @@ def of_slopes(request: Request) -> Request:
         return request
     whole_subject: Any = request.subject
     subject = whole_subject.without_trees()
-    step = max(1, -(-request.count // _MOST))
-    whole, part = (
-        _outputs(each, request.inputs[0][::step]) for each in (whole_subject, subject)
+    row_step = max(1, -(-request.count // _MOST))
+    whole_outputs, part_outputs = (
+        _outputs(compared_subject, request.inputs[0][::row_step])
+        for compared_subject in (whole_subject, subject)
     )
-    whole, part = whole - whole.mean(dim=0), part - part.mean(dim=0)
-    share = float((part * whole).sum() / whole.square().sum())
+    whole_outputs, part_outputs = (
+        whole_outputs - whole_outputs.mean(dim=0),
+        part_outputs - part_outputs.mean(dim=0),
+    )
+    share = float((part_outputs * whole_outputs).sum() / whole_outputs.square().sum())
     subject.part = {"paths": list(subject.paths), "without": "trees", "share": share}
     return replace(request, subject=subject)
 
@@ -39,5 +43,7 @@ def of_slopes(request: Request) -> Request:
 def _outputs(subject: Subject, rows: Tensor) -> Tensor:
     """Return the outputs of rows as logits, or in y's units, float64 ``(rows, outputs)``."""
     with subject.open(), torch.no_grad():
-        outputs = torch.cat([subject.predict((some,)) for some in rows.split(_AT_ONCE)])
+        outputs = torch.cat(
+            [subject.predict((row_chunk,)) for row_chunk in rows.split(_AT_ONCE)]
+        )
         return LOGIT.read(subject.outputs, outputs).double()

@@ -39,10 +39,10 @@ class Reference:
 
 
 def reference_rows(
-    places: Places, choice: Any, most: int, reference_class: Any = None
+    slope_places: Places, choice: Any, most: int, reference_class: Any = None
 ) -> Reference:
     """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
-    request = places.request
+    request = slope_places.request
     of_user = not isinstance(choice, str)
     if not of_user and choice == "auto":
         choice = (
@@ -52,93 +52,105 @@ def reference_rows(
     if not of_user and not named_class and choice not in REFERENCES:
         raise _unknown(request, choice)
     if reference_class is not None and (of_user or named_class or choice == "zeros"):
-        other = "a table as baseline=" if of_user else f"baseline={choice!r}"
-        problem = (
-            f"reference_class={shown(reference_class)} and {other} cannot be combined"
-        )
+        other_argument = "a table as baseline=" if of_user else f"baseline={choice!r}"
+        problem = f"reference_class={shown(reference_class)} and {other_argument} cannot be combined"
         raise InputError(problem, hint="Pass one of them", code="PG006")
     if of_user:
         return _users_rows(request, choice)
     if choice == "zeros":
-        return _zeros(places)
+        return _zeros(slope_places)
     label = choice.removeprefix(_CLASS) if named_class else reference_class
     return _of_background(request, choice, label=label, most=most)
 
 
-def _zeros(places: Places) -> Reference:
+def _zeros(slope_places: Places) -> Reference:
     """Return a row of zeros. Of ids it is that of padding, and held inputs are as in the first row.
 
     Only the vectors of a lookup are read, so that held inputs merely let the network run.
     """
-    request, subject = places.request, places.request.subject
-    rows = [torch.zeros_like(tensor[:1]) for tensor in request.inputs]
+    request, subject = slope_places.request, slope_places.request.subject
+    zero_rows = [torch.zeros_like(tensor[:1]) for tensor in request.inputs]
     words = f"every {'encoded ' if subject.encoded_names else ''}input at 0"
-    read = {lookup.place for lookup in places.lookups}
+    lookup_inputs = {lookup.place for lookup in slope_places.lookups}
     # What follows the user's inputs says which places are padded, none in a reference.
-    for place in range(
-        len(subject.form.leaves) if places.lookups or places.held else 0
+    for input_index in range(
+        len(subject.form.leaves) if slope_places.lookups or slope_places.held else 0
     ):
-        if not (subject.real[place] or place in read):
-            rows[place] = request.inputs[place][:1].clone()
-    at = dict[str, list[str]]()
-    for lookup in places.lookups:
-        if not rows[lookup.place].is_floating_point():
-            rows[lookup.place] = torch.full_like(rows[lookup.place], lookup.pad or 0)
+        if not (subject.real[input_index] or input_index in lookup_inputs):
+            zero_rows[input_index] = request.inputs[input_index][:1].clone()
+    inputs_by_value = dict[str, list[str]]()
+    for lookup in slope_places.lookups:
+        if not zero_rows[lookup.place].is_floating_point():
+            zero_rows[lookup.place] = torch.full_like(
+                zero_rows[lookup.place], lookup.pad or 0
+            )
             which = f"{'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
-            at.setdefault(which, []).append(request.space.inputs[lookup.place])
+            inputs_by_value.setdefault(which, []).append(
+                request.space.inputs[lookup.place]
+            )
     words += "".join(
         f", {listed(list(dict.fromkeys(names)))} at {which}"
-        for which, names in at.items()
+        for which, names in inputs_by_value.items()
     )
-    return Reference(tuple(rows), "zeros", words)
+    return Reference(tuple(zero_rows), "zeros", words)
 
 
 def _of_background(
     request: Request, choice: str, *, label: Any, most: int
 ) -> Reference:
     """Return the background rows, or their mean or typical row. ``label``: those of one class."""
-    rows = request.donors
+    background_rows = request.donors
     where = (
         "background rows"
         if request.background_kind == "given"
         else request.background_kind
     )
     if label is not None:
-        position, name = _class_of(request, label)
-        rows, where = (
-            tuple(tensor[position] for tensor in rows),
-            f"{where} of class {name}",
+        position, class_name = _class_of(request, label)
+        background_rows, where = (
+            tuple(tensor[position] for tensor in background_rows),
+            f"{where} of class {class_name}",
         )
-    count, encoded = len(rows[0]), bool(request.subject.encoded_names)
-    widest = max(tensor[:1].numel() for tensor in rows)
+    count, encoded = len(background_rows[0]), bool(request.subject.encoded_names)
+    widest = max(tensor[:1].numel() for tensor in background_rows)
     average = choice not in ("mean", "median")
     most = most if average else max(50, _SUMMARISED_NUMBERS // widest)
-    few = f"{most:,} of " if count > most else ""
-    if few:
-        chosen = np.sort(
+    sample_text = f"{most:,} of " if count > most else ""
+    if sample_text:
+        sampled_rows = np.sort(
             generator(request.seed, "baseline references").permutation(count)[:most]
         )
-        rows = tuple(
-            tensor[torch.as_tensor(chosen, device=tensor.device)] for tensor in rows
+        background_rows = tuple(
+            tensor[torch.as_tensor(sampled_rows, device=tensor.device)]
+            for tensor in background_rows
         )
     if average:
-        words = f"average over {few}{count:,} {where} (expected gradients)"
-        return Reference(tuple(tensor.clone() for tensor in rows), choice, words)
+        words = f"average over {sample_text}{count:,} {where} (expected gradients)"
+        return Reference(
+            tuple(tensor.clone() for tensor in background_rows), choice, words
+        )
     subject = request.subject
-    row = subject.mean(rows) if choice == "mean" else subject.typical(rows)
+    row = (
+        subject.mean(background_rows)
+        if choice == "mean"
+        else subject.typical(background_rows)
+    )
     if encoded:
-        what = (
+        summary_text = (
             "mean of the encoded inputs"
             if choice == "mean"
             else "median of numbers and most frequent level"
         )
     else:
-        real = [tensor.is_floating_point() for tensor in rows]
-        of_real = f"{choice} of {'each input' if all(real) else 'real numbers'}"
-        what = " and ".join(
-            [of_real] * any(real) + ["most frequent of whole numbers"] * (not all(real))
+        is_real = [tensor.is_floating_point() for tensor in background_rows]
+        of_real = f"{choice} of {'each input' if all(is_real) else 'real numbers'}"
+        summary_text = " and ".join(
+            [of_real] * any(is_real)
+            + ["most frequent of whole numbers"] * (not all(is_real))
         )
-    return Reference(row, choice, f"{what} over {len(rows[0]):,} {where}")
+    return Reference(
+        row, choice, f"{summary_text} over {len(background_rows[0]):,} {where}"
+    )
 
 
 def _users_rows(request: Request, rows: Any) -> Reference:
@@ -190,14 +202,14 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     names = list(subject.outputs.class_names)
     check_choice("class in baseline", text_of(label), names)
     position = names.index(text_of(label))
-    chosen = np.flatnonzero(classes == position)
-    if not len(chosen):
+    class_rows = np.flatnonzero(classes == position)
+    if not len(class_rows):
         problem = (
             f"Class {names[position]!r} has no rows in the background kept in the model"
         )
         hint = "Fit with a larger background_size in the preset, or pass baseline= with rows of that class"
         raise InputError(problem, hint=hint, code="PG038")
-    return torch.as_tensor(chosen), repr(names[position])
+    return torch.as_tensor(class_rows), repr(names[position])
 
 
 # ---- where players have slopes ---------------------------------------------------------------------------------------
@@ -224,7 +236,11 @@ class Places:
 def with_slopes(request: Request, method: str) -> Places:
     """Return where each player has slopes. Refuse a request without any."""
     subject, segments = _with_layers(request.subject), request.space.segments
-    free = [place for place, owners in enumerate(segments) if bool((owners >= 0).any())]
+    free_inputs = [
+        input_index
+        for input_index, owners in enumerate(segments)
+        if bool((owners >= 0).any())
+    ]
     # The first lookup at each layer's call that reads what players own.
     owned: dict[Site, Lookup] = {}
     for lookup in subject.lookups():
@@ -232,41 +248,45 @@ def with_slopes(request: Request, method: str) -> Places:
             (segments[lookup.place].cpu().reshape(-1)[lookup.positions] >= 0).any()
         ):
             owned.setdefault(lookup.site, lookup)
-    read = {lookup.place for lookup in owned.values()}
-    held = tuple(
-        place for place in free if not subject.real[place] and place not in read
+    lookup_inputs = {lookup.place for lookup in owned.values()}
+    held_inputs = tuple(
+        input_index
+        for input_index in free_inputs
+        if not subject.real[input_index] and input_index not in lookup_inputs
     )
-    if len(held) == len(free):
-        subject.check_slopes(method, free)
+    if len(held_inputs) == len(free_inputs):
+        subject.check_slopes(method, free_inputs)
     # A mask has the players of its tokens.
-    left = torch.cat(
+    remaining_players = torch.cat(
         [
             owners.flatten().cpu()
-            for place, owners in enumerate(segments)
-            if place not in held
+            for input_index, owners in enumerate(segments)
+            if input_index not in held_inputs
         ]
     ).unique()
-    lost = [
-        place
-        for place in held
-        if not bool(torch.isin(segments[place].cpu(), left).all())
+    lost_inputs = [
+        input_index
+        for input_index in held_inputs
+        if not bool(torch.isin(segments[input_index].cpu(), remaining_players).all())
     ]
-    if lost:
-        names, one = (
-            listed([request.space.inputs[place] for place in lost]),
-            len(lost) == 1,
+    if lost_inputs:
+        names, is_single = (
+            listed([request.space.inputs[input_index] for input_index in lost_inputs]),
+            len(lost_inputs) == 1,
         )
         stays = (
-            "it: it stays with its row" if one else "them: they stay with their rows"
+            "it: it stays with its row"
+            if is_single
+            else "them: they stay with their rows"
         )
         warn_user(
-            f"{names} {'holds' if one else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
+            f"{names} {'holds' if is_single else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
             f"explain {stays}. Choose method='shapley' or 'lime', or pass real numbers where the network takes them."
         )
     request = replace(request, subject=subject)
     return (
-        _elsewhere(request, owned, held, method)
-        if owned or held
+        _elsewhere(request, owned, held_inputs, method)
+        if owned or held_inputs
         else Places(request, subject, segments)
     )
 
@@ -274,41 +294,48 @@ def with_slopes(request: Request, method: str) -> Places:
 def _with_layers(subject: Any) -> Any:
     """Return a subject with a layer for each look-up of a network that is a graph."""
     module: Any = getattr(subject, "module", None)
-    if isinstance(subject, InnerSubject) or (made := with_embeddings(module)) is module:
+    if (
+        isinstance(subject, InnerSubject)
+        or (embedded_module := with_embeddings(module)) is module
+    ):
         return subject
     subject = copy(subject)
-    subject.module = made
+    subject.module = embedded_module
     if hasattr(subject, "outer"):  # each row has an output of its own
         subject.outer = copy(subject.outer)
-        subject.outer.module = made
+        subject.outer.module = embedded_module
     return subject
 
 
 def _elsewhere(
     request: Request,
     owned: Mapping[Site, Lookup],
-    held: tuple[int, ...],
+    held_inputs: tuple[int, ...],
     method: str,
 ) -> Places:
     """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
     subject: Any = request.subject
     space, lookups = request.space, tuple(owned.values())
-    names, facts, read = space.inputs, dict[str, Any](), dict[str, list[str]]()
-    if held:
+    names, facts, read_layers = space.inputs, dict[str, Any](), dict[str, list[str]]()
+    if held_inputs:
         before = subject.facts.get("held", [])
         facts["held"] = list(
-            dict.fromkeys([*before, *(names[place] for place in held)])
+            dict.fromkeys(
+                [*before, *(names[input_index] for input_index in held_inputs)]
+            )
         )
-    for site, lookup in owned.items():
-        read.setdefault(names[lookup.place], []).append(site[0])
-    facts |= {"embeddings": read} if read else {}
+    for layer_site, lookup in owned.items():
+        read_layers.setdefault(names[lookup.place], []).append(layer_site[0])
+    facts |= {"embeddings": read_layers} if read_layers else {}
     # Whole numbers that are looked up have slopes there alone.
     nobody = [torch.full_like(owners, NOBODY) for owners in space.segments]
     as_is = [
-        owners if real else none
-        for owners, real, none in zip(space.segments, subject.real, nobody, strict=True)
+        owners if is_real else unowned
+        for owners, is_real, unowned in zip(
+            space.segments, subject.real, nobody, strict=True
+        )
     ]
-    segments, seen = as_is, subject
+    segments, slope_subject = as_is, subject
     if lookups:
         inner = InnerSubject(
             subject,
@@ -320,10 +347,13 @@ def _elsewhere(
             space.segments[lookup.place].cpu().unsqueeze(-1).expand(tensor.shape[1:])
             for lookup, tensor in zip(lookups, inner.inputs, strict=False)
         ]
-        seen, segments = inner, [*vectors, *(as_is[place] for place in inner.needed)]
+        slope_subject, segments = (
+            inner,
+            [*vectors, *(as_is[input_index] for input_index in inner.needed)],
+        )
         warn_of_unseen(method, inner, request.inputs, space.segments, lookups)
     # Players of an input that the network leaves out stay, with slopes of 0.
-    left = sorted(
+    remaining_players = sorted(
         {
             owner
             for owners in (*segments, *as_is)
@@ -332,16 +362,18 @@ def _elsewhere(
         }
     )
     place_of = torch.full((len(space) + 1,), NOBODY, dtype=torch.int64)
-    place_of[torch.tensor(left)] = torch.arange(len(left))
+    place_of[torch.tensor(remaining_players)] = torch.arange(len(remaining_players))
     request = replace(
         request,
-        space=space.without(set(space.names) - {space.names[owner] for owner in left}),
+        space=space.without(
+            set(space.names) - {space.names[owner] for owner in remaining_players}
+        ),
     )
     return Places(
         request,
-        seen,
+        slope_subject,
         tuple(place_of[owners.cpu()] for owners in segments),
         lookups,
-        held,
+        held_inputs,
         facts,
     )

@@ -65,15 +65,17 @@ def secant(
     change = stop - start
     slope: Tensor = (outputs[1] - outputs[0]).div_(change)
     # Infinite ends, as in masks, have no change either.
-    near, middle = ~torch.isfinite(slope), stop
+    is_near, middle = ~torch.isfinite(slope), stop
     if kind != "straight":
         middle = torch.lerp(start, stop, 0.5)
         # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
         reach = (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
-        near |= change.abs() <= (
+        is_near |= change.abs() <= (
             reach * middle.abs() if kind == "scale-free" else reach
         )
-    return torch.where(near, slope_at(middle), slope) if bool(near.any()) else slope
+    return (
+        torch.where(is_near, slope_at(middle), slope) if bool(is_near.any()) else slope
+    )
 
 
 def derivative(function: Callable[..., Any], points: Tensor) -> Tensor:
@@ -111,13 +113,13 @@ def elementwise(
 ) -> Ruled:
     """Return a function of each number alone, with its secant from its start."""
     output: Tensor = function(values)
-    mean = secant(
+    mean_slope = secant(
         (*starts, values),
         (function(*starts), output),
         functools.partial(derivative, function),
         kind,
     )
-    return output, lambda slopes: (slopes * mean,)
+    return output, lambda slopes: (slopes * mean_slope,)
 
 
 def in_the_middle(
@@ -145,23 +147,33 @@ def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled
         torch.log_softmax(values, dim),
         torch.log_softmax(starts[0], dim),
     )
-    half = (stop_log - start_log) / 2
+    half_difference = (stop_log - start_log) / 2
     # The logarithmic mean l, near each other as e^middle · sinh(half) / half, which is exact.
-    safe = torch.where(half == 0, torch.ones_like(half), half)
-    bend = torch.where(half == 0, torch.ones_like(half), torch.sinh(safe) / safe)
-    near, far = (
-        ((start_log + stop_log) / 2).exp() * bend,
-        (stop_log.exp() - start_log.exp()) / (2 * safe),
+    safe_half = torch.where(
+        half_difference == 0, torch.ones_like(half_difference), half_difference
     )
-    mean = torch.where(half.abs() < 1, near, far)
-    mean = torch.where(torch.isfinite(half), mean, torch.zeros_like(mean))
-    share = mean / mean.sum(dim=dim, keepdim=True)
+    sinh_ratio = torch.where(
+        half_difference == 0,
+        torch.ones_like(half_difference),
+        torch.sinh(safe_half) / safe_half,
+    )
+    near_mean, far_mean = (
+        ((start_log + stop_log) / 2).exp() * sinh_ratio,
+        (stop_log.exp() - start_log.exp()) / (2 * safe_half),
+    )
+    logarithmic_mean = torch.where(half_difference.abs() < 1, near_mean, far_mean)
+    logarithmic_mean = torch.where(
+        torch.isfinite(half_difference),
+        logarithmic_mean,
+        torch.zeros_like(logarithmic_mean),
+    )
+    share = logarithmic_mean / logarithmic_mean.sum(dim=dim, keepdim=True)
     if logarithm:
         return stop_log, lambda slopes: (
             slopes - share * slopes.sum(dim=dim, keepdim=True),
         )
     return stop_log.exp(), lambda slopes: (
-        mean * (slopes - (slopes * share).sum(dim=dim, keepdim=True)),
+        logarithmic_mean * (slopes - (slopes * share).sum(dim=dim, keepdim=True)),
     )
 
 
@@ -190,36 +202,44 @@ def leaders(
     With leads d0 and d1 the last has ``d1 / (d0 + d1)``, exact if no third leads in between. NOTE[DIFF]: the paper has
     no rule for maxima. Captum and shap assign the complete change to one of the two.
     """
-    lead = stop.gather(-1, last) - stop.gather(-1, first)
-    led = start.gather(-1, first) - start.gather(-1, last)
-    total = lead + led
-    share = torch.where(total > 0, lead / total, torch.ones_like(total)).nan_to_num(
-        1.0
-    )  # of an infinite lead
+    lead_at_stop = stop.gather(-1, last) - stop.gather(-1, first)
+    lead_at_start = start.gather(-1, first) - start.gather(-1, last)
+    total = lead_at_stop + lead_at_start
+    share = torch.where(
+        total > 0, lead_at_stop / total, torch.ones_like(total)
+    ).nan_to_num(1.0)  # of an infinite lead
     return 1 - share, share
 
 
 def maximum(
     search: Callable[[Tensor], tuple[Tensor, Tensor]],
-    places: int,
+    window_dimensions: int,
     starts: Tensors,
     values: Tensor,
 ) -> Ruled:
     """Return the largest values of windows, which ``search`` finds with their places in the last dimensions."""
-    (output, last), (_, first) = search(values), search(*starts)
-    keep, shape = values.ndim - places, values.shape
-    first, last = first.flatten(keep), last.flatten(keep)
+    (output, last_index), (_, first) = search(values), search(*starts)
+    kept_dimensions, shape = values.ndim - window_dimensions, values.shape
+    first, last_index = (
+        first.flatten(kept_dimensions),
+        last_index.flatten(kept_dimensions),
+    )
     to_first, to_last = leaders(
-        starts[0].flatten(keep), values.flatten(keep), first, last
+        starts[0].flatten(kept_dimensions),
+        values.flatten(kept_dimensions),
+        first,
+        last_index,
     )
 
     def back(slopes: Tensor) -> tuple[Tensor]:
-        flat = slopes.flatten(keep)
-        wide = flat.new_zeros((*flat.shape[:-1], shape[keep:].numel()))
-        wide.scatter_add_(-1, first, flat * to_first).scatter_add_(
-            -1, last, flat * to_last
+        flat_slopes = slopes.flatten(kept_dimensions)
+        input_slopes = flat_slopes.new_zeros(
+            (*flat_slopes.shape[:-1], shape[kept_dimensions:].numel())
         )
-        return (wide.reshape(shape),)
+        input_slopes.scatter_add_(-1, first, flat_slopes * to_first).scatter_add_(
+            -1, last_index, flat_slopes * to_last
+        )
+        return (input_slopes.reshape(shape),)
 
     return output, back
 
@@ -228,17 +248,23 @@ def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
     """Return the largest values along the last dimension. Several that lead share the slope, as their gradient does."""
 
     def leads(rows: Tensor) -> tuple[Tensor, Tensor]:
-        best = rows.amax(dim=-1, keepdim=True)
-        leading = (rows == best).to(rows.dtype)
-        return best, leading / leading.sum(dim=-1, keepdim=True)
+        best_values = rows.amax(dim=-1, keepdim=True)
+        leading = (rows == best_values).to(rows.dtype)
+        return best_values, leading / leading.sum(dim=-1, keepdim=True)
 
-    (output, last), (before, first) = leads(values), leads(starts[0])
-    lead = output - torch.where(first > 0, first * values, 0).sum(dim=-1, keepdim=True)
-    led = before - torch.where(last > 0, last * starts[0], 0).sum(dim=-1, keepdim=True)
-    share = torch.where(lead + led > 0, lead / (lead + led), 1).nan_to_num(
-        1.0
-    )  # of an infinite lead
-    return output, lambda slopes: (slopes * (first * (1 - share) + last * share),)
+    (output, last_leads), (before, first) = leads(values), leads(starts[0])
+    lead_at_stop = output - torch.where(first > 0, first * values, 0).sum(
+        dim=-1, keepdim=True
+    )
+    lead_at_start = before - torch.where(last_leads > 0, last_leads * starts[0], 0).sum(
+        dim=-1, keepdim=True
+    )
+    share = torch.where(
+        lead_at_stop + lead_at_start > 0,
+        lead_at_stop / (lead_at_stop + lead_at_start),
+        1,
+    ).nan_to_num(1.0)  # of an infinite lead
+    return output, lambda slopes: (slopes * (first * (1 - share) + last_leads * share),)
 
 
 # ---- meeting the functions that a network calls ----------------------------------------------------------------------
@@ -261,12 +287,14 @@ class Rescale(TorchFunctionMode):
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "").partition(".")[
+        function_name = getattr(func, "__name__", "").partition(".")[
             0
         ]  # torch.export calls tanh.default
-        name = _OPERATORS.get(name, name)
-        in_place = name.endswith("_") and not name.endswith("__")
-        answer = _ANSWERS.get(name.removesuffix("_") if in_place else name)
+        function_name = _OPERATORS.get(function_name, function_name)
+        in_place = function_name.endswith("_") and not function_name.endswith("__")
+        answer = _ANSWERS.get(
+            function_name.removesuffix("_") if in_place else function_name
+        )
         if answer is not None and "out" not in kwargs:
             args, kwargs = _in_order(func, args, kwargs)
             result = answer(
@@ -297,13 +325,13 @@ class Rescale(TorchFunctionMode):
         needed: Callable[[Iterable[bool]], bool] = any,
     ) -> Any:
         """Record the inputs of a function. Return its output by a rule if values need slopes, else plain."""
-        recorded, place = values if recorded is None else recorded, len(self.calls)
+        recorded, call_index = values if recorded is None else recorded, len(self.calls)
         self.calls.append(
             tuple(value.detach().clone() for value in recorded) if self.keep else ()
         )
         if self.before is None:
             return plain()
-        starts = self.before[place] if place < len(self.before) else ()
+        starts = self.before[call_index] if call_index < len(self.before) else ()
         if [value.shape for value in starts] != [value.shape for value in recorded]:
             self.matched = False
             return plain()
@@ -328,11 +356,15 @@ def _in_order(
     )
     if func is Tensor.where:
         names = ("input", "condition", "other")
-    for place, name in enumerate(names):
-        if len(args) == place and name in kwargs:
+    for argument_index, argument_name in enumerate(names):
+        if len(args) == argument_index and argument_name in kwargs:
             args, kwargs = (
-                (*args, kwargs[name]),
-                {key: value for key, value in kwargs.items() if key != name},
+                (*args, kwargs[argument_name]),
+                {
+                    keyword_name: value
+                    for keyword_name, value in kwargs.items()
+                    if keyword_name != argument_name
+                },
             )
     return args, kwargs
 
@@ -341,7 +373,7 @@ def _in_order(
 def _in_sight(func: Any) -> Any:
     """Return a copy of a function written in Python whose calls are visible, or None for other functions."""
     if not isinstance(func, types.FunctionType) or not any(
-        name in func.__globals__ for name in _QUESTIONS
+        question_name in func.__globals__ for question_name in _QUESTIONS
     ):
         return None
     space = {**func.__globals__, **dict.fromkeys(_QUESTIONS, lambda *_: False)}
@@ -364,7 +396,9 @@ def _varies(value: Any) -> bool:
 def _fits(value: Tensor, first: Tensor) -> bool:
     """Return whether a function of both is as large as the first."""
     sizes = zip(value.shape[::-1], first.shape[::-1], strict=False)
-    return value.ndim <= first.ndim and all(size in (1, wide) for size, wide in sizes)
+    return value.ndim <= first.ndim and all(
+        value_size in (1, first_size) for value_size, first_size in sizes
+    )
 
 
 # ---- answers to calls ------------------------------------------------------------------------------------------------
@@ -385,12 +419,12 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
         return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
     # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
     alone = not any(value.requires_grad for value in companions)
-    rule = functools.partial(
+    secant_rule = functools.partial(
         elementwise, lambda values: func(values, *args[1:], **kwargs), kind
     )
     return mode.answer(
         lambda: func(*args, **kwargs),
-        rule,
+        secant_rule,
         args[0],
         needed=lambda needs: alone and all(needs),
     )
@@ -405,10 +439,10 @@ def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
         or any(map(_varies, args[2:]))
     ):
         return NotImplemented
-    rule = functools.partial(
+    secant_rule = functools.partial(
         in_the_middle, lambda first, second: func(first, second, *args[2:])
     )
-    return mode.answer(lambda: func(*args), rule, *args[:2], needed=all)
+    return mode.answer(lambda: func(*args), secant_rule, *args[:2], needed=all)
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -426,18 +460,18 @@ def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    dimension = kwargs.get("dim", args[1] if len(args) > 1 else None)
     if (
         isinstance(func, types.FunctionType)
         or not _varies(args[0])
-        or not isinstance(dim, int)
+        or not isinstance(dimension, int)
     ):
         return NotImplemented  # The function in Python chooses a dimension and calls the other.
     dtype = kwargs.get("dtype", args[2] if len(args) > 2 else None)
     values = args[0] if dtype is None else args[0].to(dtype)
     return mode.answer(
         lambda: func(*args, **kwargs),
-        functools.partial(softmax, dim, logarithm),
+        functools.partial(softmax, dimension, logarithm),
         values,
     )
 
@@ -446,71 +480,80 @@ def _maximum_of(
     mode: Rescale,
     values: Tensor,
     search: Callable[[Tensor], tuple[Tensor, Tensor]],
-    places: int,
+    window_dimensions: int,
 ) -> tuple[Tensor, Tensor]:
     """Return the largest values and their indexes."""
-    best, index = search(values)
+    best_values, index = search(values)
     return mode.answer(
-        lambda: best, functools.partial(maximum, search, places), values
+        lambda: best_values,
+        functools.partial(maximum, search, window_dimensions),
+        values,
     ), index
 
 
 def _pooling(
     name: str,
-    places: bool,
+    returns_indices: bool,
     mode: Rescale,
     func: Any,  # noqa: ARG001 — an answer
     args: Any,
     kwargs: Any,
 ) -> Any:
-    """Answer max pooling, in all its forms. ``places``: the function also returns places."""
+    """Answer max pooling, in all its forms. ``returns_indices``: the function also returns places."""
     arguments = {
-        key: value
-        for key, value in kwargs.items()
-        if key not in ("input", "return_indices")
+        keyword_name: value
+        for keyword_name, value in kwargs.items()
+        if keyword_name not in ("input", "return_indices")
     }
     values = args[0] if args else kwargs["input"]
     further = list(args[1:])
     # The last argument says whether places are wanted as well.
-    full = 2 if name.startswith("adaptive") else 6
-    both = (
-        further.pop() if len(further) == full else kwargs.get("return_indices", False)
+    full_length = 2 if name.startswith("adaptive") else 6
+    wants_indices = (
+        further.pop()
+        if len(further) == full_length
+        else kwargs.get("return_indices", False)
     )
     search = functools.partial(getattr(functional, f"{name}_with_indices"), **arguments)
     if not _varies(values):
         return NotImplemented
-    best = _maximum_of(mode, values, lambda maps: search(maps, *further), int(name[-2]))
-    return best if both or places else best[0]
+    pooled_values = _maximum_of(
+        mode, values, lambda maps: search(maps, *further), int(name[-2])
+    )
+    return pooled_values if wants_indices or returns_indices else pooled_values[0]
 
 
 def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer ``max``, ``min``, ``amax`` and ``amin`` over one dimension, and of two tensors."""
-    call = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
-    dim = call.get("dim")
-    if isinstance(dim, Tensor) or "other" in call:
+    call_arguments = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
+    dimension = call_arguments.get("dim")
+    if isinstance(dimension, Tensor) or "other" in call_arguments:
         return _larger(f"a{name}", mode, func, args, kwargs)
-    if isinstance(dim, (list, tuple)) and len(dim) == 1:
-        dim = dim[0]
-    if not isinstance(dim, int) or not _varies(call["input"]):
+    if isinstance(dimension, (list, tuple)) and len(dimension) == 1:
+        dimension = dimension[0]
+    if not isinstance(dimension, int) or not _varies(call_arguments["input"]):
         return NotImplemented
     sign = -1 if name.endswith("min") else 1
-    values = sign * call["input"].movedim(dim, -1)
-    best, index = values.max(dim=-1, keepdim=True)
+    values = sign * call_arguments["input"].movedim(dimension, -1)
+    best_values, index = values.max(dim=-1, keepdim=True)
     if name.startswith("a"):
-        best = mode.answer(
+        best_values = mode.answer(
             lambda: values.amax(dim=-1, keepdim=True), tied_maximum, values
         )
     else:
-        best, index = _maximum_of(
+        best_values, index = _maximum_of(
             mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1
         )
-    best, index = sign * best.movedim(-1, dim), index.movedim(-1, dim)
-    if not call.get("keepdim", False):
-        best, index = best.squeeze(dim), index.squeeze(dim)
+    best_values, index = (
+        sign * best_values.movedim(-1, dimension),
+        index.movedim(-1, dimension),
+    )
+    if not call_arguments.get("keepdim", False):
+        best_values, index = best_values.squeeze(dimension), index.squeeze(dimension)
     if name.startswith("a"):
-        return best
-    pair = torch.return_types.max if name == "max" else torch.return_types.min
-    return pair((best, index))
+        return best_values
+    result_type = torch.return_types.max if name == "max" else torch.return_types.min
+    return result_type((best_values, index))
 
 
 def _larger(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -518,10 +561,11 @@ def _larger(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     if kwargs or len(args) != 2 or not (_varies(args[0]) and _varies(args[1])):
         return NotImplemented
     dtype = torch.result_type(*args)
-    both = torch.stack(
-        torch.broadcast_tensors(*(side.to(dtype) for side in args)), dim=-1
+    stacked_sides = torch.stack(
+        torch.broadcast_tensors(*(side_tensor.to(dtype) for side_tensor in args)),
+        dim=-1,
     )
-    return _largest(name, mode, func, (both, -1), {})
+    return _largest(name, mode, func, (stacked_sides, -1), {})
 
 
 def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -536,14 +580,15 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
         return NotImplemented
     dtype, device = torch.result_type(first, second), condition.device
     sides = [
-        torch.as_tensor(side, dtype=dtype, device=device) for side in (first, second)
+        torch.as_tensor(side_tensor, dtype=dtype, device=device)
+        for side_tensor in (first, second)
     ]
-    wide = torch.broadcast_tensors(condition, *sides)
+    broadcast_inputs = torch.broadcast_tensors(condition, *sides)
     return mode.answer(
         lambda: func(*args),
-        functools.partial(choice, wide[0]),
-        *wide[1:],
-        recorded=wide,
+        functools.partial(choice, broadcast_inputs[0]),
+        *broadcast_inputs[1:],
+        recorded=broadcast_inputs,
     )
 
 
@@ -564,12 +609,14 @@ def _formula(
 
 
 def _quotient(call: dict[str, Any]) -> Any:
-    fits = (
+    has_rule = (
         len(call) == 2
         and isinstance(call["input"], Tensor)
         and _varies(call.get("other"))
     )
-    return call["input"] * torch.reciprocal(call["other"]) if fits else NotImplemented
+    return (
+        call["input"] * torch.reciprocal(call["other"]) if has_rule else NotImplemented
+    )
 
 
 def _glu(call: dict[str, Any]) -> Any:
@@ -580,11 +627,13 @@ def _glu(call: dict[str, Any]) -> Any:
 def _norm(call: dict[str, Any]) -> Any:
     """Return the Euclidean length of vectors: the root of a sum of squares."""
     values: Any = call.get("x", call.get("input"))
-    dim = call.get("dim")
+    dimension = call.get("dim")
     if not _varies(values) or call.get("ord", 2) != 2 or call.get("dtype") is not None:
         return NotImplemented
-    dims = tuple(range(values.ndim)) if dim is None else dim
-    return _root(torch.square(values).sum(dim=dims, keepdim=call.get("keepdim", False)))
+    dimensions = tuple(range(values.ndim)) if dimension is None else dimension
+    return _root(
+        torch.square(values).sum(dim=dimensions, keepdim=call.get("keepdim", False))
+    )
 
 
 def _root(squares: Tensor) -> Tensor:
@@ -594,38 +643,42 @@ def _root(squares: Tensor) -> Tensor:
 
 def _variance(root: bool, call: dict[str, Any]) -> Any:
     """Return the variance over dimensions, or its root."""
-    values, dim = call["input"], call.get("dim")
-    if not _varies(values) or isinstance(dim, bool):
+    values, requested_dimension = call["input"], call.get("dim")
+    if not _varies(values) or isinstance(requested_dimension, bool):
         return NotImplemented
-    dims = (
+    dimensions = (
         tuple(range(values.ndim))
-        if dim is None
-        else (dim,)
-        if isinstance(dim, int)
-        else tuple(dim)
+        if requested_dimension is None
+        else (requested_dimension,)
+        if isinstance(requested_dimension, int)
+        else tuple(requested_dimension)
     )
     correction = call.get("correction")
     correction = int(call.get("unbiased", True)) if correction is None else correction
-    count = math.prod(values.shape[dimension] for dimension in dims)
-    centred = values - values.mean(dim=dims, keepdim=True)
+    count = math.prod(values.shape[dimension] for dimension in dimensions)
+    centred = values - values.mean(dim=dimensions, keepdim=True)
     variance = torch.square(centred).sum(
-        dim=dims, keepdim=call.get("keepdim", False)
+        dim=dimensions, keepdim=call.get("keepdim", False)
     ) / (count - correction)
     return _root(variance) if root else variance
 
 
 def _logsumexp(call: dict[str, Any]) -> Any:
     """Return log Σ exp(x) as x₀ − log softmax(x)₀, whichever number comes first."""
-    values, dim = call["input"], call.get("dim")
-    dim = dim[0] if isinstance(dim, (list, tuple)) and len(dim) == 1 else dim
+    values, dimension = call["input"], call.get("dim")
+    dimension = (
+        dimension[0]
+        if isinstance(dimension, (list, tuple)) and len(dimension) == 1
+        else dimension
+    )
     if (
-        not isinstance(dim, int)
+        not isinstance(dimension, int)
         or not _varies(values)
         or not bool(torch.isfinite(values).all())
     ):
         return NotImplemented
-    total = (values - torch.log_softmax(values, dim)).narrow(dim, 0, 1)
-    return total if call.get("keepdim", False) else total.squeeze(dim)
+    total = (values - torch.log_softmax(values, dimension)).narrow(dimension, 0, 1)
+    return total if call.get("keepdim", False) else total.squeeze(dimension)
 
 
 def _scaled(
@@ -644,10 +697,13 @@ def _scaled(
         spread + (torch.finfo(values.dtype).eps if epsilon is None else epsilon)
     )
     scaled = scaled.reshape(call["input"].shape)
-    for name, combine in (("weight", torch.mul), ("bias", torch.add)):
-        if call.get(name) is not None:
+    for parameter_name, combine in (("weight", torch.mul), ("bias", torch.add)):
+        if call.get(parameter_name) is not None:
             scaled = combine(
-                scaled, call[name] if shape is None else call[name].reshape(shape)
+                scaled,
+                call[parameter_name]
+                if shape is None
+                else call[parameter_name].reshape(shape),
             )
     return scaled
 
@@ -671,8 +727,10 @@ def _group_norm(call: dict[str, Any]) -> Any:
     values = call["input"]
     if not call.get("use_input_stats", True):
         return NotImplemented
-    flat = values.reshape(len(values), call.get("num_groups", values.shape[1]), -1)
-    return _scaled(call, flat, (2,), (1, -1, *[1] * (values.ndim - 2)))
+    grouped_values = values.reshape(
+        len(values), call.get("num_groups", values.shape[1]), -1
+    )
+    return _scaled(call, grouped_values, (2,), (1, -1, *[1] * (values.ndim - 2)))
 
 
 def _attention(call: dict[str, Any]) -> Any:
@@ -725,20 +783,33 @@ _FORMULAS: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
 Answer = Callable[[Rescale, Any, Any, Any], Any]
 
 _ANSWERS: dict[str, Answer] = {
-    **{name: functools.partial(_elementwise, "straight") for name in STRAIGHT},
-    **{name: functools.partial(_elementwise, "curved") for name in CURVED},
-    **{name: functools.partial(_elementwise, "scale-free") for name in SCALE_FREE},
+    **{
+        function_name: functools.partial(_elementwise, "straight")
+        for function_name in STRAIGHT
+    },
+    **{
+        function_name: functools.partial(_elementwise, "curved")
+        for function_name in CURVED
+    },
+    **{
+        function_name: functools.partial(_elementwise, "scale-free")
+        for function_name in SCALE_FREE
+    },
     **dict.fromkeys(_PRODUCTS, _product),
     **{
-        f"{name}{ending}": functools.partial(_pooling, name, bool(ending))
-        for name in (
-            f"{kind}max_pool{dims}d" for kind in ("", "adaptive_") for dims in (1, 2, 3)
+        f"{pooling_name}{ending}": functools.partial(
+            _pooling, pooling_name, bool(ending)
+        )
+        for pooling_name in (
+            f"{name_prefix}max_pool{dimension_count}d"
+            for name_prefix in ("", "adaptive_")
+            for dimension_count in (1, 2, 3)
         )
         for ending in ("", "_with_indices")
     },
     **{
-        name: functools.partial(_largest, name)
-        for name in ("max", "min", "amax", "amin")
+        function_name: functools.partial(_largest, function_name)
+        for function_name in ("max", "min", "amax", "amin")
     },
     **dict.fromkeys(("maximum", "fmax"), functools.partial(_larger, "amax")),
     **dict.fromkeys(("minimum", "fmin"), functools.partial(_larger, "amin")),
@@ -747,8 +818,8 @@ _ANSWERS: dict[str, Answer] = {
     "softmax": functools.partial(_softmax, False),
     "log_softmax": functools.partial(_softmax, True),
     **{
-        name: functools.partial(_formula, *formula)
-        for name, formula in _FORMULAS.items()
+        function_name: functools.partial(_formula, *formula)
+        for function_name, formula in _FORMULAS.items()
     },
 }
 
@@ -763,10 +834,10 @@ class SecantWalk:
 
     def stand(self, points: Sequence[Tensor]) -> Tensor:
         """Start at points and return the outputs there."""
-        mode = Rescale(None)
-        with torch.inference_mode(mode=False), torch.no_grad(), mode:
+        rescale_mode = Rescale(None)
+        with torch.inference_mode(mode=False), torch.no_grad(), rescale_mode:
             outputs = self.forward(points)
-        self.calls = mode.calls
+        self.calls = rescale_mode.calls
         return outputs
 
     def step(
@@ -778,14 +849,16 @@ class SecantWalk:
         last: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
         """Continue to points. Return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
-        mode = Rescale(self.calls, keep=not last)
+        rescale_mode = Rescale(self.calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [point.detach().clone().requires_grad_() for point in points]
-            with mode:
+            with rescale_mode:
                 outputs = self.forward(leaves)
             slopes = output_gradients(
                 outputs, targets, leaves, constant_sum=constant_sum
             )
-        self.matched &= mode.matched and len(mode.calls) == len(self.calls)
-        self.calls = mode.calls
+        self.matched &= rescale_mode.matched and len(rescale_mode.calls) == len(
+            self.calls
+        )
+        self.calls = rescale_mode.calls
         return outputs.detach(), slopes

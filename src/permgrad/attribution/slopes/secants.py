@@ -88,8 +88,16 @@ class Rule:
         """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the ends of n stretches."""
         if before is None or after is None or self.kind == "affine":
             return self.pull(self.layer, slopes, self.size)
-        ends = (end for values in (before, after) for end in (values[:-1], values[1:]))
-        return self.pull(self.layer, slopes, *(end.flatten(0, 1) for end in ends))
+        end_tensors = (
+            end_values
+            for values in (before, after)
+            for end_values in (values[:-1], values[1:])
+        )
+        return self.pull(
+            self.layer,
+            slopes,
+            *(end_values.flatten(0, 1) for end_values in end_tensors),
+        )
 
 
 # ---- layers with one slope everywhere --------------------------------------------------------------------------------
@@ -102,11 +110,13 @@ def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> T
 
 
 def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> Tensor:
-    flat, weight = slopes.flatten(0, 1), layer.weight.detach()
+    flat_slopes, weight = slopes.flatten(0, 1), layer.weight.detach()
     padding, dilation = pair(layer.padding), pair(layer.dilation)
     reach = [
-        step * (width - 1) - pad
-        for step, width, pad in zip(dilation, weight.shape[2:], padding, strict=True)
+        dilation_step * (width - 1) - side_padding
+        for dilation_step, width, side_padding in zip(
+            dilation, weight.shape[2:], padding, strict=True
+        )
     ]
     if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
         # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
@@ -115,31 +125,33 @@ def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> 
             .flip(2, 3)
             .contiguous(memory_format=torch.channels_last)
         )
-        back = nn.functional.conv2d(
-            flat, turned, padding=(reach[0], reach[1]), dilation=dilation
+        input_slopes = nn.functional.conv2d(
+            flat_slopes, turned, padding=(reach[0], reach[1]), dilation=dilation
         )
     else:
-        back = conv2d_input(
-            (len(flat), *size),
+        input_slopes = conv2d_input(
+            (len(flat_slopes), *size),
             weight,
-            flat,
+            flat_slopes,
             layer.stride,
             padding,
             dilation,
             layer.groups,
         )
-    return back.unflatten(0, slopes.shape[:2])
+    return input_slopes.unflatten(0, slopes.shape[:2])
 
 
 def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
     """Pull slopes back through any affine layer: it has one slope everywhere, at zeros too."""
-    flat = slopes.flatten(0, 1)
+    flat_slopes = slopes.flatten(0, 1)
     with torch.inference_mode(mode=False), torch.enable_grad():
-        leaf = flat.new_zeros((len(flat), *size)).requires_grad_()
+        leaf = flat_slopes.new_zeros((len(flat_slopes), *size)).requires_grad_()
         # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
         # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
-        (back,) = torch.autograd.grad((layer(leaf) * flat.clone()).sum(), leaf)
-    return back.unflatten(0, slopes.shape[:2])
+        (input_slopes,) = torch.autograd.grad(
+            (layer(leaf) * flat_slopes.clone()).sum(), leaf
+        )
+    return input_slopes.unflatten(0, slopes.shape[:2])
 
 
 # ---- layers that act on each number ----------------------------------------------------------------------------------
@@ -196,43 +208,53 @@ def _maximum_pooling(
     """
     windows = pair(layer.kernel_size)
     # Pixels behind the last whole window are not seen.
-    size = [
+    seen_size = [
         length // window * window
         for length, window in zip(start.shape[2:], windows, strict=True)
     ]
-    best, shares = [values[:, :, : size[0], : size[1]] for values in (start, stop)], []
-    for dim, window in zip((2, 3), windows, strict=True):
+    best_values, shares = (
+        [values[:, :, : seen_size[0], : seen_size[1]] for values in (start, stop)],
+        [],
+    )
+    for dimension, window in zip((2, 3), windows, strict=True):
         # The best at both ends, and for each place of the window the share of the stretch in which it leads.
         lines = [
-            (slice(None),) * dim + (slice(at, None, window),) for at in range(window)
+            (slice(None),) * dimension + (slice(window_offset, None, window),)
+            for window_offset in range(window)
         ]
-        best, leads = _matches([[values[line] for values in best] for line in lines])
+        best_values, leads = _matches(
+            [[values[line] for values in best_values] for line in lines]
+        )
         shares.append(leads)
-    wide = slopes.new_zeros((len(start), slopes.shape[1], *start.shape[1:]))
-    seen = wide[:, :, :, : size[0], : size[1]]
-    for row, share in enumerate(shares[0]):
-        line = seen[:, :, :, row :: windows[0]]
-        for column, part in enumerate(shares[1]):
-            line[..., column :: windows[1]] = (
-                slopes * part[:, None] * share[:, None, ..., column :: windows[1]]
+    input_slopes = slopes.new_zeros((len(start), slopes.shape[1], *start.shape[1:]))
+    seen_slopes = input_slopes[:, :, :, : seen_size[0], : seen_size[1]]
+    for row_offset, share in enumerate(shares[0]):
+        line_slopes = seen_slopes[:, :, :, row_offset :: windows[0]]
+        for column, column_share in enumerate(shares[1]):
+            line_slopes[..., column :: windows[1]] = (
+                slopes
+                * column_share[:, None]
+                * share[:, None, ..., column :: windows[1]]
             )
-    return wide
+    return input_slopes
 
 
 def _by_functions(
     layer: Any, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor
 ) -> Tensor:
     """Return slopes through a layer of several steps by the secants of the functions that it calls."""
-    walk = SecantWalk(
+    secant_walk = SecantWalk(
         lambda leaves: (layer(leaves[0])[:, None] * slopes).flatten(2).sum(dim=2)
     )
-    walk.stand([start])
-    _outputs, (back,) = walk.step([stop], range(slopes.shape[1]), last=True)
-    return back.transpose(0, 1)
+    secant_walk.stand([start])
+    _outputs, (input_slopes,) = secant_walk.step(
+        [stop], range(slopes.shape[1]), last=True
+    )
+    return input_slopes.transpose(0, 1)
 
 
 def table_embedding(
-    layer: PeriodicDenseEmbedding, numeric: Tensor, other: Tensor
+    layer: PeriodicDenseEmbedding, numeric: Tensor, other_columns: Tensor
 ) -> Rule:
     """Return the rule of the periodic embedding of the numeric columns beside the other columns as they are.
 
@@ -252,15 +274,19 @@ def table_embedding(
         width = layer.columns * layer.size
         embedded = slopes[..., :width].unflatten(2, (layer.columns, layer.size))
         waves = torch.einsum("cfs,ntcs->ntcf", layer.weight.detach(), embedded[..., 1:])
-        back = slopes.new_zeros((len(waves_slope), slopes.shape[1], start.shape[1]))
-        back[..., numeric] = embedded[..., 0] + (
+        input_slopes = slopes.new_zeros(
+            (len(waves_slope), slopes.shape[1], start.shape[1])
+        )
+        input_slopes[..., numeric] = embedded[..., 0] + (
             waves * (waves_slope * turns)[:, None]
         ).sum(dim=3)
-        back[..., other] = slopes[..., width:]
-        return back
+        input_slopes[..., other_columns] = slopes[..., width:]
+        return input_slopes
 
     return Rule(
-        lambda values: embed_columns(layer, values, numeric, other), back, "curved"
+        lambda values: embed_columns(layer, values, numeric, other_columns),
+        back,
+        "curved",
     )
 
 
@@ -269,14 +295,14 @@ def rule_of(module: Any) -> Rule | None:
     """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
     if hooked(module) or module._backward_hooks:  # noqa: SLF001 — torch has no other way to ask
         return None
-    for types, kind, pull, fits in _RULES:
+    for types, rule_kind, pull_back, layer_fits in _RULES:
         # Not isinstance: a subclass may compute something else.
-        if type(module) in types and (fits is None or fits(module)):
+        if type(module) in types and (layer_fits is None or layer_fits(module)):
             if getattr(module, "inplace", False):
                 # In place, the layer would write over the values that both ends of a stretch are read from.
                 module = copy.copy(module)
                 module.inplace = False
-            return Rule(module, pull, kind)
+            return Rule(module, pull_back, rule_kind)
     return None
 
 
@@ -371,11 +397,13 @@ _RULES: list[
 
 def pack(windows: Tensor, size: int, values: Tensor) -> Tensor:
     """Take some windows of maps ``(n, channels, height, width)``: ``(n, channels, windows · size, size)``."""
-    places = (
+    window_values = (
         values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
     )
     packed = (
-        places.transpose(2, 3).flatten(1, 2).index_select(1, windows.to(values.device))
+        window_values.transpose(2, 3)
+        .flatten(1, 2)
+        .index_select(1, windows.to(values.device))
     )
     return packed.flatten(1, 2).permute(0, 3, 1, 2)  # channels last in memory
 
@@ -384,21 +412,32 @@ def pull_packed(
     windows: Tensor, size: int, _: Any, slopes: Tensor, shape: torch.Size
 ) -> Tensor:
     """Pull slopes back through ``pack``. By hand: several times faster than the general way, on whole maps."""
-    flat, grid = (
+    flat_slopes, window_grid = (
         slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)),
         [n // size for n in shape[1:]],
     )
-    wide = flat.new_zeros((len(flat), math.prod(grid), *flat.shape[2:]))
-    wide.index_copy_(1, windows.to(slopes.device), flat)
-    places = wide.unflatten(1, grid).transpose(2, 3).flatten(1, 2).flatten(2, 3)
-    return places.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
+    window_slopes = flat_slopes.new_zeros(
+        (len(flat_slopes), math.prod(window_grid), *flat_slopes.shape[2:])
+    )
+    window_slopes.index_copy_(1, windows.to(slopes.device), flat_slopes)
+    pixel_slopes = (
+        window_slopes.unflatten(1, window_grid)
+        .transpose(2, 3)
+        .flatten(1, 2)
+        .flatten(2, 3)
+    )
+    return pixel_slopes.permute(0, 3, 1, 2).unflatten(0, slopes.shape[:2])
 
 
 def unpack(windows: Tensor, elsewhere: Tensor, values: Tensor) -> Tensor:
     """Put pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
-    out = elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
-    out.index_copy_(1, windows.to(values.device), values.squeeze(3).transpose(1, 2))
-    return out.unflatten(1, elsewhere.shape[1:]).permute(
+    unpacked_maps = (
+        elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
+    )
+    unpacked_maps.index_copy_(
+        1, windows.to(values.device), values.squeeze(3).transpose(1, 2)
+    )
+    return unpacked_maps.unflatten(1, elsewhere.shape[1:]).permute(
         0, 3, 1, 2
     )  # channels last in memory
 
@@ -412,36 +451,48 @@ def only_seen_windows(
     renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]
 ) -> list[Rule]:
     """Return the rules of an image branch, one for each layer, with packing around its first block where that pays."""
-    end = next(
+    pooling_index = next(
         (
-            place
-            for place, layer in enumerate(layers)
+            layer_index
+            for layer_index, layer in enumerate(layers)
             if isinstance(layer, nn.MaxPool2d)
         ),
         0,
     )
     if (
         type(renderer) is not Renderer
-        or not end
+        or not pooling_index
         or not isinstance(layers[0], nn.Conv2d)
     ):
         return list(rules)
-    windows = few_seen_windows(renderer, layers[0], layers[end])
-    if windows is None or any(type(layer) not in _BY_PLACE for layer in layers[1:end]):
+    windows = few_seen_windows(renderer, layers[0], layers[pooling_index])
+    if windows is None or any(
+        type(layer) not in _BY_PLACE for layer in layers[1:pooling_index]
+    ):
         return list(rules)
     with torch.no_grad():
         weight = layers[0].weight
-        maps = renderer(
+        block_maps = renderer(
             torch.zeros(
                 1, len(renderer.positions), dtype=weight.dtype, device=weight.device
             )
         )
-        for rule in rules[: end + 1]:
-            maps = rule.forward(maps)
-    size = int(layers[end].kernel_size)  # type: ignore[arg-type]
-    packed = Rule(partial(pack, windows, size), partial(pull_packed, windows, size))
-    unpacked = Rule(partial(unpack, windows, maps[0]), partial(pull_unpacked, windows))
-    return [rules[0], packed, *rules[1 : end + 1], unpacked, *rules[end + 1 :]]
+        for layer_rule in rules[: pooling_index + 1]:
+            block_maps = layer_rule.forward(block_maps)
+    window_size = int(layers[pooling_index].kernel_size)  # type: ignore[arg-type]
+    packed = Rule(
+        partial(pack, windows, window_size), partial(pull_packed, windows, window_size)
+    )
+    unpacked = Rule(
+        partial(unpack, windows, block_maps[0]), partial(pull_unpacked, windows)
+    )
+    return [
+        rules[0],
+        packed,
+        *rules[1 : pooling_index + 1],
+        unpacked,
+        *rules[pooling_index + 1 :],
+    ]
 
 
 # ---- the walk --------------------------------------------------------------------------------------------------------
@@ -457,12 +508,12 @@ class Chain(NamedTuple):
     front: list[Rule]
     rest: list[Rule]
 
-    def back(self, slopes: Tensor, seen: list[Tensor]) -> Tensor:
+    def back(self, slopes: Tensor, layer_values: list[Tensor]) -> Tensor:
         """Carry slopes ``(stretches or 1, targets, *)`` back to the end of the front."""
-        for rule, before, after in zip(
-            self.rest[::-1], seen[-2::-1], seen[:0:-1], strict=True
+        for layer_rule, before, after in zip(
+            self.rest[::-1], layer_values[-2::-1], layer_values[:0:-1], strict=True
         ):
-            slopes = rule.back(slopes, before, after)
+            slopes = layer_rule.back(slopes, before, after)
         return slopes
 
 
@@ -489,9 +540,15 @@ class SecantLines(Lines):
         )  # paths, encoded columns, targets
         # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
         # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
-        rules = [rule for chain in (*chains.values(), head) for rule in chain.rest]
-        one = 8 if any(rule.kind == "straight" for rule in rules) else 4
-        self.first = 1 if self.count > 1 else min(one, most)
+        rules = [
+            chain_rule
+            for chain in (*chains.values(), head)
+            for chain_rule in chain.rest
+        ]
+        first_intervals = (
+            8 if any(chain_rule.kind == "straight" for chain_rule in rules) else 4
+        )
+        self.first = 1 if self.count > 1 else min(first_intervals, most)
         self.settled_from = 2 * self.first
         self._chains, self._head = chains, head
         every = list(dict.fromkeys(slopes.targets))
@@ -518,24 +575,26 @@ class SecantLines(Lines):
             return None
         lines = cls(slopes, references, most, *chains)
         # The walk must be the network: a guard against forward passes that it does not know.
-        few = references[0][:8]
+        probe_rows = references[0][:8]
         with torch.no_grad():
-            reference, entered = module(few), lines._enter(few)
-            seen = lines._walk({path: values[None] for path, values in entered.items()})
-        outputs = lines._outputs(seen)[0]
+            reference, entered = module(probe_rows), lines._enter(probe_rows)
+            path_values = lines._walk(
+                {path_name: values[None] for path_name, values in entered.items()}
+            )
+        outputs = lines._outputs(path_values)[0]
         limit = _SAME_OUTPUTS * (1 + reference.abs().max())
         if outputs.shape != reference.shape or not bool(
             (outputs - reference).abs().max() <= limit
         ):
             return None
-        numbers = sum(values.numel() for layers in seen for values in layers) // len(
-            few
-        )
-        cpu, accelerator = (
+        numbers = sum(
+            values.numel() for layers in path_values for values in layers
+        ) // len(probe_rows)
+        cpu_limits, accelerator = (
             (_NUMBERS_CPU, _MOST_POINTS_CPU),
             (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR),
         )
-        slopes.batch = batch_size(slopes.request, numbers, cpu, accelerator)
+        slopes.batch = batch_size(slopes.request, numbers, cpu_limits, accelerator)
         return lines
 
     def together(self, intervals: int) -> tuple[int, int]:
@@ -546,9 +605,9 @@ class SecantLines(Lines):
     def _enter(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the outputs of the front of each path for rows."""
         entered = dict.fromkeys(self._chains, rows)
-        for path, chain in self._chains.items():
-            for rule in chain.front:
-                entered[path] = rule.forward(entered[path])
+        for path_name, chain in self._chains.items():
+            for front_rule in chain.front:
+                entered[path_name] = front_rule.forward(entered[path_name])
         return entered
 
     def _walk(self, entered: dict[str, Tensor]) -> list[list[Tensor]]:
@@ -556,39 +615,39 @@ class SecantLines(Lines):
 
         They are those behind the front, ``(points, lines, *)`` each.
         """
-        seen: list[list[Tensor]] = []
-        for path, chain in (*self._chains.items(), ("", self._head)):
-            if path:
-                values = entered[path]
+        path_values: list[list[Tensor]] = []
+        for path_name, chain in (*self._chains.items(), ("", self._head)):
+            if path_name:
+                values = entered[path_name]
             else:
                 values = torch.cat(
-                    [layers[-1] for layers in self._of_head(seen)], dim=2
+                    [layers[-1] for layers in self._of_head(path_values)], dim=2
                 )
             layers = [values]
-            for rule in chain.rest:
+            for layer_rule in chain.rest:
                 layers.append(
-                    rule.forward(layers[-1].flatten(0, 1)).unflatten(
+                    layer_rule.forward(layers[-1].flatten(0, 1)).unflatten(
                         0, values.shape[:2]
                     )
                 )
-            seen.append(layers)
-        return seen
+            path_values.append(layers)
+        return path_values
 
-    def _outputs(self, seen: list[list[Tensor]]) -> Tensor:
+    def _outputs(self, path_values: list[list[Tensor]]) -> Tensor:
         """Return the outputs ``(points, lines, outputs)``: the head's, and what others add to them."""
         added = [
             layers[-1]
-            for path, layers in zip(self._chains, seen, strict=False)
-            if path in _BESIDE
+            for path_name, layers in zip(self._chains, path_values, strict=False)
+            if path_name in _BESIDE
         ]
-        return sum(added, start=seen[-1][-1])
+        return sum(added, start=path_values[-1][-1])
 
-    def _of_head(self, seen: list[list[Tensor]]) -> list[list[Tensor]]:
+    def _of_head(self, path_values: list[list[Tensor]]) -> list[list[Tensor]]:
         """Return the values of the paths that the head joins."""
         return [
             layers
-            for path, layers in zip(self._chains, seen, strict=False)
-            if path not in _BESIDE
+            for path_name, layers in zip(self._chains, path_values, strict=False)
+            if path_name not in _BESIDE
         ]
 
     @torch.no_grad()
@@ -597,22 +656,25 @@ class SecantLines(Lines):
         references = self.references[0]
         owner, reference = line // len(references), line % len(references)
         first_owner = int(owner[0])
-        used, place = torch.unique(reference, return_inverse=True)
+        used_references, reference_indices = torch.unique(
+            reference, return_inverse=True
+        )
         begin = {
-            path: value[place] for path, value in self._enter(references[used]).items()
+            path_name: value[reference_indices]
+            for path_name, value in self._enter(references[used_references]).items()
         }
         stops = rows[0][first_owner : int(owner[-1]) + 1]
-        end = {
-            path: value[owner - first_owner]
-            for path, value in self._enter(stops).items()
+        end_values = {
+            path_name: value[owner - first_owner]
+            for path_name, value in self._enter(stops).items()
         }
-        sums = self._summed_slopes(begin, end, intervals, stops)
+        sums = self._summed_slopes(begin, end_values, intervals, stops)
         means: dict[str, Tensor] = {}
-        for path, chain in self._chains.items():
-            slopes = sums[path] / intervals
-            for rule in chain.front[::-1]:
-                slopes = rule.back(slopes)
-            means[path] = slopes.double().transpose(1, 2)
+        for current_path, chain in self._chains.items():
+            slopes = sums[current_path] / intervals
+            for front_rule in chain.front[::-1]:
+                slopes = front_rule.back(slopes)
+            means[current_path] = slopes.double().transpose(1, 2)
         if KERNELS in means:
             kernels = means.pop(KERNELS)
             means["image"] = (
@@ -621,7 +683,9 @@ class SecantLines(Lines):
         difference = (rows[0][owner].double() - references[reference].double())[
             :, :, None
         ]
-        values = torch.stack([mean * difference for mean in means.values()], dim=1)
+        values = torch.stack(
+            [mean_slopes * difference for mean_slopes in means.values()], dim=1
+        )
         if self._complement:
             # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
             values = torch.cat([values, 0 - values.sum(dim=3, keepdim=True)], dim=3)
@@ -673,8 +737,8 @@ class SecantLines(Lines):
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
         if self.scale.linear or self.subject.task != "classification":
-            ends = torch.cat([outputs.new_zeros((1, width)), spread])
-            corners = self.scale.read(self.subject.outputs, ends)
+            corner_outputs = torch.cat([outputs.new_zeros((1, width)), spread])
+            corners = self.scale.read(self.subject.outputs, corner_outputs)
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
         if width == 1:  # one logit is spread over two classes
             spread = outputs.new_tensor([[-0.5], [0.5]])
@@ -682,26 +746,30 @@ class SecantLines(Lines):
             outputs[:-1].flatten(0, 1) @ spread.T,
             outputs[1:].flatten(0, 1) @ spread.T,
         )
-        places, weights = np.polynomial.legendre.leggauss(5)
-        mean = torch.zeros(
+        gauss_points, weights = np.polynomial.legendre.leggauss(5)
+        mean_slopes = torch.zeros(
             len(start),
             len(self._targets),
             len(spread),
             dtype=outputs.dtype,
             device=outputs.device,
         )
-        ones = torch.eye(len(spread), dtype=outputs.dtype, device=outputs.device)[
-            self._targets
-        ]
-        for place, weight in zip(places.tolist(), weights.tolist(), strict=True):
-            likely = torch.softmax(torch.lerp(start, stop, (place + 1) / 2), dim=1)
-            mean += (
+        unit_targets = torch.eye(
+            len(spread), dtype=outputs.dtype, device=outputs.device
+        )[self._targets]
+        for gauss_point, weight in zip(
+            gauss_points.tolist(), weights.tolist(), strict=True
+        ):
+            likely = torch.softmax(
+                torch.lerp(start, stop, (gauss_point + 1) / 2), dim=1
+            )
+            mean_slopes += (
                 weight
                 / 2
                 * likely[:, self._targets, None]
-                * (ones - likely[:, None, :])
+                * (unit_targets - likely[:, None, :])
             )
-        return mean @ spread
+        return mean_slopes @ spread
 
 
 def _before_layers(branch: Any) -> list[Rule]:
@@ -727,20 +795,21 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
     """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
     methods = ("forward", "embed", "fuse")
     if any(
-        getattr(type(module), name, None) is not getattr(HybridNetwork, name)
-        for name in methods
+        getattr(type(module), method_name, None)
+        is not getattr(HybridNetwork, method_name)
+        for method_name in methods
     ):
         return None
     if module.members > 1 and module.options.normalization == "layer":
         return None  # the rule for it sees one vector per row
-    head: list[Any] = [rule_of(layer) for layer in module.head]
+    head_rules: list[Any] = [rule_of(layer) for layer in module.head]
     chains: dict[str, Chain] = {}
-    for path in module.paths:
-        layers = _layers_of(module, path)
+    for path_name in module.paths:
+        layers = _layers_of(module, path_name)
         rules: list[Any] = [rule_of(layer) for layer in layers]
         if None in rules:
             return None
-        if path == "image":
+        if path_name == "image":
             # Neither values that are cut off, nor a blur, nor the largest of several columns are affine in the row.
             renderer = module.renderer
             if (
@@ -755,14 +824,18 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
                 Rule(renderer, adjoint),
                 *only_seen_windows(renderer, layers, rules),
             ]
-        elif path == "tabular":
+        elif path_name == "tabular":
             rules = [*_before_layers(module.table_branch), *rules]
         split = next(
-            (place for place, rule in enumerate(rules) if rule.kind != "affine"),
+            (
+                rule_index
+                for rule_index, path_rule in enumerate(rules)
+                if path_rule.kind != "affine"
+            ),
             len(rules),
         )
-        chains[path] = Chain(rules[:split], rules[split:])
+        chains[path_name] = Chain(rules[:split], rules[split:])
     if module.kernels is not None:
         kernels = Rule(module.kernels, _by_functions, "functions")
         chains[KERNELS] = Chain([Rule(module.renderer, adjoint)], [kernels])
-    return None if None in head else (chains, Chain([], head))
+    return None if None in head_rules else (chains, Chain([], head_rules))

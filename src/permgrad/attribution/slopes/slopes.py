@@ -46,7 +46,9 @@ class Slopes:
         )
         self.targets = list(request.targets)
         self.free = tuple(
-            place for place, owners in enumerate(segments) if bool((owners >= 0).any())
+            input_index
+            for input_index, owners in enumerate(segments)
+            if bool((owners >= 0).any())
         )
         if not self.free:
             problem = f"{method} needs features to attribute to, and none owns a position of the inputs"
@@ -65,11 +67,13 @@ class Slopes:
         self.whole = len(self.free) == len(segments) and all(
             mask is None for mask in self._masks
         )
-        inputs = tuple(self.subject.input_names[place] for place in self.free)
+        inputs = tuple(
+            self.subject.input_names[input_index] for input_index in self.free
+        )
         self.space = replace(
             self.request.space,
             inputs=inputs,
-            segments=tuple(segments[place] for place in self.free),
+            segments=tuple(segments[input_index] for input_index in self.free),
         )
         self.constant_sum = request.scale.sum_is_constant(self.subject.outputs)
         self.evaluations = 0
@@ -79,21 +83,24 @@ class Slopes:
     @cached_property
     def batch(self) -> int:
         """Rows per pass, from the memory that the network's functions need for one row. It may be set."""
-        row = self.rows(slice(0, 1))
-        walk = self.walk(row)
-        walk.stand(self.leaves(row))
-        held = [*row, *(value for call in walk.calls for value in call)]
-        return batch_size(self.request, sum(tensor.numel() for tensor in held))
+        first_row = self.rows(slice(0, 1))
+        secant_walk = self.walk(first_row)
+        secant_walk.stand(self.leaves(first_row))
+        held_tensors = [
+            *first_row,
+            *(value for call_values in secant_walk.calls for value in call_values),
+        ]
+        return batch_size(self.request, sum(tensor.numel() for tensor in held_tensors))
 
-    def rows(self, part: slice, source: Sequence[Tensor] | None = None) -> Tensors:
+    def rows(self, row_slice: slice, source: Sequence[Tensor] | None = None) -> Tensors:
         """Return copies of rows on the network's device, one tensor per input, ready for gradients."""
-        rows = copied_rows(
-            self.subject, self.request.inputs if source is None else source, part
+        source_rows = copied_rows(
+            self.subject, self.request.inputs if source is None else source, row_slice
         )
         if not (self.places.lookups and isinstance(self.subject, InnerSubject)):
-            return rows
+            return source_rows
         with torch.inference_mode(mode=False), torch.no_grad():
-            return self.subject.lift(rows)
+            return self.subject.lift(source_rows)
 
     def references(self, source: Sequence[Tensor]) -> Tensors:
         """Return copies of reference rows, as ``rows``. Of inputs that are looked up only the vectors are read."""
@@ -107,10 +114,16 @@ class Slopes:
     def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:
         """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
         points = list(rows)
-        for place in self.free:
-            row, mask = rows[place], self._masks[place]
-            other = references[place].to(row).expand_as(row)
-            points[place] = other if mask is None else torch.where(mask, other, row)
+        for input_index in self.free:
+            input_rows, mask = rows[input_index], self._masks[input_index]
+            reference_rows = (
+                references[input_index].to(input_rows).expand_as(input_rows)
+            )
+            points[input_index] = (
+                reference_rows
+                if mask is None
+                else torch.where(mask, reference_rows, input_rows)
+            )
         return tuple(points)
 
     def leaves(self, points: Tensors) -> list[Tensor]:
@@ -118,7 +131,7 @@ class Slopes:
         return (
             [points[0] for _ in self.parts]
             if self._by_path
-            else [points[place] for place in self.free]
+            else [points[input_index] for input_index in self.free]
         )
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
@@ -131,13 +144,13 @@ class Slopes:
         if self._by_path:
             module = subject.module
             embeddings = {
-                path: module.embed(path, leaf)
-                for path, leaf in zip(self.parts, leaves, strict=True)
+                path_name: module.embed(path_name, leaf)
+                for path_name, leaf in zip(self.parts, leaves, strict=True)
             }
             return module.fuse(embeddings)
         tensors = list(fixed)
-        for place, leaf in zip(self.free, leaves, strict=True):
-            tensors[place] = leaf
+        for input_index, leaf in zip(self.free, leaves, strict=True):
+            tensors[input_index] = leaf
         return subject.forward(tensors)
 
     def walk(self, fixed: Tensors) -> SecantWalk:
@@ -148,12 +161,12 @@ class Slopes:
         self, start: Tensors, stop: Tensors
     ) -> tuple[Tensor, Tensor, Tensor, bool]:
         """Return all outputs at both ends, the attributions of a single step, and whether all calls had partners."""
-        walk = self.walk(stop)
-        before = walk.stand(self.leaves(start))
-        after, means = walk.step(
+        secant_walk = self.walk(stop)
+        before = secant_walk.stand(self.leaves(start))
+        after, means = secant_walk.step(
             self.leaves(stop), self.targets, constant_sum=self.constant_sum, last=True
         )
-        return before, after, self.attributions(means, start, stop), walk.matched
+        return before, after, self.attributions(means, start, stop), secant_walk.matched
 
     def outputs(self, points: Tensors) -> Tensor:
         """Return the outputs asked for, float64 ``(b, targets)``."""
@@ -168,10 +181,10 @@ class Slopes:
 
         def work(part: slice) -> None:
             with torch.no_grad():
-                raw = self.subject.predict([tensor[part] for tensor in points])
-                outputs[part] = self.request.scale.read(self.subject.outputs, raw)[
-                    :, self.targets
-                ].double()
+                raw_outputs = self.subject.predict([tensor[part] for tensor in points])
+                outputs[part] = self.request.scale.read(
+                    self.subject.outputs, raw_outputs
+                )[:, self.targets].double()
 
         self._forward_batch = in_batches(count, self._forward_batch, work)
         self.model_rows += count
@@ -180,13 +193,15 @@ class Slopes:
     def output_range(self, base: Tensor) -> Tensor:
         """Return each output's range over background rows and references, ``(targets,)``, or 1 if it does not vary."""
         count = len(self.request.donors[0])
-        some = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
-        seen = torch.cat([self.outputs(self.rows(some, self.request.donors)), base])
+        range_rows = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
+        range_outputs = torch.cat(
+            [self.outputs(self.rows(range_rows, self.request.donors)), base]
+        )
         alike = all(
             torch.equal(tensor, tensor[:1].expand_as(tensor))
             for tensor in self.request.donors
         )
-        return output_range(seen, self.subject.dtype, alike=alike)
+        return output_range(range_outputs, self.subject.dtype, alike=alike)
 
     def gradients(self, points: Tensors) -> tuple[Tensor, list[Tensor]]:
         """Return outputs ``(b, K)`` and gradients ``(targets, b, *)`` towards each leaf at points of one batch."""
@@ -204,13 +219,16 @@ class Slopes:
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up ``(targets, b, *)`` of each leaf by player: ``(b, parts, players, targets)``."""
-        parts = [[value] for value in values] if self._by_path else [list(values)]
-        flat = [
+        part_values = [[value] for value in values] if self._by_path else [list(values)]
+        player_sums = [
             self.space.sums([tensor.flatten(0, 1) for tensor in tensors])
-            for tensors in parts
+            for tensors in part_values
         ]
         return torch.stack(
-            [sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0) for sums in flat],
+            [
+                part_sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0)
+                for part_sums in player_sums
+            ],
             dim=1,
         )
 
@@ -229,18 +247,18 @@ class Slopes:
 
 def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
     """Return whether all outputs ``(b, K)`` of a walk of secants are the network's own for rows."""
-    wanted = slopes.outputs(rows)
-    met = outputs[:, slopes.targets].double()
-    finite = torch.isfinite(wanted) & torch.isfinite(met)
+    network_outputs = slopes.outputs(rows)
+    walk_outputs = outputs[:, slopes.targets].double()
+    finite = torch.isfinite(network_outputs) & torch.isfinite(walk_outputs)
     if not bool(finite.any()):
         return True
-    of = torch.finfo(outputs.dtype)
+    float_info = torch.finfo(outputs.dtype)
     # The root of 0, as a distance of equal rows, is that of the smallest number in a walk.
     allowed = (
-        min(1024 * of.eps, 0.02) * float(wanted[finite].abs().max())
-        + 1024 * of.tiny**0.5
+        min(1024 * float_info.eps, 0.02) * float(network_outputs[finite].abs().max())
+        + 1024 * float_info.tiny**0.5
     )
-    return float((wanted - met)[finite].abs().max()) <= allowed
+    return float((network_outputs - walk_outputs)[finite].abs().max()) <= allowed
 
 
 class Additive:
@@ -255,28 +273,28 @@ class Additive:
         self.predictions, self.base = np.zeros((2, request.count, len(request.targets)))
 
     def keep(
-        self, part: slice, values: Tensor, predictions: Tensor, base: Tensor
+        self, row_slice: slice, values: Tensor, predictions: Tensor, base: Tensor
     ) -> None:
         """Store the numbers of some rows."""
-        self.values[part] = values.cpu().numpy()
-        self.predictions[part] = predictions.double().cpu().numpy()
-        self.base[part] = base.double().cpu().numpy()
+        self.values[row_slice] = values.cpu().numpy()
+        self.predictions[row_slice] = predictions.double().cpu().numpy()
+        self.base[row_slice] = base.double().cpu().numpy()
 
     def explanation(self, method: str, scale: Floats, **facts: Any) -> Explanation:
         """Return the result, with the worst gap of a row's sums as a share of ``scale``."""
         # Predictions that are no numbers are refused once the explanation is made.
         with np.errstate(invalid="ignore"):
-            gaps = (
+            completeness_gaps = (
                 np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base))
                 / scale
             )
-        parts = self.slopes.parts if self.slopes.parts != ("",) else ()
+        part_names = self.slopes.parts if self.slopes.parts != ("",) else ()
         described = {
             "quantity": "output minus the output at the baseline",
             "baseline": self.reference.words,
             "baseline_name": self.reference.name,
             "baseline_rows": len(self.reference.rows[0]),
-            "completeness_gap": float(gaps.max()),
+            "completeness_gap": float(completeness_gaps.max()),
             "output_range": scale.tolist(),
             "gradient_evaluations": self.slopes.evaluations,
             "model_rows": self.slopes.model_rows,
@@ -286,9 +304,12 @@ class Additive:
         return build(
             self.slopes.request,
             method,
-            self.values.sum(axis=1) if parts else self.values[:, 0],
+            self.values.sum(axis=1) if part_names else self.values[:, 0],
             described,
-            parts={name: self.values[:, place] for place, name in enumerate(parts)},
+            parts={
+                part_name: self.values[:, part_index]
+                for part_index, part_name in enumerate(part_names)
+            },
             additive=True,
             base_values=self.base[0] if self.slopes.whole else self.base,
             predictions=self.predictions,

@@ -38,28 +38,34 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
     halves = slopes.subject.coarse is not None  # which cannot tell small steps apart
     if slopes.subject.encoded_names or halves:  # the first is of permgrad's own network
         return False
-    most = min(_ROWS, slopes.request.count, slopes.batch)
+    most_rows = min(_ROWS, slopes.request.count, slopes.batch)
     try:
-        told, behind, ahead, far, rounding = with_fewer(most, partial(_both, slopes))
+        gradient_slopes, behind, ahead, far_slopes, rounding = with_fewer(
+            most_rows, partial(_both, slopes)
+        )
     except ForwardError:  # of points between rows, which the method may not need
         return False
     between = (behind + ahead) / 2
-    size = torch.stack([behind.abs(), ahead.abs(), told.abs()]).amax(0)
+    slope_sizes = torch.stack([behind.abs(), ahead.abs(), gradient_slopes.abs()]).amax(
+        0
+    )
     smooth = (ahead - behind).abs() <= _SMOOTH * torch.maximum(
         ahead.abs(), behind.abs()
     ) + rounding
-    asked = smooth & (size > 4 * rounding)
-    untrue = asked & (
-        torch.minimum((told - between).abs(), (told - far).abs())
-        > _SAME * size + rounding
+    asked_mask = smooth & (slope_sizes > 4 * rounding)
+    untrue = asked_mask & (
+        torch.minimum(
+            (gradient_slopes - between).abs(), (gradient_slopes - far_slopes).abs()
+        )
+        > _SAME * slope_sizes + rounding
     )
-    if 2 * int(untrue.sum()) <= int(asked.sum()):
+    if 2 * int(untrue.sum()) <= int(asked_mask.sum()):
         return False
-    worst = int(torch.where(untrue, size, 0.0).argmax())
+    worst = int(torch.where(untrue, slope_sizes, 0.0).argmax())
     warn_user(
         f"The network's gradients are not the slopes of its outputs, nor are the values of {method}: on the way to "
         f"another row an output changes by {float(between.flatten()[worst]):.3g} where its gradient says "
-        f"{float(told.flatten()[worst]):.3g}. Choose method='shapley', which needs no gradient.",
+        f"{float(gradient_slopes.flatten()[worst]):.3g}. Choose method='shapley', which needs no gradient.",
         of_hooks(slopes.subject.module) or "",
     )
     return True
@@ -67,27 +73,27 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
 
 def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
     """Refuse a network whose outputs are others than those of the first rows where gradients are ``followed``."""
-    subject, own = (
+    subject, own_rows = (
         slopes.subject,
         copied_rows(slopes.subject, slopes.request.inputs, slice(0, len(followed))),
     )
-    whole: Any = (
+    whole_network: Any = (
         subject.outer
         if slopes.places.lookups and isinstance(subject, InnerSubject)
         else subject
     )
     with torch.inference_mode(mode=False), torch.no_grad():
-        plain = whole.forward(own)
-        by = changed(plain, followed)
-        if not by or changed(
-            plain, whole.forward(own)
+        plain = whole_network.forward(own_rows)
+        output_change = changed(plain, followed)
+        if not output_change or changed(
+            plain, whole_network.forward(own_rows)
         ):  # what depends on a chance is warned of elsewhere
             return
     problem = (
-        f"The network returns other outputs where gradients are followed (by {by:.3g}), so its gradients are those of "
+        f"The network returns other outputs where gradients are followed (by {output_change:.3g}), so its gradients are those of "
         "another function"
     )
-    hint = of_nested(whole.module) or (
+    hint = of_nested(whole_network.module) or (
         "Have its forward not ask torch.is_grad_enabled(), or choose method='shapley', which needs no gradient"
     )
     raise InputError(problem, hint=hint, code="PG034")
@@ -105,40 +111,49 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
 
     The last number is their rounding.
     """
-    rows, targets = (
+    probe_rows, targets = (
         slopes.rows(slice(0, count)),
         list(dict.fromkeys(slopes.targets))[:_OUTPUTS],
     )
-    leaves, ways = slopes.leaves(rows), _ways(slopes, rows, count)
+    leaves, row_ways = slopes.leaves(probe_rows), _ways(slopes, probe_rows, count)
     precision = leaves[0].dtype
-    step = _STEP_DOUBLE if precision == torch.float64 else _STEP
+    step_share = _STEP_DOUBLE if precision == torch.float64 else _STEP
     with torch.inference_mode(mode=False), torch.enable_grad():
         points = [leaf.detach().clone().requires_grad_() for leaf in leaves]
-        raw = slopes.raw(rows, points)
-        found = output_gradients(
-            slopes.request.scale.read(slopes.subject.outputs, raw), targets, points
+        raw_outputs = slopes.raw(probe_rows, points)
+        output_slopes = output_gradients(
+            slopes.request.scale.read(slopes.subject.outputs, raw_outputs),
+            targets,
+            points,
         )
-    _refuse_other_outputs(slopes, raw.detach())
+    _refuse_other_outputs(slopes, raw_outputs.detach())
 
     def moved(share: float) -> list[Tensor]:
-        return [leaf + share * way for leaf, way in zip(leaves, ways, strict=True)]
+        return [
+            leaf + share * leaf_way
+            for leaf, leaf_way in zip(leaves, row_ways, strict=True)
+        ]
 
-    shares = (-step, 0.0, step, -_FAR, _FAR)
+    shares = (-step_share, 0.0, step_share, -_FAR, _FAR)
     around = [moved(share) for share in shares]
     size = max(1, slopes.subject.most_rows() // count)
     try:
-        outputs = _outputs_at(slopes, rows, around, size)
+        outputs = _outputs_at(slopes, probe_rows, around, size)
     except ForwardError:  # of so many rows
-        outputs = _outputs_at(slopes, rows, around, 1)
+        outputs = _outputs_at(slopes, probe_rows, around, 1)
     before, at, after, back, forth = (one[:, targets] for one in outputs)
-    told = torch.zeros_like(at)
-    for slope, start, stop in zip(found, moved(-step), moved(step), strict=True):
-        told += _change_along(slope, start, stop) / (2 * step)
-    rounding = _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step
+    gradient_slopes = torch.zeros_like(at)
+    for slope, start, stop in zip(
+        output_slopes, moved(-step_share), moved(step_share), strict=True
+    ):
+        gradient_slopes += _change_along(slope, start, stop) / (2 * step_share)
+    rounding = (
+        _ROUNDING * torch.finfo(precision).eps * float(at.abs().amax()) / step_share
+    )
     return (
-        told,
-        (at - before) / step,
-        (after - at) / step,
+        gradient_slopes,
+        (at - before) / step_share,
+        (after - at) / step_share,
         (forth - back) / (2 * _FAR),
         rounding,
     )
@@ -162,19 +177,22 @@ def _outputs_at(
 def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:
     """Return the ways from other rows of the background, or from 0 where these are the same, to rows."""
     donors = slopes.request.donors
-    other = (torch.arange(count) + 1) % len(donors[0])
-    for chosen in ([tensor[other.to(tensor.device)] for tensor in donors], None):
+    other_rows = (torch.arange(count) + 1) % len(donors[0])
+    for donor_rows in (
+        [tensor[other_rows.to(tensor.device)] for tensor in donors],
+        None,
+    ):
         start = (
             [torch.zeros_like(tensor) for tensor in rows]
-            if chosen is None
-            else slopes.rows(slice(None), chosen)
+            if donor_rows is None
+            else slopes.rows(slice(None), donor_rows)
         )
         pairs = zip(
             slopes.leaves(rows),
             slopes.leaves(slopes.at_reference(rows, start)),
             strict=True,
         )
-        ways = [row - begin for row, begin in pairs]
-        if any(bool(way.any()) for way in ways):
+        leaf_ways = [row_leaf - begin for row_leaf, begin in pairs]
+        if any(bool(leaf_way.any()) for leaf_way in leaf_ways):
             break
-    return ways
+    return leaf_ways

@@ -31,30 +31,41 @@ def warn_of_unseen(
     A forward may look ids up once more in a way that cannot be followed. ``owners`` are
     the players of each number of a row.
     """
-    few = [tensor[:_FEW] for tensor in rows]
+    probe_rows = [tensor[:_FEW] for tensor in rows]
     with torch.no_grad(), inner.open():
-        vectors, output = inner.captured(few)
-        for place in dict.fromkeys(lookup.place for lookup in lookups):
-            pads = {lookup.pad for lookup in lookups if lookup.place == place}
-            if len(few[place]) == 1 and few[place].ndim == 2:
+        vectors, output = inner.captured(probe_rows)
+        for input_index in dict.fromkeys(lookup.place for lookup in lookups):
+            padding_ids = {
+                lookup.pad for lookup in lookups if lookup.place == input_index
+            }
+            if len(probe_rows[input_index]) == 1 and probe_rows[input_index].ndim == 2:
                 # Other rows do not tell which ids stand where a network needs them.
-                nowhere = torch.zeros_like(few[place], dtype=torch.bool)
-                pads |= needed_ids(inner.outer, place, nowhere)
-                pads |= named_ids(inner.outer.module)
-            for others in _exchanged(few[place], owners[place], pads):
-                tensors = [*few[:place], others, *few[place + 1 :]]
+                nowhere = torch.zeros_like(probe_rows[input_index], dtype=torch.bool)
+                padding_ids |= needed_ids(inner.outer, input_index, nowhere)
+                padding_ids |= named_ids(inner.outer.module)
+            for exchanged_ids in _exchanged(
+                probe_rows[input_index], owners[input_index], padding_ids
+            ):
+                tensors = [
+                    *probe_rows[:input_index],
+                    exchanged_ids,
+                    *probe_rows[input_index + 1 :],
+                ]
                 # A network may refuse such numbers.
                 with suppress(InputError, RuntimeError):
                     needed = [tensors[position] for position in inner.needed]
                     if changed(output, inner.forward([*vectors, *needed])):
-                        _warn(method, inner, place)
+                        _warn(method, inner, input_index)
                     break
 
 
-def _warn(method: str, inner: InnerSubject, place: int) -> None:
-    name, layers = inner.outer.input_names[place], listed(list(inner.layers))
+def _warn(method: str, inner: InnerSubject, input_index: int) -> None:
+    input_name, layers = (
+        inner.outer.input_names[input_index],
+        listed(list(inner.layers)),
+    )
     warn_user(
-        f"{method} misses a part of what {name} does: its numbers change the output "
+        f"{method} misses a part of what {input_name} does: its numbers change the output "
         f"also where the vectors of {layers} stay. Choose method='permutation', "
         "'shapley' or 'lime'."
     )
@@ -68,26 +79,34 @@ def _exchanged(ids: Tensor, owners: Tensor, pads: set[int | None]) -> Iterator[T
     """
     flat = numbers_by_row(ids)
     free = (owners.flatten() >= 0).to(ids.device)
-    columns = [flat[:, at] for at in torch.nonzero(free).flatten().tolist()]
-    fixed = {pad for pad in pads if pad is not None}
+    columns = [flat[:, position] for position in torch.nonzero(free).flatten().tolist()]
+    fixed = {padding_id for padding_id in pads if padding_id is not None}
     if len(flat) > 1:
-        fixed |= {int(one[0]) for one in columns if bool((one == one[0]).all())}
+        fixed |= {
+            int(id_column[0])
+            for id_column in columns
+            if bool((id_column == id_column[0]).all())
+        }
     by_column = flat.clone()
-    for at in torch.nonzero(free).flatten().tolist():
-        by_column[:, at] = _turned(fixed, flat[:, at])(flat[:, at])
+    for column_index in torch.nonzero(free).flatten().tolist():
+        by_column[:, column_index] = _turned(fixed, flat[:, column_index])(
+            flat[:, column_index]
+        )
     everywhere = torch.where(free, _turned(fixed, *columns)(flat), flat)
-    for others in (by_column, everywhere):
-        if not torch.equal(others, flat):
-            yield others.reshape(ids.shape)
+    for exchanged_ids in (by_column, everywhere):
+        if not torch.equal(exchanged_ids, flat):
+            yield exchanged_ids.reshape(ids.shape)
 
 
 def _turned(fixed: set[int], *columns: Tensor) -> Callable[[Tensor], Tensor]:
     """Return a function that gives each id of columns the place of the next one."""
-    ids = sorted(set(torch.cat(columns).unique().tolist()) - fixed)
-    following = dict(zip(ids, [*ids[1:], *ids[:1]], strict=True))
+    sorted_ids = sorted(set(torch.cat(columns).unique().tolist()) - fixed)
+    following = dict(zip(sorted_ids, [*sorted_ids[1:], *sorted_ids[:1]], strict=True))
 
     def turn(values: Tensor) -> Tensor:
-        turned = [following.get(one, one) for one in values.flatten().tolist()]
+        turned = [
+            following.get(token_id, token_id) for token_id in values.flatten().tolist()
+        ]
         return torch.tensor(turned, dtype=values.dtype, device=values.device).reshape(
             values.shape
         )

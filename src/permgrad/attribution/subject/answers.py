@@ -38,8 +38,8 @@ class Answers:
         bar: shows how many rows are answered, where they are all that is done.
     """
 
-    def __init__(self, kept: KeptAnswers | None = None) -> None:
-        self.kept, self.asked = kept, 0
+    def __init__(self, kept_answers: KeptAnswers | None = None) -> None:
+        self.kept, self.asked = kept_answers, 0
         self.bar: Progress | None = None
         self._place: dict[bytes, int] = {}
         self._numbers = np.empty((0, 0))
@@ -71,33 +71,41 @@ class Answers:
         """
         if not self._holds:
             return self._asked(np.arange(len(rows)), ask)
-        keys = _keys(rows)
+        row_keys = _keys(rows)
         first: dict[bytes, int] = {}
-        for place, key in enumerate(keys):
-            if key not in self._place:
-                first.setdefault(key, place)
-        self._seen += len(keys)
-        self._repeated += len(keys) - len(first)
-        new = np.array(list(first.values()), dtype=np.int64)
+        for row_index, row_key in enumerate(row_keys):
+            if row_key not in self._place:
+                first.setdefault(row_key, row_index)
+        self._seen += len(row_keys)
+        self._repeated += len(row_keys) - len(first)
+        new_rows = np.array(list(first.values()), dtype=np.int64)
         numbers = self._numbers[:0]
-        if len(new):
-            numbers = self._answered(new, ask, cells)
-        size = len(self._numbers)
-        number = {key: size + place for place, key in enumerate(first)}
-        both = numbers if not size else np.concatenate([self._numbers, numbers])
-        places = [self._place.get(key, number.get(key, 0)) for key in keys]
-        self._hold(number, both, len(keys[0]) if keys else 0)
-        return both[places]
+        if len(new_rows):
+            numbers = self._answered(new_rows, ask, cells)
+        stored_count = len(self._numbers)
+        number = {
+            new_key: stored_count + answer_index
+            for answer_index, new_key in enumerate(first)
+        }
+        all_numbers = (
+            numbers if not stored_count else np.concatenate([self._numbers, numbers])
+        )
+        number_positions = [
+            self._place.get(asked_key, number.get(asked_key, 0))
+            for asked_key in row_keys
+        ]
+        self._hold(number, all_numbers, len(row_keys[0]) if row_keys else 0)
+        return all_numbers[number_positions]
 
-    def _hold(self, number: dict[bytes, int], both: Floats, size: int) -> None:
+    def _hold(self, number: dict[bytes, int], all_numbers: Floats, size: int) -> None:
         """Keep new answers, unless rows hardly repeat or there are too many."""
-        rare = self._repeated < _REPEATED * self._seen
-        if self._seen > _SEEN and rare and self.kept is None:
+        hardly_repeat = self._repeated < _REPEATED * self._seen
+        if self._seen > _SEEN and hardly_repeat and self.kept is None:
             self._holds, self._place = False, {}
             self._numbers = np.empty((0, 0))
-        elif len(both) * (size + 8 * both.shape[1]) <= _HELD:
+        elif len(all_numbers) * (size + 8 * all_numbers.shape[1]) <= _HELD:
             self._place |= number
-            self._numbers = both
+            self._numbers = all_numbers
 
     def _answered(
         self,
@@ -109,31 +117,39 @@ class Answers:
         if self.kept is None:
             return self._asked(new, ask)
         digests = digests_of(cells(new))
-        found = [self.kept.numbers.get(digest) for digest in digests]
-        rest = [place for place, answer in enumerate(found) if answer is None]
-        if rest:
-            asked = self._asked(new[rest], ask)
-            self.kept.add([digests[place] for place in rest], asked)
-            for place, answer in zip(rest, asked, strict=True):
-                found[place] = answer
-        return np.array(found, dtype=np.float64).reshape(len(new), -1)
+        row_answers = [self.kept.numbers.get(digest) for digest in digests]
+        unanswered = [
+            missing_index
+            for missing_index, answer in enumerate(row_answers)
+            if answer is None
+        ]
+        if unanswered:
+            new_answers = self._asked(new[unanswered], ask)
+            self.kept.add(
+                [digests[missing_index] for missing_index in unanswered], new_answers
+            )
+            for row_index, answer in zip(unanswered, new_answers, strict=True):
+                row_answers[row_index] = answer
+        return np.array(row_answers, dtype=np.float64).reshape(len(new), -1)
 
-    def _asked(self, places: Integers, ask: Callable[[Integers], Floats]) -> Floats:
-        numbers = ask(places)
-        self.asked += len(places)
+    def _asked(
+        self, row_positions: Integers, ask: Callable[[Integers], Floats]
+    ) -> Floats:
+        numbers = ask(row_positions)
+        self.asked += len(row_positions)
         if self.bar is not None:
-            self.bar.advance(len(places))
+            self.bar.advance(len(row_positions))
         return numbers
 
 
 def _keys(rows: Floats) -> list[bytes]:
     """Return the bytes of each row, or their digest where they are many."""
-    whole = np.ascontiguousarray(rows)
-    size = whole.shape[1] * whole.itemsize
-    keys: list[bytes] = whole.view(f"V{size}").ravel().tolist()
-    if size <= _LONG:
-        return keys
-    return [hashlib.blake2b(key, digest_size=16).digest() for key in keys]
+    contiguous_rows = np.ascontiguousarray(rows)
+    row_bytes = contiguous_rows.shape[1] * contiguous_rows.itemsize
+    row_keys: list[bytes] = contiguous_rows.view(f"V{row_bytes}").ravel().tolist()
+    if row_bytes <= _LONG:
+        return row_keys
+    return [hashlib.blake2b(row_key, digest_size=16).digest() for row_key in row_keys]
 
 
 def most_asked(rows: Floats, plays: int) -> int:
@@ -159,13 +175,15 @@ def different_rows(rows: Floats) -> int:
 # ---- a folder ------------------------------------------------------------------------
 def digests_of(cells: pd.DataFrame) -> list[str]:
     """Return a digest of each row: of the names of its columns and of its cells."""
-    names = [str(name) for name in cells.columns]
-    texts = zip(*(map(_text, cells[name].tolist()) for name in cells), strict=True)
+    names = [str(column_name) for column_name in cells.columns]
+    texts = zip(
+        *(map(_text, cells[column_name].tolist()) for column_name in cells), strict=True
+    )
     return [
         hashlib.blake2b(
-            json.dumps([names, list(row)]).encode(), digest_size=16
+            json.dumps([names, list(row_texts)]).encode(), digest_size=16
         ).hexdigest()
-        for row in texts
+        for row_texts in texts
     ]
 
 
@@ -196,10 +214,10 @@ class KeptAnswers:
             problem = f"{self._file} is no file of answers"
             raise InputError(problem, "Pass another folder to cache=", "PG010")
         width = None
-        for line in self._file.read_text(
+        for file_line in self._file.read_text(
             encoding="utf-8", errors="replace"
         ).splitlines():
-            record = _record(line)
+            record = _record(file_line)
             if "who" in record:
                 self._begun = True
                 self.columns = tuple(map(str, record.get("columns", ())))
@@ -233,12 +251,12 @@ class KeptAnswers:
         try:
             with (
                 exclusive(self._file.with_suffix(".lock")),
-                self._file.open("a", encoding="utf-8") as file,
+                self._file.open("a", encoding="utf-8") as answer_file,
             ):
                 # Behind what a stopped process left of a line.
-                file.write("\n" + "\n".join(lines) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+                answer_file.write("\n" + "\n".join(lines) + "\n")
+                answer_file.flush()
+                os.fsync(answer_file.fileno())
         except OSError as error:
             problem = f"{self._file} cannot be written: {error_in_words(error)}"
             raise InputError(
@@ -265,9 +283,9 @@ def _numbers(answer: Any) -> list[float] | None:
 def who(predictor: Any) -> str:
     """Return what tells a function or a model from others in a folder of answers."""
     named = predictor if hasattr(predictor, "__qualname__") else type(predictor)
-    name = f"{named.__module__}.{named.__qualname__}"
-    code = getattr(predictor, "__code__", None)
-    if code is None:
-        return name
-    text = repr((code.co_code, code.co_names)).encode()
-    return f"{name} {hashlib.blake2b(text, digest_size=8).hexdigest()}"
+    qualified_name = f"{named.__module__}.{named.__qualname__}"
+    function_code = getattr(predictor, "__code__", None)
+    if function_code is None:
+        return qualified_name
+    code_text = repr((function_code.co_code, function_code.co_names)).encode()
+    return f"{qualified_name} {hashlib.blake2b(code_text, digest_size=8).hexdigest()}"

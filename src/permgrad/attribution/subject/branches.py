@@ -56,41 +56,47 @@ class Store:
             numbers.numpy(), return_index=True, return_inverse=True
         )
         unmet = [
-            place
-            for place, number in enumerate(unique.tolist())
+            unique_index
+            for unique_index, number in enumerate(unique.tolist())
             if number not in self._places
         ]
         self._asked += len(numbers)
         self._made += len(unmet)
         if unmet:
-            made = embed(torch.from_numpy(first[unmet]))
-            size = sum(one.element_size() * one[0].numel() for one in made)
-            if size * (len(self._places) + len(unmet)) > _STORED_BYTES and len(
+            new_embedding = embed(torch.from_numpy(first[unmet]))
+            row_bytes = sum(
+                embedding_part.element_size() * embedding_part[0].numel()
+                for embedding_part in new_embedding
+            )
+            if row_bytes * (len(self._places) + len(unmet)) > _STORED_BYTES and len(
                 unmet
             ) < len(unique):
                 # All anew, so that what this call asks for is there together.
                 self._places, self._tables = {}, []
                 unmet = list(range(len(unique)))
-                made = embed(torch.from_numpy(first))
-            self._add(unique[unmet].tolist(), made, size)
+                new_embedding = embed(torch.from_numpy(first))
+            self._add(unique[unmet].tolist(), new_embedding, row_bytes)
         index = torch.tensor([self._places[number] for number in unique.tolist()])[
             torch.from_numpy(which.reshape(-1))
         ]
         return tuple(table[index.to(table.device)] for table in self._tables)
 
-    def _add(self, numbers: list[int], made: Embedding, size: int) -> None:
+    def _add(self, numbers: list[int], new_embedding: Embedding, size: int) -> None:
         start = len(self._places)
         if size * (start + len(numbers)) > _STORED_BYTES:
             start, self._places, self._tables = 0, {}, []
-        end = start + len(numbers)
-        if not self._tables or len(self._tables[0]) < end:
-            larger = [one.new_empty((2 * end, *one.shape[1:])) for one in made]
-            for table, old in zip(larger, self._tables, strict=False):
-                table[:start] = old[:start]
+        end_index = start + len(numbers)
+        if not self._tables or len(self._tables[0]) < end_index:
+            larger = [
+                embedding_part.new_empty((2 * end_index, *embedding_part.shape[1:]))
+                for embedding_part in new_embedding
+            ]
+            for table, old_table in zip(larger, self._tables, strict=False):
+                table[:start] = old_table[:start]
             self._tables = larger
-        for table, one in zip(self._tables, made, strict=True):
-            table[start:end] = one
-        self._places.update(zip(numbers, range(start, end), strict=True))
+        for table, new_table in zip(self._tables, new_embedding, strict=True):
+            table[start:end_index] = new_table
+        self._places.update(zip(numbers, range(start, end_index), strict=True))
 
 
 @dataclass
@@ -114,12 +120,12 @@ class BranchCut:
 
     def afresh(self, rows: int) -> BranchCut | None:
         """Return the cut without embeddings, for other rows, or None if they would take too much memory."""
-        fits = self.row_bytes * rows <= _MOST_BYTES
+        fits_memory = self.row_bytes * rows <= _MOST_BYTES
         return (
             BranchCut(
                 self.subject, self.groups, self.branches, self.trunk, self.row_bytes
             )
-            if fits
+            if fits_memory
             else None
         )
 
@@ -127,11 +133,11 @@ class BranchCut:
         """Return the embedding of rows of the inputs of one branch."""
         device = self.subject.device
         copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
-        rows = self.subject.in_company(copies)
-        embedding = self.branches[branch].forward(*rows)
+        branch_rows = self.subject.in_company(copies)
+        embedding = self.branches[branch].forward(*branch_rows)
         return (
-            tuple(one[:1] for one in embedding)
-            if len(rows[0]) > len(copies[0])
+            tuple(embedding_part[:1] for embedding_part in embedding)
+            if len(branch_rows[0]) > len(copies[0])
             else tuple(embedding)
         )
 
@@ -141,19 +147,19 @@ class BranchCut:
 
     def fuse(self, embeddings: Sequence[Embedding]) -> Tensor:
         """Return the network's output for embeddings of the same rows."""
-        flat = self.subject.in_company(
+        joined_tensors = self.subject.in_company(
             [tensor for embedding in embeddings for tensor in embedding]
         )
-        returned = self.trunk.forward(*flat)
+        returned = self.trunk.forward(*joined_tensors)
         # What was traced returns the same for every batch.
         plain = (
             isinstance(returned, Tensor)
             and returned.ndim == 2
-            and len(returned) == len(flat[0])
+            and len(returned) == len(joined_tensors[0])
         )
-        return (returned if plain else self.subject.taken(returned, len(flat[0])))[
-            : len(embeddings[0][0])
-        ]
+        return (
+            returned if plain else self.subject.taken(returned, len(joined_tensors[0]))
+        )[: len(embeddings[0][0])]
 
     def remember(
         self,
@@ -168,17 +174,24 @@ class BranchCut:
             return tuple(
                 gathered(
                     count,
-                    lambda part: self.embed(branch, [one[part] for one in tensors]),
+                    lambda part: self.embed(
+                        branch, [branch_tensor[part] for branch_tensor in tensors]
+                    ),
                     partial(run, count),
                 )
             )
 
         every = range(len(self.groups))
         # Rows of a table of numbers are soon run.
-        read = [self.of_inputs(branch, inputs) for branch in every]
+        branch_inputs = [self.of_inputs(branch, inputs) for branch in every]
         self.stores = [
-            Store(cheap=all(one.ndim == 2 and one.is_floating_point() for one in each))
-            for each in read
+            Store(
+                cheap=all(
+                    branch_tensor.ndim == 2 and branch_tensor.is_floating_point()
+                    for branch_tensor in branch_tensors
+                )
+            )
+            for branch_tensors in branch_inputs
         ]
         with self.subject.theirs(inputs), torch.no_grad():
             self.rows = [embedded(inputs, branch) for branch in every]
@@ -202,7 +215,7 @@ class BranchCut:
         are the players of each input.
         """
         embeddings = []
-        for branch, (rows, lenders) in enumerate(
+        for branch, (receiver_tables, lenders) in enumerate(
             zip(self.rows, self.donor_rows, strict=True)
         ):
             players = {
@@ -210,24 +223,32 @@ class BranchCut:
                 for position in self.groups[branch]
                 for player in owners[position]
             }
-            chosen = replaced[:, sorted(players)]
-            taken = chosen.all(dim=1) & chosen.any(dim=1)
-            partly = torch.nonzero(chosen.any(dim=1) & ~taken).flatten()
-            some = (
-                self._partly(branch, receivers, donors, chosen, partly, blended)
+            replaced_players = replaced[:, sorted(players)]
+            is_replaced = replaced_players.all(dim=1) & replaced_players.any(dim=1)
+            partly = torch.nonzero(replaced_players.any(dim=1) & ~is_replaced).flatten()
+            partial_embedding = (
+                self._partly(
+                    branch, receivers, donors, replaced_players, partly, blended
+                )
                 if len(partly)
                 else None
             )
-            parts = []
-            for index, (row, other) in enumerate(zip(rows, lenders, strict=True)):
-                joined = row[receivers.to(row.device)]
-                if bool(taken.any()):
-                    where = taken.to(row.device).reshape(-1, *[1] * (row.ndim - 1))
-                    joined = torch.where(where, other[donors.to(row.device)], joined)
-                if some is not None:
-                    joined[partly.to(row.device)] = some[index]
-                parts.append(joined)
-            embeddings.append(tuple(parts))
+            joined_parts = []
+            for index, (receiver_table, donor_table) in enumerate(
+                zip(receiver_tables, lenders, strict=True)
+            ):
+                joined = receiver_table[receivers.to(receiver_table.device)]
+                if bool(is_replaced.any()):
+                    where = is_replaced.to(receiver_table.device).reshape(
+                        -1, *[1] * (receiver_table.ndim - 1)
+                    )
+                    joined = torch.where(
+                        where, donor_table[donors.to(receiver_table.device)], joined
+                    )
+                if partial_embedding is not None:
+                    joined[partly.to(receiver_table.device)] = partial_embedding[index]
+                joined_parts.append(joined)
+            embeddings.append(tuple(joined_parts))
         return self.fuse(embeddings)
 
     def _partly(
@@ -235,7 +256,7 @@ class BranchCut:
         branch: int,
         receivers: Tensor,
         donors: Tensor,
-        chosen: Tensor,
+        replaced_players: Tensor,
         partly: Tensor,
         blended: Callable[[int, Tensor], Tensor],
     ) -> Embedding:
@@ -246,14 +267,20 @@ class BranchCut:
                 branch, [blended(position, pairs) for position in self.groups[branch]]
             )
 
-        players = chosen.shape[1]
+        players = replaced_players.shape[1]
         if players > _MOST_PLAYERS or self.stores[branch].idle:
             return embed(partly)
-        bits = (chosen[partly].cpu() * (1 << torch.arange(players))).sum(dim=1)
-        at = partly.cpu()
-        pairs = receivers.cpu()[at] * len(self.donor_rows[branch][0]) + donors.cpu()[at]
+        player_bits = (
+            replaced_players[partly].cpu() * (1 << torch.arange(players))
+        ).sum(dim=1)
+        pair_positions = partly.cpu()
+        pairs = (
+            receivers.cpu()[pair_positions] * len(self.donor_rows[branch][0])
+            + donors.cpu()[pair_positions]
+        )
         return self.stores[branch].taken(
-            (pairs << players) + bits, lambda few: embed(partly[few.to(partly.device)])
+            (pairs << players) + player_bits,
+            lambda few: embed(partly[few.to(partly.device)]),
         )
 
 
@@ -264,31 +291,38 @@ def cut_into_branches(
 
     ``followers`` are inputs without own players: they belong to the branch of the input that they join first.
     """
-    form = subject.form
+    input_form = subject.form
     if (
         subject.rewrites
         or len(inputs) < 2
-        or form.whole
-        or len(inputs) != len(form.leaves)
+        or input_form.whole
+        or len(inputs) != len(input_form.leaves)
     ):
         return None
-    if any(len(leaf.place) > 1 for leaf in form.leaves):
+    if any(len(form_leaf.place) > 1 for form_leaf in input_form.leaves):
         return None
     try:
-        cut = _trace(subject, len(inputs), followers)
-        most = min(_PROBE_ROWS, len(inputs[0]), max(2, subject.most_rows()))
-        if cut is None or not with_fewer(most, partial(_agrees, cut, inputs)):
+        branch_cut = _trace(subject, len(inputs), followers)
+        probe_rows = min(_PROBE_ROWS, len(inputs[0]), max(2, subject.most_rows()))
+        if branch_cut is None or not with_fewer(
+            probe_rows, partial(_agrees, branch_cut, inputs)
+        ):
             return None
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None
-    few = [tensor[:2] for tensor in inputs]
+    sample_rows = [tensor[:2] for tensor in inputs]
     embedded = [
-        row
-        for branch in range(len(cut.groups))
-        for row in cut.embed(branch, cut.of_inputs(branch, few))
+        branch_embedding
+        for branch in range(len(branch_cut.groups))
+        for branch_embedding in branch_cut.embed(
+            branch, branch_cut.of_inputs(branch, sample_rows)
+        )
     ]
-    cut.row_bytes = sum(one.element_size() * one[0].numel() for one in embedded)
-    return cut
+    branch_cut.row_bytes = sum(
+        embedding_part.element_size() * embedding_part[0].numel()
+        for embedding_part in embedded
+    )
+    return branch_cut
 
 
 def _graph(subject: Any) -> tuple[OwnThreadTracer, fx.Graph]:
@@ -311,34 +345,50 @@ def _graph(subject: Any) -> tuple[OwnThreadTracer, fx.Graph]:
 
 def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | None:
     tracer, graph = _graph(subject)
-    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
-    names = placeholder_names(subject, [str(node.target) for node in placeholders])
-    position = {name: index for index, name in enumerate(names)}
+    placeholders = [
+        graph_node for graph_node in graph.nodes if graph_node.op == "placeholder"
+    ]
+    names = placeholder_names(
+        subject, [str(graph_node.target) for graph_node in placeholders]
+    )
+    position = {input_name: index for index, input_name in enumerate(names)}
     depends = _dependences(graph, position)
     group_of = _groups(depends.values(), count, followers)
     groups = sorted(set(group_of))
     depends = {
-        node: frozenset(group_of[input_] for input_ in inputs)
-        for node, inputs in depends.items()
+        graph_node: frozenset(group_of[input_] for input_ in inputs)
+        for graph_node, inputs in depends.items()
     }
     frontier = [_frontier(depends, group) for group in groups]
     if (
         len(groups) < 2
         or not all(frontier)
-        or all(node.op == "placeholder" for nodes in frontier for node in nodes)
+        or all(
+            graph_node.op == "placeholder" for nodes in frontier for graph_node in nodes
+        )
     ):
         return None
     # Inputs in the order of the forward's arguments, as a part of the graph takes them.
-    order = [position[node.target] for node in placeholders if node.target in position]
+    order = [
+        position[graph_node.target]
+        for graph_node in placeholders
+        if graph_node.target in position
+    ]
     members = tuple(
-        tuple(place for place in order if group_of[place] == group) for group in groups
+        tuple(input_index for input_index in order if group_of[input_index] == group)
+        for group in groups
     )
-    parts = [[names[place] for place in places] for places in members]
+    branch_names = [
+        [names[input_index] for input_index in input_indices]
+        for input_indices in members
+    ]
     branches = tuple(
-        _part(tracer, graph, nodes, part)
-        for nodes, part in zip(frontier, parts, strict=True)
+        _part(tracer, graph, nodes, part_names)
+        for nodes, part_names in zip(frontier, branch_names, strict=True)
     )
-    trunk = _part(tracer, graph, [node for nodes in frontier for node in nodes])
+    trunk = _part(
+        tracer, graph, [graph_node for nodes in frontier for graph_node in nodes]
+    )
     return BranchCut(subject, members, branches, trunk)
 
 
@@ -347,16 +397,16 @@ def _dependences(
 ) -> dict[fx.Node, frozenset[int]]:
     """Return the inputs that each node depends on."""
     depends: dict[fx.Node, frozenset[int]] = {}
-    for node in graph.nodes:
-        if node.op == "placeholder":
-            depends[node] = (
-                frozenset({position[node.target]})
-                if node.target in position
+    for graph_node in graph.nodes:
+        if graph_node.op == "placeholder":
+            depends[graph_node] = (
+                frozenset({position[graph_node.target]})
+                if graph_node.target in position
                 else frozenset()
             )
         else:
-            depends[node] = frozenset().union(
-                *(depends[source] for source in node.all_input_nodes)
+            depends[graph_node] = frozenset().union(
+                *(depends[source] for source in graph_node.all_input_nodes)
             )
     return depends
 
@@ -369,9 +419,11 @@ def _groups(
     for inputs in depends:
         leaders = inputs - followers
         if len(leaders) == 1:
-            for place in inputs & followers:
-                group_of[place] = (
-                    min(leaders) if group_of[place] == place else group_of[place]
+            for follower_input in inputs & followers:
+                group_of[follower_input] = (
+                    min(leaders)
+                    if group_of[follower_input] == follower_input
+                    else group_of[follower_input]
                 )
     return group_of
 
@@ -380,20 +432,26 @@ def _frontier(depends: dict[fx.Node, frozenset[int]], group: int) -> list[fx.Nod
     """Return the nodes that depend on one group alone and are used by nodes that depend on others too."""
     alone = frozenset({group})
     return [
-        node
-        for node, groups in depends.items()
+        graph_node
+        for graph_node, groups in depends.items()
         if groups == alone
-        and node.op != "output"
-        and any(depends[user] != alone or user.op == "output" for user in node.users)
+        and graph_node.op != "output"
+        and any(
+            depends[user_node] != alone or user_node.op == "output"
+            for user_node in graph_node.users
+        )
     ]
 
 
 def placeholder_names(subject: Any, parameters: list[str]) -> list[str]:
     """Return for each input tensor the parameter of the forward that it belongs to."""
     if subject.form.passing == "keywords":
-        return [str(leaf.place[0]) for leaf in subject.form.leaves]
-    places = subject.form.arguments
-    return [parameters[places.index(leaf.place[0])] for leaf in subject.form.leaves]
+        return [str(form_leaf.place[0]) for form_leaf in subject.form.leaves]
+    argument_keys = subject.form.arguments
+    return [
+        parameters[argument_keys.index(form_leaf.place[0])]
+        for form_leaf in subject.form.leaves
+    ]
 
 
 def _part(
@@ -403,28 +461,28 @@ def _part(
     names: Sequence[str] = (),
 ) -> fx.GraphModule:
     """Return the graph before the frontier, given the inputs ``names``, or without names the graph behind it."""
-    part = fx.Graph()
+    part_graph = fx.Graph()
     mapped: dict[fx.Node, fx.Node] = {}
-    result = part.graph_copy(graph, mapped)
-    output = part.output(result)
+    result = part_graph.graph_copy(graph, mapped)
+    output = part_graph.output(result)
     if names:
-        output.args = (tuple(mapped[node] for node in frontier),)
+        output.args = (tuple(mapped[graph_node] for graph_node in frontier),)
     else:
-        first = next(iter(part.nodes))
-        for index, node in enumerate(frontier):
-            with part.inserting_before(first):
-                place = part.placeholder(f"embedding_{index}")
-            mapped[node].replace_all_uses_with(place)
+        first = next(iter(part_graph.nodes))
+        for index, frontier_node in enumerate(frontier):
+            with part_graph.inserting_before(first):
+                embedding_placeholder = part_graph.placeholder(f"embedding_{index}")
+            mapped[frontier_node].replace_all_uses_with(embedding_placeholder)
     # What is not used goes, inputs too, except those that are passed.
     erase_unused(
-        part,
+        part_graph,
         lambda node: (
             node.op == "placeholder"
             and (node.target in names or str(node.target).startswith("embedding_"))
         ),
     )
-    part.lint()
-    return tracer.as_module(part)
+    part_graph.lint()
+    return tracer.as_module(part_graph)
 
 
 def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
@@ -433,13 +491,13 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
         return False
     with torch.no_grad():
         shifts = {
-            place: shift
-            for shift, places in enumerate(cut.groups, start=1)
-            for place in places
+            input_index: shift
+            for shift, group_inputs in enumerate(cut.groups, start=1)
+            for input_index in group_inputs
         }
         mixed = [
-            tensor[:count].roll(shifts[place], dims=0)
-            for place, tensor in enumerate(inputs)
+            tensor[:count].roll(shifts[input_index], dims=0)
+            for input_index, tensor in enumerate(inputs)
         ]
         embeddings = []
         for branch in range(len(cut.groups)):
@@ -447,11 +505,18 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
                 branch, [tensor[:count] for tensor in cut.of_inputs(branch, inputs)]
             )
             if any(
-                not isinstance(one, Tensor) or one.ndim == 0 or len(one) != count
-                for one in embedding
+                not isinstance(embedding_part, Tensor)
+                or embedding_part.ndim == 0
+                or len(embedding_part) != count
+                for embedding_part in embedding
             ):
                 return False
-            embeddings.append(tuple(one.roll(branch + 1, dims=0) for one in embedding))
+            embeddings.append(
+                tuple(
+                    embedding_part.roll(branch + 1, dims=0)
+                    for embedding_part in embedding
+                )
+            )
         expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
     tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2

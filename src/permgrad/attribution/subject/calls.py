@@ -58,11 +58,11 @@ def find_call(model: Any) -> PredictCall:
         return _estimator(model)
     if callable(model) and not isinstance(model, type):
         return _function(model)
-    name = f"{type(model).__module__}.{type(model).__name__}"
+    type_name = f"{type(model).__module__}.{type(model).__name__}"
     hint = "Pass a function that takes rows and returns one row of numbers for each"
     if isinstance(model, (str, os.PathLike)):
-        name, hint = shown(model), "Load the model first"
-    problem = f"The model must be a torch network, a fitted estimator or a function of a table, got {name}"
+        type_name, hint = shown(model), "Load the model first"
+    problem = f"The model must be a torch network, a fitted estimator or a function of a table, got {type_name}"
     raise InputError(problem, hint=hint, code="PG031")
 
 
@@ -83,44 +83,61 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
     """
     model = model.func if isinstance(model, partial) else model
     model = getattr(model, "__self__", model)  # of a bound method
-    for place in _NAMES:
+    for attribute_name in _NAMES:
         with suppress(Exception):  # a property or a method of the user's own
-            names = getattr(model, place)
+            names = getattr(model, attribute_name)
             names = names() if callable(names) else names
             if isinstance(names, (list, tuple, np.ndarray)) and len(names):
                 return tuple(map(str, names))
     if hasattr(model, "steps"):  # what comes first takes the table
-        parts = [step for _, step in model.steps if step not in (None, "passthrough")][
-            :1
-        ]
+        inner_models = [
+            pipeline_step
+            for _, pipeline_step in model.steps
+            if pipeline_step not in (None, "passthrough")
+        ][:1]
     else:
-        held = getattr(model, "__dict__", {}).values()
-        held = [
-            one
-            for part in held
-            for one in (part[:1] if isinstance(part, (list, tuple)) else [part])
+        held_values = getattr(model, "__dict__", {}).values()
+        held_values = [
+            inner_value
+            for held_value in held_values
+            for inner_value in (
+                held_value[:1]
+                if isinstance(held_value, (list, tuple))
+                else [held_value]
+            )
         ]
-        parts = [part for part in held if hasattr(part, "predict")]
+        inner_models = [
+            inner_model
+            for inner_model in held_values
+            if hasattr(inner_model, "predict")
+        ]
     names_of_parts = (
-        fitted_names(part, depth - 1)
-        for part in parts
-        if depth and not isinstance(part, type)
+        fitted_names(inner_model, depth - 1)
+        for inner_model in inner_models
+        if depth and not isinstance(inner_model, type)
     )
     return next((names for names in names_of_parts if names), ())
 
 
 def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
-    owner, name = getattr(model, "__self__", None), getattr(model, "__name__", "")
+    owner, function_name = (
+        getattr(model, "__self__", None),
+        getattr(model, "__name__", ""),
+    )
     classes = getattr(owner, "classes_", None)
     if (
-        name in ("predict_proba", "predict")
+        function_name in ("predict_proba", "predict")
         and classes is not None
         and not _are_several(classes)
     ):
         labels = tuple(np.asarray(classes).tolist())
         return PredictCall(
-            model, "classification", "probabilities", labels, one_hot=name == "predict"
+            model,
+            "classification",
+            "probabilities",
+            labels,
+            one_hot=function_name == "predict",
         )
     return PredictCall(model)
 
@@ -152,8 +169,8 @@ def _estimator(model: Any) -> PredictCall:
         )
     if labels and _returns_scores(model):
         function, decides = (
-            partial(model.predict, prediction_type=kind)
-            for kind in ("Probability", "Class")
+            partial(model.predict, prediction_type=output_kind)
+            for output_kind in ("Probability", "Class")
         )
         one_of = objective_of(model)[0] in _ONE_OF
         return PredictCall(
@@ -178,9 +195,11 @@ def _estimator(model: Any) -> PredictCall:
 
 def _is(model: Any, kind: str) -> bool:
     """Return whether an estimator says that it is of a kind, by scikit-learn's tags or as it did before them."""
-    tags = None if isinstance(model, type) else getattr(model, "__sklearn_tags__", None)
+    estimator_tags = (
+        None if isinstance(model, type) else getattr(model, "__sklearn_tags__", None)
+    )
     kinds = (
-        tags().estimator_type if tags is not None else None,
+        estimator_tags().estimator_type if estimator_tags is not None else None,
         getattr(model, "_estimator_type", None),
     )
     return kind in kinds
@@ -199,26 +218,35 @@ def _unnamed_labels(model: Any) -> Any:
     """Return what an estimator without ``classes_`` predicts if these are labels: of outliers (−1) or of clusters."""
     if _is(model, "outlier_detector"):
         return (-1, 1)
-    last = trained(model)
+    last_step = trained(model)
     return (
-        np.unique(last.labels_)
-        if _is(model, "clusterer") and hasattr(last, "labels_")
+        np.unique(last_step.labels_)
+        if _is(model, "clusterer") and hasattr(last_step, "labels_")
         else None
     )
 
 
 def _of_numbers(model: Any) -> PredictCall:
     """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
-    last = trained(model)
-    objective, levels = objective_of(last)
-    call = _by_objective(model.predict, objective, levels)
-    call = replace(call, ranks=call.ranks or _is(last, "ranker"))
-    if call.loss == "poisson" and _returns_scores(last):
-        call = replace(call, loss="poisson_log")
-    numbers = call.loss or call.ranks or _is(model, "regressor")
-    asked = last.get_params().get("objective") if hasattr(last, "get_params") else None
+    last_step = trained(model)
+    objective, levels = objective_of(last_step)
+    predict_call = _by_objective(model.predict, objective, levels)
+    predict_call = replace(
+        predict_call, ranks=predict_call.ranks or _is(last_step, "ranker")
+    )
+    if predict_call.loss == "poisson" and _returns_scores(last_step):
+        predict_call = replace(predict_call, loss="poisson_log")
+    numbers = predict_call.loss or predict_call.ranks or _is(model, "regressor")
+    given_objective = (
+        last_step.get_params().get("objective")
+        if hasattr(last_step, "get_params")
+        else None
+    )
     return replace(
-        call, task="regression" if numbers else None, kind=None, guessed=callable(asked)
+        predict_call,
+        task="regression" if numbers else None,
+        kind=None,
+        guessed=callable(given_objective),
     )
 
 
@@ -244,11 +272,13 @@ def _booster(model: Any) -> PredictCall:
         return _by_objective(model.predict, objective, levels)
     # Of labels the scores that they are made of say more.
     scores = objective == "multi:softmax"
-    call = _by_objective(partial(_of_matrix, model, scores), objective, levels)
-    call = replace(
-        call, guessed=objective == "reg:squarederror"
+    predict_call = _by_objective(partial(_of_matrix, model, scores), objective, levels)
+    predict_call = replace(
+        predict_call, guessed=objective == "reg:squarederror"
     )  # which it also says of the user's own
-    return call if call.task else replace(call, task="regression")
+    return (
+        predict_call if predict_call.task else replace(predict_call, task="regression")
+    )
 
 
 def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
@@ -308,16 +338,16 @@ def _by_objective(
         return PredictCall(
             function, "classification", "probabilities", (0, 1), one_hot=True
         )
-    loss: Any = _LOSSES.get(objective)
-    if loss == "quantile":
-        loss = (
+    implied_loss: Any = _LOSSES.get(objective)
+    if implied_loss == "quantile":
+        implied_loss = (
             ("quantile", levels[0] if len(levels) == 1 else levels) if levels else None
         )
     ranks = objective.startswith(_RANKS)
     return PredictCall(
         function,
-        "regression" if loss or ranks or "reg" in objective else None,
-        loss=loss,
+        "regression" if implied_loss or ranks or "reg" in objective else None,
+        loss=implied_loss,
         ranks=ranks,
     )
 
@@ -346,7 +376,8 @@ def _pytorch_tabular(model: Any) -> PredictCall:
     encoder = model.datamodule.label_encoder
     classes = tuple((encoder[0] if isinstance(encoder, list) else encoder).classes_)
     probabilities, labels = (
-        partial(_columns, model, kind) for kind in ("_probability", "_prediction")
+        partial(_columns, model, column_suffix)
+        for column_suffix in ("_probability", "_prediction")
     )
     return PredictCall(
         probabilities, "classification", "probabilities", classes, labels=labels
@@ -403,19 +434,24 @@ def objective_of(model: Any) -> Objective:
 
     parameters = model.get_params() if hasattr(model, "get_params") else {}
     named = (
-        parameters.get(key)
-        for key in ("objective", "loss", "loss_function", "criterion")
+        parameters.get(parameter_name)
+        for parameter_name in ("objective", "loss", "loss_function", "criterion")
     )
-    name = next((each for each in named if isinstance(each, str)), "")
-    if not name:
-        name = (
+    objective_name = next(
+        (named_value for named_value in named if isinstance(named_value, str)), ""
+    )
+    if not objective_name:
+        objective_name = (
             "poisson"
             if isinstance(model, PoissonRegressor)
             else "quantile" * ("quantile" in parameters)
         )
-    levels = (parameters.get(key) for key in ("quantile", "quantile_alpha", "alpha"))
+    levels = (
+        parameters.get(parameter_name)
+        for parameter_name in ("quantile", "quantile_alpha", "alpha")
+    )
     level = next((level for level in levels if level is not None), None)
-    return name, (0.9,) if level is None else _levels(level)
+    return objective_name, (0.9,) if level is None else _levels(level)
 
 
 def _xgboost(booster: Any) -> Objective:
@@ -426,8 +462,8 @@ def _xgboost(booster: Any) -> Objective:
 
 
 def _lightgbm(booster: Any) -> Objective:
-    name = str(booster.dump_model(num_iteration=1).get("objective", ""))
-    return name.partition(" ")[0], _levels(booster.params.get("alpha", 0.9))
+    objective_name = str(booster.dump_model(num_iteration=1).get("objective", ""))
+    return objective_name.partition(" ")[0], _levels(booster.params.get("alpha", 0.9))
 
 
 def _catboost(model: Any) -> Objective:
@@ -435,9 +471,13 @@ def _catboost(model: Any) -> Objective:
         parameters = model.get_all_params()
     except Exception:  # noqa: BLE001 — catboost is optional, and a file may hold none of its training
         parameters = {}
-    name, _, behind = str(parameters.get("loss_function", "")).partition(":")
-    settings = dict(part.split("=", 1) for part in behind.split(";") if "=" in part)
-    return name, _levels(settings.get("alpha", 0.5))
+    loss_name, _, behind = str(parameters.get("loss_function", "")).partition(":")
+    settings = dict(
+        setting_text.split("=", 1)
+        for setting_text in behind.split(";")
+        if "=" in setting_text
+    )
+    return loss_name, _levels(settings.get("alpha", 0.5))
 
 
 def _levels(written: Any) -> tuple[float, ...]:

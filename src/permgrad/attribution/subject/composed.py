@@ -40,16 +40,23 @@ def of_composed(
     with torch.no_grad(), subject.open():
         if _takes(subject, batch):  # a part of the network refused its part of the rows
             edited = _by_value(inputs, donors)
-            alone = next((rows for rows in edited if not _takes(subject, rows)), None)
+            alone = next(
+                (
+                    edited_rows
+                    for edited_rows in edited
+                    if not _takes(subject, edited_rows)
+                ),
+                None,
+            )
             if alone is None:
                 return error
             batch = alone
-        row = _refused(subject, batch)
-        if row is None:
+        refused_row = _refused(subject, batch)
+        if refused_row is None:
             return _refused_together(subject, error, batch) or error
         # What says which places are a row's own is no input of the user's.
         users = slice(len(subject.form.leaves))
-        mixed = _mixed(row[users], inputs[users], donors[users])
+        mixed = _mixed(refused_row[users], inputs[users], donors[users])
         if not mixed.others:
             return InputError(
                 error.problem,
@@ -77,12 +84,14 @@ def _takes(subject: Any, rows: Sequence[Tensor]) -> bool:
 def _refused(subject: Any, batch: Sequence[Tensor]) -> list[Tensor] | None:
     """Return a row of a batch that is refused alone, if there is one."""
     while len(batch[0]) > 1:
-        half = len(batch[0]) // 2
-        parts = [
-            [tensor[:half] for tensor in batch],
-            [tensor[half:] for tensor in batch],
+        half_count = len(batch[0]) // 2
+        batch_halves = [
+            [tensor[:half_count] for tensor in batch],
+            [tensor[half_count:] for tensor in batch],
         ]
-        refused = [part for part in parts if not _takes(subject, part)]
+        refused = [
+            batch_half for batch_half in batch_halves if not _takes(subject, batch_half)
+        ]
         if not refused:
             return None
         batch = refused[0]
@@ -93,9 +102,12 @@ def _refused_together(
     subject: Any, error: ForwardError, batch: Sequence[Tensor]
 ) -> InputError | None:
     """Return the error of rows that are taken one by one alone."""
-    few = [tensor[:_TRIED] for tensor in batch]
-    singles = range(len(few[0]))
-    if not all(_takes(subject, [one[[row]] for one in few]) for row in singles):
+    sample_rows = [tensor[:_TRIED] for tensor in batch]
+    singles = range(len(sample_rows[0]))
+    if not all(
+        _takes(subject, [input_tensor[[row_index]] for input_tensor in sample_rows])
+        for row_index in singles
+    ):
         return None
     problem = (
         f"The network takes rows one by one, and refused {counted(len(batch[0]), 'row')} together: called with "
@@ -114,41 +126,57 @@ def _mixed(
     row: Sequence[Tensor], inputs: Sequence[Tensor], donors: Sequence[Tensor]
 ) -> _Mixed:
     """Return which rows a row was mixed of. Rows of the background follow those explained."""
-    shared = all(donor is one for donor, one in zip(donors, inputs, strict=True))
-    rows = [
-        one if shared else torch.cat([one, donor.to(one.device)])
-        for one, donor in zip(inputs, donors, strict=True)
+    shared = all(
+        donor is input_tensor
+        for donor, input_tensor in zip(donors, inputs, strict=True)
+    )
+    candidate_rows = [
+        input_tensor
+        if shared
+        else torch.cat([input_tensor, donor.to(input_tensor.device)])
+        for input_tensor, donor in zip(inputs, donors, strict=True)
     ]
-    same = [_same(one, value) for one, value in zip(rows, row, strict=True)]
-    whole = torch.stack([one.all(dim=1) for one in same]).sum(dim=0)
-    values = torch.stack([one.float().mean(dim=1) for one in same]).mean(dim=0)
-    nearest = int((whole + values)[: len(inputs[0])].argmax())
-    others: dict[int, int | None] = {}
-    for place, one in enumerate(same):
-        changed = ~one[nearest]
+    equal_values = [
+        _same(input_rows, value)
+        for input_rows, value in zip(candidate_rows, row, strict=True)
+    ]
+    whole_matches = torch.stack(
+        [input_matches.all(dim=1) for input_matches in equal_values]
+    ).sum(dim=0)
+    values = torch.stack(
+        [input_matches.float().mean(dim=1) for input_matches in equal_values]
+    ).mean(dim=0)
+    nearest = int((whole_matches + values)[: len(inputs[0])].argmax())
+    other_rows: dict[int, int | None] = {}
+    for input_index, match_mask in enumerate(equal_values):
+        changed = ~match_mask[nearest]
         if bool(changed.any()):
-            of_them = one[:, changed].sum(dim=1)
-            other = int(of_them.argmax())
-            others[place] = other if bool(of_them[other]) else None
-    return _Mixed(nearest, others)
+            of_them = match_mask[:, changed].sum(dim=1)
+            other_row = int(of_them.argmax())
+            other_rows[input_index] = other_row if bool(of_them[other_row]) else None
+    return _Mixed(nearest, other_rows)
 
 
 def _in_words(mixed: _Mixed, names: Sequence[str], count: int) -> str:
     """Say which inputs of which rows were mixed, never their values."""
     by_other: dict[int | None, list[str]] = {}
-    for place, other in mixed.others.items():
-        by_other.setdefault(other, []).append(names[place])
-    said = []
-    for other, inputs in by_other.items():
-        more = f" and {len(inputs) - _NAMED} more" * (len(inputs) > _NAMED)
-        these = f"{' and '.join(map(repr, inputs[:_NAMED]))}{more} of row {mixed.row}"
-        if other is None:
-            said.append(f"changed {these} to values of no row")
-        elif other < count:
-            said.append(f"mixed {these} with row {other}")
+    for input_index, other_row in mixed.others.items():
+        by_other.setdefault(other_row, []).append(names[input_index])
+    phrases = []
+    for other_row, inputs in by_other.items():
+        more_words = f" and {len(inputs) - _NAMED} more" * (len(inputs) > _NAMED)
+        these = (
+            f"{' and '.join(map(repr, inputs[:_NAMED]))}{more_words} of row {mixed.row}"
+        )
+        if other_row is None:
+            phrases.append(f"changed {these} to values of no row")
+        elif other_row < count:
+            phrases.append(f"mixed {these} with row {other_row}")
         else:
-            said.append(f"mixed {these} with row {other - count} of the background")
-    return " and ".join(said[:_NAMED])
+            phrases.append(
+                f"mixed {these} with row {other_row - count} of the background"
+            )
+    return " and ".join(phrases[:_NAMED])
 
 
 # ---- what helps ------------------------------------------------------------------------------------------------------
@@ -157,18 +185,24 @@ def _remedy(
 ) -> str:
     """Return a remedy that the network accepts, tried on a few rows."""
     names = subject.input_names
-    boxes = [place for place in mixed if _is_by_place(inputs[place])]
-    tokens = ", ".join(f'"{names[place]}": "tokens"' for place in boxes)
+    boxes = [input_index for input_index in mixed if _is_by_place(inputs[input_index])]
+    tokens = ", ".join(f'"{names[input_index]}": "tokens"' for input_index in boxes)
     if boxes and _all_taken(subject, _by_place(inputs, donors, boxes)):
         return (
             f"Pass pg.Model(..., segments={{{tokens}}}), so that a place changes as one"
         )
     if len(inputs) > 1 and _all_taken(subject, _by_input(inputs, donors)):
         return 'Pass groups="modality", so that an input changes as one'
-    held = [names[place] for place in mixed]
-    if len(held) < len(inputs) and _all_taken(subject, _but(inputs, donors, mixed)):
-        return f"Pass pg.Model(..., hold={held[:_NAMED]}), so that it is never replaced"
-    of_inputs = f" of {' and '.join(map(repr, held[:_NAMED]))}" if len(held) > 1 else ""
+    held_names = [names[input_index] for input_index in mixed]
+    if len(held_names) < len(inputs) and _all_taken(
+        subject, _but(inputs, donors, mixed)
+    ):
+        return f"Pass pg.Model(..., hold={held_names[:_NAMED]}), so that it is never replaced"
+    of_inputs = (
+        f" of {' and '.join(map(repr, held_names[:_NAMED]))}"
+        if len(held_names) > 1
+        else ""
+    )
     hint = f"Join features{of_inputs} that belong together with groups="
     if _has_slopes(subject):
         hint += ", or choose method='gradient', which mixes no rows"
@@ -177,7 +211,9 @@ def _remedy(
 
 def _has_slopes(subject: Any) -> bool:
     """Return whether a network takes real numbers, or whole ones that it looks up."""
-    embeds = any(isinstance(one, nn.Embedding) for one in subject.module.modules())
+    embeds = any(
+        isinstance(submodule, nn.Embedding) for submodule in subject.module.modules()
+    )
     return embeds or any(subject.real)
 
 
@@ -195,11 +231,11 @@ def _pairs(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return a few rows, and as many others."""
     count = min(_TRIED, len(inputs[0]))
-    other = (torch.arange(count) + 1) % len(donors[0])
-    rows = [tensor[:count] for tensor in inputs]
-    return rows, [
-        donor[other.to(donor.device)].to(row.device)
-        for row, donor in zip(rows, donors, strict=True)
+    donor_indices = (torch.arange(count) + 1) % len(donors[0])
+    few_rows = [tensor[:count] for tensor in inputs]
+    return few_rows, [
+        donor[donor_indices.to(donor.device)].to(row_tensor.device)
+        for row_tensor, donor in zip(few_rows, donors, strict=True)
     ]
 
 
@@ -207,13 +243,17 @@ def _by_place(
     inputs: Sequence[Tensor], donors: Sequence[Tensor], boxes: Sequence[int]
 ) -> Iterator[list[Tensor]]:
     """Yield rows whose every second place, or all others, is another row's in some inputs."""
-    rows, others = _pairs(inputs, donors)
+    first_rows, other_rows = _pairs(inputs, donors)
     for first in (0, 1):
-        mixed = list(rows)
-        for box in boxes:
-            places = (torch.arange(rows[box].shape[1]) % 2 == first)[None, :, None]
-            mixed[box] = torch.where(
-                places.to(rows[box].device), others[box], rows[box]
+        mixed = list(first_rows)
+        for box_input in boxes:
+            position_mask = (torch.arange(first_rows[box_input].shape[1]) % 2 == first)[
+                None, :, None
+            ]
+            mixed[box_input] = torch.where(
+                position_mask.to(first_rows[box_input].device),
+                other_rows[box_input],
+                first_rows[box_input],
             )
         yield mixed
 
@@ -222,22 +262,36 @@ def _by_input(
     inputs: Sequence[Tensor], donors: Sequence[Tensor]
 ) -> Iterator[list[Tensor]]:
     """Yield rows with one input of other rows, and with all others of them."""
-    rows, others = _pairs(inputs, donors)
-    for place in range(len(rows)):
-        yield [*rows[:place], others[place], *rows[place + 1 :]]
-        yield [*others[:place], rows[place], *others[place + 1 :]]
+    first_rows, other_rows = _pairs(inputs, donors)
+    for input_index in range(len(first_rows)):
+        yield [
+            *first_rows[:input_index],
+            other_rows[input_index],
+            *first_rows[input_index + 1 :],
+        ]
+        yield [
+            *other_rows[:input_index],
+            first_rows[input_index],
+            *other_rows[input_index + 1 :],
+        ]
 
 
 def _but(
-    inputs: Sequence[Tensor], donors: Sequence[Tensor], held: Sequence[int]
+    inputs: Sequence[Tensor], donors: Sequence[Tensor], held_inputs: Sequence[int]
 ) -> Iterator[list[Tensor]]:
     """Yield rows whose every second value, or all others, is another row's, but in some inputs."""
-    rows, others = _pairs(inputs, donors)
-    free = [place for place in range(len(rows)) if place not in held]
+    first_rows, other_rows = _pairs(inputs, donors)
+    free_inputs = [
+        input_number
+        for input_number in range(len(first_rows))
+        if input_number not in held_inputs
+    ]
     for first in (0, 1):
-        mixed = list(rows)
-        for place in free:
-            mixed[place] = _alternating(rows[place], others[place], first)
+        mixed = list(first_rows)
+        for input_index in free_inputs:
+            mixed[input_index] = _alternating(
+                first_rows[input_index], other_rows[input_index], first
+            )
         yield mixed
 
 
@@ -245,15 +299,19 @@ def _by_value(
     inputs: Sequence[Tensor], donors: Sequence[Tensor]
 ) -> Iterator[list[Tensor]]:
     """Yield rows of which every second or third value of one input is another row's."""
-    rows, others = _pairs(inputs, donors)
-    for place in range(len(rows)):
+    first_rows, other_rows = _pairs(inputs, donors)
+    for input_index in range(len(first_rows)):
         for period in (2, 3):
             for first in range(period):
-                mixed = _alternating(rows[place], others[place], first, period)
-                yield [*rows[:place], mixed, *rows[place + 1 :]]
+                mixed = _alternating(
+                    first_rows[input_index], other_rows[input_index], first, period
+                )
+                yield [*first_rows[:input_index], mixed, *first_rows[input_index + 1 :]]
 
 
-def _alternating(row: Tensor, other: Tensor, first: int, period: int = 2) -> Tensor:
+def _alternating(
+    row: Tensor, other_rows: Tensor, first: int, period: int = 2
+) -> Tensor:
     """Return rows with every second value of others, or every third."""
     values = torch.arange(row[0].numel(), device=row.device) % period == first
-    return torch.where(values.reshape(row.shape[1:]), other, row)
+    return torch.where(values.reshape(row.shape[1:]), other_rows, row)

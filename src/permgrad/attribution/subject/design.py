@@ -89,21 +89,28 @@ class CellDesign:
     def __init__(self, form: FrameForm, background: Floats) -> None:
         self.form = form
         self._columns = [
-            self._column(place, cells) for place, cells in enumerate(background.T)
+            self._column(column_index, cells)
+            for column_index, cells in enumerate(background.T)
         ]
-        ends = np.cumsum([0, *(len(column.kinds) for column in self._columns)])
+        block_ends = np.cumsum([0, *(len(column.kinds) for column in self._columns)])
         self._blocks = [
-            np.arange(*ends[place : place + 2]) for place in range(len(self._columns))
+            np.arange(*block_ends[column_index : column_index + 2])
+            for column_index in range(len(self._columns))
         ]
-        self.kinds_ = [kind for column in self._columns for kind in column.kinds]
+        self.kinds_ = [
+            column_kind for column in self._columns for column_kind in column.kinds
+        ]
 
-    def _column(self, place: int, cells: Floats) -> _Scale | _Levels:
-        name, numbers = self.form.names[place], self._numbers(place, cells)
+    def _column(self, column_index: int, cells: Floats) -> _Scale | _Levels:
+        column_name, numbers = (
+            self.form.names[column_index],
+            self._numbers(column_index, cells),
+        )
         if numbers is None or np.isnan(numbers).all():
             levels = np.unique(cells)
             if len(levels) > _MOST_LEVELS:
                 problem = (
-                    f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {name!r} has "
+                    f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {column_name!r} has "
                     f"{len(levels)}"
                 )
                 raise InputError(
@@ -113,31 +120,31 @@ class CellDesign:
                 )
             return _Levels(levels)
         if np.isinf(numbers).any():
-            problem = f"sampling='conditional' cannot draw column {name!r}, which holds infinity"
+            problem = f"sampling='conditional' cannot draw column {column_name!r}, which holds infinity"
             raise InputError(problem, hint="Replace infinity", code="PG014")
         lacking = np.isnan(numbers)
-        seen, first = np.unique(numbers[~lacking], return_index=True)
+        seen_numbers, first = np.unique(numbers[~lacking], return_index=True)
         missing = float(cells[lacking][0]) if lacking.any() else None
-        whole = not self.form.columns[place].numeric or bool(
-            (seen == np.rint(seen)).all()
+        are_integers = not self.form.columns[column_index].numeric or bool(
+            (seen_numbers == np.rint(seen_numbers)).all()
         )
-        return _Scale(seen, cells[~lacking][first], missing, whole)
+        return _Scale(seen_numbers, cells[~lacking][first], missing, are_integers)
 
-    def _numbers(self, place: int, cells: Floats) -> Floats | None:
+    def _numbers(self, column_index: int, cells: Floats) -> Floats | None:
         """Return the numbers of a column of numbers or dates, NaN where missing, or None for other columns."""
-        column = self.form.columns[place]
+        column = self.form.columns[column_index]
         if column.numeric:
             return cells
-        pool: pd.Series[Any] = self.form.library.series(column.cells)
+        cell_pool: pd.Series[Any] = self.form.library.series(column.cells)
         if not (
-            pd.api.types.is_datetime64_any_dtype(pool)
-            or pd.api.types.is_timedelta64_dtype(pool)
+            pd.api.types.is_datetime64_any_dtype(cell_pool)
+            or pd.api.types.is_timedelta64_dtype(cell_pool)
         ):
             return None
-        days: Floats = ((pool - pool.min()) / pd.Timedelta(days=1)).to_numpy(
-            dtype=np.float64, na_value=np.nan
-        )
-        return days[cells.astype(np.int64)]
+        day_numbers: Floats = (
+            (cell_pool - cell_pool.min()) / pd.Timedelta(days=1)
+        ).to_numpy(dtype=np.float64, na_value=np.nan)
+        return day_numbers[cells.astype(np.int64)]
 
     @property
     def numeric_columns_(self) -> Indexes:
@@ -148,28 +155,34 @@ class CellDesign:
         """Return the columns of each feature."""
         return dict(zip(self.form.names, self._blocks, strict=True))
 
-    def columns_of(self, places: Indexes) -> Indexes:
-        """Return the columns of the table's columns at ``places``."""
-        return np.concatenate([self._blocks[place] for place in places])
+    def columns_of(self, column_indices: Indexes) -> Indexes:
+        """Return the columns of the table's columns at ``column_indices``."""
+        return np.concatenate(
+            [self._blocks[column_index] for column_index in column_indices]
+        )
 
     def expand(self, rows: Floats) -> Floats:
         """Return rows ``(rows, columns)`` of the table as ``(rows, design columns)``."""
         expanded = []
-        for place, (column, cells) in enumerate(
+        for column_index, (column, cells) in enumerate(
             zip(self._columns, rows.T, strict=True)
         ):
             numbers = (
-                self._numbers(place, cells) if isinstance(column, _Scale) else cells
+                self._numbers(column_index, cells)
+                if isinstance(column, _Scale)
+                else cells
             )
             expanded.append(column.expand(cells if numbers is None else numbers))
         return np.concatenate(expanded, axis=1)
 
-    def collapse(self, places: Indexes, drawn: Floats) -> Floats:
+    def collapse(self, column_indices: Indexes, drawn: Floats) -> Floats:
         """Return the cells ``(rows, places)`` for values of ``columns_of(places)``."""
-        widths = [len(self._blocks[place]) for place in places]
-        parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
+        widths = [len(self._blocks[column_index]) for column_index in column_indices]
+        drawn_parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
         cells = [
-            self._columns[place].collapse(part)
-            for place, part in zip(places, parts, strict=True)
+            self._columns[column_index].collapse(drawn_part)
+            for column_index, drawn_part in zip(
+                column_indices, drawn_parts, strict=True
+            )
         ]
         return np.stack(cells, axis=1)

@@ -50,7 +50,7 @@ class EncodedSubject(Subject):
         Levels of one feature (a one-hot block, a flag for missing values) stay together: no half levels appear.
         """
         table = rows[0].numpy()
-        row = np.median(table, axis=0).astype(np.float32)
+        typical_row = np.median(table, axis=0).astype(np.float32)
         switches = ~np.isin(
             np.asarray(list(self.preprocessor.kinds_), dtype=object), _ON_A_SCALE
         )
@@ -61,22 +61,24 @@ class EncodedSubject(Subject):
                 patterns, counts = np.unique(
                     table[:, levels], axis=0, return_counts=True
                 )
-                row[levels] = patterns[int(np.argmax(counts))]
-        return (torch.from_numpy(row)[None],)
+                typical_row[levels] = patterns[int(np.argmax(counts))]
+        return (torch.from_numpy(typical_row)[None],)
 
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return encoded rows without their texts and images, as rows are encoded that have none."""
         encoder, lacking = self.preprocessor, rows[0].clone()
         kinds = [column.kind for column in encoder.schema_]
-        places = [
-            at
-            for at, column in enumerate(encoder.feature_of_.tolist())
+        column_indices = [
+            column_index
+            for column_index, column in enumerate(encoder.feature_of_.tolist())
             if kinds[column] in KINDS
         ]
         blank = encoder.transform(
-            pd.DataFrame({name: [None] for name in encoder.feature_names_in_})
+            pd.DataFrame(
+                {column_name: [None] for column_name in encoder.feature_names_in_}
+            )
         )
-        lacking[:, places] = torch.from_numpy(blank[:, places])
+        lacking[:, column_indices] = torch.from_numpy(blank[:, column_indices])
         return (lacking,)
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
@@ -160,7 +162,9 @@ class HybridSubject(EncodedSubject):
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
         self.background_classes = model.background_target_
         labels = np.asarray(model.classes_) if is_classifier(model) else None
-        classes = () if labels is None else tuple(str(name) for name in labels)
+        classes = (
+            () if labels is None else tuple(str(class_name) for class_name in labels)
+        )
         self.outputs = OutputForm(
             task="classification" if classes else "regression",
             kind="logits" if classes else "values",
@@ -189,32 +193,34 @@ class HybridSubject(EncodedSubject):
         Of a layout with channels, each place is a list of them. ``offset``: that of a model of counts is held at 0.
         ``part``: what is explained, where that is not the whole model.
         """
-        held: dict[str, Any] = (
+        held_facts: dict[str, Any] = (
             {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
         )
-        held |= {} if self.part is None else {"part": dict(self.part)}
+        held_facts |= {} if self.part is None else {"part": dict(self.part)}
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
-            return held
-        grid, names = (
+            return held_facts
+        name_grid, names = (
             np.full(layout.shape, "").astype(object),
             self.preprocessor.feature_names_in_,
         )
-        for place, owner in zip(
+        for pixel_position, owner in zip(
             layout.positions.tolist(),
             self.preprocessor.feature_of_.tolist(),
             strict=True,
         ):
-            if place[0] >= 0:
-                grid[tuple(place)] = str(names[owner])
-        return {"order": grid.tolist(), **held}
+            if pixel_position[0] >= 0:
+                name_grid[tuple(pixel_position)] = str(names[owner])
+        return {"order": name_grid.tolist(), **held_facts}
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the network sees them, ``(rows, encoded)``."""
-        rows = self.model.encode_rows(inputs)
+        encoded_rows = self.model.encode_rows(inputs)
         encoded = (
-            rows.encoded.copy() if rows is inputs else rows.encoded
+            encoded_rows.encoded.copy()
+            if encoded_rows is inputs
+            else encoded_rows.encoded
         )  # the caller's own are left alone
         return (torch.from_numpy(np.ascontiguousarray(encoded)),)
 
@@ -225,13 +231,13 @@ class HybridSubject(EncodedSubject):
 
     def without_trees(self) -> HybridSubject:
         """Return the subject of the network without its trees, whose slope is 0 wherever they have one."""
-        part = copy(self)
-        part.module = self.module.without("trees")
-        part.paths = part.module.paths
-        vars(part)["_folded"] = None
-        return part
+        network_part = copy(self)
+        network_part.module = self.module.without("trees")
+        network_part.paths = network_part.module.paths
+        vars(network_part)["_folded"] = None
+        return network_part
 
-    def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
+    def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse images that are drawn without a gradient."""
         if "image" in self.paths and not getattr(
             self.module.renderer, "differentiable", True

@@ -60,20 +60,24 @@ class Gathered:
     @property
     def facts(self) -> dict[str, int]:
         """How many rows were gathered, of how many where that is known."""
-        rows = _rows(self.X)
+        row_count = _rows(self.X)
         return (
-            {"rows": rows} if self.count is None else {"rows": rows, "of": self.count}
+            {"rows": row_count}
+            if self.count is None
+            else {"rows": row_count, "of": self.count}
         )
 
     @property
     def in_words(self) -> str:
         """How many examples were gathered, and how."""
-        rows = _rows(self.X)
+        row_count = _rows(self.X)
         if self.count is None:
-            return f"the first {counted(rows, 'example')} of a set without a length"
-        if rows == self.count:
-            return f"all {counted(rows, 'example')}"
-        return f"{rows:,} of {counted(self.count, 'example')}, drawn at random"
+            return (
+                f"the first {counted(row_count, 'example')} of a set without a length"
+            )
+        if row_count == self.count:
+            return f"all {counted(row_count, 'example')}"
+        return f"{row_count:,} of {counted(self.count, 'example')}, drawn at random"
 
 
 def drawn_rows(rows: int, count: int, seed: int) -> Integers:
@@ -106,30 +110,30 @@ def gathered(
     source = _source(X, y, module)
     if source is None:
         return None
-    places = None
+    row_positions = None
     if source.count is not None:
-        rows = source.count if most is None else min(most, source.count)
-        places = drawn_rows(source.count, rows, seed)
+        drawn_count = source.count if most is None else min(most, source.count)
+        row_positions = drawn_rows(source.count, drawn_count, seed)
     with seeded(), _kept_generators(X):
-        pieces = _first(source, places, most)
+        pieces = _first(source, row_positions, most)
     if not pieces:
         raise InputError("X has no examples", "Pass the rows to explain", "PG013")
     forward = None if module is None else inspect.Signature(parameters_of(module))
     pairs = [_with_target(piece, forward) for piece in pieces]
-    fill = 0 if module is None else pad_of(module, tokenizer) or 0
-    joined = _Joined(batches=source.batches, fill=fill)
+    fill_value = 0 if module is None else pad_of(module, tokenizer) or 0
+    joined = _Joined(batches=source.batches, fill=fill_value)
     inputs = joined.of([inputs for inputs, _ in pairs], "X")
     inputs = _in_form(inputs, forward, joined)
     if y is None:
         targets = [target for _, target in pairs]
-        held = _Joined(batches=source.batches, fill=VOID_PLACE)
-        y = None if targets[0] is None else held.of(targets, "y")
-    elif places is not None and len(y) == source.count:
-        y = _some(y, places)
-    found = Gathered(inputs, y, places, source.count)
-    if places is None and most is not None and _rows(inputs) > most:
-        return replace(found, X=_cut(inputs, most), y=_cut(y, most))
-    return found
+        target_joiner = _Joined(batches=source.batches, fill=VOID_PLACE)
+        y = None if targets[0] is None else target_joiner.of(targets, "y")
+    elif row_positions is not None and len(y) == source.count:
+        y = _some(y, row_positions)
+    gathered_rows = Gathered(inputs, y, row_positions, source.count)
+    if row_positions is None and most is not None and _rows(inputs) > most:
+        return replace(gathered_rows, X=_cut(inputs, most), y=_cut(y, most))
+    return gathered_rows
 
 
 def may_be_examples(X: Any) -> bool:
@@ -165,7 +169,7 @@ def _source(X: Any, y: Any, module: nn.Module | None) -> _Source | None:
 
 def _indexed(examples: Any) -> _Source:
     return _Source(
-        len(examples), lambda places: (examples[int(place)] for place in places)
+        len(examples), lambda places: (examples[int(row_index)] for row_index in places)
     )
 
 
@@ -175,13 +179,13 @@ def _of_loader(loader: DataLoader[Any]) -> _Source:
     unknown = isinstance(examples, IterableDataset) or not hasattr(examples, "__len__")
     if unknown or makes is None:
         return _Source(None, lambda _: iter(loader), batches=True)
-    order, size = _order(loader), loader.batch_size or 32
+    order, batch_rows = _order(loader), loader.batch_size or 32
 
-    def pieces(places: Integers) -> Iterator[Any]:
-        numbers = order[places].tolist()
-        for start in range(0, len(numbers), size):
-            some = numbers[start : start + size]
-            yield loader.collate_fn([examples[number] for number in some])
+    def pieces(row_positions: Integers) -> Iterator[Any]:
+        numbers = order[row_positions].tolist()
+        for start in range(0, len(numbers), batch_rows):
+            batch_numbers = numbers[start : start + batch_rows]
+            yield loader.collate_fn([examples[number] for number in batch_numbers])
 
     return _Source(len(order), pieces, batches=True)
 
@@ -202,8 +206,8 @@ def _order(loader: DataLoader[Any]) -> Integers:
 
 
 def _is_shuffle(sampler: Any, count: int) -> bool:
-    whole = isinstance(sampler, torch.utils.data.RandomSampler)
-    return whole and not sampler.replacement and sampler.num_samples == count
+    is_random = isinstance(sampler, torch.utils.data.RandomSampler)
+    return is_random and not sampler.replacement and sampler.num_samples == count
 
 
 @contextmanager
@@ -211,21 +215,25 @@ def _kept_generators(X: Any) -> Iterator[None]:
     """Leave the generators of a loader and its sampler in the state they have."""
     owners = (X, getattr(X, "sampler", None))
     generators = [getattr(owner, "generator", None) for owner in owners]
-    states = [(each, each.get_state()) for each in generators if each is not None]
+    states = [
+        (random_generator, random_generator.get_state())
+        for random_generator in generators
+        if random_generator is not None
+    ]
     try:
         yield
     finally:
-        for each, state in states:
-            each.set_state(state)
+        for loader_generator, state in states:
+            loader_generator.set_state(state)
 
 
-def _first(source: _Source, places: Any, most: int | None) -> list[Any]:
+def _first(source: _Source, row_positions: Any, most: int | None) -> list[Any]:
     """Return the pieces, of a set without a length as many as hold ``most`` rows."""
-    pieces, rows = list[Any](), 0
-    for piece in source.pieces(places):
+    pieces, row_count = list[Any](), 0
+    for piece in source.pieces(row_positions):
         pieces.append(piece)
-        rows += _rows(piece) if source.batches else 1
-        if places is None and most is not None and rows >= most:
+        row_count += _rows(piece) if source.batches else 1
+        if row_positions is None and most is not None and row_count >= most:
             break
     return pieces
 
@@ -240,19 +248,21 @@ def are_examples(X: list[Any], y: Any, module: nn.Module | None) -> bool:
     if not X or isinstance(X[0], (str, bytes, Number)) or is_pandas(X[0]):
         return False
     if module is None:
-        pair = isinstance(X[0], (tuple, list)) and len(X[0]) == 2
-        return isinstance(X[0], Mapping) or (pair and np.ndim(_array(X[0][0])) > 0)
+        is_pair = isinstance(X[0], (tuple, list)) and len(X[0]) == 2
+        return isinstance(X[0], Mapping) or (is_pair and np.ndim(_array(X[0][0])) > 0)
     return _array(X) is None if _is_numbers(X) else _are_of(module, X, y)
 
 
 def _are_of(module: nn.Module, X: list[Any], y: Any) -> bool:
     """Return whether entries are rows, where a network could also take them all."""
     forms = [_form(entry) for entry in X]
-    if any(form != forms[0] for form in forms):
+    if any(entry_form != forms[0] for entry_form in forms):
         return False
     parameters = parameters_of(module)
     signature = inspect.Signature(parameters)
-    required = [each for each in parameters if each.default is each.empty]
+    required = [
+        parameter for parameter in parameters if parameter.default is parameter.empty
+    ]
     lengths = {length for entry in X for length in _lengths(entry)}
     by_place = len(required) == len(X) and fits(signature, *X)
     if len(lengths) != 1 or None in lengths:  # no rows of several inputs
@@ -264,8 +274,8 @@ def _are_of(module: nn.Module, X: list[Any], y: Any) -> bool:
 
 def _takes(module: nn.Module, signature: inspect.Signature, X: list[Any]) -> bool:
     """Return whether a network takes the entries of a list as its arguments."""
-    few = [_cut(entry, _ASKED) for entry in X]
-    for arguments in (few, [few]):
+    first_rows = [_cut(entry, _ASKED) for entry in X]
+    for arguments in (first_rows, [first_rows]):
         if not fits(signature, *arguments):
             continue
         with suppress(Exception), torch.no_grad(), undisturbed(module):
@@ -277,9 +287,11 @@ def _takes(module: nn.Module, signature: inspect.Signature, X: list[Any]) -> boo
 def _form(value: Any) -> Any:
     """Return what examples have in common: their structure, and how many dimensions."""
     if isinstance(value, Mapping):
-        return {key: _form(each) for key, each in value.items()}
+        return {
+            entry_key: _form(entry_value) for entry_key, entry_value in value.items()
+        }
     if isinstance(value, (tuple, list)) and not _is_numbers(value):
-        return [_form(each) for each in value]
+        return [_form(entry_value) for entry_value in value]
     array = _array(value)
     return type(value) if array is None else array.ndim
 
@@ -287,9 +299,11 @@ def _form(value: Any) -> Any:
 def _lengths(value: Any) -> list[int | None]:
     """Return the first sizes of the arrays in an entry, None for a single number."""
     if isinstance(value, Mapping):
-        return [length for each in value.values() for length in _lengths(each)]
+        return [
+            length for entry_value in value.values() for length in _lengths(entry_value)
+        ]
     if isinstance(value, (tuple, list)) and not _is_numbers(value):
-        return [length for each in value for length in _lengths(each)]
+        return [length for entry_value in value for length in _lengths(entry_value)]
     array = _array(value)
     return [None if array is None or not array.ndim else len(array)]
 
@@ -297,7 +311,7 @@ def _lengths(value: Any) -> list[int | None]:
 def _is_numbers(value: Any) -> bool:
     """Return whether a list holds numbers only, at any depth."""
     if isinstance(value, (tuple, list)):
-        return all(_is_numbers(each) for each in value[:_LOOKED_AT])
+        return all(_is_numbers(list_entry) for list_entry in value[:_LOOKED_AT])
     return isinstance(value, (Number, np.number))
 
 
@@ -315,9 +329,13 @@ def _array(value: Any) -> Any:
 def _with_target(piece: Any, forward: inspect.Signature | None) -> tuple[Any, Any]:
     """Return the inputs of an example or a batch, and its target or None."""
     if isinstance(piece, Mapping):
-        key = _target_key(piece, forward)
-        rest = {name: value for name, value in piece.items() if name != key}
-        return rest, None if key is None else piece[key]
+        target_key = _target_key(piece, forward)
+        input_fields = {
+            field_name: value
+            for field_name, value in piece.items()
+            if field_name != target_key
+        }
+        return input_fields, None if target_key is None else piece[target_key]
     if not isinstance(piece, (tuple, list)) or _is_numbers(piece):
         return piece, None
     if len(piece) == 1:
@@ -329,9 +347,9 @@ def _with_target(piece: Any, forward: inspect.Signature | None) -> tuple[Any, An
         return inputs[0], target
     if forward is None or not fits(forward, *inputs):
         names = [] if forward is None else list(forward.parameters)
-        taken = f", and the forward takes {first_names(names)}" if names else ""
+        forward_words = f", and the forward takes {first_names(names)}" if names else ""
         raise InputError(
-            f"An example has {len(piece)} parts{taken}",
+            f"An example has {len(piece)} parts{forward_words}",
             hint="Let the Dataset return a pair: the inputs as one value, tuple or "
             "dict, and the target",
             code="PG007",
@@ -346,8 +364,12 @@ def _target_key(
     if _TARGETS[0] in piece or forward is None:
         return _TARGETS[0] if _TARGETS[0] in piece else None
     takes = set(forward.parameters)
-    keys = [key for key in _TARGETS if key in piece and key not in takes]
-    return keys[0] if keys else None
+    target_keys = [
+        target_key
+        for target_key in _TARGETS
+        if target_key in piece and target_key not in takes
+    ]
+    return target_keys[0] if target_keys else None
 
 
 def _needs_all(forward: inspect.Signature | None, piece: Sequence[Any]) -> bool:
@@ -372,38 +394,51 @@ def _in_form(inputs: Any, forward: inspect.Signature | None, joined: _Joined) ->
     if not isinstance(inputs, Mapping):
         values = inputs if isinstance(inputs, tuple) else (inputs,)
         inputs = dict(zip(names, values, strict=False))
-    if any(_says_lengths(str(name)) for name in inputs):
+    if any(_says_lengths(str(input_name)) for input_name in inputs):
         return inputs
     lengths = torch.as_tensor(next(iter(joined.lengths.values())))
-    name = next((name for name in names if _says_lengths(name)), None)
-    if name is None:
-        least, most = int(lengths.min()), int(lengths.max())
+    mask_name = next(
+        (parameter_name for parameter_name in names if _says_lengths(parameter_name)),
+        None,
+    )
+    if mask_name is None:
+        least, longest = int(lengths.min()), int(lengths.max())
         raise InputError(
-            f"The examples have several lengths ({least} to {most}), and the network's "
+            f"The examples have several lengths ({least} to {longest}), and the network's "
             "forward takes no mask or lengths, so padding would count as values",
             hint="Give its forward a parameter attention_mask or lengths, or cut the "
             "examples to one length",
             code="PG007",
         )
-    return {**inputs, name: _mask(name, lengths)}
+    return {**inputs, mask_name: _mask(mask_name, lengths)}
 
 
 def _taken_keys(inputs: Mapping[Any, Any], forward: inspect.Signature) -> Any:
     """Return the keys that a forward takes, or all where it names none of them."""
-    kinds = {each.kind for each in forward.parameters.values()}
-    by_name = [key for key in inputs if str(key) in forward.parameters]
-    numbers = [key for key, value in inputs.items() if not isinstance(value, list)]
-    taken = numbers
+    kinds = {parameter.kind for parameter in forward.parameters.values()}
+    by_name = [
+        input_key for input_key in inputs if str(input_key) in forward.parameters
+    ]
+    numbers = [
+        input_key for input_key, value in inputs.items() if not isinstance(value, list)
+    ]
+    taken_keys = numbers
     if by_name and inspect.Parameter.VAR_KEYWORD not in kinds:
-        taken = by_name
-    left = [str(key) for key in inputs if key not in taken]
-    if left and taken:
+        taken_keys = by_name
+    left_out_keys = [
+        str(input_key) for input_key in inputs if input_key not in taken_keys
+    ]
+    if left_out_keys and taken_keys:
         warn_user(
-            f"{first_names(left)} of the examples "
-            f"{'is no input' if len(left) == 1 else 'are no inputs'} of the network "
+            f"{first_names(left_out_keys)} of the examples "
+            f"{'is no input' if len(left_out_keys) == 1 else 'are no inputs'} of the network "
             "and left out."
         )
-    return {key: inputs[key] for key in taken} if taken else inputs
+    return (
+        {input_key: inputs[input_key] for input_key in taken_keys}
+        if taken_keys
+        else inputs
+    )
 
 
 def _says_lengths(name: str) -> bool:
@@ -433,23 +468,28 @@ class _Joined:
         """Return pieces of one structure as one batch of that structure."""
         first = pieces[0]
         if isinstance(first, Mapping):
-            return {key: self.of(_each(pieces, key), str(key)) for key in first}
+            return {
+                field_key: self.of(_each(pieces, field_key), str(field_key))
+                for field_key in first
+            }
         if first is None:
             return None
         if isinstance(first, str):
             return list(pieces)
         if isinstance(first, (tuple, list)) and not _is_numbers(first):
             if self.batches and isinstance(first[0], str):
-                return [text for piece in pieces for text in piece]
-            parts = [
+                return [piece_text for piece in pieces for piece_text in piece]
+            joined_parts = [
                 self.of(_each(pieces, k), f"{name}[{k}]") for k in range(len(first))
             ]
-            return tuple(parts)
+            return tuple(joined_parts)
         return self._stacked(pieces, name)
 
     def _stacked(self, pieces: Sequence[Any], name: str) -> Any:
         arrays = [_array(piece) for piece in pieces]
-        strange = next((k for k, each in enumerate(arrays) if each is None), None)
+        strange = next(
+            (k for k, piece_array in enumerate(arrays) if piece_array is None), None
+        )
         if strange is not None:
             raise InputError(
                 f"An example holds {type(pieces[strange]).__name__} for {name}, which "
@@ -458,42 +498,52 @@ class _Joined:
                 "images",
                 code="PG001",
             )
-        tensors = [torch.as_tensor(each).detach() for each in arrays]
+        tensors = [torch.as_tensor(piece_array).detach() for piece_array in arrays]
         if not self.batches:
-            tensors = [each[None] for each in tensors]
+            tensors = [piece_tensor[None] for piece_tensor in tensors]
         joined = torch.cat(self._of_one_length(tensors, name))
         # The precision of NumPy's numbers is not the user's choice.
         loose = not any(isinstance(piece, Tensor) for piece in pieces)
         return joined.numpy() if loose else joined
 
     def _of_one_length(self, tensors: list[Tensor], name: str) -> list[Tensor]:
-        shapes = {tuple(each.shape[1:]) for each in tensors}
+        shapes = {tuple(piece_tensor.shape[1:]) for piece_tensor in tensors}
         if len(shapes) == 1:
             return tensors
         sizes: list[set[int]] = []
         if len({len(shape) for shape in shapes}) == 1:
-            sizes = [set(each) for each in zip(*shapes, strict=True)]
-        several = [place for place, each in enumerate(sizes) if len(each) > 1]
+            sizes = [
+                set(dimension_sizes) for dimension_sizes in zip(*shapes, strict=True)
+            ]
+        several = [
+            dimension
+            for dimension, dimension_sizes in enumerate(sizes)
+            if len(dimension_sizes) > 1
+        ]
         # Of images of several sizes no network takes a mask.
         if len(several) != 1 or tensors[0].ndim > _SERIES:
-            some = listed(sorted(shapes), 3)
+            shape_words = listed(sorted(shapes), 3)
             raise InputError(
-                f"The examples of {name} have several shapes: {some}",
+                f"The examples of {name} have several shapes: {shape_words}",
                 hint="Bring them to one shape in the Dataset, as a transform that "
                 "resizes images does",
                 code="PG007",
             )
-        axis, most = several[0] + 1, max(sizes[several[0]])
-        self.lengths[name] = [each.shape[axis] for each in tensors for _ in each]
-        return [self._padded(each, axis, most, name) for each in tensors]
+        axis, longest = several[0] + 1, max(sizes[several[0]])
+        self.lengths[name] = [
+            piece_tensor.shape[axis] for piece_tensor in tensors for _ in piece_tensor
+        ]
+        return [
+            self._padded(piece_tensor, axis, longest, name) for piece_tensor in tensors
+        ]
 
     def _padded(self, tensor: Tensor, axis: int, most: int, name: str) -> Tensor:
-        fill = self.fill
+        fill_value = self.fill
         if self.fill >= 0 and (tensor.is_floating_point() or _says_lengths(name)):
-            fill = int("pad" in name.lower() and _says_lengths(name))
+            fill_value = int("pad" in name.lower() and _says_lengths(name))
         shape = list(tensor.shape)
         shape[axis] = most - shape[axis]
-        return torch.cat([tensor, tensor.new_full(shape, fill)], dim=axis)
+        return torch.cat([tensor, tensor.new_full(shape, fill_value)], dim=axis)
 
 
 def _each(pieces: Sequence[Any], key: Any) -> list[Any]:
@@ -521,22 +571,33 @@ def _rows(value: Any) -> int:
 def _cut(value: Any, most: int) -> Any:
     """Return the first rows of a batch."""
     if isinstance(value, Mapping):
-        return {key: _cut(each, most) for key, each in value.items()}
+        return {
+            field_key: _cut(field_value, most)
+            for field_key, field_value in value.items()
+        }
     if isinstance(value, tuple):
-        return tuple(_cut(each, most) for each in value)
+        return tuple(_cut(field_value, most) for field_value in value)
     return None if value is None else value[:most]
 
 
-def _some(y: Any, places: Integers) -> Any:
+def _some(y: Any, row_positions: Integers) -> Any:
     """Return the targets of some examples."""
     if hasattr(y, "iloc"):
-        return y.iloc[places]
-    return y[places] if hasattr(y, "shape") else [y[place] for place in places]
+        return y.iloc[row_positions]
+    return (
+        y[row_positions]
+        if hasattr(y, "shape")
+        else [y[row_position] for row_position in row_positions]
+    )
 
 
-def warn_of_rest(found: Gathered, most: int) -> None:
+def warn_of_rest(gathered_rows: Gathered, most: int) -> None:
     """Say that a limit which nobody asked for leaves examples out."""
-    rows = _rows(found.X)
-    if rows == found.count or (found.count is None and rows < most):
+    row_count = _rows(gathered_rows.X)
+    if row_count == gathered_rows.count or (
+        gathered_rows.count is None and row_count < most
+    ):
         return
-    warn_user(f"Explained are {found.in_words}", "Pass max_rows= for another number")
+    warn_user(
+        f"Explained are {gathered_rows.in_words}", "Pass max_rows= for another number"
+    )

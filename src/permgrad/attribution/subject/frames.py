@@ -36,15 +36,17 @@ class Library:
 
     def names(self, table: Any) -> list[str]:
         """Return the columns' names."""
-        return [f"x{place}" for place in range(np.asarray(table).shape[1])]
+        return [
+            f"x{column_index}" for column_index in range(np.asarray(table).shape[1])
+        ]
 
     def series(self, column: Any) -> pd.Series[Any]:
         """Return a column as a pandas series."""
         return pd.Series(column, copy=False)
 
-    def join(self, first: Any, other: Any) -> Any:
+    def join(self, first: Any, second_column: Any) -> Any:
         """Return one column below another, in the type of the first, with the levels of both."""
-        return np.concatenate([first, other])
+        return np.concatenate([first, second_column])
 
     def take(self, column: Any, places: Integers) -> Any:
         """Return some cells of a column."""
@@ -60,9 +62,11 @@ class Library:
 
     def table(self, cells: Array, like: Any) -> Any:
         """Return a table of one matrix."""
-        rows = np.ascontiguousarray(cells)
+        row_array = np.ascontiguousarray(cells)
         return (
-            torch.as_tensor(rows).to(like.device) if isinstance(like, Tensor) else rows
+            torch.as_tensor(row_array).to(like.device)
+            if isinstance(like, Tensor)
+            else row_array
         )
 
     def rename(self, table: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 — arrays have no names
@@ -73,26 +77,31 @@ class Library:
 class _Pandas(Library):
     def columns(self, table: pd.DataFrame) -> list[Any]:
         return [
-            table.iloc[:, place].reset_index(drop=True)
-            for place in range(table.shape[1])
+            table.iloc[:, column_index].reset_index(drop=True)
+            for column_index in range(table.shape[1])
         ]
 
     def names(self, table: pd.DataFrame) -> list[str]:
-        return [str(name) for name in table.columns]
+        return [str(column_name) for column_name in table.columns]
 
-    def join(self, first: Any, other: Any) -> Any:
-        kind = first.dtype
-        if isinstance(kind, pd.CategoricalDtype):
-            own = (
-                other.cat.categories
-                if isinstance(other.dtype, pd.CategoricalDtype)
-                else other.dropna().unique()
+    def join(self, first: Any, second_column: Any) -> Any:
+        column_type = first.dtype
+        if isinstance(column_type, pd.CategoricalDtype):
+            second_levels = (
+                second_column.cat.categories
+                if isinstance(second_column.dtype, pd.CategoricalDtype)
+                else second_column.dropna().unique()
             )
             levels = _all_levels(
-                list(kind.categories), list(own), ordered=bool(kind.ordered)
+                list(column_type.categories),
+                list(second_levels),
+                ordered=bool(column_type.ordered),
             )
-            kind = pd.CategoricalDtype(pd.Index(levels), kind.ordered)
-        return pd.concat([first.astype(kind), other.astype(kind)], ignore_index=True)
+            column_type = pd.CategoricalDtype(pd.Index(levels), column_type.ordered)
+        return pd.concat(
+            [first.astype(column_type), second_column.astype(column_type)],
+            ignore_index=True,
+        )
 
     def take(self, column: Any, places: Integers) -> Any:
         return pd.Series(column.array.take(places), dtype=column.dtype, copy=False)
@@ -123,20 +132,20 @@ class _Polars(Library):
             column.to_numpy() if column.dtype.is_numeric() else column.to_list()
         )
 
-    def join(self, first: Any, other: Any) -> Any:
-        kind, levels = first.dtype, getattr(first.dtype, "categories", None)
+    def join(self, first: Any, second_column: Any) -> Any:
+        column_type, levels = first.dtype, getattr(first.dtype, "categories", None)
         if isinstance(
             levels, type(first)
         ):  # an enum: those of other types are any text
-            own = (
-                other.dtype.categories
-                if type(other.dtype) is type(kind)
-                else other.drop_nulls().unique()
+            second_levels = (
+                second_column.dtype.categories
+                if type(second_column.dtype) is type(column_type)
+                else second_column.drop_nulls().unique()
             )
-            kind = type(kind)(
-                _all_levels(levels.to_list(), own.to_list(), ordered=False)
+            column_type = type(column_type)(
+                _all_levels(levels.to_list(), second_levels.to_list(), ordered=False)
             )
-        return first.cast(kind).append(other.cast(kind))
+        return first.cast(column_type).append(second_column.cast(column_type))
 
     def take(self, column: Any, places: Integers) -> Any:
         return column.gather(places)
@@ -162,8 +171,10 @@ class _Arrow(Library):
     def series(self, column: Any) -> pd.Series[Any]:
         return pd.Series(column.to_pandas())
 
-    def join(self, first: Any, other: Any) -> Any:
-        return pa.chunked_array([first, other.cast(first.type)]).combine_chunks()
+    def join(self, first: Any, second_column: Any) -> Any:
+        return pa.chunked_array(
+            [first, second_column.cast(first.type)]
+        ).combine_chunks()
 
     def take(self, column: Any, places: Integers) -> Any:
         return column.take(pa.array(places))
@@ -178,16 +189,20 @@ class _Arrow(Library):
         return table.rename_columns(list(names))
 
 
-def _all_levels(known: list[Any], ours: list[Any], *, ordered: bool) -> list[Any]:
+def _all_levels(
+    first_levels: list[Any], ours: list[Any], *, ordered: bool
+) -> list[Any]:
     """Return the levels of both lists: the longer one if it holds the other, so that codes are those of all levels."""
-    if set(known) <= set(ours):
-        known, ours = ours, known
-    new = [level for level in ours if level not in set(known)]
-    if ordered and (new or [level for level in known if level in set(ours)] != ours):
-        problem = f"ordered categories that differ ({listed(known, show=repr)} and {listed(ours, show=repr)})"
+    if set(first_levels) <= set(ours):
+        first_levels, ours = ours, first_levels
+    new_levels = [level for level in ours if level not in set(first_levels)]
+    if ordered and (
+        new_levels or [level for level in first_levels if level in set(ours)] != ours
+    ):
+        problem = f"ordered categories that differ ({listed(first_levels, show=repr)} and {listed(ours, show=repr)})"
         hint = "Give it all levels in one order in both tables: astype(pd.CategoricalDtype(levels, ordered=True))"
         raise InputError(problem, hint=hint, code="PG038")
-    return known + new
+    return first_levels + new_levels
 
 
 def _library(table: Any) -> Library:
@@ -201,12 +216,12 @@ def _library(table: Any) -> Library:
         return _Polars()
     array = None if hasattr(table, "tocsr") else np.asarray(table)
     if array is None or array.ndim != 2 or array.dtype.names:
-        what = (
+        table_words = (
             "a sparse matrix"
             if array is None
             else f"{type(table).__name__} of shape {array.shape}"
         )
-        problem = f"The inputs of a predictor must be a table, got {what.removesuffix(' of shape ()')}"
+        problem = f"The inputs of a predictor must be a table, got {table_words.removesuffix(' of shape ()')}"
         hint = "Pass a data frame or an array (rows, columns), and a pipeline that makes other forms of it"
         raise InputError(problem, hint=hint, code="PG001")
     return Library()
@@ -231,15 +246,17 @@ def _same_cells(cells: pd.Series[Any]) -> Integers:
         cells.dtype == object
         and pd.api.types.infer_dtype(cells, skipna=False) != "string"
     ):
-        keys = np.empty(len(cells), dtype=object)
-        keys[:] = [
+        cell_keys = np.empty(len(cells), dtype=object)
+        cell_keys[:] = [
             (
-                type(cell),
-                None if pd.api.types.is_scalar(cell) and pd.isna(cell) else cell,
+                type(cell_value),
+                None
+                if pd.api.types.is_scalar(cell_value) and pd.isna(cell_value)
+                else cell_value,
             )
-            for cell in cells
+            for cell_value in cells
         ]
-        cells = pd.Series(keys)
+        cells = pd.Series(cell_keys)
     try:
         codes, _ = pd.factorize(cells, use_na_sentinel=False)
     except (
@@ -267,8 +284,11 @@ class _Column:
             if numbers is None:
                 problem = f"Column {self.name!r} must hold numbers as in the inputs, got {series.dtype}"
                 raise InputError(problem, hint="Convert it", code="PG038")
-            whole = library.series(self.cells).dtype.kind in "iu"
-            if whole and not (np.isnan(numbers) | (numbers == np.rint(numbers))).all():
+            are_integers = library.series(self.cells).dtype.kind in "iu"
+            if (
+                are_integers
+                and not (np.isnan(numbers) | (numbers == np.rint(numbers))).all()
+            ):
                 problem = (
                     f"Column {self.name!r} must hold whole numbers as in the inputs"
                 )
@@ -311,33 +331,41 @@ class FrameForm:
 
     def __init__(self, table: Any) -> None:
         self.library = _library(table)
-        bare = isinstance(table, (list, tuple)) or not hasattr(table, "__getitem__")
-        self.like: Any = np.asarray(table)[:0] if bare else table[:0]
+        needs_array = isinstance(table, (list, tuple)) or not hasattr(
+            table, "__getitem__"
+        )
+        self.like: Any = np.asarray(table)[:0] if needs_array else table[:0]
         self.names = tuple(self.library.names(table))
         self.named = (
             type(self.library) is not Library
         )  # whether these are the user's own names
-        doubled = [name for name, count in Counter(self.names).items() if count > 1]
+        doubled = [
+            column_name
+            for column_name, count in Counter(self.names).items()
+            if count > 1
+        ]
         if doubled:
             problem = f"Columns must have different names, got {doubled[0]!r} twice"
             raise InputError(problem, hint="Rename one of them", code="PG008")
-        one = None if self.named else np.asarray(self.like).dtype
+        array_dtype = None if self.named else np.asarray(self.like).dtype
         if (
-            one is not None and one.kind == "f"
+            array_dtype is not None and array_dtype.kind == "f"
         ):  # without a look at each of thousands of columns
             self.columns = [
-                _Column(name, np.empty(0, one), numeric=True, nulls=False)
-                for name in self.names
+                _Column(
+                    column_name, np.empty(0, array_dtype), numeric=True, nulls=False
+                )
+                for column_name in self.names
             ]
         else:
             self.columns = [
                 _Column(
-                    name,
+                    column_name,
                     self.library.take(column, np.arange(0)),
                     numeric=numbers is not None,
                     nulls=False,
                 )
-                for name, column in zip(
+                for column_name, column in zip(
                     self.names, self.library.columns(table), strict=True
                 )
                 for numbers in [_as_numbers(self.library.series(column))]
@@ -345,11 +373,11 @@ class FrameForm:
         self._frame = is_frame(table)
         #: places of the columns of numbers of each type of NumPy's, which are written together
         self._together: dict[Any, list[int]] = {}
-        for place, column in enumerate(
+        for column_index, column in enumerate(
             self.columns if type(self.library) in (Library, _Pandas) else ()
         ):
             if column.numeric and isinstance(column.cells.dtype, np.dtype):
-                self._together.setdefault(column.cells.dtype, []).append(place)
+                self._together.setdefault(column.cells.dtype, []).append(column_index)
 
     @property
     def kinds(self) -> tuple[Any, ...]:
@@ -383,8 +411,10 @@ class FrameForm:
                 array.astype(np.float64)
             )  # without a look at each of thousands of columns
         cells = [
-            column.read(library, own)
-            for column, own in zip(self.columns, library.columns(table), strict=True)
+            column.read(library, column_cells)
+            for column, column_cells in zip(
+                self.columns, library.columns(table), strict=True
+            )
         ]
         return torch.from_numpy(
             np.stack(cells, axis=1) if cells else np.empty((len(table), 0))
@@ -393,31 +423,41 @@ class FrameForm:
     def write(self, rows: Tensor) -> Any:
         """Return rows as a table of the user's kind, as a copy."""
         numbers = rows.detach().cpu().numpy()
-        parts: list[Any] = []
+        typed_parts: list[Any] = []
         layout: Any = "F" if self._frame else "C"
-        for dtype, places in self._together.items():
-            part = numbers if len(places) == numbers.shape[1] else numbers[:, places]
-            parts.append(
-                (np.rint(part) if dtype.kind in "iu" else part).astype(
+        for dtype, column_indices in self._together.items():
+            typed_part = (
+                numbers
+                if len(column_indices) == numbers.shape[1]
+                else numbers[:, column_indices]
+            )
+            typed_parts.append(
+                (np.rint(typed_part) if dtype.kind in "iu" else typed_part).astype(
                     dtype, order=layout
                 )
             )
-        if not self._frame and parts:
-            return self.library.table(parts[0], self.like)
-        order = [place for places in self._together.values() for place in places]
+        if not self._frame and typed_parts:
+            return self.library.table(typed_parts[0], self.like)
+        order = [
+            column_index
+            for typed_columns in self._together.values()
+            for column_index in typed_columns
+        ]
         alone = sorted(set(range(len(self.columns))) - set(order))
         cells = [
-            self.columns[place].write(self.library, numbers[:, place])
-            for place in alone
+            self.columns[column_index].write(self.library, numbers[:, column_index])
+            for column_index in alone
         ]
-        if not parts:
+        if not typed_parts:
             return self.library.build(cells, self.like)
-        made = pd.DataFrame(parts[0], copy=False)
-        if len(parts) + len(cells) > 1:
-            made = pd.concat(
-                [made, *map(pd.DataFrame, parts[1:]), *cells], axis=1, ignore_index=True
+        joined_frame = pd.DataFrame(typed_parts[0], copy=False)
+        if len(typed_parts) + len(cells) > 1:
+            joined_frame = pd.concat(
+                [joined_frame, *map(pd.DataFrame, typed_parts[1:]), *cells],
+                axis=1,
+                ignore_index=True,
             )
-        return made.iloc[:, np.argsort([*order, *alone])].set_axis(
+        return joined_frame.iloc[:, np.argsort([*order, *alone])].set_axis(
             self.like.columns, axis=1
         )
 

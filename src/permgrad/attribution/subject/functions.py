@@ -68,8 +68,8 @@ def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):  # compiled functions
-        kind = inspect.Parameter.POSITIONAL_ONLY
-        return inspect.Signature([inspect.Parameter("x", kind)])
+        parameter_kind = inspect.Parameter.POSITIONAL_ONLY
+        return inspect.Signature([inspect.Parameter("x", parameter_kind)])
 
 
 def _as_one(returned: Any) -> Any:
@@ -124,8 +124,8 @@ def is_of_columns(model: Any) -> bool:
 
 def is_exported_program(model: Any) -> bool:
     """Return whether a model is what ``torch.export.export`` returns."""
-    kind = type(model)
-    return (kind.__module__, kind.__name__) == (
+    model_class = type(model)
+    return (model_class.__module__, model_class.__name__) == (
         "torch.export.exported_program",
         "ExportedProgram",
     )
@@ -148,8 +148,8 @@ def as_network(model: Model, X: Any) -> Model:
     if "as network" not in model.found:
         network = _of_program(model) if exported else _of_function(model)
         model.found["as network"] = network
-    read: Model = model.found["as network"]
-    return read
+    network_model: Model = model.found["as network"]
+    return network_model
 
 
 def _of_program(model: Model) -> Model:
@@ -158,19 +158,21 @@ def _of_program(model: Model) -> Model:
 
 def _of_function(model: Model) -> Model:
     """Return a function of tensors as a network, with what is known of its outputs."""
-    call = find_call(model.model)
+    function_call = find_call(model.model)
     named = type(model.model).__name__
-    if call.one_hot:
+    if function_call.one_hot:
         problem = f"The {named} predicts labels, and X is no table"
         hint = "Pass a function of X that returns a probability for each class"
         raise InputError(problem, hint=hint, code="PG031")
-    known: dict[str, Any] = {
-        "task": model.task or call.task,
-        "returns": model.returns or call.kind,
+    output_facts: dict[str, Any] = {
+        "task": model.task or function_call.task,
+        "returns": model.returns or function_call.kind,
     }
     return replace(
         model,
-        **known,
-        model=FunctionOfTensors(call.function, named),
-        class_names=call.classes if model.class_names is None else model.class_names,
+        **output_facts,
+        model=FunctionOfTensors(function_call.function, named),
+        class_names=function_call.classes
+        if model.class_names is None
+        else model.class_names,
     )

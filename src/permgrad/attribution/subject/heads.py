@@ -35,29 +35,35 @@ def never(shape: tuple[int, ...]) -> bool:  # noqa: ARG001 — whatever its shap
 
 
 def pick_head(
-    returned: Any, head: int | str | None, rows: int, *, places: Fits = never
+    returned: Any, head: int | str | None, rows: int, *, fits_by_place: Fits = never
 ) -> tuple[Tensor, int | str | None]:
     """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
 
-    ``places``: of which outputs all numbers are explained, because ``y`` is compared
+    ``fits_by_place``: of which outputs all numbers are explained, because ``y`` is compared
     with them place by place.
     """
     if isinstance(returned, Tensor):
         if head is not None:
             problem = f"head={shown(head)} picks one of several outputs, but the network returns a single tensor"
             raise InputError(problem, hint="Leave head out", code="PG004")
-        return _taken(returned, rows, "The network's output", places), None
+        return _taken(returned, rows, "The network's output", fits_by_place), None
     tensors = heads(returned)
     if head is not None:
         if head not in tensors:
-            raise unknown("head", head, [str(name) for name in tensors])
-        return _taken(tensors[head], rows, f"Output {head!r}", places), head
-    usual = [name for last in _USUAL_HEADS for name in tensors if _last(name) == last]
+            raise unknown("head", head, [str(head_name) for head_name in tensors])
+        return _taken(tensors[head], rows, f"Output {head!r}", fits_by_place), head
+    usual = [
+        name
+        for usual_name in _USUAL_HEADS
+        for name in tensors
+        if _last(name) == usual_name
+    ]
     for name in (*usual, *tensors):
-        if _may_be_explained(tensors[name], rows, places=places):
-            return _taken(tensors[name], rows, f"Output {name!r}", places), name
+        if _may_be_explained(tensors[name], rows, fits_by_place=fits_by_place):
+            return _taken(tensors[name], rows, f"Output {name!r}", fits_by_place), name
     shapes = first_names(
-        f"{name} {tuple(part.shape)}" for name, part in tensors.items()
+        f"{head_name} {tuple(head_output.shape)}"
+        for head_name, head_output in tensors.items()
     )
     problem = f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)"
     hint = "Wrap it in a module that returns such a tensor, of maps (rows, outputs, …) for example their mean"
@@ -65,16 +71,17 @@ def pick_head(
 
 
 def other_heads(
-    returned: Any, picked: int | str | None, rows: int, *, places: Fits
+    returned: Any, picked: int | str | None, rows: int, *, fits_by_place: Fits
 ) -> list[str]:
     """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
     if picked is None or _last(picked) in _USUAL_HEADS:
         return []
-    parts = heads(returned).items()
+    head_outputs = heads(returned).items()
     return [
-        str(name)
-        for name, part in parts
-        if name != picked and _may_be_explained(part, rows, places=places)
+        str(head_name)
+        for head_name, head_output in head_outputs
+        if head_name != picked
+        and _may_be_explained(head_output, rows, fits_by_place=fits_by_place)
     ]
 
 
@@ -84,14 +91,17 @@ def _last(name: int | str) -> str:
 
 def heads(returned: Any) -> dict[Any, Tensor]:
     """Return the tensors among several outputs, by their names or positions. Those inside others: ``"out.logits"``."""
-    parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
+    output_parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Distribution):
-        each = of_each_number(returned)
-        parts = {name: getattr(each, name) for name in each.arg_constraints}
+        number_distribution = of_each_number(returned)
+        output_parts = {
+            parameter_name: getattr(number_distribution, parameter_name)
+            for parameter_name in number_distribution.arg_constraints
+        }
     elif isinstance(returned, Mapping):
-        parts = dict(returned)
+        output_parts = dict(returned)
     elif isinstance(returned, (tuple, list)):
-        parts = dict(
+        output_parts = dict(
             zip(
                 getattr(returned, "_fields", range(len(returned))),
                 returned,
@@ -104,23 +114,27 @@ def heads(returned: Any) -> dict[Any, Tensor]:
             problem, hint="Wrap it in a module that returns a tensor", code="PG032"
         )
     inner = {
-        name: heads(part)
-        for name, part in parts.items()
-        if isinstance(part, (Mapping, tuple, list))
+        output_name: heads(output_part)
+        for output_name, output_part in output_parts.items()
+        if isinstance(output_part, (Mapping, tuple, list))
     }
     nested = {
-        f"{name}.{key}": part
-        for name, found in inner.items()
-        for key, part in found.items()
+        f"{output_name}.{inner_name}": inner_output
+        for output_name, inner_heads in inner.items()
+        for inner_name, inner_output in inner_heads.items()
     }
     return {
-        name: part for name, part in parts.items() if isinstance(part, Tensor)
+        output_name: output_part
+        for output_name, output_part in output_parts.items()
+        if isinstance(output_part, Tensor)
     } | nested
 
 
-def _may_be_explained(part: Tensor, rows: int, *, places: Fits) -> bool:
-    shaped = part.ndim in (1, 2) or (part.ndim > 2 and places(tuple(part.shape[1:])))
-    return shaped and len(part) == rows and part.is_floating_point()
+def _may_be_explained(head_output: Tensor, rows: int, *, fits_by_place: Fits) -> bool:
+    shaped = head_output.ndim in (1, 2) or (
+        head_output.ndim > 2 and fits_by_place(tuple(head_output.shape[1:]))
+    )
+    return shaped and len(head_output) == rows and head_output.is_floating_point()
 
 
 def _check_dense(output: Tensor, name: str) -> None:
@@ -130,10 +144,10 @@ def _check_dense(output: Tensor, name: str) -> None:
         or output.layout != torch.strided
         or output.is_quantized
     ):
-        kind = str(
+        tensor_kind = str(
             output.layout if output.layout != torch.strided else output.dtype
         ).removeprefix("torch.")
-        shown = "nested" if output.is_nested else kind
+        shown = "nested" if output.is_nested else tensor_kind
         problem = f"{name} must be a dense tensor of real numbers, got {shown}"
         raise InputError(
             problem,
@@ -142,27 +156,27 @@ def _check_dense(output: Tensor, name: str) -> None:
         )
 
 
-def _taken(output: Tensor, rows: int, name: str, places: Fits) -> Tensor:
+def _taken(output: Tensor, rows: int, name: str, fits_by_place: Fits) -> Tensor:
     """Return an output as ``(rows, K)``. A nested one, whose shape torch does not tell, is refused."""
     _check_dense(output, name)
-    return _flat(output, rows, name, places=places(tuple(output.shape[1:])))
+    return _flat(output, rows, name, by_place=fits_by_place(tuple(output.shape[1:])))
 
 
-def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
+def _flat(output: Tensor, rows: int, name: str, *, by_place: bool) -> Tensor:
     output = as_plain(output)
     _check_dense(output, name)
-    flat = output
+    flat_output = output
     if rows == 1 and output.ndim < 2:
         # A squeeze() takes the row dimension of a single row as well.
-        flat = output.reshape(1, -1)
+        flat_output = output.reshape(1, -1)
     elif output.ndim == 1:
-        flat = output[:, None]
-    elif output.ndim > 2 and (places or output.numel() == len(output)):
-        flat = output.flatten(1)
-    if flat.ndim != 2 or len(flat) != rows or flat.shape[1] == 0:
-        maps = ""
+        flat_output = output[:, None]
+    elif output.ndim > 2 and (by_place or output.numel() == len(output)):
+        flat_output = output.flatten(1)
+    if flat_output.ndim != 2 or len(flat_output) != rows or flat_output.shape[1] == 0:
+        map_words = ""
         if output.ndim > 2:
-            maps = (
+            map_words = (
                 ", of maps for example output.flatten(2).mean(2), or pass y "
                 f"{taken_in_words(output.shape[1:])}"
             )
@@ -170,7 +184,7 @@ def _flat(output: Tensor, rows: int, name: str, *, places: bool) -> Tensor:
             f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
             f"{counted(rows, 'row')}",
             hint="Wrap the network in a module that takes rows in the first dimension and returns one row of numbers "
-            f"for each{maps}",
+            f"for each{map_words}",
             code="PG032",
         )
-    return flat if flat.is_floating_point() else flat.float()
+    return flat_output if flat_output.is_floating_point() else flat_output.float()

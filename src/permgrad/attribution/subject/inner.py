@@ -54,11 +54,11 @@ def at_layer(
 ) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
     """Return subject, rows, background and players at the output of a layer, or of several."""
     inner = InnerSubject(subject, layer, inputs)
-    rows = inner.lift(inputs)
-    background = rows if donors is inputs else inner.lift(donors)
+    lifted_rows = inner.lift(inputs)
+    background = lifted_rows if donors is inputs else inner.lift(donors)
     space = build_space(
         inner.names,
-        rows[: inner.calls],
+        lifted_rows[: inner.calls],
         (None,) * inner.calls,
         segments,
         inner.readings(),
@@ -66,12 +66,12 @@ def at_layer(
     modality = _modalities(inner, inputs, donors, space)
     further = tuple(
         torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64)
-        for tensor in rows[inner.calls :]
+        for tensor in lifted_rows[inner.calls :]
     )
     everything = PlayerSpace(
         space.names, modality, inner.input_names, (*space.segments, *further)
     )
-    return inner, rows, background, everything
+    return inner, lifted_rows, background, everything
 
 
 class InnerSubject(NetworkSubject):
@@ -90,8 +90,8 @@ class InnerSubject(NetworkSubject):
     ) -> None:
         modules = dict(outer.module.named_modules())
         layers = list(layer) if isinstance(layer, (list, tuple)) and layer else [layer]
-        for each in layers:
-            _check_layer(outer, each, modules)
+        for checked_layer in layers:
+            _check_layer(outer, checked_layer, modules)
         if len(set(layers)) < len(layers):
             problem = (
                 f"layer= names the same layer twice: {', '.join(map(repr, layers))}"
@@ -124,7 +124,7 @@ class InnerSubject(NetworkSubject):
         self._readings = None
         self._uses = {}
         self.outer, self._most_rows = outer, outer.most_rows()
-        self.layers = {name: modules[name] for name in layers}
+        self.layers = {layer_name: modules[layer_name] for layer_name in layers}
         # What is left of a network that is cut is not folded.
         self._folded, self._looked = None, True
         self._sites: dict[Site, Lookup | None] | None = (
@@ -132,8 +132,8 @@ class InnerSubject(NetworkSubject):
         )
         #: the first rows explained, also with what a subject around the network adds
         self._first_rows = [tensor[:_PROBE_ROWS] for tensor in inputs]
-        few = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
-        self.inputs = with_fewer(few, partial(self._look, inputs))
+        probe_rows = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
+        self.inputs = with_fewer(probe_rows, partial(self._look, inputs))
         # The activations, then the network's own inputs that the layers behind still need.
         self.input_names = (
             *self.names,
@@ -143,25 +143,25 @@ class InnerSubject(NetworkSubject):
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
         """Find with the first rows how layers are called and where to cut. Return what is explained."""
-        few = self.in_company([tensor[:count] for tensor in inputs])
+        sample_rows = self.in_company([tensor[:count] for tensor in inputs])
         with torch.no_grad(), self.open():
-            seen, wanted = self._seen(few)
-            calls = Counter(layer for layer, _ in seen)
+            layer_outputs, expected_output = self._seen(sample_rows)
+            calls = Counter(layer for layer, _ in layer_outputs)
             for layer in self.layers:
                 if not calls[layer]:
                     problem, hint = of_unheard(self.module, layer)
                     raise InputError(problem, hint=hint, code="PG037")
             if self._sites is None:
                 self._sites = {
-                    (layer, call): None
+                    (layer, call_number): None
                     for layer in self.layers
-                    for call in range(calls[layer])
+                    for call_number in range(calls[layer])
                 }
-            captured = self._of_rows(seen, few)
+            captured = self._of_rows(layer_outputs, sample_rows)
             self.calls = len(captured)
             self.names = tuple(
-                layer if calls[layer] == 1 else f"{layer}#{call}"
-                for layer, call in self._sites
+                layer if calls[layer] == 1 else f"{layer}#{call_number}"
+                for layer, call_number in self._sites
             )
             self._suffix, needed = (
                 (None, None)
@@ -171,25 +171,31 @@ class InnerSubject(NetworkSubject):
             self.cut = self._suffix is not None
             #: positions of the network's own inputs that follow the activations
             self.needed = tuple(range(len(inputs))) if needed is None else needed
-            if self._suffix is not None and not self._same(captured, few, wanted):
+            if self._suffix is not None and not self._same(
+                captured, sample_rows, expected_output
+            ):
                 self._suffix, self.cut, self.needed = (
                     None,
                     False,
                     tuple(range(len(inputs))),
                 )
-            if not self._same(captured, few, wanted):
+            if not self._same(captured, sample_rows, expected_output):
                 which = ", ".join(map(repr, self.layers))
                 problem = f"The network gives different outputs for the same output of layer {which}"
                 hint = "Choose a layer whose output is a tensor that is not changed in place"
                 raise InputError(problem, hint=hint, code="PG037")
-        return (*captured, *(few[position] for position in self.needed))
+        return (*captured, *(sample_rows[position] for position in self.needed))
 
     def readings(self) -> dict[int, str]:
         """Return how the next layers read the activations. Those of embeddings are sequences."""
         vectors = [
             isinstance(self.layers[layer], _VECTORS) for layer, _ in self._sites or {}
         ]
-        sequences = {place: "tokens" for place, each in enumerate(vectors) if each}
+        sequences = {
+            input_index: "tokens"
+            for input_index, is_vector in enumerate(vectors)
+            if is_vector
+        }
         return sequences | super().readings()
 
     def lookups(self) -> Sequence[Lookup]:
@@ -206,7 +212,7 @@ class InnerSubject(NetworkSubject):
     def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return what is explained for rows, one tensor per call, and the inputs that are still needed."""
         count = len(inputs[0])
-        size = min(
+        batch_rows = min(
             _BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR,
             self.outer.most_rows(),
         )
@@ -214,8 +220,10 @@ class InnerSubject(NetworkSubject):
         def lifted(rows: Sequence[Tensor]) -> list[Tensor]:
             return gathered(
                 count,
-                lambda part: self.captured([one[part] for one in rows])[0],
-                partial(in_batches, count, size),
+                lambda part: self.captured(
+                    [input_tensor[part] for input_tensor in rows]
+                )[0],
+                partial(in_batches, count, batch_rows),
             )
 
         with self.open(), torch.no_grad():
@@ -223,11 +231,16 @@ class InnerSubject(NetworkSubject):
             if None in (self._sites or {}).values():
                 # In other company: every batch takes rows from everywhere, the last ones first.
                 order = torch.arange(count).flip(0)
-                order = order[(order % -(-count // size)).argsort(stable=True)]
+                order = order[(order % -(-count // batch_rows)).argsort(stable=True)]
                 check_order(
                     activations,
                     order,
-                    lambda order: lifted([one[order.to(one.device)] for one in inputs]),
+                    lambda order: lifted(
+                        [
+                            input_tensor[order.to(input_tensor.device)]
+                            for input_tensor in inputs
+                        ]
+                    ),
                 )
         return (*activations, *(inputs[position] for position in self.needed))
 
@@ -239,13 +252,18 @@ class InnerSubject(NetworkSubject):
         try:
             return self.lift(inputs)
         except InputError as error:
-            some = self._first_rows
+            first_rows = self._first_rows
             with self.open(), torch.no_grad():
                 # Whether ids are looked up as they are is seen at the rows explained.
-                seen, alone = self.captured(some)[0], self._by_layers(some)
+                captured_values, alone = (
+                    self.captured(first_rows)[0],
+                    self._by_layers(first_rows),
+                )
                 if not all(
-                    torch.equal(one, other)
-                    for one, other in zip(seen, alone, strict=True)
+                    torch.equal(captured_value, layer_value)
+                    for captured_value, layer_value in zip(
+                        captured_values, alone, strict=True
+                    )
                 ):
                     problem = f"The network does not run on the rows compared with: {getattr(error, 'words', error.problem)}"
                     hint = "Pass baseline= with rows that it accepts, or baseline='background'"
@@ -261,14 +279,18 @@ class InnerSubject(NetworkSubject):
         for (layer, _), lookup in (self._sites or {}).items():
             if lookup is None:
                 raise _other_call(layer)
-            ids, read = (
+            token_ids, read_positions = (
                 inputs[lookup.place].to(self.device),
                 lookup.positions.to(self.device),
             )
-            found = self.layers[layer](numbers_by_row(ids)[:, read].long())
-            vectors = found.new_zeros((len(ids), ids[0].numel(), found.shape[-1]))
-            vectors[:, read] = found
-            values.append(vectors.reshape(*ids.shape, -1))
+            found = self.layers[layer](
+                numbers_by_row(token_ids)[:, read_positions].long()
+            )
+            vectors = found.new_zeros(
+                (len(token_ids), token_ids[0].numel(), found.shape[-1])
+            )
+            vectors[:, read_positions] = found
+            values.append(vectors.reshape(*token_ids.shape, -1))
         return values
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
@@ -276,8 +298,10 @@ class InnerSubject(NetworkSubject):
         count, tensors = len(tensors[0]), self.in_company(tensors)
         inputs = dict(zip(self.needed, tensors[self.calls :], strict=True))
         activations = [
-            one.to(self.device, copy=one.device == self.device)
-            for one in tensors[: self.calls]
+            layer_activation.to(
+                self.device, copy=layer_activation.device == self.device
+            )
+            for layer_activation in tensors[: self.calls]
         ]
         names = self.outer.input_names
         if self._suffix is not None:
@@ -286,8 +310,8 @@ class InnerSubject(NetworkSubject):
                 for k in range(len(names))
             ]
             extra = {
-                f"{_PLACE}{call}": activation
-                for call, activation in enumerate(activations)
+                f"{_PLACE}{call_number}": activation
+                for call_number, activation in enumerate(activations)
             }
             with self.theirs(tensors, self.input_names):
                 # The module itself would print to stderr what a part of the network raises.
@@ -295,53 +319,63 @@ class InnerSubject(NetworkSubject):
                     partial(self._suffix.forward, **extra), values
                 )
             return self.taken(returned, len(tensors[0]))[:count]
-        put = dict(zip(self._sites or {}, activations, strict=True))
+        replaced_outputs = dict(zip(self._sites or {}, activations, strict=True))
 
         def hear(site: Site, output: Any, numbers: Tensor | None) -> Any:
             return (
-                self._in_place(site, output, numbers, put[site])
-                if site in put
+                self._in_place(site, output, numbers, replaced_outputs[site])
+                if site in replaced_outputs
                 else None
             )
 
-        rows = [inputs[position] for position in range(len(names))]
-        with self._listening(rows, hear):
-            return self.outer.forward(rows)[:count]
+        network_inputs = [inputs[position] for position in range(len(names))]
+        with self._listening(network_inputs, hear):
+            return self.outer.forward(network_inputs)[:count]
 
     def _in_place(
         self, site: Site, output: Any, numbers: Tensor | None, values: Tensor
     ) -> Tensor:
         """Return what a layer gives in a call, made of the values explained."""
-        whole = (self._sites or {}).get(site) is None and output.shape == values.shape
-        if whole or _straight(numbers, values.shape[:-1]):
+        is_whole_output = (self._sites or {}).get(
+            site
+        ) is None and output.shape == values.shape
+        if is_whole_output or _straight(numbers, values.shape[:-1]):
             return values
         if numbers is None:
             raise _other_call(site[0])
-        taken, ours = (
+        explained_vectors, explained_mask = (
             values.flatten(0, -2)[numbers.clamp_min(0)],
             (numbers >= 0).unsqueeze(-1),
         )
-        return taken if bool(ours.all()) else torch.where(ours, taken, output)
+        return (
+            explained_vectors
+            if bool(explained_mask.all())
+            else torch.where(explained_mask, explained_vectors, output)
+        )
 
     # ---- finding out -------------------------------------------------------------------------------------------------
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what is explained, one entry per row, and the network's output."""
         count, inputs = len(inputs[0]), self.in_company(inputs)
-        seen, output = self._seen(inputs)
-        return [value[:count] for value in self._of_rows(seen, inputs)], output[:count]
+        layer_outputs, output = self._seen(inputs)
+        return [
+            value[:count] for value in self._of_rows(layer_outputs, inputs)
+        ], output[:count]
 
     def _of_rows(
-        self, seen: Mapping[Site, tuple[Any, Tensor | None]], inputs: Sequence[Tensor]
+        self,
+        layer_outputs: Mapping[Site, tuple[Any, Tensor | None]],
+        inputs: Sequence[Tensor],
     ) -> list[Tensor]:
         """Return what is explained of what layers gave: their values, or a vector for each number looked up."""
         values = []
-        for site, lookup in (self._sites or {}).items():
-            output, numbers = seen.get(site, (None, None))
+        for layer_site, lookup in (self._sites or {}).items():
+            output, numbers = layer_outputs.get(layer_site, (None, None))
             if lookup is None:
-                _check_rows(site[0], output, len(inputs[0]))
+                _check_rows(layer_site[0], output, len(inputs[0]))
             elif not _straight(numbers, inputs[lookup.place].shape):
                 output = self._looked_up(
-                    site[0], lookup, output, numbers, inputs[lookup.place]
+                    layer_site[0], lookup, output, numbers, inputs[lookup.place]
                 )
             values.append(output)
         return values
@@ -359,38 +393,39 @@ class InnerSubject(NetworkSubject):
             raise _other_call(layer)
         ids, weight = ids.to(output.device), self.layers[layer].weight
         vectors = output.new_zeros((ids.numel(), output.shape[-1]))
-        left = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
-        numbers_by_row(left)[:, lookup.positions.to(output.device)] = True
-        mine, flat = numbers[numbers >= 0], ids.flatten().long()
-        vectors[mine] = output[numbers >= 0]
-        left = left.flatten().index_fill(0, mine, False)
-        if bool(left.any()):
+        left_mask = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
+        numbers_by_row(left_mask)[:, lookup.positions.to(output.device)] = True
+        known_numbers, flat_ids = numbers[numbers >= 0], ids.flatten().long()
+        vectors[known_numbers] = output[numbers >= 0]
+        left_mask = left_mask.flatten().index_fill(0, known_numbers, False)
+        if bool(left_mask.any()):
             # Whether ids are looked up as they are is seen at the others.
-            inside = bool((flat[left] >= 0).all()) and bool(
-                (flat[left] < len(weight)).all()
+            inside = bool((flat_ids[left_mask] >= 0).all()) and bool(
+                (flat_ids[left_mask] < len(weight)).all()
             )
             if not inside or not torch.equal(
-                vectors[mine], functional.embedding(flat[mine], weight)
+                vectors[known_numbers],
+                functional.embedding(flat_ids[known_numbers], weight),
             ):
                 raise _other_call(layer)
-            vectors[left] = functional.embedding(flat[left], weight)
+            vectors[left_mask] = functional.embedding(flat_ids[left_mask], weight)
         return vectors.reshape(*ids.shape, -1)
 
     def _seen(
         self, inputs: Sequence[Tensor]
     ) -> tuple[dict[Site, tuple[Any, Tensor | None]], Tensor]:
         """Return what the layers gave in all their calls, of which numbers, and the network's output."""
-        seen: dict[Site, tuple[Any, Tensor | None]] = {}
+        layer_outputs: dict[Site, tuple[Any, Tensor | None]] = {}
 
         def keep(site: Site, output: Any, numbers: Tensor | None) -> None:
             # A copy: the next layer may work in place.
-            seen[site] = (
+            layer_outputs[site] = (
                 output.detach().clone() if isinstance(output, Tensor) else output,
                 numbers,
             )
 
         with self._listening(inputs, keep):
-            return seen, self.outer.forward(inputs)
+            return layer_outputs, self.outer.forward(inputs)
 
     @contextmanager
     def _listening(
@@ -414,7 +449,7 @@ class InnerSubject(NetworkSubject):
             yield
 
     def _same(
-        self, captured: Sequence[Tensor], few: Sequence[Tensor], wanted: Tensor
+        self, captured: Sequence[Tensor], few: Sequence[Tensor], expected_output: Tensor
     ) -> bool:
         try:
             again = self.forward(
@@ -424,10 +459,10 @@ class InnerSubject(NetworkSubject):
             if self._suffix is not None:
                 return False
             raise
-        scale = max(1.0, float(wanted.abs().max()))
+        scale = max(1.0, float(expected_output.abs().max()))
         return (
-            again.shape == wanted.shape
-            and float((again - wanted).abs().max()) <= 1e-4 * scale
+            again.shape == expected_output.shape
+            and float((again - expected_output).abs().max()) <= 1e-4 * scale
         )
 
 
@@ -470,12 +505,10 @@ def _check_layer(
     """Refuse a name that is not a part of the network."""
     if isinstance(layer, str) and layer in modules and layer != "":
         return
-    named = [name for name in modules if name]
+    named = [layer_name for layer_name in modules if layer_name]
     if not named:
-        kind = type(outer.module).__name__
-        problem = (
-            f"layer={shown(layer)} names a part of the network, but {kind} has no parts"
-        )
+        network_class = type(outer.module).__name__
+        problem = f"layer={shown(layer)} names a part of the network, but {network_class} has no parts"
         raise InputError(problem, hint="Leave layer out", code="PG037")
     raise unknown("layer", layer, named)
 
@@ -498,53 +531,69 @@ def _cut(
         graph = tracer.trace(outer.module)
         nodes: dict[Site, fx.Node] = {}
         traced = Counter[str]()
-        for node in graph.nodes:
-            if node.op == "call_module" and node.target in calls:
-                nodes[str(node.target), traced[str(node.target)]] = node
-                traced[str(node.target)] += 1
+        for traced_node in graph.nodes:
+            if traced_node.op == "call_module" and traced_node.target in calls:
+                nodes[str(traced_node.target), traced[str(traced_node.target)]] = (
+                    traced_node
+                )
+                traced[str(traced_node.target)] += 1
         if traced != calls or not all(
-            _as_passed(nodes[site])
-            for site, lookup in sites.items()
+            _as_passed(nodes[layer_site])
+            for layer_site, lookup in sites.items()
             if lookup is not None
         ):
             return None, None
-        last = [node for node in graph.nodes if node.op == "placeholder"][-1]
-        for call, node in enumerate(nodes[site] for site in sites):
-            with graph.inserting_after(last):
-                last = graph.placeholder(f"{_PLACE}{call}", default_value=None)
-            node.replace_all_uses_with(last)
-            graph.erase_node(node)
+        last_placeholder = [
+            placeholder
+            for placeholder in graph.nodes
+            if placeholder.op == "placeholder"
+        ][-1]
+        for call_number, call_node in enumerate(
+            nodes[layer_site] for layer_site in sites
+        ):
+            with graph.inserting_after(last_placeholder):
+                last_placeholder = graph.placeholder(
+                    f"{_PLACE}{call_number}", default_value=None
+                )
+            call_node.replace_all_uses_with(last_placeholder)
+            graph.erase_node(call_node)
         erase_unused(graph, keep=lambda node: node.op == "placeholder")
         graph.lint()
         suffix = tracer.as_module(graph)
     except Exception:  # noqa: BLE001 — whatever the user's code does under tracing, the whole network still runs
         return None, None
     passed = [
-        node
-        for node in graph.nodes
-        if node.op == "placeholder" and not node.target.startswith(_PLACE)
+        graph_node
+        for graph_node in graph.nodes
+        if graph_node.op == "placeholder" and not graph_node.target.startswith(_PLACE)
     ]
-    used = {str(node.target).lstrip("*") for node in passed if node.users}
-    if not used:
+    used_inputs = {
+        str(graph_node.target).lstrip("*") for graph_node in passed if graph_node.users
+    }
+    if not used_inputs:
         return suffix, ()
-    if outer.form.whole or any(str(node.target).startswith("*") for node in passed):
+    if outer.form.whole or any(
+        str(graph_node.target).startswith("*") for graph_node in passed
+    ):
         return suffix, tuple(range(len(outer.input_names)))
-    names = placeholder_names(outer, [str(node.target) for node in passed])
+    names = placeholder_names(outer, [str(graph_node.target) for graph_node in passed])
     return suffix, tuple(
-        position for position, name in enumerate(names) if name in used
+        position
+        for position, input_name in enumerate(names)
+        if input_name in used_inputs
     )
 
 
 def _as_passed(node: fx.Node) -> bool:
     """Return whether nothing moves the numbers of an input on their way to a node."""
     return all(
-        one.op in ("placeholder", "get_attr")
+        source_node.op in ("placeholder", "get_attr")
         or (
-            one.op in ("call_function", "call_method")
-            and name_of(one.target) in ALONE
-            and _as_passed(one)
+            source_node.op in ("call_function", "call_method")
+            and name_of(source_node.target) in ALONE
+            and _as_passed(source_node)
         )
-        for one in node.all_input_nodes
+        for source_node in node.all_input_nodes
     )
 
 
@@ -562,29 +611,36 @@ def _modalities(
 
     def depends(count: int) -> list[list[str]]:
         """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
-        rows = [tensor[:count] for tensor in inputs]
+        first_rows = [tensor[:count] for tensor in inputs]
         # Another row for each: the background's rows backwards, which are others also where both are the same rows.
         exchanged = [
-            donor[-count:].flip(0).to(row.device)
-            for donor, row in zip(donors, rows, strict=True)
+            donor[-count:].flip(0).to(row_values.device)
+            for donor, row_values in zip(donors, first_rows, strict=True)
         ]
         inputs_of: list[list[str]] = [[] for _ in space.names]
         with torch.no_grad(), inner.open():
-            before, _ = inner.captured(rows)
-            for position, name in enumerate(names):
+            before, _ = inner.captured(first_rows)
+            for position, input_name in enumerate(names):
                 after, _ = inner.captured(
-                    [*rows[:position], exchanged[position], *rows[position + 1 :]]
+                    [
+                        *first_rows[:position],
+                        exchanged[position],
+                        *first_rows[position + 1 :],
+                    ]
                 )
                 moved = [
-                    _changed(one, two)[None]
-                    for one, two in zip(before, after, strict=True)
+                    _changed(before_values, after_values)[None]
+                    for before_values, after_values in zip(before, after, strict=True)
                 ]
                 for player in torch.nonzero(space.sums(moved)[0]).flatten().tolist():
-                    inputs_of[player].append(name)
+                    inputs_of[player].append(input_name)
         return inputs_of
 
-    most = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
-    return tuple("+".join(each) or CONSTANT for each in with_fewer(most, depends))
+    probe_rows = min(_PROBE_ROWS, len(inputs[0]), len(donors[0]))
+    return tuple(
+        "+".join(player_inputs) or CONSTANT
+        for player_inputs in with_fewer(probe_rows, depends)
+    )
 
 
 def _changed(before: Tensor, after: Tensor) -> Tensor:
@@ -593,9 +649,11 @@ def _changed(before: Tensor, after: Tensor) -> Tensor:
     Rounding is relative to the unit's own size, since its neighbours may have other units, such as an income beside a
     yes or no. Differences below the last digit of the largest unit are rounding too, of sums in which much cancels.
     """
-    size = before.abs().amax(dim=0)
-    last = (
+    unit_sizes = before.abs().amax(dim=0)
+    last_digit = (
         min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0
     )
-    rounding = (_SAME * size).clamp_min(max(last * float(size.max()), 1e-30))
+    rounding = (_SAME * unit_sizes).clamp_min(
+        max(last_digit * float(unit_sizes.max()), 1e-30)
+    )
     return ((after - before).abs().amax(dim=0) > rounding).double()

@@ -91,7 +91,7 @@ class InputForm:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the inputs, one for each tensor."""
-        return tuple(leaf.name for leaf in self.leaves)
+        return tuple(form_leaf.name for form_leaf in self.leaves)
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -108,15 +108,17 @@ class InputForm:
         passed: Sequence[Any] = tensors
         if getattr(function, "takes_arrays", False):
             passed = [
-                leaf.as_passed(tensor)
-                for leaf, tensor in zip(self.leaves, tensors, strict=True)
+                form_leaf.as_passed(tensor)
+                for form_leaf, tensor in zip(self.leaves, tensors, strict=True)
             ]
         filled = _fill(self.structure, iter(passed))
         if self.passing == "keywords":
             return function(**filled)
         if self.passing == "whole":
-            made = getattr(filled, "made_of", None)  # a dataclass
-            return function(filled if made is None else made(**filled._asdict()))
+            data_class = getattr(filled, "made_of", None)  # a dataclass
+            return function(
+                filled if data_class is None else data_class(**filled._asdict())
+            )
         if self.passing == "listed":
             return function(list(filled.values()))
         return function(*(filled.values() if isinstance(filled, dict) else filled))
@@ -130,33 +132,34 @@ class InputForm:
         inputs = _with_fields(inputs)
         if isinstance(self.structure, dict) and hasattr(inputs, "_fields"):
             inputs = inputs._asdict()
-        leaves, read, _ = _flatten(
+        leaves, read_tensors, _ = _flatten(
             [inputs] if _is_leaf(inputs) else inputs, self.names, dtype
         )
         pairs = {
-            leaf.place: (leaf, tensor)
-            for leaf, tensor in zip(leaves, read, strict=True)
+            form_leaf.place: (form_leaf, tensor)
+            for form_leaf, tensor in zip(leaves, read_tensors, strict=True)
         }
-        ours = [leaf.place for leaf in self.leaves]
-        if pairs.keys() != set(ours):
+        expected_paths = [form_leaf.place for form_leaf in self.leaves]
+        if pairs.keys() != set(expected_paths):
             expected, shown = (
-                first_names(place[0] for place in places) for places in (ours, pairs)
+                first_names(key_path[0] for key_path in key_paths)
+                for key_paths in (expected_paths, pairs)
             )
             problem = f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}"
             raise InputError(
                 problem, hint="Pass the same dict, tuple or table", code="PG038"
             )
         # A dict may name its parts in any order.
-        ordered = [pairs[place] for place in ours]
-        for mine, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
+        ordered = [pairs[key_path] for key_path in expected_paths]
+        for own_leaf, (theirs, tensor) in zip(self.leaves, ordered, strict=True):
             if (
-                mine.columns is not None
+                own_leaf.columns is not None
                 and theirs.columns is not None
-                and mine.columns != theirs.columns
+                and own_leaf.columns != theirs.columns
             ):
                 problem = (
-                    f"Further rows of {mine.name!r} must have the columns of the inputs in the same order "
-                    f"({list(mine.columns[:5])}), got {list(theirs.columns[:5])}"
+                    f"Further rows of {own_leaf.name!r} must have the columns of the inputs in the same order "
+                    f"({list(own_leaf.columns[:5])}), got {list(theirs.columns[:5])}"
                 )
                 raise InputError(problem, hint="Reorder the columns", code="PG038")
             if tensor.ndim == 0 or len(tensor) == 0:
@@ -199,25 +202,28 @@ def read_forms(
         )  # the names of a named tuple are those of the parameters
     # Whoever makes a module of torch.export decides which inputs it takes by place.
     by_place = is_exported(module) or any(
-        each.kind is inspect.Parameter.POSITIONAL_ONLY for each in parameters
+        parameter.kind is inspect.Parameter.POSITIONAL_ONLY for parameter in parameters
     )
     if isinstance(inputs, Mapping):
         inputs = _in_order_of(parameters, inputs, named=by_place)
     forms, count = [], len(inputs)
-    for way in _ways(parameters, inputs, by_place=by_place):
-        hint = [first] if alone else _names_by_position(parameters, count)
-        if way == "whole":
-            hint = [f"{first}.{name}" for name in named] or [
+    for passing_way in _ways(parameters, inputs, by_place=by_place):
+        name_hints = [first] if alone else _names_by_position(parameters, count)
+        if passing_way == "whole":
+            name_hints = [f"{first}.{field_name}" for field_name in named] or [
                 f"{first}[{k}]" for k in range(count)
             ]
-        leaves, tensors, structure = _flatten(inputs, hint, dtype)
+        leaves, tensors, structure = _flatten(inputs, name_hints, dtype)
         forms.append(
             InputForm(
-                leaves, way, structure, first if way in ("whole", "listed") else ""
+                leaves,
+                passing_way,
+                structure,
+                first if passing_way in ("whole", "listed") else "",
             )
         )
     names = forms[0].names
-    doubled = [name for name in names if names.count(name) > 1]
+    doubled = [input_name for input_name in names if names.count(input_name) > 1]
     if doubled:
         raise InputError(
             f"Two inputs have the name {doubled[0]!r}",
@@ -231,15 +237,22 @@ def read_forms(
 @refusing
 def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Fault]:
     """Refuse inputs of different lengths, without rows, or without a row dimension."""
-    for name, tensor in zip(names, tensors, strict=True):
+    for checked_input, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
-            problem = f"Every input must have one entry per row, got a single number for {name!r}"
-            setting = SETTING.format(f"{name.rpartition('.')[2]}={tensor.item()}")
+            problem = f"Every input must have one entry per row, got a single number for {checked_input!r}"
+            setting = SETTING.format(
+                f"{checked_input.rpartition('.')[2]}={tensor.item()}"
+            )
             hint = f"Pass an array (rows, …), or leave a setting of the forward out: {setting}"
             yield problem, hint, "PG007"
-    lengths = {name: len(tensor) for name, tensor in zip(names, tensors, strict=True)}
+    lengths = {
+        input_name: len(tensor)
+        for input_name, tensor in zip(names, tensors, strict=True)
+    }
     if len(set(lengths.values())) > 1:
-        words = first_names(f"{name} {length}" for name, length in lengths.items())
+        words = first_names(
+            f"{input_name} {length}" for input_name, length in lengths.items()
+        )
         problem = f"All inputs must have the same number of rows, got {words}"
         hint = of_lengths(names, tensors)
         yield problem, hint, "PG007"
@@ -255,26 +268,28 @@ def first_names(names: Iterable[Any]) -> str:
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     """Return names, shapes and types of inputs, for error messages, which never fail."""
     words = []
-    for place, tensor in enumerate(tensors):
-        name = names[place] if place < len(names) else f"input {place}"
-        kind = str(tensor.dtype).removeprefix("torch.")
-        words.append(f"{name} {tuple(tensor.shape)} {kind}")
+    for input_index, tensor in enumerate(tensors):
+        input_name = (
+            names[input_index] if input_index < len(names) else f"input {input_index}"
+        )
+        type_name = str(tensor.dtype).removeprefix("torch.")
+        words.append(f"{input_name} {tuple(tensor.shape)} {type_name}")
     return first_names(words) or "no inputs"
 
 
-def in_type_of(name: str, like: Tensor, other: Tensor) -> Tensor:
+def in_type_of(name: str, like: Tensor, further_rows: Tensor) -> Tensor:
     """Return further rows in the type of the rows explained. Fractions are refused, never cut off."""
-    cast = other.to(like.dtype)
-    lost = cast.to(other.dtype) != other
-    if not like.is_floating_point() and bool(lost.any()):
-        kind = str(like.dtype).removeprefix("torch.")
+    cast_rows = further_rows.to(like.dtype)
+    lost_mask = cast_rows.to(further_rows.dtype) != further_rows
+    if not like.is_floating_point() and bool(lost_mask.any()):
+        type_name = str(like.dtype).removeprefix("torch.")
         raise InputError(
-            f"Further rows of {name!r} hold {other[lost][0].item():.7g}, which does not fit the type of the rows "
-            f"explained ({kind})",
+            f"Further rows of {name!r} hold {further_rows[lost_mask][0].item():.7g}, which does not fit the type of the rows "
+            f"explained ({type_name})",
             hint="Pass the rows explained as floats, or further rows of whole numbers within that type",
             code="PG038",
         )
-    return cast
+    return cast_rows
 
 
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
@@ -284,22 +299,27 @@ def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
     try:
         schema = getattr(forward, "schema", None)
         if schema is not None:  # a method of TorchScript, of which Python may know none
-            kind, empty = (
+            parameter_kind, empty = (
                 inspect.Parameter.POSITIONAL_OR_KEYWORD,
                 inspect.Parameter.empty,
             )
             pairs = [
-                (each.name, each.default_value if each.has_default_value() else empty)
-                for each in schema.arguments
+                (
+                    schema_argument.name,
+                    schema_argument.default_value
+                    if schema_argument.has_default_value()
+                    else empty,
+                )
+                for schema_argument in schema.arguments
             ]
             return [
-                inspect.Parameter(name, kind, default=default)
-                for name, default in pairs[1:]
+                inspect.Parameter(parameter_name, parameter_kind, default=default)
+                for parameter_name, default in pairs[1:]
             ]
         return [
-            each
-            for each in inspect.signature(forward).parameters.values()
-            if each.name != "self"
+            parameter
+            for parameter in inspect.signature(forward).parameters.values()
+            if parameter.name != "self"
         ]
     except (TypeError, ValueError):
         return []
@@ -333,8 +353,8 @@ def fits(signature: inspect.Signature, /, *arguments: Any, **named: Any) -> bool
 def is_exported(module: nn.Module) -> bool:
     """Return whether a network has a part that ``torch.export`` made."""
     return any(
-        isinstance(part, fx.GraphModule) and "eval" in vars(part)
-        for part in module.modules()
+        isinstance(submodule, fx.GraphModule) and "eval" in vars(submodule)
+        for submodule in module.modules()
     )
 
 
@@ -344,19 +364,22 @@ def _ways(
     """Return how a dict, tuple or list may be meant: as arguments, or as the only one, as in ``forward(x, y=None)``."""
     takes = partial(fits, inspect.Signature(parameters))
     takes_one = takes(None) and all(
-        each.kind is not inspect.Parameter.VAR_POSITIONAL for each in parameters
+        parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        for parameter in parameters
     )
     if isinstance(inputs, Mapping):
-        keys = [str(key) for key in inputs]
+        input_keys = [str(input_key) for input_key in inputs]
         named = (
             by_place
-            and keys == [each.name for each in parameters][: len(keys)]
-            and takes(*keys)
+            and input_keys
+            == [parameter.name for parameter in parameters][: len(input_keys)]
+            and takes(*input_keys)
         )
-        if named and not takes(**dict.fromkeys(keys)):
+        if named and not takes(**dict.fromkeys(input_keys)):
             return ["positions"]
         return (
-            _ways_of_keys(parameters, keys, takes_one=takes_one) + ["positions"] * named
+            _ways_of_keys(parameters, input_keys, takes_one=takes_one)
+            + ["positions"] * named
         )
     if len(inputs) < 2 or not takes_one:
         return ["positions"]
@@ -370,28 +393,30 @@ def _ways_of_keys(
     signature = inspect.Signature(parameters)
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     names = {
-        each.name: each.default is inspect.Parameter.empty
-        for each in parameters
-        if each.kind not in several
+        parameter.name: parameter.default is inspect.Parameter.empty
+        for parameter in parameters
+        if parameter.kind not in several
     }
-    strange = [key for key in keys if key not in names]
+    strange = [input_key for input_key in keys if input_key not in names]
     missing = [
-        name for name, required in names.items() if required and name not in keys
+        parameter_name
+        for parameter_name, required in names.items()
+        if required and parameter_name not in keys
     ]
     in_order = len(strange) == len(keys) and (not parameters or fits(signature, *keys))
     if fits(signature, **dict.fromkeys(keys)):
         return ["keywords", "positions"] if in_order else ["keywords"]
-    ways: list[Passing] = []
+    passing_ways: list[Passing] = []
     # The dict itself is the argument, unless it holds that.
     if takes_one and (missing or len(strange) == len(keys)):
-        ways.append("whole")
+        passing_ways.append("whole")
     if in_order:
-        ways.append("positions")
-    if "whole" in ways and len(strange) == len(keys) > 1:
-        ways.append("listed")
-    if not ways:
+        passing_ways.append("positions")
+    if "whole" in passing_ways and len(strange) == len(keys) > 1:
+        passing_ways.append("listed")
+    if not passing_ways:
         raise _unfit_keys(keys, list(names), strange, missing)
-    return ways
+    return passing_ways
 
 
 def _unfit_keys(
@@ -415,30 +440,42 @@ def _unfit_keys(
 
 def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int | None]:
     """Return the place of the parameter that each key names, in capitals or small letters, or None."""
-    names = {each.name.casefold(): place for place, each in enumerate(parameters)}
-    return [names.get(str(key).casefold()) for key in keys]
+    names = {
+        parameter.name.casefold(): parameter_index
+        for parameter_index, parameter in enumerate(parameters)
+    }
+    return [names.get(str(input_key).casefold()) for input_key in keys]
 
 
 def _in_order_of(
     parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any], *, named: bool
 ) -> Mapping[Any, Any]:
     """Return a dict whose keys name the forward's parameters but for capitals, or also in full, in their order."""
-    places, names = _places_of(parameters, inputs), [each.name for each in parameters]
+    parameter_indices, names = (
+        _places_of(parameters, inputs),
+        [parameter.name for parameter in parameters],
+    )
     placed = [
-        (place, *item)
-        for place, item in zip(places, inputs.items(), strict=True)
-        if place is not None
+        (parameter_index, *input_item)
+        for parameter_index, input_item in zip(
+            parameter_indices, inputs.items(), strict=True
+        )
+        if parameter_index is not None
     ]
-    if len(names) < len(places) or (
-        not named and {str(key) for key in inputs} & set(names)
+    if len(names) < len(parameter_indices) or (
+        not named and {str(input_key) for input_key in inputs} & set(names)
     ):
         return inputs
-    if sorted(place for place, *_ in placed) == list(range(len(places))):
+    if sorted(parameter_index for parameter_index, *_ in placed) == list(
+        range(len(parameter_indices))
+    ):
         return {
-            key: value for _, key, value in sorted(placed, key=lambda each: each[0])
+            input_key: value
+            for _, input_key, value in sorted(placed, key=lambda each: each[0])
         }
     if not named and any(
-        place not in (None, number) for number, place in enumerate(places)
+        parameter_index not in (None, number)
+        for number, parameter_index in enumerate(parameter_indices)
     ):
         problem = (
             f"The keys of the inputs ({first_names(inputs)}) are not the names of the forward's parameters "
@@ -457,25 +494,29 @@ def in_doubt(
 ) -> list[tuple[str, str]]:
     """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
     names = [
-        each
-        for each in parameters_of(module)
-        if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameter
+        for parameter in parameters_of(module)
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     ]
-    places = (
-        [each.name for each in names]
+    passed_names = (
+        [parameter.name for parameter in names]
         if form.passing == "positions" and len(names) > 1
         else []
     )
     if form.passing == "listed":
-        places = [f"{form.whole}[{place}]" for place in range(len(form.structure))]
+        passed_names = [
+            f"{form.whole}[{list_index}]" for list_index in range(len(form.structure))
+        ]
     if (
-        not places
+        not passed_names
         or not isinstance(form.structure, dict)
         or set(_places_of(names, form.structure)) != {None}
     ):
         return []
     alike = len({tensor.shape[1:] for tensor in tensors}) < len(tensors)
-    return list(zip(map(str, form.structure), places, strict=False)) if alike else []
+    return (
+        list(zip(map(str, form.structure), passed_names, strict=False)) if alike else []
+    )
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------
@@ -487,15 +528,19 @@ def _with_fields(value: Any) -> Any:
     """Return a dataclass as a named tuple that knows its class, and anything else as it is."""
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    kind, names = type(value), [each.name for each in fields(value) if each.init]
-    named = type(kind.__name__, (namedtuple("Fields", names),), {"made_of": kind})  # noqa: PYI024
-    return named(*(getattr(value, name) for name in names))
+    data_class, names = (
+        type(value),
+        [data_field.name for data_field in fields(value) if data_field.init],
+    )
+    base_class = namedtuple("Fields", names)  # noqa: PYI024
+    named = type(data_class.__name__, (base_class,), {"made_of": data_class})
+    return named(*(getattr(value, field_name) for field_name in names))
 
 
 def _is_leaf(value: Any) -> bool:
     """Return whether a value is one tensor. A list is, if it holds only numbers at any depth."""
     if isinstance(value, (tuple, list)):
-        return not any(_holds_tensors(item) for item in value)
+        return not any(_holds_tensors(inner_item) for inner_item in value)
     return not isinstance(value, Mapping)
 
 
@@ -504,8 +549,8 @@ def _has_values(value: Any) -> bool:
     if isinstance(value, (Mapping, tuple, list)):
         # Of a table of a million lists the first number says so.
         return any(
-            _has_values(item)
-            for item in (value.values() if isinstance(value, Mapping) else value)
+            _has_values(inner_item)
+            for inner_item in (value.values() if isinstance(value, Mapping) else value)
         )
     return value is not None
 
@@ -513,7 +558,9 @@ def _has_values(value: Any) -> bool:
 def _holds_tensors(value: Any) -> bool:
     """Return whether a value is not a number. Of a list only the first entry is read: a table may have a million."""
     if isinstance(value, (tuple, list)):
-        return _holds_tensors(next((item for item in value if item is not None), None))
+        return _holds_tensors(
+            next((inner_item for inner_item in value if inner_item is not None), None)
+        )
     return isinstance(value, (Tensor, np.ndarray, Mapping)) or is_pandas(value)
 
 
@@ -523,39 +570,44 @@ def _flatten(
     leaves: list[Leaf] = []
     tensors: list[Tensor] = []
 
-    def walk(value: Any, name: str, place: tuple[Any, ...]) -> Any:
+    def walk(value: Any, name: str, key_path: tuple[Any, ...]) -> Any:
         if value is None:
             return None
         if isinstance(value, Mapping):
             return {
-                key: walk(item, f"{name}.{key}", (*place, key))
-                for key, item in value.items()
+                inner_key: walk(
+                    inner_item, f"{name}.{inner_key}", (*key_path, inner_key)
+                )
+                for inner_key, inner_item in value.items()
             }
         if not _is_leaf(value):
             named = getattr(value, "_fields", None)
-            ends = (
-                [f".{name}" for name in named]
+            name_endings = (
+                [f".{field_name}" for field_name in named]
                 if named
                 else [f"[{index}]" for index in range(len(value))]
             )
-            pairs = enumerate(zip(value, ends, strict=True))
+            pairs = enumerate(zip(value, name_endings, strict=True))
             return _like(
                 value,
                 [
-                    walk(item, f"{name}{end}", (*place, index))
-                    for index, (item, end) in pairs
+                    walk(inner_item, f"{name}{name_ending}", (*key_path, index))
+                    for index, (inner_item, name_ending) in pairs
                 ],
             )
-        key = str(place[0]) if isinstance(inputs, Mapping) else name
-        tensor, columns, kind = _tensor(value, name, dtype, key)
-        leaves.append(Leaf(name, place, columns, kind is not None, kind))
+        first_key = str(key_path[0]) if isinstance(inputs, Mapping) else name
+        tensor, columns, array_dtype = _tensor(value, name, dtype, first_key)
+        leaves.append(
+            Leaf(name, key_path, columns, array_dtype is not None, array_dtype)
+        )
         tensors.append(tensor)
         return _Slot
 
     structure: Any
     if isinstance(inputs, Mapping):
         structure = {
-            key: walk(value, str(key), (key,)) for key, value in inputs.items()
+            input_key: walk(value, str(input_key), (input_key,))
+            for input_key, value in inputs.items()
         }
     else:
         names = [
@@ -563,8 +615,8 @@ def _flatten(
             for index in range(len(inputs))
         ]
         walked = [
-            walk(value, name, (index,))
-            for index, (name, value) in enumerate(zip(names, inputs, strict=True))
+            walk(value, input_name, (index,))
+            for index, (input_name, value) in enumerate(zip(names, inputs, strict=True))
         ]
         structure = _like(inputs, walked)
     return tuple(leaves), tuple(tensors), structure
@@ -576,7 +628,9 @@ def _fill(structure: Any, tensors: Any) -> Any:
     if structure is None:
         return None
     if isinstance(structure, dict):
-        return {key: _fill(value, tensors) for key, value in structure.items()}
+        return {
+            inner_key: _fill(value, tensors) for inner_key, value in structure.items()
+        }
     return _like(structure, [_fill(value, tensors) for value in structure])
 
 
@@ -598,19 +652,19 @@ def _tensor(
     if is_frame(value):
         columns = tuple(str(column) for column in value.columns)
         value = _numbers_of_frame(value, columns, name)
-    array, of = np.zeros(0, dtype=object), "entries that differ in shape"
+    array, entry_words = np.zeros(0, dtype=object), "entries that differ in shape"
     with suppress(ValueError):
         array = value.to_numpy() if is_series(value) else np.asarray(value)
-        of = str(array.dtype)
+        entry_words = str(array.dtype)
     if array.dtype.kind not in "fiub":
         raise InputError(
-            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {of} for {name!r}",
+            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {entry_words} for {name!r}",
             hint=f"Pass its numbers, or leave {key} out if it is no input of the network"
             + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}"
             * (isinstance(value, str) and key == name),
             code="PG001",
         )
-    kind = array.dtype
+    array_dtype = array.dtype
     if (
         not array.flags.writeable
         or not array.flags.c_contiguous
@@ -627,7 +681,7 @@ def _tensor(
     return (
         (tensor.to(dtype) if tensor.dtype == torch.float64 else tensor),
         columns,
-        kind,
+        array_dtype,
     )
 
 
@@ -640,16 +694,18 @@ def _numbers_of_frame(
             hint="Rename one of them",
             code="PG008",
         )
-    for column, kind in zip(columns, frame.dtypes, strict=True):
-        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(
-            kind
-        ):
-            problem = f"Column {column!r} of {name!r} does not hold numbers ({kind})"
+    for column, column_type in zip(columns, frame.dtypes, strict=True):
+        if not pd.api.types.is_numeric_dtype(
+            column_type
+        ) or pd.api.types.is_complex_dtype(column_type):
+            problem = (
+                f"Column {column!r} of {name!r} does not hold numbers ({column_type})"
+            )
             raise InputError(
                 problem, hint="Encode it as the network expects it", code="PG001"
             )
     integers = all(
-        pd.api.types.is_integer_dtype(kind) for kind in frame.dtypes
+        pd.api.types.is_integer_dtype(column_dtype) for column_dtype in frame.dtypes
     ) and not frame.isna().any(axis=None)
     return (
         frame.to_numpy(np.int64, na_value=0)
@@ -672,7 +728,7 @@ def as_plain(value: Tensor) -> Tensor:
 def _dense(value: Tensor, name: str) -> Tensor:
     """Return a user's tensor detached from its graph. Refuse complex and sparse ones."""
     value = as_plain(value)
-    for odd, fact, instead in (
+    for is_refused, fault_words, instead in (
         (value.is_complex(), "complex", "its real and imaginary parts"),
         (value.is_meta, "on the meta device", "its rows"),
         (value.is_quantized, "quantised", f"{name}.dequantize()"),
@@ -683,7 +739,7 @@ def _dense(value: Tensor, name: str) -> Tensor:
         ),
         (value.layout != torch.strided, value.layout, f"{name}.to_dense()"),
     ):
-        if odd:
-            problem = f"Inputs must be dense tensors of real or whole numbers, but {name!r} is {fact}"
+        if is_refused:
+            problem = f"Inputs must be dense tensors of real or whole numbers, but {name!r} is {fault_words}"
             raise InputError(problem, hint=f"Pass {instead}", code="PG001")
     return value.detach()

@@ -83,18 +83,18 @@ class Copying(TorchFunctionMode):
         # takes over their memory.
         self._inputs: dict[int, tuple[Tensor, dict[int, Tensor]]] = {}
         self._followed: dict[int | None, tuple[Tensor, dict[int, Tensor]]] = {}
-        for place, tensor in enumerate(rows):
+        for input_index, tensor in enumerate(rows):
             number = torch.arange(
                 tensor.numel(), dtype=torch.float64, device=tensor.device
             )
-            _, places = self._inputs.setdefault(id(tensor), (tensor, {}))
-            places[place] = number.reshape(tensor.shape)
+            _, positions_by_input = self._inputs.setdefault(id(tensor), (tensor, {}))
+            positions_by_input[input_index] = number.reshape(tensor.shape)
 
     def sources(self, value: Any) -> dict[int, Tensor]:
         """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
         return {
-            place: numbers.nan_to_num(NOBODY).long()
-            for place, numbers in self._of(value).items()
+            input_index: numbers.nan_to_num(NOBODY).long()
+            for input_index, numbers in self._of(value).items()
         }
 
     def look(
@@ -110,28 +110,38 @@ class Copying(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile, and follow what it moves."""
-        options, name = kwargs or {}, name_of(func)
+        options, function_name = kwargs or {}, name_of(func)
         value = func(*args, **options)
-        self.look(name, args, options, value)
-        places = dict.fromkeys(
-            place for tensor in tensors_in(args, options) for place in self._of(tensor)
+        self.look(function_name, args, options, value)
+        input_indices = dict.fromkeys(
+            input_index
+            for tensor in tensors_in(args, options)
+            for input_index in self._of(tensor)
         )
         written = args[0] if args and _writes(func, value, args[0]) else None
         results = [written] if written is not None else list(tensors_in(value))
-        options = {key: one for key, one in options.items() if key != "out"}
-        for place in places:
+        options = {
+            option_name: option_value
+            for option_name, option_value in options.items()
+            if option_name != "out"
+        }
+        for followed_input in input_indices:
             with torch.no_grad():
-                there = self._where(func, args, options, place, results, written)
+                there = self._where(
+                    func, args, options, followed_input, results, written
+                )
                 if written is not None:
                     there = there or [None]
                 for result, numbers in zip(results, there, strict=False):
-                    self._note_result(result, place, numbers, written, name)
+                    self._note_result(
+                        result, followed_input, numbers, written, function_name
+                    )
         return value
 
     def _note_result(
         self,
         result: Tensor,
-        place: int,
+        input_index: int,
         numbers: Tensor | None,
         written: Tensor | None,
         name: str,
@@ -139,11 +149,11 @@ class Copying(TorchFunctionMode):
         """Note where the numbers of a call's result come from."""
         if written is None:
             # A view has the places of its memory.
-            if numbers is not None and place not in self._of(result):
-                self._follow(result, place, numbers)
+            if numbers is not None and input_index not in self._of(result):
+                self._follow(result, input_index, numbers)
         elif name not in _SAME_NUMBERS:
             self._follow(
-                result, place, _nowhere(result) if numbers is None else numbers
+                result, input_index, _nowhere(result) if numbers is None else numbers
             )
 
     def _where(
@@ -151,72 +161,76 @@ class Copying(TorchFunctionMode):
         func: Any,
         args: Sequence[Any],
         options: Mapping[str, Any],
-        place: int,
+        input_index: int,
         results: Sequence[Tensor],
         written: Tensor | None,
     ) -> Sequence[Tensor | None]:
         """Return the places of the numbers of a call's results, None for no place."""
-        name = name_of(func)
-        if name in _MOVING and written is not None:  # it is turned in its memory
-            return [self._of(written).get(place)]
-        if name in _MOVING or name in _WRITING:
-            return self._moved(func, args, options, place, written)
+        function_name = name_of(func)
+        if (
+            function_name in _MOVING and written is not None
+        ):  # it is turned in its memory
+            return [self._of(written).get(input_index)]
+        if function_name in _MOVING or function_name in _WRITING:
+            return self._moved(func, args, options, input_index, written)
         sources = [
-            self._of(tensor)[place]
+            self._of(tensor)[input_index]
             for tensor in tensors_in(args, options)
-            if place in self._of(tensor)
+            if input_index in self._of(tensor)
         ]
-        there = [_alone(name, args, sources, result) for result in results]
-        if name == "where" and None in there:  # it chooses between two orders
-            return self._moved(func, args, options, place)
+        there = [_alone(function_name, args, sources, result) for result in results]
+        if function_name == "where" and None in there:  # it chooses between two orders
+            return self._moved(func, args, options, input_index)
         return there
 
     def _of(self, value: Any) -> dict[int, Tensor]:
         """Return the places of a tensor's numbers: an input's, or those of its memory."""
         if id(value) in self._inputs:
             return self._inputs[id(value)][1]
-        _, places = self._followed.get(_memory_of(value), (None, {}))
+        _, positions_by_input = self._followed.get(_memory_of(value), (None, {}))
         return {
-            place: numbers.as_strided(
+            input_index: numbers.as_strided(
                 value.size(), value.stride(), value.storage_offset()
             )
-            for place, numbers in places.items()
+            for input_index, numbers in positions_by_input.items()
             if _reach(value) <= len(numbers)
         }
 
-    def _follow(self, tensor: Tensor, place: int, numbers: Tensor) -> None:
+    def _follow(self, tensor: Tensor, input_index: int, numbers: Tensor) -> None:
         """Note the places of a tensor's numbers beside its memory."""
         memory = _memory_of(tensor)
         if memory is None or numbers.shape != tensor.shape or _overlaps(tensor):
             return
-        _, places = self._followed.setdefault(memory, (tensor, {}))
-        if place not in places:
+        _, positions_by_input = self._followed.setdefault(memory, (tensor, {}))
+        if input_index not in positions_by_input:
             length = tensor.untyped_storage().nbytes() // tensor.element_size()
-            places[place] = torch.full(
+            positions_by_input[input_index] = torch.full(
                 (length,), math.nan, device=tensor.device, dtype=torch.float64
             )
         layout = tensor.size(), tensor.stride(), tensor.storage_offset()
-        places[place].as_strided(*layout).copy_(numbers)
+        positions_by_input[input_index].as_strided(*layout).copy_(numbers)
 
     def _moved(
         self,
         func: Any,
         args: Sequence[Any],
         options: Mapping[str, Any],
-        place: int,
+        input_index: int,
         written: Tensor | None = None,
     ) -> list[Tensor | None]:
         """Call a function that moves numbers on their places."""
-        name = name_of(func)
+        function_name = name_of(func)
 
         def stand_in(leaf: Any) -> Any:
-            return self._stand_in(leaf, place, name)
+            return self._stand_in(leaf, input_index, function_name)
 
         replaced, named = pytree.tree_map(stand_in, (list(args), dict(options)))
-        for at in _values(name, args):
-            replaced[at] = self._written(args[at], place)
-        for key in _NAMED_VALUES & options.keys() if name in _WRITING else ():
-            named[key] = self._written(options[key], place)
+        for argument_index in _values(function_name, args):
+            replaced[argument_index] = self._written(args[argument_index], input_index)
+        for option_name in (
+            _NAMED_VALUES & options.keys() if function_name in _WRITING else ()
+        ):
+            named[option_name] = self._written(options[option_name], input_index)
         if written is not None:
             replaced[0] = replaced[0].clone()
         try:
@@ -226,24 +240,27 @@ class Copying(TorchFunctionMode):
         if written is not None:
             return [replaced[0]]
         # Places are no whole numbers, as sizes of batches are.
-        return [one if one.is_floating_point() else None for one in tensors_in(moved)]
+        return [
+            moved_tensor if moved_tensor.is_floating_point() else None
+            for moved_tensor in tensors_in(moved)
+        ]
 
-    def _stand_in(self, leaf: Any, place: int, name: str) -> Any:
+    def _stand_in(self, leaf: Any, input_index: int, name: str) -> Any:
         """Return the places of an argument's numbers. Whole numbers may be indexes."""
         if not isinstance(leaf, Tensor):
             return leaf
-        numbers = self._of(leaf).get(place)
+        numbers = self._of(leaf).get(input_index)
         if numbers is not None:
             return numbers.contiguous() if name == "view" else numbers
         if leaf.is_floating_point() or name in _JOINING:
             return _nowhere(leaf)
         return leaf
 
-    def _written(self, value: Any, place: int) -> Any:
+    def _written(self, value: Any, input_index: int) -> Any:
         """Return the places of what is written, NaN for a number that is none of it."""
         if not isinstance(value, Tensor):
             return math.nan
-        numbers = self._of(value).get(place)
+        numbers = self._of(value).get(input_index)
         return _nowhere(value) if numbers is None else numbers
 
 
@@ -255,10 +272,18 @@ def _nowhere(tensor: Tensor) -> Tensor:
 def _values(name: str, args: Sequence[Any]) -> list[int]:
     """Return the positions of a function's arguments that are numbers to write, not indexes."""
     if name == "where":
-        return [at for at, one in enumerate(args) if not _is_switch(one)]
+        return [
+            argument_index
+            for argument_index, argument in enumerate(args)
+            if not _is_switch(argument)
+        ]
     if name not in _WRITING:
         return []
-    return [at for at in (0, *_WRITING[name]) if at < len(args)]
+    return [
+        argument_index
+        for argument_index in (0, *_WRITING[name])
+        if argument_index < len(args)
+    ]
 
 
 def _is_switch(value: Any) -> bool:
@@ -267,10 +292,12 @@ def _is_switch(value: Any) -> bool:
 
 def _writes(func: Any, value: Any, into: Any) -> bool:
     """Return whether a call writes into its first argument."""
-    name = str(getattr(func, "__name__", ""))
+    function_name = str(getattr(func, "__name__", ""))
     if not isinstance(into, Tensor):
         return False
-    return name == "__setitem__" or (value is into and name.endswith("_"))
+    return function_name == "__setitem__" or (
+        value is into and function_name.endswith("_")
+    )
 
 
 def _memory_of(value: Any) -> int | None:
@@ -286,7 +313,10 @@ def _memory_of(value: Any) -> int | None:
 def _reach(tensor: Tensor) -> int:
     """Return how many numbers of its memory a tensor reaches over."""
     steps = zip(tensor.size(), tensor.stride(), strict=True)
-    reach = sum((size - 1) * step for size, step in steps)
+    reach = sum(
+        (dimension_size - 1) * dimension_stride
+        for dimension_size, dimension_stride in steps
+    )
     return int(tensor.storage_offset()) + 1 + reach
 
 
@@ -306,12 +336,12 @@ def _alone(
             if len(args) > 1
             else None
         )
-    same = all(
-        one.shape == result.shape
-        and torch.equal(one.nan_to_num(-1), table.nan_to_num(-1))
-        for one in sources
+    same_positions = all(
+        source_positions.shape == result.shape
+        and torch.equal(source_positions.nan_to_num(-1), table.nan_to_num(-1))
+        for source_positions in sources
     )
-    return table if name in ALONE and same else None
+    return table if name in ALONE and same_positions else None
 
 
 class _Watch(Copying):
@@ -336,12 +366,12 @@ class _Watch(Copying):
         """Note a call that looks numbers of inputs up."""
         if name == "embedding" and isinstance(value, Tensor):
             # In a graph of torch.export the weights come first.
-            asked = (
+            looked_up = (
                 args[1]
                 if args and args[0] is not None and args[0].is_floating_point()
                 else (args or [None])[0]
             )
-            self._note(options.get("input") if asked is None else asked)
+            self._note(options.get("input") if looked_up is None else looked_up)
 
     def _note(self, ids: Any) -> None:
         # Ids that are masked come from the mask too, which has fewer values.
@@ -349,20 +379,27 @@ class _Watch(Copying):
             self.sources(ids).items(),
             key=lambda pair: -len(self._rows[pair[0]].unique()),
         )
-        for place, numbers in sources:
+        for input_index, numbers in sources:
             # The id of padding: the embedding's own, or that of the network's configuration.
-            pad = None
+            padding_id = None
             if self._layer is not None:
-                pad = self._layer.padding_idx
-                pad = configured_pad(self._network) if pad is None else pad
-                pad = (
-                    pad
-                    if pad is not None and pad < self._layer.num_embeddings
+                padding_id = self._layer.padding_idx
+                padding_id = (
+                    configured_pad(self._network) if padding_id is None else padding_id
+                )
+                padding_id = (
+                    padding_id
+                    if padding_id is not None
+                    and padding_id < self._layer.num_embeddings
                     else None
                 )
-            read = numbers[numbers >= 0].cpu() % max(1, self._rows[place][0].numel())
+            read_positions = numbers[numbers >= 0].cpu() % max(
+                1, self._rows[input_index][0].numel()
+            )
             self._shape = ids.shape
-            self.lookups.append(Lookup(self._site, place, read.unique(), pad))
+            self.lookups.append(
+                Lookup(self._site, input_index, read_positions.unique(), padding_id)
+            )
 
     def enter(self, site: Site) -> None:
         """Note that a layer is called."""
@@ -384,15 +421,15 @@ def find_lookups(subject: Any) -> list[Lookup]:
     A call that reads several inputs, for example if masks choose between two of them, is listed once for each.
     """
     modules = {
-        name: part
-        for name, part in subject.module.named_modules()
-        if isinstance(part, nn.Embedding)
+        module_name: submodule
+        for module_name, submodule in subject.module.named_modules()
+        if isinstance(submodule, nn.Embedding)
     }
     if not modules and all(subject.real):
         return []
     # Rows from everywhere, and the largest of each input: a network may look at no more places than its rows have.
     count = len(subject.inputs[0])
-    some = torch.arange(
+    sample_indices = torch.arange(
         0, count, max(1, -(-count // max(2, min(_PROBE_ROWS, subject.most_rows()))))
     )
     small = [
@@ -403,11 +440,11 @@ def find_lookups(subject: Any) -> list[Lookup]:
     largest = [
         tensor.reshape(count, -1).sum(dim=1).argmax().cpu()[None] for tensor in small
     ]
-    chosen = torch.cat([some, *largest]).unique()
-    rows = [tensor[chosen.to(tensor.device)] for tensor in subject.inputs]
-    watch = _Watch(subject.module, modules, rows)
+    row_indices = torch.cat([sample_indices, *largest]).unique()
+    sample_rows = [tensor[row_indices.to(tensor.device)] for tensor in subject.inputs]
+    watch = _Watch(subject.module, modules, sample_rows)
     with listening(modules, watch.leave, watch.enter), watch:
-        subject.forward(rows)
+        subject.forward(sample_rows)
     return watch.lookups
 
 
@@ -416,41 +453,55 @@ def with_embeddings(module: nn.Module) -> nn.Module:
 
     Slopes of whole numbers are found at layers. The weights are those of the network.
     """
-    old = module.graph if isinstance(module, fx.GraphModule) else fx.Graph()
+    old_graph = module.graph if isinstance(module, fx.GraphModule) else fx.Graph()
     calls = [
-        node
-        for node in old.nodes
-        if node.op == "call_function" and name_of(node.target) == "embedding"
+        graph_node
+        for graph_node in old_graph.nodes
+        if graph_node.op == "call_function"
+        and name_of(graph_node.target) == "embedding"
     ]
     if not calls:
         return module
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-    graph.output(graph.graph_copy(old, copies))
-    graph.set_codegen(old._codegen)  # noqa: SLF001 — how it takes its inputs
-    made = fx.GraphModule(module, graph)
-    for node in calls:
+    graph.output(graph.graph_copy(old_graph, copies))
+    graph.set_codegen(old_graph._codegen)  # noqa: SLF001 — how it takes its inputs
+    new_module = fx.GraphModule(module, graph)
+    for lookup_node in calls:
         # Ids and weights, in either order.
-        both = sorted(node.all_input_nodes, key=lambda one: one.op == "get_attr")
-        if [one.op == "get_attr" for one in both] != [False, True]:
+        call_arguments = sorted(
+            lookup_node.all_input_nodes, key=lambda one: one.op == "get_attr"
+        )
+        if [source_node.op == "get_attr" for source_node in call_arguments] != [
+            False,
+            True,
+        ]:
             continue
-        ids, weight = both
-        name = f"{str(weight.target).removesuffix('.weight').replace('.', '_')}_rows"
-        pad = node.args[2] if len(node.args) > 2 else node.kwargs.get("padding_idx")
-        pad = pad if pad is not None and pad >= 0 else None
-        made.add_module(
-            name,
+        ids_node, weight = call_arguments
+        layer_name = (
+            f"{str(weight.target).removesuffix('.weight').replace('.', '_')}_rows"
+        )
+        padding_id = (
+            lookup_node.args[2]
+            if len(lookup_node.args) > 2
+            else lookup_node.kwargs.get("padding_idx")
+        )
+        padding_id = padding_id if padding_id is not None and padding_id >= 0 else None
+        new_module.add_module(
+            layer_name,
             nn.Embedding.from_pretrained(
-                attrgetter(str(weight.target))(module), padding_idx=pad
+                attrgetter(str(weight.target))(module), padding_idx=padding_id
             ),
         )
-        with graph.inserting_before(copies[node]):
-            copies[node].replace_all_uses_with(graph.call_module(name, (copies[ids],)))
-        graph.erase_node(copies[node])
-    made.recompile()
-    return made
+        with graph.inserting_before(copies[lookup_node]):
+            copies[lookup_node].replace_all_uses_with(
+                graph.call_module(layer_name, (copies[ids_node],))
+            )
+        graph.erase_node(copies[lookup_node])
+    new_module.recompile()
+    return new_module
 
 
 def configured_pad(network: nn.Module) -> int | None:
     """Return the id of padding that a network's configuration names."""
-    pad = getattr(getattr(network, "config", None), "pad_token_id", None)
-    return int(pad) if is_whole(pad) and pad >= 0 else None
+    padding_id = getattr(getattr(network, "config", None), "pad_token_id", None)
+    return int(padding_id) if is_whole(padding_id) and padding_id >= 0 else None

@@ -59,20 +59,24 @@ def check_memory(subject: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
 
 
 def refuse_memory(
-    module: nn.Module, before: Mapping[str, Any], by: float, *, unseen: bool = False
+    module: nn.Module,
+    before: Mapping[str, Any],
+    difference: float,
+    *,
+    unseen: bool = False,
 ) -> None:
     """Refuse outputs that moved by so much with what calls wrote, or, if ``unseen``, with whatever they remember."""
-    moved = written(module, before) if by else []
-    if not moved and not (by and unseen):
+    moved = written(module, before) if difference else []
+    if not moved and not (difference and unseen):
         return
-    what = (
+    memory_words = (
         f"it writes into {_shown(moved)}"
         if moved
         else "what it remembers is no buffer or attribute of its parts"
     )
     problem = (
-        f"A call of the network must not change later ones, but the same rows get other outputs later (by {by:.3g}): "
-        f"{what}"
+        f"A call of the network must not change later ones, but the same rows get other outputs later (by {difference:.3g}): "
+        f"{memory_words}"
     )
     raise InputError(problem, hint=_SWITCH_OFF, code="PG033")
 
@@ -98,7 +102,7 @@ def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
     """Make the first call and return in words what it has changed for good."""
     attributes = attributes_of(subject.module)
     parts = set(subject.module.modules())
-    few = [tensor[:most] for tensor in rows]
+    first_rows = [tensor[:most] for tensor in rows]
     state = state_of(subject.module)
 
     def call() -> tuple[Changes, Sequence[Attributes]] | None:
@@ -107,7 +111,7 @@ def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
         with torch.no_grad(), undisturbed(subject.module, first=True):
             before = contents_of(subject.module)
             with suppress(InputError, RuntimeError, MemoryError):
-                subject.returned(few)
+                subject.returned(first_rows)
                 changes = before.changes()
         # In the user's mode again, whose attributes these are.
         return None if changes is None else (changes, attributes_of(subject.module))
@@ -119,20 +123,22 @@ def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
     changes, after = first
     second = call() if changes else first
     repeated = {} if second is None else second[0]
-    once = [change for place, change in changes.items() if place not in repeated]
-    if not once:
+    one_time_changes = [
+        change for change_key, change in changes.items() if change_key not in repeated
+    ]
+    if not one_time_changes:
         # Attributes of its own, in which it may keep what it made of these rows.
         if moved := written(subject.module, state):
             put_back(attributes)
             refuse_first_call(subject, rows, moved, attributes)
             put_back(after)
         return []
-    words = [change.words for change in once]
-    if not all(change.of_hooks for change in once):
+    words = [change.words for change in one_time_changes]
+    if not all(change.of_hooks for change in one_time_changes):
         put_back(attributes)
         refuse_first_call(subject, rows, words, attributes)
     put_back(after)
-    for change in once:
+    for change in one_time_changes:
         change.make()
     if getattr(subject.module, "training", False):
         # A part made in that call, in eval mode, would else not be trained.
@@ -165,50 +171,53 @@ def _refuse_what_is_kept(
     attributes: Sequence[Attributes],
 ) -> None:
     count = min(_FEW, subject.most_rows(rows))
-    few, others = (
-        [tensor[part] for tensor in rows]
-        for part in (slice(0, count), slice(-count, None))
+    first_rows, last_rows = (
+        [tensor[row_slice] for tensor in rows]
+        for row_slice in (slice(0, count), slice(-count, None))
     )
 
     def last_of(*calls: Sequence[Tensor]) -> Tensor:
         put_back(attributes)
         with torch.no_grad(), subject.open():  # which puts back weights and buffers
-            return [subject.forward(call) for call in calls][-1].cpu()
+            return [subject.forward(call_rows) for call_rows in calls][-1].cpu()
 
-    first = last_of(few)
-    by = changed(first, last_of(others, few))
-    if not by or changed(
-        first, last_of(few, few)
+    first = last_of(first_rows)
+    difference = changed(first, last_of(last_rows, first_rows))
+    if not difference or changed(
+        first, last_of(first_rows, first_rows)
     ):  # what changes with every call is told elsewhere
         return
     problem = (
         "The first call of the network must not change later ones, but rows get other outputs after a call on other "
-        f"rows (by {by:.3g}): it writes into {_shown(moved)}"
+        f"rows (by {difference:.3g}): it writes into {_shown(moved)}"
     )
-    settled = not changed(last_of(others, few), last_of(others, few, others, few))
-    once = (
+    settled = not changed(
+        last_of(last_rows, first_rows),
+        last_of(last_rows, first_rows, last_rows, first_rows),
+    )
+    call_hint = (
         "Call it once on typical rows before it is explained (with torch.no_grad(): net(rows)). "
         * settled
     )
     put_back(
         attributes
     )  # so that the network can be called once, as if it had not been here
-    raise InputError(problem, hint=once + _SWITCH_OFF, code="PG033")
+    raise InputError(problem, hint=call_hint + _SWITCH_OFF, code="PG033")
 
 
 def written(module: nn.Module, before: Mapping[str, Any]) -> list[str]:
     """Return the names of what has another value than in a state before."""
     after = state_of(module)
     return [
-        name
-        for name in {**before, **after}
-        if not _same(before.get(name), after.get(name))
+        state_name
+        for state_name in {**before, **after}
+        if not _same(before.get(state_name), after.get(state_name))
     ]
 
 
 def _shown(names: Sequence[str]) -> str:
     return listed(
-        [repr(name) for name in names[:_SHOWN]]
+        [repr(state_name) for state_name in names[:_SHOWN]]
         + [f"{len(names) - _SHOWN} more"] * (len(names) > _SHOWN)
     )
 
@@ -216,22 +225,28 @@ def _shown(names: Sequence[str]) -> str:
 def state_of(module: nn.Module) -> dict[str, Any]:
     """Return what a forward may write into, by name: buffers, weights by their versions, and plain attributes."""
     state: dict[str, Any] = {}
-    for name, part in module.named_modules():
-        dot = f"{name}." if name else ""
-        for own, value in vars(part).items():
-            if isinstance(value, (bool, int, float, str, Tensor)) and own != "training":
-                state[dot + own] = (
+    for module_name, submodule in module.named_modules():
+        name_prefix = f"{module_name}." if module_name else ""
+        for attribute_name, value in vars(submodule).items():
+            if (
+                isinstance(value, (bool, int, float, str, Tensor))
+                and attribute_name != "training"
+            ):
+                state[name_prefix + attribute_name] = (
                     value.detach().clone() if isinstance(value, Tensor) else value
                 )
-            elif isinstance(value, (list, dict)) and not own.startswith("_"):
-                state[dot + own] = len(value)
-    state |= {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+            elif isinstance(value, (list, dict)) and not attribute_name.startswith("_"):
+                state[name_prefix + attribute_name] = len(value)
+    state |= {
+        buffer_name: buffer.detach().clone()
+        for buffer_name, buffer in module.named_buffers()
+    }
     weights = (
-        (name, weight)
-        for name, weight in module.named_parameters()
+        (weight_name, weight)
+        for weight_name, weight in module.named_parameters()
         if not weight.is_inference()
     )
-    return state | {name: weight._version for name, weight in weights}  # noqa: SLF001 — how torch counts writes
+    return state | {weight_name: weight._version for weight_name, weight in weights}  # noqa: SLF001 — how torch counts writes
 
 
 def sums_of_weights(module: nn.Module) -> list[int]:
@@ -246,11 +261,12 @@ def sums_of_weights(module: nn.Module) -> list[int]:
     ]
 
 
-def _same(one: Any, two: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(two, Tensor):
-        if not (is_plain(one) and is_plain(two)):
+def _same(first_value: Any, two: Any) -> bool:
+    if isinstance(first_value, Tensor) and isinstance(two, Tensor):
+        if not (is_plain(first_value) and is_plain(two)):
             return True  # nothing is known of them
-        return (one.dtype, one.shape) == (two.dtype, two.shape) and same_numbers(
-            one, two
-        )
-    return type(one) is type(two) and bool(one == two)
+        return (first_value.dtype, first_value.shape) == (
+            two.dtype,
+            two.shape,
+        ) and same_numbers(first_value, two)
+    return type(first_value) is type(two) and bool(first_value == two)

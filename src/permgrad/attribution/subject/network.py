@@ -217,7 +217,7 @@ class NetworkSubject(Subject):
         self._uses: dict[Any, dict[int, str]] = {}
         convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
         self.makes_images = any(
-            isinstance(part, convolutions) for part in self.module.modules()
+            isinstance(submodule, convolutions) for submodule in self.module.modules()
         )
         self._cuts: dict[frozenset[int], BranchCut | None] = {}
         self.noted: dict[
@@ -252,35 +252,35 @@ class NetworkSubject(Subject):
 
     def _sizes(self) -> list[int]:
         """Return the sizes of one row's inputs."""
-        return [size for tensor in self.inputs for size in tensor.shape[1:]]
+        return [input_size for tensor in self.inputs for input_size in tensor.shape[1:]]
 
     def _fits_y(self, shape: tuple[int, ...]) -> bool:
         """Return whether an output of a shape is compared with y place by place."""
         if self._width is not None or self._masks is None:
             return self.by_place
         # A loss of the user's may take masks of another size.
-        others = self._masks.ndim > _MATRIX and len(shape) > 1
-        return others or layout_of(shape, self._masks) is not None
+        takes_other_sizes = self._masks.ndim > _MATRIX and len(shape) > 1
+        return takes_other_sizes or layout_of(shape, self._masks) is not None
 
     # ---- rows --------------------------------------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Read further rows, such as a background, laid out and shaped as the inputs were, in the inputs' types."""
-        rows = []
+        further_rows = []
         # In full precision: what is rounded on the way could not be told from what was given.
-        for name, tensor, other in zip(
+        for input_name, tensor, read_rows in zip(
             self.input_names,
             self.inputs,
             self.form.read(inputs, torch.float64),
             strict=True,
         ):
-            if tensor.shape[1:] != other.shape[1:]:
+            if tensor.shape[1:] != read_rows.shape[1:]:
                 problem = (
-                    f"Further rows of {name!r} must have the shape {tuple(tensor.shape[1:])} of the inputs, got "
-                    f"{tuple(other.shape[1:])}"
+                    f"Further rows of {input_name!r} must have the shape {tuple(tensor.shape[1:])} of the inputs, got "
+                    f"{tuple(read_rows.shape[1:])}"
                 )
                 raise InputError(problem, hint="Pass rows of that shape", code="PG038")
-            rows.append(in_type_of(name, tensor, other))
-        return tuple(rows)
+            further_rows.append(in_type_of(input_name, tensor, read_rows))
+        return tuple(further_rows)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the typical row of a background, in which no token is special where another stands too."""
@@ -316,13 +316,13 @@ class NetworkSubject(Subject):
 
     def with_rows(self, inputs: Any) -> NetworkSubject | None:
         """Return the subject with other rows of the same form, or None where they have another."""
-        made = copy(self)
+        new_subject = copy(self)
         try:
-            made.inputs = self.read(inputs)
+            new_subject.inputs = self.read(inputs)
         except InputError:
             return None
-        made._cuts, made.noted = {}, {}  # noqa: SLF001 — its own class
-        return made
+        new_subject._cuts, new_subject.noted = {}, {}  # noqa: SLF001 — its own class
+        return new_subject
 
     def lookups(self) -> Sequence[Lookup]:
         """Return the calls of embeddings that read an input."""
@@ -336,14 +336,22 @@ class NetworkSubject(Subject):
         if self.is_function:
             raise no_network(method, self.module.named)
 
-    def check_slopes(self, method: str, places: Sequence[int]) -> None:
+    def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:
         """Refuse inputs of whole numbers, towards which there is no gradient."""
         self.check_network(method)
-        without = [place for place in places if not self.real[place]]
+        without = [
+            input_index for input_index in input_indices if not self.real[input_index]
+        ]
         if without:
-            names = listed([repr(self.input_names[place]) for place in without])
+            names = listed(
+                [repr(self.input_names[input_index]) for input_index in without]
+            )
             types = listed(
-                list(dict.fromkeys(str(self.inputs[place].dtype) for place in without))
+                list(
+                    dict.fromkeys(
+                        str(self.inputs[input_index].dtype) for input_index in without
+                    )
+                )
             )
             raise InputError(
                 f"{method} needs real numbers, or ids that enter an nn.Embedding, but {names} "
@@ -361,11 +369,11 @@ class NetworkSubject(Subject):
         if self._readings is not None:
             return dict(self._readings)
         meanings = {
-            place: "volume"
-            for place, tensor in enumerate(self.inputs)
+            input_index: "volume"
+            for input_index, tensor in enumerate(self.inputs)
             if tensor.ndim == 5
         }
-        rows = [
+        first_rows = [
             tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs
         ]
         # A table is a series only where a layer for series reads it, and its columns have no names.
@@ -374,23 +382,24 @@ class NetworkSubject(Subject):
             for module in self.module.modules()
         )
         tables = {
-            place
-            for place, leaf in enumerate(self.form.leaves)
-            if leaf.columns is not None or not series
+            input_index
+            for input_index, form_leaf in enumerate(self.form.leaves)
+            if form_leaf.columns is not None or not series
         }
         undecided = {
-            place: one
-            for place, one in enumerate(rows)
-            if one.ndim in (3, 4, 5) or (one.ndim == 2 and place not in tables)
+            input_index: input_rows
+            for input_index, input_rows in enumerate(first_rows)
+            if input_rows.ndim in (3, 4, 5)
+            or (input_rows.ndim == 2 and input_index not in tables)
         }
         if undecided:
             # Where a network refuses to be watched, shapes alone speak.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
-                meanings |= self._used(rows, tuple(undecided))
-        for place in undecided.keys() - meanings.keys():
-            tensor = self.inputs[place]
+                meanings |= self._used(first_rows, tuple(undecided))
+        for undecided_input in undecided.keys() - meanings.keys():
+            tensor = self.inputs[undecided_input]
             if tensor.ndim == 3 and not may_be_picture(tensor):
-                meanings[place] = "tokens"
+                meanings[undecided_input] = "tokens"
         self._readings = meanings
         return dict(meanings)
 
@@ -404,21 +413,24 @@ class NetworkSubject(Subject):
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
         """Infer the kind of outputs with the background too, and warn if only a few rows decide it."""
-        rows = len(self.inputs[0])
-        rows_seen = min(rows, _PROBE_ROWS)
+        row_count = len(self.inputs[0])
+        rows_seen = min(row_count, _PROBE_ROWS)
         if self._other_heads:
             warn_user(
                 f"The network returns several outputs. {self.picked!r} is explained. Pass head= to pg.Model to "
                 f"choose it or {listed(self._other_heads)}."
             )
-        if keys := in_doubt(self.module, self.form, self.inputs):
-            pairs = first_names(f"{key} as {name}" for key, name in keys)
+        if doubtful_keys := in_doubt(self.module, self.form, self.inputs):
+            pairs = first_names(
+                f"{input_key} as {parameter_name}"
+                for input_key, parameter_name in doubtful_keys
+            )
             warn_user(
                 f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}."
             )
-        if self.outputs.by_target and rows < _FEW_ROWS:
+        if self.outputs.by_target and row_count < _FEW_ROWS:
             warn_user(
-                f"y of {counted(rows, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
+                f"y of {counted(row_count, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
                 f"task='classification' or task='regression' to pg.Model for fewer than {_FEW_ROWS} rows."
             )
         if (
@@ -426,18 +438,18 @@ class NetworkSubject(Subject):
             and self.outputs.kind != "logits"
             and background is not None
         ):
-            few = [tensor[:_PROBE_ROWS] for tensor in background]
+            background_rows = [tensor[:_PROBE_ROWS] for tensor in background]
             # Methods that use the background report its errors.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
                 self.outputs = with_further(
-                    self.outputs, self._first_outputs(few).cpu()
+                    self.outputs, self._first_outputs(background_rows).cpu()
                 )
-                rows_seen += len(few[0])
-        known = self.outputs
+                rows_seen += len(background_rows[0])
+        output_form = self.outputs
         if (
-            known.by_values
-            and known.kind == "probabilities"
-            and known.count == 1
+            output_form.by_values
+            and output_form.kind == "probabilities"
+            and output_form.count == 1
             and rows_seen < _FEW_ROWS
         ):
             warn_user(
@@ -447,8 +459,8 @@ class NetworkSubject(Subject):
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         return tuple(
-            one if dtype is None else one.to(dtype)
-            for one, dtype in zip(tensors, self._casts, strict=True)
+            input_tensor if dtype is None else input_tensor.to(dtype)
+            for input_tensor, dtype in zip(tensors, self._casts, strict=True)
         )
 
     def _probe_together(
@@ -476,7 +488,8 @@ class NetworkSubject(Subject):
         with contextlib.suppress(PermgradError, RuntimeError, MemoryError):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                trial._probe_forms(forms, [one[:_LOOKED_AT] for one in tensors])  # noqa: SLF001 — its own class
+                few_rows = [input_tensor[:_LOOKED_AT] for input_tensor in tensors]
+                trial._probe_forms(forms, few_rows)  # noqa: SLF001 — its own class
             # A row that is taken beside itself alone is no row.
             return not trial.in_pairs
         return False
@@ -487,46 +500,52 @@ class NetworkSubject(Subject):
         """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
         reasons: list[str] = []
         first: ForwardError | None = None
-        for form in forms:
-            self.form, self.input_names = form, form.names
+        for input_form in forms:
+            self.form, self.input_names = input_form, input_form.names
             try:
                 return self._probe(tensors)
             except ForwardError as error:
                 if self._width is not None:
                     raise
-                ways = {
-                    "whole": f"as one argument {form.whole!r} ",
-                    "listed": f"as one list {form.whole!r} ",
+                passing_words = {
+                    "whole": f"as one argument {input_form.whole!r} ",
+                    "listed": f"as one list {input_form.whole!r} ",
                 }
-                ways |= {
+                passing_words |= {
                     "positions": "one after the other ",
                     "keywords": "by their names ",
                 }
-                way = ways[form.passing] if form.whole or len(forms) > 1 else ""
-                reasons.append(f"{way}it raised {error.words}")
+                way_words = (
+                    passing_words[input_form.passing]
+                    if input_form.whole or len(forms) > 1
+                    else ""
+                )
+                reasons.append(f"{way_words}it raised {error.words}")
                 first = first or error
-        if name := self._alone_among(forms, tensors):
+        if sole_key := self._alone_among(forms, tensors):
             problem = (
                 f"The network takes one input, and X is a dict of {len(tensors)} "
                 f"({first_names(self.input_names)})"
             )
             raise InputError(
-                problem, hint=f"Pass the one that it takes: X[{name!r}]", code="PG032"
+                problem,
+                hint=f"Pass the one that it takes: X[{sole_key!r}]",
+                code="PG032",
             ) from first
-        keys = "keys, " * isinstance(self.form.structure, dict)
+        key_words = "keys, " * isinstance(self.form.structure, dict)
         hint = first and remedy(first.words)
         hint = (
             hint
             or of_hooks(self.module)
-            or f"Check their {keys}order, shapes and types."
+            or f"Check their {key_words}order, shapes and types."
         )
         if is_exported(self.module):
             hint = (
                 "A module of torch.export takes no other sizes than those it was exported for: export it with a "
                 "dynamic first dimension (dynamic_shapes=), or pass the original network."
             )
-        who = "function" if self.is_function else "network"
-        problem = f"The {who} does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
+        subject_words = "function" if self.is_function else "network"
+        problem = f"The {subject_words} does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
         raise InputError(problem, hint=hint, code="PG032") from (
             first and first.__cause__
         )
@@ -536,40 +555,43 @@ class NetworkSubject(Subject):
     ) -> str | None:
         """Return the key of a dict's only value that the network takes by itself."""
         structure = forms[0].structure
-        whole = isinstance(structure, dict) and forms[0].passing == "whole"
-        if not whole or len(tensors) == 1:
+        is_whole_dict = isinstance(structure, dict) and forms[0].passing == "whole"
+        if not is_whole_dict or len(tensors) == 1:
             return None
-        taken: list[str] = []
-        for leaf, tensor in zip(forms[0].leaves, tensors, strict=True):
-            if len(leaf.place) > 1:
+        accepted_keys: list[str] = []
+        for form_leaf, tensor in zip(forms[0].leaves, tensors, strict=True):
+            if len(form_leaf.place) > 1:
                 continue
-            rows = tensor[: min(_LOOKED_AT, self._largest_batch)].to(self.device)
+            first_rows = tensor[: min(_LOOKED_AT, self._largest_batch)].to(self.device)
             with contextlib.suppress(Exception), torch.no_grad(), self.open():
-                self.module(rows.clone())
-                taken.append(leaf.place[0])
-        return taken[0] if len(taken) == 1 else None
+                self.module(first_rows.clone())
+                accepted_keys.append(form_leaf.place[0])
+        return accepted_keys[0] if len(accepted_keys) == 1 else None
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
         first: ForwardError | None = None
-        few = [tensor[:_PROBE_ROWS] for tensor in tensors]
+        first_rows = [tensor[:_PROBE_ROWS] for tensor in tensors]
         attributes = attributes_at_rest(self.module)
         for casts in self._ways_of_types(tensors):
             self._casts = casts
             try:
-                most = min(_LOOKED_AT, self._largest_batch)
-                call_first(self, self._cast(few), most)
+                row_limit = min(_LOOKED_AT, self._largest_batch)
+                call_first(self, self._cast(first_rows), row_limit)
                 self._width = None
                 with torch.no_grad(), self.open():
-                    sums, before = sums_of_weights(self.module), state_of(self.module)
+                    weight_sums, before = (
+                        sums_of_weights(self.module),
+                        state_of(self.module),
+                    )
                     self._most_rows = None
-                    outputs = self._first_outputs(self._cast(few))
+                    outputs = self._first_outputs(self._cast(first_rows))
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
-                    self.rewrites = sums_of_weights(self.module) != sums
+                    self.rewrites = sums_of_weights(self.module) != weight_sums
                     self._width = outputs.shape[1]
                     try:
                         watch = SoftmaxWatch(self._first_outputs, watches=self._unsaid)
-                        check_row_independence(watch, self._cast(few), outputs)
+                        check_row_independence(watch, self._cast(first_rows), outputs)
                         self._said = self._said or watch.sign
                     except (
                         InputError
@@ -577,17 +599,21 @@ class NetworkSubject(Subject):
                         refuse_memory(
                             self.module,
                             before,
-                            changed(outputs, self._first_outputs(self._cast(few))),
+                            changed(
+                                outputs, self._first_outputs(self._cast(first_rows))
+                            ),
                         )
                         hints = [
-                            one for one in (of_nested(self.module), error.hint) if one
+                            hint_text
+                            for hint_text in (of_nested(self.module), error.hint)
+                            if hint_text
                         ]
                         raise InputError(
                             error.problem, hint=". ".join(hints), code=error.code
                         ) from None
                     moved = written(self.module, before)
                 if attributes is not None:
-                    refuse_first_call(self, self._cast(few), moved, attributes)
+                    refuse_first_call(self, self._cast(first_rows), moved, attributes)
                 return outputs.cpu()
             except ForwardError as error:
                 put_back_at_rest(self.module, attributes)
@@ -599,7 +625,7 @@ class NetworkSubject(Subject):
             if not self._takes(tensors):
                 # All first rows at once, as a user can repeat the call.
                 with contextlib.suppress(RuntimeError, MemoryError):
-                    self._called(few)
+                    self._called(first_rows)
                 raise first
         if len(tensors[0]) <= _LOOKED_AT or is_exported(self.module):
             raise first
@@ -621,45 +647,47 @@ class NetworkSubject(Subject):
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
-        loose = [leaf.loose for leaf in self.form.leaves]
+        loose = [form_leaf.loose for form_leaf in self.form.leaves]
         # NumPy's narrow whole numbers are not taken by an embedding.
         narrow = [
-            free and not tensor.is_floating_point() and tensor.dtype != torch.bool
-            for free, tensor in zip(loose, tensors, strict=True)
+            is_loose and not tensor.is_floating_point() and tensor.dtype != torch.bool
+            for is_loose, tensor in zip(loose, tensors, strict=True)
         ]
         floats: Casts = tuple(
             self.dtype if tensor.is_floating_point() else None for tensor in tensors
         )
-        wide: Casts = tuple(
-            torch.int64 if each else kind
-            for each, kind in zip(narrow, floats, strict=True)
+        wide_casts: Casts = tuple(
+            torch.int64 if is_narrow else float_type
+            for is_narrow, float_type in zip(narrow, floats, strict=True)
         )
         every: Casts = tuple(
-            self.dtype if free else kind
-            for free, kind in zip(loose, floats, strict=True)
+            self.dtype if is_loose else float_type
+            for is_loose, float_type in zip(loose, floats, strict=True)
         )
-        ways: list[Casts] = [
+        cast_ways: list[Casts] = [
             (None,) * len(tensors),
             floats,
-            wide,
+            wide_casts,
             every,
             (self.dtype,) * len(tensors),
         ]
-        for place, (free, kind) in enumerate(zip(loose, floats, strict=True)):
-            if free and kind is None and len(tensors) > 1:
-                ways += [
-                    (*casts[:place], self.dtype, *casts[place + 1 :])
-                    for casts in (floats, wide)
+        for input_index, (may_cast, cast_type) in enumerate(
+            zip(loose, floats, strict=True)
+        ):
+            if may_cast and cast_type is None and len(tensors) > 1:
+                cast_ways += [
+                    (*casts[:input_index], self.dtype, *casts[input_index + 1 :])
+                    for casts in (floats, wide_casts)
                 ]
-        return list(dict.fromkeys(ways))
+        return list(dict.fromkeys(cast_ways))
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the outputs of rows, in batches that fit in memory."""
         outputs: list[Tensor] = []
-        size = min(len(rows[0]), self.most_rows(rows))
+        batch_rows = min(len(rows[0]), self.most_rows(rows))
         in_batches(
             len(rows[0]),
-            size,
+            batch_rows,
             lambda part: outputs.append(
                 self.forward([tensor[part] for tensor in rows])
             ),
@@ -673,19 +701,21 @@ class NetworkSubject(Subject):
         if self._largest_batch == 1:
             return 1
         if self._most_rows is None:
-            row = [tensor[:1] for tensor in (self.inputs if rows is None else rows)]
+            single_row = [
+                tensor[:1] for tensor in (self.inputs if rows is None else rows)
+            ]
             with self.open():
                 written = (
                     _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
                 )
-                needed = bytes_per_row(self.forward, row)
+                needed = bytes_per_row(self.forward, single_row)
                 needed = (
-                    bytes_per_row(self.forward, twice(row)) // 2
+                    bytes_per_row(self.forward, twice(single_row)) // 2
                     if self.in_pairs
                     else needed
                 )
                 if self.is_function:  # of which nobody sees what it writes
-                    cells = sum(tensor.numel() for tensor in row)
+                    cells = sum(tensor.numel() for tensor in single_row)
                     needed = max(needed, _WRITTEN_OF_CELL * cells)
                 self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
@@ -733,7 +763,9 @@ class NetworkSubject(Subject):
     def taken(self, returned: Any, rows: int) -> Tensor:
         """Return the output that is explained from all that the network returned for rows."""
         try:
-            output, picked = pick_head(returned, self.head, rows, places=self._fits_y)
+            output, picked = pick_head(
+                returned, self.head, rows, fits_by_place=self._fits_y
+            )
         except InputError as error:
             if self._width is None:
                 if self._masks is not None and isinstance(returned, Tensor):
@@ -742,20 +774,20 @@ class NetworkSubject(Subject):
             raise BatchError(error.problem, hint=error.hint, code=error.code) from None
         if self._width is None:
             kinds = [
-                kind
-                for kind in (output.dtype, self.dtype)
-                if torch.finfo(kind).bits < 32
+                float_type
+                for float_type in (output.dtype, self.dtype)
+                if torch.finfo(float_type).bits < 32
             ]
             self.coarse = max(
                 kinds, key=lambda kind: torch.finfo(kind).eps, default=None
             )
             self._other_heads = (
-                other_heads(returned, picked, rows, places=self._fits_y)
+                other_heads(returned, picked, rows, fits_by_place=self._fits_y)
                 if self.head is None
                 else []
             )
-            whole = returned if picked is None else heads(returned)[picked]
-            self.output_shape = tuple(whole.shape[1:])
+            raw_output = returned if picked is None else heads(returned)[picked]
+            self.output_shape = tuple(raw_output.shape[1:])
             self.by_place = self._masks is not None and self._fits_y(self.output_shape)
             self._said = sign_of_outputs(self.module, returned, picked, output.shape[1])
         else:
@@ -787,8 +819,8 @@ class NetworkSubject(Subject):
 
         def said(error: Exception) -> ForwardError:
             shapes = shapes_in_words(names or self.input_names, tensors)
-            rows = () if names else tensors
-            return ForwardError(error, shapes, of_hooks(self.module), rows)
+            named_rows = () if names else tensors
+            return ForwardError(error, shapes, of_hooks(self.module), named_rows)
 
         try:
             with turned(said, memory=True), on_users_device():
@@ -823,33 +855,33 @@ class NetworkSubject(Subject):
         """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
         if followers not in self._cuts:
             self._cuts[followers] = cut_into_branches(self, inputs, followers)
-        cut = self._cuts[followers]
-        return cut and cut.afresh(len(inputs[0]))
+        branch_cut = self._cuts[followers]
+        return branch_cut and branch_cut.afresh(len(inputs[0]))
 
     @property
     def facts(self) -> dict[str, Any]:
         """Facts inferred about the network, for an explanation's ``meta``."""
-        known = {
+        output_facts = {
             "returns": self.outputs.kind,
             "output_inferred": self.outputs.inferred,
             "read_so_because": str(self.outputs.because),
         }
-        return {"head": self.picked, **known, **self.noted}
+        return {"head": self.picked, **output_facts, **self.noted}
 
 
 @refusing
 def _check_initialised(module: nn.Module) -> Iterator[Fault]:
     """Refuse a network without weights."""
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+    for parameter_name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             hint = "Call the network once on some rows, train it or load its weights"
             yield (
-                f"The lazy parameter {name!r} of the network has no values yet",
+                f"The lazy parameter {parameter_name!r} of the network has no values yet",
                 hint,
                 "PG031",
             )
         if tensor.is_meta:
-            problem = f"The parameter {name!r} of the network is on the meta device and has no values"
+            problem = f"The parameter {parameter_name!r} of the network is on the meta device and has no values"
             yield problem, "Load its weights", "PG031"
 
 
@@ -889,11 +921,11 @@ class _Written(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         strided = [
-            leaf
-            for leaf in tree_leaves(result)
-            if isinstance(leaf, Tensor) and leaf.layout == torch.strided
+            tree_leaf
+            for tree_leaf in tree_leaves(result)
+            if isinstance(tree_leaf, Tensor) and tree_leaf.layout == torch.strided
         ]
-        self.sizes += [leaf.untyped_storage().nbytes() for leaf in strided]
+        self.sizes += [tree_leaf.untyped_storage().nbytes() for tree_leaf in strided]
         return result
 
 
@@ -904,16 +936,24 @@ def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor])
     """
     sizes = []
     for count in (1, 2):
-        rows = [torch.cat([tensor] * count) for tensor in row]
+        repeated_rows = [torch.cat([tensor] * count) for tensor in row]
         try:
-            with torch.no_grad(), _Written() as seen:
-                forward(rows)
+            with torch.no_grad(), _Written() as written_memory:
+                forward(repeated_rows)
         except (RuntimeError, MemoryError) as error:
             if count == 1 or not is_out_of_memory(error):
                 raise
             return _TOO_MANY
-        sizes.append(seen.sizes)
-    one, two = sizes
-    if len(one) != len(two):
-        return max(two, default=0) // 2
-    return max((more - less for less, more in zip(one, two, strict=True)), default=0)
+        sizes.append(written_memory.sizes)
+    single_sizes, double_sizes = sizes
+    if len(single_sizes) != len(double_sizes):
+        return max(double_sizes, default=0) // 2
+    return max(
+        (
+            double_bytes - single_bytes
+            for single_bytes, double_bytes in zip(
+                single_sizes, double_sizes, strict=True
+            )
+        ),
+        default=0,
+    )

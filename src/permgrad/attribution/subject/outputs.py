@@ -95,20 +95,20 @@ class OutputForm:
     def logits(self, outputs: Tensor) -> Tensor:
         """Return scores whose softmax (one column: sigmoid) gives the probabilities (differentiable)."""
         self._check_later(outputs)
-        tiny = torch.finfo(outputs.dtype).tiny
+        smallest_number = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.single:
             # log p − log(1 − p), with 1 − p without cancellation, also where p is all but 1.
             clamped = outputs.clamp_max(0)
-            return clamped - (-torch.expm1(clamped)).clamp_min(tiny).log()
+            return clamped - (-torch.expm1(clamped)).clamp_min(smallest_number).log()
         if self.kind != "probabilities":
             return outputs
         if self.single:
             # log p − log(1 − p). The complement is formed first, so that p = 1 stays finite.
             return (
-                outputs.clamp_min(tiny).log()
+                outputs.clamp_min(smallest_number).log()
                 - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
             )
-        return outputs.clamp_min(tiny).log()
+        return outputs.clamp_min(smallest_number).log()
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probability of every class, ``(b, classes)`` (differentiable)."""
@@ -142,13 +142,13 @@ class OutputForm:
 
     def predicted(self, outputs: Tensor) -> Floats:
         """Return predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
-        wide = outputs.double()
-        read = (
-            self.in_units_of_y(wide)
+        wide_outputs = outputs.double()
+        predictions = (
+            self.in_units_of_y(wide_outputs)
             if self.task == "regression"
-            else self.probabilities(wide)
+            else self.probabilities(wide_outputs)
         )
-        values: Floats = read.cpu().numpy()
+        values: Floats = predictions.cpu().numpy()
         return values[:, list(self.loss_columns)] if self.loss_columns else values
 
     def returned(self, outputs: Tensor) -> Tensor:
@@ -171,20 +171,24 @@ class OutputForm:
         if loss == "zero_one" and self.decided is not None:
             return np.asarray(self.decided(outputs) != np.asarray(y), dtype=np.float64)
         if self.task == "classification":
-            rows: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
+            row_losses: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
         else:
-            wide = outputs.double() * self.target_scale + self.target_mean
-            wide = self.logits(outputs.double()) if self.task == "multilabel" else wide
+            wide_outputs = outputs.double() * self.target_scale + self.target_mean
+            wide_outputs = (
+                self.logits(outputs.double())
+                if self.task == "multilabel"
+                else wide_outputs
+            )
             if self.count == 1:
-                rows = find_loss(loss)(wide, target.reshape(-1))
+                row_losses = find_loss(loss)(wide_outputs, target.reshape(-1))
             else:
-                chosen = self.loss_columns or range(self.count)
+                output_columns = self.loss_columns or range(self.count)
                 columns = [
-                    find_loss(of_output(loss, k))(wide[:, [k]], target[:, k])
-                    for k in chosen
+                    find_loss(of_output(loss, k))(wide_outputs[:, [k]], target[:, k])
+                    for k in output_columns
                 ]
-                rows = torch.stack(columns).mean(dim=0)
-        return rows.cpu().numpy()
+                row_losses = torch.stack(columns).mean(dim=0)
+        return row_losses.cpu().numpy()
 
     def raw_of(self, probabilities: Tensor) -> Tensor:
         """Return raw outputs ``(b, K)`` of logits that mean probabilities of the classes ``(b, classes)``."""
@@ -213,19 +217,24 @@ class OutputForm:
                 change = change / torch.from_numpy(spread).to(change.device)
             return change[:, self.measured].square().mean(dim=1).cpu().numpy()
         if self.task == "multilabel":
-            one, two = (
-                self.logits(part.double())[:, self.measured]
-                for part in (reference, outputs)
+            reference_logits, output_logits = (
+                self.logits(raw_outputs.double())[:, self.measured]
+                for raw_outputs in (reference, outputs)
             )
-            log = torch.nn.functional.logsigmoid
-            apart = one.sigmoid() * (log(one) - log(two)) + (-one).sigmoid() * (
-                log(-one) - log(-two)
+            log_sigmoid = torch.nn.functional.logsigmoid
+            apart = reference_logits.sigmoid() * (
+                log_sigmoid(reference_logits) - log_sigmoid(output_logits)
+            ) + (-reference_logits).sigmoid() * (
+                log_sigmoid(-reference_logits) - log_sigmoid(-output_logits)
             )
             return apart.mean(dim=1).clamp_min(0).cpu().numpy()
-        first, other = (
-            self._log_probabilities(part.double()) for part in (reference, outputs)
+        first, output_logs = (
+            self._log_probabilities(raw_outputs.double())
+            for raw_outputs in (reference, outputs)
         )
-        return (first.exp() * (first - other)).sum(dim=1).clamp_min(0).cpu().numpy()
+        return (
+            (first.exp() * (first - output_logs)).sum(dim=1).clamp_min(0).cpu().numpy()
+        )
 
     def _log_probabilities(self, outputs: Tensor) -> Tensor:
         logits = self.logits(outputs)
@@ -269,16 +278,17 @@ class OutputForm:
         if values.ndim > 1 or np.array_equal(values, classes):
             return np.arange(len(self.class_names))
         labels = np.array(self.class_names, dtype=object)
-        known, first = np.unique(classes, return_index=True)
-        labels[known] = values[first]
+        class_indices, first = np.unique(classes, return_index=True)
+        labels[class_indices] = values[first]
         return labels.astype(values.dtype)
 
     def _numbers(self, values: Array) -> Floats:
-        wide = values.reshape(len(values), -1)
+        wide_values = values.reshape(len(values), -1)
         try:
             numbers = (
-                wide.astype(np.float64)
-                if wide.dtype.kind in "fiubO" and wide.shape[1] == self.count
+                wide_values.astype(np.float64)
+                if wide_values.dtype.kind in "fiubO"
+                and wide_values.shape[1] == self.count
                 else None
             )
         except (TypeError, ValueError):
@@ -297,7 +307,7 @@ class OutputForm:
             hint = "Pass such numbers, or task='classification' to pg.Model (an estimator: fit a classifier)"
             if (
                 self.task == "regression"
-                and wide.shape[1] == 1 < self.count
+                and wide_values.shape[1] == 1 < self.count
                 and values.dtype.kind in "fiub"
             ):
                 hint = "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
@@ -333,18 +343,18 @@ class OutputForm:
             )
         count = len(self.class_names)
         positions = {
-            name: index
-            for index, name in enumerate(
+            class_name: index
+            for index, class_name in enumerate(
                 self.class_names if labels is None else labels.tolist()
             )
         }
-        places = [
+        class_positions = [
             positions.get(value, -1)
             if labels is not None
             else label_place(value, positions)
             for value in values.tolist()
         ]
-        indexes = np.array(places, dtype=np.int64)
+        indexes = np.array(class_positions, dtype=np.int64)
         if (indexes >= 0).all():
             # Names come first: with class_names=["1", "2"] a 1 is the first class.
             return indexes
@@ -371,11 +381,13 @@ class OutputForm:
             )
         if values.dtype.kind in "fiub":
             numbers = values.astype(np.float64)
-            fits = (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
-            if fits.all():
+            fits_mask = (
+                (numbers >= 0) & (numbers < count) & (numbers == np.floor(numbers))
+            )
+            if fits_mask.all():
                 return numbers.astype(np.int64)
             # Neither a name nor a number, or names and numbers are mixed.
-            strange = strange & ~fits if (strange & ~fits).any() else strange
+            strange = strange & ~fits_mask if (strange & ~fits_mask).any() else strange
         problem = (
             f"y must hold class numbers from 0 to {count - 1} or class names ({', '.join(self.class_names[:10])}), got "
             f"{values[strange].tolist()[0]!r}"
@@ -399,15 +411,17 @@ def _is_survival(values: Array) -> bool:
 
 def label_place(label: Any, positions: Mapping[str, int]) -> int:
     """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
-    place = positions.get(str(label), -1)
+    class_position = positions.get(str(label), -1)
     if (
-        place < 0
+        class_position < 0
         and isinstance(label, (int, float))
         and abs(label) < _NO_FRACTIONS
         and float(label).is_integer()
     ):
-        place = positions.get(str(int(label)), positions.get(str(float(label)), -1))
-    return place
+        class_position = positions.get(
+            str(int(label)), positions.get(str(float(label)), -1)
+        )
+    return class_position
 
 
 def as_target(y: Any) -> Array:
@@ -425,13 +439,15 @@ def as_target(y: Any) -> Array:
         raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
         problem = f"y must have one value per row, got the fields {', '.join(values.dtype.names)}"
-        survival = any(values.dtype[name].kind == "b" for name in values.dtype.names)
+        survival = any(
+            values.dtype[field_name].kind == "b" for field_name in values.dtype.names
+        )
         hint = SURVIVAL if survival else "Pass an array (rows, numbers)"
         raise InputError(problem, hint=hint, code="PG007")
     if (
         values.dtype == object
         and is_frame(y)
-        and all(kind.kind in "fiub" for kind in y.dtypes)
+        and all(column_type.kind in "fiub" for column_type in y.dtypes)
     ):
         values = y.to_numpy(np.float64)  # numbers beside truth values
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
@@ -508,7 +524,7 @@ def resolve_outputs(
                 f"returns={kind!r} does not suit a regression, whose outputs are values"
             )
             raise InputError(problem, hint="Leave returns out", code="PG006")
-        columns = tuple(str(name) for name in getattr(y, "columns", ()))
+        columns = tuple(str(column_name) for column_name in getattr(y, "columns", ()))
         chosen_names = (
             columns if len(columns) == count and class_names is None else class_names
         )
@@ -530,13 +546,13 @@ def resolve_outputs(
             "Pass returns='logits' or 'probabilities' to pg.Model, or task='regression'"
         )
         raise InputError(problem, hint=hint, code="PG006")
-    chosen: Any = _infer_kind(outputs) if kind is None else kind
-    _check_kind(outputs, chosen)
+    output_kind: Any = _infer_kind(outputs) if kind is None else kind
+    _check_kind(outputs, output_kind)
     names = _names_of_classes(max(count, 2), class_names)
     by_values = kind is None
     return OutputForm(
         "classification",
-        chosen,
+        output_kind,
         count,
         names,
         names,
@@ -561,12 +577,14 @@ def _labels(
     within = bool(
         ((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all()
     )
-    chosen: Any = ("probabilities" if within else "logits") if kind is None else kind
-    _check_kind(outputs, chosen)
+    output_kind: Any = (
+        ("probabilities" if within else "logits") if kind is None else kind
+    )
+    _check_kind(outputs, output_kind)
     columns = (
         class_names if class_names is not None else tuple(getattr(y, "columns", ()))
     )
-    return chosen, _names_of_classes(
+    return output_kind, _names_of_classes(
         count, columns if len(columns) == count or class_names is not None else None
     )
 
@@ -579,7 +597,7 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
         problem = f"class_names must be a list of names, got {shown(class_names)}"
         raise InputError(problem, hint="Pass one name for each class", code="PG001")
     names = (
-        tuple(str(name) for name in class_names)
+        tuple(str(class_name) for class_name in class_names)
         if class_names is not None
         else tuple(map(str, range(classes)))
     )
@@ -669,9 +687,9 @@ def _warn_of_two_values(count: int, y: Any) -> None:
     """Warn that y, taken for numbers, looks like the codes of two classes."""
     values = np.unique(as_target(y)) if count == 1 and y is not None else np.array([])
     if len(values) == 2 < len(y) and (values == np.round(values)).all():
-        low, high = (f"{value:.0f}" for value in values.tolist())
+        smallest_text, largest_text = (f"{value:.0f}" for value in values.tolist())
         warn_user(
-            f"y holds only {low} and {high}, and is taken for numbers. Pass class_names=['{low}', '{high}'] to "
+            f"y holds only {smallest_text} and {largest_text}, and is taken for numbers. Pass class_names=['{smallest_text}', '{largest_text}'] to "
             "pg.Model if these are classes, or task='regression'."
         )
 
@@ -716,18 +734,18 @@ def _check_kind(
         return
     # Methods that watch every function of torch must not take this for a part of the network.
     with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
-        low, high = torch.stack(outputs.detach().aminmax()).tolist()
+        lowest_output, highest_output = torch.stack(outputs.detach().aminmax()).tolist()
     tolerance = _ROUNDING if later else _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
-    but = ", though those of the first rows lie there" if inferred else ""
-    if kind == "probabilities" and (low < -tolerance or high > 1 + tolerance):
-        problem = f"Probabilities must lie within 0 … 1, got outputs from {low:.3g} to {high:.3g}{but}"
+    inferred_words = ", though those of the first rows lie there" if inferred else ""
+    if kind == "probabilities" and (
+        lowest_output < -tolerance or highest_output > 1 + tolerance
+    ):
+        problem = f"Probabilities must lie within 0 … 1, got outputs from {lowest_output:.3g} to {highest_output:.3g}{inferred_words}"
         raise InputError(
             problem, hint="Pass returns='logits' to pg.Model", code="PG032"
         )
-    if kind == "log_probabilities" and high > max(tolerance, 1e-3):
-        problem = (
-            f"Log-probabilities must not be above 0, got outputs up to {high:.3g}{but}"
-        )
+    if kind == "log_probabilities" and highest_output > max(tolerance, 1e-3):
+        problem = f"Log-probabilities must not be above 0, got outputs up to {highest_output:.3g}{inferred_words}"
         raise InputError(
             problem, hint="Pass returns='logits' to pg.Model", code="PG032"
         )
@@ -740,24 +758,28 @@ _OF_ONE_ROW = 1e-3
 _OF_ANY_ROW = 4.0
 
 
-def output_range(seen: Tensor, precision: torch.dtype, *, alike: bool) -> Tensor:
+def output_range(
+    seen_outputs: Tensor, precision: torch.dtype, *, alike: bool
+) -> Tensor:
     """Return the range of each output, ``(targets,)``, or 1 if it varies only by rounding."""
-    spread = seen.amax(dim=0) - seen.amin(dim=0)
+    spread = seen_outputs.amax(dim=0) - seen_outputs.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
     return torch.where(
-        spread > share * seen.abs().amax(dim=0), spread, torch.ones_like(spread)
+        spread > share * seen_outputs.abs().amax(dim=0), spread, torch.ones_like(spread)
     )
 
 
 def spread_of(outputs: Tensor, weights: Floats | None = None) -> Floats:
     """Return the standard deviation of each output over rows, ``(K,)``, or 1 if it varies only by rounding."""
-    wide: Floats = outputs.double().cpu().numpy()
-    finite = np.isfinite(wide).all(axis=1)
+    wide_outputs: Floats = outputs.double().cpu().numpy()
+    finite = np.isfinite(wide_outputs).all(axis=1)
     if not finite.any():
-        return np.ones(wide.shape[1])
-    wide = wide[finite]
+        return np.ones(wide_outputs.shape[1])
+    wide_outputs = wide_outputs[finite]
     weights = None if weights is None else weights[finite]
-    middle = np.average(wide, axis=0, weights=weights)
-    spread = np.sqrt(np.average((wide - middle) ** 2, axis=0, weights=weights))
-    rounding = _OF_ANY_ROW * torch.finfo(outputs.dtype).eps * np.abs(wide).max(axis=0)
+    middle = np.average(wide_outputs, axis=0, weights=weights)
+    spread = np.sqrt(np.average((wide_outputs - middle) ** 2, axis=0, weights=weights))
+    rounding = (
+        _OF_ANY_ROW * torch.finfo(outputs.dtype).eps * np.abs(wide_outputs).max(axis=0)
+    )
     return np.where(spread > rounding, spread, 1.0)

@@ -55,15 +55,17 @@ class Layout:
     def places(self) -> Shape:
         """Return the shape of one row's places."""
         return tuple(
-            size for place, size in enumerate(self.shape) if place != self.axis
+            dimension_size
+            for dimension, dimension_size in enumerate(self.shape)
+            if dimension != self.axis
         )
 
     def of(self, numbers: Tensor) -> Tensor:
         """Return the numbers of each place, ``(rows, places, labels)``."""
-        maps = numbers.reshape(len(numbers), *self.shape)
+        output_maps = numbers.reshape(len(numbers), *self.shape)
         if self.axis is not None:
-            maps = maps.movedim(1 + self.axis, -1)
-        return maps.reshape(len(numbers), -1, self.size)
+            output_maps = output_maps.movedim(1 + self.axis, -1)
+        return output_maps.reshape(len(numbers), -1, self.size)
 
     def targets(self, y: Array) -> Array:
         """Return ``y`` at each place, ``(rows, places)``, with several ``(…, labels)``."""
@@ -84,34 +86,38 @@ def layout_of(shape: Sequence[int], y: Any, sizes: Iterable[int] = ()) -> Layout
             holds the labels.
     """
     shape, masks = tuple(shape), as_target(y)
-    tail = tuple(masks.shape[1:])
+    mask_shape = tuple(masks.shape[1:])
     if len(shape) == 1:
-        void = bool(_unnamed(masks).any()) and _are_switches(masks)
-        fits = tail == shape and void
-        return Layout(shape, None, several=False) if fits else None
-    if not tail:
+        has_void = bool(_unnamed(masks).any()) and _are_switches(masks)
+        fits_outputs = mask_shape == shape and has_void
+        return Layout(shape, None, several=False) if fits_outputs else None
+    if not mask_shape:
         return None
     labels = _labels_axis(shape, sizes)
-    if tail == shape:
+    if mask_shape == shape:
         alone = labels is None or shape[labels] == 1
         return Layout(shape, labels, several=not alone)
-    first = tail in (shape[1:], (1, *shape[1:]))
-    last = tail == shape[:-1]
+    first = mask_shape in (shape[1:], (1, *shape[1:]))
+    labels_last = mask_shape == shape[:-1]
     if len(shape) > _SEQUENCE:  # as of images whose channels come last
-        last = last and set(tail) <= set(sizes)
-    if first and last:
-        last = len(shape) == _SEQUENCE and labels == 1
-        first = not last
+        labels_last = labels_last and set(mask_shape) <= set(sizes)
+    if first and labels_last:
+        labels_last = len(shape) == _SEQUENCE and labels == 1
+        first = not labels_last
     axis = 0 if first else len(shape) - 1
-    return Layout(shape, axis, several=False) if first or last else None
+    return Layout(shape, axis, several=False) if first or labels_last else None
 
 
 def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
     """Return which dimension holds labels: of maps the first, else one of no input."""
     if len(shape) > _SEQUENCE:
         return 0
-    known = set(sizes)
-    strange = [axis for axis, size in enumerate(shape) if size not in known]
+    input_sizes = set(sizes)
+    strange = [
+        axis
+        for axis, dimension_size in enumerate(shape)
+        if dimension_size not in input_sizes
+    ]
     return strange[0] if len(strange) == 1 else None
 
 
@@ -140,22 +146,22 @@ def void_places(y: Array, layout: Layout, class_names: Iterable[str] = ()) -> Bo
     targets = layout.targets(y)
     if targets.dtype.kind not in "fiu":
         return np.zeros(targets.shape[:2], dtype=bool)
-    void = np.zeros(targets.shape, dtype=bool)
+    void_mask = np.zeros(targets.shape, dtype=bool)
     classes = layout.size > 1 and not layout.several
     if classes or _are_switches(y):
         names = set(class_names)
         codes = [
-            code
-            for code in _VOID
-            if str(code) not in names and not 0 <= code < layout.size
+            void_code
+            for void_code in _VOID
+            if str(void_code) not in names and not 0 <= void_code < layout.size
         ]
-        void[np.isin(targets, codes)] = True
+        void_mask[np.isin(targets, codes)] = True
     if targets.dtype.kind == "f":
-        void[np.isnan(targets)] = True
+        void_mask[np.isnan(targets)] = True
     if not layout.several:
-        return void
-    places: Booleans = np.any(void, axis=2)
-    return places
+        return void_mask
+    place_mask: Booleans = np.any(void_mask, axis=2)
+    return place_mask
 
 
 # ---- what outputs mean at one place, and their loss ------------------------------------
@@ -175,18 +181,18 @@ def form_of_places(
     """
     masks = as_target(y)
     names = described.get("class_names") or ()
-    names = [str(name) for name in names]
-    void = void_places(masks, layout, names)
-    empty = int(void.all(axis=1).sum())
+    names = [str(class_name) for class_name in names]
+    void_mask = void_places(masks, layout, names)
+    empty = int(void_mask.all(axis=1).sum())
     if empty:
         has = by_count(empty, "has", "have")
         problem = f"{counted(empty, 'row')} of y {has} no place with a label"
         hint = f"Leave {by_count(empty, 'that row', 'those rows')} out"
         raise InputError(problem, hint=hint, code="PG015")
-    targets = layout.targets(masks)[~void]
+    targets = layout.targets(masks)[~void_mask]
     numbers = layout.of(outputs).flatten(0, 1)
-    form = resolve_outputs(numbers, targets, **described)
-    return form, {"void": int(void.sum()), "of": int(void.size)}
+    place_form = resolve_outputs(numbers, targets, **described)
+    return place_form, {"void": int(void_mask.sum()), "of": int(void_mask.size)}
 
 
 def loss_of_places(
@@ -196,23 +202,25 @@ def loss_of_places(
 
     ``label``: the loss of telling this one from the others.
     """
-    name = loss if isinstance(loss, str) else loss.name
-    words = f"{name}, mean over places"
+    loss_name = loss if isinstance(loss, str) else loss.name
+    words = f"{loss_name}, mean over places"
     if label is not None:
-        words = f"{name} of {form.output_names[label]}, mean over places"
+        words = f"{loss_name} of {form.output_names[label]}, mean over places"
 
     def mean(outputs: Floats, y: Any) -> Floats:
         masks = as_target(y)
-        void = void_places(masks, layout, form.class_names)
-        targets = _encoded(form, layout.targets(masks)[~void])
-        places = layout.of(torch.from_numpy(outputs))[torch.from_numpy(~void)]
+        void_mask = void_places(masks, layout, form.class_names)
+        targets = _encoded(form, layout.targets(masks)[~void_mask])
+        place_outputs = layout.of(torch.from_numpy(outputs))[
+            torch.from_numpy(~void_mask)
+        ]
         if label is None:
-            losses = form.loss_rows(places, targets, loss)
+            losses = form.loss_rows(place_outputs, targets, loss)
         else:
-            losses = _of_label(form, places, targets, loss, label)
-        rows = np.nonzero(~void)[0]
-        total = np.bincount(rows, weights=losses, minlength=len(masks))
-        return total / (~void).sum(axis=1)
+            losses = _of_label(form, place_outputs, targets, loss, label)
+        row_indices = np.nonzero(~void_mask)[0]
+        total = np.bincount(row_indices, weights=losses, minlength=len(masks))
+        return total / (~void_mask).sum(axis=1)
 
     mean.__name__ = words
     return mean
@@ -227,18 +235,24 @@ def _encoded(form: OutputForm, targets: Array) -> Array:
 
 
 def _of_label(
-    form: OutputForm, places: Tensor, targets: Array, loss: str | OtherLoss, label: int
+    form: OutputForm,
+    place_outputs: Tensor,
+    targets: Array,
+    loss: str | OtherLoss,
+    label: int,
 ) -> Floats:
     """Return the loss of one label at each place: of a class against all others."""
     if form.task != "classification":
-        return replace(form, loss_columns=(label,)).loss_rows(places, targets, loss)
+        return replace(form, loss_columns=(label,)).loss_rows(
+            place_outputs, targets, loss
+        )
     if form.count == 1:
-        return form.loss_rows(places, targets, loss)
+        return form.loss_rows(place_outputs, targets, loss)
     names = ("others", form.class_names[label])
     alone = replace(
         form, kind="probabilities", count=1, class_names=names, output_names=names[1:]
     )
-    chance = form.probabilities(places.double())[:, [label]]
+    chance = form.probabilities(place_outputs.double())[:, [label]]
     return alone.loss_rows(chance, (targets == label).astype(np.int64), loss)
 
 
@@ -264,9 +278,9 @@ def taken_in_words(shape: Sequence[int]) -> str:
 
 def unfit(shape: Sequence[int], y: Any) -> InputError:
     """Return the error of targets that do not lie on outputs by place."""
-    seen = in_words(np.shape(as_target(y))[1:])
+    shape_words = in_words(np.shape(as_target(y))[1:])
     return InputError(
-        f"y {seen} does not fit the network's output {in_words(shape)}",
+        f"y {shape_words} does not fit the network's output {in_words(shape)}",
         hint=f"Pass y {taken_in_words(shape)}: pg.explain(net, X, y). To compare "
         "others, pass loss= a function (outputs, y) -> (rows,)",
         code="PG007",

@@ -124,34 +124,38 @@ class PredictorSubject(Subject):
         if len(self.inputs[0]) == 0 or not self.form.names:
             problem = "The inputs need at least one row and one column"
             raise InputError(problem, hint="Pass the rows to explain", code="PG013")
-        few = [self.inputs[0][:_PROBE_ROWS]]
-        kept = None if cache is None else KeptAnswers(cache, who(predictor))
-        self.answers = Answers(kept)
+        probe_rows = [self.inputs[0][:_PROBE_ROWS]]
+        kept_answers = None if cache is None else KeptAnswers(cache, who(predictor))
+        self.answers = Answers(kept_answers)
         self.shares: Shares | None = None
-        different = different_rows(few[0].numpy())
+        different = different_rows(probe_rows[0].numpy())
         # Of few different rows, most would be asked again only to be compared.
         compared = _COMPARED if different > _FEW_DIFFERENT else _COMPARED_OF_FEW
         total = different + sum(compared) + 1
-        most = most_asked(self.inputs[0].numpy(), _REPEATS * len(self.form.names))
-        label = f"first of up to {most:,} rows"
-        begun = len(few[0]) if hasattr(predictor, "predict") else _BEGIN
-        with self.open(), Progress(total, label, progress, every=True) as bar:
-            self.answers.bar = bar
-            parts = [few[0][:begun], few[0][begun:]]
+        row_limit = most_asked(self.inputs[0].numpy(), _REPEATS * len(self.form.names))
+        label = f"first of up to {row_limit:,} rows"
+        begun = len(probe_rows[0]) if hasattr(predictor, "predict") else _BEGIN
+        with self.open(), Progress(total, label, progress, every=True) as progress_bar:
+            self.answers.bar = progress_bar
+            probe_parts = [probe_rows[0][:begun], probe_rows[0][begun:]]
             outputs = torch.cat(
-                [self._first_outputs([part]) for part in parts if len(part)]
+                [
+                    self._first_outputs([probe_part])
+                    for probe_part in probe_parts
+                    if len(probe_part)
+                ]
             )
             self.width, self.first = outputs.shape[1], outputs
             if alone and self.answers.asked:
                 self.moved = check_row_independence(
-                    self._anew, few, outputs, PREDICTOR, compared
+                    self._anew, probe_rows, outputs, PREDICTOR, compared
                 )
             if self.form.named and self.answers.asked:
-                self._check_places(few, outputs)
+                self._check_places(probe_rows, outputs)
         self.answers.bar = None
-        known = self.call.classes
-        if class_names is None and known is not None and len(known) == 1:
-            problem = f"The model learned from rows of one class only, {str(known[0])!r}, and always predicts it"
+        class_labels = self.call.classes
+        if class_names is None and class_labels is not None and len(class_labels) == 1:
+            problem = f"The model learned from rows of one class only, {str(class_labels[0])!r}, and always predicts it"
             hint = "Fit it on rows of several classes: are the training rows sorted by class?"
             raise InputError(problem, hint=hint, code="PG031")
         if task == "regression" and returns is None and self.call.kind is not None:
@@ -169,48 +173,65 @@ class PredictorSubject(Subject):
         class_names: Any,
         sign: Sign | None,
     ) -> OutputForm:
-        call = self.call
-        said = kind or call.kind if not call.classes else "exact"
-        self.shares = find_shares(outputs, y, said, task or call.task, class_names)
+        predict_call = self.call
+        declared_kind = (
+            kind or predict_call.kind if not predict_call.classes else "exact"
+        )
+        self.shares = find_shares(
+            outputs, y, declared_kind, task or predict_call.task, class_names
+        )
         if self.shares is not None:
             outputs = torch.from_numpy(self.shares.of(outputs.numpy()))
             self.first, kind = outputs, "probabilities"
         elif self._are_values(outputs, y, kind, class_names):
             task = task or "regression"
-        if call.guessed and not (task or kind):
-            call = _with_logits(call, outputs, y)
+        if predict_call.guessed and not (task or kind):
+            predict_call = _with_logits(predict_call, outputs, y)
         if task is None:
             task = (
-                call.task
-                if call.one_of or call.kind != "probabilities"
-                else _task_of(call, outputs, y)
+                predict_call.task
+                if predict_call.one_of or predict_call.kind != "probabilities"
+                else _task_of(predict_call, outputs, y)
             )
         # Classes of several labels are numbers, where they are the labels at all.
         names = (
-            call.classes
+            predict_call.classes
             if class_names is None and task != "multilabel"
             else class_names
         )
         if len(self.columns) > 1:
             names = self._named_columns(outputs, y, names)
-        form = resolve_outputs(
-            outputs, y, kind=kind or call.kind, task=task, class_names=names, sign=sign
+        output_form = resolve_outputs(
+            outputs,
+            y,
+            kind=kind or predict_call.kind,
+            task=task,
+            class_names=names,
+            sign=sign,
         )
-        if form.task == "regression":
-            form = self._of_numbers(form, call, y)
-        self.bounded = form.task != "regression" and form.kind == "probabilities"
-        if form.task == "classification" and self.bounded and form.count == 2:
+        if output_form.task == "regression":
+            output_form = self._of_numbers(output_form, predict_call, y)
+        self.bounded = (
+            output_form.task != "regression" and output_form.kind == "probabilities"
+        )
+        if (
+            output_form.task == "classification"
+            and self.bounded
+            and output_form.count == 2
+        ):
             # The second of two classes says it all, and its logit is the score that boosters call raw.
             self.column = 1
-            form = replace(form, count=1, output_names=form.class_names)
+            output_form = replace(
+                output_form, count=1, output_names=output_form.class_names
+            )
         return replace(
-            form,
+            output_form,
             inferred=kind is None and self.call.kind is None,
-            numbered=class_names is not None or call.classes is None,
-            of_labels=call.one_hot and form.task == "classification",
+            numbered=class_names is not None or predict_call.classes is None,
+            of_labels=predict_call.one_hot and output_form.task == "classification",
             both=self.column is not None,
             # Labels without probabilities have no cross entropy.
-            loss="zero_one" if call.one_hot else form.loss,
+            loss="zero_one" if predict_call.one_hot else output_form.loss,
         )
 
     def _are_values(
@@ -229,11 +250,15 @@ class PredictorSubject(Subject):
         truth = as_target(y)
         if truth.ndim != 1 or truth.dtype.kind not in "fiu":
             return False
-        places = {name: place for place, name in enumerate(self.columns)}
-        known = any(
-            label_place(label, places) >= 0 for label in np.unique(truth).tolist()
+        column_positions = {
+            column_name: column_index
+            for column_index, column_name in enumerate(self.columns)
+        }
+        are_classes = any(
+            label_place(label, column_positions) >= 0
+            for label in np.unique(truth).tolist()
         )
-        return not known and not share_of_sums(outputs.numpy())
+        return not are_classes and not share_of_sums(outputs.numpy())
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
         """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""
@@ -251,7 +276,7 @@ class PredictorSubject(Subject):
         columns = self.columns
         if len(set(columns)) < len(columns):
             return names
-        targets = [str(name) for name in getattr(y, "columns", ())]
+        targets = [str(target_name) for target_name in getattr(y, "columns", ())]
         if targets != list(columns) and set(targets) == set(columns):
             problem = (
                 f"The columns of y ({listed(targets, show=repr)}) are in another order than those that the predictor "
@@ -265,48 +290,65 @@ class PredictorSubject(Subject):
         if names is not None:
             return columns if set(map(str, names)) == set(columns) else names
         labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
-        places = {name: place for place, name in enumerate(columns)}
-        known = labels.ndim == 1 and all(
-            label_place(label, places) >= 0 for label in labels.tolist()
+        column_positions = {
+            column_name: column_index
+            for column_index, column_name in enumerate(columns)
+        }
+        are_classes = labels.ndim == 1 and all(
+            label_place(label, column_positions) >= 0 for label in labels.tolist()
         )
         # Columns of other numbers have names, too.
-        of_classes = known if y is not None else has_kind(outputs)
+        of_classes = are_classes if y is not None else has_kind(outputs)
         return columns if of_classes else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
         fitted, names = fitted_names(self.predictor), self.form.names
         # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
-        want, have = (
-            [re.sub(r"[\W_]+", "_", name).casefold() for name in each]
-            for each in (fitted, names)
+        wanted_names, present_names = (
+            [
+                re.sub(r"[\W_]+", "_", column_name).casefold()
+                for column_name in name_list
+            ]
+            for name_list in (fitted, names)
         )
-        if len(set(want)) < len(want) or len(set(have)) < len(have):
-            want, have = list(fitted), list(names)
-        if not set(want) & set(have) or want == have:
+        if len(set(wanted_names)) < len(wanted_names) or len(set(present_names)) < len(
+            present_names
+        ):
+            wanted_names, present_names = list(fitted), list(names)
+        if not set(wanted_names) & set(present_names) or wanted_names == present_names:
             return
         try:  # a model that takes the same cells under other names goes by their places
             by_place = torch.equal(
-                self.forward(few, [f"column {place}" for place in range(len(names))]),
+                self.forward(
+                    few,
+                    [f"column {column_index}" for column_index in range(len(names))],
+                ),
                 outputs,
             )
         except InputError:
             return
         pairs = [
-            (one, other) for one, other in zip(have, want, strict=False) if one != other
+            (present_name, wanted_name)
+            for present_name, wanted_name in zip(
+                present_names, wanted_names, strict=False
+            )
+            if present_name != wanted_name
         ]
         if not by_place or not pairs:
             return
-        one, other = next((pair for pair in pairs if pair[0] in want), pairs[0])
-        spelled = dict(zip(have, names, strict=True))
-        problem = (
-            f"The model reads columns by their places, and {spelled[one]!r} stands where "
-            f"{spelled.get(other, other)!r} stood in fit"
+        wrong_name, right_name = next(
+            (name_pair for name_pair in pairs if name_pair[0] in wanted_names), pairs[0]
         )
-        if one not in want:
+        spelled = dict(zip(present_names, names, strict=True))
+        problem = (
+            f"The model reads columns by their places, and {spelled[wrong_name]!r} stands where "
+            f"{spelled.get(right_name, right_name)!r} stood in fit"
+        )
+        if wrong_name not in wanted_names:
             warn_user(problem, "Check that both are the same column")
             return
-        order = [spelled.get(name, name) for name in want]
+        order = [spelled.get(column_name, column_name) for column_name in wanted_names]
         hint = f"Pass the columns in the order of fit: {listed(order, show=repr)}"
         raise InputError(problem, hint=hint, code="PG032")
 
@@ -317,13 +359,15 @@ class PredictorSubject(Subject):
 
     def with_rows(self, inputs: Any) -> PredictorSubject | None:
         """Return the subject with other rows of the same columns, or None where they have others."""
-        form = FrameForm(inputs)
-        if form.kinds != self.form.kinds or not len(rows := form.read(inputs)):
+        frame_form = FrameForm(inputs)
+        if frame_form.kinds != self.form.kinds or not len(
+            read_rows := frame_form.read(inputs)
+        ):
             return None
-        made = copy(self)
-        made.form, made.inputs = form, (rows,)
-        made.answers = self.answers.fresh()
-        return made
+        new_subject = copy(self)
+        new_subject.form, new_subject.inputs = frame_form, (read_rows,)
+        new_subject.answers = self.answers.fresh()
+        return new_subject
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — the table is the only input
         """Return which columns hold numbers."""
@@ -344,37 +388,50 @@ class PredictorSubject(Subject):
 
     def to_send(self) -> PredictorSubject:
         """Return the subject without the rows explained, for another process."""
-        sent = copy(self)
-        sent.inputs = ()
-        sent.answers = self.answers.fresh()
-        return sent
+        sent_subject = copy(self)
+        sent_subject.inputs = ()
+        sent_subject.answers = self.answers.fresh()
+        return sent_subject
 
     def deciding(self) -> PredictorSubject:
         """Return the subject with the labels of the model's own ``predict``, if these are its classes."""
-        call, decided, several = self.call, copy(self), self.task == "multilabel"
-        if call.labels is None or call.one_hot or self.task == "regression":
+        predict_call, decided, several = (
+            self.call,
+            copy(self),
+            self.task == "multilabel",
+        )
+        if (
+            predict_call.labels is None
+            or predict_call.one_hot
+            or self.task == "regression"
+        ):
             by_threshold = super().deciding()
             assert isinstance(by_threshold, PredictorSubject)
             return by_threshold
-        classes = call.classes or self.outputs.class_names
+        classes = predict_call.classes or self.outputs.class_names
         decided.call = replace(
-            call, function=call.labels, classes=classes, one_hot=not several
+            predict_call,
+            function=predict_call.labels,
+            classes=classes,
+            one_hot=not several,
         )
         decided.bounded, decided.column, decided.width = True, None, None
         decided.answers, decided.shares = Answers(), None
-        own = self.outputs.loss if several else "zero_one"
+        default_loss = self.outputs.loss if several else "zero_one"
         decided.outputs = replace(
-            self.outputs, kind="probabilities", of_labels=not several, loss=own
+            self.outputs, kind="probabilities", of_labels=not several, loss=default_loss
         )
         with self.open():
-            chosen = decided._first_outputs([self.inputs[0][:_PROBE_ROWS]]) > 0.5  # noqa: SLF001 — its own class
-        if chosen.shape[1] != (self.outputs.count if several else len(classes)) or not (
-            several or (chosen.sum(1) == 1).all()
-        ):
+            few_rows = [self.inputs[0][:_PROBE_ROWS]]
+            answers = decided._first_outputs(few_rows)  # noqa: SLF001 — its own class
+            decided_labels = answers > 0.5
+        if decided_labels.shape[1] != (
+            self.outputs.count if several else len(classes)
+        ) or not (several or (decided_labels.sum(1) == 1).all()):
             return self  # numbers of another kind, such as positions of classes that have other names
-        decided.first = chosen.double()
+        decided.first = decided_labels.double()
         decided.width, decided.column = (
-            chosen.shape[1],
+            decided_labels.shape[1],
             None if several or self.outputs.count > 1 else 1,
         )
         return decided
@@ -382,13 +439,13 @@ class PredictorSubject(Subject):
     def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
         """Return what another method of the predictor returns for rows, ``(rows, *)``."""
         with self.open():
-            parts = [
-                getattr(self.predictor, method)(self.form.write(part))
-                for part in tensors[0].split(self.most_rows())
+            answer_parts = [
+                getattr(self.predictor, method)(self.form.write(row_block))
+                for row_block in tensors[0].split(self.most_rows())
             ]
-        return np.concatenate([np.asarray(part) for part in parts])
+        return np.concatenate([np.asarray(answer_part) for answer_part in answer_parts])
 
-    def check_slopes(self, method: str, places: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
+    def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
         """Refuse every method that needs slopes: a predictor has no gradient."""
         self.check_network(method)
 
@@ -407,13 +464,15 @@ class PredictorSubject(Subject):
 
         Equal rows are asked once.
         """
-        rows = tensors[0]
+        asked_rows = tensors[0]
         if names is not None:
-            return self._read_out(self._ask(rows, names))
+            return self._read_out(self._ask(asked_rows, names))
         numbers = self.answers.of(
-            rows.detach().cpu().numpy(),
-            lambda places: self._ask(rows[torch.from_numpy(places)]),
-            lambda places: self.form.frame(rows[torch.from_numpy(places)]),
+            asked_rows.detach().cpu().numpy(),
+            lambda row_positions: self._ask(
+                asked_rows[torch.from_numpy(row_positions)]
+            ),
+            lambda places: self.form.frame(asked_rows[torch.from_numpy(places)]),
         )
         if self.width is None and self.answers.kept is not None:
             self.columns = self.columns or self.answers.kept.columns
@@ -425,8 +484,8 @@ class PredictorSubject(Subject):
 
     def _anew(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return predictions that are asked for, though the rows were answered before."""
-        parts = tensors[0].split(self.most_rows())
-        answers = [self._ask(part) for part in parts]
+        row_blocks = tensors[0].split(self.most_rows())
+        answers = [self._ask(row_block) for row_block in row_blocks]
         if self.answers.bar is not None:
             self.answers.bar.advance(len(tensors[0]))
         return self._read_out(np.concatenate(answers))
@@ -436,9 +495,11 @@ class PredictorSubject(Subject):
         count = len(rows)
         with turned(self._refused, memory=True):
             table = self.form.write(rows)
-            asked = table if names is None else self.form.library.rename(table, names)
+            asked_table = (
+                table if names is None else self.form.library.rename(table, names)
+            )
             with on_users_device():
-                returned = self.call.function(asked)
+                returned = self.call.function(asked_table)
         returned = detached(returned)
         if names_of(returned):
             returned = numbers_of_frame(returned, table)
@@ -453,12 +514,17 @@ class PredictorSubject(Subject):
         elif values.dtype.kind not in "fiub":
             hint = "Pass its predict_proba, or a function that returns a probability for each class"
             values = as_numbers("What the predictor returns", values, hint, "PG032")
-        wide = values
+        wide_values = values
         if values.ndim and len(values) == count:
-            wide = values.reshape(len(values), -1)
-        if wide.ndim != 2 or values.ndim > 2 or 0 in wide.shape or len(wide) != count:
+            wide_values = values.reshape(len(values), -1)
+        if (
+            wide_values.ndim != 2
+            or values.ndim > 2
+            or 0 in wide_values.shape
+            or len(wide_values) != count
+        ):
             raise wrong_rows(values, count, lambda: self.form.frame(rows))
-        numbers = np.array(wide, dtype=np.float64)
+        numbers = np.array(wide_values, dtype=np.float64)
         before = self.width or self.answers.width
         if before and numbers.shape[1] != before:
             problem = f"The predictor returned {numbers.shape[1]} numbers per row after {before} before"
@@ -492,18 +558,22 @@ class PredictorSubject(Subject):
         """Return a predictor's error with what helps: of the rows as they are passed, or of cells in other rows."""
         hint = "It must accept rows of the table with cells of other rows."
         if self.width is None:
-            fitted, kind = (
+            fitted, table_words = (
                 fitted_names(self.predictor),
                 "a data frame" if self.form.named else "an array",
             )
-            hint = f"It gets X as passed, {kind}: pass rows as it takes them."
+            hint = f"It gets X as passed, {table_words}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
                 hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
-        hint, done = remedy_of(error, hint), self.answers.asked
-        after = f" (after {done:,} rows that it answered)" if done else ""
+        hint, answered_count = remedy_of(error, hint), self.answers.asked
+        after = (
+            f" (after {answered_count:,} rows that it answered)"
+            if answered_count
+            else ""
+        )
         # A service that does not answer does not refuse the rows.
         apart = isinstance(error, (OSError, TimeoutError))
-        if apart or (done and not hasattr(self.predictor, "predict")):
+        if apart or (answered_count and not hasattr(self.predictor, "predict")):
             hint = (
                 "P" + _AGAIN[1:]
                 if apart
@@ -515,22 +585,27 @@ class PredictorSubject(Subject):
 
     def _one_hot(self, labels: Array) -> Floats:
         """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""
-        names = {str(name): place for place, name in enumerate(self.call.classes or ())}
-        places, known = pd.factorize(labels, use_na_sentinel=False)
-        codes = np.array([label_place(label, names) for label in known.tolist()])
+        names = {
+            str(class_name): class_position
+            for class_position, class_name in enumerate(self.call.classes or ())
+        }
+        label_numbers, distinct_labels = pd.factorize(labels, use_na_sentinel=False)
+        codes = np.array(
+            [label_place(label, names) for label in distinct_labels.tolist()]
+        )
         return np.asarray(
-            codes[places][:, None] == np.arange(len(names)), dtype=np.float64
+            codes[label_numbers][:, None] == np.arange(len(names)), dtype=np.float64
         )
 
     def most_rows(self) -> int:
         """Return how many rows are predicted together."""
-        size = max(_FEWEST, _CELLS // max(len(self.form.names), self.width or 0))
-        return min(size, self._largest_batch)
+        batch_rows = max(_FEWEST, _CELLS // max(len(self.form.names), self.width or 0))
+        return min(batch_rows, self._largest_batch)
 
     def _first_outputs(self, rows: Sequence[Tensor]) -> Tensor:
         """Return the predictions of rows, in batches no larger than those asked for."""
         return torch.cat(
-            [self.forward([part]) for part in rows[0].split(self.most_rows())]
+            [self.forward([row_block]) for row_block in rows[0].split(self.most_rows())]
         )
 
     @property
@@ -579,9 +654,11 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
 
 def _of_labels(returned: list[Any], rows: int) -> Any:
     """Return the probability of each label from a list with an entry for each, and other lists unchanged."""
-    if all(np.shape(each) == (rows, 2) for each in returned):
-        return np.stack([np.asarray(each)[:, 1] for each in returned], axis=1)
-    if all(np.ndim(each) == 2 for each in returned):
+    if all(np.shape(label_output) == (rows, 2) for label_output in returned):
+        return np.stack(
+            [np.asarray(label_output)[:, 1] for label_output in returned], axis=1
+        )
+    if all(np.ndim(label_output) == 2 for label_output in returned):
         problem = f"The predictor returned the probabilities of {len(returned)} targets, each with its own classes"
         hint = "Pass a function that returns those of one: lambda table: model.predict_proba(table)[0]"
         raise InputError(problem, hint=hint, code="PG032")

@@ -14,9 +14,9 @@ from permgrad.attribution.subject.tracing import name_of, tensors_in
 from permgrad.base.random import seeded
 
 _RECURRENT = frozenset(
-    f"{name}{cell}"
-    for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-    for cell in ("", "_cell")
+    f"{layer_name}{cell_suffix}"
+    for layer_name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    for cell_suffix in ("", "_cell")
 )
 _MIXING = frozenset({
     "linear", "matmul", "rmatmul", "bmm", "baddbmm", "einsum", "scaled_dot_product_attention",
@@ -54,19 +54,28 @@ class _Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile."""
-        options, name = kwargs or {}, name_of(func)
-        pools = name in _POOLING
-        if pools or name in _MIXING or name.startswith(("conv", "embedding")):
-            own = [
-                one
-                for one in tensors_in(args, options)
-                if not isinstance(one, nn.Parameter) and one.ndim
+        options, function_name = kwargs or {}, name_of(func)
+        pools = function_name in _POOLING
+        if (
+            pools
+            or function_name in _MIXING
+            or function_name.startswith(("conv", "embedding"))
+        ):
+            value_tensors = [
+                argument_tensor
+                for argument_tensor in tensors_in(args, options)
+                if not isinstance(argument_tensor, nn.Parameter)
+                and argument_tensor.ndim
             ]
-            read = _Read(name, [one.detach().clone() for one in own], ())
-            self.reads.append(read)
+            function_read = _Read(
+                function_name,
+                [argument_tensor.detach().clone() for argument_tensor in value_tensors],
+                (),
+            )
+            self.reads.append(function_read)
         value = func(*args, **options)
         if pools and isinstance(value, Tensor):
-            read.pools = tuple(value.shape)
+            function_read.pools = tuple(value.shape)
         return value
 
 
@@ -90,8 +99,8 @@ class _Seen:
         if bool(change.any()):
             self._sums[dim].append(
                 [
-                    change.movedim(at, 0).reshape(n, -1).sum(dim=1)
-                    for at, n in enumerate(change.shape)
+                    change.movedim(dimension, 0).reshape(n, -1).sum(dim=1)
+                    for dimension, n in enumerate(change.shape)
                 ]
             )
 
@@ -104,20 +113,23 @@ class _Seen:
         """Return whether both halves of a dimension change the value."""
         return len(self._sums[dim]) == self._halves[dim]
 
-    def carries(self, dim: int, place: int) -> bool:
+    def carries(self, dim: int, value_dimension: int) -> bool:
         """Return whether a dimension of the input lies along one of the value: other places change with each half."""
-        shares = [sums[place] / sums[place].sum() for sums in self._sums[dim]]
+        shares = [
+            change_sums[value_dimension] / change_sums[value_dimension].sum()
+            for change_sums in self._sums[dim]
+        ]
         if len(shares) < 2:
             return False
         stacked = torch.stack(shares)
-        more = torch.where(
+        relative_change = torch.where(
             stacked > 0, stacked / stacked.mean(dim=0).clamp_min(1e-300), 1
         )
-        return float((stacked * more.log()).sum() / len(shares)) >= _TOLD
+        return float((stacked * relative_change.log()).sum() / len(shares)) >= _TOLD
 
 
 def find_readings(
-    subject: Any, rows: Sequence[Tensor], places: Sequence[int]
+    subject: Any, rows: Sequence[Tensor], input_indices: Sequence[int]
 ) -> dict[int, str]:
     """Return how a network reads some of its inputs, by the first function that mixes their numbers.
 
@@ -132,37 +144,55 @@ def find_readings(
             subject.forward(values)
         return recorder.reads
 
-    before, found = reads(rows), dict[int, str]()
-    for place in places:
-        own = rows[place]
+    before, input_readings = reads(rows), dict[int, str]()
+    for input_index in input_indices:
+        input_rows = rows[input_index]
         # For each function and what it is called with: by dimension of the input and half of it, what changes.
-        seen = [[_Seen(own.ndim - 1) for _ in read.arguments] for read in before]
-        for dim in range(1, own.ndim):
-            for half in _halves(own, dim):
-                after = reads([*rows[:place], _moved(own, half), *rows[place + 1 :]])
-                for one, two, notes in zip(before, after, seen, strict=False):
-                    for old, new, note in zip(
-                        one.arguments, two.arguments, notes, strict=False
+        seen_changes = [
+            [_Seen(input_rows.ndim - 1) for _ in function_read.arguments]
+            for function_read in before
+        ]
+        for dimension in range(1, input_rows.ndim):
+            for half_mask in _halves(input_rows, dimension):
+                after = reads(
+                    [
+                        *rows[:input_index],
+                        _moved(input_rows, half_mask),
+                        *rows[input_index + 1 :],
+                    ]
+                )
+                for read_before, read_after, notes in zip(
+                    before, after, seen_changes, strict=False
+                ):
+                    for old_value, new_value, change_note in zip(
+                        read_before.arguments, read_after.arguments, notes, strict=False
                     ):
-                        note.add(dim - 1, old, new)
-        for read, notes in zip(before, seen, strict=True):
+                        change_note.add(dimension - 1, old_value, new_value)
+        for mixing_read, notes in zip(before, seen_changes, strict=True):
             changed = [
-                (tensor, note)
-                for tensor, note in zip(read.arguments, notes, strict=True)
-                if note.changes
+                (tensor, tensor_note)
+                for tensor, tensor_note in zip(
+                    mixing_read.arguments, notes, strict=True
+                )
+                if tensor_note.changes
             ]
             reading = next(
                 filter(
                     None,
-                    (_reading(read, tensor, note, own) for tensor, note in changed),
+                    (
+                        _reading(mixing_read, tensor, tensor_note, input_rows)
+                        for tensor, tensor_note in changed
+                    ),
                 ),
                 "",
             )
             if reading:
-                found[place] = reading
-            if reading or (changed and not _by_itself(read, changed[0][1], own)):
+                input_readings[input_index] = reading
+            if reading or (
+                changed and not _by_itself(mixing_read, changed[0][1], input_rows)
+            ):
                 break
-    return found
+    return input_readings
 
 
 def _moved(rows: Tensor, half: Tensor) -> Tensor:
@@ -174,71 +204,97 @@ def _moved(rows: Tensor, half: Tensor) -> Tensor:
         return rows ^ half
     if not bool(((rows != 0) & half).any()):
         return torch.where(half, torch.ones_like(rows), rows)
-    other = (
+    changed_rows = (
         rows * 1.0625 if rows.is_floating_point() else rows - (rows > 0).to(rows.dtype)
     )
-    return torch.where(half, other, rows)
+    return torch.where(half, changed_rows, rows)
 
 
 def _halves(rows: Tensor, dim: int) -> Iterator[Tensor]:
     """Yield both halves of a dimension, true there, of one with a single place the whole."""
-    size = rows.shape[dim]
-    at = torch.arange(size, device=rows.device).reshape(
-        [-1 if each == dim else 1 for each in range(rows.ndim)]
+    dimension_size = rows.shape[dim]
+    positions = torch.arange(dimension_size, device=rows.device).reshape(
+        [-1 if other_dimension == dim else 1 for other_dimension in range(rows.ndim)]
     )
     yield from (
-        ((at < (size + 1) // 2), (at >= (size + 1) // 2)) if size > 1 else (at == 0,)
+        (
+            (positions < (dimension_size + 1) // 2),
+            (positions >= (dimension_size + 1) // 2),
+        )
+        if dimension_size > 1
+        else (positions == 0,)
     )
 
 
-def _reading(read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
+def _reading(read: _Read, tensor: Tensor, seen_changes: _Seen, rows: Tensor) -> str:
     """Return how a function reads an input that it is called with, empty where that says nothing."""
-    name = read.name
-    if name.startswith("conv") and (
-        name.endswith(("2d", "3d")) or (name.endswith("1d") and rows.ndim > 3)
+    function_name = read.name
+    if function_name.startswith("conv") and (
+        function_name.endswith(("2d", "3d"))
+        or (function_name.endswith("1d") and rows.ndim > 3)
     ):
-        return _reading_of_images(name, tensor, seen, rows)
+        return _reading_of_images(function_name, tensor, seen_changes, rows)
     if rows.ndim == 2:
         # Numbers one by one along time, which are no channels.
-        across = 1 if name == "conv1d" else tensor.ndim - 1 if name in _RECURRENT else 0
+        across = (
+            1
+            if function_name == "conv1d"
+            else tensor.ndim - 1
+            if function_name in _RECURRENT
+            else 0
+        )
         return (
             "series"
-            if across and tensor.ndim in (2, 3) and not seen.carries(0, across)
+            if across and tensor.ndim in (2, 3) and not seen_changes.carries(0, across)
             else ""
         )
-    return _reading_of_sequences(read, tensor, seen, rows) if rows.ndim == 3 else ""
+    return (
+        _reading_of_sequences(read, tensor, seen_changes, rows)
+        if rows.ndim == 3
+        else ""
+    )
 
 
 def _reading_of_sequences(
-    read: _Read, tensor: Tensor, seen: _Seen, rows: Tensor
+    read: _Read, tensor: Tensor, seen_changes: _Seen, rows: Tensor
 ) -> str:
     """Return how a function reads rows that are sequences of vectors, ``(rows, length, width)`` or with length last."""
-    if _is_one_column(read, tensor, seen):
+    if _is_one_column(read, tensor, seen_changes):
         return "tokens"
     if read.name == "conv1d":
         # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
         along = [
-            tensor.ndim == 3 and seen.carries(dim, 2) and not seen.carries(dim, 1)
-            for dim in (0, 1)
+            tensor.ndim == 3
+            and seen_changes.carries(dimension, 2)
+            and not seen_changes.carries(dimension, 1)
+            for dimension in (0, 1)
         ]
         return "tokens" if along[0] else "series" if along[1] else "image"
     pooled = read.pools == (rows.shape[0], rows.shape[2]) and tensor.ndim == 3
     vectors = read.name in _MIXING and tensor.ndim in (2, 3)
     # A vector holds the numbers of one place: patches of an image, or a flattened one, do not.
-    whole = seen.carries(1, -1) or rows.shape[2] == 1 == tensor.shape[-1]
-    return "tokens" if (vectors or pooled) and whole and not seen.carries(0, -1) else ""
+    whole_vectors = (
+        seen_changes.carries(1, -1) or rows.shape[2] == 1 == tensor.shape[-1]
+    )
+    return (
+        "tokens"
+        if (vectors or pooled) and whole_vectors and not seen_changes.carries(0, -1)
+        else ""
+    )
 
 
-def _is_one_column(read: _Read, tensor: Tensor, seen: _Seen) -> bool:
+def _is_one_column(read: _Read, tensor: Tensor, seen_changes: _Seen) -> bool:
     """Return whether one number of each place is looked up, or enters a layer by itself, as columns of a table do."""
     alone = read.name.startswith("embedding") or (
         read.name in _MIXING and tensor.shape[-1] == 1
     )
-    along = any(seen.carries(0, dim) for dim in range(tensor.ndim))
-    return alone and along and seen.whole(0) and not seen.whole(1)
+    along = any(seen_changes.carries(0, dimension) for dimension in range(tensor.ndim))
+    return alone and along and seen_changes.whole(0) and not seen_changes.whole(1)
 
 
-def _reading_of_images(name: str, tensor: Tensor, seen: _Seen, rows: Tensor) -> str:
+def _reading_of_images(
+    name: str, tensor: Tensor, seen_changes: _Seen, rows: Tensor
+) -> str:
     """Return how a convolution reads images: pictures one by one, such as frames or slices, are a volume.
 
     Its channels are the last dimension that lies along them alone, or else that was put together before.
@@ -248,25 +304,33 @@ def _reading_of_images(name: str, tensor: Tensor, seen: _Seen, rows: Tensor) -> 
     if rows.ndim == 3:
         return usual
     apart = [
-        [seen.carries(dim, place) for place in range(tensor.ndim) if place != across]
-        for dim in range(rows.ndim - 1)
+        [
+            seen_changes.carries(dimension, value_dimension)
+            for value_dimension in range(tensor.ndim)
+            if value_dimension != across
+        ]
+        for dimension in range(rows.ndim - 1)
     ]
     fixed = [
-        dim for dim, others in enumerate(apart) if seen.whole(dim) and not any(others)
+        dimension
+        for dimension, carried_dimensions in enumerate(apart)
+        if seen_changes.whole(dimension) and not any(carried_dimensions)
     ]
-    moving = [dim for dim in fixed if seen.carries(dim, across)]
-    single = [dim for dim in fixed if rows.shape[dim + 1] == 1]
+    moving = [
+        dimension for dimension in fixed if seen_changes.carries(dimension, across)
+    ]
+    single = [dimension for dimension in fixed if rows.shape[dimension + 1] == 1]
     if fixed:
         return f"image {(moving or single or fixed)[-1]}"
     return "volume" if rows.ndim == 4 else usual
 
 
-def _by_itself(read: _Read, seen: _Seen, rows: Tensor) -> bool:
+def _by_itself(read: _Read, seen_changes: _Seen, rows: Tensor) -> bool:
     """Return whether a function takes each number by itself, or may take only the channels of a pixel."""
     if read.name in _POOLING or rows.ndim > 3:
         return True
     if read.name.startswith("embedding") and rows.ndim == 3:
         return True
     return read.name in _MIXING - _RECURRENT and not any(
-        seen.carries(dim, -1) for dim in range(rows.ndim - 1)
+        seen_changes.carries(dimension, -1) for dimension in range(rows.ndim - 1)
     )

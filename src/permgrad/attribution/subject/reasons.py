@@ -178,19 +178,19 @@ def _are_scores(scores: Tensor, outputs: Tensor) -> bool:
         return False
     theirs = scores.double().reshape(count, -1).cpu()
     theirs = theirs - theirs.mean(dim=1, keepdim=True)
-    for part in outputs.double().cpu().split(count):
-        ours = part - part.mean(dim=1, keepdim=True)
-        if len(part) == count and _are_in_proportion(theirs, ours):
+    for output_block in outputs.double().cpu().split(count):
+        own_scores = output_block - output_block.mean(dim=1, keepdim=True)
+        if len(output_block) == count and _are_in_proportion(theirs, own_scores):
             return True
     return False
 
 
 def _are_in_proportion(theirs: Tensor, ours: Tensor) -> bool:
     """Return whether numbers are others times a positive one, ``(rows, K)`` each."""
-    size = float(ours.square().sum())
-    if size == 0:
+    squared_sum = float(ours.square().sum())
+    if squared_sum == 0:
         return False
     # Of two numbers any other two are scores at some temperature, if there is one row.
-    factor = float((ours * theirs).sum()) / size if len(ours) > 1 else 1.0
-    rest = float((theirs - factor * ours).abs().max())
-    return factor > 0 and rest <= _ROUNDING * factor * float(ours.abs().max())
+    factor = float((ours * theirs).sum()) / squared_sum if len(ours) > 1 else 1.0
+    residual = float((theirs - factor * ours).abs().max())
+    return factor > 0 and residual <= _ROUNDING * factor * float(ours.abs().max())

@@ -60,7 +60,10 @@ _CELLS = (
 def remedy_of(error: BaseException, otherwise: str) -> str:
     """Return what helps against an error that a model of another library raises for its rows."""
     words = error_in_words(error)
-    return next((hint for said, hint in _CELLS if re.search(said, words)), otherwise)
+    return next(
+        (hint for error_pattern, hint in _CELLS if re.search(error_pattern, words)),
+        otherwise,
+    )
 
 
 def remedy(words: str) -> str | None:
@@ -81,34 +84,40 @@ def remedy(words: str) -> str | None:
 
 def of_lengths(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     """Return what helps where inputs have different numbers of rows, by their shapes."""
-    rows = len(tensors[0])
-    others = [
-        name for name, one in zip(names, tensors, strict=True) if len(one) != rows
+    row_count = len(tensors[0])
+    other_inputs = [
+        input_name
+        for input_name, input_tensor in zip(names, tensors, strict=True)
+        if len(input_tensor) != row_count
     ]
     if len(tensors) == 2 and _are_offsets(*tensors):
         return _OFFSETS
     if turned := _rows_second(names, tensors):
         return f"Pass {listed(turned, 5)} with {_ROWS_FIRST.format(turned[0])}"
-    lengths = {len(one) for one in tensors if len(one) != rows}
+    lengths = {
+        len(input_tensor) for input_tensor in tensors if len(input_tensor) != row_count
+    }
     if lengths == {1}:
-        name = others[0].rpartition(".")[2]
-        setting = SETTING.format(f"{name}={name}")
+        parameter_name = other_inputs[0].rpartition(".")[2]
+        setting = SETTING.format(f"{parameter_name}={parameter_name}")
         return (
-            f"If {name} has one value a row, pass it for each of the {rows:,} rows, with "
-            f"pg.Model(net, hold={others[:5]}) if it is no feature. If it is one for all "
+            f"If {parameter_name} has one value a row, pass it for each of the {row_count:,} rows, with "
+            f"pg.Model(net, hold={other_inputs[:5]}) if it is no feature. If it is one for all "
             f"rows, leave it out of X: {setting}"
         )
     # The edges of a graph are pairs of numbers of its nodes.
     pairs = any(
-        one.ndim == 2 == len(one) and not one.is_floating_point() for one in tensors
+        input_tensor.ndim == 2 == len(input_tensor)
+        and not input_tensor.is_floating_point()
+        for input_tensor in tensors
     )
     return "Pass the same rows of each input" + f". {ONE_GRAPH}" * pairs
 
 
 def _are_offsets(ids: Tensor, offsets: Tensor) -> bool:
     """Return whether whole numbers say where texts begin, as for an EmbeddingBag."""
-    whole = not (ids.is_floating_point() or offsets.is_floating_point())
-    if not whole or ids.ndim != 1 or offsets.ndim != 1 or not len(offsets):
+    are_integers = not (ids.is_floating_point() or offsets.is_floating_point())
+    if not are_integers or ids.ndim != 1 or offsets.ndim != 1 or not len(offsets):
         return False
     ordered = bool((offsets.diff() >= 0).all())
     return ordered and int(offsets[0]) == 0 and int(offsets[-1]) <= len(ids)
@@ -117,19 +126,26 @@ def _are_offsets(ids: Tensor, offsets: Tensor) -> bool:
 def _rows_second(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
     """Return inputs (layers, rows, numbers), whose second dimension counts the rows."""
     first = tensors[0]
-    for rows in (len(first), *first.shape[1:2]):
-        others = [place for place, one in enumerate(tensors) if len(one) != rows]
+    for row_count in (len(first), *first.shape[1:2]):
+        other_inputs = [
+            input_index
+            for input_index, input_tensor in enumerate(tensors)
+            if len(input_tensor) != row_count
+        ]
         if all(
-            tensors[place].ndim == 3 and tensors[place].shape[1] == rows
-            for place in others
+            tensors[input_index].ndim == 3
+            and tensors[input_index].shape[1] == row_count
+            for input_index in other_inputs
         ):
-            return [names[place] for place in others]
+            return [names[input_index] for input_index in other_inputs]
     return []
 
 
 def is_scripted(module: nn.Module) -> bool:
     """Return whether a network has parts compiled by TorchScript, inside which nothing is heard."""
-    return any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+    return any(
+        isinstance(submodule, torch.jit.ScriptModule) for submodule in module.modules()
+    )
 
 
 def of_unheard(module: nn.Module, layer: str) -> tuple[str, str]:
@@ -158,18 +174,26 @@ def of_hooks(module: nn.Module) -> str | None:
 
     A package that failed may have left its own there.
     """
-    parts: dict[str, dict[str, None]] = {}
+    hooked_modules: dict[str, dict[str, None]] = {}
     kinds: dict[str, None] = {}
-    for name, part in module.named_modules():
-        for kind in _HOOKS:
-            owners = {_package_of(hook) for hook in vars(part).get(kind, {}).values()}
+    for module_name, submodule in module.named_modules():
+        for hook_kind in _HOOKS:
+            owners = {
+                _package_of(module_hook)
+                for module_hook in vars(submodule).get(hook_kind, {}).values()
+            }
             for owner in sorted(owners.difference(_AT_HOME)):
-                on = repr(name) if name else "the network"
-                parts.setdefault(owner, {})[on] = kinds.setdefault(kind)
-    if not parts:
+                module_label = repr(module_name) if module_name else "the network"
+                hooked_modules.setdefault(owner, {})[module_label] = kinds.setdefault(
+                    hook_kind
+                )
+    if not hooked_modules:
         return None
-    owned = [f"{owner} on {listed(list(on), 5)}" for owner, on in parts.items()]
-    clear = ", ".join(f"part.{kind}.clear()" for kind in kinds)
+    owned = [
+        f"{owner} on {listed(list(hooked_labels), 5)}"
+        for owner, hooked_labels in hooked_modules.items()
+    ]
+    clear = ", ".join(f"part.{hook_attribute}.clear()" for hook_attribute in kinds)
     return (
         f"The network has hooks of {', and of '.join(owned)}. If they are left over, "
         f"remove them: for part in net.modules(): {clear}"
@@ -186,16 +210,16 @@ def _package_of(hook: Any) -> str:
 
 def of_nested(module: nn.Module) -> str | None:
     """Return what helps a network with transformers that write 0 into padded places where no gradient is followed."""
-    parts = module.named_modules()
+    module_pairs = module.named_modules()
     names = [
-        f"net.{name}".removesuffix(".")
-        for name, part in parts
-        if isinstance(part, nn.TransformerEncoder)
-        and getattr(part, "use_nested_tensor", False)
+        f"net.{module_name}".removesuffix(".")
+        for module_name, submodule in module_pairs
+        if isinstance(submodule, nn.TransformerEncoder)
+        and getattr(submodule, "use_nested_tensor", False)
     ]
     if not names:
         return None
     return (
         "Without gradients an nn.TransformerEncoder with enable_nested_tensor=True writes 0 into padded places. If the "
-        f"forward reads them, set {' = '.join(f'{name}.use_nested_tensor' for name in names)} = False"
+        f"forward reads them, set {' = '.join(f'{module_path}.use_nested_tensor' for module_path in names)} = False"
     )

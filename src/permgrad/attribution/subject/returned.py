@@ -41,10 +41,12 @@ def numbers_of_frame(returned: Any, table: Any) -> Any:
     if frame is None or frame.columns.has_duplicates:
         return returned
     _check_order(frame, table)
-    numeric = [name for name in frame if _is_number(frame[name])]
+    numeric = [column_name for column_name in frame if _is_number(frame[column_name])]
     if not numeric:
         return returned
-    floats = [name for name in numeric if frame[name].dtype.kind == "f"]
+    floats = [
+        column_name for column_name in numeric if frame[column_name].dtype.kind == "f"
+    ]
     if 1 < len(floats) < len(numeric) and share_of_sums(frame[floats].to_numpy()):
         return frame[floats]
     return frame[numeric] if len(numeric) < frame.shape[1] else returned
@@ -52,8 +54,8 @@ def numbers_of_frame(returned: Any, table: Any) -> Any:
 
 def _as_pandas(returned: Any) -> pd.DataFrame | None:
     convert = getattr(returned, "to_pandas", None)
-    made = None if convert is None else convert()
-    return made if isinstance(made, pd.DataFrame) else None
+    pandas_frame = None if convert is None else convert()
+    return pandas_frame if isinstance(pandas_frame, pd.DataFrame) else None
 
 
 def _is_number(column: pd.Series[Any]) -> bool:
@@ -64,19 +66,19 @@ def _check_order(frame: pd.DataFrame, table: Any) -> None:
     """Refuse rows that were sorted, as a column of the table shows that came back."""
     if not isinstance(table, pd.DataFrame) or len(frame) != len(table):
         return
-    for name in frame.columns.intersection(table.columns):
-        there, here = frame[name].to_list(), table[name].to_list()
-        if there != here and pd.Series(there).value_counts().equals(
-            pd.Series(here)
+    for column_name in frame.columns.intersection(table.columns):
+        there, table_cells = frame[column_name].to_list(), table[column_name].to_list()
+        if there != table_cells and pd.Series(there).value_counts().equals(
+            pd.Series(table_cells)
             .value_counts()
             .reindex(pd.Series(there).value_counts().index)
         ):
-            key = repr(name)
+            column_text = repr(column_name)
             raise InputError(
-                f"The predictor returned its rows in another order than the table: {key} "
+                f"The predictor returned its rows in another order than the table: {column_text} "
                 "is sorted",
                 hint="Put them back, for example lambda table: model.predict(table)."
-                f"drop_duplicates({key}).set_index({key}).loc[table[{key}]]",
+                f"drop_duplicates({column_text}).set_index({column_text}).loc[table[{column_text}]]",
                 code="PG032",
             )
 
@@ -113,9 +115,9 @@ def share_of_sums(numbers: Array) -> float:
         return 0.0
     if not np.isfinite(numbers).all() or numbers.min() < 0:
         return 0.0
-    for whole in (1.0, _PER_CENT):
-        if np.abs(numbers.sum(axis=1) / whole - 1).max() <= _ROUNDED:
-            return whole
+    for row_total in (1.0, _PER_CENT):
+        if np.abs(numbers.sum(axis=1) / row_total - 1).max() <= _ROUNDED:
+            return row_total
     return 0.0
 
 
@@ -144,8 +146,11 @@ def find_shares(
     numbers = outputs.numpy()
     truth = np.empty(0) if y is None else as_target(y)
     several = truth.ndim > 1 and not is_one_hot(truth)
-    other = kind not in (None, "probabilities") or task in ("regression", "multilabel")
-    if several or other or not np.isfinite(numbers).all():
+    is_other_kind = kind not in (None, "probabilities") or task in (
+        "regression",
+        "multilabel",
+    )
+    if several or is_other_kind or not np.isfinite(numbers).all():
         return None
     if numbers.shape[1] > 1:
         return _of_several(numbers, kind)
@@ -156,29 +161,33 @@ def find_shares(
 def _of_several(numbers: Array, kind: str | None) -> Shares | None:
     """Return how columns of classes become probabilities."""
     enough = len(numbers) >= _FEW_ROWS or kind == "probabilities"
-    whole = share_of_sums(numbers) if enough else 0.0
-    if whole == _PER_CENT:
+    row_total = share_of_sums(numbers) if enough else 0.0
+    if row_total == _PER_CENT:
         warn_user(
             "The outputs of each row add up to 100 and are read as per cent: as "
             "probabilities, they are divided by 100."
         )
-        return Shares(whole, by_row=True)
+        return Shares(row_total, by_row=True)
     exact = np.abs(numbers.sum(axis=1) - 1).max() <= _EXACT
-    return Shares(whole, by_row=True) if whole and not exact and not kind else None
+    return (
+        Shares(row_total, by_row=True) if row_total and not exact and not kind else None
+    )
 
 
 def _of_one(numbers: Array, kind: str | None, *, classes: bool) -> Shares | None:
     """Return how the column of one class becomes a probability."""
-    low, high = float(numbers.min()), float(numbers.max())
-    if not (low >= 0 and 1 < high <= _PER_CENT):
+    smallest_output, largest_output = float(numbers.min()), float(numbers.max())
+    if not (smallest_output >= 0 and 1 < largest_output <= _PER_CENT):
         return None
-    lie = f"The outputs lie between {low:.3g} and {high:.3g} and are"
+    range_words = f"The outputs lie between {smallest_output:.3g} and {largest_output:.3g} and are"
     if kind == "probabilities":
-        warn_user(f"{lie} read as per cent: as probabilities, they are divided by 100.")
+        warn_user(
+            f"{range_words} read as per cent: as probabilities, they are divided by 100."
+        )
         return Shares(_PER_CENT, by_row=False)
     if classes:
         warn_user(
-            f"{lie} taken for log-odds. If they are per cent, pass "
+            f"{range_words} taken for log-odds. If they are per cent, pass "
             "returns='probabilities' to pg.Model."
         )
     return None

@@ -39,18 +39,20 @@ def outputs_of(
     """Return the raw outputs of rows, ``(rows, K)``."""
     count = len(inputs[0])
     with torch.no_grad(), subject.open():
-        run = partial(in_batches, count, min(batch, subject.most_rows()))
+        run_batches = partial(in_batches, count, min(batch, subject.most_rows()))
         return gathered(
             count,
             lambda part: [subject.predict([tensor[part] for tensor in inputs])],
-            run,
+            run_batches,
         )[0]
 
 
 def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
     """Return the output of each row that the model decides for, ``(rows,)``."""
-    chosen = subject.deciding()
-    return torch.from_numpy(chosen.decided(outputs_of(chosen, inputs)))
+    deciding_subject = subject.deciding()
+    return torch.from_numpy(
+        deciding_subject.decided(outputs_of(deciding_subject, inputs))
+    )
 
 
 def resolve_row_target(
@@ -81,13 +83,16 @@ def resolve_row_target(
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
     check_rows("target", labels, count, "Pass an array (rows,)")
-    known = (
+    class_labels = (
         names
         if subject.outputs.class_labels is None
         else subject.outputs.class_labels.tolist()
     )
-    places = {str(name): place for place, name in enumerate(known)}
-    numbers = [_place(label, places, len(names)) for label in labels.tolist()]
+    class_positions = {
+        str(class_name): class_position
+        for class_position, class_name in enumerate(class_labels)
+    }
+    numbers = [_place(label, class_positions, len(names)) for label in labels.tolist()]
     if NOBODY in numbers:
         label = labels.tolist()[numbers.index(NOBODY)]
         problem = (
@@ -102,14 +107,14 @@ def resolve_row_target(
     return torch.tensor(numbers, dtype=torch.int64), "row target"
 
 
-def _place(label: Any, places: dict[str, int], count: int) -> int:
+def _place(label: Any, class_positions: dict[str, int], count: int) -> int:
     """Return the output with a name, else with a number, or −1."""
     is_number = (
         isinstance(label, (int, float))
         and not isinstance(label, bool)
         and float(label).is_integer()
     )
-    named = label_place(label, places)
+    named = label_place(label, class_positions)
     return int(label) if named == NOBODY and is_number and 0 <= label < count else named
 
 
@@ -118,7 +123,7 @@ def each_row_by_itself(
 ) -> dict[str, Any]:
     """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
     subject, inputs, donors, space = (
-        rows[name] for name in ("subject", "inputs", "donors", "space")
+        rows[field_name] for field_name in ("subject", "inputs", "donors", "space")
     )
     if scale is RAW and subject.outputs.one_column:
         raise InputError(
@@ -126,16 +131,17 @@ def each_row_by_itself(
             hint="Leave scale out, or pass scale='logit'.",
             code="PG006",
         )
-    numbers, name = resolve_row_target(subject, row_target, y, inputs)
+    numbers, target_name = resolve_row_target(subject, row_target, y, inputs)
     target = RowTarget(
-        name, tuple(subject.outputs.output_names[number] for number in numbers.tolist())
+        target_name,
+        tuple(subject.outputs.output_names[number] for number in numbers.tolist()),
     )
     if subject.paths:
         # Its replacement engine and its paths give all outputs together.
-        targets, places = np.unique(numbers.numpy(), return_inverse=True)
+        targets, target_positions = np.unique(numbers.numpy(), return_inverse=True)
         return {
             "targets": tuple(targets.tolist()),
-            "row_target": replace(target, places=places),
+            "row_target": replace(target, places=target_positions),
         }
     carried = (*inputs, numbers[:, None].to(inputs[0].device))
     background = carried
@@ -147,7 +153,7 @@ def each_row_by_itself(
         space, inputs=(*space.inputs, CARRIER), segments=(*space.segments, nobody)
     )
     return {
-        "subject": _RowTargetSubject(subject, name, scale),
+        "subject": _RowTargetSubject(subject, target_name, scale),
         "inputs": carried,
         "donors": background,
         "space": widened,
@@ -185,10 +191,10 @@ class _RowTargetSubject:
 
     def _taken(self, outputs: Tensor, numbers: Tensor) -> Tensor:
         """Return the output of each row, ``(b, 1)``."""
-        read = self._scale.read(self.outer.outputs, outputs)
+        scaled_outputs = self._scale.read(self.outer.outputs, outputs)
         # Methods that watch every function of torch must not take this for a part of the network.
         with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
-            return read.gather(1, numbers.to(read.device))
+            return scaled_outputs.gather(1, numbers.to(scaled_outputs.device))
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         return self._taken(self.outer.forward(tensors[:-1]), tensors[-1])
@@ -225,8 +231,8 @@ class _RowTargetSubject:
 
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> Any:
         """Return the network cut into branches, which takes the output of each row."""
-        cut = self.outer.branches(inputs[:-1], followers)
-        return None if cut is None else _Cut(cut, self, inputs[-1])
+        branch_cut = self.outer.branches(inputs[:-1], followers)
+        return None if branch_cut is None else _Cut(branch_cut, self, inputs[-1])
 
     def theirs(
         self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
@@ -247,8 +253,10 @@ class _Cut:
         donors: Sequence[Tensor],
         run: Callable[[int, Callable[[slice], None]], None],
     ) -> None:
-        rows = inputs[:-1]
-        self.cut.remember(rows, rows if donors is inputs else donors[:-1], run)
+        input_rows = inputs[:-1]
+        self.cut.remember(
+            input_rows, input_rows if donors is inputs else donors[:-1], run
+        )
 
     def predict(
         self,
@@ -273,38 +281,50 @@ class RowTarget:
 
     def taken(self, explanation: Explanation) -> Explanation:
         """Return a local explanation with each row's own output only."""
-        meta = {**explanation.meta, "row_target": list(self.outputs)}
+        target_meta = {**explanation.meta, "row_target": list(self.outputs)}
         if self.places is None:
-            return replace(explanation, meta=meta)
+            return replace(explanation, meta=target_meta)
 
         def own(array: Any, axis: int = 2) -> Any:
             assert self.places is not None
-            places = self.places.reshape(-1, *[1] * (array.ndim - 1))
-            return np.take_along_axis(array, places, axis=axis)
+            output_positions = self.places.reshape(-1, *[1] * (array.ndim - 1))
+            return np.take_along_axis(array, output_positions, axis=axis)
 
-        base, maps = explanation.base_values, dict(explanation.maps)
-        fields = {name: getattr(explanation, name) for name in _LIKE_VALUES}
-        if base is not None:
+        base_outputs, drawn_maps = explanation.base_values, dict(explanation.maps)
+        fields = {
+            field_name: getattr(explanation, field_name) for field_name in _LIKE_VALUES
+        }
+        if base_outputs is not None:
             fields["base_values"] = own(
-                np.broadcast_to(base, (len(self.places), len(explanation.outputs))), 1
+                np.broadcast_to(
+                    base_outputs, (len(self.places), len(explanation.outputs))
+                ),
+                1,
             )
-        if "cam" in maps:
-            maps["cam"] = own(maps["cam"], 1)
+        if "cam" in drawn_maps:
+            drawn_maps["cam"] = own(drawn_maps["cam"], 1)
         return replace(
             explanation,
             **{
-                name: array if array is None or array.ndim < 3 else own(array)
-                for name, array in fields.items()
+                field_name: array if array is None or array.ndim < 3 else own(array)
+                for field_name, array in fields.items()
             },
             outputs=(self.name,),
-            parts={name: own(array) for name, array in explanation.parts.items()},
-            part_std={name: own(array) for name, array in explanation.part_std.items()},
+            parts={
+                part_name: own(array) for part_name, array in explanation.parts.items()
+            },
+            part_std={
+                part_name: own(array)
+                for part_name, array in explanation.part_std.items()
+            },
             predictions=None
             if explanation.predictions is None
             else own(explanation.predictions, 1),
-            maps=maps,
+            maps=drawn_maps,
             meta={
-                name: own(np.array(fact), 1).tolist() if name == "local_r2" else fact
-                for name, fact in meta.items()
+                fact_name: own(np.array(fact_value), 1).tolist()
+                if fact_name == "local_r2"
+                else fact_value
+                for fact_name, fact_value in target_meta.items()
             },
         )

@@ -40,8 +40,8 @@ class Scale:
         if form.kind == "values":
             return form.in_units_of_y(outputs)
         # Half precision would round probabilities once more, by more than many an effect.
-        half = outputs.is_floating_point() and outputs.element_size() < _LEAST_BYTES
-        return self.compute(form, outputs.float() if half else outputs)
+        is_half = outputs.is_floating_point() and outputs.element_size() < _LEAST_BYTES
+        return self.compute(form, outputs.float() if is_half else outputs)
 
     def names(self, form: OutputForm) -> tuple[str, ...]:
         """Return the names of the numbers explained: of one column that is returned for two classes, only its own."""
@@ -90,8 +90,8 @@ def _logits(form: OutputForm, outputs: Tensor) -> Tensor:
         return scores
     if form.count > 2:
         return scores - scores.mean(dim=1, keepdim=True)
-    odds = scores[:, 1:] - scores[:, :1] if form.count == 2 else scores
-    return odds * odds.new_tensor([-1.0, 1.0])
+    log_odds = scores[:, 1:] - scores[:, :1] if form.count == 2 else scores
+    return log_odds * log_odds.new_tensor([-1.0, 1.0])
 
 
 def _returned(form: OutputForm, outputs: Tensor) -> Tensor:

@@ -74,23 +74,31 @@ def check_row_independence(
     ``compared``: how many rows, and rows mixed of them, are predicted again.
     Return by how much outputs moved in other batches, or None after all checks.
     """
-    few = [tensor[: compared[0]] for tensor in rows]
+    compared_rows = [tensor[: compared[0]] for tensor in rows]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
     # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
-    beside = [
-        _mixed(one, place)[: compared[1]] if len(one) > 1 else torch.zeros_like(one)
-        for place, one in enumerate(few)
+    mixed_rows = [
+        _mixed(input_rows, input_index)[: compared[1]]
+        if len(input_rows) > 1
+        else torch.zeros_like(input_rows)
+        for input_index, input_rows in enumerate(compared_rows)
     ]
 
     if advice.precision is None:
-        _check_thoroughly(predict, few, beside, outputs, advice)
+        _check_thoroughly(predict, compared_rows, mixed_rows, outputs, advice)
         return None
     roughly = outputs.to(advice.precision)
     with suppress(InputError):  # a model that does not take such rows has its say later
         # In another batch and order, and a mixed row alone: two calls say most.
-        count, alone = len(few[0]), predict([tensor[:1] for tensor in beside])
+        count, alone = (
+            len(compared_rows[0]),
+            predict([tensor[:1] for tensor in mixed_rows]),
+        )
         together = predict(
-            [torch.cat(pair).flip(0) for pair in zip(few, beside, strict=True)]
+            [
+                torch.cat(tensor_pair).flip(0)
+                for tensor_pair in zip(compared_rows, mixed_rows, strict=True)
+            ]
         ).flip(0)
         moved = max(
             _moved(outputs[:count], together[:count]),
@@ -100,8 +108,8 @@ def check_row_independence(
             return moved
     _check_thoroughly(
         lambda tensors: predict(tensors).to(advice.precision),
-        few,
-        beside,
+        compared_rows,
+        mixed_rows,
         roughly,
         advice,
     )
@@ -111,7 +119,7 @@ def check_row_independence(
 def _check_thoroughly(
     predict: Predict,
     few: Sequence[Tensor],
-    beside: Sequence[Tensor],
+    mixed_rows: Sequence[Tensor],
     outputs: Tensor,
     advice: Advice,
 ) -> None:
@@ -124,27 +132,34 @@ def _check_thoroughly(
     alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
     backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
     halves = _in_batches_of(predict, few, -(-count // 2))
-    seen = [
-        _moved(other, first[: len(other)])
-        for other in (outputs[:count], backwards, halves, alone)
+    observed_moves = [
+        _moved(other_outputs, first[: len(other_outputs)])
+        for other_outputs in (outputs[:count], backwards, halves, alone)
     ]
     with suppress(
         InputError
     ):  # a network that does not take such rows has its say later
-        together = predict([torch.cat(pair) for pair in zip(few, beside, strict=True)])
-        seen.append(_moved(together[: len(alone)], alone))
+        together = predict(
+            [
+                torch.cat(tensor_pair)
+                for tensor_pair in zip(few, mixed_rows, strict=True)
+            ]
+        )
+        observed_moves.append(_moved(together[: len(alone)], alone))
         rounding = max(rounding, _rounding(alone))
         if count > 1:
             mixed = _in_batches_of(
-                predict, [tensor[: advice.alone[1]] for tensor in beside], 1
+                predict, [tensor[: advice.alone[1]] for tensor in mixed_rows], 1
             )
-            seen.append(_moved(together[count : count + len(mixed)], mixed))
+            observed_moves.append(_moved(together[count : count + len(mixed)], mixed))
             rounding = max(rounding, _rounding(mixed))
-    if max(seen) > rounding and first.dtype == torch.float64:
+    if max(observed_moves) > rounding and first.dtype == torch.float64:
         # Where large numbers cancel inside a model, its outputs are as far off as rounding of the inputs moves them.
         nudged = [
-            one * (1 + torch.finfo(one.dtype).eps) if one.is_floating_point() else one
-            for one in few
+            input_tensor * (1 + torch.finfo(input_tensor.dtype).eps)
+            if input_tensor.is_floating_point()
+            else input_tensor
+            for input_tensor in few
         ]
         largest = (
             float(first[torch.isfinite(first)].abs().max())
@@ -155,11 +170,13 @@ def _check_thoroughly(
             rounding,
             min(_NUDGES * _moved(predict(nudged), first), _OF_OUTPUT * largest),
         )
-    moved_by = f"{max(seen):.3g}, where outputs range over {_spread(outputs):.3g}"
-    if max(seen) > max(rounding, _SHARE * _spread(outputs)):
+    moved_by = (
+        f"{max(observed_moves):.3g}, where outputs range over {_spread(outputs):.3g}"
+    )
+    if max(observed_moves) > max(rounding, _SHARE * _spread(outputs)):
         problem = f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})"
         raise InputError(problem, hint=advice.mixing, code="PG033")
-    if max(seen) > rounding:
+    if max(observed_moves) > rounding:
         warn_user(
             "A row's output should depend on that row alone, but the other rows of the batch change it (by "
             f"{moved_by}), so values are no more exact than that. {advice.rounding}."
@@ -176,9 +193,11 @@ def check_order(
     values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]
 ) -> None:
     """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
-    same = [one[order.to(one.device)] for one in values]
+    reordered_values = [
+        value_tensor[order.to(value_tensor.device)] for value_tensor in values
+    ]
     # Values that depend on chance have no order to be seen.
-    if not _alike(same, again(order)) and _alike(
+    if not _alike(reordered_values, again(order)) and _alike(
         values, again(torch.arange(len(order)))
     ):
         raise out_of_order()
@@ -195,11 +214,14 @@ def out_of_order() -> InputError:
 
 def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Return whether values are the same but for rounding."""
-    for one, other in zip(values, others, strict=True):
-        flat, same = (each.reshape(len(each), -1).float() for each in (one, other))
-        if flat.shape != same.shape or _moved(flat, same) > max(
-            _rounding(flat), _SHARE * _spread(flat)
-        ):
+    for value_tensor, other_tensor in zip(values, others, strict=True):
+        flat_values, flat_others = (
+            paired_tensor.reshape(len(paired_tensor), -1).float()
+            for paired_tensor in (value_tensor, other_tensor)
+        )
+        if flat_values.shape != flat_others.shape or _moved(
+            flat_values, flat_others
+        ) > max(_rounding(flat_values), _SHARE * _spread(flat_values)):
             return False
     return True
 
@@ -207,7 +229,7 @@ def _alike(values: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tensor:
     return torch.cat(
         [
-            predict([one[start : start + size] for one in rows])
+            predict([input_rows[start : start + size] for input_rows in rows])
             for start in range(0, len(rows[0]), size)
         ]
     )
@@ -215,13 +237,17 @@ def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tenso
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:
     """Return rows that take every second value, every third and so on from the next row."""
-    rows = torch.arange(_FEW_MIXED, device=tensor.device)
-    flat = tensor.reshape(len(tensor), -1)
-    first, other = (flat[(rows + shift) % len(flat)] for shift in (0, 1))
-    taken = (torch.arange(flat.shape[1], device=flat.device) + position) % (
-        rows[:, None] + 2
-    ) == 1
-    return torch.where(taken, other, first).reshape(_FEW_MIXED, *tensor.shape[1:])
+    row_numbers = torch.arange(_FEW_MIXED, device=tensor.device)
+    flat_rows = tensor.reshape(len(tensor), -1)
+    first, next_rows = (
+        flat_rows[(row_numbers + shift) % len(flat_rows)] for shift in (0, 1)
+    )
+    swap_mask = (
+        torch.arange(flat_rows.shape[1], device=flat_rows.device) + position
+    ) % (row_numbers[:, None] + 2) == 1
+    return torch.where(swap_mask, next_rows, first).reshape(
+        _FEW_MIXED, *tensor.shape[1:]
+    )
 
 
 def _spread(outputs: Tensor) -> float:
@@ -277,21 +303,21 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
     # One pass where all is well: a sum is finite unless a number is not, or unless it overflows.
     if outputs.dtype != torch.float64 and bool(torch.isfinite(outputs.sum())):
         return outputs
-    fine = (
+    finite_mask = (
         torch.isfinite(outputs)
         if outputs.dtype != torch.float64
         else outputs.abs() <= LARGEST
     )
-    broken = int((~fine.all(dim=1)).sum())
+    broken = int((~finite_mask.all(dim=1)).sum())
     if broken:
-        where, such, remedy = _ROWS[rows]
+        where, row_adjective, remedy = _ROWS[rows]
         contents = (
             "NaN or infinity"
             if not bool(torch.isfinite(outputs).all())
             else f"numbers above {LARGEST:g}"
         )
         problem = (
-            f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {such}rows got "
+            f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {row_adjective}rows got "
             f"{contents}"
         )
         raise InputError(problem, hint=remedy, code="PG040")

@@ -22,13 +22,13 @@ _SETTINGS = ("_token_id", "_token_index")
 
 def special_ids(tokenizer: Any) -> frozenset[int]:
     """Return the ids that a tokenizer calls special, none if it does not say."""
-    ids = getattr(tokenizer, "all_special_ids", None)
-    if ids is not None:
-        return frozenset(ids)
+    token_ids = getattr(tokenizer, "all_special_ids", None)
+    if token_ids is not None:
+        return frozenset(token_ids)
     added = getattr(tokenizer, "get_added_tokens_decoder", None)
     if added is None:
         return frozenset()
-    return frozenset(one for one, token in added().items() if token.special)
+    return frozenset(token_id for token_id, token in added().items() if token.special)
 
 
 def named_ids(
@@ -58,19 +58,21 @@ def needed_ids(subject: NetworkSubject, tokens: int, away: Tensor) -> frozenset[
     though it takes a change among others.
     ``away``: places without a token, bool ``(rows, places)``.
     """
-    ids = subject.inputs[tokens]
-    row = _Row(subject, tokens, ids[0], ~away[0])
-    others = row.others()
-    asked = _in_each_row(subject, ids, away)
-    if not asked or len(others) < 2:
+    token_ids = subject.inputs[tokens]
+    first_row = _Row(subject, tokens, token_ids[0], ~away[0])
+    other_ids = first_row.others()
+    asked_ids = _in_each_row(subject, token_ids, away)
+    if not asked_ids or len(other_ids) < 2:
         return frozenset()
     with torch.no_grad(), subject.open():
-        for other in others:
-            asked = row.not_taken_together(asked, other)
-        refused = frozenset(one for one in asked if row.refuses(one, others))
+        for other_id in other_ids:
+            asked_ids = first_row.not_taken_together(asked_ids, other_id)
+        refused = frozenset(
+            token_id for token_id in asked_ids if first_row.refuses(token_id, other_ids)
+        )
         # Where nothing else may change either, it is not for these ids.
-        known = frozenset(ids[~away].tolist()) - refused
-        if not refused or not row.takes_a_change_of(known):
+        known_ids = frozenset(token_ids[~away].tolist()) - refused
+        if not refused or not first_row.takes_a_change_of(known_ids):
             return frozenset()
     return refused
 
@@ -78,8 +80,8 @@ def needed_ids(subject: NetworkSubject, tokens: int, away: Tensor) -> frozenset[
 def _in_each_row(subject: NetworkSubject, ids: Tensor, away: Tensor) -> list[int]:
     """Return the ids in each row, those that the network's settings name first."""
     common = set(ids[0][~away[0]].tolist())
-    for row, gone in zip(ids[1:], away[1:], strict=True):
-        common &= set(row[~gone].tolist())
+    for row_ids, empty_mask in zip(ids[1:], away[1:], strict=True):
+        common &= set(row_ids[~empty_mask].tolist())
     named = named_ids(subject.module)
     return sorted(common, key=lambda one: (one not in named, one))[:_ASKED]
 
@@ -96,58 +98,71 @@ class _Row:
     def others(self) -> list[int]:
         """Return a few ids that may go or come for another, those inside the row first."""
         listed = list(dict.fromkeys(self.ids[self.there].tolist()))
-        last = len(listed) - 1
-        spread = [last // 2, 0, last, last // 4]
-        return [listed[at] for at in dict.fromkeys(spread) if listed]
+        last_index = len(listed) - 1
+        spread = [last_index // 2, 0, last_index, last_index // 4]
+        return [listed[id_index] for id_index in dict.fromkeys(spread) if listed]
 
-    def not_taken_together(self, asked: list[int], other: int) -> list[int]:
+    def not_taken_together(self, asked_ids: list[int], other_id: int) -> list[int]:
         """Return the ids that are not cleared by calls for several of them at once.
 
         An id is more or less often in its own row alone, so that a sum over rows tells.
         """
-        left = [one for one in asked if one == other]
-        rest = [one for one in asked if one != other]
-        for start in range(0, len(rest), _TOGETHER):
-            few = rest[start : start + _TOGETHER]
-            pairs = [self.moved(one, other) for one in few]
-            sides = [torch.stack(side) for side in zip(*pairs, strict=True)]
-            if not all(self.takes(side) for side in sides):
-                left += few
-        return left
+        remaining_ids = [token_id for token_id in asked_ids if token_id == other_id]
+        askable_ids = [token_id for token_id in asked_ids if token_id != other_id]
+        for start in range(0, len(askable_ids), _TOGETHER):
+            id_block = askable_ids[start : start + _TOGETHER]
+            pairs = [self.moved(token_id, other_id) for token_id in id_block]
+            sides = [
+                torch.stack(row_versions) for row_versions in zip(*pairs, strict=True)
+            ]
+            if not all(self.takes(changed_rows) for changed_rows in sides):
+                remaining_ids += id_block
+        return remaining_ids
 
-    def refuses(self, one: int, others: list[int]) -> bool:
+    def refuses(self, token_id: int, other_ids: list[int]) -> bool:
         """Return whether the network refuses an id to go and to come, for any other."""
         return not any(
-            all(self.takes(row[None]) for row in self.moved(one, other))
-            for other in others
-            if other != one
+            all(
+                self.takes(changed_row[None])
+                for changed_row in self.moved(token_id, other_id)
+            )
+            for other_id in other_ids
+            if other_id != token_id
         )
 
-    def moved(self, one: int, other: int) -> tuple[Tensor, Tensor]:
+    def moved(self, token_id: int, other_id: int) -> tuple[Tensor, Tensor]:
         """Return the row with one less of an id, and with one more."""
-        less, more = self.ids.clone(), self.ids.clone()
-        less[self._first(one)] = other
-        more[self._first(other)] = one
-        return less, more
+        fewer_ids, further_ids = self.ids.clone(), self.ids.clone()
+        fewer_ids[self._first(token_id)] = other_id
+        further_ids[self._first(other_id)] = token_id
+        return fewer_ids, further_ids
 
-    def _first(self, one: int) -> int:
-        return int(torch.nonzero(self.there & (self.ids == one))[0])
+    def _first(self, token_id: int) -> int:
+        return int(torch.nonzero(self.there & (self.ids == token_id))[0])
 
     def takes_a_change_of(self, ids: frozenset[int]) -> bool:
         """Return whether the network takes the row with some id in the place of another."""
-        old = next((one for one in self.ids[self.there].tolist() if one in ids), None)
-        new = next((one for one in sorted(ids) if one != old), None)
-        if old is None or new is None:
+        old_id = next(
+            (token_id for token_id in self.ids[self.there].tolist() if token_id in ids),
+            None,
+        )
+        new_id = next(
+            (token_id for token_id in sorted(ids) if token_id != old_id), None
+        )
+        if old_id is None or new_id is None:
             return False
         changed = self.ids.clone()
-        changed[self._first(old)] = new
+        changed[self._first(old_id)] = new_id
         return self.takes(changed[None])
 
     def takes(self, rows: Tensor) -> bool:
         """Return whether the network takes the row with other tokens, beside itself."""
         count = 1 + len(rows)
-        own = self.subject.inputs
-        batch = [one[:1].expand(count, *one.shape[1:]) for one in own]
+        input_tensors = self.subject.inputs
+        batch = [
+            input_tensor[:1].expand(count, *input_tensor.shape[1:])
+            for input_tensor in input_tensors
+        ]
         batch[self.tokens] = torch.cat([self.ids[None], rows])
         try:
             self.subject.forward(batch)

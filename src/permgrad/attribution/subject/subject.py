@@ -144,8 +144,8 @@ class Subject:
         """Return the calls of embeddings that read an input."""
         return ()
 
-    def check_slopes(self, method: str, places: Sequence[int]) -> None:
-        """Refuse a model without a gradient towards the inputs at ``places``."""
+    def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:
+        """Refuse a model without a gradient towards the inputs at ``input_indices``."""
 
     # ---- predicting --------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -202,13 +202,15 @@ def typical_row(rows: Tensor) -> Tensor:
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
     ordered = rows.double().sort(dim=0).values  # NaN comes last
-    low, high, last = (
+    lower_middle, upper_middle, last_values = (
         ordered[(len(rows) - 1) // 2],
         ordered[len(rows) // 2],
         ordered[-1],
     )
-    middle = torch.where(low == high, low, low / 2 + high / 2)
-    return torch.where(last.isnan(), last, middle).to(rows.dtype)[None]
+    middle = torch.where(
+        lower_middle == upper_middle, lower_middle, lower_middle / 2 + upper_middle / 2
+    )
+    return torch.where(last_values.isnan(), last_values, middle).to(rows.dtype)[None]
 
 
 def mean_row(rows: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ class Roles:
     @property
     def held(self) -> list[str]:
         """Names of the inputs that make no player."""
-        return [self.names[place] for place in sorted(self.hold)]
+        return [self.names[input_index] for input_index in sorted(self.hold)]
 
 
 def find_roles(
@@ -120,9 +120,9 @@ def find_roles(
     themselves.
     """
     names = subject.input_names
-    wanted = _wanted(names, hold)
-    explicit = frozenset(names.index(name) for name in wanted)
-    place = _find_tokens(subject, explicit)
+    held_names = _wanted(names, hold)
+    explicit = frozenset(names.index(held_name) for held_name in held_names)
+    tokens_input = _find_tokens(subject, explicit)
     automatic: set[int] = set()
     if hold is not None or added:
         named = [
@@ -133,39 +133,39 @@ def find_roles(
             position
             for position in range(len(names))
             if named[position]
-            and position not in (*explicit, place)
-            and _is_beside(subject, position, place)
+            and position not in (*explicit, tokens_input)
+            and _is_beside(subject, position, tokens_input)
         }
     if len(explicit | automatic) == len(names):
         automatic = set()
-    news = [
+    new_names = [
         names[position]
         for position in sorted(automatic)
         if names[position] not in added
     ]
-    if news and subject.module not in _told:
+    if new_names and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
-            f"{first_names(news)} {by_count(len(news), 'stays with its row and is', 'stay with their rows and are')} not "
-            f"explained. Pass pg.Model(..., hold=None) to explain {by_count(len(news), 'it', 'them')} too."
+            f"{first_names(new_names)} {by_count(len(new_names), 'stays with its row and is', 'stay with their rows and are')} not "
+            f"explained. Pass pg.Model(..., hold=None) to explain {by_count(len(new_names), 'it', 'them')} too."
         )
     masks = tuple(
-        each
-        for each in sorted(automatic)
-        if place is not None and _is_mask(subject, each, place)
+        input_index
+        for input_index in sorted(automatic)
+        if tokens_input is not None and _is_mask(subject, input_index, tokens_input)
     )
     lengths = next(
         (
             position
             for position in sorted(explicit | automatic)
             if _base(names[position]) in LENGTHS
-            or (place is not None and _ends(subject, position, place))
+            or (tokens_input is not None and _ends(subject, position, tokens_input))
         ),
         None,
     )
     held = explicit | frozenset(automatic)
-    boxes = _boxes(subject, place, held, segments)
-    return Roles(names, held, place, masks, lengths, boxes)
+    boxes = _boxes(subject, tokens_input, held, segments)
+    return Roles(names, held, tokens_input, masks, lengths, boxes)
 
 
 def _boxes(
@@ -201,35 +201,41 @@ def _beside_places(subject: NetworkSubject, tokens: int) -> list[int]:
 
 def _wanted(names: Sequence[str], hold: Any) -> tuple[str, ...]:
     """Return the inputs that the user holds."""
-    fix = f"Pass for example hold=({names[0]!r},)"
-    check_kind("hold=", hold, (Iterable, NoneType), "a list of names of inputs", fix)
-    wanted = () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
-    for name in wanted:
-        check_choice("input in hold", name, names)
-    return wanted
+    remedy_words = f"Pass for example hold=({names[0]!r},)"
+    check_kind(
+        "hold=", hold, (Iterable, NoneType), "a list of names of inputs", remedy_words
+    )
+    held_names = (
+        () if hold is None else (hold,) if isinstance(hold, str) else tuple(hold)
+    )
+    for held_name in held_names:
+        check_choice("input in hold", held_name, names)
+    return held_names
 
 
 def _find_tokens(subject: NetworkSubject, hold: frozenset[int]) -> int | None:
     names = subject.input_names
     matrices = [
-        place
-        for place, one in enumerate(subject.inputs)
-        if one.ndim == 2 and not one.is_floating_point()
+        input_index
+        for input_index, input_tensor in enumerate(subject.inputs)
+        if input_tensor.ndim == 2 and not input_tensor.is_floating_point()
     ]
-    widths = {place: subject.inputs[place].shape[1] for place in matrices}
+    widths = {
+        input_index: subject.inputs[input_index].shape[1] for input_index in matrices
+    }
     looked_up = {
-        one.place
-        for one in (subject.lookups() if matrices else ())
-        if one.reads(widths.get(one.place, 0))
+        embedding_lookup.place
+        for embedding_lookup in (subject.lookups() if matrices else ())
+        if embedding_lookup.reads(widths.get(embedding_lookup.place, 0))
     }
     sequences = [
-        place
-        for place in matrices
-        if place in looked_up
-        and place not in hold
-        and subject.form.leaves[place].columns is None
-        and _base(names[place]) not in (*LENGTHS, *_POSITIONS)
-        and "mask" not in names[place].lower()
+        input_index
+        for input_index in matrices
+        if input_index in looked_up
+        and input_index not in hold
+        and subject.form.leaves[input_index].columns is None
+        and _base(names[input_index]) not in (*LENGTHS, *_POSITIONS)
+        and "mask" not in names[input_index].lower()
     ]
     return sequences[0] if sequences else None
 
@@ -245,13 +251,13 @@ def _is_switch(tensor: Tensor) -> bool:
 
 def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bool:
     """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
-    name, tensor = _base(subject.input_names[position]), subject.inputs[position]
+    base_name, tensor = _base(subject.input_names[position]), subject.inputs[position]
     integers = not tensor.is_floating_point()
     if integers and tensor.ndim <= 2 and tensor[0].numel() == 1:
-        return name in LENGTHS or _counts_places(subject, position)
-    if name in _POSITIONS:
+        return base_name in LENGTHS or _counts_places(subject, position)
+    if base_name in _POSITIONS:
         return integers and tensor.ndim == 2
-    if name.endswith("mask") and tensor.ndim >= 2 and _is_switch(tensor):
+    if base_name.endswith("mask") and tensor.ndim >= 2 and _is_switch(tensor):
         return True
     return (
         integers
@@ -267,18 +273,22 @@ def _counts_places(subject: NetworkSubject, position: int) -> bool:
     Their name speaks of lengths, and the longest row fills that input or both names begin alike.
     Or the input holds nothing behind as many places in any row.
     """
-    name = _base(subject.input_names[position])
-    most = int(subject.inputs[position].max())
-    for other, leaf in enumerate(subject.form.leaves):
-        rows = subject.inputs[other]
-        if other == position or rows.ndim < 2 or leaf.columns is not None:
+    base_name = _base(subject.input_names[position])
+    longest = int(subject.inputs[position].max())
+    for other_input, form_leaf in enumerate(subject.form.leaves):
+        other_rows = subject.inputs[other_input]
+        if (
+            other_input == position
+            or other_rows.ndim < 2
+            or form_leaf.columns is not None
+        ):
             continue
-        alike = _first_word(name) == _first_word(_base(leaf.name))
-        fills = most in (rows.shape[1], rows.shape[-1])
-        within = most <= max(rows.shape[1], rows.shape[-1])
-        if within and (fills or alike) and name.endswith(_OF_LENGTHS):
+        alike = _first_word(base_name) == _first_word(_base(form_leaf.name))
+        fills = longest in (other_rows.shape[1], other_rows.shape[-1])
+        within = longest <= max(other_rows.shape[1], other_rows.shape[-1])
+        if within and (fills or alike) and base_name.endswith(_OF_LENGTHS):
             return True
-        if _ends(subject, position, other):
+        if _ends(subject, position, other_input):
             return True
     return False
 
@@ -287,21 +297,21 @@ def _first_word(name: str) -> str:
     return name.partition("_")[0]
 
 
-def _ends(subject: NetworkSubject, position: int, other: int) -> bool:
+def _ends(subject: NetworkSubject, position: int, other_input: int) -> bool:
     """Return whether an input says behind which place of another there is nothing but padding."""
-    lengths, rows = subject.inputs[position], subject.inputs[other]
-    if lengths.is_floating_point() or lengths[0].numel() != 1 or rows.ndim < 2:
+    lengths, padded_rows = subject.inputs[position], subject.inputs[other_input]
+    if lengths.is_floating_point() or lengths[0].numel() != 1 or padded_rows.ndim < 2:
         return False
     lengths = lengths.reshape(-1, 1)
-    places = torch.arange(rows.shape[1], device=lengths.device)
-    behind = (places >= lengths).to(rows.device)
-    last = (places == lengths - 1).to(rows.device)
+    positions = torch.arange(padded_rows.shape[1], device=lengths.device)
+    behind = (positions >= lengths).to(padded_rows.device)
+    last_mask = (positions == lengths - 1).to(padded_rows.device)
     if not bool(behind.any()) or bool((lengths < 0).any()):
         return False
-    flat = rows.reshape(*rows.shape[:2], -1)
-    padding = flat[behind][0]
-    padded = (flat == padding).all(dim=2)
-    return bool(padded[behind].all()) and not bool(padded[last].any())
+    flat_rows = padded_rows.reshape(*padded_rows.shape[:2], -1)
+    padding = flat_rows[behind][0]
+    padded = (flat_rows == padding).all(dim=2)
+    return bool(padded[behind].all()) and not bool(padded[last_mask].any())
 
 
 def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:
@@ -332,15 +342,20 @@ class Places:
 
         So are places at which another row has a special id.
         """
-        *restored, stay = rows
-        ids = restored[self.follow[0]]
-        arrives = torch.isin(ids, ids.new_tensor(self.special))
-        keeps = (stay[:, 0] > 0) | arrives
+        *restored, kept_values = rows
+        token_ids = restored[self.follow[0]]
+        arrives = torch.isin(token_ids, token_ids.new_tensor(self.special))
+        keeps = (kept_values[:, 0] > 0) | arrives
         first = 1
         for place in self.follow:
             row = restored[place]
             last = first + (1 if row.ndim == keeps.ndim else row.shape[2])
-            own = stay[:, first:last].movedim(1, 2).reshape(row.shape).to(row.dtype)
+            own = (
+                kept_values[:, first:last]
+                .movedim(1, 2)
+                .reshape(row.shape)
+                .to(row.dtype)
+            )
             kept = keeps.reshape(*keeps.shape, *[1] * (row.ndim - keeps.ndim))
             restored[place] = torch.where(kept, own, row)
             first = last
@@ -348,19 +363,21 @@ class Places:
 
     def ordinary(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Return rows whose special ids are the most frequent other id of their place, if there is any."""
-        made, tokens = list(rows), self.follow[0]
-        made[tokens] = rows[tokens].clone()
-        special = torch.isin(made[tokens], made[tokens].new_tensor(self.special))
-        for ids, of_place in zip(made[tokens].T, special.T, strict=True):
+        ordinary_rows, tokens = list(rows), self.follow[0]
+        ordinary_rows[tokens] = rows[tokens].clone()
+        special = torch.isin(
+            ordinary_rows[tokens], ordinary_rows[tokens].new_tensor(self.special)
+        )
+        for place_ids, of_place in zip(ordinary_rows[tokens].T, special.T, strict=True):
             if bool(of_place.any()) and not bool(of_place.all()):
-                ids[of_place] = ids[~of_place].mode().values
-        return made
+                place_ids[of_place] = place_ids[~of_place].mode().values
+        return ordinary_rows
 
     def read(self, inputs: Any, read: Callable[[Any], Tensors]) -> Tensors:
         """Return further rows, of which no place is nobody's."""
-        rows = read(inputs)
-        nobody = torch.zeros_like(rows[self.follow[0]])
-        return (*rows, _with_own(nobody, rows, self.follow))
+        read_rows = read(inputs)
+        nobody = torch.zeros_like(read_rows[self.follow[0]])
+        return (*read_rows, _with_own(nobody, read_rows, self.follow))
 
 
 def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> Tensor:
@@ -376,24 +393,28 @@ def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> 
 
 def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
     """Return the id of padding: the tokenizer's, else the network's."""
-    pad = _id(getattr(tokenizer, "pad_token_id", None), tokenizer, ("[PAD]", "<pad>"))
-    if pad is None:
-        pad = configured_pad(module)
-    if pad is None:
-        pads = {
-            part.padding_idx
-            for part in module.modules()
-            if isinstance(part, nn.Embedding)
+    padding_id = _id(
+        getattr(tokenizer, "pad_token_id", None), tokenizer, ("[PAD]", "<pad>")
+    )
+    if padding_id is None:
+        padding_id = configured_pad(module)
+    if padding_id is None:
+        padding_ids = {
+            submodule.padding_idx
+            for submodule in module.modules()
+            if isinstance(submodule, nn.Embedding)
         } - {None}
-        pad = pads.pop() if len(pads) == 1 else None
-    return pad
+        padding_id = padding_ids.pop() if len(padding_ids) == 1 else None
+    return padding_id
 
 
 def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
     """Return an id, or that of a token by its usual names."""
-    find = getattr(tokenizer, "token_to_id", None)
-    if value is None and find is not None:
-        value = next((one for one in map(find, names) if one is not None), None)
+    find_id = getattr(tokenizer, "token_to_id", None)
+    if value is None and find_id is not None:
+        value = next(
+            (token_id for token_id in map(find_id, names) if token_id is not None), None
+        )
     return int(value) if is_whole(value) and value >= 0 else None
 
 
@@ -417,32 +438,43 @@ def with_tokens(
             hint = "Leave it out. An input is tokens if an nn.Embedding looks its whole numbers (rows, places) up"
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
-    name, pad = roles.names[roles.tokens], pad_of(subject.module, tokenizer)
+    input_name, padding_id = (
+        roles.names[roles.tokens],
+        pad_of(subject.module, tokenizer),
+    )
     # A longer word would move places away from their own numbers, such as boxes.
     words = by_word and not _beside_places(subject, roles.tokens)
-    words &= name in texts or writer_of(tokenizer) is not None
-    subject.noted["tokens"] = {"input": name, "players": "words" if words else "tokens"}
+    words &= input_name in texts or writer_of(tokenizer) is not None
+    subject.noted["tokens"] = {
+        "input": input_name,
+        "players": "words" if words else "tokens",
+    }
     if roles.boxes:
         subject.noted["tokens"]["boxes"] = [roles.names[box] for box in roles.boxes]
     special = frozenset[int]()
     if by_word:  # else vectors change, and no id
-        special = _special(subject, roles, pad, tokenizer, asks=not words)
+        special = _special(subject, roles, padding_id, tokenizer, asks=not words)
     if special:
         subject.noted["tokens"]["special"] = sorted(special)
     if words:
-        shown = _make_words(subject, roles, pad, tokenizer, texts.get(name))
+        shown = _make_words(
+            subject, roles, padding_id, tokenizer, texts.get(input_name)
+        )
     else:
-        shown = _make_places(subject, roles, pad, tokenizer, special)
+        shown = _make_places(subject, roles, padding_id, tokenizer, special)
     names = roles.names_of_places(len(shown[0]))
     subject.words = pd.DataFrame(shown, columns=names, dtype=object)
     if len(subject.inputs) > len(roles.names):
-        subject.input_names = (*roles.names, f"{name}.own")
+        subject.input_names = (*roles.names, f"{input_name}.own")
         subject.real = (*subject.real, False)
-    cuts = _cuts(subject, roles)
+    input_cuts = _cuts(subject, roles)
     if words:
-        places = torch.arange(2 * len(names) + 1)
-        cuts[name] = torch.where(places % 2 == 1, places // 2, NOBODY), names
-    return cuts
+        slot_numbers = torch.arange(2 * len(names) + 1)
+        input_cuts[input_name] = (
+            torch.where(slot_numbers % 2 == 1, slot_numbers // 2, NOBODY),
+            names,
+        )
+    return input_cuts
 
 
 def _special(
@@ -455,15 +487,20 @@ def _special(
 ) -> frozenset[int]:
     """Return the ids in the rows that stay where they are: special for the tokenizer, or needed by the network."""
     assert roles.tokens is not None
-    away, ids = _absent(roles, subject.inputs, pad), subject.inputs[roles.tokens]
-    special = special_ids(tokenizer) & frozenset(ids[~away].unique().tolist())
+    absent_mask, token_ids = (
+        _absent(roles, subject.inputs, pad),
+        subject.inputs[roles.tokens],
+    )
+    special = special_ids(tokenizer) & frozenset(
+        token_ids[~absent_mask].unique().tolist()
+    )
     if asks:
-        needed = needed_ids(subject, roles.tokens, away)
+        needed = needed_ids(subject, roles.tokens, absent_mask)
         if needed and subject.module not in _asked:
             _asked.add(subject.module)
-            name = roles.names[roles.tokens]
+            input_name = roles.names[roles.tokens]
             warn_user(
-                f"The network refuses rows of {name!r} in which "
+                f"The network refuses rows of {input_name!r} in which "
                 f"{by_count(len(needed), 'this id is', 'these ids are')} moved: {first_names(sorted(needed))}. "
                 f"{by_count(len(needed), 'It stays in its place and is', 'They stay in their places and are')} not "
                 f"explained."
@@ -475,11 +512,11 @@ def _special(
 def _cuts(subject: NetworkSubject, roles: Roles) -> Cuts:
     """Return the inputs that make no player."""
     return {
-        name: (torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64), [])
-        for place, (name, tensor) in enumerate(
+        input_name: (torch.full(tuple(tensor.shape[1:]), NOBODY, dtype=torch.int64), [])
+        for input_index, (input_name, tensor) in enumerate(
             zip(subject.input_names, subject.inputs, strict=True)
         )
-        if place in (*roles.hold, *roles.boxes) or place >= len(roles.names)
+        if input_index in (*roles.hold, *roles.boxes) or input_index >= len(roles.names)
     }
 
 
@@ -493,19 +530,20 @@ def _make_places(
     """Keep the row's values at places that hold no token or a special one. Return the others' texts or ids."""
     assert roles.tokens is not None
     away, follow = _absent(roles, subject.inputs, pad), roles.follow
-    rows, fixed = subject.inputs[roles.tokens], tuple(sorted(special))
-    away |= torch.isin(rows, rows.new_tensor(fixed))
-    ids = rows.tolist()
+    token_rows, fixed = subject.inputs[roles.tokens], tuple(sorted(special))
+    away |= torch.isin(token_rows, token_rows.new_tensor(fixed))
+    id_lists = token_rows.tolist()
     if bool(away.any()):
         subject.form = replace(subject.form, tokens=Places(follow, fixed))
-        stay = _with_own(away, subject.inputs, follow)
-        subject.inputs = (*subject.inputs, stay)
+        kept_values = _with_own(away, subject.inputs, follow)
+        subject.inputs = (*subject.inputs, kept_values)
     write = writer_of(tokenizer)
     shown: list[list[str | None]] = []
-    for row, gone in zip(ids, away.tolist(), strict=True):
-        texts = row if write is None else write(row)
+    for row_ids, absent_places in zip(id_lists, away.tolist(), strict=True):
+        texts = row_ids if write is None else write(row_ids)
         written = [
-            None if none else str(one) for one, none in zip(texts, gone, strict=True)
+            None if is_absent else str(token_text)
+            for token_text, is_absent in zip(texts, absent_places, strict=True)
         ]
         shown.append(written)
     return shown
@@ -520,46 +558,53 @@ def _make_words(
 ) -> list[list[str | None]]:
     """Turn rows into lists of words and return the words."""
     assert roles.tokens is not None
-    tokens, away = roles.tokens, _absent(roles, subject.inputs, pad)
+    tokens, absent_mask = roles.tokens, _absent(roles, subject.inputs, pad)
     width = subject.inputs[tokens].shape[1]
 
     def split(rows: Sequence[Tensor]) -> list[Tokens]:
-        gone = _absent(roles, rows, pad)
-        ids = [
-            row[~empty].tolist() for row, empty in zip(rows[tokens], gone, strict=True)
+        absent_places = _absent(roles, rows, pad)
+        id_lists = [
+            row_ids[~empty].tolist()
+            for row_ids, empty in zip(rows[tokens], absent_places, strict=True)
         ]
-        return split_ids(ids, tokenizer)
+        return split_ids(id_lists, tokenizer)
 
     texts = texts or split(subject.inputs)
-    words = max(len(text.words) for text in texts)
+    words = max(len(row_tokens.words) for row_tokens in texts)
     limit = getattr(
         getattr(subject.module, "config", None), "max_position_embeddings", None
     )
-    beside = [
-        place
-        for place in roles.hold
-        if place not in roles.masks and subject.inputs[place].shape == away.shape
+    aligned_inputs = [
+        input_index
+        for input_index in roles.hold
+        if input_index not in roles.masks
+        and subject.inputs[input_index].shape == absent_mask.shape
     ]
-    rows = Words(
+    word_rows = Words(
         tokens=tokens,
         name=roles.names[tokens],
         words=words,
-        masks=tuple((place, _away(roles.names[place])) for place in roles.masks),
-        beside=tuple(beside),
+        masks=tuple(
+            (mask_input, _away(roles.names[mask_input])) for mask_input in roles.masks
+        ),
+        beside=tuple(aligned_inputs),
         width=width,
         most=max(width, limit if is_whole(limit) else NO_LIMIT),
         pad=pad or 0,
-        left=bool((away[:, 0] & ~away[:, -1]).any()),
+        left=bool((absent_mask[:, 0] & ~absent_mask[:, -1]).any()),
         as_tokens=partial(
             as_tokens, tokenizer=tokenizer, module=subject.module, pad=pad or 0
         ),
         split=split,
     )
     subject.form, subject.inputs = (
-        replace(subject.form, tokens=rows),
-        rows.in_words(subject.inputs, texts),
+        replace(subject.form, tokens=word_rows),
+        word_rows.in_words(subject.inputs, texts),
     )
-    return [[*text.words, *[None] * (words - len(text.words))] for text in texts]
+    return [
+        [*row_tokens.words, *[None] * (words - len(row_tokens.words))]
+        for row_tokens in texts
+    ]
 
 
 def follow_tokens(
@@ -623,15 +668,25 @@ def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace
 def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:
     """Return which places hold no token of their row, bool ``(rows, places)``: by mask, lengths or padding."""
     assert roles.tokens is not None
-    ids = inputs[roles.tokens]
+    token_ids = inputs[roles.tokens]
     masks = [
         *roles.masks,
-        *(place for place in roles.hold if _base(roles.names[place]).endswith("mask")),
+        *(
+            input_index
+            for input_index in roles.hold
+            if _base(roles.names[input_index]).endswith("mask")
+        ),
     ]
-    for place in masks:
-        if inputs[place].shape == ids.shape:
-            return inputs[place].to(ids.device) == _away(roles.names[place])
+    for mask_input in masks:
+        if inputs[mask_input].shape == token_ids.shape:
+            return inputs[mask_input].to(token_ids.device) == _away(
+                roles.names[mask_input]
+            )
     if roles.lengths is not None:
-        lengths = inputs[roles.lengths].reshape(-1, 1).to(ids.device)
-        return torch.arange(ids.shape[1], device=ids.device) >= lengths
-    return torch.zeros_like(ids, dtype=torch.bool) if pad is None else ids == pad
+        lengths = inputs[roles.lengths].reshape(-1, 1).to(token_ids.device)
+        return torch.arange(token_ids.shape[1], device=token_ids.device) >= lengths
+    return (
+        torch.zeros_like(token_ids, dtype=torch.bool)
+        if pad is None
+        else token_ids == pad
+    )

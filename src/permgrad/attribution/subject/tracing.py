@@ -29,18 +29,28 @@ _one_traces = turn()
 
 def name_of(func: Any) -> str:
     """Return a function's name without the signs of methods and of work in place, and that of a property that turns."""
-    name = str(getattr(func, "__name__", func if isinstance(func, str) else ""))
-    read = (
+    function_name = str(
+        getattr(func, "__name__", func if isinstance(func, str) else "")
+    )
+    property_name = (
         getattr(getattr(func, "__self__", None), "__name__", "")
-        if name == "__get__"
+        if function_name == "__get__"
         else ""
     )
-    return read if read in _VIEWS else name.partition(".")[0].strip("_")
+    return (
+        property_name
+        if property_name in _VIEWS
+        else function_name.partition(".")[0].strip("_")
+    )
 
 
 def tensors_in(*values: Any) -> Iterator[Tensor]:
     """Yield the tensors in arguments or results, at any depth."""
-    return (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
+    return (
+        tree_leaf
+        for tree_leaf in pytree.tree_leaves(values)
+        if isinstance(tree_leaf, Tensor)
+    )
 
 
 @contextmanager
@@ -53,17 +63,17 @@ def listening(
 
     What ``leave`` returns takes the place of the output, unless it is None. All hooks are removed afterwards.
     """
-    me, calls, inside = get_ident(), Counter[str](), list[Site]()
+    own_thread, calls, inside = get_ident(), Counter[str](), list[Site]()
 
     def before(name: str, *_: Any) -> None:
-        if get_ident() == me:
+        if get_ident() == own_thread:
             inside.append((name, calls[name]))
             calls[name] += 1
             enter(inside[-1])
 
     def after(name: str, _: nn.Module, args: tuple[Any, ...], *found: Any) -> Any:
         if (
-            get_ident() != me
+            get_ident() != own_thread
         ):  # it may call a hook before torch has noted that it takes options, too
             return None
         options, output = found
@@ -72,14 +82,14 @@ def listening(
         return leave(inside.pop(), args, options, output)
 
     with ExitStack() as stack:
-        for name, layer in layers.items():
+        for layer_name, layer in layers.items():
             if not isinstance(layer, torch.jit.ScriptModule):  # which takes no hooks
                 stack.callback(
-                    layer.register_forward_pre_hook(partial(before, name)).remove
+                    layer.register_forward_pre_hook(partial(before, layer_name)).remove
                 )
                 stack.callback(
                     layer.register_forward_hook(
-                        partial(after, name), with_kwargs=True
+                        partial(after, layer_name), with_kwargs=True
                     ).remove
                 )
         yield
@@ -107,7 +117,9 @@ class OwnThreadTracer(fx.Tracer):
             finally:
                 names = getattr(self, "tensor_attrs", {}).values()
                 self._constants = {
-                    name: vars(root)[name] for name in names if name in vars(root)
+                    constant_name: vars(root)[constant_name]
+                    for constant_name in names
+                    if constant_name in vars(root)
                 }
                 put_back(before)
 
@@ -118,23 +130,23 @@ class OwnThreadTracer(fx.Tracer):
         Call its ``forward``: the module itself prints to stderr what a part of the network raises.
         """
         names = {
-            str(node.target)
-            for node in graph.nodes
-            if node.op in ("call_module", "get_attr")
+            str(graph_node.target)
+            for graph_node in graph.nodes
+            if graph_node.op in ("call_module", "get_attr")
         }
-        parts = {
-            name: self._constants[name]
-            if name in self._constants
-            else attrgetter(name)(self.root)
-            for name in names
+        module_parts = {
+            part_name: self._constants[part_name]
+            if part_name in self._constants
+            else attrgetter(part_name)(self.root)
+            for part_name in names
         }
-        made = fx.GraphModule(parts, graph)
-        source = made.forward.__code__.co_filename
+        new_module = fx.GraphModule(module_parts, graph)
+        source = new_module.forward.__code__.co_filename
         linecache.cache.pop(source, None)
         getattr(getattr(fx.graph_module, "_loader", None), "eval_cache", {}).pop(
             source, None
         )
-        return made
+        return new_module
 
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -165,6 +177,6 @@ class OwnThreadTracer(fx.Tracer):
 
 def erase_unused(graph: fx.Graph, keep: Callable[[fx.Node], bool]) -> None:
     """Erase nodes whose result is not used, but the output and what is kept: in eval mode they have no other effect."""
-    for node in reversed(list(graph.nodes)):
-        if node.op != "output" and not node.users and not keep(node):
-            graph.erase_node(node)
+    for graph_node in reversed(list(graph.nodes)):
+        if graph_node.op != "output" and not graph_node.users and not keep(graph_node):
+            graph.erase_node(graph_node)

@@ -45,7 +45,7 @@ def is_text(value: Any) -> bool:
     return (
         isinstance(value, (list, tuple))
         and len(value) > 0
-        and all(isinstance(one, str) for one in value)
+        and all(isinstance(list_entry, str) for list_entry in value)
     )
 
 
@@ -95,15 +95,19 @@ def _by_words(
 ) -> Tokens:
     """Return tokens whose words the tokenizer knows."""
     order = {
-        number: place
-        for place, number in enumerate(
-            dict.fromkeys(one for one in numbers if one is not None)
+        number: word_index
+        for word_index, number in enumerate(
+            dict.fromkeys(
+                word_number for word_number in numbers if word_number is not None
+            )
         )
     }
     spans = [span(number) for number in order]
-    words = [text[begin:end].strip() for begin, end in spans]
+    words = [text[begin:word_end].strip() for begin, word_end in spans]
     return Tokens(
-        list(ids), [-1 if one is None else order[one] for one in numbers], words
+        list(ids),
+        [-1 if word_number is None else order[word_number] for word_number in numbers],
+        words,
     )
 
 
@@ -112,23 +116,37 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
 
     A tokenizer may put special tokens before and after every text. Otherwise each token is a separate word.
     """
-    ids, around, words = tokens_of(text), tokens_of(""), text.split()
-    parts = [tokens_of(word) for word in words]
+    token_ids, around, words = tokens_of(text), tokens_of(""), text.split()
+    word_tokens = [tokens_of(text_word) for text_word in words]
     for before in range(len(around) + 1):
         behind = len(around) - before
-        inner = [part[before : len(part) - behind] for part in parts]
-        if [*around[:before], *chain.from_iterable(inner), *around[before:]] == ids:
-            word = [place for place, part in enumerate(inner) for _ in part]
-            return Tokens(ids, [-1] * before + word + [-1] * behind, words)
-    return Tokens(ids, list(range(len(ids))), [str(one) for one in ids])
+        inner = [part_ids[before : len(part_ids) - behind] for part_ids in word_tokens]
+        if [
+            *around[:before],
+            *chain.from_iterable(inner),
+            *around[before:],
+        ] == token_ids:
+            word_indices = [
+                word_index
+                for word_index, inner_ids in enumerate(inner)
+                for _ in inner_ids
+            ]
+            return Tokens(
+                token_ids, [-1] * before + word_indices + [-1] * behind, words
+            )
+    return Tokens(
+        token_ids,
+        list(range(len(token_ids))),
+        [str(token_id) for token_id in token_ids],
+    )
 
 
 def writer_of(tokenizer: Any) -> Callable[[Integers], Iterable[Any]] | None:
     """Return what writes ids as the tokenizer's pieces of texts, None if nothing does."""
     write = getattr(tokenizer, "convert_ids_to_tokens", None)
-    find = getattr(tokenizer, "id_to_token", None)
-    if write is None and find is not None:
-        return lambda ids: map(find, ids)
+    find_token = getattr(tokenizer, "id_to_token", None)
+    if write is None and find_token is not None:
+        return lambda ids: map(find_token, ids)
     return write
 
 
@@ -137,11 +155,13 @@ def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     special = special_ids(tokenizer)
     write = writer_of(tokenizer)
     assert write is not None
-    pieces = [[str(piece) for piece in write(ids)] for ids in rows]
-    apart = any(piece.startswith(("▁", "Ġ")) for row in pieces for piece in row)
+    pieces = [[str(piece) for piece in write(row_ids)] for row_ids in rows]
+    apart = any(
+        piece.startswith(("▁", "Ġ")) for row_pieces in pieces for piece in row_pieces
+    )
     return [
-        _split_pieces(ids, row, special, apart=apart)
-        for ids, row in zip(rows, pieces, strict=True)
+        _split_pieces(row_ids, row_pieces, special, apart=apart)
+        for row_ids, row_pieces in zip(rows, pieces, strict=True)
     ]
 
 
@@ -149,15 +169,15 @@ def _split_pieces(
     ids: Integers, pieces: Sequence[str], special: frozenset[int], *, apart: bool
 ) -> Tokens:
     """Return ids as tokens. ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
-    word: Integers = []
+    word_indices: Integers = []
     words: list[str] = []
-    for one, piece in zip(ids, pieces, strict=True):
-        if one in special:
-            word.append(-1)
+    for token_id, piece in zip(ids, pieces, strict=True):
+        if token_id in special:
+            word_indices.append(-1)
             continue
         goes_on = not piece.startswith(("▁", "Ġ")) if apart else piece.startswith("##")
-        goes_on &= bool(word) and word[-1] >= 0
-        text = (
+        goes_on &= bool(word_indices) and word_indices[-1] >= 0
+        piece_text = (
             piece.lstrip("▁Ġ")
             if apart
             else piece.removeprefix("##")
@@ -165,11 +185,11 @@ def _split_pieces(
             else piece
         )
         if goes_on:
-            words[-1] += text
+            words[-1] += piece_text
         else:
-            words.append(text)
-        word.append(len(words) - 1)
-    return Tokens(ids, word, words)
+            words.append(piece_text)
+        word_indices.append(len(words) - 1)
+    return Tokens(ids, word_indices, words)
 
 
 # ---- texts among the inputs ------------------------------------------------------------------------------------------
@@ -186,14 +206,17 @@ def as_tokens(
     ):
         return inputs, {}, []
     if tokenizer is None:
-        read = (
+        text_inputs = (
             []
             if alone
-            else [str(key) for key, value in inputs.items() if is_text(value)]
+            else [
+                str(input_key) for input_key, value in inputs.items() if is_text(value)
+            ]
         )
-        others = not alone and len(read) < len(inputs)
+        has_others = not alone and len(text_inputs) < len(inputs)
         hint = (
-            "Pass tokenizer= to pg.Model" + f", or leave {', '.join(read)} out" * others
+            "Pass tokenizer= to pg.Model"
+            + f", or leave {', '.join(text_inputs)} out" * has_others
         )
         raise InputError(
             "The inputs hold text, which needs a tokenizer", hint=hint, code="PG005"
@@ -205,15 +228,21 @@ def as_tokens(
     filled: dict[Any, Any] = {}
     texts: dict[str, list[Tokens]] = {}
     added: list[str] = []
-    for name, value in ({usual: inputs} if alone else inputs).items():
+    for input_name, value in ({usual: inputs} if alone else inputs).items():
         if not is_text(value):
-            filled[name] = value
+            filled[input_name] = value
             continue
-        key = usual if name not in parameters and usual == "input_ids" else name
-        rows = [tokenise(text, tokenizer) for text in value]
-        left = getattr(tokenizer, "padding_side", "right") == "left"
-        filled[key], there = padded([row.ids for row in rows], pad, left=left)
-        texts[key] = rows
+        parameter_name = (
+            usual
+            if input_name not in parameters and usual == "input_ids"
+            else input_name
+        )
+        token_rows = [tokenise(row_text, tokenizer) for row_text in value]
+        pads_left = getattr(tokenizer, "padding_side", "right") == "left"
+        filled[parameter_name], there = padded(
+            [token_row.ids for token_row in token_rows], pad, left=pads_left
+        )
+        texts[parameter_name] = token_rows
         if "attention_mask" in parameters and "attention_mask" not in inputs:
             filled["attention_mask"] = there
             added.append("attention_mask")
@@ -223,12 +252,17 @@ def as_tokens(
 def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
     """Return rows of ids ``(rows, places)``, filled up with padding, and where they hold a token."""
     width = max(1, *map(len, rows)) if len(rows) > 1 else max(1, len(rows[0]))
-    ids = torch.full((len(rows), width), pad, dtype=torch.int64)
-    there = torch.zeros_like(ids)
-    for place, row in enumerate(rows):
-        span = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[place, span], there[place, span] = torch.tensor(row, dtype=torch.int64), 1
-    return ids, there
+    token_ids = torch.full((len(rows), width), pad, dtype=torch.int64)
+    there = torch.zeros_like(token_ids)
+    for row_index, row_ids in enumerate(rows):
+        filled_slice = (
+            slice(width - len(row_ids), width) if left else slice(0, len(row_ids))
+        )
+        token_ids[row_index, filled_slice], there[row_index, filled_slice] = (
+            torch.tensor(row_ids, dtype=torch.int64),
+            1,
+        )
+    return token_ids, there
 
 
 # ---- rows of words ---------------------------------------------------------------------------------------------------
@@ -249,28 +283,40 @@ class Lexicon:
         """Return the codes of texts, ``(rows, 2 words + 1)``. Further words are left out."""
         codes = torch.zeros(len(texts), 2 * words + 1, dtype=torch.int64)
         self.longest = self.longest or [0] * (2 * words + 1)
-        for row, text in enumerate(texts):
+        for row_index, row_tokens in enumerate(texts):
             slots: list[Integers] = [[] for _ in range(2 * words + 1)]
             behind = 0
-            for one, word in zip(text.ids, text.word, strict=True):
-                behind = 2 * word + 2 if word >= 0 else behind
-                place = behind - 1 if word >= 0 else behind
-                if place < len(slots):
-                    slots[place].append(one)
+            for token_id, word_index in zip(
+                row_tokens.ids, row_tokens.word, strict=True
+            ):
+                behind = 2 * word_index + 2 if word_index >= 0 else behind
+                slot_index = behind - 1 if word_index >= 0 else behind
+                if slot_index < len(slots):
+                    slots[slot_index].append(token_id)
             self.longest = [
-                max(most, len(slot))
-                for most, slot in zip(self.longest, slots, strict=True)
+                max(previous_longest, len(word_slot))
+                for previous_longest, word_slot in zip(self.longest, slots, strict=True)
             ]
-            codes[row] = torch.tensor([self.code(slot) for slot in slots])
+            codes[row_index] = torch.tensor(
+                [self.code(word_slot) for word_slot in slots]
+            )
         return codes
 
     def contents(self) -> tuple[Tensor, Tensor]:
         """Return the ids of each code, filled up with −1, ``(codes, tokens)``, and how many there are."""
-        rows: list[tuple[int, ...]] = [(), (), *(ids for ids in self.codes if ids)]
-        ids = torch.full((len(rows), max(1, *map(len, rows))), -1, dtype=torch.int64)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row, dtype=torch.int64)
-        return ids, torch.tensor([len(row) for row in rows])
+        code_rows: list[tuple[int, ...]] = [
+            (),
+            (),
+            *(code_ids for code_ids in self.codes if code_ids),
+        ]
+        token_ids = torch.full(
+            (len(code_rows), max(1, *map(len, code_rows))), -1, dtype=torch.int64
+        )
+        for code_index, row_ids in enumerate(code_rows):
+            token_ids[code_index, : len(row_ids)] = torch.tensor(
+                row_ids, dtype=torch.int64
+            )
+        return token_ids, torch.tensor([len(code_row) for code_row in code_rows])
 
 
 @dataclass(frozen=True)
@@ -298,44 +344,55 @@ class Words:
 
     def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Return the network's tensors, with the tokens of rows of words."""
-        *rows, own = rows
-        ids, there = self.laid_out(rows[self.tokens], own)
-        rows[self.tokens] = ids
-        for place, away in self.masks:
-            rows[place] = torch.where(there, 1 - away, away).to(rows[place].dtype)
-        for place in self.beside:
-            row, width = rows[place], ids.shape[1]
-            rows[place] = torch.cat(
-                [row, row[:, -1:].expand(-1, max(width - row.shape[1], 0))], dim=1
+        *rows, own_codes = rows
+        token_ids, there = self.laid_out(rows[self.tokens], own_codes)
+        rows[self.tokens] = token_ids
+        for mask_input, away_value in self.masks:
+            rows[mask_input] = torch.where(there, 1 - away_value, away_value).to(
+                rows[mask_input].dtype
+            )
+        for aligned_input in self.beside:
+            input_rows, width = rows[aligned_input], token_ids.shape[1]
+            rows[aligned_input] = torch.cat(
+                [
+                    input_rows,
+                    input_rows[:, -1:].expand(-1, max(width - input_rows.shape[1], 0)),
+                ],
+                dim=1,
             )[:, :width]
         return rows
 
-    def laid_out(self, codes: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    def laid_out(self, codes: Tensor, own_codes: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids and where they are attended, ``(rows, places)`` each."""
-        ids, lengths = (tensor.to(codes.device) for tensor in self.lexicon.contents())
-        codes = torch.where(own == NOTHING, own, codes)
-        present = (
-            torch.arange(ids.shape[1], device=codes.device) < lengths[codes][..., None]
+        code_ids, lengths = (
+            tensor.to(codes.device) for tensor in self.lexicon.contents()
         )
-        tokens, present = (tensor.flatten(1) for tensor in (ids[codes], present))
+        codes = torch.where(own_codes == NOTHING, own_codes, codes)
+        present = (
+            torch.arange(code_ids.shape[1], device=codes.device)
+            < lengths[codes][..., None]
+        )
+        tokens, present = (tensor.flatten(1) for tensor in (code_ids[codes], present))
         order = torch.argsort(present if self.left else ~present, dim=1, stable=True)
         tokens, present = (tensor.gather(1, order) for tensor in (tokens, present))
         width = max(self.width, min(self.most, sum(self.lexicon.longest)))
         lacking = max(0, width - tokens.shape[1])
-        ends = (lacking, 0) if self.left else (0, lacking)
-        cut = slice(-width, None) if self.left else slice(0, width)
+        padding_ends = (lacking, 0) if self.left else (0, lacking)
+        width_slice = slice(-width, None) if self.left else slice(0, width)
         tokens = torch.nn.functional.pad(
-            torch.where(present, tokens, self.pad), ends, value=self.pad
+            torch.where(present, tokens, self.pad), padding_ends, value=self.pad
         )
-        return tokens[:, cut], torch.nn.functional.pad(present, ends)[:, cut]
+        return tokens[:, width_slice], torch.nn.functional.pad(present, padding_ends)[
+            :, width_slice
+        ]
 
     def read(
         self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
         """Read further rows as words."""
         inputs, texts, _ = self.as_tokens(inputs)
-        rows = read(inputs)
-        return self.in_words(rows, texts.get(self.name) or self.split(rows))
+        read_rows = read(inputs)
+        return self.in_words(read_rows, texts.get(self.name) or self.split(read_rows))
 
     def ordinary(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return rows as they are: what is no word never comes from another row."""
@@ -346,9 +403,13 @@ class Words:
     ) -> tuple[Tensor, ...]:
         """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""
         codes = self.lexicon.rows(texts, self.words)
-        masks = [place for place, _ in self.masks]
+        masks = [mask_input for mask_input, _ in self.masks]
         filled = [
-            codes if at == self.tokens else row[:, :1] if at in masks else row
-            for at, row in enumerate(rows)
+            codes
+            if input_index == self.tokens
+            else input_rows[:, :1]
+            if input_index in masks
+            else input_rows
+            for input_index, input_rows in enumerate(rows)
         ]
         return (*filled, codes)

@@ -23,15 +23,15 @@ def convert_bank(archive: bytes) -> bytes:
         zipfile.ZipFile(io.BytesIO(archive)) as outer,
         zipfile.ZipFile(io.BytesIO(outer.read("bank.zip"))) as inner,
     ):
-        rows = csv.DictReader(
+        bank_rows = csv.DictReader(
             io.TextIOWrapper(inner.open("bank-full.csv"), encoding="utf-8"),
             delimiter=";",
         )
-        out = io.StringIO()
-        writer = csv.DictWriter(out, _BANK_COLUMNS, lineterminator="\n")
+        output_text = io.StringIO()
+        writer = csv.DictWriter(output_text, _BANK_COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    return out.getvalue().rstrip("\n").encode("utf-8")
+        writer.writerows(bank_rows)
+    return output_text.getvalue().rstrip("\n").encode("utf-8")
 
 
 def _breast_cancer() -> pd.DataFrame:

@@ -67,8 +67,14 @@ class DataCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
-        facts = {name: value for name, value in vars(self).items() if name != "build"}
-        groups = {name: list(columns) for name, columns in self.groups.items()}
+        facts = {
+            field_name: value
+            for field_name, value in vars(self).items()
+            if field_name != "build"
+        }
+        groups = {
+            group_name: list(columns) for group_name, columns in self.groups.items()
+        }
         return {
             **facts,
             "groups": groups,
@@ -101,7 +107,10 @@ class Dataset:
     @property
     def groups(self) -> dict[str, list[str]]:
         """Columns that act as one, such as the one-hot columns of a variable: ``TableEncoder(groups=…)``."""
-        return {name: list(columns) for name, columns in self.card.groups.items()}
+        return {
+            group_name: list(columns)
+            for group_name, columns in self.card.groups.items()
+        }
 
     @property
     def not_features(self) -> tuple[str, ...]:
@@ -112,9 +121,9 @@ class Dataset:
     def feature_names(self) -> list[str]:
         """Columns to predict from."""
         return [
-            name
-            for name in self.frame.columns
-            if name != self.target and name not in self.not_features
+            column_name
+            for column_name in self.frame.columns
+            if column_name != self.target and column_name not in self.not_features
         ]
 
     @property
@@ -154,10 +163,10 @@ def load_dataset(name: str) -> Dataset:
         >>> data.X.shape, data.task
         ((569, 30), 'classification')
     """
-    card = cards.get(name)
-    if card.build is not None:
-        return Dataset(card.build(), card)
-    return Dataset(read_table(fetch_dataset(name) or ""), card)
+    data_card = cards.get(name)
+    if data_card.build is not None:
+        return Dataset(data_card.build(), data_card)
+    return Dataset(read_table(fetch_dataset(name) or ""), data_card)
 
 
 def cache_folder() -> Path:
@@ -169,15 +178,23 @@ def cache_folder() -> Path:
 
 def fetch_dataset(name: str) -> Path | None:
     """Return the file of a data set, downloaded if it is not on this machine. None when it ships in a dependency."""
-    card = cards.get(name)
-    if card.file_name is None:
+    data_card = cards.get(name)
+    if data_card.file_name is None:
         return None
-    url, convert = (
-        (card.download.url, card.download.convert) if card.download else (None, None)
+    download_url, convert = (
+        (data_card.download.url, data_card.download.convert)
+        if data_card.download
+        else (None, None)
     )
-    what, checksum = f"data set {name!r}", card.sha256 or ""
+    description, checksum = f"data set {name!r}", data_card.sha256 or ""
     return find_file(
-        what, card.file_name, "sha256", checksum, card.home, url, convert=convert
+        description,
+        data_card.file_name,
+        "sha256",
+        checksum,
+        data_card.home,
+        download_url,
+        convert=convert,
     )
 
 
@@ -195,16 +212,16 @@ def find_file(
     """Return a file from ``PERMGRAD_DATA`` (content in no ``versions`` warns), the cache, or downloaded into it."""
     algorithm = {"sha256": "SHA-256", "md5": "MD5"}[digest]
     if folder := os.environ.get("PERMGRAD_DATA"):
-        file = Path(folder, file_name)
-        if file.is_file():
-            content = file_hash(file, digest)
+        local_file = Path(folder, file_name)
+        if local_file.is_file():
+            content = file_hash(local_file, digest)
             if content != checksum and content not in versions:
                 warn_user(
-                    f"The file of {what} ({str(file)!r}) has the {algorithm} {content}, not the {checksum} of its "
+                    f"The file of {what} ({str(local_file)!r}) has the {algorithm} {content}, not the {checksum} of its "
                     "source",
                     "It is used unchanged.",
                 )
-            return file
+            return local_file
     cached = cache_folder() / file_name
     if cached.is_file():
         if (content := file_hash(cached, digest)) == checksum:
@@ -225,24 +242,24 @@ def find_file(
             "PG063",
         )
     try:
-        made = fetch_bytes(url)
-        made = convert(made) if convert is not None else made
+        content_bytes = fetch_bytes(url)
+        content_bytes = convert(content_bytes) if convert is not None else content_bytes
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         problem = f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})"
         raise EnvironmentProblem(problem, hint=by_hand, code="PG063") from error
-    content = hashlib.new(digest, made, usedforsecurity=False).hexdigest()
+    content = hashlib.new(digest, content_bytes, usedforsecurity=False).hexdigest()
     if content != checksum:
         problem = f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source"
         raise EnvironmentProblem(problem, hint=by_hand, code="PG063")
     try:
         with atomic_path(cached) as temporary:
-            temporary.write_bytes(made)
+            temporary.write_bytes(content_bytes)
     except OSError as error:
         problem = (
             f"Cannot write to the cache folder {str(cached.parent)!r}: {error.strerror}"
         )
-        hint = "Name another folder in the environment variable PERMGRAD_CACHE."
-        raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
+        cache_hint = "Name another folder in the environment variable PERMGRAD_CACHE."
+        raise EnvironmentProblem(problem, hint=cache_hint, code="PG062") from error
     return cached
 
 

@@ -72,13 +72,13 @@ _BEFORE = np.cumsum([0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30])
 #: How each value of these features is written, numbered from 0.
 _WORDS = {
     "season": [
-        f"{day + 1} {month}"
-        for month, days in zip(
+        f"{day_index + 1} {month}"
+        for month, month_days in zip(
             _VALUES["month"],
             (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31),
             strict=True,
         )
-        for day in range(days)
+        for day_index in range(month_days)
     ],
     "day of the month": [str(number) for number in range(1, 32)],
     "weekday": _VALUES["weekday"],
@@ -96,24 +96,24 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
         {'date': -1, 'year': 1969, 'month': 11, 'yearday': 364, 'day': 30, 'weekday': 2, 'hour': 23, 'minute': 1439}
     """
     at_second = np.floor(seconds).astype(np.int64)
-    days = at_second // _DAY
-    dates = days.astype("datetime64[D]")
+    day_numbers = at_second // _DAY
+    dates = day_numbers.astype("datetime64[D]")
     years, months = dates.astype("datetime64[Y]"), dates.astype("datetime64[M]")
     return {
-        "date": days,
+        "date": day_numbers,
         "year": years.astype(np.int64) + 1970,
         "month": months.astype(np.int64) % 12,
         "yearday": (dates - years.astype("datetime64[D]")).astype(np.int64),
         "day": (dates - months.astype("datetime64[D]")).astype(np.int64),
-        "weekday": (days + 3) % 7,
+        "weekday": (day_numbers + 3) % 7,
         "hour": (at_second % _DAY) // 3_600,
         "minute": (at_second % _DAY) // 60,
     }
 
 
-def feature_of(part: str) -> str:
+def feature_of(date_part_name: str) -> str:
     """Return what a part that is encoded says: ``"season"`` for ``"month sin"``."""
-    return _FEATURES[part.split(maxsplit=1)[0]]
+    return _FEATURES[date_part_name.split(maxsplit=1)[0]]
 
 
 def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
@@ -125,8 +125,8 @@ def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
         >>> list(words_of("weekday", np.array([0.0, np.nan])))
         ['Thursday', nan]
     """
-    known = ~np.isnan(seconds)
-    calendar = calendar_parts(np.where(known, seconds, 0.0))
+    is_present = ~np.isnan(seconds)
+    calendar = calendar_parts(np.where(is_present, seconds, 0.0))
     values = {
         "season": _BEFORE[calendar["month"]] + calendar["day"],
         "day of the month": calendar["day"],
@@ -134,12 +134,12 @@ def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
         "time of day": calendar["minute"],
     }[feature]
     return pd.Categorical.from_codes(
-        np.where(known, values, -1), pd.Index(_WORDS[feature]), ordered=True
+        np.where(is_present, values, -1), pd.Index(_WORDS[feature]), ordered=True
     )
 
 
 def date_part(
-    part: str, calendar: Mapping[str, Integers], years: tuple[int, int]
+    part_label: str, calendar: Mapping[str, Integers], years: tuple[int, int]
 ) -> Floats:
     """Return a part of dates that are split by ``calendar_parts``.
 
@@ -147,11 +147,11 @@ def date_part(
     January are neighbours. ``"minute sin 2"`` is one that goes round twice a day. ``"month 0"`` is 1 in January,
     ``"weekend"`` on Saturdays and Sundays.
     """
-    if part == "year":
+    if part_label == "year":
         return np.asarray((calendar["year"] - years[0]) / (years[1] - years[0]))
-    if part == "weekend":
+    if part_label == "weekend":
         return (calendar["weekday"] > 4).astype(np.float64)
-    period, which, *times = part.split()
+    period, which, *times = part_label.split()
     if which not in ("sin", "cos"):
         return (calendar[period] == int(which)).astype(np.float64)
     angle = (
@@ -164,10 +164,10 @@ def date_part(
     return np.asarray(np.sin(angle) if which == "sin" else np.cos(angle))
 
 
-def part_name(part: str) -> str:
+def part_name(part_label: str) -> str:
     """Return a part for people: ``"Sunday"`` for ``"weekday 6"``."""
-    period, _, which = part.partition(" ")
-    return _VALUES[period][int(which)] if which.isdigit() else part
+    period, _, which = part_label.partition(" ")
+    return _VALUES[period][int(which)] if which.isdigit() else part_label
 
 
 def _values_seen(
@@ -178,49 +178,66 @@ def _values_seen(
     monthly: bool,
 ) -> dict[str, Integers]:
     """Return which values of ``PERIODS`` the training rows have, without parts that say no more than another does."""
-    seen = {part: np.flatnonzero(counts[part]) for part in PERIODS if part in covered}
+    seen_values = {
+        period_name: np.flatnonzero(counts[period_name])
+        for period_name in PERIODS
+        if period_name in covered
+    }
     if monthly:
-        seen.pop("yearday", None)
+        seen_values.pop("yearday", None)
     # Minutes are read where they return, such as every five minutes, and say more than the hour does.
-    minutes = seen.get("minute", ())
+    minutes = seen_values.get("minute", ())
     returning = (
         min(len(days), counts["minute"].sum() / max(len(minutes), 1))
         >= _TIMES_OF_A_MINUTE
     )
     if len(minutes) == np.count_nonzero(counts["hour"]) or not returning:
-        seen.pop("minute", None)
-    return seen
+        seen_values.pop("minute", None)
+    return seen_values
 
 
 def returning_parts(
-    counts: Mapping[str, Integers], days: Integers, *, whole: bool
+    counts: Mapping[str, Integers], days: Integers, *, returning: bool
 ) -> Iterator[tuple[str, float, float]]:
     """Yield the parts that vary in the training rows, with their extremes.
 
     Args:
         counts: how many rows have each value of ``PERIODS``.
         days: the different dates, rising, in days since 1970.
-        whole: whether a part is left out if the dates do not cover all its values once.
+        returning: whether a part is left out if the dates do not cover all its values once.
     """
     covered = [
-        part for part in _DAYS if not whole or days[-1] - days[0] + 1 >= _DAYS[part]
+        day_period
+        for day_period in _DAYS
+        if not returning or days[-1] - days[0] + 1 >= _DAYS[day_period]
     ]
     monthly = np.count_nonzero(counts["day"]) == 1
     varied = _values_seen(counts, days, covered, monthly=monthly)
-    for period, seen in varied.items():
+    for period, period_values in varied.items():
         times = _TIMES if period == "minute" else ("",)
-        for part in (
-            (f"{period} {wave}{each}" for each in times for wave in ("sin", "cos"))
-            if len(seen) > 1
+        for part_label in (
+            (
+                f"{period} {wave_name}{multiple}"
+                for multiple in times
+                for wave_name in ("sin", "cos")
+            )
+            if len(period_values) > 1
             else ()
         ):
-            values = date_part(part, {period: seen}, (0, 1))
-            yield part, float(values.min()), float(values.max())
-    for period, seen in varied.items():
+            values = date_part(part_label, {period: period_values}, (0, 1))
+            yield part_label, float(values.min()), float(values.max())
+    for period, category_values in varied.items():
         is_category = period in _VALUES and not (monthly and period == "weekday")
-        is_category &= period == "hour" or len(seen) <= len(days) / _DAYS_OF_A_VALUE
-        if is_category and 1 < len(seen) <= counts[period].sum() / _ROWS_OF_A_VALUE:
-            yield from ((f"{period} {value}", 0.0, 1.0) for value in seen.tolist())
+        is_category &= (
+            period == "hour" or len(category_values) <= len(days) / _DAYS_OF_A_VALUE
+        )
+        if (
+            is_category
+            and 1 < len(category_values) <= counts[period].sum() / _ROWS_OF_A_VALUE
+        ):
+            yield from (
+                (f"{period} {value}", 0.0, 1.0) for value in category_values.tolist()
+            )
     if monthly:
         return
     weekend = (days + 3) % 7 > 4

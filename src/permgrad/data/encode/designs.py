@@ -106,16 +106,18 @@ class Levels:
         self, entries: Sequence[str], counts: Sequence[int], pooled: int
     ) -> None:
         self.entries, self.counts, self.pooled = list(entries), list(counts), pooled
-        self._place = {text: place for place, text in enumerate(self.entries)}
+        self._place = {
+            entry_text: position for position, entry_text in enumerate(self.entries)
+        }
 
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Keep the most frequent levels."""
         # The one row of a level says little, but other levels need no more: its effect is pulled towards the mean.
-        kept = np.flatnonzero(
+        kept_levels = np.flatnonzero(
             counts > (1 if counts[counts > 1].sum() < counts.sum() / 2 else 0)
         )
-        order = sorted(kept.tolist(), key=lambda i: (-counts[i], texts[i]))[
+        order = sorted(kept_levels.tolist(), key=lambda i: (-counts[i], texts[i]))[
             :_MOST_ENTRIES
         ]
         return (
@@ -130,13 +132,17 @@ class Levels:
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of one 1 each."""
-        places = np.array([self._place.get(text, -1) for text in texts], dtype=np.int64)
-        rows = np.flatnonzero(places >= 0)
-        ones, shape = (
-            np.ones(len(rows), dtype=np.float32),
+        level_indices = np.array(
+            [self._place.get(level_text, -1) for level_text in texts], dtype=np.int64
+        )
+        known_rows = np.flatnonzero(level_indices >= 0)
+        unit_values, shape = (
+            np.ones(len(known_rows), dtype=np.float32),
             (len(texts), len(self.entries)),
         )
-        return sparse.csr_matrix((ones, (rows, places[rows])), shape=shape)
+        return sparse.csr_matrix(
+            (unit_values, (known_rows, level_indices[known_rows])), shape=shape
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the levels."""
@@ -161,91 +167,100 @@ class Words:
     scale: float = 2.0
     reads: Literal["texts", "vectors"] = "texts"
 
-    def __init__(self, parts: Mapping[str, tuple[list[str], Floats]]) -> None:
-        self.parts = dict(parts)
+    def __init__(self, vocabularies: Mapping[str, tuple[list[str], Floats]]) -> None:
+        self.parts = dict(vocabularies)
         self.entries = [
             entry for entries, _ in self.parts.values() for entry in entries
         ]
         self._counters = {
-            part: _counter(part, entries) for part, (entries, _) in self.parts.items()
+            vocabulary: _counter(vocabulary, entries)
+            for vocabulary, (entries, _) in self.parts.items()
         }
 
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Learn the vocabularies. None where few cells have several words."""
-        lengths = np.array([len(text) for text in texts])
-        places = np.arange(0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED)
-        texts = [texts[place] for place in places.tolist()]
-        counts, lengths = counts[places], lengths[places]
-        rows = max(int(counts.sum()), 1)
+        lengths = np.array([len(cell_text) for cell_text in texts])
+        sampled_positions = np.arange(
+            0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED
+        )
+        texts = [texts[place] for place in sampled_positions.tolist()]
+        counts, lengths = counts[sampled_positions], lengths[sampled_positions]
+        row_count = max(int(counts.sum()), 1)
         if (
-            counts @ np.array([has_words(text) for text in texts], dtype=bool)
-            < _SHARE_OF_WORDS * rows
+            counts
+            @ np.array([has_words(sampled_text) for sampled_text in texts], dtype=bool)
+            < _SHARE_OF_WORDS * row_count
         ):
             return None
-        parts: dict[str, tuple[list[str], Floats]] = {}
-        for part in (
-            ("words", "pieces") if counts @ lengths <= _LONG_TEXT * rows else ("words",)
+        vocabularies: dict[str, tuple[list[str], Floats]] = {}
+        for vocabulary in (
+            ("words", "pieces")
+            if counts @ lengths <= _LONG_TEXT * row_count
+            else ("words",)
         ):
             try:
-                counter = _counter(part, None)
-                found = counter.fit_transform(texts)
+                counter = _counter(vocabulary, None)
+                word_counts = counter.fit_transform(texts)
             except ValueError:  # no text has a word
                 continue
-            present = found > 0
+            present = word_counts > 0
             spread = np.asarray(counts, dtype=np.float64) @ present
             cells = np.asarray(present.sum(axis=0)).ravel()
             shared = present[:, (cells > 1) & (cells <= len(texts) / 2)]
             if (
-                part == "words"
+                vocabulary == "words"
                 and len(texts) > _FEW
                 and np.mean(shared.getnnz(axis=1) > 0) < _SHARE_OF_WORDS
             ):
                 return None  # as of "user 17", whose words say no more than the level
             # A piece of one text says nothing of others. A word weighs by its being rare there.
-            often = np.flatnonzero(cells >= (1 if part == "words" else 2))
+            often = np.flatnonzero(cells >= (1 if vocabulary == "words" else 2))
             entries = counter.get_feature_names_out()
             chosen = _most_frequent(often.tolist(), spread, entries)
             if chosen:
-                rarity = np.log((1 + rows) / (1 + spread[chosen])) + 1
-                parts[part] = ([str(entries[i]) for i in chosen], rarity)
-        return cls(parts) if parts else None
+                rarity = np.log((1 + row_count) / (1 + spread[chosen])) + 1
+                vocabularies[vocabulary] = ([str(entries[i]) for i in chosen], rarity)
+        return cls(vocabularies) if vocabularies else None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of norm 1, for words and pieces each."""
-        made = []
-        for part, (_, rarity) in self.parts.items():
-            counts = self._counters[part].transform(texts).astype(np.float32)
+        matrices = []
+        for vocabulary, (_, rarity) in self.parts.items():
+            counts = self._counters[vocabulary].transform(texts).astype(np.float32)
             counts.data = (1 + np.log(counts.data)).astype(np.float32)
             counts = counts @ sparse.diags(rarity.astype(np.float32))
             norm = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
-            made.append(
+            matrices.append(
                 sparse.diags((1 / np.where(norm > 0, norm, 1)).astype(np.float32))
                 @ counts
             )
-        return sparse.hstack(made, format="csr")
+        return sparse.hstack(matrices, format="csr")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vocabularies."""
         return {
-            part: {"entries": entries, "rarity": rarity.tolist()}
-            for part, (entries, rarity) in self.parts.items()
+            vocabulary: {"entries": entries, "rarity": rarity.tolist()}
+            for vocabulary, (entries, rarity) in self.parts.items()
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back the vocabularies."""
-        parts = {}
-        for part, one in content.items():
-            entries, rarity = _entries(one), np.asarray(one["rarity"], dtype=np.float64)
+        vocabularies = {}
+        for vocabulary, vocabulary_content in content.items():
+            entries, rarity = (
+                _entries(vocabulary_content),
+                np.asarray(vocabulary_content["rarity"], dtype=np.float64),
+            )
             must(
-                part in ("words", "pieces")
+                vocabulary in ("words", "pieces")
                 and rarity.shape == (len(entries),)
                 and np.isfinite(rarity).all(),
-                f"{part!r:.60} of {len(entries)} entries with weights {rarity.shape}",
+                f"{vocabulary!r:.60} of {len(entries)} entries with weights {rarity.shape}",
             )
-            parts[part] = entries, rarity
-        return cls(parts)
+            vocabularies[vocabulary] = entries, rarity
+        return cls(vocabularies)
 
 
 def _entries(content: Mapping[str, Any]) -> list[str]:
@@ -269,26 +284,28 @@ class Vectors:
 
     def __init__(self, mean: Floats32, turn: Floats32) -> None:
         self.mean, self.turn = mean, turn
-        self.entries = [str(place) for place in range(turn.shape[1])]
+        self.entries = [str(component) for component in range(turn.shape[1])]
 
     @classmethod
     def fit(cls, texts: Floats32, counts: Integers) -> Self | None:
         """Learn mean, spread and components. None where nothing varies."""
         share, vectors = counts / max(counts.sum(), 1), texts.astype(np.float64)
-        mean = share @ vectors
-        spread = np.sqrt(share @ (vectors - mean) ** 2)
+        mean_vector = share @ vectors
+        spread = np.sqrt(share @ (vectors - mean_vector) ** 2)
         varies = spread > 1e-9
         if not varies.any():
             return None
         factor = np.where(varies, 1 / np.where(varies, spread, 1), 0) / np.sqrt(
             varies.sum()
         )
-        turn = np.diag(factor)
-        if len(mean) > _MOST_COMPONENTS:
-            standardised = (vectors - mean) * factor
+        component_matrix = np.diag(factor)
+        if len(mean_vector) > _MOST_COMPONENTS:
+            standardised = (vectors - mean_vector) * factor
             directions = np.linalg.eigh((standardised.T * share) @ standardised)[1]
-            turn = factor[:, None] * directions[:, : -_MOST_COMPONENTS - 1 : -1]
-        return cls(mean.astype(np.float32), turn.astype(np.float32))
+            component_matrix = (
+                factor[:, None] * directions[:, : -_MOST_COMPONENTS - 1 : -1]
+            )
+        return cls(mean_vector.astype(np.float32), component_matrix.astype(np.float32))
 
     def matrix(self, texts: Floats32) -> Matrix:
         """Return the components."""
@@ -298,37 +315,37 @@ class Vectors:
     def to_dict(self) -> dict[str, Any]:
         """Return means and components, float32 as base64."""
         return {
-            name: base64.b64encode(getattr(self, name).tobytes()).decode()
-            for name in ("mean", "turn")
+            array_name: base64.b64encode(getattr(self, array_name).tobytes()).decode()
+            for array_name in ("mean", "turn")
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back means and components."""
-        mean, turn = (
-            np.frombuffer(base64.b64decode(content[name]), dtype=np.float32)
-            for name in ("mean", "turn")
+        mean_vector, component_matrix = (
+            np.frombuffer(base64.b64decode(content[array_name]), dtype=np.float32)
+            for array_name in ("mean", "turn")
         )
-        return cls(mean, turn.reshape(len(mean), -1))
+        return cls(mean_vector, component_matrix.reshape(len(mean_vector), -1))
 
 
-def _counter(part: str, entries: list[str] | None) -> Any:
+def _counter(vocabulary_kind: str, entries: list[str] | None) -> Any:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    how = {"ngram_range": (1, 2), "token_pattern": _WORD}
-    if part == "pieces":
-        how = {"ngram_range": (2, 5), "analyzer": "char_wb"}
+    count_options = {"ngram_range": (1, 2), "token_pattern": _WORD}
+    if vocabulary_kind == "pieces":
+        count_options = {"ngram_range": (2, 5), "analyzer": "char_wb"}
     return CountVectorizer(
-        **how,
+        **count_options,
         vocabulary=None
         if entries is None
-        else {one: i for i, one in enumerate(entries)},
+        else {entry_text: i for i, entry_text in enumerate(entries)},
     )
 
 
 def words_in(text: str) -> list[tuple[int, int]]:
     """Return where the words of a text begin and end."""
-    return [found.span() for found in _spans.finditer(text)]
+    return [word_match.span() for word_match in _spans.finditer(text)]
 
 
 def text_parts(text: str) -> list[str | list[str]]:
@@ -340,28 +357,37 @@ def text_parts(text: str) -> list[str | list[str]]:
         >>> text_parts("a (very) Good film")
         ['', ['a'], ' (', ['very'], ') ', ['Good'], ' ', ['film'], '']
     """
-    spans, parts, end = words_in(text), list[str | list[str]](), 0
-    for run in (
+    spans, text_pieces, last_end = words_in(text), list[str | list[str]](), 0
+    for span_run in (
         np.array_split(np.array(spans), min(len(spans), MOST_PARTS)) if spans else ()
     ):
-        ends = run.ravel().tolist()
-        parts += [
-            text[end : ends[0]],
-            [text[low:high] for low, high in itertools.pairwise(ends)],
+        run_ends = span_run.ravel().tolist()
+        text_pieces += [
+            text[last_end : run_ends[0]],
+            [
+                text[piece_start:piece_end]
+                for piece_start, piece_end in itertools.pairwise(run_ends)
+            ],
         ]
-        end = ends[-1]
-    return [*parts, text[end:]]
+        last_end = run_ends[-1]
+    return [*text_pieces, text[last_end:]]
 
 
 def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
     """Return where a word, or a pair of words, stands in a text."""
-    spans, wanted, spots = words_in(text), entry.split(" "), list[tuple[int, int]]()
-    words = [text[begin:end].lower() for begin, end in spans]
-    for at in range(len(words) - len(wanted) + 1):
-        if words[at : at + len(wanted)] == wanted and (
-            not spots or spans[at][0] >= spots[-1][1]
+    spans, entry_words, spots = (
+        words_in(text),
+        entry.split(" "),
+        list[tuple[int, int]](),
+    )
+    words = [text[begin:word_end].lower() for begin, word_end in spans]
+    for word_index in range(len(words) - len(entry_words) + 1):
+        if words[word_index : word_index + len(entry_words)] == entry_words and (
+            not spots or spans[word_index][0] >= spots[-1][1]
         ):
-            spots.append((spans[at][0], spans[at + len(wanted) - 1][1]))
+            spots.append(
+                (spans[word_index][0], spans[word_index + len(entry_words) - 1][1])
+            )
     return spots
 
 
@@ -372,10 +398,12 @@ def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
         >>> without("a (very) Good film", spans_of("a (very) Good film", "good film"))
         'a (very)  '
     """
-    ends = [0, *(end for _, end in spans)]
+    span_ends = [0, *(span_end for _, span_end in spans)]
     return " ".join(
-        text[end:begin]
-        for end, begin in zip(ends, [*(begin for begin, _ in spans), None], strict=True)
+        text[gap_start:begin]
+        for gap_start, begin in zip(
+            span_ends, [*(begin for begin, _ in spans), None], strict=True
+        )
     )
 
 

@@ -63,9 +63,9 @@ class DatePart(NamedTuple):
 
 
 @contextmanager
-def surprises_told_once(known: Iterable[str] = ()) -> Iterator[None]:
-    """Within the body warn once for each column of levels and words that training did not have, but ``known`` ones."""
-    token = _told.set(set(known))
+def surprises_told_once(known_columns: Iterable[str] = ()) -> Iterator[None]:
+    """Within the body warn once for each column of levels and words that training did not have, but ``known_columns`` ones."""
+    token = _told.set(set(known_columns))
     try:
         yield
     finally:
@@ -151,7 +151,7 @@ class TableEncoder:
         # As scikit-learn has it: names that are all text are kept.
         columns = getattr(X, "columns", None)
         self.named_ = columns is not None and all(
-            isinstance(name, str) for name in columns
+            isinstance(column_name, str) for column_name in columns
         )
         return self
 
@@ -167,7 +167,9 @@ class TableEncoder:
         self.scores_, self.scoreless_ = Scores(0), list[str]()
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
         returning = [
-            name for name, kind in (self.kinds or {}).items() if kind == "calendar"
+            column_name
+            for column_name, declared_kind in (self.kinds or {}).items()
+            if declared_kind == "calendar"
         ]
         self.schema_, slots, self.years_ = plan_slots(
             statistics, self.scaling_, int(self.max_levels), returning=returning
@@ -184,37 +186,52 @@ class TableEncoder:
         Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
         Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
         """
-        frame, read = (
+        frame, read_kinds = (
             self._checked(X),
             ("text",) if self.images_ is None else ("text", "image"),
         )
-        wide, both = self._scored_columns(read, levels=levels)
-        if not wide and not both:
+        wide_columns, also_levels = self._scored_columns(read_kinds, levels=levels)
+        if not wide_columns and not also_levels:
             return self._encode(frame)
-        narrow = ~np.isin([self._name(slot) for slot in self.slots_], list(wide))
-        wide |= both
+        narrow = ~np.isin(
+            [self._name(slot_entry) for slot_entry in self.slots_], list(wide_columns)
+        )
+        wide_columns |= also_levels
         with surprises_told_once():
-            other = self._encode(frame)[:, narrow]
-        columns = {name: self._cells(frame, name, target) for name in wide}
+            other_columns = self._encode(frame)[:, narrow]
+        columns = {
+            column_name: self._cells(frame, column_name, target)
+            for column_name in wide_columns
+        }
         written = {
-            name: cells
-            for name, (cells, _) in columns.items()
-            if wide[name] == "text" and cells
+            written_name: cells
+            for written_name, (cells, _) in columns.items()
+            if wide_columns[written_name] == "text" and cells
         }
         # What text and images say is read by parts, which have no slopes.
         numbers = np.flatnonzero(np.isin(np.flatnonzero(narrow), self.numeric_columns_))
         sloped = {
-            name: numbers
-            for name, kind in wide.items()
-            if kind not in read and name not in both
+            wide_name: numbers
+            for wide_name, column_kind in wide_columns.items()
+            if column_kind not in read_kinds and wide_name not in also_levels
         }
         texts, vectors = self.texts_, dict[str, Floats32]()
         if texts is not None and texts.encoder is not None:
-            vectors = {name: texts.vectors(cells) for name, cells in written.items()}
-        self.scores_, crossed = Scores.fit(columns, other, target, vectors, sloped)
+            vectors = {
+                text_name: texts.vectors(cells) for text_name, cells in written.items()
+            }
+        self.scores_, crossed = Scores.fit(
+            columns, other_columns, target, vectors, sloped
+        )
         self.read_texts_with(self.texts_)
-        self.scoreless_ = [name for name in wide if name not in {*crossed, *both}]
-        numbered = [self.slots_[place].name for place in np.flatnonzero(narrow)]
+        self.scoreless_ = [
+            scored_name
+            for scored_name in wide_columns
+            if scored_name not in {*crossed, *also_levels}
+        ]
+        numbered = [
+            self.slots_[slot_index].name for slot_index in np.flatnonzero(narrow)
+        ]
         self._set_slots(self._slots_with_scores(crossed, numbered))
         return self._encode(frame, crossed)
 
@@ -236,15 +253,19 @@ class TableEncoder:
     ) -> tuple[dict[str, Kind], dict[str, Kind]]:
         """Return the kinds of the columns that scores replace, and of numbers that are levels, too, beside theirs."""
         pooled = {
-            name for name, places in self._levels.items() if levels and OTHER in places
+            column_name
+            for column_name, level_slots in self._levels.items()
+            if levels and OTHER in level_slots
         }
-        wide = {
-            one.name: one.kind
-            for one in self.schema_
-            if one.kind in read or one.name in pooled
+        wide_columns = {
+            column_type.name: column_type.kind
+            for column_type in self.schema_
+            if column_type.kind in read or column_type.name in pooled
         }
-        return wide, {
-            one.name: one.kind for one in self.schema_ if "also_levels" in one.flags
+        return wide_columns, {
+            column_type.name: column_type.kind
+            for column_type in self.schema_
+            if "also_levels" in column_type.flags
         }
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
@@ -253,25 +274,26 @@ class TableEncoder:
         ``names``: of the encoded columns without scores, which numbers are counted by.
         """
         outputs = self.scores_.outputs
-        found = self.scores_.slopes, self.scores_.centred
+        number_lists = self.scores_.slopes, self.scores_.centred
         numbers, centred = (
-            [names[place] for place in one.get(name, ())] for one in found
+            [names[number_index] for number_index in numbers_by_name.get(name, ())]
+            for numbers_by_name in number_lists
         )
-        places: list[tuple[str, str | int]] = [
+        slot_details: list[tuple[str, str | int]] = [
             (f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)
         ]
         for number in numbers:
-            places += [
-                (f"slope on {number} at 0", len(places)),
+            slot_details += [
+                (f"slope on {number} at 0", len(slot_details)),
                 (f"slope on {number}", number),
             ]
         for number in centred:
-            places += [
+            slot_details += [
                 (f"less the mean of {number}", _LESS),
                 (f"unit of {number}", number),
             ]
-        ends = zip(
-            places,
+        slot_ranges = zip(
+            slot_details,
             scores.min(axis=0).tolist(),
             scores.max(axis=0).tolist(),
             strict=True,
@@ -283,10 +305,10 @@ class TableEncoder:
                 f"{name}=<{label}>",
                 "score",
                 detail,
-                min(low, 0.0),
-                max(high, 0.0),
+                min(lower_bound, 0.0),
+                max(upper_bound, 0.0),
             )
-            for (label, detail), low, high in ends
+            for (label, detail), lower_bound, upper_bound in slot_ranges
         ]
 
     def read_texts_with(self, texts: TextVectors | None) -> None:
@@ -303,11 +325,16 @@ class TableEncoder:
         """Return a column's different texts, and which of them each row has. Blank cells and codes: −1."""
         distinct = Distinct.of(frame[name], name)
         is_text = np.array(
-            [self.codes_.kind_of(text, name) == PRESENT for text in distinct.texts],
+            [
+                self.codes_.kind_of(cell_text, name) == PRESENT
+                for cell_text in distinct.texts
+            ],
             dtype=bool,
         )
         texts = [
-            text for text, kept in zip(distinct.texts, is_text, strict=True) if kept
+            distinct_text
+            for distinct_text, is_kept in zip(distinct.texts, is_text, strict=True)
+            if is_kept
         ]
         return texts, distinct.spread(np.where(is_text, np.cumsum(is_text) - 1, -1), -1)
 
@@ -333,18 +360,26 @@ class TableEncoder:
         self.slots_ = slots
         self.feature_names_in_ = self.schema_.names
         self.n_features_in_ = len(self.feature_names_in_)
-        self.encoded_names_ = [slot.name for slot in slots]
-        self.kinds_ = [slot.kind for slot in slots]
-        self.feature_of_ = np.array([slot.column for slot in slots], dtype=np.int64)
+        self.encoded_names_ = [slot_entry.name for slot_entry in slots]
+        self.kinds_ = [slot_entry.kind for slot_entry in slots]
+        self.feature_of_ = np.array(
+            [slot_entry.column for slot_entry in slots], dtype=np.int64
+        )
         self.numeric_columns_ = np.flatnonzero(
             np.isin(self.kinds_, ("numeric", "date_part"))
         ).astype(np.int64)
-        self.minimum_ = np.array([slot.minimum for slot in slots], dtype=np.float32)
-        self.maximum_ = np.array([slot.maximum for slot in slots], dtype=np.float32)
+        self.minimum_ = np.array(
+            [slot_entry.minimum for slot_entry in slots], dtype=np.float32
+        )
+        self.maximum_ = np.array(
+            [slot_entry.maximum for slot_entry in slots], dtype=np.float32
+        )
         self._stored = self.schema_.stored
         # Their cells may hold a third word.
         self._pairs_of_words = {
-            j: one.name for j, one in enumerate(self._stored) if one.storage == "pair"
+            j: stored_column.name
+            for j, stored_column in enumerate(self._stored)
+            if stored_column.storage == "pair"
         }
         pairs = self._sort_slots()
         # Places of times that later rows keep at their end.
@@ -353,8 +388,8 @@ class TableEncoder:
         )
         self._set_date_parts()
         self._pairs = {
-            kind: np.array(rows, dtype=np.int64).reshape(-1, 3).T
-            for kind, rows in pairs.items()
+            pair_kind: np.array(pair_rows, dtype=np.int64).reshape(-1, 3).T
+            for pair_kind, pair_rows in pairs.items()
         }
 
     def _sort_slots(self) -> dict[str, list[tuple[int, int, int]]]:
@@ -394,24 +429,28 @@ class TableEncoder:
     def _set_date_parts(self) -> None:
         """Name what each date says as a feature of its own, unless it says one thing alone or a name is taken."""
         self.date_parts_ = dict[str, DatePart]()
-        taken = {*self.feature_names_in_, *self.groups_}
+        taken_names = {*self.feature_names_in_, *self.groups_}
         for column in self.schema_.of_kind("date"):
-            places: dict[str, list[int]] = {}
-            for place in np.flatnonzero(
+            part_columns: dict[str, list[int]] = {}
+            for encoded_column in np.flatnonzero(
                 self.feature_of_ == self.feature_names_in_.index(column)
             ).tolist():
-                slot = self.slots_[place]
-                said = (
+                encoded_slot = self.slots_[encoded_column]
+                feature_name = (
                     "missing"
-                    if slot.kind == "missing"
-                    else feature_of(str(slot.detail))
+                    if encoded_slot.kind == "missing"
+                    else feature_of(str(encoded_slot.detail))
                 )
-                places.setdefault(said, []).append(place)
+                part_columns.setdefault(feature_name, []).append(encoded_column)
             named = {
-                f"{column}: {part}": DatePart(column, part, np.array(at))
-                for part, at in places.items()
+                f"{column}: {feature_part}": DatePart(
+                    column, feature_part, np.array(column_indices)
+                )
+                for feature_part, column_indices in part_columns.items()
             }
-            if len(places.keys() - {"missing"}) > 1 and taken.isdisjoint(named):
+            if len(part_columns.keys() - {"missing"}) > 1 and taken_names.isdisjoint(
+                named
+            ):
                 self.date_parts_ |= named
 
     def _slope_at(self, target: int) -> list[tuple[int, ...]]:
@@ -421,8 +460,10 @@ class TableEncoder:
         ].detail  # of a slope the encoded column that it is on
         if not isinstance(number, str):
             return []
-        into = (target - 1,) if self.slots_[target - 1].detail == _LESS else ()
-        return [(target, self.encoded_names_.index(number), *into)]
+        centred_column = (
+            (target - 1,) if self.slots_[target - 1].detail == _LESS else ()
+        )
+        return [(target, self.encoded_names_.index(number), *centred_column)]
 
     # ---- encoding ---------------------------------------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
@@ -434,21 +475,21 @@ class TableEncoder:
     ) -> Floats32:
         """Encode rows. ``crossed``: the scores of training rows, which come from models of other rows."""
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
-        out = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
-        self._write_numbers(values, kinds, out)
-        self._write_dates(values, out)
+        encoded_rows = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
+        self._write_numbers(values, kinds, encoded_rows)
+        self._write_dates(values, encoded_rows)
         surprises = self._unread_pairs(frame, values)
-        self._write_scores(frame, out, crossed)
-        surprises |= self._write_levels(frame, out)
+        self._write_scores(frame, encoded_rows, crossed)
+        surprises |= self._write_levels(frame, encoded_rows)
         if any(surprises.values()):
             _tell(
                 {
-                    name: surprises[name]
-                    for name in self.feature_names_in_
-                    if surprises.get(name)
+                    surprised_name: surprises[surprised_name]
+                    for surprised_name in self.feature_names_in_
+                    if surprises.get(surprised_name)
                 }
             )
-        return out
+        return encoded_rows
 
     def _write_numbers(
         self, values: Floats, kinds: npt.NDArray[Any], out: Floats32
@@ -517,17 +558,19 @@ class TableEncoder:
     def _write_scores(
         self, frame: pd.DataFrame, out: Floats32, crossed: Mapping[str, Floats32] | None
     ) -> None:
-        for name, columns in self._scored.items():
+        for column_name, columns in self._scored.items():
             if crossed is None:
-                cells, index = self._cells(frame, name)
+                cells, index = self._cells(frame, column_name)
                 scores = (
-                    self.scores_.of(name, cells) if len(cells) else out[:0, columns]
+                    self.scores_.of(column_name, cells)
+                    if len(cells)
+                    else out[:0, columns]
                 )
                 out[:, columns] = np.append(
                     scores, np.zeros((1, len(columns))), axis=0
                 )[index]
             else:
-                out[:, columns] = crossed[name]
+                out[:, columns] = crossed[column_name]
 
     def check_cells(self, X: Any) -> None:
         """Refuse rows with a cell that ``transform`` would refuse."""
@@ -538,25 +581,25 @@ class TableEncoder:
     ) -> str:
         """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
         counts = distinct.counts()
-        odd = [
+        odd_indices = [
             i
             for i in np.flatnonzero(bad).tolist()
             if self.codes_.kind_of(distinct.texts[i], name) == PRESENT
         ]
-        n_odd = int(counts[odd].sum())
+        n_odd = int(counts[odd_indices].sum())
         if n_odd == 0:
             return ""
-        one, several = {
+        singular, several = {
             "categorical": ("is an unseen category", "are unseen categories"),
             "boolean": (
                 "is neither of the two training values",
                 "are neither of the two training values",
             ),
         }[kind]
-        fate = "unknown" if kind == "categorical" else "missing"
+        treatment = "unknown" if kind == "categorical" else "missing"
         return (
-            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, one, several)}"
-            f" ({some_names([distinct.texts[i] for i in odd], 3)}), treated as {fate}"
+            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, singular, several)}"
+            f" ({some_names([distinct.texts[i] for i in odd_indices], 3)}), treated as {treatment}"
         )
 
     def _checked(self, X: Any) -> pd.DataFrame:
@@ -589,52 +632,64 @@ class TableEncoder:
         check_choice("level", level, ("column", "feature"))
         groups = {} if level == "column" else self.groups_
         block_of = {
-            column: name for name, columns in groups.items() for column in columns
+            column: group_name
+            for group_name, columns in groups.items()
+            for column in columns
         }
         # Dates are whole at level "column" and in groups.
-        whole = set(self.feature_names_in_) if level == "column" else set(block_of)
+        undivided_columns = (
+            set(self.feature_names_in_) if level == "column" else set(block_of)
+        )
         bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
         players: dict[str, list[Places]] = {}
-        for i, name in enumerate(self.feature_names_in_):
-            parts = {} if name in whole else self.parts_by_name(name)
-            own = {
-                block_of.get(name, name): np.arange(
+        for i, column_name in enumerate(self.feature_names_in_):
+            date_features = (
+                {}
+                if column_name in undivided_columns
+                else self.parts_by_name(column_name)
+            )
+            column_feature = {
+                block_of.get(column_name, column_name): np.arange(
                     bounds[i], bounds[i + 1], dtype=np.int64
                 )
             }
-            for player, places in (parts or own).items():
-                players.setdefault(player, []).append(places)
-        return {name: np.concatenate(places) for name, places in players.items()}
+            for player, encoded_columns in (date_features or column_feature).items():
+                players.setdefault(player, []).append(encoded_columns)
+        return {
+            player_name: np.concatenate(column_blocks)
+            for player_name, column_blocks in players.items()
+        }
 
     def parts_by_name(self, column: str) -> dict[str, Places]:
         """Return the features that a date is, with their encoded columns. Empty: the column is one feature."""
         return {
-            name: part.places
-            for name, part in self.date_parts_.items()
-            if part.column == column
+            feature_name: feature_part.places
+            for feature_name, feature_part in self.date_parts_.items()
+            if feature_part.column == column
         }
 
     def cells_of_parts(self, X: Any) -> pd.DataFrame:
         """Return what is shown of the features of dates: words in their order, and the date itself of its trend."""
         frame = as_frame(X, allow_empty=True)
         dates = {
-            one.column: self.schema_[one.column] for one in self.date_parts_.values()
+            date_feature.column: self.schema_[date_feature.column]
+            for date_feature in self.date_parts_.values()
         }
         seconds = {
-            name: read_numbers(frame[name], column, self.codes_)[0]
-            for name, column in dates.items()
+            date_name: read_numbers(frame[date_name], column, self.codes_)[0]
+            for date_name, column in dates.items()
         }
         shown: dict[str, Any] = {}
-        for name, (column, part, _) in self.date_parts_.items():
-            if part == "trend":
-                shown[name] = frame[column].array
-            elif part == "missing":
+        for feature_name, (column, feature_part, _) in self.date_parts_.items():
+            if feature_part == "trend":
+                shown[feature_name] = frame[column].array
+            elif feature_part == "missing":
                 codes = np.isnan(seconds[column]).astype(np.int64)
-                shown[name] = pd.Categorical.from_codes(
+                shown[feature_name] = pd.Categorical.from_codes(
                     codes, pd.Index(["present", "missing"]), ordered=True
                 )
             else:
-                shown[name] = words_of(part, seconds[column])
+                shown[feature_name] = words_of(feature_part, seconds[column])
         return pd.DataFrame(shown, index=frame.index)
 
     def raw_columns_of(self, feature: str) -> list[str]:
@@ -652,9 +707,11 @@ class TableEncoder:
 
     def parts_of(self, column: str) -> list[str]:
         """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
-        slots = [self.slots_[place] for place in self.columns_of(column)]
-        parts = dict.fromkeys(
-            str(slot.detail).split()[0] for slot in slots if slot.kind != "missing"
+        slots = [self.slots_[slot_index] for slot_index in self.columns_of(column)]
+        part_names = dict.fromkeys(
+            str(encoded_slot.detail).split()[0]
+            for encoded_slot in slots
+            if encoded_slot.kind != "missing"
         )
         words = {
             HELD: "time",
@@ -662,16 +719,17 @@ class TableEncoder:
             "day": "day of the month",
             "minute": "minute of the day",
         }
-        return [words.get(part, part) for part in parts]
+        return [words.get(part_label, part_label) for part_label in part_names]
 
     def columns_of(self, feature: str) -> Places:
         """Return the encoded column indexes of a raw column or group, or a feature of a date."""
         if feature in self.date_parts_:
             return self.date_parts_[feature].places
-        wanted = [
-            self.feature_names_in_.index(name) for name in self.raw_columns_of(feature)
+        raw_indices = [
+            self.feature_names_in_.index(raw_name)
+            for raw_name in self.raw_columns_of(feature)
         ]
-        return np.flatnonzero(np.isin(self.feature_of_, wanted)).astype(np.int64)
+        return np.flatnonzero(np.isin(self.feature_of_, raw_indices)).astype(np.int64)
 
     # ---- storage ----------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
@@ -682,12 +740,18 @@ class TableEncoder:
             "max_levels": int(self.max_levels),
             "na": self.codes_.to_json(),
             "kinds": dict(self.kinds or {}),
-            **{key: getattr(self, f"{key}_") for key in ("groups", "named")},
+            **{
+                attribute_name: getattr(self, f"{attribute_name}_")
+                for attribute_name in ("groups", "named")
+            },
             "schema": asdict(self.schema_),
             "scaling": plain(asdict(self.scaling_)),
-            "slots": [list(astuple(slot)) for slot in self.slots_],
+            "slots": [list(astuple(encoded_slot)) for encoded_slot in self.slots_],
             **({"scores": self.scores_.to_dict()} if self._scored else {}),
-            "years": {name: list(ends) for name, ends in self.years_.items()},
+            "years": {
+                date_name: list(year_range)
+                for date_name, year_range in self.years_.items()
+            },
         }
 
     @classmethod
@@ -698,37 +762,43 @@ class TableEncoder:
             problem = f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}"
             raise InputError(problem, hint="Update permgrad.", code="PG053")
         try:
-            made = cls(
+            restored_encoder = cls(
                 content["numeric"],
                 content["max_levels"],
                 content["na"] or None,
                 content["groups"] or None,
                 kinds=content["kinds"] or None,
             )
-            made.codes_ = MissingCodes.of(content["na"])
-            made.named_ = content["named"]
-            made.schema_ = Schema.from_dict(content["schema"])
-            made.scaling_ = Scaling.from_dict(content["scaling"])
-            made.groups_ = {
-                name: list(columns) for name, columns in content["groups"].items()
+            restored_encoder.codes_ = MissingCodes.of(content["na"])
+            restored_encoder.named_ = content["named"]
+            restored_encoder.schema_ = Schema.from_dict(content["schema"])
+            restored_encoder.scaling_ = Scaling.from_dict(content["scaling"])
+            restored_encoder.groups_ = {
+                group_name: list(columns)
+                for group_name, columns in content["groups"].items()
             }
-            made.years_ = {
-                name: (int(ends[0]), int(ends[1]))
-                for name, ends in content["years"].items()
+            restored_encoder.years_ = {
+                date_name: (int(year_range[0]), int(year_range[1]))
+                for date_name, year_range in content["years"].items()
             }
-            made.scores_ = Scores.from_dict(
+            restored_encoder.scores_ = Scores.from_dict(
                 content.get("scores", {"outputs": 0, "columns": {}})
             )
-            made._set_slots([Slot(*slot) for slot in content["slots"]])
-            made.scores_.check_columns(
-                {name: len(columns) for name, columns in made._scored.items()}
+            restored_encoder._set_slots(
+                [Slot(*slot_fields) for slot_fields in content["slots"]]
+            )
+            restored_encoder.scores_.check_columns(
+                {
+                    scored_name: len(columns)
+                    for scored_name, columns in restored_encoder._scored.items()
+                }
             )
         except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
             problem = f"Part of a stored encoder is missing or damaged ({error!r})"
             raise InputError(
                 problem, hint="Save the model again.", code="PG052"
             ) from error
-        return made
+        return restored_encoder
 
 
 def _tell(surprises: Mapping[str, str]) -> None:
@@ -736,46 +806,60 @@ def _tell(surprises: Mapping[str, str]) -> None:
     told_before = _told.get()
     sentences = [
         sentence
-        for name, sentence in surprises.items()
-        if told_before is None or name not in told_before
+        for column_name, sentence in surprises.items()
+        if told_before is None or column_name not in told_before
     ]
     if told_before is not None:
         told_before.update(surprises)
     if sentences:
-        more = len(sentences) - _MOST_NAMED
-        further = f"; likewise in {counted(more, 'more column')}" if more > 0 else ""
+        further_count = len(sentences) - _MOST_NAMED
+        further = (
+            f"; likewise in {counted(further_count, 'more column')}"
+            if further_count > 0
+            else ""
+        )
         warn_user("; ".join(sentences[:_MOST_NAMED]) + further)
 
 
 def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputError:
     """Return the error for other columns than those of training in their order, as scikit-learn has it."""
-    wanted, names = set(expected), set(columns)
-    odd = {
-        "unseen in training": [name for name in columns if name not in wanted],
-        "missing": [name for name in expected if name not in names],
+    expected_names, names = set(expected), set(columns)
+    odd_columns = {
+        "unseen in training": [
+            unseen_name for unseen_name in columns if unseen_name not in expected_names
+        ],
+        "missing": [
+            missing_name for missing_name in expected if missing_name not in names
+        ],
     }
-    parts = [
-        f"{len(some)} {what} ({some_names(some)})" for what, some in odd.items() if some
+    sentence_parts = [
+        f"{len(odd_names)} {problem_kind} ({some_names(odd_names)})"
+        for problem_kind, odd_names in odd_columns.items()
+        if odd_names
     ]
-    if not parts:
+    if not sentence_parts:
         problem = "The feature names should match those that were passed during fit: they must be in the same order"
         return InputError(
             problem, hint="Pass X[encoder.feature_names_in_].", code="PG017"
         )
-    problem = f"The feature names should match those that were passed during fit: {' and '.join(parts)}"
+    problem = f"The feature names should match those that were passed during fit: {' and '.join(sentence_parts)}"
     return InputError(problem, hint="Pass the columns of training.", code="PG017")
 
 
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     """Bring a table's columns into the order of training, by name. Others are dropped with a warning."""
     frame = as_frame(X, allow_empty=True)
-    columns, wanted = set(frame.columns), set(names)
-    extra = [name for name in frame.columns if name not in wanted]
-    if missing := [name for name in names if name not in columns]:
+    columns, expected_names = set(frame.columns), set(names)
+    extra = [
+        extra_name for extra_name in frame.columns if extra_name not in expected_names
+    ]
+    if missing := [
+        missing_name for missing_name in names if missing_name not in columns
+    ]:
         raise columns_missing(missing, extra)
     if extra:
-        be, whom = ("is", "it") if len(extra) == 1 else ("are", "them")
-        what = f"{counted(len(extra), 'column')} {be} not used"
-        problem = f"{what}, because training did not have {whom}: {some_names(extra)}"
+        verb_form, pronoun = ("is", "it") if len(extra) == 1 else ("are", "them")
+        unused_columns = f"{counted(len(extra), 'column')} {verb_form} not used"
+        problem = f"{unused_columns}, because training did not have {pronoun}: {some_names(extra)}"
         warn_user(problem)
     return frame[list(names)]

@@ -25,17 +25,19 @@ def check_groups(
             hint="Pass for example groups={'size': ['width', 'height']}.",
             code="PG001",
         )
-    place = {name: i for i, name in enumerate(names)}
+    column_positions = {column_name: i for i, column_name in enumerate(names)}
     spelled: dict[str, list[str]] = {}
     for group, members in (
-        (str(name), members) for name, members in (groups or {}).items()
+        (str(group_name), members) for group_name, members in (groups or {}).items()
     ):
         columns = [members] if isinstance(members, str) else list(map(str, members))
-        if odd := [column for column in columns if column not in place]:
-            problem = f"Column {odd[0]!r} of group {group!r} not found"
+        if unknown_columns := [
+            column for column in columns if column not in column_positions
+        ]:
+            problem = f"Column {unknown_columns[0]!r} of group {group!r} not found"
             raise InputError(
                 problem,
-                hint=did_you_mean(odd[0], names, "Correct the name."),
+                hint=did_you_mean(unknown_columns[0], names, "Correct the name."),
                 code="PG012",
             )
         if not columns:
@@ -44,10 +46,10 @@ def check_groups(
                 hint="Add columns or remove it.",
                 code="PG039",
             )
-        if group in place and group not in columns:
+        if group in column_positions and group not in columns:
             problem = f"Group {group!r} has the name of a column outside it"
             raise InputError(problem, hint="Rename the group.", code="PG008")
-        spelled[group] = sorted(columns, key=place.__getitem__)
+        spelled[group] = sorted(columns, key=column_positions.__getitem__)
     _check_owners(spelled)
     return spelled
 
@@ -76,7 +78,8 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Read groups from a JSON file, ``{"group": ["column", …]}``."""
     groups = read_user_json(path, "the groups file")
     if not isinstance(groups, dict) or not all(
-        isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+        isinstance(columns, list)
+        and all(isinstance(column_name, str) for column_name in columns)
         for columns in groups.values()
     ):
         raise InputError(

@@ -74,42 +74,48 @@ def plan_slots(
     ``returning``: columns of dates without time and year.
     """
     numeric = statistics.numeric
-    place = {name: j for j, name in enumerate(statistics.numeric_names)}
+    numeric_index = {
+        numeric_name: j for j, numeric_name in enumerate(statistics.numeric_names)
+    }
     # What the smallest training value becomes, and the largest.
     lowest, highest = scaling.apply(np.stack([numeric.minimum, numeric.maximum]))
     columns: list[ColumnType] = []
     slots: list[Slot] = []
-    years = {name: _years(days) for name, days in statistics.days.items() if len(days)}
+    years = {
+        date_name: _years(date_days)
+        for date_name, date_days in statistics.days.items()
+        if len(date_days)
+    }
     for i, first in enumerate(statistics.schema):
         column = _settled(first, statistics)
-        name = column.name
+        column_name = column.name
         columns.append(column)
         if column.kind in ("constant", "identifier"):
             continue
         if column.storage == "text":
-            counts = statistics.text[name]
+            counts = statistics.text[column_name]
             if column.kind not in ("text", "image"):
-                slots += _level_slots(i, name, counts, max_levels)
+                slots += _level_slots(i, column_name, counts, max_levels)
             missing = counts.missing
         else:
-            j = place[name]
+            j = numeric_index[column_name]
             low, high = float(lowest[j]), float(highest[j])
             missing = numeric.missing[:, j]
             if numeric.minimum[j] < numeric.maximum[j]:
                 if column.kind == "boolean":
-                    slots.append(Slot(i, name, "boolean"))
+                    slots.append(Slot(i, column_name, "boolean"))
                 elif column.kind == "date":
                     slots += _date_slots(
                         i,
-                        name,
+                        column_name,
                         statistics,
                         (low, high),
-                        returning=name in returning,
-                        years=years[name],
+                        returning=column_name in returning,
+                        years=years[column_name],
                     )
                 else:
-                    slots.append(Slot(i, name, "numeric", None, low, high))
-        slots += _missing_slots(i, name, missing, statistics.codes.labels)
+                    slots.append(Slot(i, column_name, "numeric", None, low, high))
+        slots += _missing_slots(i, column_name, missing, statistics.codes.labels)
     return Schema(tuple(columns)), slots, years
 
 
@@ -125,18 +131,22 @@ def _date_slots(
     yield Slot(i, f"{name}=time", "date_part", HELD if returning else "time", *ends)
     if not returning and years[0] < years[1]:
         yield Slot(i, f"{name}=year", "date_part", "year")
-    for part, *extremes in returning_parts(
-        statistics.calendar[name], statistics.days[name], whole=returning
+    for part_label, *extremes in returning_parts(
+        statistics.calendar[name], statistics.days[name], returning=returning
     ):
-        kind = "level" if {"sin", "cos"}.isdisjoint(part.split()) else "date_part"
-        yield Slot(i, f"{name}={part_name(part)}", kind, part, *extremes)
+        slot_kind = (
+            "level" if {"sin", "cos"}.isdisjoint(part_label.split()) else "date_part"
+        )
+        yield Slot(
+            i, f"{name}={part_name(part_label)}", slot_kind, part_label, *extremes
+        )
 
 
 def _years(days: Integers) -> tuple[int, int]:
-    first, last = calendar_parts(
+    first, last_year = calendar_parts(
         np.asarray(days[[0, -1]] * 86_400.0, dtype=np.float64)
     )["year"].tolist()
-    return first, last
+    return first, last_year
 
 
 def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
@@ -152,30 +162,34 @@ def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
     else:
         j = statistics.numeric_names.index(column.name)
         numeric = statistics.numeric
-        low, high = numeric.minimum[j], numeric.maximum[j]
+        lowest_value, highest_value = numeric.minimum[j], numeric.maximum[j]
         n_missing = int(numeric.missing[:, j].sum())
-        n_levels = max(column.n_levels, 2) if low < high else int(numeric.count[j] > 0)
+        n_levels = (
+            max(column.n_levels, 2)
+            if lowest_value < highest_value
+            else int(numeric.count[j] > 0)
+        )
         is_truth = column.storage == "pair" or (
-            column.kind == "boolean" and low >= 0 and high <= 1
+            column.kind == "boolean" and lowest_value >= 0 and highest_value <= 1
         )
         general = (
             "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
         )
-    kind, flags = column.kind, column.flags
+    final_kind, flags = column.kind, column.flags
     if n_levels == 0 or (n_levels == 1 and n_missing == 0):
         flags = (
             flags
-            if kind == "constant"
+            if final_kind == "constant"
             else ("one_value",)
             if n_levels
             else ("no_value",)
         )
-        kind = "constant"
-    elif kind in ("constant", "boolean"):
-        kind = general
+        final_kind = "constant"
+    elif final_kind in ("constant", "boolean"):
+        final_kind = general
     return replace(
         column,
-        kind=kind,
+        kind=final_kind,
         flags=flags,
         n_rows=statistics.rows,
         n_missing=n_missing,

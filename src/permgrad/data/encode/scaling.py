@@ -47,30 +47,34 @@ class Scaling:
     def fit(cls, mode: ScalingMode, statistics: NumericStatistics) -> Scaling:
         """Compute centre and factor from statistics. A column without values is 0 everywhere."""
         check_choice("numeric", mode, get_args(ScalingMode))
-        low, median, high = statistics.quantiles([0.25, 0.5, 0.75])
+        lower_quartile, median, upper_quartile = statistics.quantiles([0.25, 0.5, 0.75])
         minimum, maximum = (
             np.nan_to_num(statistics.minimum),
             np.nan_to_num(statistics.maximum),
         )
         # A very sparse column may have no value in the sample: the mean stands in, which may round past the ends.
         median = np.nan_to_num(np.where(np.isnan(median), statistics.mean, median))
-        fill = np.clip(median, minimum, maximum)
+        fill_values = np.clip(median, minimum, maximum)
         # Quarters: the difference of the two largest floats must not overflow.
-        span = maximum * 0.25 - minimum * 0.25
-        center, factor, knots = minimum, _inverse(span), np.empty((0, len(fill)))
+        quarter_span = maximum * 0.25 - minimum * 0.25
+        center, factor, knots = (
+            minimum,
+            _inverse(quarter_span),
+            np.empty((0, len(fill_values))),
+        )
         if mode in ("robust", "standard"):
             is_robust = mode == "robust"
             center = (
-                fill
+                fill_values
                 if is_robust
                 else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
             )
             width = (
-                np.nan_to_num(high * 0.25 - low * 0.25)
+                np.nan_to_num(upper_quartile * 0.25 - lower_quartile * 0.25)
                 if is_robust
                 else statistics.deviation * 0.25
             )
-            factor = _inverse(width, otherwise=_inverse(span * 0.5))
+            factor = _inverse(width, otherwise=_inverse(quarter_span * 0.5))
         elif mode == "quantile":
             n_knots = int(np.clip(len(statistics.sample), 2, _MOST_KNOTS))
             knots = np.nan_to_num(statistics.quantiles(np.linspace(0.0, 1.0, n_knots)))
@@ -80,7 +84,7 @@ class Scaling:
                 np.fmax(knots[-1], maximum),
             )
             knots = np.asarray(np.maximum.accumulate(knots, axis=0))
-        return cls(mode, center, factor, fill, knots)
+        return cls(mode, center, factor, fill_values, knots)
 
     def apply(self, values: Floats) -> Floats:
         """Scale values ``(rows, columns)``. Missing cells get the value of ``fill``."""
@@ -114,9 +118,9 @@ class Scaling:
         for j in range(values.shape[1]):
             knots = all_knots[:, j]
             # Up and down averaged: a value that fills several quantiles gets the middle of them.
-            up = np.interp(values[:, j], knots, levels)
-            down = np.interp(-values[:, j], -knots[::-1], -levels[::-1])
-            shares[:, j] = 0.5 * (up - down)
+            ascending_shares = np.interp(values[:, j], knots, levels)
+            descending_shares = np.interp(-values[:, j], -knots[::-1], -levels[::-1])
+            shares[:, j] = 0.5 * (ascending_shares - descending_shares)
         return np.asarray(ndtri(np.clip(shares, _LOWEST_SHARE, 1.0 - _LOWEST_SHARE)))
 
     @classmethod
@@ -124,14 +128,16 @@ class Scaling:
         """Read back the fields as lists."""
         check_choice("numeric", content["mode"], get_args(ScalingMode))
         names = ("center", "factor", "fill", "knots")
-        center, factor, fill, knots = (
-            np.array(content[name], dtype=np.float64) for name in names
+        center, factor, fill_values, knots = (
+            np.array(content[field_name], dtype=np.float64) for field_name in names
         )
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
         knots = (
-            knots.reshape(-1, len(fill)) if len(fill) else knots.reshape(len(knots), 0)
+            knots.reshape(-1, len(fill_values))
+            if len(fill_values)
+            else knots.reshape(len(knots), 0)
         )
-        return cls(content["mode"], center, factor, fill, knots)
+        return cls(content["mode"], center, factor, fill_values, knots)
 
 
 def _without_tiny(values: Floats) -> Floats:

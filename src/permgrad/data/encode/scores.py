@@ -77,7 +77,7 @@ class Target:
         seed: int,
         weights: Floats | None = None,
         units: Integers | None = None,
-        held: int = 0,
+        held_out_count: int = 0,
     ) -> Target:
         """Return the target of labels, or of numbers in their own units, ``(rows,)``."""
         labels, coded = (
@@ -93,7 +93,7 @@ class Target:
             np.ones(len(y)) if weights is None else weights,
             seed,
             units,
-            held,
+            held_out_count,
         )
 
     @property
@@ -103,12 +103,16 @@ class Target:
 
     def first(self, rows: int) -> Self:
         """Return the target of the first rows."""
-        units, held = (
+        units, held_out_count = (
             None if self.units is None else self.units[:rows],
             max(self.held + rows - len(self.y), 0),
         )
         return replace(
-            self, y=self.y[:rows], weights=self.weights[:rows], units=units, held=held
+            self,
+            y=self.y[:rows],
+            weights=self.weights[:rows],
+            units=units,
+            held=held_out_count,
         )
 
     def coded(self) -> Self:
@@ -136,11 +140,13 @@ class Target:
         return folds
 
     def _drawn(self, count: int) -> Integers:
-        draw = generator(self.seed, "folds of scores")
+        random_draw = generator(self.seed, "folds of scores")
         if self.units is not None:
-            units, place = np.unique(self.units, return_inverse=True)
-            return np.asarray((draw.permutation(len(units)) % count)[place])
-        order = draw.permutation(len(self.y))
+            units, unit_indices = np.unique(self.units, return_inverse=True)
+            return np.asarray(
+                (random_draw.permutation(len(units)) % count)[unit_indices]
+            )
+        order = random_draw.permutation(len(self.y))
         if self.classes:
             judged = len(order) - self.held
             order = order[
@@ -226,7 +232,7 @@ class Scores:
     def fit(
         cls,
         columns: Mapping[str, tuple[Cells, Integers]],
-        other: Array,
+        other_columns: Array,
         target: Target,
         vectors: Mapping[str, Floats32] | None = None,
         numbers: Mapping[str, Any] | None = None,
@@ -235,45 +241,61 @@ class Scores:
 
         Of a text the first 20,000 signs are read. Of very many rows or words a random part is learned from.
 
-        ``columns``: of each its different cells and which of them each row has (−1: missing). ``other (rows, …)``: the
+        ``columns``: of each its different cells and which of them each row has (−1: missing). ``other_columns (rows, …)``: the
         other columns, encoded. ``vectors``: those of the cells of some columns of text. ``numbers``: of the columns
         whose levels may have slopes, which of the other columns these may be on.
         """
-        made, folds, numbers = cls(target.outputs), target.folds(), numbers or {}
-        read = [(name, _read(cells), index) for name, (cells, index) in columns.items()]
-        blocks = list(chain.from_iterable(starmap(_blocks, read)))
+        fitted_scores, folds, numbers = (
+            cls(target.outputs),
+            target.folds(),
+            numbers or {},
+        )
+        read_columns = [
+            (column_name, _read(cells), index)
+            for column_name, (cells, index) in columns.items()
+        ]
+        blocks = list(chain.from_iterable(starmap(_blocks, read_columns)))
         first = len(blocks)
         blocks += chain.from_iterable(
-            _blocks(name, cells, columns[name][1])
-            for name, cells in (vectors or {}).items()
+            _blocks(vector_name, cells, columns[vector_name][1])
+            for vector_name, cells in (vectors or {}).items()
         )
         if not blocks:
-            return made, {}
-        beside = other
-        if other.size > _MOST_CELLS:
-            beside = other[:, :0]
+            return fitted_scores, {}
+        beside = other_columns
+        if other_columns.size > _MOST_CELLS:
+            beside = other_columns[:, :0]
         model = _Model.of(blocks, beside, target)
         strengths = _chosen_strengths(model, blocks, first, folds)
         if not any(strengths[1:]):
-            return made, {}
+            return fitted_scores, {}
         model, strengths, helping = model.with_slopes(
-            strengths, folds, blocks, other, numbers
+            strengths, folds, blocks, other_columns, numbers
         )
         if not model.is_large:
             folds = target.folds(_FINE_FOLDS)
-        parts, centres = model.crossed(strengths, folds, helping)
-        crossed, unit = _by_column(helping, parts)
+        block_scores, centres = model.crossed(strengths, folds, helping)
+        crossed, score_unit = _by_column(helping, block_scores)
         weights = model.fit(strengths, np.ones(len(folds), dtype=bool))
-        crossed = {name: scores / unit for name, scores in crossed.items()}
-        for block, centre, part in zip(helping, centres, parts, strict=True):
+        crossed = {
+            crossed_name: scores / score_unit
+            for crossed_name, scores in crossed.items()
+        }
+        for block, centre, block_score in zip(
+            helping, centres, block_scores, strict=True
+        ):
             if block.name not in crossed:
                 continue
-            slopes = (weights[block.place] / unit).astype(np.float32)
+            slopes = (weights[block.place] / score_unit).astype(np.float32)
             if block.slope is None:
-                made._add_block(block, slopes, centre)
+                fitted_scores._add_block(block, slopes, centre)
             else:
-                made._take(block, block.slope, slopes, crossed, part / unit)
-                made.slopes.setdefault(block.name, []).append(block.slope.number)
+                fitted_scores._take(
+                    block, block.slope, slopes, crossed, block_score / score_unit
+                )
+                fitted_scores.slopes.setdefault(block.name, []).append(
+                    block.slope.number
+                )
         if not target.classes:
             sloped = set(numbers) & set(crossed)
             shared = [
@@ -282,10 +304,12 @@ class Scores:
                 if block.name in sloped and block.is_shared(folds)
             ]
             cells = dict(map(attrgetter("name", "cells"), shared))
-            made._centre(
-                shared, find_centred(cells, other, numbers, target.weights), crossed
+            fitted_scores._centre(
+                shared,
+                find_centred(cells, other_columns, numbers, target.weights),
+                crossed,
             )
-        return made, crossed
+        return fitted_scores, crossed
 
     def _add_block(self, block: Block, weights: Floats32, centre: Array) -> None:
         """Add the weights of a block, and what they give at its centre."""
@@ -299,14 +323,16 @@ class Scores:
     def _centre(
         self,
         blocks: list[Block],
-        found: Mapping[str, list[Slope]],
+        centred_slopes: Mapping[str, list[Slope]],
         crossed: dict[str, Floats32],
     ) -> None:
         """Put numbers less their mean within levels behind the scores, as a slope of 1 that is known of all levels."""
         for block in blocks:
-            for slope in found[block.name]:
-                ones = np.ones((block.matrix.shape[1], 1), dtype=np.float32)
-                self._take(block, slope, ones, crossed, block.spread(ones))
+            for slope in centred_slopes[block.name]:
+                unit_weights = np.ones((block.matrix.shape[1], 1), dtype=np.float32)
+                self._take(
+                    block, slope, unit_weights, crossed, block.spread(unit_weights)
+                )
                 self.centred.setdefault(block.name, []).append(slope.number)
 
     def _take(
@@ -315,46 +341,75 @@ class Scores:
         slope: Slope,
         weights: Floats32,
         crossed: dict[str, Floats32],
-        part: Array,
+        block_score: Array,
     ) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
-        name, means = block.name, slope.means[:, None] / slope.scale
-        parts = {kind: (design, own) for kind, design, own in self.columns[name]}
-        own = (
-            parts[block.kind][1] if block.kind in parts else np.zeros_like(weights)
+        column_name, means = block.name, slope.means[:, None] / slope.scale
+        designs_by_kind = {
+            design_kind: (design, design_weights)
+            for design_kind, design, design_weights in self.columns[column_name]
+        }
+        own_weights = (
+            designs_by_kind[block.kind][1]
+            if block.kind in designs_by_kind
+            else np.zeros_like(weights)
         )  # words may say what levels do
-        wide: list[Array] = [own, -weights * means, weights / slope.scale]
-        parts[block.kind] = block.design, np.concatenate(wide, axis=1, dtype=np.float32)
-        self.columns[name] = [(kind, *part) for kind, part in parts.items()]
-        scores = [crossed[name], -part * block.spread(means), part / slope.scale]
-        crossed[name] = np.concatenate(scores, axis=1, dtype=np.float32)
-        self.means[name] = np.pad(self.means[name], (0, 2))
+        joined_weights: list[Array] = [
+            own_weights,
+            -weights * means,
+            weights / slope.scale,
+        ]
+        designs_by_kind[block.kind] = (
+            block.design,
+            np.concatenate(joined_weights, axis=1, dtype=np.float32),
+        )
+        self.columns[column_name] = [
+            (block_kind, *design_entry)
+            for block_kind, design_entry in designs_by_kind.items()
+        ]
+        scores = [
+            crossed[column_name],
+            -block_score * block.spread(means),
+            block_score / slope.scale,
+        ]
+        crossed[column_name] = np.concatenate(scores, axis=1, dtype=np.float32)
+        self.means[column_name] = np.pad(self.means[column_name], (0, 2))
 
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""
         cells = _read(cells)
-        parts = [
+        design_matrices = [
             (design.matrix(self._as_read(cells, design)), weights)
             for _, design, weights in self.columns[name]
         ]
-        known = (
-            np.sum([np.diff(found.indptr) for found, _ in parts], axis=0)[:, None] > 0
+        is_known = (
+            np.sum(
+                [np.diff(design_matrix.indptr) for design_matrix, _ in design_matrices],
+                axis=0,
+            )[:, None]
+            > 0
         )
         width = self.width(name)
-        mean = known * self.means.get(name, np.zeros(width, dtype=np.float32))
-        said = [
-            np.pad(found @ weights, ((0, 0), (0, width - weights.shape[1])))
-            for found, weights in parts
+        mean_scores = is_known * self.means.get(name, np.zeros(width, dtype=np.float32))
+        design_scores = [
+            np.pad(text_matrix @ weights, ((0, 0), (0, width - weights.shape[1])))
+            for text_matrix, weights in design_matrices
         ]
-        return np.asarray(np.sum(said, axis=0) - mean, dtype=np.float32)
+        return np.asarray(np.sum(design_scores, axis=0) - mean_scores, dtype=np.float32)
 
     def knows(self, name: str, cells: Cells) -> Booleans:
         """Return of which cells a design of the column knows anything ``(cells,)``."""
-        found = [
+        design_matrices = [
             design.matrix(self._as_read(_read(cells), design))
             for _, design, _ in self.columns[name]
         ]
-        return np.asarray(np.sum([np.diff(one.indptr) for one in found], axis=0) > 0)
+        return np.asarray(
+            np.sum(
+                [np.diff(design_matrix.indptr) for design_matrix in design_matrices],
+                axis=0,
+            )
+            > 0
+        )
 
     def width(self, name: str) -> int:
         """Return how many numbers a cell of a column is."""
@@ -373,18 +428,20 @@ class Scores:
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
-        own = {name: self.width(name) for name in self.columns}
+        score_widths = {
+            column_name: self.width(column_name) for column_name in self.columns
+        }
         must(
-            dict(columns) == own,
-            f"{self.outputs} scores of {list(own)} for {dict(columns)}",
+            dict(columns) == score_widths,
+            f"{self.outputs} scores of {list(score_widths)} for {dict(columns)}",
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
         columns = {
-            name: [
+            column_name: [
                 {
-                    "kind": kind,
+                    "kind": design_kind,
                     "design": design.to_dict(),
                     "weights": base64.b64encode(weights.tobytes()).decode(),
                 }
@@ -393,57 +450,67 @@ class Scores:
                     if weights.shape[1] > self.outputs
                     else {}
                 )
-                for kind, design, weights in parts
+                for design_kind, design, weights in column_designs
             ]
-            for name, parts in self.columns.items()
+            for column_name, column_designs in self.columns.items()
         }
-        means = {name: mean.tolist() for name, mean in self.means.items()}
+        means = {
+            column_name: mean_scores.tolist()
+            for column_name, mean_scores in self.means.items()
+        }
         return {"outputs": self.outputs, "columns": columns, "means": means}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
-        made = cls(int(content["outputs"]))
-        for name, parts in content["columns"].items():
-            for part in parts:
-                design = designs.get(part["kind"]).from_dict(part["design"])
-                weights = np.frombuffer(
-                    base64.b64decode(part["weights"], validate=True), dtype=np.float32
+        restored_scores = cls(int(content["outputs"]))
+        for column_name, stored_designs in content["columns"].items():
+            for stored_design in stored_designs:
+                design = designs.get(stored_design["kind"]).from_dict(
+                    stored_design["design"]
                 )
-                width = int(part.get("width", made.outputs))
+                weights = np.frombuffer(
+                    base64.b64decode(stored_design["weights"], validate=True),
+                    dtype=np.float32,
+                )
+                width = int(stored_design.get("width", restored_scores.outputs))
                 weights = weights.reshape(len(design.entries), width)
                 must(
                     width >= 1 and np.isfinite(weights).all(),
-                    f"weights of {name!r:.60} are not finite",
+                    f"weights of {column_name!r:.60} are not finite",
                 )
-                made.columns.setdefault(name, []).append(
-                    (part["kind"], design, weights)
+                restored_scores.columns.setdefault(column_name, []).append(
+                    (stored_design["kind"], design, weights)
                 )
-        for name, mean in content.get("means", {}).items():
-            made.means[name] = np.asarray(mean, dtype=np.float32)
-            fits = (
-                made.means[name].shape == (made.width(name),)
-                and np.isfinite(made.means[name]).all()
+        for mean_name, stored_mean in content.get("means", {}).items():
+            restored_scores.means[mean_name] = np.asarray(stored_mean, dtype=np.float32)
+            has_valid_means = (
+                restored_scores.means[mean_name].shape
+                == (restored_scores.width(mean_name),)
+                and np.isfinite(restored_scores.means[mean_name]).all()
             )
-            must(fits, f"means of {name!r:.60} are not {made.width(name)} numbers")
-        return made
+            must(
+                has_valid_means,
+                f"means of {mean_name!r:.60} are not {restored_scores.width(mean_name)} numbers",
+            )
+        return restored_scores
 
 
 def _read(cells: Cells) -> Cells:
     return (
         cells
         if isinstance(cells, np.ndarray)
-        else [text[:LONGEST_READ] for text in cells]
+        else [cell_text[:LONGEST_READ] for cell_text in cells]
     )
 
 
 def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
     counts = np.bincount(index[index >= 0], minlength=len(cells))
     reads = "vectors" if isinstance(cells, np.ndarray) else "texts"
-    for kind, maker in designs.items():
+    for design_kind, maker in designs.items():
         design = maker.fit(cells, counts) if maker.reads == reads else None
         if design is not None:
-            yield Block(name, kind, design, design.matrix(cells), index)
+            yield Block(name, design_kind, design, design.matrix(cells), index)
 
 
 class _Model:
@@ -458,21 +525,25 @@ class _Model:
         )
         self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
         self.is_large = joined.nnz * target.outputs > _SMALL
-        most = _MOST_PRODUCTS if self.is_large else (_DENSER * joined.nnz) ** 0.5
-        self.multiplies = joined.shape[1] <= most
+        column_limit = (
+            _MOST_PRODUCTS if self.is_large else (_DENSER * joined.nnz) ** 0.5
+        )
+        self.multiplies = joined.shape[1] <= column_limit
         self._products: dict[bytes, tuple[Any, ...]] = {}
 
     @classmethod
-    def of(cls, blocks: Sequence[Block], other: Array, target: Target) -> Self:
+    def of(cls, blocks: Sequence[Block], other_columns: Array, target: Target) -> Self:
         """Return the model of other columns ``(rows, …)`` and, behind them, blocks, which learn their place in it."""
-        parts = [
-            sparse.csr_matrix(other.astype(np.float32)),
+        column_matrices = [
+            sparse.csr_matrix(other_columns.astype(np.float32)),
             *(block.rows for block in blocks),
         ]
-        widths = [part.shape[1] for part in parts]
-        for block, end in zip(blocks, np.cumsum(widths)[1:].tolist(), strict=True):
-            block.place = slice(end - block.matrix.shape[1], end)
-        return cls(sparse.hstack(parts, format="csr"), widths, target)
+        widths = [column_matrix.shape[1] for column_matrix in column_matrices]
+        for block, block_end in zip(
+            blocks, np.cumsum(widths)[1:].tolist(), strict=True
+        ):
+            block.place = slice(block_end - block.matrix.shape[1], block_end)
+        return cls(sparse.hstack(column_matrices, format="csr"), widths, target)
 
     def fit(self, strengths: Sequence[float], rows: Array) -> Floats:
         """Return weights ``(columns, outputs)`` on the blocks as they are."""
@@ -486,41 +557,47 @@ class _Model:
         Rows that judge are in none of the models. It is the difference from the mean, as the means of models differ
         where a text of any words adds much. Each block's mean row is returned, too.
         """
-        made = [np.zeros((len(folds), self.outputs)) for _ in blocks]
-        known = {block.name: np.zeros((len(folds), 1), dtype=bool) for block in blocks}
+        block_scores = [np.zeros((len(folds), self.outputs)) for _ in blocks]
+        known_rows = {
+            block.name: np.zeros((len(folds), 1), dtype=bool) for block in blocks
+        }
         for block in blocks:
-            known[block.name] |= (
+            known_rows[block.name] |= (
                 np.diff(self.joined[:, block.place].indptr)[:, None] > 0
             )
         centres = [
             np.asarray(
-                self.joined[known[block.name][:, 0]][:, block.place].mean(axis=0)
+                self.joined[known_rows[block.name][:, 0]][:, block.place].mean(axis=0)
             ).ravel()
             for block in blocks
         ]
         cells = {
-            at: block.cells
-            for at, block in enumerate(blocks)
+            block_index: block.cells
+            for block_index, block in enumerate(blocks)
             if block.slope is not None
         }
         learned = np.arange(len(folds)) < len(folds) - self.target.held
-        for fold in np.unique(folds):
-            weights, held = (
-                self.fit(strengths, learned & (folds != fold)),
-                np.flatnonzero(folds == fold),
+        for fold_number in np.unique(folds):
+            weights, held_out_rows = (
+                self.fit(strengths, learned & (folds != fold_number)),
+                np.flatnonzero(folds == fold_number),
             )
-            rows = self.joined[held]
-            for at, (block, centre, part) in enumerate(
-                zip(blocks, centres, made, strict=True)
+            held_out_matrix = self.joined[held_out_rows]
+            for block_position, (block, centre, block_score) in enumerate(
+                zip(blocks, centres, block_scores, strict=True)
             ):
-                found = weights[block.place]
-                if at in cells:
-                    part[held] = cells[at][held] @ found
+                block_weights = weights[block.place]
+                if block_position in cells:
+                    block_score[held_out_rows] = (
+                        cells[block_position][held_out_rows] @ block_weights
+                    )
                 else:
-                    part[held] = rows[:, block.place] @ found - known[block.name][
-                        held
-                    ] * (centre @ found)
-        return made, centres
+                    block_score[held_out_rows] = held_out_matrix[
+                        :, block.place
+                    ] @ block_weights - known_rows[block.name][held_out_rows] * (
+                        centre @ block_weights
+                    )
+        return block_scores, centres
 
     def _residuals(self, strengths: list[float]) -> Array:
         """Return what the model with these strengths leaves of the numbers to predict."""
@@ -533,7 +610,7 @@ class _Model:
         strengths: list[float],
         folds: Integers,
         blocks: Sequence[Block],
-        other: Array,
+        other_columns: Array,
         numbers: Mapping[str, Any],
     ) -> tuple[_Model, list[float], list[Block]]:
         """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
@@ -558,7 +635,7 @@ class _Model:
             for block in levels:
                 slopes = find_slopes(
                     block.cells,
-                    other,
+                    other_columns,
                     numbers[block.name],
                     residuals,
                     self.target.weights,
@@ -570,7 +647,7 @@ class _Model:
                 *sloped,
             ]  # copies: each has its place in one model
             model, settled = (
-                _Model.of(blocks, other, self.target),
+                _Model.of(blocks, other_columns, self.target),
                 [strengths[0], *filter(None, strengths[1:])],
             )
             scales = [
@@ -671,20 +748,23 @@ class _Model:
         A model of 150,000 rows and 4,000 columns takes a twentieth of the time of steps on the rows, one of 9,000 rows
         and 450 columns a tenth.
         """
-        key = rows.tobytes()
-        if key not in self._products:
+        rows_key = rows.tobytes()
+        if rows_key not in self._products:
             # Those of the folds by which strengths are chosen, and of the rows that judge: two of a large table.
             while len(self._products) >= (2 if self.is_large else _FOLDS + 1):
                 self._products.pop(next(iter(self._products)))
             # The rows that a fold leaves are fewer to read than its own.
-            left = np.setdiff1d(self.order, rows, assume_unique=True)
-            sums = self._sums(left if len(left) < len(rows) else rows)
-            if len(left) < len(rows):
-                sums = tuple(
-                    whole - part for whole, part in zip(self._whole, sums, strict=True)
+            left_rows = np.setdiff1d(self.order, rows, assume_unique=True)
+            product_sums = self._sums(left_rows if len(left_rows) < len(rows) else rows)
+            if len(left_rows) < len(rows):
+                product_sums = tuple(
+                    total_sum - left_sum
+                    for total_sum, left_sum in zip(
+                        self._whole, product_sums, strict=True
+                    )
                 )
-            self._products[key] = sums
-        products, means, with_y, centre, total = self._products[key]
+            self._products[rows_key] = product_sums
+        products, means, with_y, centre, total = self._products[rows_key]
         means, centre = means / total, centre / total
         spread = 1 / (scale**2 * (products.diagonal() - total * means**2) + 1)
 
@@ -697,75 +777,86 @@ class _Model:
 
         shape = (len(scale), len(scale))
         system, nearly = (
-            LinearOperator(shape, one)
-            for one in (times, lambda vector: spread * vector.ravel())
+            LinearOperator(shape, operator)
+            for operator in (times, lambda vector: spread * vector.ravel())
         )
         sides = (scale[:, None] * (with_y - total * np.outer(means, centre))).T
-        solved = [scale * cg(system, side, rtol=_EXACT, M=nearly)[0] for side in sides]
+        solved = [
+            scale * cg(system, side_vector, rtol=_EXACT, M=nearly)[0]
+            for side_vector in sides
+        ]
         weights = np.column_stack(solved)
         return weights, np.asarray(centre - means @ weights)
 
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
         """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
-        target, found = self.target, list[Floats]()
-        for fold in np.unique(folds)[: 2 if self.is_large else None]:
+        target, fold_losses = self.target, list[Floats]()
+        for fold_number in np.unique(folds)[: 2 if self.is_large else None]:
             weights, intercept = self._solve(
-                strengths, folds != fold, steps=60, most=_MOST_CHOOSING
+                strengths, folds != fold_number, steps=60, most=_MOST_CHOOSING
             )
-            held = np.flatnonzero(folds == fold)
-            says, y, w = (
-                self.joined[held] @ weights + intercept,
-                target.y[held],
-                target.weights[held],
+            held_out_rows = np.flatnonzero(folds == fold_number)
+            predictions, y, w = (
+                self.joined[held_out_rows] @ weights + intercept,
+                target.y[held_out_rows],
+                target.weights[held_out_rows],
             )
             if not target.classes:
-                losses = ((says - y.reshape(says.shape)) ** 2).mean(axis=1)
+                losses = ((predictions - y.reshape(predictions.shape)) ** 2).mean(
+                    axis=1
+                )
             else:
-                says = (
-                    np.concatenate([np.zeros_like(says), says], axis=1)
+                predictions = (
+                    np.concatenate([np.zeros_like(predictions), predictions], axis=1)
                     if target.classes == 2
-                    else says
+                    else predictions
                 )
-                top = says.max(axis=1)
+                highest_output = predictions.max(axis=1)
                 losses = (
-                    np.log(np.exp(says - top[:, None]).sum(axis=1))
-                    + top
-                    - says[np.arange(len(y)), y]
+                    np.log(np.exp(predictions - highest_output[:, None]).sum(axis=1))
+                    + highest_output
+                    - predictions[np.arange(len(y)), y]
                 )
-            found.append(w * losses)
-        return np.concatenate(found)
+            fold_losses.append(w * losses)
+        return np.concatenate(fold_losses)
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
         """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
-        best, at, needed = (
+        best_strengths, current_losses, needed = (
             list(map(float, strengths)),
             self.losses(strengths, folds),
             set[int](),
         )
         least = _LEAST_GAIN if self.is_large else 0.0
         # Where the rest tells nearly all, any gain may be certain and none matters.
-        floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
-        for block in range(1, len(best)):
-            for step in (1 / _STEP, _STEP):
+        floor = _LEAST_HELP * float(
+            self.losses([0.0] * len(best_strengths), folds).mean()
+        )
+        for block in range(1, len(best_strengths)):
+            for step_factor in (1 / _STEP, _STEP):
                 moved = False
                 for _ in range(_MOST_MOVES):
-                    tried = [*best[:block], best[block] * step, *best[block + 1 :]]
+                    tried = [
+                        *best_strengths[:block],
+                        best_strengths[block] * step_factor,
+                        *best_strengths[block + 1 :],
+                    ]
                     losses = self.losses(tried, folds)
-                    if losses.sum() >= at.sum() * (1 - least):
-                        if step < 1 and _clearly(losses - at, floor):
+                    if losses.sum() >= current_losses.sum() * (1 - least):
+                        if step_factor < 1 and _clearly(losses - current_losses, floor):
                             needed.add(block)  # half of it is missed already
                         break
-                    best, at, moved = tried, losses, True
+                    best_strengths, current_losses, moved = tried, losses, True
                 if moved:
                     break
-        for block in set(range(1, len(best))) - needed:
-            without = [*best[:block], 0.0, *best[block + 1 :]]
+        for block in set(range(1, len(best_strengths))) - needed:
+            without = [*best_strengths[:block], 0.0, *best_strengths[block + 1 :]]
             if not self.widths[0] and not any(without[1:]):
                 continue  # there would be nothing to learn from
             losses = self.losses(without, folds)
-            if not _clearly(losses - at, floor):
-                best, at = without, losses
-        return best
+            if not _clearly(losses - current_losses, floor):
+                best_strengths, current_losses = without, losses
+        return best_strengths
 
     def add(
         self,
@@ -775,19 +866,25 @@ class _Model:
         clear: float = _CLEAR,
     ) -> list[float]:
         """Return the strengths with those of the last blocks, one for each of ``scales``, where these help clearly."""
-        best, at = list(strengths), self.losses(strengths, folds)
-        floor = _LEAST_HELP * float(self.losses([0.0] * len(best), folds).mean())
-        for block, scale in enumerate(scales, start=len(best) - len(scales)):
-            found, chosen = at, best
-            for move in range(_MOST_MOVES):
-                tried = [*best[:block], scale * _STEP**move, *best[block + 1 :]]
+        best_strengths, current_losses = list(strengths), self.losses(strengths, folds)
+        floor = _LEAST_HELP * float(
+            self.losses([0.0] * len(best_strengths), folds).mean()
+        )
+        for block, scale in enumerate(scales, start=len(best_strengths) - len(scales)):
+            lowest_losses, chosen_strengths = current_losses, best_strengths
+            for move_number in range(_MOST_MOVES):
+                tried = [
+                    *best_strengths[:block],
+                    scale * _STEP**move_number,
+                    *best_strengths[block + 1 :],
+                ]
                 losses = self.losses(tried, folds)
-                if losses.sum() >= found.sum():
+                if losses.sum() >= lowest_losses.sum():
                     break
-                found, chosen = losses, tried
-            if _clearly(at - found, floor, clear):
-                best, at = chosen, found
-        return best
+                lowest_losses, chosen_strengths = losses, tried
+            if _clearly(current_losses - lowest_losses, floor, clear):
+                best_strengths, current_losses = chosen_strengths, lowest_losses
+        return best_strengths
 
 
 def _chosen_strengths(
@@ -803,23 +900,26 @@ def _chosen_strengths(
 
 
 def _by_column(
-    blocks: Sequence[Block], parts: Sequence[Floats]
+    blocks: Sequence[Block], block_scores: Sequence[Floats]
 ) -> tuple[dict[str, Floats32], Floats32]:
     """Return the scores of each column that has any, and one unit for all: what is said has the deviation 1 in it."""
     crossed = {
-        block.name: np.zeros(parts[0].shape, dtype=np.float32) for block in blocks
+        block.name: np.zeros(block_scores[0].shape, dtype=np.float32)
+        for block in blocks
     }
-    for block, part in zip(blocks, parts, strict=True):
+    for block, block_score in zip(blocks, block_scores, strict=True):
         if block.slope is None:
-            crossed[block.name] += part
+            crossed[block.name] += block_score
     # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
-    crossed = {name: scores for name, scores in crossed.items() if scores.any()}
-    total = np.zeros(parts[0].shape)
+    crossed = {
+        column_name: scores for column_name, scores in crossed.items() if scores.any()
+    }
+    total = np.zeros(block_scores[0].shape)
     for scores in crossed.values():
         total += scores
-    for block, part in zip(blocks, parts, strict=True):
+    for block, sloped_score in zip(blocks, block_scores, strict=True):
         if block.slope is not None and block.name in crossed:
-            total += part * block.slope.inside[:, None]
+            total += sloped_score * block.slope.inside[:, None]
     return crossed, np.where(total.std(axis=0) > 1e-9, total.std(axis=0), 1.0).astype(
         np.float32
     )

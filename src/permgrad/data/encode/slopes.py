@@ -37,32 +37,39 @@ class Slope:
 
 
 def find_slopes(
-    cells: Any, other: Array, numbers: Iterable[int], residuals: Floats, weights: Floats
+    cells: Any,
+    other_columns: Array,
+    numbers: Iterable[int],
+    residuals: Floats,
+    weights: Floats,
 ) -> list[Slope]:
     """Return the numbers on which residuals have slopes that differ between levels, at most 3, the clearest first.
 
-    ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other (rows, …)``. Levels that all have
+    ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other_columns (rows, …)``. Levels that all have
     one slope have a sum of squares of ``levels`` in units of the noise, with a variance of about twice as many.
     """
-    cells, has, by_level, counts = _by_level(cells, weights)
-    left = has * (residuals - cells @ (by_level @ residuals / counts))
-    rows = float(weights @ has)
-    noise = max(float(weights @ left**2) / max(rows - len(counts), 1.0), 1e-300)
+    cells, has_level, by_level, counts = _by_level(cells, weights)
+    left_residuals = has_level * (residuals - cells @ (by_level @ residuals / counts))
+    weighted_rows = float(weights @ has_level)
+    noise = max(
+        float(weights @ left_residuals**2) / max(weighted_rows - len(counts), 1.0),
+        1e-300,
+    )
     slopes = list[tuple[float, Slope]]()
     for number in numbers:
-        values = other[:, number].astype(np.float64)
+        values = other_columns[:, number].astype(np.float64)
         means = by_level @ values / counts
-        inside = has * (values - cells @ means)
+        inside = has_level * (values - cells @ means)
         squares = by_level @ inside**2
         varies = squares > 1e-6 * squares.mean()
         levels = int(varies.sum())
         if levels < 2:
             continue
-        products = by_level @ (inside * left)
-        own = (products - squares * products.sum() / squares.sum())[varies]
-        excess = float((own**2 / squares[varies]).sum()) / noise - levels
+        products = by_level @ (inside * left_residuals)
+        slope_products = (products - squares * products.sum() / squares.sum())[varies]
+        excess = float((slope_products**2 / squares[varies]).sum()) / noise - levels
         if excess > _DIFFERENT * np.sqrt(2 * levels):
-            scale = float(np.sqrt(squares.sum() / rows))
+            scale = float(np.sqrt(squares.sum() / weighted_rows))
             # The variance of slopes by the method of moments. Half of their deviation, as strengths are doubled.
             strength = 0.5 * scale * float(np.sqrt(excess / squares.sum()))
             inside = (inside / scale).astype(np.float32)
@@ -79,7 +86,7 @@ def find_slopes(
 
 def find_centred(
     columns: Mapping[str, Any],
-    other: Array,
+    other_columns: Array,
     numbers: Mapping[str, Iterable[int]],
     weights: Floats,
 ) -> dict[str, list[Slope]]:
@@ -88,30 +95,46 @@ def find_centred(
     ``columns``: of each its ``cells (rows, levels)``. A number that differs between the levels of several columns is
     taken less its mean within those of the one with most levels. Of more than 10 numbers those that differ most are.
     """
-    found, taken = list[tuple[float, str, Slope]](), set[int]()
-    for name, matrix in sorted(columns.items(), key=lambda one: -one[1].shape[1]):
-        cells, has, by_level, counts = _by_level(matrix, weights)
-        known = weights * has
-        rows = max(float(known.sum()), 1e-300)
-        for number in set(map(int, numbers[name])) - taken:
-            values = other[:, number].astype(np.float64)
+    found_slopes, taken_numbers = list[tuple[float, str, Slope]](), set[int]()
+    for column_name, matrix in sorted(
+        columns.items(), key=lambda named_matrix: -named_matrix[1].shape[1]
+    ):
+        cells, has_level, by_level, counts = _by_level(matrix, weights)
+        known_weights = weights * has_level
+        weighted_rows = max(float(known_weights.sum()), 1e-300)
+        for number in set(map(int, numbers[column_name])) - taken_numbers:
+            values = other_columns[:, number].astype(np.float64)
             means = by_level @ values / counts
-            inside = has * (values - cells @ means)
+            inside = has_level * (values - cells @ means)
             within, total = (
-                float(known @ inside**2),
-                max(float(known @ (values - known @ values / rows) ** 2), 1e-300),
+                float(known_weights @ inside**2),
+                max(
+                    float(
+                        known_weights
+                        @ (values - known_weights @ values / weighted_rows) ** 2
+                    ),
+                    1e-300,
+                ),
             )
-            between = 1 - within / max(rows - len(counts), 1.0) * rows / total
+            between = (
+                1
+                - within / max(weighted_rows - len(counts), 1.0) * weighted_rows / total
+            )
             if between >= _BETWEEN and within >= _WITHIN * total:
-                scale = float(np.sqrt(within / rows))
+                scale = float(np.sqrt(within / weighted_rows))
                 slope = Slope(
                     number, (inside / scale).astype(np.float32), means, scale, 1.0
                 )
-                found.append((between, name, slope))
-                taken.add(number)
-    chosen = sorted(found, key=lambda one: -one[0])[:_MOST_CENTRED]
+                found_slopes.append((between, column_name, slope))
+                taken_numbers.add(number)
+    chosen_slopes = sorted(found_slopes, key=lambda one: -one[0])[:_MOST_CENTRED]
     return {
-        name: [slope for _, own, slope in chosen if own == name] for name in columns
+        centred_name: [
+            slope
+            for _, slope_name, slope in chosen_slopes
+            if slope_name == centred_name
+        ]
+        for centred_name in columns
     }
 
 

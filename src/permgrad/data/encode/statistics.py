@@ -72,12 +72,16 @@ class NumericStatistics:
         share = count / np.maximum(total, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             # Divided first: the sum stays finite near the largest float.
-            mean = (np.where(present, values, 0.0) / divisor).sum(axis=0)
-            deviations = np.where(present, values - mean, 0.0)
+            chunk_mean = (np.where(present, values, 0.0) / divisor).sum(axis=0)
+            deviations = np.where(present, values - chunk_mean, 0.0)
             # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983, eq. 1.7): takes out the rounding of the mean.
             left_over = deviations.sum(axis=0) / divisor
             squares = (deviations**2).sum(axis=0) - count * left_over**2
-            delta = mean + np.where(np.isfinite(left_over), left_over, 0.0) - self.mean
+            delta = (
+                chunk_mean
+                + np.where(np.isfinite(left_over), left_over, 0.0)
+                - self.mean
+            )
             # Chan, Golub & LeVeque 1979: M2 = M2a + M2b + δ²·na·nb/n.
             self.squares = self.squares + squares + delta**2 * self.count * share
             self.mean = self.mean + delta * share
@@ -86,8 +90,8 @@ class NumericStatistics:
         self.maximum = np.fmax(self.maximum, np.fmax.reduce(values, axis=0))
         self.missing += np.stack(
             [
-                (kinds == kind).sum(axis=0)
-                for kind in range(BLANK, BLANK + len(self.missing))
+                (kinds == missing_kind).sum(axis=0)
+                for missing_kind in range(BLANK, BLANK + len(self.missing))
             ]
         )
         self._add_to_sample(values, first_row)
@@ -124,12 +128,14 @@ class NumericStatistics:
         if len(self.sample) == 0:
             return np.full((len(share), len(self.count)), np.nan)
         ordered = np.sort(self.sample, axis=0)  # NaN goes last
-        last = np.maximum(len(ordered) - np.isnan(ordered).sum(axis=0) - 1, 0)
-        place = share[:, None] * last
-        low = np.floor(place).astype(np.intp)
-        below = np.take_along_axis(ordered, low, axis=0)
-        above = np.take_along_axis(ordered, np.minimum(low + 1, last), axis=0)
-        weight = place - low
+        last_position = np.maximum(len(ordered) - np.isnan(ordered).sum(axis=0) - 1, 0)
+        quantile_position = share[:, None] * last_position
+        lower_position = np.floor(quantile_position).astype(np.intp)
+        below = np.take_along_axis(ordered, lower_position, axis=0)
+        above = np.take_along_axis(
+            ordered, np.minimum(lower_position + 1, last_position), axis=0
+        )
+        weight = quantile_position - lower_position
         # Weighted this way the result is exact at both ends and does not overflow between huge values.
         return np.asarray(
             np.where(below == above, below, below * (1 - weight) + above * weight)
@@ -148,19 +154,23 @@ class LevelCounts:
 
     def update(self, distinct: Distinct, name: str, codes: MissingCodes) -> None:
         """Add a chunk."""
-        for text, count in zip(distinct.texts, distinct.counts().tolist(), strict=True):
-            kind = codes.kind_of(text, name)
-            if kind == PRESENT and count:
-                self.levels[text] = self.levels.get(text, 0) + count
+        for level_text, count in zip(
+            distinct.texts, distinct.counts().tolist(), strict=True
+        ):
+            code_kind = codes.kind_of(level_text, name)
+            if code_kind == PRESENT and count:
+                self.levels[level_text] = self.levels.get(level_text, 0) + count
             elif count:
-                self.missing[kind - BLANK] += count
+                self.missing[code_kind - BLANK] += count
         self.missing[0] += int((distinct.index < 0).sum())
         if len(self.levels) > self.most:
             hashed = sorted(
                 self.levels,
                 key=lambda text: hashlib.blake2b(text.encode(), digest_size=8).digest(),
             )
-            self.levels = {text: self.levels[text] for text in hashed[: self.most]}
+            self.levels = {
+                kept_text: self.levels[kept_text] for kept_text in hashed[: self.most]
+            }
             self.complete = False
 
     def by_frequency(self) -> list[tuple[str, int]]:
@@ -187,13 +197,16 @@ class TableStatistics:
             for column in schema
             if column.kind != "identifier" and column.storage == "text"
         ]
-        self.text = {name: LevelCounts(n_kinds) for name in texts}
+        self.text = {text_name: LevelCounts(n_kinds) for text_name in texts}
         dates = [column.name for column in self.stored if column.storage == "date"]
         self.calendar = {
-            name: {part: np.zeros(n, dtype=np.int64) for part, n in PERIODS.items()}
-            for name in dates
+            date_name: {
+                period_name: np.zeros(n, dtype=np.int64)
+                for period_name, n in PERIODS.items()
+            }
+            for date_name in dates
         }
-        self.days = {name: np.zeros(0, dtype=np.int64) for name in dates}
+        self.days = {date_name: np.zeros(0, dtype=np.int64) for date_name in dates}
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
         """Add a chunk of rows, whose first has this number in the whole table. None: the next one."""
@@ -202,14 +215,18 @@ class TableStatistics:
         self.numeric.update(
             values, kinds, self.rows if first_row is None else first_row
         )
-        for name, counts in self.calendar.items():
-            seconds = values[:, self.numeric_names.index(name)]
-            parts = calendar_parts(seconds[~np.isnan(seconds)])
-            for part, size in PERIODS.items():
-                counts[part] += np.bincount(parts[part], minlength=size)
-            self.days[name] = np.union1d(self.days[name], parts["date"])
-        for name, levels in self.text.items():
-            levels.update(Distinct.of(frame[name], name), name, self.codes)
+        for date_name, counts in self.calendar.items():
+            seconds = values[:, self.numeric_names.index(date_name)]
+            date_values = calendar_parts(seconds[~np.isnan(seconds)])
+            for period_name, period_size in PERIODS.items():
+                counts[period_name] += np.bincount(
+                    date_values[period_name], minlength=period_size
+                )
+            self.days[date_name] = np.union1d(self.days[date_name], date_values["date"])
+        for text_name, levels in self.text.items():
+            levels.update(
+                Distinct.of(frame[text_name], text_name), text_name, self.codes
+            )
         self.rows += len(frame)
         return self
 
@@ -223,8 +240,8 @@ def numeric_cells(
     numbers = set(cells.native_names(frame))
     native = [
         j
-        for j, one in enumerate(columns)
-        if one.storage == "number" and one.name in numbers
+        for j, column_type in enumerate(columns)
+        if column_type.storage == "number" and column_type.name in numbers
     ]
     if native:
         matrix, kinds_of_native = cells.native_cells(

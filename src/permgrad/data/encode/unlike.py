@@ -63,38 +63,56 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
         [('town', 'level', [False, True], 'Kiel'), ('dose', 'range', [True, False], '-3')]
     """
     encoder.check_cells(X)
-    frame, found = as_frame(X, allow_empty=True), list[Unlike]()
+    frame, unlike_cells = as_frame(X, allow_empty=True), list[Unlike]()
     values, _ = numeric_cells(frame, encoder.schema_.stored, encoder.codes_)
     numbers = {
-        one.name: values[:, place] for place, one in enumerate(encoder.schema_.stored)
+        stored_column.name: values[:, stored_index]
+        for stored_index, stored_column in enumerate(encoder.schema_.stored)
     }
-    for one in encoder.schema_:
-        if one.kind == "constant":
+    for column_type in encoder.schema_:
+        if column_type.kind == "constant":
             continue
-        distinct = Distinct.of(frame[one.name], one.name)
+        distinct = Distinct.of(frame[column_type.name], column_type.name)
         # Codes for missing are no levels.
-        kinds = [encoder.codes_.kind_of(text, one.name) for text in distinct.texts]
-        there = np.array([kind == PRESENT for kind in kinds], dtype=bool)
+        kinds = [
+            encoder.codes_.kind_of(cell_text, column_type.name)
+            for cell_text in distinct.texts
+        ]
+        there = np.array(
+            [missing_kind == PRESENT for missing_kind in kinds], dtype=bool
+        )
         present = distinct.spread(there, False)
-        if one.kind == "categorical":
-            kind, new = _new_levels(encoder, one.name, distinct.texts)
-            found.append(
+        if column_type.kind == "categorical":
+            level_kind, is_new_level = _new_levels(
+                encoder, column_type.name, distinct.texts
+            )
+            unlike_cells.append(
                 Unlike.of_texts(
-                    one.name, kind, distinct.spread(new & there, False), distinct
+                    column_type.name,
+                    level_kind,
+                    distinct.spread(is_new_level & there, False),
+                    distinct,
                 )
             )
-        if one.storage == "pair":
-            found.append(
+        if column_type.storage == "pair":
+            unlike_cells.append(
                 Unlike.of_texts(
-                    one.name, "word", present & np.isnan(numbers[one.name]), distinct
+                    column_type.name,
+                    "word",
+                    present & np.isnan(numbers[column_type.name]),
+                    distinct,
                 )
             )
-        if one.n_missing == 0:
-            found.append(Unlike(one.name, "missing", ~present))
-    place = {name: position for position, name in enumerate(encoder.feature_names_in_)}
-    found += _outside(encoder, values)
+        if column_type.n_missing == 0:
+            unlike_cells.append(Unlike(column_type.name, "missing", ~present))
+    column_order = {
+        column_name: position
+        for position, column_name in enumerate(encoder.feature_names_in_)
+    }
+    unlike_cells += _outside(encoder, values)
     return sorted(
-        (one for one in found if one.rows.any()), key=lambda one: place[one.column]
+        (unlike_column for unlike_column in unlike_cells if unlike_column.rows.any()),
+        key=lambda one: column_order[one.column],
     )
 
 
@@ -103,56 +121,75 @@ def _new_levels(
 ) -> tuple[Literal["level", "rare"], Booleans]:
     """Return which texts of a column are levels that training did not have, or that share an encoded column."""
     slots = [
-        slot
-        for slot in encoder.slots_
-        if encoder.feature_names_in_[slot.column] == name
+        encoded_slot
+        for encoded_slot in encoder.slots_
+        if encoder.feature_names_in_[encoded_slot.column] == name
     ]
-    if any(slot.kind == "score" for slot in slots):
+    if any(level_slot.kind == "score" for level_slot in slots):
         return "level", ~encoder.scores_.knows(name, texts) if texts else np.zeros(
             0, dtype=bool
         )
-    known = {OTHER if slot.detail is None else slot.detail for slot in slots}
-    return "rare" if OTHER in known else "level", np.array(
-        [text not in known for text in texts], dtype=bool
+    known_levels = {
+        OTHER if level_slot.detail is None else level_slot.detail
+        for level_slot in slots
+    }
+    return "rare" if OTHER in known_levels else "level", np.array(
+        [level_text not in known_levels for level_text in texts], dtype=bool
     )
 
 
 def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
     """Yield which numbers and dates ``(rows, stored columns)`` are outside those of training."""
-    names, ends = (
-        [one.name for one in encoder.schema_.stored],
+    names, slot_ranges = (
+        [stored_column.name for stored_column in encoder.schema_.stored],
         np.zeros((2, values.shape[1])),
     )
     slots = {
-        encoder.feature_names_in_[one.column]: one
-        for one in encoder.slots_
-        if _is_amount(one)
+        encoder.feature_names_in_[encoded_slot.column]: encoded_slot
+        for encoded_slot in encoder.slots_
+        if _is_amount(encoded_slot)
     }
-    for name, slot in slots.items():
-        ends[:, names.index(name)] = slot.minimum, slot.maximum
-    low, high = encoder.scaling_.undone(ends)
-    for name, slot in slots.items():
-        at = names.index(name)
-        first, last, cells = float(low[at]), float(high[at]), values[:, at]
-        near = _OF_RANGE * (last - first) + _OF_SIZE * max(abs(first), abs(last))
-        rows = (cells > last + near) | (cells < first - near)
-        if last > first and rows.any():
-            unit = 10.0 ** np.floor(np.log10(last - first) - 4)
+    for column_name, amount_slot in slots.items():
+        slot_ranges[:, names.index(column_name)] = (
+            amount_slot.minimum,
+            amount_slot.maximum,
+        )
+    training_minimum, training_maximum = encoder.scaling_.undone(slot_ranges)
+    for column_name, amount_slot in slots.items():
+        column_index = names.index(column_name)
+        first, last_value, cells = (
+            float(training_minimum[column_index]),
+            float(training_maximum[column_index]),
+            values[:, column_index],
+        )
+        tolerance = _OF_RANGE * (last_value - first) + _OF_SIZE * max(
+            abs(first), abs(last_value)
+        )
+        unlike_rows = (cells > last_value + tolerance) | (cells < first - tolerance)
+        if last_value > first and unlike_rows.any():
+            rounding_unit = 10.0 ** np.floor(np.log10(last_value - first) - 4)
             outside, shown = (
-                float(cells[rows][0]),
-                [f"{round(end / unit) * unit:.6g}" for end in (first, last)],
+                float(cells[unlike_rows][0]),
+                [
+                    f"{round(range_end / rounding_unit) * rounding_unit:.6g}"
+                    for range_end in (first, last_value)
+                ],
             )
             example = f"{outside:.10g}"
-            if slot.kind == "date_part":
-                example, *shown = map(date_text, (outside, first, last))
-            yield Unlike(name, "range", rows, example, (shown[0], shown[1]))
-        elif slot.kind == "numeric" and _are_hundredths(
-            cells, float(encoder.scaling_.fill[at]), first, last
+            if amount_slot.kind == "date_part":
+                example, *shown = map(date_text, (outside, first, last_value))
+            yield Unlike(
+                column_name, "range", unlike_rows, example, (shown[0], shown[1])
+            )
+        elif amount_slot.kind == "numeric" and _are_hundredths(
+            cells, float(encoder.scaling_.fill[column_index]), first, last_value
         ):
-            rows = ~np.isnan(cells) & (cells != 0)
-            shown = [f"{end:.6g}" for end in (first, last)]
-            example = f"{float(cells[rows][0]):.10g}"
-            yield Unlike(name, "scale", rows, example, (shown[0], shown[1]))
+            unlike_rows = ~np.isnan(cells) & (cells != 0)
+            shown = [f"{scale_end:.6g}" for scale_end in (first, last_value)]
+            example = f"{float(cells[unlike_rows][0]):.10g}"
+            yield Unlike(
+                column_name, "scale", unlike_rows, example, (shown[0], shown[1])
+            )
 
 
 def _are_hundredths(cells: Floats, median: float, low: float, high: float) -> bool:
@@ -166,8 +203,10 @@ def _are_hundredths(cells: Floats, median: float, low: float, high: float) -> bo
         return False
     usual = _TIMES * float(np.median(present))
     is_small = bool((present < abs(median) / _FAR_BELOW).all())
-    ends = sorted((abs(low), abs(high)))
-    return is_small and low * high >= 0 and ends[0] <= usual <= ends[1]
+    absolute_ends = sorted((abs(low), abs(high)))
+    return (
+        is_small and low * high >= 0 and absolute_ends[0] <= usual <= absolute_ends[1]
+    )
 
 
 def _is_amount(slot: Slot) -> bool:
@@ -203,21 +242,21 @@ class UnlikeRows:
     first: int | None = None
     columns: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, found: Sequence[Unlike], rows: int) -> None:
+    def add(self, unlike_columns: Sequence[Unlike], rows: int) -> None:
         """Add the next rows of the table."""
         member: Booleans = np.zeros(rows, dtype=bool)
-        for one in found:
-            member |= one.rows
+        for unlike_column in unlike_columns:
+            member |= unlike_column.rows
             facts: dict[str, Any] = {
-                "column": one.column,
-                "kind": one.kind,
-                "rows": int(one.rows.sum()),
+                "column": unlike_column.column,
+                "kind": unlike_column.kind,
+                "rows": int(unlike_column.rows.sum()),
             }
-            facts |= {"example": one.example} if one.example else {}
+            facts |= {"example": unlike_column.example} if unlike_column.example else {}
             facts |= (
                 {}
-                if one.ends is None
-                else dict(zip(("low", "high"), one.ends, strict=True))
+                if unlike_column.ends is None
+                else dict(zip(("low", "high"), unlike_column.ends, strict=True))
             )
             self._count(facts)
         if self.first is None and member.any():
@@ -225,25 +264,25 @@ class UnlikeRows:
         self.rows, self.unlike = self.rows + rows, self.unlike + int(member.sum())
 
     def _count(self, facts: Mapping[str, Any]) -> None:
-        known = self.columns.setdefault(
+        column_facts = self.columns.setdefault(
             (facts["column"], facts["kind"]), {**facts, "rows": 0}
         )
-        known["rows"] += facts["rows"]
+        column_facts["rows"] += facts["rows"]
 
     @classmethod
-    def of_parts(cls, parts: Sequence[UnlikeRows]) -> UnlikeRows:
+    def of_parts(cls, row_counts: Sequence[UnlikeRows]) -> UnlikeRows:
         """Return the counts of parts of a table together."""
-        whole = cls()
-        for part in parts:
-            for facts in part.columns.values():
-                whole._count(facts)
-            if whole.first is None and part.first is not None:
-                whole.first = whole.rows + part.first
-            whole.rows, whole.unlike = (
-                whole.rows + part.rows,
-                whole.unlike + part.unlike,
+        total_counts = cls()
+        for partial_counts in row_counts:
+            for facts in partial_counts.columns.values():
+                total_counts._count(facts)
+            if total_counts.first is None and partial_counts.first is not None:
+                total_counts.first = total_counts.rows + partial_counts.first
+            total_counts.rows, total_counts.unlike = (
+                total_counts.rows + partial_counts.rows,
+                total_counts.unlike + partial_counts.unlike,
             )
-        return whole
+        return total_counts
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -257,25 +296,27 @@ class UnlikeRows:
     @property
     def lines(self) -> list[str]:
         """The counts as sentences. None where all rows are like those of training."""
-        whole, lines = counted(self.rows, "row"), list[str]()
+        row_total, lines = counted(self.rows, "row"), list[str]()
         for facts in list(self.columns.values())[:_NAMED]:
-            told = {name: printable(str(value)) for name, value in facts.items()}
-            told |= (
-                {"example": some_names([told["example"]])}
+            printable_facts = {
+                fact_name: printable(str(value)) for fact_name, value in facts.items()
+            }
+            printable_facts |= (
+                {"example": some_names([printable_facts["example"]])}
                 if facts["kind"] in ("level", "rare", "word")
                 else {}
             )
-            have = by_count(facts["rows"], "has", "have")
+            verb_form = by_count(facts["rows"], "has", "have")
             lines.append(
-                f"{facts['rows']:,} of {whole} {have} {_WORDS[facts['kind']].format_map(told)}."
+                f"{facts['rows']:,} of {row_total} {verb_form} {_WORDS[facts['kind']].format_map(printable_facts)}."
             )
         if len(self.columns) > _NAMED:
             lines.append(
                 f"Likewise in {counted(len(self.columns) - _NAMED, 'more column')}."
             )
         if len(self.columns) > 1:
-            have = by_count(self.unlike, "has", "have")
+            verb_form = by_count(self.unlike, "has", "have")
             lines.append(
-                f"{self.unlike:,} of {whole} {have} such a cell. The first is row {self.first}."
+                f"{self.unlike:,} of {row_total} {verb_form} such a cell. The first is row {self.first}."
             )
         return lines

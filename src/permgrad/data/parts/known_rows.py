@@ -31,13 +31,15 @@ class RowBatch:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, chosen: Booleans) -> RowBatch:
+    def take(self, selected_rows: Booleans) -> RowBatch:
         """Return the chosen rows."""
         return (
             self
-            if chosen.all()
+            if selected_rows.all()
             else RowBatch(
-                self.numbers[chosen], self.places[chosen], self.frame.loc[chosen]
+                self.numbers[selected_rows],
+                self.places[selected_rows],
+                self.frame.loc[selected_rows],
             )
         )
 
@@ -46,14 +48,14 @@ class RowBatch:
         """Put batches together."""
         if len(batches) == 1:
             return batches[0]
-        numbers, places = (
-            np.concatenate([getattr(one, name) for one in batches])
-            for name in ("numbers", "places")
+        numbers, known_positions = (
+            np.concatenate([getattr(row_batch, field_name) for row_batch in batches])
+            for field_name in ("numbers", "places")
         )
         return cls(
             numbers,
-            places,
-            pd.concat([one.frame for one in batches], ignore_index=True),
+            known_positions,
+            pd.concat([row_batch.frame for row_batch in batches], ignore_index=True),
         )
 
 
@@ -69,25 +71,29 @@ class KnownRows:
 
 def numbered(
     table: PartitionedTable,
-    part: Part,
+    table_part: Part,
     rows: int,
     columns: Sequence[str],
-    known: KnownRows | None,
+    known_rows: KnownRows | None,
 ) -> Iterator[RowBatch]:
     """Yield a part's rows that count, at most ``rows`` at a time: all, or those known. A batch may be empty."""
-    place = part.first_row if known is None else known.before[part.number]
-    for first, frame in table.batches(part, rows, columns):
+    known_position = (
+        table_part.first_row
+        if known_rows is None
+        else known_rows.before[table_part.number]
+    )
+    for first, frame in table.batches(table_part, rows, columns):
         batch = RowBatch(
             np.arange(first, first + len(frame)),
-            np.arange(place, place + len(frame)),
+            np.arange(known_position, known_position + len(frame)),
             frame,
         )
-        if known is not None:
-            mask = _has_value(frame[known.column], known.codes)
+        if known_rows is not None:
+            mask = _has_value(frame[known_rows.column], known_rows.codes)
             batch = RowBatch(
                 batch.numbers[mask], batch.places[: mask.sum()], frame.loc[mask]
             )
-        place += len(batch)
+        known_position += len(batch)
         yield batch
 
 
@@ -112,32 +118,38 @@ def find_known(
     ):
         return None
     before = np.cumsum(
-        [0, *(_count(table, part, column, codes) for part in table.parts)]
+        [0, *(_count(table, table_part, column, codes) for table_part in table.parts)]
     ).tolist()
-    rows = before.pop()
-    if rows == table.rows:
+    known_count = before.pop()
+    if known_count == table.rows:
         return None
-    if rows == 0:
+    if known_count == 0:
         raise none
-    verb, be = ("has", "is") if table.rows - rows == 1 else ("have", "are")
-    missing = f"{table.rows - rows:,} of {counted(table.rows, 'row')} of {table.path}"
-    warn_user(f"{missing} {verb} no {column!r} and {be} left out{note}")
-    return KnownRows(column, codes, tuple(before), rows)
+    possession_verb, verb_form = (
+        ("has", "is") if table.rows - known_count == 1 else ("have", "are")
+    )
+    missing = (
+        f"{table.rows - known_count:,} of {counted(table.rows, 'row')} of {table.path}"
+    )
+    warn_user(
+        f"{missing} {possession_verb} no {column!r} and {verb_form} left out{note}"
+    )
+    return KnownRows(column, codes, tuple(before), known_count)
 
 
 def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:
     """Return whether some row has a value in a column, reading up to the first part with one."""
     if table.null_counts.get(column) == table.rows:
         return False
-    return any(_count(table, part, column, codes) for part in table.parts)
+    return any(_count(table, table_part, column, codes) for table_part in table.parts)
 
 
 def _count(
-    table: PartitionedTable, part: Part, column: str, codes: CodesArgument
+    table: PartitionedTable, table_part: Part, column: str, codes: CodesArgument
 ) -> int:
     return sum(
         int(_has_value(frame[column], codes).sum())
-        for _, frame in table.batches(part, _READ_ROWS, [column])
+        for _, frame in table.batches(table_part, _READ_ROWS, [column])
     )
 
 

@@ -117,7 +117,7 @@ class PartitionedTable:
     @property
     def rows(self) -> int:
         """Number of rows of the whole table."""
-        return sum(part.rows for part in self.parts)
+        return sum(table_part.rows for table_part in self.parts)
 
     @property
     def columns(self) -> list[str]:
@@ -127,15 +127,15 @@ class PartitionedTable:
     @property
     def bytes(self) -> int:
         """Size of the values once unpacked, as the footers state it."""
-        return sum(file.bytes for file in self.files)
+        return sum(table_file.bytes for table_file in self.files)
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all files' names and contents: two cells that change places leave footers as they were."""
         hashes = []
-        for file in self.files:
-            with _readable(path := Path(self.root, file.name)):
-                hashes.append([file.name, file_hash(path)])
+        for table_file in self.files:
+            with _readable(file_path := Path(self.root, table_file.name)):
+                hashes.append([table_file.name, file_hash(file_path)])
         return hashlib.sha256(
             json.dumps(hashes).encode("utf-8", "surrogatepass")
         ).hexdigest()
@@ -143,10 +143,12 @@ class PartitionedTable:
     @cached_property
     def _by_name(self) -> dict[str, tuple[_File, int]]:
         """Each file by its name, with the number of its first row."""
-        starts = np.cumsum([0, *(sum(file.row_groups) for file in self.files)]).tolist()
+        starts = np.cumsum(
+            [0, *(sum(table_file.row_groups) for table_file in self.files)]
+        ).tolist()
         return {
-            file.name: (file, start)
-            for file, start in zip(self.files, starts, strict=False)
+            table_file.name: (table_file, start)
+            for table_file, start in zip(self.files, starts, strict=False)
         }
 
     @cached_property
@@ -161,30 +163,30 @@ class PartitionedTable:
         )
 
     def batches(
-        self, part: Part, rows: int, columns: Sequence[str] | None = None
+        self, table_part: Part, rows: int, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pd.DataFrame]]:
         """Yield the number of the first row, and at most ``rows`` rows. Memory holds one batch, not one part."""
-        first, records, count = part.first_row, [], 0
-        for record in self._records(part, columns, rows):
+        first, records, count = table_part.first_row, [], 0
+        for record in self._records(table_part, columns, rows):
             # A reader stops at the end of each row group. Small ones are put together again.
-            done = 0
-            while done < len(record):
-                taken = record.slice(done, rows - count)
-                done += len(taken)
-                records.append(taken)
-                count += len(taken)
+            rows_taken = 0
+            while rows_taken < len(record):
+                record_slice = record.slice(rows_taken, rows - count)
+                rows_taken += len(record_slice)
+                records.append(record_slice)
+                count += len(record_slice)
                 if count == rows:
                     yield (
                         first,
                         self._frame(
-                            pa.Table.from_batches(records), part, columns, first
+                            pa.Table.from_batches(records), table_part, columns, first
                         ),
                     )
                     first, records, count = first + count, [], 0
         if count:
             yield (
                 first,
-                self._frame(pa.Table.from_batches(records), part, columns, first),
+                self._frame(pa.Table.from_batches(records), table_part, columns, first),
             )
 
     def check_memory(self) -> None:
@@ -194,7 +196,7 @@ class PartitionedTable:
     def read_all(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return the whole table, or some columns, rows numbered from 0. ``InputError``: memory cannot hold it."""
         self.check_memory()
-        return stacked([self.read(part, columns) for part in self.parts])
+        return stacked([self.read(table_part, columns) for table_part in self.parts])
 
     @property
     def nested(self) -> list[str]:
@@ -205,11 +207,11 @@ class PartitionedTable:
 
     def check_cells(self, columns: Sequence[str], hint: str) -> None:
         """Refuse columns whose cells hold several values each, by their types, before any row is read."""
-        for name in columns:
-            if name in self.nested:
+        for column_name in columns:
+            if column_name in self.nested:
                 problem = (
-                    f"Cells must be numbers, text, booleans or dates, but column {name!r} of {self.path!r} holds "
-                    f"{self.schema.field(name).type}"
+                    f"Cells must be numbers, text, booleans or dates, but column {column_name!r} of {self.path!r} holds "
+                    f"{self.schema.field(column_name).type}"
                 )
                 raise InputError(problem, hint=hint, code="PG014")
 
@@ -220,36 +222,40 @@ class PartitionedTable:
             columns: The columns that are read. None: all that any file has.
             hint: A further remedy, such as leaving the column out.
         """
-        for name in self.uneven if columns is None else columns:
-            if name in self.uneven:
-                problem, remedy = self.uneven[name]
+        for column_name in self.uneven if columns is None else columns:
+            if column_name in self.uneven:
+                problem, remedy = self.uneven[column_name]
                 raise InputError(problem, hint=hint or remedy, code="PG011")
 
     def check_columns(self, columns: Sequence[str]) -> None:
         """Refuse names that are not columns of the table, with an ``InputError``."""
         self.check_even(columns)
-        for name in columns:
-            if name not in self.columns:
-                problem = f"Column {shown(name)} not found in {self.path!r}"
+        for column_name in columns:
+            if column_name not in self.columns:
+                problem = f"Column {shown(column_name)} not found in {self.path!r}"
                 raise InputError(
                     problem,
-                    hint=did_you_mean(name, self.columns, "Check the name."),
+                    hint=did_you_mean(column_name, self.columns, "Check the name."),
                     code="PG012",
                 )
 
     def where(self, number: int) -> str:
         """Say in which row of which file a row of the table stands, both counted from 0."""
         filled = [
-            (file, start)
-            for file, start in self._by_name.values()
-            if any(file.row_groups)
+            (table_file, start)
+            for table_file, start in self._by_name.values()
+            if any(table_file.row_groups)
         ]
-        file, start = next(pair for pair in reversed(filled) if pair[1] <= number)
-        path = str(Path(self.root, file.name))
+        containing_file, start = next(
+            file_and_start
+            for file_and_start in reversed(filled)
+            if file_and_start[1] <= number
+        )
+        file_path = str(Path(self.root, containing_file.name))
         return (
-            f"row {number} of {path!r}"
+            f"row {number} of {file_path!r}"
             if start == 0
-            else f"row {number - start} of {path!r} (row {number} in all)"
+            else f"row {number - start} of {file_path!r} (row {number} in all)"
         )
 
     @contextmanager
@@ -263,35 +269,42 @@ class PartitionedTable:
     # ---- rows --------------------------------------------------------------------------------------------------------
 
     def _records(
-        self, part: Part, columns: Sequence[str] | None, rows: int
+        self, table_part: Part, columns: Sequence[str] | None, rows: int
     ) -> Iterator[pa.RecordBatch]:
         """Yield the stored columns that are needed, as they stand in the file."""
         self.check_columns(columns or ())
-        inside = [name for name in self._layout.stored if name not in self.keys]
+        inside = [
+            stored_name
+            for stored_name in self._layout.stored
+            if stored_name not in self.keys
+        ]
         # Columns that stand in names of folders alone: one that is stored says how many rows there are.
         stored = (
             inside
             if columns is None
-            else [name for name in columns if name in set(inside)] or inside[:1]
+            else [column_name for column_name in columns if column_name in set(inside)]
+            or inside[:1]
         )
-        path, groups = (
-            Path(self.root, part.file),
-            range(part.row_group_start, part.row_group_stop),
+        file_path, groups = (
+            Path(self.root, table_part.file),
+            range(table_part.row_group_start, table_part.row_group_stop),
         )
-        described, _ = self._by_name[part.file]
+        described, _ = self._by_name[table_part.file]
         buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
         with (
-            _readable(path),
-            pq.ParquetFile(path, buffer_size=buffer, pre_buffer=False) as file,
+            _readable(file_path),
+            pq.ParquetFile(
+                file_path, buffer_size=buffer, pre_buffer=False
+            ) as parquet_file,
         ):
-            if _footer_digest(path) != described.digest:
+            if _footer_digest(file_path) != described.digest:
                 raise InputError(
-                    f"{str(path)!r} changed while the table was read",
+                    f"{str(file_path)!r} changed while the table was read",
                     hint="Start again.",
                     code="PG011",
                 )
             rows_read = 0
-            for record in file.iter_batches(
+            for record in parquet_file.iter_batches(
                 batch_size=rows,
                 row_groups=list(groups),
                 columns=stored,
@@ -300,62 +313,73 @@ class PartitionedTable:
                 rows_read += len(record)
                 yield record
             must(
-                rows_read == part.rows,
-                f"{rows_read} rows where the footer says {part.rows}",
+                rows_read == table_part.rows,
+                f"{rows_read} rows where the footer says {table_part.rows}",
             )
 
     @cached_property
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
         """Stored columns as read, and those of whole numbers that stay exact beside missing cells: a float rounds."""
         fields, exact = {column.name: column for column in self.schema}, set()
-        for name, column in fields.items():
+        for field_name, column in fields.items():
             if (
                 pa.types.is_integer(column.type)
-                and name not in self._layout.nullable
-                and self.null_counts.get(name, 0) != 0
+                and field_name not in self._layout.nullable
+                and self.null_counts.get(field_name, 0) != 0
             ):
-                if name in self.large:
-                    exact.add(name)
+                if field_name in self.large:
+                    exact.add(field_name)
                 else:
-                    fields[name] = column.with_type(pa.float64())
+                    fields[field_name] = column.with_type(pa.float64())
         return fields, exact
 
     def _frame(
-        self, table: pa.Table, part: Part, columns: Sequence[str] | None, first: int
+        self,
+        table: pa.Table,
+        table_part: Part,
+        columns: Sequence[str] | None,
+        first: int,
     ) -> pd.DataFrame:
         """Turn stored columns into a frame with the types of the whole table. ``first`` is the first row's number."""
         layout, (fields, exact) = self._layout, self._types
         names = table.column_names
-        with _readable(Path(self.root, part.file)):
+        with _readable(Path(self.root, table_part.file)):
             parquet.check_texts(table)
             stored = pa.schema(
-                [fields[name] for name in names], metadata=layout.metadata
+                [fields[stored_name] for stored_name in names], metadata=layout.metadata
             )
             frame = table.cast(stored, safe=False).to_pandas(ignore_metadata=False)
         frame.columns = pd.Index(names, dtype=object)
-        made: dict[str, Any] = {}
-        if large := [name for name in names if name in exact]:
-            schema = pa.schema([self.schema.field(name) for name in large])
-            made |= parquet.exact_columns(table.select(large).cast(schema))
+        replaced_columns: dict[str, Any] = {}
+        if large := [exact_name for exact_name in names if exact_name in exact]:
+            schema = pa.schema([self.schema.field(large_name) for large_name in large])
+            replaced_columns |= parquet.exact_columns(table.select(large).cast(schema))
         booleans = [
-            name
-            for name in names
-            if frame[name].dtype == bool and self.null_counts.get(name, 0) != 0
+            boolean_name
+            for boolean_name in names
+            if frame[boolean_name].dtype == bool
+            and self.null_counts.get(boolean_name, 0) != 0
         ]
-        made |= {name: frame[name].astype(object) for name in booleans}
-        wanted = self.columns if columns is None else list(columns)
-        file, file_start = self._by_name[part.file]
-        for name, value in file.keys:
-            if name in wanted:
-                made[name] = (
-                    int(value) if self.keys[name] and value is not None else value
+        replaced_columns |= {
+            boolean_name: frame[boolean_name].astype(object)
+            for boolean_name in booleans
+        }
+        requested_columns = self.columns if columns is None else list(columns)
+        part_file, file_start = self._by_name[table_part.file]
+        for key_name, value in part_file.keys:
+            if key_name in requested_columns:
+                replaced_columns[key_name] = (
+                    int(value) if self.keys[key_name] and value is not None else value
                 )
-        for name, (begin, step) in file.formulas.items():
-            if name in wanted:
-                start = begin + (first - file_start) * step
-                made[name] = range(start, start + table.num_rows * step, step)
+        for formula_name, (begin, index_step) in part_file.formulas.items():
+            if formula_name in requested_columns:
+                start = begin + (first - file_start) * index_step
+                replaced_columns[formula_name] = range(
+                    start, start + table.num_rows * index_step, index_step
+                )
         return with_image_cells(
-            frame.assign(**made)[wanted].reset_index(drop=True), Path(self.path).parent
+            frame.assign(**replaced_columns)[requested_columns].reset_index(drop=True),
+            Path(self.path).parent,
         )
 
 
@@ -364,11 +388,11 @@ class PartitionedTable:
 
 def is_partitioned(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a folder, or a file that is Parquet by its name or content."""
-    place = Path(path)
-    if place.is_dir() or place.suffix.lower() in SUFFIXES:
+    table_path = Path(path)
+    if table_path.is_dir() or table_path.suffix.lower() in SUFFIXES:
         return True
     try:
-        with place.open("rb") as stream:
+        with table_path.open("rb") as stream:
             return stream.read(4) == PARQUET
     except OSError:
         return False
@@ -390,93 +414,104 @@ def open_partitioned(
         check_path("path", path, "pass a Parquet file or a folder of them")
     )
     files, schemas, nulls, large = zip(
-        *(_read_footer(one, root) for one in paths), strict=True
+        *(_read_footer(file_path, root) for file_path in paths), strict=True
     )
     schema, uneven = _common_schema(files, schemas)
-    keys = _keys(files)
-    if taken := [name for name in keys if name in schema.names]:
-        problem = (
-            f"Column {taken[0]!r} is both in the names of folders and in {str(path)!r}"
-        )
+    folder_keys = _keys(files)
+    if duplicate_keys := [
+        key_name for key_name in folder_keys if key_name in schema.names
+    ]:
+        problem = f"Column {duplicate_keys[0]!r} is both in the names of folders and in {str(path)!r}"
         raise InputError(problem, hint="Rename one of them.", code="PG008")
-    rows = sum(sum(file.row_groups) for file in files)
-    if rows == 0:
+    row_count = sum(sum(table_file.row_groups) for table_file in files)
+    if row_count == 0:
         raise InputError(
             f"{str(path)!r} has no rows", hint="Check how it was written.", code="PG013"
         )
-    parts = list(
-        _cut(files, rows_per_part or max(ROWS_PER_PART, -(-rows // MOST_PARTS)))
+    table_parts = list(
+        _cut(files, rows_per_part or max(ROWS_PER_PART, -(-row_count // MOST_PARTS)))
     )
     null_counts = {
-        name: parquet.total([counts.get(name, 0) for counts in nulls])
-        for name in schema.names
+        column_name: parquet.total([counts.get(column_name, 0) for counts in nulls])
+        for column_name in schema.names
     }
-    for name, number in keys.items():
-        schema = schema.append(pa.field(name, pa.int64() if number else pa.string()))
+    for key_column, number in folder_keys.items():
+        schema = schema.append(
+            pa.field(key_column, pa.int64() if number else pa.string())
+        )
     all_large = frozenset[str]().union(*large)
     table = PartitionedTable(
         str(root),
         files,
-        parts,
+        table_parts,
         schema,
         null_counts,
         all_large,
-        keys,
+        folder_keys,
         os.fspath(path),
         uneven,
     )
     # Labels of rows that differ leave no common one.
-    table.check_even(name for one in schemas for name in parquet.index_names(one))
+    table.check_even(
+        index_name
+        for file_schema in schemas
+        for index_name in parquet.index_names(file_schema)
+    )
     if not table.columns:
         table.check_even()
     _check_names(table.columns, table.path)
     return table
 
 
-def _find(place: Path) -> tuple[Path, list[Path]]:
+def _find(table_path: Path) -> tuple[Path, list[Path]]:
     """Return the folder of the files, and the files sorted by name."""
-    if not place.exists():
+    if not table_path.exists():
         raise InputError(
-            f"{str(place)!r} {why_missing(place)}", hint="Check the path.", code="PG010"
+            f"{str(table_path)!r} {why_missing(table_path)}",
+            hint="Check the path.",
+            code="PG010",
         )
-    if place.is_file():
-        if not is_partitioned(place):
-            problem = f"A table that is read in parts must be Parquet, but {str(place)!r} is not"
-            hint = (
+    if table_path.is_file():
+        if not is_partitioned(table_path):
+            problem = f"A table that is read in parts must be Parquet, but {str(table_path)!r} is not"
+            format_hint = (
                 "Write it as Parquet, or read it into memory with permgrad.read_table."
             )
-            raise InputError(problem, hint=hint, code="PG011")
-        return place.parent, [place]
-    seen = [
-        file
-        for file in place.rglob("*")
-        if file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
-        and file.is_file()
+            raise InputError(problem, hint=format_hint, code="PG011")
+        return table_path.parent, [table_path]
+    data_files = [
+        data_file
+        for data_file in table_path.rglob("*")
+        if data_file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
+        and data_file.is_file()
         and not any(
-            step.startswith((".", "_")) for step in file.relative_to(place).parts
+            path_step.startswith((".", "_"))
+            for path_step in data_file.relative_to(table_path).parts
         )
     ]
-    tables = [file for file in seen if file.suffix.lower() in SUFFIXES]
-    if tables and len(tables) < len(seen):
+    tables = [
+        data_file for data_file in data_files if data_file.suffix.lower() in SUFFIXES
+    ]
+    if tables and len(tables) < len(data_files):
         left_out = sorted(
-            file.relative_to(place).as_posix()
-            for file in seen
-            if file.suffix.lower() not in SUFFIXES
+            data_file.relative_to(table_path).as_posix()
+            for data_file in data_files
+            if data_file.suffix.lower() not in SUFFIXES
         )
         warn_user(
-            f"Folder {str(place)!r} also holds {counted(len(left_out), 'other data file')} "
+            f"Folder {str(table_path)!r} also holds {counted(len(left_out), 'other data file')} "
             f"({listed(left_out, 3)}), "
             f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
             "Write them as Parquet, or move them away.",
         )
     if not tables:
-        problem = (
-            f"Folder {str(place)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
-        )
+        problem = f"Folder {str(table_path)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
         raise InputError(
             problem, hint="Name the folder that holds the Parquet files.", code="PG010"
         )
-    return place, sorted(tables, key=lambda file: file.relative_to(place).as_posix())
+    return table_path, sorted(
+        tables, key=lambda file: file.relative_to(table_path).as_posix()
+    )
 
 
 def _readable(path: Path) -> AbstractContextManager[None]:
@@ -506,10 +541,10 @@ def _readable(path: Path) -> AbstractContextManager[None]:
 def _footer_digest(path: Path) -> str:
     """Return the hash of a file's footer: schema, sizes, places and statistics of all its row groups."""
     with path.open("rb") as stream:
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, size - 8))
+        file_size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, file_size - 8))
         (length,) = struct.unpack("<I", stream.read(8)[:4])
-        stream.seek(max(0, size - 8 - length))
+        stream.seek(max(0, file_size - 8 - length))
         return hashlib.sha256(stream.read()).hexdigest()
 
 
@@ -524,25 +559,32 @@ def _read_footer(
         _check_names(schema.names, str(path))
         ColumnLayout.of(schema)  # refuses notes that are not as pandas writes them
         nulls, large, packed_bytes = parquet.footer_facts(metadata, schema)
-        name = path.relative_to(root).as_posix()
-        pairs = [step.partition("=") for step in name.split("/")[:-1] if "=" in step]
-        keys = tuple(
-            (key, None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value))
-            for key, _, value in pairs
+        file_name = path.relative_to(root).as_posix()
+        pairs = [
+            path_step.partition("=")
+            for path_step in file_name.split("/")[:-1]
+            if "=" in path_step
+        ]
+        folder_keys = tuple(
+            (
+                key_name,
+                None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value),
+            )
+            for key_name, _, value in pairs
         )
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        size, rows = (
+        unpacked_bytes, group_rows = (
             sum(group.total_byte_size for group in groups),
             tuple(group.num_rows for group in groups),
         )
         return (
             _File(
-                name,
+                file_name,
                 digest,
-                size,
+                unpacked_bytes,
                 packed_bytes,
-                rows,
-                keys,
+                group_rows,
+                folder_keys,
                 parquet.index_formulas(schema),
             ),
             schema,
@@ -553,25 +595,27 @@ def _read_footer(
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
     """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
-    values: dict[str, list[str | None]] = {name: [] for name, _ in files[0].keys}
-    for file in files:
-        keys = dict(file.keys)
-        if list(keys) != list(values):
+    values: dict[str, list[str | None]] = {
+        key_name: [] for key_name, _ in files[0].keys
+    }
+    for table_file in files:
+        file_keys = dict(table_file.keys)
+        if list(file_keys) != list(values):
             problem = (
                 "All files of a table must have the same columns in the names of their folders, but "
-                f"{files[0].name!r} has {list(values)} and {file.name!r} has {list(keys)}"
+                f"{files[0].name!r} has {list(values)} and {table_file.name!r} has {list(file_keys)}"
             )
             raise InputError(problem, hint="Move the files that differ.", code="PG011")
-        for name, value in keys.items():
-            values[name].append(value)
+        for file_key, value in file_keys.items():
+            values[file_key].append(value)
     return {
-        name: all(
+        key_column: all(
             value is not None
             and value.lstrip("-").isdecimal()
             and str(int(value)) == value
             for value in column
         )
-        for name, column in values.items()
+        for key_column, column in values.items()
     }
 
 
@@ -585,53 +629,72 @@ def _common_schema(
     """
     # A file without rows says nothing about types. Writers often give it others.
     telling = [
-        pair for pair in zip(files, schemas, strict=True) if any(pair[0].row_groups)
+        file_and_schema
+        for file_and_schema in zip(files, schemas, strict=True)
+        if any(file_and_schema[0].row_groups)
     ]
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     expected = {*common.names, *parquet.index_formulas(common)}
     uneven: dict[str, tuple[str, str]] = {}
-    for file, schema in telling:
+    for table_file, schema in telling:
         columns = {*schema.names, *parquet.index_formulas(schema)}
-        for name in sorted(columns ^ expected):
-            without, having = (first, file) if name in columns else (file, first)
+        for column_name in sorted(columns ^ expected):
+            without, having = (
+                (first, table_file) if column_name in columns else (table_file, first)
+            )
             problem = (
                 f"All files of a table must have the same columns, but {having.name!r} "
-                f"has column {name!r} and {without.name!r} does not"
+                f"has column {column_name!r} and {without.name!r} does not"
             )
-            uneven.setdefault(name, (problem, "Add it, or move the files that differ."))
-        for name in sorted(
+            uneven.setdefault(
+                column_name, (problem, "Add it, or move the files that differ.")
+            )
+        for column_name in sorted(
             (set(schema.names) ^ set(common.names)) & columns & expected
         ):
-            stored, index = (file, first) if name in schema.names else (first, file)
+            stored, index = (
+                (table_file, first)
+                if column_name in schema.names
+                else (first, table_file)
+            )
             problem = (
-                f"{name!r} is a column in {stored.name!r} "
+                f"{column_name!r} is a column in {stored.name!r} "
                 f"and a counted index in {index.name!r}"
             )
-            uneven.setdefault(name, (problem, "Write the files that differ again."))
-        for name in set(schema.names) & set(common.names):
-            kind, so_far = schema.field(name).type, common.field(name).type
-            wider = so_far if kind == so_far else _wider(so_far, kind)
+            uneven.setdefault(
+                column_name, (problem, "Write the files that differ again.")
+            )
+        for column_name in set(schema.names) & set(common.names):
+            column_type, so_far = (
+                schema.field(column_name).type,
+                common.field(column_name).type,
+            )
+            wider = so_far if column_type == so_far else _wider(so_far, column_type)
             if wider is None:
                 problem = (
-                    f"Column {name!r} is {so_far} in {first.name!r} "
-                    f"but {kind} in {file.name!r}"
+                    f"Column {column_name!r} is {so_far} in {first.name!r} "
+                    f"but {column_type} in {table_file.name!r}"
                 )
-                uneven.setdefault(name, (problem, "Write the files that differ again."))
+                uneven.setdefault(
+                    column_name, (problem, "Write the files that differ again.")
+                )
             else:
-                place = common.get_field_index(name)
-                common = common.set(place, common.field(name).with_type(wider))
-    even = [field for field in common if field.name not in uneven]
-    return pa.schema(even, metadata=common.metadata), uneven
+                column_index = common.get_field_index(column_name)
+                common = common.set(
+                    column_index, common.field(column_name).with_type(wider)
+                )
+    even_fields = [field for field in common if field.name not in uneven]
+    return pa.schema(even_fields, metadata=common.metadata), uneven
 
 
-def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def _wider(first_type: pa.DataType, second_type: pa.DataType) -> pa.DataType | None:
     """Return a type for both: longer numbers, plain text for text in other codings. None where they do not fit."""
     plain = [
-        kind.value_type if pa.types.is_dictionary(kind) else kind
-        for kind in (one, other)
+        data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+        for data_type in (first_type, second_type)
     ]
-    schemas = [pa.schema({"x": kind}) for kind in plain]
+    schemas = [pa.schema({"x": data_type}) for data_type in plain]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
@@ -650,15 +713,15 @@ def _check_names(names: Sequence[str], path: str) -> Iterator[Fault]:
 
 def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:
     number, first_row = 0, 0
-    for file in files:
+    for table_file in files:
         start, count = 0, 0
-        for index, rows in enumerate((*file.row_groups, rows_per_part)):
-            if count and count + rows > rows_per_part:
-                yield Part(number, file.name, start, index, first_row, count)
+        for index, group_rows in enumerate((*table_file.row_groups, rows_per_part)):
+            if count and count + group_rows > rows_per_part:
+                yield Part(number, table_file.name, start, index, first_row, count)
                 number, first_row, start, count = (
                     number + 1,
                     first_row + count,
                     index,
                     0,
                 )
-            count += rows
+            count += group_rows

@@ -90,11 +90,11 @@ class _Piece(NamedTuple):
 
 def _sizes(family: str) -> dict[str, tuple[str, float]]:
     """Return for each way in which a family's units are written the name and the size."""
-    ways = dict[str, tuple[str, float]]()
-    for name, (size, others) in _FAMILIES[family].items():
-        for way in (name, *others):
-            ways[way] = name, size
-    return ways
+    unit_sizes = dict[str, tuple[str, float]]()
+    for unit_name, (unit_size, other_spellings) in _FAMILIES[family].items():
+        for spelling in (unit_name, *other_spellings):
+            unit_sizes[spelling] = unit_name, unit_size
+    return unit_sizes
 
 
 _SIZES = {family: _sizes(family) for family in _FAMILIES}
@@ -102,15 +102,15 @@ _SIZES = {family: _sizes(family) for family in _FAMILIES}
 
 def _pieces(text: str) -> list[_Piece]:
     """Return what a cell is made of, nothing if it is no amount."""
-    rest = _AND.sub(" ", text.strip().lstrip("+-−").strip())
-    pieces, place = list[_Piece](), 0
-    while place < len(rest) and len(pieces) < _MOST_PIECES:
-        match = _PIECE.match(rest, place)
+    bare_amount = _AND.sub(" ", text.strip().lstrip("+-−").strip())
+    pieces, position = list[_Piece](), 0
+    while position < len(bare_amount) and len(pieces) < _MOST_PIECES:
+        match = _PIECE.match(bare_amount, position)
         if match is None:
             return []
         pieces.append(_Piece(match["number"], match["unit"].rstrip(".")))
-        place = match.end()
-    return pieces if place == len(rest) else []
+        position = match.end()
+    return pieces if position == len(bare_amount) else []
 
 
 def _way(unit: str, ways: Iterable[str]) -> str:
@@ -131,7 +131,14 @@ class Notation:
     @property
     def family(self) -> str | None:
         """What the unit measures. None: it is of no family, and all cells have it."""
-        return next((one for one in _FAMILIES if self.unit in _FAMILIES[one]), None)
+        return next(
+            (
+                unit_family
+                for unit_family in _FAMILIES
+                if self.unit in _FAMILIES[unit_family]
+            ),
+            None,
+        )
 
     def has_unit(self, text: str) -> bool:
         """Whether a text has a sign where numbers are read without it."""
@@ -141,29 +148,38 @@ class Notation:
 
     def read(self, texts: Sequence[str]) -> Floats:
         """Return numbers in the unit, NaN for a text that is none. Bare numbers have the unit."""
-        return np.array([self._value(text) for text in texts], dtype=np.float64)
+        return np.array(
+            [self._value(cell_text) for cell_text in texts], dtype=np.float64
+        )
 
     def _value(self, text: str) -> float:
         if self.unit is None or is_sign(self.unit):
             return _number(bare_text(text, self.unit), self.decimal)
-        sign = -1.0 if text.strip()[:1] in ("-", "−") else 1.0
+        sign_factor = -1.0 if text.strip()[:1] in ("-", "−") else 1.0
         pieces = _pieces(text)
         if not pieces:
             return _number(text, self.decimal)
         if self.family is None or {piece.unit for piece in pieces} == {self.unit}:
             is_one = len(pieces) == 1 and pieces[0].unit == self.unit
-            return sign * _number(pieces[0].number, self.decimal) if is_one else np.nan
-        ways = _SIZES[self.family]
-        sizes = [ways.get(_way(piece.unit, ways), ("", np.nan))[1] for piece in pieces]
+            return (
+                sign_factor * _number(pieces[0].number, self.decimal)
+                if is_one
+                else np.nan
+            )
+        unit_sizes = _SIZES[self.family]
+        sizes = [
+            unit_sizes.get(_way(piece.unit, unit_sizes), ("", np.nan))[1]
+            for piece in pieces
+        ]
         if self.family == "time":
             sizes = _minutes_or_months(pieces, sizes)
         if sizes != sorted(set(sizes), reverse=True):
             return np.nan
         total = 0.0
-        for piece, size in zip(pieces, sizes, strict=True):
-            total += size * _number(piece.number, self.decimal)
+        for piece, unit_size in zip(pieces, sizes, strict=True):
+            total += unit_size * _number(piece.number, self.decimal)
         # As 12 months are a year in whole numbers.
-        return sign * float(f"{total / ways[self.unit][1]:.12g}")
+        return sign_factor * float(f"{total / unit_sizes[self.unit][1]:.12g}")
 
 
 def _minutes_or_months(pieces: Sequence[_Piece], sizes: list[float]) -> list[float]:
@@ -171,8 +187,8 @@ def _minutes_or_months(pieces: Sequence[_Piece], sizes: list[float]) -> list[flo
     months = _SIZES["time"]["months"][1]
     are_long = max(sizes) > months
     return [
-        months if are_long and piece.unit == "m" else size
-        for piece, size in zip(pieces, sizes, strict=True)
+        months if are_long and piece.unit == "m" else unit_size
+        for piece, unit_size in zip(pieces, sizes, strict=True)
     ]
 
 
@@ -192,13 +208,16 @@ def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | Non
         (Notation(unit='$', decimal='.'), None)
     """
     first = texts[0].strip() if texts else ""
-    unit = unit_of(first)
-    for sign in NUMBERS:
-        notation = Notation(unit, sign)
+    common_unit = unit_of(first)
+    for decimal_sign in NUMBERS:
+        notation = Notation(common_unit, decimal_sign)
         if all(
-            (unit is None or bare_text(text, unit) != text.strip())
-            and not np.isnan(notation.read([text])[0])
-            for text in texts
+            (
+                common_unit is None
+                or bare_text(cell_text, common_unit) != cell_text.strip()
+            )
+            and not np.isnan(notation.read([cell_text])[0])
+            for cell_text in texts
         ):
             return notation if texts else None
     return find_amounts(texts, counts)
@@ -258,56 +277,67 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
     """
     if len(texts) < FEWEST or not any(map(_pieces, texts[:2])):
         return None
-    used, pieces = Counter[str](), list[_Piece]()
-    for text, count in zip(texts, counts, strict=True):
-        parts = _pieces(text)
-        if not parts and not _ZERO.fullmatch(text.strip()):
+    unit_counts, pieces = Counter[str](), list[_Piece]()
+    for cell_text, count in zip(texts, counts, strict=True):
+        cell_pieces = _pieces(cell_text)
+        if not cell_pieces and not _ZERO.fullmatch(cell_text.strip()):
             return None
-        pieces += parts
-        used.update(dict.fromkeys((piece.unit for piece in parts), count))
-    unit = _common_unit(texts, used)
-    if unit is None:
+        pieces += cell_pieces
+        unit_counts.update(dict.fromkeys((piece.unit for piece in cell_pieces), count))
+    common_unit = _common_unit(texts, unit_counts)
+    if common_unit is None:
         return None
     signs = [
-        sign
-        for sign in NUMBERS
-        if all(re.fullmatch(NUMBERS[sign], piece.number) for piece in pieces)
+        decimal_sign
+        for decimal_sign in NUMBERS
+        if all(re.fullmatch(NUMBERS[decimal_sign], piece.number) for piece in pieces)
     ]
-    found = [Notation(unit, sign) for sign in signs]
-    return next((one for one in found if not np.isnan(one.read(texts)).any()), None)
+    notations = [Notation(common_unit, decimal_sign) for decimal_sign in signs]
+    return next(
+        (
+            notation
+            for notation in notations
+            if not np.isnan(notation.read(texts)).any()
+        ),
+        None,
+    )
 
 
 def _common_unit(texts: Sequence[str], used: Counter[str]) -> str | None:
     """Return the unit in which all amounts can be said. ``used``: the cells that have each unit."""
     families = [
         family
-        for family, ways in _SIZES.items()
-        if all(_way(u, ways) in ways for u in used)
+        for family, family_units in _SIZES.items()
+        if all(_way(u, family_units) in family_units for u in used)
     ]
     if len(used) == 1:
-        (unit,) = used
-        is_letter = len(unit) == 1 and unit.isupper()
-        if (not families or is_letter) and not _is_unit(unit, texts):
+        (single_unit,) = used
+        is_letter = len(single_unit) == 1 and single_unit.isupper()
+        if (not families or is_letter) and not _is_unit(single_unit, texts):
             return None
         if len(families) != 1:
-            return unit
-        ways = _SIZES[families[0]]
-        return ways[_way(unit, ways)][0]
+            return single_unit
+        unit_sizes = _SIZES[families[0]]
+        return unit_sizes[_way(single_unit, unit_sizes)][0]
     if not families:
         return None
-    ways = _SIZES[families[0]]
+    unit_sizes = _SIZES[families[0]]
     cells = Counter[str]()
-    for unit, count in used.items():
-        name = ways[_way(unit, ways)][0]
-        if families[0] == "time" and unit == "m" and "years" in _names(used, ways):
-            name = "months"
-        cells[name] += count
-    sizes = dict(ways.values())
+    for single_unit, count in used.items():
+        unit_name = unit_sizes[_way(single_unit, unit_sizes)][0]
+        if (
+            families[0] == "time"
+            and single_unit == "m"
+            and "years" in _names(used, unit_sizes)
+        ):
+            unit_name = "months"
+        cells[unit_name] += count
+    sizes = dict(unit_sizes.values())
     return max(cells, key=lambda name: (cells[name], -sizes[name]))
 
 
 def _names(used: Iterable[str], ways: dict[str, tuple[str, float]]) -> set[str]:
-    return {ways[_way(unit, ways)][0] for unit in used}
+    return {ways[_way(unit_text, ways)][0] for unit_text in used}
 
 
 def _is_unit(unit: str, texts: Sequence[str]) -> bool:
@@ -315,7 +345,10 @@ def _is_unit(unit: str, texts: Sequence[str]) -> bool:
     if len(unit) == 1 and unit in "kKmMbB":
         return False
     with_blank = re.compile(rf"\d\s+{re.escape(unit)}\.?")
-    if all(with_blank.search(text) or _ZERO.fullmatch(text.strip()) for text in texts):
+    if all(
+        with_blank.search(cell_text) or _ZERO.fullmatch(cell_text.strip())
+        for cell_text in texts
+    ):
         return True
     return (
         len(unit) > 1 and unit != unit.upper() and unit not in ("st", "nd", "rd", "th")

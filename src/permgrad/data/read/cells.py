@@ -49,7 +49,9 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """Bring a frame, array or list of rows to a data frame with unique text names. Arrays get ``x0, x1, …``."""
     frame = X.copy(deep=False) if is_frame(X) else _bare_frame(X)
-    frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
+    frame.columns = pd.Index(
+        [str(column_name) for column_name in frame.columns], dtype=object
+    )
     check_characters(frame.columns, "column names")
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
@@ -58,27 +60,29 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
             "repeated"
         )
         raise InputError(problem, hint="Rename or drop the copies.", code="PG008")
-    for lacks, what, unit in (
+    for lacks, missing_item, count_unit in (
         (frame.shape[1] == 0, "column", "feature(s)"),
         (len(frame) == 0 and not allow_empty, "row", "sample(s)"),
     ):
         if lacks:
-            problem = f"The table has 0 {unit} (shape={frame.shape}) while a minimum of 1 is required"
-            raise InputError(problem, hint=f"Pass at least one {what}.", code="PG013")
+            problem = f"The table has 0 {count_unit} (shape={frame.shape}) while a minimum of 1 is required"
+            raise InputError(
+                problem, hint=f"Pass at least one {missing_item}.", code="PG013"
+            )
     return with_image_cells(frame)
 
 
 def check_characters(texts: Iterable[object], what: str) -> None:
     """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas since its version 3."""
-    for text in (text for text in texts if isinstance(text, str)):
+    for checked_text in (
+        text_value for text_value in texts if isinstance(text_value, str)
+    ):
         try:
-            text.encode()
+            checked_text.encode()
         except UnicodeEncodeError:
-            problem = (
-                f"{text[:40]!r} in {what} holds half a character (a lone surrogate)"
-            )
-            hint = "Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()."
-            raise InputError(problem, hint=hint, code="PG014") from None
+            problem = f"{checked_text[:40]!r} in {what} holds half a character (a lone surrogate)"
+            encoding_hint = "Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()."
+            raise InputError(problem, hint=encoding_hint, code="PG014") from None
 
 
 @refusing
@@ -105,12 +109,13 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         frame: pd.DataFrame = X.to_pandas()
         return frame.copy(deep=False)
     if isinstance(X, Mapping):
-        rule, hint = (
+        mapping_rule, mapping_hint = (
             "X must map each column to its cells, all of one length",
             "Pass for example {'age': [31, 40]}.",
         )
         with turned(
-            lambda error: InputError(f"{rule}: {error}", hint, "PG007"), ValueError
+            lambda error: InputError(f"{mapping_rule}: {error}", mapping_hint, "PG007"),
+            ValueError,
         ):
             return pd.DataFrame(dict(X))
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
@@ -122,16 +127,16 @@ def _bare_frame(X: Any) -> pd.DataFrame:
     if (
         isinstance(X, (list, tuple))
         and X
-        and all(isinstance(row, (list, tuple)) for row in X)
+        and all(isinstance(first_row, (list, tuple)) for first_row in X)
     ):
-        widths = {len(row) for row in X}
+        widths = {len(row_cells) for row_cells in X}
         if len(widths) > 1:
             problem = (
                 f"All rows must have the same number of cells, got {sorted(widths)}"
             )
             raise InputError(problem, hint="Fill the gaps with None.", code="PG007")
         # Not through an array: that would turn a mixed row into text.
-        frame = pd.DataFrame([list(row) for row in X])
+        frame = pd.DataFrame([list(row_cells) for row_cells in X])
     else:
         array = np.asarray(X)
         _check_array(array)
@@ -192,7 +197,9 @@ class MissingCodes:
         if isinstance(codes, MissingCodes):
             return codes
         if isinstance(codes, Mapping):
-            by_column = {str(name): _labels(entry) for name, entry in codes.items()}
+            by_column = {
+                str(column_name): _labels(entry) for column_name, entry in codes.items()
+            }
             return cls(
                 tuple(
                     dict.fromkeys(
@@ -202,22 +209,30 @@ class MissingCodes:
                 by_column,
             )
         if isinstance(codes, (list, tuple)):
-            own = [entry for entry in codes if isinstance(entry, Mapping)]
-            if own:
-                return cls._of_both(codes, own)
+            column_codes = [entry for entry in codes if isinstance(entry, Mapping)]
+            if column_codes:
+                return cls._of_both(codes, column_codes)
         return cls(_labels(codes))
 
     @classmethod
     def _of_both(
-        cls, codes: Sequence[Any], own: Sequence[CodesOfColumns]
+        cls, codes: Sequence[Any], column_codes: Sequence[CodesOfColumns]
     ) -> MissingCodes:
         """Build from a list of codes, and of mappings from column to codes that hold for it alone."""
-        everywhere = _labels([one for one in codes if not isinstance(one, Mapping)])
+        everywhere = _labels(
+            [
+                single_code
+                for single_code in codes
+                if not isinstance(single_code, Mapping)
+            ]
+        )
         columns = dict[str, tuple[str, ...]]()
-        for mapping in own:
-            for name, entry in mapping.items():
-                known = columns.get(str(name), everywhere)
-                columns[str(name)] = tuple(dict.fromkeys((*known, *_labels(entry))))
+        for mapping in column_codes:
+            for column_name, entry in mapping.items():
+                known_codes = columns.get(str(column_name), everywhere)
+                columns[str(column_name)] = tuple(
+                    dict.fromkeys((*known_codes, *_labels(entry)))
+                )
         every = [label for labels in columns.values() for label in labels]
         return cls(tuple(dict.fromkeys((*everywhere, *every))), columns, everywhere)
 
@@ -241,9 +256,9 @@ class MissingCodes:
             return 2 + self.labels.index(text.strip())
         number = _number_or_nan(text) if labels else math.nan
         for label in labels:
-            code = _number_or_nan(label)
+            code_number = _number_or_nan(label)
             # NaN, which texts are, equals nothing.
-            if number == code or number == as_float32(code):
+            if number == code_number or number == as_float32(code_number):
                 return 2 + self.labels.index(label)
         return PRESENT
 
@@ -251,7 +266,9 @@ class MissingCodes:
         """Return a form that ``MissingCodes.of`` reads back."""
         if self.columns is None:
             return list(self.labels)
-        columns = {name: list(labels) for name, labels in self.columns.items()}
+        columns = {
+            column_name: list(labels) for column_name, labels in self.columns.items()
+        }
         return [*self.everywhere, columns] if self.everywhere else columns
 
 
@@ -268,15 +285,13 @@ def _labels(codes: Sequence[Any] | Code) -> tuple[str, ...]:
         )
         raise InputError(problem, hint="Pass for example [-9, '?'].", code="PG001")
     labels = []
-    for code in [codes] if isinstance(codes, single) else codes:
-        if not isinstance(code, single) or isinstance(code, bool):
-            problem = (
-                f"A code for missing values must be a number or text, got {shown(code)}"
-            )
+    for missing_code in [codes] if isinstance(codes, single) else codes:
+        if not isinstance(missing_code, single) or isinstance(missing_code, bool):
+            problem = f"A code for missing values must be a number or text, got {shown(missing_code)}"
             raise InputError(problem, hint="Pass for example -9 or '?'.", code="PG001")
-        text = canonical(code).strip()
-        number = _number_or_nan(text)
-        labels.append(canonical(number) if math.isfinite(number) else text)
+        code_text = canonical(missing_code).strip()
+        number = _number_or_nan(code_text)
+        labels.append(canonical(number) if math.isfinite(number) else code_text)
     # NaN is missing without being declared.
     return tuple(
         dict.fromkeys(label for label in labels if label.lower() not in ("", "nan"))
@@ -313,8 +328,10 @@ class Distinct:
         target = np.empty(len(values) + 1, dtype=np.int64)
         target[-1] = -1
         for i, value in enumerate(values):
-            text = canonical(value)
-            target[i] = texts.setdefault(text, len(texts)) if text.strip() else -1
+            cell_text = canonical(value)
+            target[i] = (
+                texts.setdefault(cell_text, len(texts)) if cell_text.strip() else -1
+            )
         check_characters(texts, f"cells of column {name!r}")
         return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
 
@@ -432,7 +449,7 @@ def native_names(frame: pd.DataFrame) -> list[str]:
     """Return the names of the columns whose dtype is numeric or boolean."""
     kinds = frame.dtypes
     native = {dtype: is_native_number(dtype) for dtype in set(kinds)}
-    return [str(name) for name, dtype in kinds.items() if native[dtype]]
+    return [str(column_name) for column_name, dtype in kinds.items() if native[dtype]]
 
 
 def text_numbers(texts: Sequence[str]) -> Floats:
@@ -450,8 +467,10 @@ def first_no_number(cells: Sequence[Any]) -> Any:
     """Return the first cell that is no number, also as text, for an error: the first one if all are."""
     return next(
         (
-            cell
-            for cell, is_odd in zip(cells, np.isnan(text_numbers(cells)), strict=True)
+            cell_value
+            for cell_value, is_odd in zip(
+                cells, np.isnan(text_numbers(cells)), strict=True
+            )
             if is_odd
         ),
         cells[0],
@@ -467,15 +486,15 @@ def native_cells(
     Complex values are refused, and infinite ones that are no code.
     """
     picked = frame if list(names) == list(frame.columns) else frame[list(names)]
-    if name := next(
+    if complex_name := next(
         (
-            name
-            for name, dtype in zip(names, picked.dtypes, strict=True)
+            column_name
+            for column_name, dtype in zip(names, picked.dtypes, strict=True)
             if dtype.kind == "c"
         ),
         None,
     ):
-        problem = f"Complex data not supported: column {name!r} is complex"
+        problem = f"Complex data not supported: column {complex_name!r} is complex"
         raise InputError(
             problem, hint="Split it into its real and imaginary part.", code="PG014"
         )
@@ -486,11 +505,11 @@ def native_cells(
     for i, label in enumerate(codes.labels):
         number = codes.numbers[i]
         if not np.isnan(number):
-            holds = [label in codes.holds_for(name) for name in names]
-            hit = ((matrix == number) | (matrix == as_float32(number))) & np.array(
+            holds = [label in codes.holds_for(column_name) for column_name in names]
+            is_code = ((matrix == number) | (matrix == as_float32(number))) & np.array(
                 holds, dtype=bool
             )
-            kinds[hit], matrix[hit] = 2 + i, np.nan
+            kinds[is_code], matrix[is_code] = 2 + i, np.nan
     refuse_infinite(matrix, names, frame.index)
     return matrix, kinds
 
@@ -499,35 +518,37 @@ def refuse_infinite(
     matrix: Floats,
     names: Sequence[str],
     index: pd.Index[Any],
-    places: Integers | None = None,
+    row_values: Integers | None = None,
 ) -> None:
-    """Raise a ``CellError`` for an infinite value. Of distinct values ``places`` says which one each row has."""
+    """Raise a ``CellError`` for an infinite value. Of distinct values ``row_values`` says which one each row has."""
     # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
     with np.errstate(over="ignore"):
         if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
             return
     infinite = np.isinf(matrix)
     if infinite.any():
-        count, bad = (
+        count, infinite_columns = (
             int(infinite.sum()),
             [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()],
         )
-        place = int(np.argmax(infinite.any(axis=1)))
-        column = int(np.argmax(infinite[place]))
-        first, sign = names[column], "-" if matrix[place, column] < 0 else ""
-        code = ",".join(
-            text
-            for text, value in (("inf", np.inf), ("-inf", -np.inf))
+        infinite_row = int(np.argmax(infinite.any(axis=1)))
+        column = int(np.argmax(infinite[infinite_row]))
+        first, sign = names[column], "-" if matrix[infinite_row, column] < 0 else ""
+        code_list = ",".join(
+            code_text
+            for code_text, value in (("inf", np.inf), ("-inf", -np.inf))
             if (matrix == value).any()
         )
         raise InfiniteCellError.at(
-            place if places is None else int(np.argmax(places == place)),
+            infinite_row
+            if row_values is None
+            else int(np.argmax(row_values == infinite_row)),
             index,
-            f"{by_count(len(bad), 'Column', 'Columns')} {listed(bad, 5, repr)} "
-            f"{by_count(len(bad), 'holds', 'hold')} {count} infinite "
+            f"{by_count(len(infinite_columns), 'Column', 'Columns')} {listed(infinite_columns, 5, repr)} "
+            f"{by_count(len(infinite_columns), 'holds', 'hold')} {count} infinite "
             f"{by_count(count, 'value (inf)', 'values (inf), the first')}",
-            f"Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: --na={code}, or "
-            f"na={code.split(',')} in Python.",
+            f"Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: --na={code_list}, or "
+            f"na={code_list.split(',')} in Python.",
             alone=f"Column {first!r} holds an infinite value ({sign}inf)",
         )
 
@@ -535,14 +556,16 @@ def refuse_infinite(
 def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
     """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
     total = hashlib.sha256()
-    for name, column in [
+    for column_name, column in [
         *X.items(),
         *([] if y is None else [("\0target", pd.Series(np.asarray(y)))]),
     ]:
-        total.update(f"{name}\0{column.dtype}\0".encode("utf-8", "surrogatepass"))
+        total.update(
+            f"{column_name}\0{column.dtype}\0".encode("utf-8", "surrogatepass")
+        )
         values = column
         if column.dtype == object and any(
-            isinstance(cell, ImageCell) for cell in column
+            isinstance(cell_value, ImageCell) for cell_value in column
         ):  # a file may change
             values = column.map(
                 lambda cell: (

@@ -80,15 +80,15 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     """Decide what each column of a table is, and return it so."""
     columns: list[_Column] = []
     alike: dict[str, tuple[str, str]] = {}
-    for name in list(table.cells):
-        column = _Column(name, table.cells.pop(name))
+    for column_name in list(table.cells):
+        column = _Column(column_name, table.cells.pop(column_name))
         _read(column, reading, table.has_hexadecimal)
         if (
-            name in reading.classes
+            column_name in reading.classes
             and not column.is_text
-            and (pair := _alike(column, reading.codes))
+            and (alike_texts := _alike(column, reading.codes))
         ):
-            alike[name] = pair
+            alike[column_name] = alike_texts
         if column.values is not None and column.bare is None:
             column.cells = None
         columns.append(column)
@@ -125,18 +125,20 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
         lines=lines,
         notes=(*table.notes, *notes),
         cautions=table.cautions,
-        pairs={name: tuple(pair) for name, pair in pairs.items()},
+        pairs={
+            pair_name: tuple(number_pair) for pair_name, number_pair in pairs.items()
+        },
     )
 
 
 # ---- a column -------------------------------------------------------------------------------------------------------
 def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
     """Set the values of a column, or its ``bare`` cells where the other columns tell which decimal sign is meant."""
-    name = column.name
+    column_name = column.name
     numbers = _take_out_missing(
         column, reading, _cast(column.cells, has_hexadecimal), has_hexadecimal
     )
-    if name in reading.text or name in reading.texts:
+    if column_name in reading.text or column_name in reading.texts:
         column.keep_as_text()
         return
     if numbers is None and _take_out_dots(column, reading):
@@ -149,7 +151,7 @@ def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
         column.keep_as_text()
     elif pc.all(pc.is_in(column.cells.drop_null(), pa.array(list(_TRUTHS)))).as_py():
         truths = pd.Series(
-            [_TRUTHS.get(text, np.nan) for text in column.cells.to_pylist()]
+            [_TRUTHS.get(cell_text, np.nan) for cell_text in column.cells.to_pylist()]
         )
         column.values = truths if column.cells.null_count else truths.astype(bool)
     else:
@@ -181,40 +183,45 @@ def _take_written(column: _Column, reading: Reading) -> None:
     """Set numbers with decimal commas, thousands, codes beside them, or a currency, or else texts."""
     texts = pc.utf8_trim_whitespace(column.cells)
     words = code_words(reading.codes, column.name)
-    bare = pc.if_else(
+    bare_cells = pc.if_else(
         pc.is_in(texts, pa.array(sorted(words), pa.string())),
         pa.scalar(None, pa.string()),
         texts,
     )
     first = next(
-        (text for text in bare.slice(0, _LOOKED_AT).to_pylist() if text is not None), ""
+        (
+            bare_text
+            for bare_text in bare_cells.slice(0, _LOOKED_AT).to_pylist()
+            if bare_text is not None
+        ),
+        "",
     )
-    unit = (
+    column_unit = (
         reading.units.get(column.name)
         if reading.later
         else written_numbers.unit_of(first)
     )
-    has_sign = unit is not None and written_numbers.is_sign(unit)
-    if not has_sign and _take_amounts(column, bare, unit, reading):
+    has_sign = column_unit is not None and written_numbers.is_sign(column_unit)
+    if not has_sign and _take_amounts(column, bare_cells, column_unit, reading):
         return
-    if unit is not None:
-        without, had_all = written_numbers.without_unit(bare, unit)
+    if column_unit is not None:
+        without, had_all = written_numbers.without_unit(bare_cells, column_unit)
         # 0.05 beside 5 % may be the same share.
-        if had_all or (reading.later and unit != "%"):
-            column.unit, bare = unit, without
-    signs = written_numbers.signs_of(bare)
+        if had_all or (reading.later and column_unit != "%"):
+            column.unit, bare_cells = column_unit, without
+    signs = written_numbers.signs_of(bare_cells)
     if not signs and not reading.later:
-        bare = _without_mistakes(bare)
-        signs = written_numbers.signs_of(bare)
+        bare_cells = _without_mistakes(bare_cells)
+        signs = written_numbers.signs_of(bare_cells)
     if not signs and not reading.later:
         column.unit = None
         column.keep_as_text()
         return
-    column.bare = bare
+    column.bare = bare_cells
     if len(signs) == 1:
         column.proven = signs.pop()
         _set_numbers(column, column.proven)
-    elif signs and not pc.any(pc.match_substring_regex(bare, "[.,]")).as_py():
+    elif signs and not pc.any(pc.match_substring_regex(bare_cells, "[.,]")).as_py():
         _set_numbers(column, ".")
 
 
@@ -247,7 +254,7 @@ def _take_amounts(
     if notation is None:
         return False
     numbers = dict(zip(texts, notation.read(texts).tolist(), strict=True))
-    values = [numbers.get(text, np.nan) for text in bare.to_pylist()]
+    values = [numbers.get(bare_text, np.nan) for bare_text in bare.to_pylist()]
     column.unit, column.bare = notation.unit, None
     are_odd = any(np.isnan(number) for number in numbers.values())
     if bare.null_count == column.cells.null_count and not are_odd:
@@ -256,8 +263,12 @@ def _take_amounts(
     cells = column.cells.to_pylist()
     column.values = pd.Series(
         [
-            np.nan if cell is None else cell if np.isnan(number) else repr(number)
-            for cell, number in zip(cells, values, strict=True)
+            np.nan
+            if cell_text is None
+            else cell_text
+            if np.isnan(number)
+            else repr(number)
+            for cell_text, number in zip(cells, values, strict=True)
         ],
         dtype=object,
     )
@@ -266,17 +277,17 @@ def _take_amounts(
 
 def _set_numbers(column: _Column, sign: str) -> None:
     """Set the numbers of the bare cells, in standard notation. Codes stay beside them, as text."""
-    bare: pa.ChunkedArray = column.bare
+    bare_cells: pa.ChunkedArray = column.bare
     column.bare = None
-    plain = written_numbers.standard(bare, sign)
-    numbers = None if bare.null_count > column.cells.null_count else _cast(plain)
+    plain = written_numbers.standard(bare_cells, sign)
+    numbers = None if bare_cells.null_count > column.cells.null_count else _cast(plain)
     if numbers is not None:
         column.values = _as_series(numbers, plain)
         return
     # Plain numbers stay as they are: 007 may be a name.
     column.cells = (
         pc.coalesce(plain, column.cells)
-        if column.unit or _cast(bare) is None
+        if column.unit or _cast(bare_cells) is None
         else column.cells
     )
     texts: pd.Series[Any] = column.cells.to_pandas()
@@ -285,18 +296,23 @@ def _set_numbers(column: _Column, sign: str) -> None:
 
 def _set_spoiled(column: _Column, sign: str) -> None:
     """Set a column that was numbers in the table learned from: the error names the odd cell, not the numbers."""
-    fits = pc.match_substring_regex(column.bare, rf"^{written_numbers.NUMBERS[sign]}$")
+    fits_pattern = pc.match_substring_regex(
+        column.bare, rf"^{written_numbers.NUMBERS[sign]}$"
+    )
     plain = written_numbers.standard(column.bare, sign)
     is_plain = pc.match_substring_regex(column.bare, r"^\d+(?:\.\d*)?$")
-    texts = pc.if_else(pc.and_(fits, pc.invert(is_plain)), plain, column.bare)
+    texts = pc.if_else(pc.and_(fits_pattern, pc.invert(is_plain)), plain, column.bare)
     column.bare, column.values = None, pc.coalesce(texts, column.cells).to_pandas()
 
 
 def _is_text(column: _Column, reading: Reading) -> bool:
     """Whether the first cell that is no code tells that a column is text, which spares looking at all others."""
     words = code_words(reading.codes, column.name)
-    some = column.cells.slice(0, _LOOKED_AT).drop_null().unique().to_pylist()
-    first = next((text for text in some if text.strip() not in words), "0")
+    first_texts = column.cells.slice(0, _LOOKED_AT).drop_null().unique().to_pylist()
+    first = next(
+        (first_text for first_text in first_texts if first_text.strip() not in words),
+        "0",
+    )
     return first not in _TRUTHS and not written_numbers.may_be_number(first)
 
 
@@ -311,16 +327,17 @@ def _cast(
         and pc.any(pc.match_substring(cells, "x", ignore_case=True)).as_py()
     ):
         return None
-    for kind in (pa.int64(), pa.uint64(), pa.float64()):
+    for number_type in (pa.int64(), pa.uint64(), pa.float64()):
         try:
             # A cast that fails is slow: the first rows tell most texts.
-            pc.cast(cells.slice(0, 100), kind)
-            numbers = pc.cast(cells, kind)
+            pc.cast(cells.slice(0, 100), number_type)
+            numbers = pc.cast(cells, number_type)
         except pa.ArrowInvalid:
             continue
         return (
             None
-            if kind == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py()
+            if number_type == pa.float64()
+            and pc.any(pc.starts_with(cells, "+")).as_py()
             else numbers
         )
     return None
@@ -329,22 +346,23 @@ def _cast(
 def _as_series(numbers: pa.ChunkedArray, texts: pa.ChunkedArray) -> pd.Series[Any]:
     """Return numbers as pandas reads them: floats where some are missing, unless that would round whole ones."""
     if numbers.type == pa.float64():
-        ends = pc.min_max(numbers).as_py()
+        extremes = pc.min_max(numbers).as_py()
         is_beyond = (
-            ends["max"] is not None
-            and _BEYOND_64_BITS <= max(ends["max"], -ends["min"]) < np.inf
+            extremes["max"] is not None
+            and _BEYOND_64_BITS <= max(extremes["max"], -extremes["min"]) < np.inf
         )
         if (
             is_beyond
             and pc.all(pc.match_substring_regex(texts, r"^\s*[+-]?\d+\s*$")).as_py()
         ):
-            whole = [
-                np.nan if text is None else int(text) for text in texts.to_pylist()
+            whole_numbers = [
+                np.nan if number_text is None else int(number_text)
+                for number_text in texts.to_pylist()
             ]
-            return pd.Series(whole, dtype=object)
+            return pd.Series(whole_numbers, dtype=object)
     elif 0 < numbers.null_count < len(numbers):
-        ends = pc.min_max(numbers).as_py()
-        if max(ends["max"], -ends["min"]) >= FIRST_INEXACT:
+        extremes = pc.min_max(numbers).as_py()
+        if max(extremes["max"], -extremes["min"]) >= FIRST_INEXACT:
             exact: pd.Series[Any] = numbers.to_pandas(types_mapper=nullable)
             return exact
     if numbers.null_count:
@@ -387,7 +405,10 @@ def _split_pairs(
 
     In a later table they are those of the table that was learned from.
     """
-    pairs = {name: Pair(*parts) for name, parts in reading.pairs.items()}
+    pairs = {
+        pair_name: Pair(*pair_fields)
+        for pair_name, pair_fields in reading.pairs.items()
+    }
     asked_for = {*reading.text, *reading.texts, *reading.classes, *reading.named}
     examples = list[str]()
     for column in () if reading.later else columns:
@@ -406,15 +427,15 @@ def _split_pairs(
         others = len(different) - len(texts)
         if odd and not are_mistakes(odd, others, different.total()):
             continue
-        pair = find_pair(texts)
-        if pair is not None:
-            pairs[column.name] = pair
-            named = listed(pair.names(column.name), show=repr)
+        found_pair = find_pair(texts)
+        if found_pair is not None:
+            pairs[column.name] = found_pair
+            named = listed(found_pair.names(column.name), show=repr)
             examples.append(f"{column.name} ({texts[0]!r} is {named})")
     if not examples:
         return pairs, []
-    note = f"cells with two numbers are two columns: {listed(examples)}. To keep one as text, pass "
-    return pairs, [f"{note}{option_of('--kind', next(iter(pairs)))}=categorical"]
+    pair_note = f"cells with two numbers are two columns: {listed(examples)}. To keep one as text, pass "
+    return pairs, [f"{pair_note}{option_of('--kind', next(iter(pairs)))}=categorical"]
 
 
 def _columns_of_pair(column: _Column, pair: Pair, reading: Reading) -> dict[str, Any]:
@@ -423,20 +444,27 @@ def _columns_of_pair(column: _Column, pair: Pair, reading: Reading) -> dict[str,
     Declared codes are missing in both.
     """
     codes = code_words(reading.codes, column.name)
-    cells = [None if pd.isna(cell) else str(cell) for cell in column.values]
-    texts = [None if cell is None or cell.strip() in codes else cell for cell in cells]
-    numbers = pair.read([text or "" for text in texts])
+    cells = [
+        None if pd.isna(cell_value) else str(cell_value) for cell_value in column.values
+    ]
+    texts = [
+        None if cell_text is None or cell_text.strip() in codes else cell_text
+        for cell_text in cells
+    ]
+    numbers = pair.read([pair_text or "" for pair_text in texts])
     first, second = pair.names(column.name)
     halves: dict[str, Any] = {first: pd.Series(numbers[:, 0])}
     halves[second] = pd.Series(numbers[:, 1])
     is_odd = np.isnan(numbers[:, 0])
-    odd = [
-        row for row, text in enumerate(texts) if text and text.strip() and is_odd[row]
+    odd_rows = [
+        row_index
+        for row_index, pair_text in enumerate(texts)
+        if pair_text and pair_text.strip() and is_odd[row_index]
     ]
-    if odd:
+    if odd_rows:
         halves[first] = halves[first].astype(object)
-        for row in odd:
-            halves[first].iloc[row] = texts[row]
+        for odd_row in odd_rows:
+            halves[first].iloc[odd_row] = texts[odd_row]
     return halves
 
 
@@ -448,20 +476,20 @@ def _settle_signs(
     It is the one that the user named, that other columns prove, or that of the table that was learned from.
     """
     proven = {column.proven for column in columns if column.proven is not None}
-    sign = reading.decimal or (
+    decimal_sign = reading.decimal or (
         next(iter(proven)) if len(proven) == 1 else None if proven else reading.like
     )
     for column in columns:
         if column.bare is not None and written_numbers.signs_of(column.bare):
             example = next(
-                text
-                for text in column.bare.to_pylist()
-                if text is not None and re.search("[.,]", text)
+                bare_text
+                for bare_text in column.bare.to_pylist()
+                if bare_text is not None and re.search("[.,]", bare_text)
             )
-            _read_numbers(column, example, sign, delimiter, proven=bool(proven))
+            _read_numbers(column, example, decimal_sign, delimiter, proven=bool(proven))
         elif column.bare is not None:
-            _set_spoiled(column, sign or ".")
-    return sign
+            _set_spoiled(column, decimal_sign or ".")
+    return decimal_sign
 
 
 def _read_numbers(
@@ -470,12 +498,12 @@ def _read_numbers(
     """Read numbers such as an example by a decimal sign, or by what is usual. ``proven``: other columns prove both."""
     usual = "," if "," in example and delimiter != "," else "."
     if sign is None and (proven or delimiter != "," or "," in example):
-        why = (
+        sign_reason = (
             "although other columns have decimal commas"
             if proven
             else "as is usual with such delimiters"
         )
-        written_numbers.warn_of_sign(column.name, example, usual, why)
+        written_numbers.warn_of_sign(column.name, example, usual, sign_reason)
     if column.values is None or (sign or usual) == ",":
         _set_numbers(column, sign or usual)
     column.bare = column.cells = None
@@ -484,11 +512,14 @@ def _read_numbers(
 def _alike(column: _Column, codes: MissingCodes) -> tuple[str, str] | None:
     """Return two texts of the same number that differ by leading zeros, or None."""
     first: dict[int, str] = {}
-    for text in map(str.strip, column.cells.unique().drop_null().to_pylist()):
-        if text.isdecimal() and codes.kind_of(text, column.name) == PRESENT:
-            other = first.setdefault(int(text), text)
-            if other != text:
-                return other, text
+    for number_text in map(str.strip, column.cells.unique().drop_null().to_pylist()):
+        if (
+            number_text.isdecimal()
+            and codes.kind_of(number_text, column.name) == PRESENT
+        ):
+            earlier_text = first.setdefault(int(number_text), number_text)
+            if earlier_text != number_text:
+                return earlier_text, number_text
     return None
 
 
@@ -514,26 +545,29 @@ def _take_out_missing(
     ):
         different = column.cells.unique().drop_null().to_pylist()
         texts += [
-            text
-            for text in different
-            if reading.na.kind_of(text, column.name) != PRESENT
+            different_text
+            for different_text in different
+            if reading.na.kind_of(different_text, column.name) != PRESENT
         ]
     elif is_filled:
         return numbers
-    hit = pc.is_in(
+    is_missing = pc.is_in(
         pc.utf8_trim_whitespace(column.cells),
-        pa.array([text.strip() for text in texts], pa.string()),
+        pa.array([missing_text.strip() for missing_text in texts], pa.string()),
     )
-    if not pc.any(hit).as_py():
+    if not pc.any(is_missing).as_py():
         return numbers
-    trimmed = pc.utf8_trim_whitespace(column.cells.filter(hit))
+    trimmed = pc.utf8_trim_whitespace(column.cells.filter(is_missing))
     counts = {
-        one["values"]: one["counts"] for one in trimmed.value_counts().to_pylist()
+        value_count["values"]: value_count["counts"]
+        for value_count in trimmed.value_counts().to_pylist()
     }
-    column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
+    column.cells = pc.if_else(is_missing, pa.scalar(None, pa.string()), column.cells)
     words = usual.difference(reading.na.labels, reading.codes.labels)
     written = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
-    column.missing = {word: counts[word] / len(hit) for word in written}
+    column.missing = {
+        missing_word: counts[missing_word] / len(is_missing) for missing_word in written
+    }
     return _cast(column.cells, has_hexadecimal)
 
 
@@ -543,18 +577,28 @@ def _take_out_dots(column: _Column, reading: Reading) -> bool:
     Stata and SAS write missing numbers so.
     """
     different = column.cells.unique().drop_null().to_pylist()
-    kept = {*reading.not_na, *reading.na.holds_for(column.name)}
-    kept |= {*reading.codes.holds_for(column.name)}
-    dots = {text for text in different if is_dot(text) and text.strip() not in kept}
-    others = [text for text in different if not is_dot(text)][:_LOOKED_AT]
-    numbers = [text for text in others if written_numbers.may_be_number(text)]
-    if not dots or not numbers or 2 * len(numbers) < len(others):
+    kept_texts = {*reading.not_na, *reading.na.holds_for(column.name)}
+    kept_texts |= {*reading.codes.holds_for(column.name)}
+    dot_texts = {
+        dotted_text
+        for dotted_text in different
+        if is_dot(dotted_text) and dotted_text.strip() not in kept_texts
+    }
+    other_texts = [
+        different_text for different_text in different if not is_dot(different_text)
+    ][:_LOOKED_AT]
+    numbers = [
+        number_text
+        for number_text in other_texts
+        if written_numbers.may_be_number(number_text)
+    ]
+    if not dot_texts or not numbers or 2 * len(numbers) < len(other_texts):
         return False
-    hit = pc.is_in(column.cells, pa.array(sorted(dots), pa.string()))
-    counted = column.cells.filter(hit).value_counts().to_pylist()
+    is_dotted = pc.is_in(column.cells, pa.array(sorted(dot_texts), pa.string()))
+    counted = column.cells.filter(is_dotted).value_counts().to_pylist()
     for entry in sorted(counted, key=lambda entry: -entry["counts"]):
-        column.missing[entry["values"].strip()] = entry["counts"] / len(hit)
-    column.cells = pc.if_else(hit, pa.scalar(None, pa.string()), column.cells)
+        column.missing[entry["values"].strip()] = entry["counts"] / len(is_dotted)
+    column.cells = pc.if_else(is_dotted, pa.scalar(None, pa.string()), column.cells)
     return True
 
 
@@ -596,27 +640,49 @@ def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
     """
     columns = list(_text_columns(frame, reading))
     decimal = _settle_signs(columns, reading, ",")
-    made = {one.name: one.values for one in columns if one.values is not None}
-    read = set(made)
-    for values in made.values():
+    number_columns = {
+        number_column.name: number_column.values
+        for number_column in columns
+        if number_column.values is not None
+    }
+    read_names = set(number_columns)
+    for values in number_columns.values():
         values.index = frame.index
     of_text = [column for column in columns if column.values is None]
     for column in of_text:
         column.is_text = True
         column.values = frame[column.name]
     pairs, notes = _split_pairs(of_text, reading)
-    frame = frame.assign(**made)
+    frame = frame.assign(**number_columns)
     if pairs:
         frame = _with_halves(frame, pairs, reading)
     written = Written.typed(frame, reading.codes)
-    units = {one.name: one.unit for one in columns if one.unit is not None}
-    missing = {one.name: one.missing for one in columns if one.missing}
+    units = {
+        unit_column.name: unit_column.unit
+        for unit_column in columns
+        if unit_column.unit is not None
+    }
+    missing = {
+        missing_column.name: missing_column.missing
+        for missing_column in columns
+        if missing_column.missing
+    }
     return written._replace(
         decimal=decimal,
-        units={name: units[name] for name in units if name in read},
-        missing={name: missing[name] for name in missing if name in read},
+        units={
+            unit_name: units[unit_name]
+            for unit_name in units
+            if unit_name in read_names
+        },
+        missing={
+            missing_name: missing[missing_name]
+            for missing_name in missing
+            if missing_name in read_names
+        },
         notes=tuple(notes),
-        pairs={name: tuple(pair) for name, pair in pairs.items()},
+        pairs={
+            pair_name: tuple(number_pair) for pair_name, number_pair in pairs.items()
+        },
     )
 
 

@@ -111,11 +111,11 @@ def _some(lines: Integers | None, rows: slice | Booleans) -> Integers | None:
 
 
 def parse_csv(
-    text: str, file: Path, reading: Reading, places: Integers | None = None
+    text: str, file: Path, reading: Reading, line_numbers: Integers | None = None
 ) -> TextTable:
     """Return the cells of a CSV file as text. Unnamed columns without information are left out.
 
-    ``places``: of the text of a sheet, the row in the sheet of each line but the first.
+    ``line_numbers``: of the text of a sheet, the row in the sheet of each line but the first.
     """
     separator = _named_separator(text)
     if separator is not None:
@@ -139,36 +139,44 @@ def parse_csv(
     del text  # from here on only the source has it
     of_file, cells = source.rows(len(header))
     lines: Integers | None = of_file
-    if labels := [name for name in written if is_number(name)]:
+    if labels := [number_name for number_name in written if is_number(number_name)]:
         _warn_of_no_header(written, labels, file)
-    rows, columns = len(cells[0]), dict(zip(header, cells, strict=True))
-    if places is not None:
-        lines = _places_below(places, above, rows)
+    row_count, columns = len(cells[0]), dict(zip(header, cells, strict=True))
+    if line_numbers is not None:
+        lines = _places_below(line_numbers, above, row_count)
     if joined is not None:
-        columns = {name: column.slice(1) for name, column in columns.items()}
+        columns = {
+            column_name: column.slice(1) for column_name, column in columns.items()
+        }
         lines = _some(lines, slice(1, None))
-        rows -= 1
-        said = listed(joined, 3, show=repr)
-        notes = [*notes, f"the names of two header rows are joined: {said}"]
-    odd = odd_lines(columns, written, lines, rows)
-    if odd.rows.any():
-        kept = pa.array(~odd.rows)
-        columns = {name: column.filter(kept) for name, column in columns.items()}
-        lines = _some(lines, ~odd.rows)
-        rows -= int(odd.rows.sum())
-    notes += [*odd.notes, *odd.cautions]
-    unnamed = [name for name, label in zip(header, written, strict=True) if not label]
+        row_count -= 1
+        joined_names = listed(joined, 3, show=repr)
+        notes = [*notes, f"the names of two header rows are joined: {joined_names}"]
+    odd_rows = odd_lines(columns, written, lines, row_count)
+    if odd_rows.rows.any():
+        is_kept = pa.array(~odd_rows.rows)
+        columns = {
+            kept_name: column.filter(is_kept) for kept_name, column in columns.items()
+        }
+        lines = _some(lines, ~odd_rows.rows)
+        row_count -= int(odd_rows.rows.sum())
+    notes += [*odd_rows.notes, *odd_rows.cautions]
+    unnamed = [
+        unnamed_column
+        for unnamed_column, label in zip(header, written, strict=True)
+        if not label
+    ]
     if unnamed:
         notes += _leave_out(columns, unnamed, reading)
     return TextTable(
         columns,
-        rows,
+        row_count,
         delimiter,
         lines,
         tuple(notes),
         has_hexadecimal,
         above,
-        odd.cautions,
+        odd_rows.cautions,
     )
 
 
@@ -176,33 +184,35 @@ def _two_headers(records: list[list[str]]) -> list[str] | None:
     """Return the joined names of two header rows, of which the upper ones stand above several columns. None: it is one."""
     if len(records) < _FEWEST_BELOW:
         return None
-    upper, lower = ([cell.strip() for cell in record] for record in records[:2])
-    names = [name for name in upper if name]
+    upper, lower = (
+        [header_cell.strip() for header_cell in record] for record in records[:2]
+    )
+    names = [upper_name for upper_name in upper if upper_name]
     is_alike = len(set(names)) == len(upper) or len(upper) != len(lower) or not names
     if is_alike or len(upper) < 3 or not all(lower) or any(map(is_number, lower)):
         return None
     below = [record for record in records[2:] if len(record) == len(lower)]
     numbers = [
-        sum(is_number(record[place].strip()) for record in below)
-        for place in range(len(lower))
+        sum(is_number(record[column_index].strip()) for record in below)
+        for column_index in range(len(lower))
     ]
     if 2 * sum(2 * count > len(below) for count in numbers) < len(lower):
         return None
-    last, joined = "", list[str]()
-    for above, name in zip(upper, lower, strict=True):
-        last = above or last
-        joined.append(f"{last} {name}".strip())
+    last_title, joined = "", list[str]()
+    for above, lower_name in zip(upper, lower, strict=True):
+        last_title = above or last_title
+        joined.append(f"{last_title} {lower_name}".strip())
     return joined if len(set(joined)) == len(joined) else None
 
 
 def _too_long(source: _Source) -> InputError:
     """Return the error for a first field that is longer than any may be."""
-    text, line = io.StringIO(source.text, newline=""), 0
-    reader = csv.reader(text, delimiter=source.delimiter, skipinitialspace=True)
+    text_stream, line_number = io.StringIO(source.text, newline=""), 0
+    reader = csv.reader(text_stream, delimiter=source.delimiter, skipinitialspace=True)
     with suppress(csv.Error):
         for _ in reader:
-            line = reader.line_num
-    where = f"A field in line {line + 1 + source.before} of {str(source.file)!r}"
+            line_number = reader.line_num
+    where = f"A field in line {line_number + 1 + source.before} of {str(source.file)!r}"
     problem = f"{where} has more than {csv.field_size_limit():,} characters"
     return InputError(
         problem,
@@ -236,54 +246,58 @@ class _Source:
             b"\n\t",
             f"{self.delimiter} ".encode(),
         )
-        if any(sign in content for sign in blanks):
+        if any(blank_sign in content for blank_sign in blanks):
             content = _without_blanks(content, self.delimiter)
         has_quotes = b'"' in content
         # An open quote swallows this last row.
         content += b"" if content[-1:] in (b"\n", b"\r") else b"\n"
         content += f"{self.delimiter * (width - 1)}{_END}".encode()
-        table, skipped, odd = _read(content, self.delimiter, width)
+        table, skipped, odd_row = _read(content, self.delimiter, width)
         del content
         records = len(table) + len(skipped)
-        places = np.delete(np.arange(records), skipped)
+        record_positions = np.delete(np.arange(records), skipped)
         heights = np.ones(records, dtype=np.int32)
         for column in table.columns if has_quotes else ():
-            heights[places] += pc.count_substring_regex(
+            heights[record_positions] += pc.count_substring_regex(
                 column, _LINE_ENDS.pattern
             ).to_numpy()
         lines: Integers = np.cumsum(heights, dtype=np.int32) - heights + 1 + self.before
-        if odd is not None:
-            raise self._other_width(int(lines[odd.number - 1]), odd, width)
+        if odd_row is not None:
+            raise self._other_width(int(lines[odd_row.number - 1]), odd_row, width)
         if table.column(width - 1)[-1].as_py() != _END:
-            problem = f"{str(self.file)!r} is not well-formed CSV from line {lines[places[-1]]}"
+            problem = f"{str(self.file)!r} is not well-formed CSV from line {lines[record_positions[-1]]}"
             raise InputError(
                 f"{problem}: a quote is never closed",
                 hint="Check its quotes (one may not be closed), or correct the line.",
                 code="PG011",
             )
         # Neither the header nor the end, nor the blank lines of a table of one column.
-        kept = np.arange(1, len(table) - 1)
+        kept_rows = np.arange(1, len(table) - 1)
         if width == 1:
             column = table.column(0)
             is_row = pc.or_(
                 pc.equal(column, ""), pc.not_equal(pc.utf8_trim_whitespace(column), "")
             ).to_numpy()
-            kept = kept[is_row[1:-1]]
-            table = table.take(kept)
+            kept_rows = kept_rows[is_row[1:-1]]
+            table = table.take(kept_rows)
         else:
             table = table.slice(1, len(table) - 2)
-        return lines[places[kept]], list(table.columns)
+        return lines[record_positions[kept_rows]], list(table.columns)
 
     def _other_width(self, line: int, row: pa.csv.InvalidRow, width: int) -> InputError:
         """Return the error for a row of more or fewer fields than the header. Maybe one of its quotes is not closed."""
-        text = row.text.removesuffix(self.delimiter * (width - 1) + _END).rstrip("\r\n")
-        last = line + len(_LINE_ENDS.findall(text))
+        row_text = row.text.removesuffix(self.delimiter * (width - 1) + _END).rstrip(
+            "\r\n"
+        )
+        last_line = line + len(_LINE_ENDS.findall(row_text))
         fields = f"{counted(row.actual_columns, 'field')} where the header has {width}"
         fields = f"{fields} (delimiter: {_NAMES[self.delimiter]})"
         # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
-        if quote := re.search(rf'"[^"]*[\r\n][^"]*{re.escape(self.delimiter)}', text):
-            line += len(_LINE_ENDS.findall(text, 0, quote.start()))
-            problem = f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line {last}"
+        if quote := re.search(
+            rf'"[^"]*[\r\n][^"]*{re.escape(self.delimiter)}', row_text
+        ):
+            line += len(_LINE_ENDS.findall(row_text, 0, quote.start()))
+            problem = f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line {last_line}"
             return InputError(
                 f"{problem} and makes {fields}",
                 hint="Close the quote or remove it.",
@@ -294,7 +308,7 @@ class _Source:
             if width == 1
             else ""
         )
-        problem = f"Line {last} of {str(self.file)!r} has {fields}"
+        problem = f"Line {last_line} of {str(self.file)!r} has {fields}"
         return InputError(
             problem, hint=f"{titled}correct the line or quote its text.", code="PG011"
         )
@@ -315,10 +329,15 @@ class _Source:
 
 def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
     """Return a text whose cells have no blanks in front, but within quotes, and whose blank lines are one blank."""
-    sign, tab = re.escape(delimiter).encode(), b"" if delimiter == "\t" else rb"\t"
-    line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab
-    field = rb"(?<![^%b\r\n])" % sign
-    pattern = re.compile(rb'(%b)|%b *("(?:[^"]+|"")*+")|%b +' % (line, field, field))
+    delimiter_pattern, tab_pattern = (
+        re.escape(delimiter).encode(),
+        b"" if delimiter == "\t" else rb"\t",
+    )
+    blank_line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab_pattern
+    field = rb"(?<![^%b\r\n])" % delimiter_pattern
+    pattern = re.compile(
+        rb'(%b)|%b *("(?:[^"]+|"")*+")|%b +' % (blank_line, field, field)
+    )
     without, begin = bytearray(), 0
     for match in pattern.finditer(content):
         without += content[begin : match.start()]
@@ -332,14 +351,14 @@ def _read(
     content: bytes | bytearray, delimiter: str, width: int
 ) -> tuple[pa.Table, list[int], pa.csv.InvalidRow | None]:
     """Return the rows of a text, from its header on, the places of all others, and the first that is not blank."""
-    names = [str(place) for place in range(width)]
-    for size in _BLOCK_BYTES:
-        skipped, odd = list[int](), list[pa.csv.InvalidRow]()
+    names = [str(column_index) for column_index in range(width)]
+    for block_size in _BLOCK_BYTES:
+        skipped, odd_rows = list[int](), list[pa.csv.InvalidRow]()
 
         def skip(
             row: pa.csv.InvalidRow,
             skipped: list[int] = skipped,
-            odd: list[pa.csv.InvalidRow] = odd,
+            odd: list[pa.csv.InvalidRow] = odd_rows,
         ) -> str:
             skipped.append(row.number - 1)
             if not odd and (row.actual_columns > 1 or row.text.strip()):
@@ -350,7 +369,7 @@ def _read(
             table = pa.csv.read_csv(
                 pa.BufferReader(content),
                 read_options=pa.csv.ReadOptions(
-                    use_threads=False, column_names=names, block_size=size
+                    use_threads=False, column_names=names, block_size=block_size
                 ),
                 parse_options=pa.csv.ParseOptions(
                     delimiter=delimiter,
@@ -365,10 +384,10 @@ def _read(
             )
         except pa.ArrowInvalid:
             # A row is longer than a block.
-            if size == _BLOCK_BYTES[-1]:
+            if block_size == _BLOCK_BYTES[-1]:
                 raise
         else:
-            return table, skipped, next(iter(odd), None)
+            return table, skipped, next(iter(odd_rows), None)
     raise AssertionError
 
 
@@ -384,27 +403,31 @@ def _check_header(
         yield problem, "Remove such lines.", "PG011"
     if width == 1:
         _check_single(header[0], [record[0] for record in records], file)
-    empty = [place for place, name in enumerate(header, start=1) if not name]
+    empty = [
+        column_number
+        for column_number, header_name in enumerate(header, start=1)
+        if not header_name
+    ]
     if not empty:
         return
     # Spreadsheets pad lines with delimiters, which make columns without name and values.
     filled = [
-        place
-        for place in empty
-        if any("".join(record[place - 1 : place]) for record in records)
+        empty_number
+        for empty_number in empty
+        if any("".join(record[empty_number - 1 : empty_number]) for record in records)
     ]
-    fix = ""
+    correction = ""
     if empty == list(range(2, width, 2)) and not any(
         any(record[1::2]) for record in records
     ):
-        fix = "two delimiters may stand in the place of one, take one off"
+        correction = "two delimiters may stand in the place of one, take one off"
     # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
     elif (filled != [1] and 2 * len(filled) >= width) or len(empty) == width:
-        fix = "name it, or delete the lines above the header, such as a title"
-    if fix:
+        correction = "name it, or delete the lines above the header, such as a title"
+    if correction:
         yield (
             f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)",
-            fix,
+            correction,
             "PG011",
         )
 
@@ -412,17 +435,19 @@ def _check_header(
 @refusing
 def _check_single(header: str, cells: list[str], file: str) -> Iterator[Fault]:
     """Refuse a table of one column that another sign seems to part."""
-    for sign in _UNCOMMON:
-        counts = {cell.count(sign) for cell in cells}
+    for uncommon_sign in _UNCOMMON:
+        counts = {cell_text.count(uncommon_sign) for cell_text in cells}
         # A space is common inside a name: it must stand in every line, as often as in the header.
         if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
-            name = {" ": "a space", "\x01": "Ctrl-A"}.get(sign, repr(sign))
+            sign_name = {" ": "a space", "\x01": "Ctrl-A"}.get(
+                uncommon_sign, repr(uncommon_sign)
+            )
             problem = (
-                f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} seems to use {name}: "
+                f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} seems to use {sign_name}: "
                 f"its only column would be {header!r}"
             )
             yield problem, "Save it again with commas.", "PG011"
-    if any(sign in header for sign in DELIMITERS):
+    if any(delimiter in header for delimiter in DELIMITERS):
         problem = f"No delimiter splits {file!r}: its only column would be {header!r}"
         yield problem, "Check its quotes and save it with commas.", "PG011"
 
@@ -431,18 +456,21 @@ def _unique_names(
     written: list[str], file: Path, once: Collection[str]
 ) -> tuple[list[str], list[str]]:
     """Return a name for each column, all different, and notes on those that are repeated."""
-    named = [name or f"column {place}" for place, name in enumerate(written, start=1)]
+    named = [
+        header_name or f"column {column_number}"
+        for column_number, header_name in enumerate(written, start=1)
+    ]
     repeated = {
-        name: count
-        for name, count in Counter(filter(None, written)).items()
+        repeated_name: count
+        for repeated_name, count in Counter(filter(None, written)).items()
         if count > 1
     }
     if repeated and all(map(is_number, written)):
         problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
         raise InputError(problem, hint="Add a line with names.", code="PG008")
-    for name in once:
-        if name in repeated:
-            problem = f"Column {name!r} is in the header of {str(file)!r} {repeated[name]} times, so the target is unclear"
+    for unique_name in once:
+        if unique_name in repeated:
+            problem = f"Column {unique_name!r} is in the header of {str(file)!r} {repeated[unique_name]} times, so the target is unclear"
             raise InputError(problem, hint="Rename or delete the others.", code="PG008")
     if len(set(named)) == len(named):
         return named, []
@@ -450,7 +478,11 @@ def _unique_names(
     if not repeated:
         return header, []
     example = next(iter(repeated))
-    second = [new for new, old in zip(header, named, strict=True) if old == example][1]
+    second = [
+        new_name
+        for new_name, old_name in zip(header, named, strict=True)
+        if old_name == example
+    ][1]
     names = listed(list(repeated), show=repr)
     return header, [
         f"columns of the same name are numbered: {names} (the second {example!r} is called {second!r})"
@@ -459,15 +491,15 @@ def _unique_names(
 
 def numbered(names: Sequence[str]) -> list[str]:
     """Return names of which each that occurs again gets a number behind it, as in pandas."""
-    taken, times, different = set(names), Counter[str](), []
-    for name in names:
-        new = name
-        while times[name] and new in taken:
-            new = f"{name}.{times[name]}"
-            times[name] += new in taken
-        times[name] += 1
-        taken.add(new)
-        different.append(new)
+    taken_names, times, different = set(names), Counter[str](), []
+    for column_name in names:
+        numbered_name = column_name
+        while times[column_name] and numbered_name in taken_names:
+            numbered_name = f"{column_name}.{times[column_name]}"
+            times[column_name] += numbered_name in taken_names
+        times[column_name] += 1
+        taken_names.add(numbered_name)
+        different.append(numbered_name)
     return different
 
 
@@ -476,31 +508,43 @@ def _leave_out(
 ) -> list[str]:
     """Remove unnamed columns without information, unless they are requested. Return notes on them."""
     asked_for = {*reading.named, *reading.text}
-    in_doubt = [name for name in unnamed if name not in asked_for]
+    in_doubt = [
+        unnamed_column for unnamed_column in unnamed if unnamed_column not in asked_for
+    ]
     first, nothing = (
         next(iter(columns), None),
         pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)]),
     )
     numbering = [
-        name for name in in_doubt if _only_numbers_rows(columns[name], name == first)
+        doubtful_name
+        for doubtful_name in in_doubt
+        if _only_numbers_rows(columns[doubtful_name], doubtful_name == first)
     ]
     blank = [
-        name for name in in_doubt if pc.all(pc.is_in(columns[name], nothing)).as_py()
+        doubtful_name
+        for doubtful_name in in_doubt
+        if pc.all(pc.is_in(columns[doubtful_name], nothing)).as_py()
     ]
-    for name in {*numbering, *blank}:
-        del columns[name]
+    for dropped_name in {*numbering, *blank}:
+        del columns[dropped_name]
     sentences = []
     if numbering:
-        why = by_count(
+        explanation = by_count(
             len(numbering),
             "it has no name and only numbers",
             "they have no names and only number",
         )
-        sentences.append(f"left out, because {why} the rows: {listed(numbering)}")
+        sentences.append(
+            f"left out, because {explanation} the rows: {listed(numbering)}"
+        )
     if blank:
-        why = by_count(len(blank), "it has no name and", "they have no names and")
-        sentences.append(f"left out, because {why} no values: {listed(blank)}")
-    if by_place := [name for name in unnamed if name in columns]:
+        explanation = by_count(
+            len(blank), "it has no name and", "they have no names and"
+        )
+        sentences.append(f"left out, because {explanation} no values: {listed(blank)}")
+    if by_place := [
+        remaining_name for remaining_name in unnamed if remaining_name in columns
+    ]:
         sentences.append(
             f"columns without a name are called by their place: {listed(by_place)}"
         )
@@ -532,12 +576,17 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
         len({"." in label for label in labels}) == 1,
     )
     rising = (
-        alike and len(numbers) > 1 and all(one < two for one, two in pairwise(numbers))
+        alike
+        and len(numbers) > 1
+        and all(
+            lower_number < higher_number
+            for lower_number, higher_number in pairwise(numbers)
+        )
     )
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
-        more = ", …" if len(header) > 4 else ""
+        further_text = ", …" if len(header) > 4 else ""
         warn_user(
-            f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{more}), "
+            f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{further_text}), "
             "but is read as the names of the columns",
             "Add a line with names.",
         )
@@ -554,17 +603,19 @@ def _lines_above(text: str) -> tuple[int, int, str]:
     Each of them has text in at most half of the columns, or is a comment. The header is as wide as most lines, and
     has a name for nearly each column, no name twice and no number.
     """
-    head, titles = text[:_HEAD], list[str]()
-    delimiter, width = _parted(head)
-    for count, start, record in _first_records(head, delimiter) if width > 1 else ():
-        cells = [cell.strip() for cell in record]
-        filled = [cell for cell in cells if cell]
-        is_comment = head.startswith(COMMENTS, start) and len(cells) < width
+    text_start, titles = text[:_HEAD], list[str]()
+    delimiter, width = _parted(text_start)
+    for count, start, record in (
+        _first_records(text_start, delimiter) if width > 1 else ()
+    ):
+        cells = [cell_text.strip() for cell_text in record]
+        filled = [filled_cell for filled_cell in cells if filled_cell]
+        is_comment = text_start.startswith(COMMENTS, start) and len(cells) < width
         if not is_comment and len(filled) > width // 2:
             if not titles or len(cells) != width or not _are_names(filled, width):
                 break
-            said = f"{counted(len(titles), 'line')} above the header {by_count(len(titles), 'is', 'are')} left out"
-            return count, start, f"{said}: {listed(titles, 3, show=repr)}"
+            left_out_lines = f"{counted(len(titles), 'line')} above the header {by_count(len(titles), 'is', 'are')} left out"
+            return count, start, f"{left_out_lines}: {listed(titles, 3, show=repr)}"
         titles += [" ".join(" ".join(filled).split())[:60]] if filled else []
     return 0, 0, ""
 
@@ -576,7 +627,9 @@ def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[s
     """
     lines = list(islice(LINE.finditer(head), _MOST_LINES))
     reader = csv.reader(
-        (line[0] for line in lines), delimiter=delimiter, skipinitialspace=True
+        (line_match[0] for line_match in lines),
+        delimiter=delimiter,
+        skipinitialspace=True,
     )
     above = 0
     with suppress(csv.Error):
@@ -587,16 +640,16 @@ def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[s
 
 def _parted(head: str) -> tuple[str, int]:
     """Return the delimiter that parts most lines in equally many fields, and how many fields, 0 if few agree."""
-    found = []
+    agreements = []
     for delimiter in DELIMITERS:
         widths = [len(record) for record in first_records(head, delimiter)]
         width = max(set(widths), key=widths.count, default=0)
-        found.append((widths.count(width) if width > 1 else 0, width, delimiter))
-    agree, width, delimiter = max(found)
+        agreements.append((widths.count(width) if width > 1 else 0, width, delimiter))
+    agree, width, delimiter = max(agreements)
     return delimiter, width if agree > 2 else 0
 
 
 def _are_names(filled: Sequence[str], width: int) -> bool:
     return len(set(filled)) == len(filled) >= max(2, width - 1) and not any(
-        _NUMBER.fullmatch(name) for name in filled
+        _NUMBER.fullmatch(column_name) for column_name in filled
     )

@@ -34,8 +34,8 @@ _SIGN, _SAME, _NTH = "(?P<sign>[-/])", "(?P=sign)", "(?:st|nd|rd|th)?"
 #: The other ways of writing a date, in the order in which they are tried, each with or without a time of day behind it.
 #: Two digits of a year are 1930 to 2029, as in spreadsheets.
 _FORMS = {
-    form: re.compile(rf"{day}(?:(?:T|,?\s+){_CLOCK})?", re.IGNORECASE)
-    for form, day in {
+    date_form: re.compile(rf"{date_pattern}(?:(?:T|,?\s+){_CLOCK})?", re.IGNORECASE)
+    for date_form, date_pattern in {
         "%Y/%m/%d": rf"(?P<year>\d{{4}})(?P<sign>[-/.]){_MONTH}{_SAME}{_DAY}",
         "%d.%m.%Y": rf"{_DAY}\.\s?{_MONTH}\.\s?{_YEAR}",
         "%m/%d/%Y": f"{_MONTH}{_SIGN}{_DAY}{_SAME}{_YEAR}",
@@ -54,13 +54,13 @@ _ENGLISH = [
     *("july", "august", "september", "october", "november", "december"),
 ]
 _MONTHS = {
-    short: place for place, name in enumerate(_ENGLISH, 1) for short in (name, name[:3])
+    short: month_number
+    for month_number, month_name in enumerate(_ENGLISH, 1)
+    for short in (month_name, month_name[:3])
 } | {"sept": 9}
 _DAY_0 = date(1970, 1, 1).toordinal()
 #: What looks like dates, and is none: a month or quarter and its year. What looks like durations, and is text.
-_MONTH_ALONE = (
-    rf"(?:{'|'.join(name[:3] for name in _ENGLISH)})[a-z]*\.?|Q[1-4]|[1-4]Q|[MW]\d\d?"
-)
+_MONTH_ALONE = rf"(?:{'|'.join(month_name[:3] for month_name in _ENGLISH)})[a-z]*\.?|Q[1-4]|[1-4]Q|[MW]\d\d?"
 _INCOMPLETE = re.compile(
     rf"(?:{_MONTH_ALONE})\W{{0,3}}(?:\d{{4}}|\d\d)|(?:\d{{4}}|\d\d)\W{{0,3}}(?:{_MONTH_ALONE})|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d",
     re.IGNORECASE,
@@ -122,66 +122,81 @@ def are_whole_dates(numbers: Floats) -> bool:
 def _reads_all(texts: Sequence[str], form: str) -> bool:
     # The first tell most columns that are none.
     return all(
-        bool(np.isfinite(date_seconds(some, form)).all())
-        for some in (texts[:_FIRST], texts)
+        bool(np.isfinite(date_seconds(some_texts, form)).all())
+        for some_texts in (texts[:_FIRST], texts)
     )
 
 
 def _are_seasons(texts: Sequence[str]) -> bool:
     """Return whether these are seasons, such as 2004-05 and 2005-06, and no months."""
-    found = [re.fullmatch(r"\d\d(\d\d)-(\d\d)", text.strip()) for text in texts]
+    season_matches = [
+        re.fullmatch(r"\d\d(\d\d)-(\d\d)", cell_text.strip()) for cell_text in texts
+    ]
     return all(
-        one is not None and (int(one[1]) + 1) % 100 == int(one[2]) for one in found
+        season_match is not None
+        and (int(season_match[1]) + 1) % 100 == int(season_match[2])
+        for season_match in season_matches
     )
 
 
 def date_ways(texts: Sequence[str]) -> list[list[str]]:
     """Return the forms in which each text is a date, also incomplete ones that are not read."""
-    ways: list[list[str]] = [
-        ["incomplete"] * bool(_INCOMPLETE.fullmatch(text.strip())) for text in texts
+    text_forms: list[list[str]] = [
+        ["incomplete"] * bool(_INCOMPLETE.fullmatch(cell_text.strip()))
+        for cell_text in texts
     ]
     if not re.search(r"\d", "".join(texts[:_FIRST])):
-        return ways
+        return text_forms
     # With hyphens two digits of a year are in doubt.
     doubtful = [
-        text if re.fullmatch(r"\d\d?-\d\d?-\d\d", text) else ""
-        for text in map(str.strip, texts)
+        stripped_text if re.fullmatch(r"\d\d?-\d\d?-\d\d", stripped_text) else ""
+        for stripped_text in map(str.strip, texts)
     ]
     written_in = [(form, texts) for form in FORMS]
-    written_in += [("%d/%m/%Y", [text.replace("-", "/") for text in doubtful])]
-    written_in += [("%Y/%m/%d", [f"20{text}" for text in doubtful])]
-    for form, written in written_in:
-        for place in np.flatnonzero(np.isfinite(date_seconds(written, form))).tolist():
-            ways[place].append(form)
-    return ways
+    written_in += [
+        ("%d/%m/%Y", [doubtful_text.replace("-", "/") for doubtful_text in doubtful])
+    ]
+    written_in += [("%Y/%m/%d", [f"20{doubtful_text}" for doubtful_text in doubtful])]
+    for written_form, written in written_in:
+        for text_index in np.flatnonzero(
+            np.isfinite(date_seconds(written, written_form))
+        ).tolist():
+            text_forms[text_index].append(written_form)
+    return text_forms
 
 
 def duration_ways(texts: Sequence[str]) -> list[list[str]]:
     """Return the form of each text that is a time of day or a duration, as ``date_ways``."""
-    read = np.isfinite(duration_seconds(texts))
+    readable = np.isfinite(duration_seconds(texts))
     return [
         [DURATION]
         if is_read
-        else ["with units"] * bool(_LASTED.fullmatch(text.strip()))
-        for text, is_read in zip(texts, read, strict=True)
+        else ["with units"] * bool(_LASTED.fullmatch(cell_text.strip()))
+        for cell_text, is_read in zip(texts, readable, strict=True)
     ]
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 def date_seconds(texts: Sequence[str], form: str) -> Floats:
     """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the form."""
-    texts = [text.strip() for text in texts]
+    texts = [padded_text.strip() for padded_text in texts]
     if pattern := _FORMS.get(form):
         return np.array(
-            [_moment(pattern.fullmatch(text)) for text in texts], dtype=np.float64
+            [_moment(pattern.fullmatch(stripped_text)) for stripped_text in texts],
+            dtype=np.float64,
         )
     # Digits alone are numbers to ISO 8601 here, and pandas takes seven for the eight of a whole number.
-    fits = [
-        not text.isdecimal() if form == ISO else form != WHOLE or len(text) == 8
-        for text in texts
+    fits_form = [
+        not stripped_text.isdecimal()
+        if form == ISO
+        else form != WHOLE or len(stripped_text) == 8
+        for stripped_text in texts
     ]
     column = pd.Series(
-        [text if fit else None for text, fit in zip(texts, fits, strict=True)],
+        [
+            stripped_text if does_fit else None
+            for stripped_text, does_fit in zip(texts, fits_form, strict=True)
+        ],
         dtype=object,
     )
     return series_seconds(
@@ -192,14 +207,16 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
 def read_dates(texts: Sequence[str], form: str) -> Floats:
     """Parse texts in the learned form, else as ISO 8601. NaN where neither reads them."""
     seconds = date_seconds(texts, form)
-    left = np.flatnonzero(np.isnan(seconds))
-    seconds[left] = date_seconds([texts[place] for place in left.tolist()], ISO)
+    unread_rows = np.flatnonzero(np.isnan(seconds))
+    seconds[unread_rows] = date_seconds(
+        [texts[text_index] for text_index in unread_rows.tolist()], ISO
+    )
     return seconds
 
 
 def has_short_years(texts: Sequence[str]) -> bool:
     """Return whether years have two digits in some of these dates."""
-    return not all(re.search(r"\d{4}", text) for text in texts)
+    return not all(re.search(r"\d{4}", date_text) for date_text in texts)
 
 
 def duration_seconds(texts: Sequence[str]) -> Floats:
@@ -210,14 +227,16 @@ def duration_seconds(texts: Sequence[str]) -> Floats:
         [37800.0, 47700.0, 59.5, 93784.0, nan]
     """
     return np.array(
-        [_lasted(_DURATION.fullmatch(text.strip())) for text in texts], dtype=np.float64
+        [_lasted(_DURATION.fullmatch(cell_text.strip())) for cell_text in texts],
+        dtype=np.float64,
     )
 
 
 def are_durations(texts: Sequence[str]) -> bool:
     """Return whether all of several texts are times of day or durations."""
     return len(texts) > 2 and all(
-        np.isfinite(duration_seconds(some)).all() for some in (texts[:_FIRST], texts)
+        np.isfinite(duration_seconds(some_texts)).all()
+        for some_texts in (texts[:_FIRST], texts)
     )
 
 
@@ -225,49 +244,57 @@ def _moment(match: re.Match[str] | None) -> float:
     """Return the seconds since 1970 of what a form has read, NaN if there is no such moment or the form did not fit."""
     if match is None:
         return np.nan
-    parts = match.groupdict()
-    year, month = int(parts["year"]), parts["month"].lower()
-    if len(parts["year"]) == 2:
+    date_fields = match.groupdict()
+    full_year, month = int(date_fields["year"]), date_fields["month"].lower()
+    if len(date_fields["year"]) == 2:
         # With hyphens the year may be first: 20-01-31.
-        if parts.get("sign") == "-":
+        if date_fields.get("sign") == "-":
             return np.nan
-        year = (year - 30) % 100 + 1930
+        full_year = (full_year - 30) % 100 + 1930
     number = (
         int(month)
         if month.isdecimal()
         else _MONTHS.get(month) or _months_of_machine().get(month, 0)
     )
     try:
-        day = date(year, number, int(parts["day"]))
+        calendar_day = date(full_year, number, int(date_fields["day"]))
     except ValueError:
         return np.nan
-    clock = 0.0 if parts["hour"] is None else _clock(parts)
+    clock = 0.0 if date_fields["hour"] is None else _clock(date_fields)
     if not clock < 86_400:
         return np.nan
-    if (zone := parts["zone"]) and zone[0] in "+-":
-        clock -= float(f"{zone[0]}1") * (3600 * int(zone[1:3]) + 60 * int(zone[-2:]))
-    return 86_400.0 * (day.toordinal() - _DAY_0) + clock
+    if (time_zone := date_fields["zone"]) and time_zone[0] in "+-":
+        clock -= float(f"{time_zone[0]}1") * (
+            3600 * int(time_zone[1:3]) + 60 * int(time_zone[-2:])
+        )
+    return 86_400.0 * (calendar_day.toordinal() - _DAY_0) + clock
 
 
 def _lasted(match: re.Match[str] | None) -> float:
     if match is None or match["zone"]:
         return np.nan
-    clock, days = _clock(match.groupdict()), 86_400 * int(match["days"] or 0)
+    clock, day_seconds = _clock(match.groupdict()), 86_400 * int(match["days"] or 0)
     # As Python and pandas write it, −1 day, 23:00 is an hour less than nothing.
-    return clock + days if not match["minus"] else clock - days if days else -clock
-
-
-def _clock(parts: Mapping[str, str]) -> float:
-    """Return the seconds of a time of day, NaN if there is none, as 13:00 PM."""
-    hour = int(parts["hour"])
-    if parts["half"]:
-        if not 1 <= hour <= 12:
-            return np.nan
-        hour = hour % 12 + 12 * (parts["half"] in "pP")
     return (
-        3600 * hour
-        + 60 * int(parts["minute"])
-        + float((parts["second"] or "0").replace(",", "."))
+        clock + day_seconds
+        if not match["minus"]
+        else clock - day_seconds
+        if day_seconds
+        else -clock
+    )
+
+
+def _clock(clock_fields: Mapping[str, str]) -> float:
+    """Return the seconds of a time of day, NaN if there is none, as 13:00 PM."""
+    hour_number = int(clock_fields["hour"])
+    if clock_fields["half"]:
+        if not 1 <= hour_number <= 12:
+            return np.nan
+        hour_number = hour_number % 12 + 12 * (clock_fields["half"] in "pP")
+    return (
+        3600 * hour_number
+        + 60 * int(clock_fields["minute"])
+        + float((clock_fields["second"] or "0").replace(",", "."))
     )
 
 
@@ -280,12 +307,15 @@ def _months_of_machine() -> dict[str, int]:
     script = "import calendar, locale; locale.setlocale(locale.LC_TIME, ''); print(*{0}month_name, *{0}month_abbr)"
     command = [sys.executable, "-I", "-X", "utf8", "-c", script.format("calendar.")]
     try:
-        asked = subprocess.run(command, capture_output=True, check=True, timeout=10)  # noqa: S603 — this Python
-        names = asked.stdout.decode("utf-8").lower().split()
+        completed = subprocess.run(command, capture_output=True, check=True, timeout=10)  # noqa: S603 — this Python
+        names = completed.stdout.decode("utf-8").lower().split()
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
     return (
-        {name.strip("."): place % 12 + 1 for place, name in enumerate(names)}
+        {
+            month_name.strip("."): name_index % 12 + 1
+            for name_index, month_name in enumerate(names)
+        }
         if len(names) == 24
         else {}
     )

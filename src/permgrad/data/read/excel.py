@@ -65,34 +65,36 @@ def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
     """
     if importlib.util.find_spec("openpyxl") is None:
         problem = f"{str(file)!r} is an Excel file, and openpyxl is not installed"
-        hint = (
+        excel_hint = (
             "Install it with: pip install 'permgrad[excel]', or save the sheet as CSV."
         )
-        raise EnvironmentProblem(problem, hint=hint, code="PG060")
+        raise EnvironmentProblem(problem, hint=excel_hint, code="PG060")
     import openpyxl
 
     check_size(content, file)
     which = f"{str(file)!r} is a damaged Excel file"
-    hint, damage = (
+    excel_hint, damage = (
         "Open it, and save it again as .xlsx or CSV.",
         (*DAMAGE, OSError, EOFError, zlib.error),
     )
     with turned(
-        lambda error: InputError(f"{which} ({error_in_words(error)})", hint, "PG011"),
+        lambda error: InputError(
+            f"{which} ({error_in_words(error)})", excel_hint, "PG011"
+        ),
         *damage,
         zipfile.BadZipFile,
     ):
-        book = openpyxl.load_workbook(
+        workbook = openpyxl.load_workbook(
             io.BytesIO(content), read_only=True, data_only=True
         )
-        chosen = choose_sheet(book.worksheets, file, reading.sheet)
+        chosen = choose_sheet(workbook.worksheets, file, reading.sheet)
         # Files of other programs may give the size of a sheet wrong.
         chosen.reset_dimensions()
-        rows, shares = _rows_of(chosen)
+        sheet_rows, shares = _rows_of(chosen)
         merged = _merged(content, chosen)
         _check_formulas(content, file, chosen.title)
     return sheet_of_cells(
-        rows, merged, shares, reading, f"{chosen.title!r} of {str(file)!r}"
+        sheet_rows, merged, shares, reading, f"{chosen.title!r} of {str(file)!r}"
     )
 
 
@@ -126,16 +128,16 @@ def sheet_of_cells(
 
 def _rows_of(sheet: Any) -> tuple[dict[int, list[Any]], dict[int, int]]:
     """Return the cells of each row that is not empty, and how many numbers each column shows per cent."""
-    rows, shares = dict[int, list[Any]](), Counter[int]()
-    for place, cells in enumerate(sheet.iter_rows(), start=1):
-        row = [cell.value for cell in cells]
-        if not _holds(row):
+    filled_rows, shares = dict[int, list[Any]](), Counter[int]()
+    for row_number, cells in enumerate(sheet.iter_rows(), start=1):
+        row_values = [sheet_cell.value for sheet_cell in cells]
+        if not _holds(row_values):
             continue
-        rows[place] = row
-        for column, cell in enumerate(cells):
-            if _is_number(cell.value) and "%" in str(cell.number_format):
+        filled_rows[row_number] = row_values
+        for column, row_cell in enumerate(cells):
+            if _is_number(row_cell.value) and "%" in str(row_cell.number_format):
                 shares[column] += 1
-    return rows, dict(shares)
+    return filled_rows, dict(shares)
 
 
 def _is_number(cell: Any) -> bool:
@@ -148,16 +150,22 @@ def _write_shares(
 ) -> None:
     """Write the numbers of columns that the sheet shows per cent with their sign: .275 is 27.5 %."""
     for column, count in shares.items():
-        cells = [row[column] for row in rows.values()]
-        names = [cell for cell in cells if isinstance(cell, str)]
-        units = {reading.units[name] for name in names if name in reading.units}
+        cells = [row_cells[column] for row_cells in rows.values()]
+        names = [column_cell for column_cell in cells if isinstance(column_cell, str)]
+        units = {
+            reading.units[cell_name]
+            for cell_name in names
+            if cell_name in reading.units
+        }
         if 2 * count < sum(map(_is_number, cells)) or (
             reading.later and units != {"%"}
         ):
             continue
-        for row in rows.values():
-            if _is_number(row[column]):
-                row[column] = f"{(Decimal(repr(row[column])) * 100).normalize():f} %"
+        for sheet_row in rows.values():
+            if _is_number(sheet_row[column]):
+                sheet_row[column] = (
+                    f"{(Decimal(repr(sheet_row[column])) * 100).normalize():f} %"
+                )
 
 
 # ---- merged cells ----------------------------------------------------------------------------------------------------
@@ -169,9 +177,9 @@ def _merged(content: bytes, sheet: Any) -> list[tuple[int, int, int, int]]:
         stored = archive.read(sheet._worksheet_path.lstrip("/"))  # noqa: SLF001 — nothing public names the part
     ranges = list[tuple[int, int, int, int]]()
     for match in _MERGED.finditer(stored):
-        left, top, right, bottom = range_boundaries(match[1].decode())
-        if None not in (left, top, right, bottom):
-            ranges.append((left - 1, top, right - 1, bottom))
+        left_column, top_row, right, bottom = range_boundaries(match[1].decode())
+        if None not in (left_column, top_row, right, bottom):
+            ranges.append((left_column - 1, top_row, right - 1, bottom))
     return ranges
 
 
@@ -185,19 +193,27 @@ def _fill_merged(
     width, notes = max(map(len, rows.values())), list[str]()
     header = _header_row(rows)
     above = [
-        one for one in merged if one[1] == header and 0 < one[2] - one[0] < width - 1
+        merged_range
+        for merged_range in merged
+        if merged_range[1] == header
+        and 0 < merged_range[2] - merged_range[0] < width - 1
     ]
     if above and (below := _next_row(rows, header)) is not None:
         notes.append(_join_header(rows, header, below, merged))
         header = below
     filled = list[str]()
-    for left, top, _, bottom in merged:
-        if top <= header or bottom == top or top not in rows or left >= width:
+    for left_column, top_row, _, bottom in merged:
+        if (
+            top_row <= header
+            or bottom == top_row
+            or top_row not in rows
+            or left_column >= width
+        ):
             continue
-        for place in range(top + 1, bottom + 1):
-            if place in rows:
-                rows[place][left] = rows[top][left]
-        filled.append(str(rows[header][left]))
+        for row_number in range(top_row + 1, bottom + 1):
+            if row_number in rows:
+                rows[row_number][left_column] = rows[top_row][left_column]
+        filled.append(str(rows[header][left_column]))
     if filled:
         columns = listed(list(dict.fromkeys(filled)))
         notes.append(
@@ -209,15 +225,17 @@ def _fill_merged(
 def _header_row(rows: Mapping[int, list[Any]]) -> int:
     """Return the first row that is no title: more than one of its cells is filled."""
     several = (
-        place for place in rows if sum(_holds([cell]) for cell in rows[place]) > 1
+        row_number
+        for row_number in rows
+        if sum(_holds([row_cell]) for row_cell in rows[row_number]) > 1
     )
     return next(several, next(iter(rows)))
 
 
 def _next_row(rows: Mapping[int, list[Any]], header: int) -> int | None:
     """Return the row below the header if it goes on with names."""
-    below = next((place for place in rows if place > header), None)
-    if below is None or any(_is_number(cell) for cell in rows[below]):
+    below = next((row_number for row_number in rows if row_number > header), None)
+    if below is None or any(_is_number(row_cell) for row_cell in rows[below]):
         return None
     return below
 
@@ -230,14 +248,23 @@ def _join_header(
 ) -> str:
     """Join the names of two rows, of which the upper ones stand above several columns. Return the note on it."""
     upper = list(rows[header])
-    for left, top, right, bottom in merged:
-        if top == header and bottom == top:
-            upper[left : right + 1] = [rows[header][left]] * (right + 1 - left)
+    for left_column, top_row, right, bottom in merged:
+        if top_row == header and bottom == top_row:
+            upper[left_column : right + 1] = [rows[header][left_column]] * (
+                right + 1 - left_column
+            )
     pairs = zip(upper, rows[below], strict=True)
-    names = [" ".join(str(x).strip() for x in pair if x is not None) for pair in pairs]
+    names = [
+        " ".join(str(x).strip() for x in name_pair if x is not None)
+        for name_pair in pairs
+    ]
     rows[below] = names
     del rows[header]
-    joined = [name for name, cell in zip(names, upper, strict=True) if name != cell]
+    joined = [
+        joined_name
+        for joined_name, upper_name in zip(names, upper, strict=True)
+        if joined_name != upper_name
+    ]
     return f"the names of two header rows are joined: {listed(joined, 3, show=repr)}"
 
 
@@ -263,11 +290,11 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         sheets = [
-            name
-            for name in archive.namelist()
-            if name.lower().startswith("xl/worksheets/")
+            member_name
+            for member_name in archive.namelist()
+            if member_name.lower().startswith("xl/worksheets/")
         ]
-        if not any(_FORMULA.search(archive.read(name)) for name in sheets):
+        if not any(_FORMULA.search(archive.read(sheet_name)) for sheet_name in sheets):
             return
     views = []
     for only_results in (False, True):
@@ -277,21 +304,27 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
         sheet.reset_dimensions()
         views.append(sheet.iter_rows())
     cells = (
-        pair for rows in zip(*views, strict=True) for pair in zip(*rows, strict=True)
+        cell_pair
+        for paired_rows in zip(*views, strict=True)
+        for cell_pair in zip(*paired_rows, strict=True)
     )
     # The result of type "str" without text is an empty text.
     without = [
-        one.coordinate
-        for one, result in cells
-        if one.data_type == "f" and result.value is None and result.data_type == "n"
+        formula_cell.coordinate
+        for formula_cell, result in cells
+        if formula_cell.data_type == "f"
+        and result.value is None
+        and result.data_type == "n"
     ]
     if without:
         problem = (
             f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} whose "
             f"{by_count(len(without), 'result is', 'results are')} not stored, the first in cell {without[0]}"
         )
-        hint = "Open it in a spreadsheet program and save it, which stores the results."
-        raise InputError(problem, hint=hint, code="PG011")
+        store_hint = (
+            "Open it in a spreadsheet program and save it, which stores the results."
+        )
+        raise InputError(problem, hint=store_hint, code="PG011")
 
 
 def choose_sheet(sheets: list[Any], file: Path, name: str | None) -> Any:
@@ -323,7 +356,7 @@ def choose_sheet(sheets: list[Any], file: Path, name: str | None) -> Any:
 
 
 def _holds(row: Iterable[Any]) -> bool:
-    return any(cell is not None and str(cell).strip() for cell in row)
+    return any(row_cell is not None and str(row_cell).strip() for row_cell in row)
 
 
 def _as_csv(rows: Mapping[int, list[Any]]) -> tuple[str, Integers]:
@@ -332,14 +365,14 @@ def _as_csv(rows: Mapping[int, list[Any]]) -> tuple[str, Integers]:
     filled = [
         column
         for column in range(width)
-        if any(_holds([row[column]]) for row in rows.values())
+        if any(_holds([row_cells[column]]) for row_cells in rows.values())
     ]
     stream = io.StringIO(newline="")
     stream.write("sep=,\n")
     writer = csv.writer(stream, lineterminator="\n")
-    for row in rows.values():
+    for sheet_row in rows.values():
         # A single empty field would be a blank line, which readers leave out.
-        writer.writerow([_text(row[column]) for column in filled])
+        writer.writerow([_text(sheet_row[column]) for column in filled])
     return stream.getvalue(), np.array(list(rows)[1:], dtype=np.int64)
 
 
@@ -350,8 +383,12 @@ def _text(cell: Any) -> str:
     if isinstance(cell, bool):
         return "TRUE" if cell else "FALSE"
     if isinstance(cell, float):
-        text = str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else repr(cell)
-        return f"{text}0" if _LIKE_THOUSANDS.fullmatch(text) else text
+        number_text = (
+            str(int(cell)) if cell.is_integer() and abs(cell) < 2**53 else repr(cell)
+        )
+        return (
+            f"{number_text}0" if _LIKE_THOUSANDS.fullmatch(number_text) else number_text
+        )
     if isinstance(cell, datetime):
         is_day = cell.time() == time()
         return (

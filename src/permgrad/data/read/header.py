@@ -32,7 +32,7 @@ _GZIP = b"\x1f\x8b"
 
 def sniff_delimiter(text: str) -> str:
     """Find the delimiter: quotes stand where they belong, and the most lines have as many fields as the header."""
-    best, best_score = ",", (False, 0.0, 0)
+    best_delimiter, best_score = ",", (False, 0.0, 0)
     for delimiter in DELIMITERS:
         records = first_records(text, delimiter)
         if not records or len(records[0]) < 2:
@@ -45,8 +45,8 @@ def sniff_delimiter(text: str) -> str:
         )
         score = (bool(first_records(text, delimiter, strict=True)), agree, width)
         if score > best_score:
-            best, best_score = delimiter, score
-    return best
+            best_delimiter, best_score = delimiter, score
+    return best_delimiter
 
 
 def first_records(
@@ -78,16 +78,16 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
     """
     if table is None or not Path(table).is_file():
         return ()
-    text = _head(table)
-    records = first_records(text, sniff_delimiter(text))
+    head_text = _head(table)
+    records = first_records(head_text, sniff_delimiter(head_text))
     no_header = (*COMMENTS, "{")  # a line of JSON names no columns either
-    if not records or "\x00" in text or records[0][0].startswith(no_header):
+    if not records or "\x00" in head_text or records[0][0].startswith(no_header):
         return ()
-    names = tuple(name.strip() for name in records[0])
+    names = tuple(header_cell.strip() for header_cell in records[0])
     is_certain = (
         len(names) > 1
         and len(set(names)) == len(names)
-        and all(len(one) == len(names) for one in records)
+        and all(len(header_record) == len(names) for header_record in records)
     )
     # A first column without a name numbers the rows.
     return (
@@ -100,28 +100,36 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
 def _head(table: str | os.PathLike[str]) -> str:
     """Return the first lines of a text file, nothing of another."""
     try:
-        with Path(table).open("rb") as file:
-            opener: Any = gzip.open if file.read(2) == _GZIP else open
+        with Path(table).open("rb") as table_file:
+            opener: Any = gzip.open if table_file.read(2) == _GZIP else open
         with opener(table, "rb") as stream:
             content = stream.read(_HEAD)
-        text = getincrementaldecoder("utf-8-sig")().decode(content)
+        decoded_text = getincrementaldecoder("utf-8-sig")().decode(content)
     except (OSError, ValueError, EOFError):
         return ""
     # The last line is cut off.
-    return text[: text.rfind("\n") + 1] if len(content) == _HEAD else text
+    return (
+        decoded_text[: decoded_text.rfind("\n") + 1]
+        if len(content) == _HEAD
+        else decoded_text
+    )
 
 
 def line_of(table: str | os.PathLike[str], name: str) -> int | None:
     """Return the line below the first of a CSV file that has a name among its first cells, if one of a few has it."""
     if not Path(table).is_file():
         return None
-    text = _head(table)
-    records = [] if "\x00" in text else first_records(text, sniff_delimiter(text))
-    for line, record in enumerate(records[:_MOST_HEADERS], start=1):
-        cells = [cell.strip() for cell in record]
+    head_text = _head(table)
+    records = (
+        []
+        if "\x00" in head_text
+        else first_records(head_text, sniff_delimiter(head_text))
+    )
+    for line_number, record in enumerate(records[:_MOST_HEADERS], start=1):
+        cells = [record_cell.strip() for record_cell in record]
         are_names = len(cells) > 1 and not any(map(is_number, cells))
-        if line > 1 and are_names and name in cells:
-            return line
+        if line_number > 1 and are_names and name in cells:
+            return line_number
     return None
 
 
@@ -131,16 +139,26 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
         f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
         f"{some_names(missing)}"
     )
-    near: dict[str, str] = {}
-    for name in missing:
+    near_names: dict[str, str] = {}
+    for missing_name in missing:
         if (
-            other := nearest(name, [one for one in extra if one not in near])
+            similar_name := nearest(
+                missing_name,
+                [extra_name for extra_name in extra if extra_name not in near_names],
+            )
         ) is not None:
-            near[other] = name
-    renamed = listed([f"{other!r} to {name!r}" for other, name in near.items()])
-    others = ", and add the others" if len(near) < len(missing) else ""
-    hint = f"Rename {renamed}{others}." if near else "Add or rename them."
-    return InputError(problem, hint=hint, code="PG012")
+            near_names[similar_name] = missing_name
+    renamed = listed(
+        [
+            f"{table_name!r} to {trained_name!r}"
+            for table_name, trained_name in near_names.items()
+        ]
+    )
+    rest_sentence = ", and add the others" if len(near_names) < len(missing) else ""
+    rename_hint = (
+        f"Rename {renamed}{rest_sentence}." if near_names else "Add or rename them."
+    )
+    return InputError(problem, hint=rename_hint, code="PG012")
 
 
 def some_names(names: Sequence[str], most: int = 5) -> str:

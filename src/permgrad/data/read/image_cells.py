@@ -61,9 +61,9 @@ class ImageCell(str):
 
     def __new__(cls, text: str, source: Any = None) -> Self:
         """Make the text of an image."""
-        made = super().__new__(cls, text)
-        made.source = source
-        return made
+        image_cell = super().__new__(cls, text)
+        image_cell.source = source
+        return image_cell
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep where the pixels are."""
@@ -105,38 +105,49 @@ def with_image_cells(
     are columns of images, also where names of files have no usual ending.
     """
     columns: dict[Any, Any] = {}
-    for name, dtype in frame.dtypes.items():
+    for column_name, dtype in frame.dtypes.items():
         if dtype.kind == "O" and not isinstance(dtype, pd.CategoricalDtype):
-            cells = frame[name].array
-            present = (cell for cell in cells if cell is not None and cell is not pd.NA)
+            cells = frame[column_name].array
+            present = (
+                column_cell
+                for column_cell in cells
+                if column_cell is not None and column_cell is not pd.NA
+            )
             first = next(
                 (
-                    cell
-                    for cell in present
-                    if not (isinstance(cell, float) and math.isnan(cell))
+                    present_cell
+                    for present_cell in present
+                    if not (
+                        isinstance(present_cell, float) and math.isnan(present_cell)
+                    )
                 ),
                 None,
             )
             if folder is None and _is_image(first):
-                made = [_as_cell(cell) if _is_image(cell) else cell for cell in cells]
+                image_cells = [
+                    _as_cell(cell_value) if _is_image(cell_value) else cell_value
+                    for cell_value in cells
+                ]
             elif (
                 folder is not None
                 and isinstance(first, str)
-                and (name in declared or _is_named(first))
+                and (column_name in declared or _is_named(first))
             ):
-                made = [
-                    ImageCell(cell, folder / cell.strip())
-                    if isinstance(cell, str)
-                    else cell
-                    for cell in cells
+                image_cells = [
+                    ImageCell(file_cell, folder / file_cell.strip())
+                    if isinstance(file_cell, str)
+                    else file_cell
+                    for file_cell in cells
                 ]
             else:
                 continue
             # As objects: a column of strings would keep their text alone.
-            columns[name] = pd.Series(made, index=frame.index, dtype=object)
+            columns[column_name] = pd.Series(
+                image_cells, index=frame.index, dtype=object
+            )
     frame = frame.copy(deep=False) if columns else frame
-    for name, cells in columns.items():
-        frame[name] = cells
+    for image_column, cells in columns.items():
+        frame[image_column] = cells
     return frame
 
 
@@ -144,10 +155,12 @@ def _is_image(cell: Any) -> bool:
     if isinstance(cell, bytes):
         return cell.startswith(_MAGIC)
     if isinstance(cell, np.ndarray):
-        flat = cell.ndim == 2 or (cell.ndim == 3 and cell.shape[2] in (1, 3, 4))
-        return cell.dtype in (np.uint8, np.uint16) and flat and cell.size > 0
-    pil = sys.modules.get("PIL.Image")
-    return pil is not None and isinstance(cell, pil.Image)
+        is_image_shape = cell.ndim == 2 or (
+            cell.ndim == 3 and cell.shape[2] in (1, 3, 4)
+        )
+        return cell.dtype in (np.uint8, np.uint16) and is_image_shape and cell.size > 0
+    pillow_image = sys.modules.get("PIL.Image")
+    return pillow_image is not None and isinstance(cell, pillow_image.Image)
 
 
 def _as_cell(cell: Any) -> ImageCell:

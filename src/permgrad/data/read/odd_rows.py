@@ -79,61 +79,79 @@ def odd_lines(
 
 
 def _lines_said(hit: Booleans, lines: Integers | None) -> str:
-    places = np.flatnonzero(hit)
+    line_positions = np.flatnonzero(hit)
     if lines is None:
-        return counted(len(places), "line")
-    numbers = [f"{line:,}" for line in lines[places].tolist()]
-    return f"{by_count(len(places), 'line', 'lines')} {listed(numbers)}"
+        return counted(len(line_positions), "line")
+    numbers = [f"{line_number:,}" for line_number in lines[line_positions].tolist()]
+    return f"{by_count(len(line_positions), 'line', 'lines')} {listed(numbers)}"
 
 
 def _headers_again(
     cells: Mapping[str, pa.ChunkedArray], written: Sequence[str], rows: int
 ) -> Booleans:
     """Return which rows have the name of its column in each cell. One column alone may hold its own name."""
-    hit = np.ones(rows, dtype=bool)
+    is_header = np.ones(rows, dtype=bool)
     if len(written) < 2 or not any(written):
         return np.zeros(rows, dtype=bool)
-    for column, name in zip(cells.values(), written, strict=True):
-        if not hit.any():
+    for column, column_name in zip(cells.values(), written, strict=True):
+        if not is_header.any():
             break
-        same = pc.equal(pc.utf8_trim_whitespace(column), name)
-        hit &= same.to_numpy(zero_copy_only=False)
-    return hit
+        equals_name = pc.equal(pc.utf8_trim_whitespace(column), column_name)
+        is_header &= equals_name.to_numpy(zero_copy_only=False)
+    return is_header
 
 
 def _lines_below(
     cells: Mapping[str, pa.ChunkedArray], again: Booleans, rows: int
 ) -> tuple[Booleans, list[str], str]:
     """Return which of the first rows are units or questions, examples of their cells, and in how many columns."""
-    found = np.zeros(rows, dtype=bool)
+    is_below = np.zeros(rows, dtype=bool)
     first = np.flatnonzero(~again)[:_MOST_BELOW]
     if rows < 2 * _MOST_BELOW:
-        return found, [], ""
-    odd, filled_in = list[list[str]](), list[list[bool]]()
+        return is_below, [], ""
+    odd_texts, filled_in = list[list[str]](), list[list[bool]]()
     for column in cells.values():
-        some = [text.strip() for text in column.slice(0, _LOOKED_AT).to_pylist()]
-        head = [some[place] for place in first.tolist()]
-        rest = [text for place, text in enumerate(some) if place not in first]
-        filled = [text for text in rest if text and text not in MISSING_ANYWAY]
+        column_texts = [
+            cell_text.strip() for cell_text in column.slice(0, _LOOKED_AT).to_pylist()
+        ]
+        first_texts = [column_texts[row_index] for row_index in first.tolist()]
+        other_texts = [
+            column_text
+            for text_position, column_text in enumerate(column_texts)
+            if text_position not in first
+        ]
+        filled = [
+            other_text
+            for other_text in other_texts
+            if other_text and other_text not in MISSING_ANYWAY
+        ]
         numbers = sum(map(_is_written, filled))
         if filled and numbers >= _SHARE_OF_CELLS * len(filled):
             # A word that other rows have, too, means something there.
             words = set(filled)
-            odd.append([text if _is_odd(text, words) else "" for text in head])
-            filled_in.append([bool(text) for text in head])
-    if len(odd) < _FEWEST_COLUMNS:
-        return found, [], ""
+            odd_texts.append(
+                [
+                    first_text if _is_odd(first_text, words) else ""
+                    for first_text in first_texts
+                ]
+            )
+            filled_in.append([bool(filled_text) for filled_text in first_texts])
+    if len(odd_texts) < _FEWEST_COLUMNS:
+        return is_below, [], ""
     examples = list[str]()
     share = ""
-    for place, row in enumerate(first.tolist()):
-        here = [texts[place] for texts in odd if texts[place]]
-        most = sum(filled[place] for filled in filled_in)
-        if len(here) < max(_FEWEST_COLUMNS, _SHARE_OF_COLUMNS * most):
+    for row_position, below_row in enumerate(first.tolist()):
+        odd_here = [texts[row_position] for texts in odd_texts if texts[row_position]]
+        filled_count = sum(filled[row_position] for filled in filled_in)
+        if len(odd_here) < max(_FEWEST_COLUMNS, _SHARE_OF_COLUMNS * filled_count):
             break
-        found[row] = True
-        examples += [text if len(text) <= 40 else f"{text[:40]}…" for text in here[:3]]
-        share = f"{len(here)} of {counted(len(odd), 'column')} of numbers"
-    return found, examples, share
+        is_below[below_row] = True
+        examples += [
+            example_text if len(example_text) <= 40 else f"{example_text[:40]}…"
+            for example_text in odd_here[:3]
+        ]
+        share = f"{len(odd_here)} of {counted(len(odd_texts), 'column')} of numbers"
+    return is_below, examples, share
 
 
 def _is_written(text: str) -> bool:
@@ -158,16 +176,14 @@ class TotalRows:
         """Return a sentence on the rows, without a full stop. ``lines``: where each row of the table begins."""
         if self.how == "named":
             return f"the last row is called {self.label!r} and may be a row of totals: if it is, delete it"
-        hit = np.zeros(self.rows[-1] + 1, dtype=bool)
-        hit[list(self.rows)] = True
+        is_total = np.zeros(self.rows[-1] + 1, dtype=bool)
+        is_total[list(self.rows)] = True
         where = f"{counted(len(self.rows), 'row')} of the table"
         if lines is not None:
-            where = _lines_said(hit, lines)
+            where = _lines_said(is_total, lines)
         called = f" ({self.label!r})" * bool(self.label)
-        verb = by_count(len(self.rows), "holds", "hold")
-        return (
-            f"{where}{called} {verb} totals: the numbers are {self.how} of other rows"
-        )
+        verb_form = by_count(len(self.rows), "holds", "hold")
+        return f"{where}{called} {verb_form} totals: the numbers are {self.how} of other rows"
 
 
 def _number_columns(frame: pd.DataFrame) -> list[Any]:
@@ -197,51 +213,61 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     if not names or len(frame) <= _FEWEST_ADDED:
         return None
     values = frame[names].to_numpy(dtype=np.float64, na_value=np.nan)
-    some = values[:: max(len(values) // _SAMPLE, 1)]
-    ways = np.array([_ways(column[np.isfinite(column)]) for column in some.T])
-    found, is_mean = _subtotals(values, ways), False
+    sampled_values = values[:: max(len(values) // _SAMPLE, 1)]
+    different_counts = np.array(
+        [_ways(column[np.isfinite(column)]) for column in sampled_values.T]
+    )
+    total_rows, is_mean = _subtotals(values, different_counts), False
     first = max(len(values) - _LAST, _FEWEST_ADDED)
     is_row = np.ones(first, dtype=bool)
-    is_row[[row for row in found if row < first]] = False
+    is_row[[total_row for total_row in total_rows if total_row < first]] = False
     filled = np.nan_to_num(values[:first][is_row])
-    sums = filled.sum(axis=0)
+    column_sums = filled.sum(axis=0)
     counts = (~np.isnan(values[:first][is_row])).sum(axis=0)
     several = (filled != 0).sum(axis=0) > 1
-    for row in range(first, len(values)):
-        means = sums / np.maximum(counts, 1)
-        cells = np.where(several, values[row], np.nan)
-        if row in found:
+    for row_index in range(first, len(values)):
+        means = column_sums / np.maximum(counts, 1)
+        cells = np.where(several, values[row_index], np.nan)
+        if row_index in total_rows:
             continue
-        if _agrees(cells, sums, ways, _LAST):
-            found.append(row)
-        elif _agrees(cells, means, ways, _LAST):
-            found.append(row)
+        if _agrees(cells, column_sums, different_counts, _LAST):
+            total_rows.append(row_index)
+        elif _agrees(cells, means, different_counts, _LAST):
+            total_rows.append(row_index)
             is_mean = True
         else:
-            sums = sums + np.nan_to_num(values[row])
-            counts = counts + ~np.isnan(values[row])
-    if not found:
+            column_sums = column_sums + np.nan_to_num(values[row_index])
+            counts = counts + ~np.isnan(values[row_index])
+    if not total_rows:
         return _named_total(frame)
-    rows = tuple(sorted(found))
+    sorted_rows = tuple(sorted(total_rows))
     return TotalRows(
-        rows, _label(frame, rows[-1], names), "means" if is_mean else "sums"
+        sorted_rows,
+        _label(frame, sorted_rows[-1], names),
+        "means" if is_mean else "sums",
     )
 
 
 def _named_total(frame: pd.DataFrame) -> TotalRows | None:
     """Return the last row that is not blank if it is called as totals are, and no other row is."""
     first = frame.iloc[:, 0]
-    tail = frame.tail(_LAST)
-    filled = tail[tail.notna().any(axis=1).to_numpy()]
+    last_rows = frame.tail(_LAST)
+    filled = last_rows[last_rows.notna().any(axis=1).to_numpy()]
     if len(frame.columns) < 2 or not len(filled) or is_native_number(first.dtype):
         return None
-    name = filled.iloc[-1, 0]
-    if not isinstance(name, str) or not TOTAL.fullmatch(name.strip().rstrip(": ")):
+    row_name = filled.iloc[-1, 0]
+    if not isinstance(row_name, str) or not TOTAL.fullmatch(
+        row_name.strip().rstrip(": ")
+    ):
         return None
-    if (first.astype(str).str.strip() == name.strip()).sum() > 1:
+    if (first.astype(str).str.strip() == row_name.strip()).sum() > 1:
         return None
-    row = len(frame) - len(tail) + int(np.flatnonzero(tail.notna().any(axis=1))[-1])
-    return TotalRows((row,), name.strip(), "named")
+    total_row = (
+        len(frame)
+        - len(last_rows)
+        + int(np.flatnonzero(last_rows.notna().any(axis=1))[-1])
+    )
+    return TotalRows((total_row,), row_name.strip(), "named")
 
 
 def _ways(numbers: Floats) -> float:
@@ -257,20 +283,20 @@ def _ways(numbers: Floats) -> float:
 def _agrees(cells: Floats, expected: Floats, ways: Floats, tried: int) -> bool:
     """Whether a row's numbers are what is expected of a total, in most columns and by no chance."""
     filled = ~np.isnan(cells)
-    near = np.maximum(1e-6 * np.abs(expected), _rounding(cells))
-    same = filled & (np.abs(cells - expected) <= near) & (expected != 0)
+    tolerance = np.maximum(1e-6 * np.abs(expected), _rounding(cells))
+    is_same = filled & (np.abs(cells - expected) <= tolerance) & (expected != 0)
     # One number is the sum of others in many ways, if it is of few.
-    chance = float(np.prod(np.maximum(ways[same], 1.0)))
-    return bool(2 * same.sum() > filled.sum() and chance >= _WAYS * tried)
+    chance = float(np.prod(np.maximum(ways[is_same], 1.0)))
+    return bool(2 * is_same.sum() > filled.sum() and chance >= _WAYS * tried)
 
 
 def _rounding(cells: Floats) -> Floats:
     """Return half of the last digit that each number is written with."""
     decimals = [
-        len(f"{cell:.10g}".partition(".")[2].partition("e")[0])
-        if np.isfinite(cell)
+        len(f"{cell_number:.10g}".partition(".")[2].partition("e")[0])
+        if np.isfinite(cell_number)
         else 0
-        for cell in cells.tolist()
+        for cell_number in cells.tolist()
     ]
     return (
         np.where(np.array(decimals) > 0, 0.5 * 10.0 ** -np.array(decimals), 0.0) + 1e-9
@@ -281,29 +307,43 @@ def _subtotals(values: Floats, ways: Floats) -> list[int]:
     """Return rows whose numbers are the sums of the rows since the one before. There are several of them."""
     if not 2 * _FEWEST_ADDED <= len(values) <= _MOST_ROWS:
         return []
-    found, begin = list[int](), 0
-    sums = np.concatenate(
+    subtotal_rows, begin = list[int](), 0
+    cumulative_sums = np.concatenate(
         [np.zeros((1, values.shape[1])), np.cumsum(np.nan_to_num(values), axis=0)]
     )
     # The column of most different numbers tells most rows.
-    main = int(np.argmax(ways))
-    cells, added = values[:, main].tolist(), sums[:, main].tolist()
-    for row in range(2, len(values)):
-        expected = added[row] - added[begin]
-        if row - begin < 2 or not abs(cells[row] - expected) <= 1e-5 * abs(expected):
+    main_column = int(np.argmax(ways))
+    cells, added = (
+        values[:, main_column].tolist(),
+        cumulative_sums[:, main_column].tolist(),
+    )
+    for row_index in range(2, len(values)):
+        expected = added[row_index] - added[begin]
+        if row_index - begin < 2 or not abs(cells[row_index] - expected) <= 1e-5 * abs(
+            expected
+        ):
             continue
-        filled = np.nan_to_num(values[begin:row])
-        one = np.where((filled != 0).sum(axis=0) > 1, values[row], np.nan)
-        if _agrees(one, sums[row] - sums[begin], ways, len(values)):
-            found.append(row)
-            begin = row + 1
-    return found if len(found) > 1 else []
+        filled = np.nan_to_num(values[begin:row_index])
+        candidate = np.where((filled != 0).sum(axis=0) > 1, values[row_index], np.nan)
+        if _agrees(
+            candidate,
+            cumulative_sums[row_index] - cumulative_sums[begin],
+            ways,
+            len(values),
+        ):
+            subtotal_rows.append(row_index)
+            begin = row_index + 1
+    return subtotal_rows if len(subtotal_rows) > 1 else []
 
 
 def _label(frame: pd.DataFrame, row: int, numbers: Sequence[object]) -> str:
     """Return the first text of a row."""
-    for name in frame:
-        cell = frame[name].iloc[row]
-        if name not in numbers and isinstance(cell, str) and cell.strip():
-            return cell.strip()
+    for column_name in frame:
+        row_cell = frame[column_name].iloc[row]
+        if (
+            column_name not in numbers
+            and isinstance(row_cell, str)
+            and row_cell.strip()
+        ):
+            return row_cell.strip()
     return ""

@@ -197,10 +197,14 @@ def _sqlite(_content: bytes, file: Path, sheet: str | None) -> OtherTable:
     connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
     try:
         query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
-        names = [name for (name,) in connection.execute(query)]
-        names = [name for name in names if not name.startswith("sqlite_")]
-        name = _chosen_table(names, file, sheet)
-        frame = pd.read_sql_query(_select(name), connection)
+        names = [stored_name for (stored_name,) in connection.execute(query)]
+        names = [
+            listed_name
+            for listed_name in names
+            if not listed_name.startswith("sqlite_")
+        ]
+        table_name = _chosen_table(names, file, sheet)
+        frame = pd.read_sql_query(_select(table_name), connection)
     finally:
         connection.close()
     return _of_frame(frame)
@@ -233,11 +237,13 @@ def _chosen_table(names: list[str], file: Path, sheet: str | None) -> str:
         return str(sheet)
     if sheet is None and len(names) == 1:
         return names[0]
-    what = "holds no table" if not names else f"holds the tables {listed(names, 8)}"
+    description = (
+        "holds no table" if not names else f"holds the tables {listed(names, 8)}"
+    )
     if sheet is not None:
-        what = f"holds no table {sheet!r}. It {what}"
+        description = f"holds no table {sheet!r}. It {description}"
     raise InputError(
-        f"{str(file)!r} {what}",
+        f"{str(file)!r} {description}",
         hint="Name one of its tables: --sheet NAME, sheet=, or sqlite:FILE?table=NAME.",
         code="PG012",
     )

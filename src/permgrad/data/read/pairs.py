@@ -39,11 +39,12 @@ class Pair(NamedTuple):
     def read(self, texts: Sequence[str]) -> Floats:
         """Return the two numbers of each text ``(texts, 2)``, NaN where it has none."""
         numbers = np.full((len(texts), 2), np.nan)
-        for row, text in enumerate(texts):
-            match = _FORMS[self.form].fullmatch(text.strip())
+        for row_index, cell_text in enumerate(texts):
+            match = _FORMS[self.form].fullmatch(cell_text.strip())
             if match is not None:
-                numbers[row] = [
-                    float(part.replace("−", "-")) for part in match.groups()
+                numbers[row_index] = [
+                    float(number_text.replace("−", "-"))
+                    for number_text in match.groups()
                 ]
         return numbers
 
@@ -66,15 +67,15 @@ def find_pair(texts: Sequence[str]) -> Pair | None:
     """
     if len(texts) < _FEWEST:
         return None
-    for form, pattern in _FORMS.items():
+    for pair_form, pattern in _FORMS.items():
         if pattern.fullmatch(texts[0].strip()) is None:
             continue
-        numbers = Pair(form, "first", "second").read(texts)
+        numbers = Pair(pair_form, "first", "second").read(texts)
         if np.isnan(numbers).any():
             continue
-        if form in ("slash", "hyphen") and _are_ranges(numbers):
+        if pair_form in ("slash", "hyphen") and _are_ranges(numbers):
             return None
-        return Pair(form, *_called(form, numbers))
+        return Pair(pair_form, *_called(pair_form, numbers))
     return None
 
 
@@ -93,14 +94,14 @@ def _are_ranges(numbers: Floats) -> bool:
 
 def _called(form: str, numbers: Floats) -> tuple[str, str]:
     """Return what the two numbers are called: latitude and longitude where they can be, and have decimals."""
-    size = np.abs(numbers).max(axis=0)
+    largest_sizes = np.abs(numbers).max(axis=0)
     has_decimals = bool((numbers != np.round(numbers)).any())
-    if form == "point" and size[1] <= 90 and size[0] <= 180:
+    if form == "point" and largest_sizes[1] <= 90 and largest_sizes[0] <= 180:
         return "longitude", "latitude"
-    if form in ("brackets", "comma") and has_decimals and size.max() <= 180:
-        if size[0] <= 90:
+    if form in ("brackets", "comma") and has_decimals and largest_sizes.max() <= 180:
+        if largest_sizes[0] <= 90:
             return "latitude", "longitude"
-        if size[1] <= 90:
+        if largest_sizes[1] <= 90:
             return "longitude", "latitude"
     return "first", "second"
 

@@ -55,14 +55,16 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     # Of a column whose facts contradict each other nobody can ask: Arrow's exception would end the process.
     guarded = _Guarded(stream)
     # Read by this thread and no other, which could still be at it when the process ends.
-    file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-    metadata, schema = file.metadata, file.schema_arrow
+    parquet_file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+    metadata, schema = parquet_file.metadata, parquet_file.schema_arrow
     guarded.is_enough = True
     # Without any column Arrow would make an empty batch for each row that the footer says there is.
     for group in range(metadata.num_row_groups if metadata.num_columns else 0):
         with contextlib.suppress(_EnoughError):
             next(
-                file.iter_batches(batch_size=1, row_groups=[group], use_threads=False),
+                parquet_file.iter_batches(
+                    batch_size=1, row_groups=[group], use_threads=False
+                ),
                 None,
             )
     return metadata, schema
@@ -75,29 +77,29 @@ def footer_facts(
 
     ``ValueError``: a row group's types are not those of the schema.
     """
-    wide = {
+    integer_columns = {
         field.name
         for field in schema
         if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)
     }
     nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
     large, all_rows, packed_bytes = set[str](), 0, 0
-    for rows, columns in row_groups(footer):
-        all_rows += rows
+    for group_rows, columns in row_groups(footer):
+        all_rows += group_rows
         packed_bytes = max(
             packed_bytes, sum(column.total_compressed_size for column in columns)
         )
-        for column in columns if rows else ():
-            name, statistics = column.path_in_schema, column.statistics
-            if name not in nulls:
+        for column in columns if group_rows else ():
+            column_name, statistics = column.path_in_schema, column.statistics
+            if column_name not in nulls:
                 continue
             missing = (
                 statistics.null_count
                 if statistics is not None and statistics.has_null_count
                 else None
             )
-            nulls[name] = total([nulls[name], missing])
-            if name not in wide or missing == rows:
+            nulls[column_name] = total([nulls[column_name], missing])
+            if column_name not in integer_columns or missing == group_rows:
                 continue
             has_ends = statistics is not None and statistics.has_min_max
             if (
@@ -105,7 +107,7 @@ def footer_facts(
                 or statistics.max >= FIRST_INEXACT
                 or statistics.min <= -FIRST_INEXACT
             ):
-                large.add(name)
+                large.add(column_name)
     # A column without any value has no type and no statistics.
     nulls |= {field.name: all_rows for field in schema if pa.types.is_null(field.type)}
     return nulls, large, packed_bytes
@@ -152,28 +154,39 @@ class ColumnLayout:
         """Read what pandas wrote into a schema, without that all as stored. ``DAMAGE``: it is none."""
         pandas: dict[str, Any] = schema.pandas_metadata or {}
         described = {
-            one.get("field_name") or one.get("name"): one
-            for one in pandas.get("columns", ())
+            column_entry.get("field_name") or column_entry.get("name"): column_entry
+            for column_entry in pandas.get("columns", ())
         }
         hidden, first = set(), list[str]()
-        for one in pandas.get("index_columns", []):
-            if isinstance(one, dict):
-                first += [one["name"]] if one.get("name") is not None else []
+        for index_entry in pandas.get("index_columns", []):
+            if isinstance(index_entry, dict):
+                first += (
+                    [index_entry["name"]] if index_entry.get("name") is not None else []
+                )
                 continue
             must(
-                one in schema.names, f"an index of a column that is not there ({one!r})"
+                index_entry in schema.names,
+                f"an index of a column that is not there ({index_entry!r})",
             )
-            if described.get(one, {}).get("name") is None:
-                hidden.add(one)
+            if described.get(index_entry, {}).get("name") is None:
+                hidden.add(index_entry)
             else:
-                first.append(one)
-        stored = [name for name in schema.names if name not in hidden]
-        shown = [*first, *(name for name in stored if name not in first)]
-        types = {name: str(one.get("numpy_type")) for name, one in described.items()}
+                first.append(index_entry)
+        stored = [
+            stored_name for stored_name in schema.names if stored_name not in hidden
+        ]
+        shown = [
+            *first,
+            *(stored_column for stored_column in stored if stored_column not in first),
+        ]
+        types = {
+            field_name: str(field_entry.get("numpy_type"))
+            for field_name, field_entry in described.items()
+        }
         nullable = {
-            name
-            for name, kind in types.items()
-            if kind[:1] in tuple("IUFb") and kind not in ("bool", "bytes")
+            typed_name
+            for typed_name, number_type in types.items()
+            if number_type[:1] in tuple("IUFb") and number_type not in ("bool", "bytes")
         }
         return cls(shown, stored, frozenset(nullable), cell_notes(schema, index=False))
 
@@ -192,15 +205,15 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
 def check_texts(table: pa.Table) -> None:
     """Refuse text that is not UTF-8 (``ArrowInvalid``), which Arrow reads unchanged and Python cannot read."""
     for column in table.columns:
-        kind = (
+        value_type = (
             column.type.value_type
             if pa.types.is_dictionary(column.type)
             else column.type
         )
         if (
-            pa.types.is_string(kind)
-            or pa.types.is_large_string(kind)
-            or pa.types.is_string_view(kind)
+            pa.types.is_string(value_type)
+            or pa.types.is_large_string(value_type)
+            or pa.types.is_string_view(value_type)
         ):
             column.validate(full=True)
 
@@ -220,33 +233,36 @@ def index_names(schema: pa.Schema) -> list[str]:
     names = [
         entry.get("name") if isinstance(entry, dict) else entry for entry in described
     ]
-    return [name for name in names if isinstance(name, str)]
+    return [index_name for index_name in names if isinstance(index_name, str)]
 
 
 def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
     """Return the named index columns that are stored as a start and a step. ``ValueError``: they number no rows."""
     formulas: dict[str, tuple[int, int]] = {}
-    for one in (schema.pandas_metadata or {}).get("index_columns", []):
-        name = one.get("name") if isinstance(one, dict) else None
-        if name is None:
+    for index_entry in (schema.pandas_metadata or {}).get("index_columns", []):
+        index_name = index_entry.get("name") if isinstance(index_entry, dict) else None
+        if index_name is None:
             continue
         # Whole numbers that stay within 64 bits, however many rows there are.
-        ends, bounds = (
-            [one.get(end) for end in ("start", "stop", "step")],
+        range_fields, bounds = (
+            [index_entry.get(field_key) for field_key in ("start", "stop", "step")],
             (2**62, 2**62, 2**31),
         )
         must(
-            ends[2]
+            range_fields[2]
             and all(
-                isinstance(end, int) and abs(end) < most
-                for end, most in zip(ends, bounds, strict=True)
+                isinstance(range_field, int) and abs(range_field) < upper_bound
+                for range_field, upper_bound in zip(range_fields, bounds, strict=True)
             ),
-            f"an index that does not number the rows ({one!r:.100})",
+            f"an index that does not number the rows ({index_entry!r:.100})",
         )
-        is_new = isinstance(name, str) and name not in (*formulas, *schema.names)
+        is_new = isinstance(index_name, str) and index_name not in (
+            *formulas,
+            *schema.names,
+        )
         must(
             is_new,
-            f"an index that is counted, and stored or counted again ({name!r:.100})",
+            f"an index that is counted, and stored or counted again ({index_name!r:.100})",
         )
-        formulas[name] = (ends[0], ends[2])
+        formulas[index_name] = (range_fields[0], range_fields[2])
     return formulas

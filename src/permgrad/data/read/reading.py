@@ -102,15 +102,23 @@ class Written(NamedTuple):
     ) -> Written:
         """Return a table whose file says itself which columns are numbers."""
         texts, missing = list[str](), MissingCodes.of(codes)
-        for name in (str(name) for name, column in frame.items() if holds_text(column)):
-            words = code_words(missing, name)
-            cells = [str(cell).strip() for cell in pd.unique(frame[name].dropna())]
+        for column_name in (
+            str(text_column)
+            for text_column, column in frame.items()
+            if holds_text(column)
+        ):
+            words = code_words(missing, column_name)
+            cells = [
+                str(cell_value).strip()
+                for cell_value in pd.unique(frame[column_name].dropna())
+            ]
             if not signs_of(
                 pa.chunked_array(
-                    [[cell for cell in cells if cell not in words]], pa.string()
+                    [[cell_text for cell_text in cells if cell_text not in words]],
+                    pa.string(),
                 )
             ):
-                texts.append(name)
+                texts.append(column_name)
         return cls(frame, texts=tuple(texts))
 
 
@@ -119,7 +127,9 @@ def holds_text(column: pd.Series[Any]) -> bool:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return any(isinstance(level, str) for level in column.cat.categories)
     is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
-    return is_text and any(isinstance(cell, str) for cell in column.dropna().head(1))
+    return is_text and any(
+        isinstance(column_cell, str) for column_cell in column.dropna().head(1)
+    )
 
 
 def code_words(codes: MissingCodes, name: str) -> set[str]:
@@ -135,35 +145,33 @@ def code_words(codes: MissingCodes, name: str) -> set[str]:
 def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return a sentence, or none, on the texts taken as missing, from the share of cells with each, by column."""
     columns: dict[str, list[tuple[float, str]]] = {}
-    for name, words in missing.items():
-        for word, share in words.items():
-            columns.setdefault(word, []).append((share, name))
+    for column_name, words in missing.items():
+        for missing_word, share in words.items():
+            columns.setdefault(missing_word, []).append((share, column_name))
     if not columns:
         return []
     usual = sorted(columns, key=lambda word: -max(columns[word])[0])
     phrases = []
-    for word in usual:
-        shares = sorted(columns[word], key=lambda pair: -pair[0])
+    for usual_word in usual:
+        shares = sorted(columns[usual_word], key=lambda pair: -pair[0])
         cells = [
-            f"{name} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)"
-            for share, name in shares
+            f"{column_label} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)"
+            for share, column_label in shares
         ]
-        phrases.append(f'"{word}" in {listed(cells, 3)}')
-    fix = f'keep it with {option_of("--not-na", usual[0])} (in Python: not_na=["{usual[0]}"])'
-    return [f"taken as missing: {listed(phrases)}; if a text is a level, {fix}"]
+        phrases.append(f'"{usual_word}" in {listed(cells, 3)}')
+    keep_hint = f'keep it with {option_of("--not-na", usual[0])} (in Python: not_na=["{usual[0]}"])'
+    return [f"taken as missing: {listed(phrases)}; if a text is a level, {keep_hint}"]
 
 
 def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
     """Return texts that are kept although they usually mean missing. Others, or declared ones, are refused."""
     names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
-    for name in names:
-        if name not in MISSING_ANYWAY and not is_dot(name):
-            problem = f"Text {shown(name)} is not read as missing, so there is nothing to keep"
-            hint = f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
-            raise InputError(problem, hint=hint, code="PG004")
-        if name in na.labels:
-            problem = (
-                f"Text {shown(name)} is declared both as missing and as not missing"
-            )
+    for kept_text in names:
+        if kept_text not in MISSING_ANYWAY and not is_dot(kept_text):
+            problem = f"Text {shown(kept_text)} is not read as missing, so there is nothing to keep"
+            texts_hint = f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+            raise InputError(problem, hint=texts_hint, code="PG004")
+        if kept_text in na.labels:
+            problem = f"Text {shown(kept_text)} is declared both as missing and as not missing"
             raise InputError(problem, hint="Leave one out.", code="PG006")
     return names

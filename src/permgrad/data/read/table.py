@@ -133,11 +133,15 @@ def read_table(
         )
     declared = checked_kinds(kinds)
     texts = [
-        name
-        for name, kind in declared.items()
-        if kind in ("categorical", "text", "identifier")
+        column_name
+        for column_name, column_kind in declared.items()
+        if column_kind in ("categorical", "text", "identifier")
     ]
-    images = [name for name, kind in declared.items() if kind == "image"]
+    images = [
+        image_name
+        for image_name, image_kind in declared.items()
+        if image_kind == "image"
+    ]
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     reading = Reading(
         na=codes,
@@ -151,11 +155,13 @@ def read_table(
     checked_kinds(kinds, list(written.frame.columns))
     # What every reader takes for missing among numbers is a level only among texts.
     among_texts = {
-        name: words for name, words in written.missing.items() if name in written.texts
+        column_label: words
+        for column_label, words in written.missing.items()
+        if column_label in written.texts
     }
     totals = find_totals(written.frame)
-    said = [] if totals is None else [totals.said(written.lines.lines)]
-    for sentence in (*written.notes, *said, *missing_said(among_texts)):
+    total_sentences = [] if totals is None else [totals.said(written.lines.lines)]
+    for sentence in (*written.notes, *total_sentences, *missing_said(among_texts)):
         warn_user(sentence)
     return written.frame
 
@@ -267,24 +273,34 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
 
     table = open_partitioned(path, rows_per_part=_ALL_ROWS)
     # No cell of lists or records can be used, so that nobody needs them of a column that is left out.
-    unread = tuple(name for name in table.nested if name in reading.dropped)
+    unread = tuple(
+        nested_name for nested_name in table.nested if nested_name in reading.dropped
+    )
     # Neither is a column that differs between files.
-    uneven = tuple(name for name in table.uneven if name in reading.dropped)
-    table.check_even(name for name in table.uneven if name not in uneven)
-    frame = table.read_all([name for name in table.columns if name not in unread])
+    uneven = tuple(
+        uneven_name for uneven_name in table.uneven if uneven_name in reading.dropped
+    )
+    table.check_even(
+        differing_name
+        for differing_name in table.uneven
+        if differing_name not in uneven
+    )
+    frame = table.read_all(
+        [read_name for read_name in table.columns if read_name not in unread]
+    )
     written = read_typed(blank_codes(frame, reading.na), reading)
     if not unread:
         return written._replace(unread=uneven)
-    note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
+    left_out_note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
     return written._replace(
-        notes=(f"{note}: {listed(unread)}",), unread=unread + uneven
+        notes=(f"{left_out_note}: {listed(unread)}",), unread=unread + uneven
     )
 
 
 def is_parquet_folder(path: Path) -> bool:
     """Whether a path is a folder with Parquet files, in it or in folders within it."""
     return path.is_dir() and any(
-        file.suffix.lower() in SUFFIXES for file in path.rglob("*")
+        folder_file.suffix.lower() in SUFFIXES for folder_file in path.rglob("*")
     )
 
 
@@ -293,40 +309,49 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFra
     """Return a frame in which the cells with a declared code are missing. ``X`` stays as it is."""
     codes = MissingCodes.of(na)
     changed: dict[str, Any] = {}
-    for name in X.columns if codes.labels else ():
-        series = X[name]
+    for column_name in X.columns if codes.labels else ():
+        series = X[column_name]
         if cells.is_native_number(series.dtype):
-            blanked = blank_numbers(series, codes, str(name))
+            blanked = blank_numbers(series, codes, str(column_name))
         else:
-            distinct = Distinct.of(series, str(name))
+            distinct = Distinct.of(series, str(column_name))
             kinds = np.array(
-                [codes.kind_of(value, str(name)) for value in distinct.texts],
+                [codes.kind_of(value, str(column_name)) for value in distinct.texts],
                 dtype=np.int16,
             )
-            hit = distinct.spread(kinds, PRESENT) >= BLANK
+            is_code = distinct.spread(kinds, PRESENT) >= BLANK
             # "?" kept a column of numbers from being read as numbers.
-            blanked = _numbers_if_all(masked(series, hit)) if hit.any() else series
+            blanked = (
+                _numbers_if_all(masked(series, is_code)) if is_code.any() else series
+            )
         if blanked is not series:
-            changed[name] = blanked
+            changed[column_name] = blanked
     return X.assign(**changed) if changed else X
 
 
 def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
     """Return the declared codes that no cell holds, but for those that are missing without being declared."""
     codes = MissingCodes.of(na)
-    used: set[int] = set()
-    for name, column in ((str(name), column) for name, column in X.items()):
+    used_kinds: set[int] = set()
+    for column_name, column in (
+        (str(column_label), column) for column_label, column in X.items()
+    ):
         if cells.is_native_number(column.dtype):
             values = column[
                 column.isin(as_stored(codes.numbers)).to_numpy(dtype=bool)
             ].unique()
-            used |= {codes.kind_of(cells.canonical(value), name) for value in values}
+            used_kinds |= {
+                codes.kind_of(cells.canonical(value), column_name) for value in values
+            }
         else:
-            used |= {
-                codes.kind_of(text, name) for text in Distinct.of(column, name).texts
+            used_kinds |= {
+                codes.kind_of(cell_text, column_name)
+                for cell_text in Distinct.of(column, column_name).texts
             }
     labels = [
-        label for place, label in enumerate(codes.labels) if place + 2 not in used
+        label
+        for label_index, label in enumerate(codes.labels)
+        if label_index + 2 not in used_kinds
     ]
     return [
         label for label in labels if label not in MISSING_ANYWAY and not is_dot(label)
@@ -349,9 +374,9 @@ def _check_file(file: Path) -> None:
     """Refuse what is no file with something in it, and text that is named as Parquet."""
     is_device = file.is_char_device() or file.is_block_device() or file.is_socket()
     if is_device or file.is_dir():
-        kind, where = ("device", "") if is_device else ("folder", " in it")
+        path_kind, where = ("device", "") if is_device else ("folder", " in it")
         raise InputError(
-            f"{str(file)!r} is a {kind}, not a file",
+            f"{str(file)!r} is a {path_kind}, not a file",
             f"Name the CSV or Parquet file{where}.",
             "PG010",
         )
@@ -363,13 +388,15 @@ def _check_file(file: Path) -> None:
         )
     if file.suffix.lower() not in SUFFIXES:
         return
-    head = _content(file, 4096)
-    if not head.strip():
+    first_bytes = _content(file, 4096)
+    if not first_bytes.strip():
         raise _empty(file)
     if (
-        head[:4] != PARQUET
-        and b"\n" in head
-        and not any(sign < 9 or 13 < sign < 32 for sign in head)
+        first_bytes[:4] != PARQUET
+        and b"\n" in first_bytes
+        and not any(
+            byte_value < 9 or 13 < byte_value < 32 for byte_value in first_bytes
+        )
     ):
         raise InputError(
             f"{str(file)!r} is named as Parquet but holds text",
@@ -383,24 +410,30 @@ def _check_size(file: Path) -> None:
 
     Reading takes less than three times the file or, where its cells are short, little more than the table.
     """
-    size, head = file.stat().st_size, _content(file, 2**16)
-    if head[:2] not in (GZIP, b"PK"):
-        delimiter = sniff_delimiter(head.decode("latin-1"))
-        fields = head.count(delimiter.encode()) + head.count(b"\n")
+    file_size, first_bytes = file.stat().st_size, _content(file, 2**16)
+    if first_bytes[:2] not in (GZIP, b"PK"):
+        delimiter = sniff_delimiter(first_bytes.decode("latin-1"))
+        fields = first_bytes.count(delimiter.encode()) + first_bytes.count(b"\n")
         folder = f"{file.with_suffix('')}-parquet"
-        form = f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(delimiter)}))"
-        source = f"d.dataset({json.dumps(str(file))}, format={form})"
-        code = f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
-        words = shlex.quote(f"import pyarrow.csv as c, pyarrow.dataset as d; {code}")
-        table = size * max(1.0, _CELL_BYTES * fields / max(len(head), 1))
+        format_code = (
+            f"d.CsvFileFormat(c.ParseOptions(delimiter={json.dumps(delimiter)}))"
+        )
+        source = f"d.dataset({json.dumps(str(file))}, format={format_code})"
+        conversion = (
+            f'd.write_dataset({source}, {json.dumps(folder)}, format="parquet")'
+        )
+        words = shlex.quote(
+            f"import pyarrow.csv as c, pyarrow.dataset as d; {conversion}"
+        )
+        table = file_size * max(1.0, _CELL_BYTES * fields / max(len(first_bytes), 1))
         check_fits(
             int(table),
             str(file),
             repr(folder),
             f"Write it as Parquet with python -c {words}. ",
         )
-    if size >= _LARGE:
-        startup.announce(f"reading {file.name} ({size / 1e9:,.1f} GB)")
+    if file_size >= _LARGE:
+        startup.announce(f"reading {file.name} ({file_size / 1e9:,.1f} GB)")
 
 
 def _content(file: Path, size: int = -1) -> bytes:

@@ -58,10 +58,10 @@ def check_fits(needed: int, path: str, folder: str = "folder", first: str = "") 
 
     ``first`` is what makes a ``folder`` of Parquet files of it, where it is none.
     """
-    free = free_memory()
-    if free is not None and _COPIES * needed > free:
+    free_bytes = free_memory()
+    if free_bytes is not None and _COPIES * needed > free_bytes:
         raise InputError(
-            f"{path!r} takes about {needed / 1e9:,.1f} GB in memory, and {free / 1e9:,.1f} GB are free "
+            f"{path!r} takes about {needed / 1e9:,.1f} GB in memory, and {free_bytes / 1e9:,.1f} GB are free "
             f"(a table must fit about {_COPIES} times)",
             hint=f"{first}Train from its files in Python with HyNNClassifier().fit_stream({folder}, target), or use "
             "fewer rows.",
@@ -71,26 +71,26 @@ def check_fits(needed: int, path: str, folder: str = "folder", first: str = "") 
 
 def unzipped(content: bytes, file: Path) -> bytes:
     """Unpack a gzip file. Refuse one that unpacks to far more, or to more than fits into memory."""
-    free = free_memory()
-    most = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
-    room = most if free is None else free // _COPIES
+    free_bytes = free_memory()
+    most_unpacked = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
+    available_bytes = most_unpacked if free_bytes is None else free_bytes // _COPIES
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            unpacked = stream.read(min(most, room) + 1)
+            unpacked = stream.read(min(most_unpacked, available_bytes) + 1)
     except (EOFError, OSError, zlib.error):
         raise InputError(
             f"The gzip file {str(file)!r} is cut off or damaged",
             "Copy it again.",
             "PG011",
         ) from None
-    if len(unpacked) > most:
-        problem = f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most:,} bytes"
-        hint = (
+    if len(unpacked) > most_unpacked:
+        problem = f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most_unpacked:,} bytes"
+        unpack_hint = (
             "If you trust its source, unpack it with gunzip and name the unpacked file."
         )
-        raise InputError(problem, hint=hint, code="PG011")
-    if len(unpacked) > room:
-        problem = f"The gzip file {str(file)!r} unpacks to more than {room:,} bytes, a third of the free memory"
+        raise InputError(problem, hint=unpack_hint, code="PG011")
+    if len(unpacked) > available_bytes:
+        problem = f"The gzip file {str(file)!r} unpacks to more than {available_bytes:,} bytes, a third of the free memory"
         raise InputError(
             problem,
             hint="Write it as Parquet, which is read in parts, or use fewer rows.",
@@ -101,38 +101,47 @@ def unzipped(content: bytes, file: Path) -> bytes:
 
 def read_text(content: bytes, file: Path) -> str:
     """Return the text of a table's bytes, without byte order marks. A file of another kind, or damaged, is refused."""
-    signs = [(kind, fix) for sign, kind, fix in _KINDS if content.startswith(sign)]
+    signs = [
+        (signature_kind, signature_fix)
+        for signature, signature_kind, signature_fix in _KINDS
+        if content.startswith(signature)
+    ]
     if content.startswith(b"PK") and _holds_arrays(content, file):
-        fix = "save its table as CSV, and images in files that a column of the table names (--kind COL=image)"
-        signs.insert(0, ("a file of NumPy arrays (.npz)", fix))
+        correction = "save its table as CSV, and images in files that a column of the table names (--kind COL=image)"
+        signs.insert(0, ("a file of NumPy arrays (.npz)", correction))
     if signs:
         raise _another_kind(file, *signs[0])
-    text = _decoded(content, file).lstrip("\ufeff")
-    head = text[:_LOOKED_AT]
+    table_text = _decoded(content, file).lstrip("\ufeff")
+    text_start = table_text[:_LOOKED_AT]
     # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
-    begins, fix = head.lstrip()[:200], "export it as CSV"
-    found = [_BINARY] if _looks_binary(head) else []
-    found += [
-        (kind, fix)
-        for pattern, kind in _TEXTS
+    begins, correction = text_start.lstrip()[:200], "export it as CSV"
+    other_kinds = [_BINARY] if _looks_binary(text_start) else []
+    other_kinds += [
+        (text_kind, correction)
+        for pattern, text_kind in _TEXTS
         if re.match(pattern, begins, re.IGNORECASE)
     ]
-    if found:
-        raise _another_kind(file, *found[0])
-    place = text.find("\x00")
-    if place >= 0:
-        line, count = text.count("\n", 0, place) + 1, text.count("\x00")
+    if other_kinds:
+        raise _another_kind(file, *other_kinds[0])
+    null_position = table_text.find("\x00")
+    if null_position >= 0:
+        line_number, count = (
+            table_text.count("\n", 0, null_position) + 1,
+            table_text.count("\x00"),
+        )
         problem = (
-            f"Line {line} of {str(file)!r} holds a NUL byte"
+            f"Line {line_number} of {str(file)!r} holds a NUL byte"
             + f", the first of {count:,}" * (count > 1)
         )
-        fix = (
+        correction = (
             "remove the byte"
             if count == 1
             else "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
         )
-        raise InputError(problem, hint=f"Write the file again, or {fix}.", code="PG011")
-    return text
+        raise InputError(
+            problem, hint=f"Write the file again, or {correction}.", code="PG011"
+        )
+    return table_text
 
 
 def names_in_zip(content: bytes) -> list[str] | None:
@@ -155,12 +164,20 @@ def _holds_arrays(content: bytes, file: Path) -> bool:
 
 
 def _decoded(content: bytes, file: Path) -> str:
-    head = content[:_LOOKED_AT]
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    first_bytes = content[:_LOOKED_AT]
+    encoding = next(
+        (
+            encoding_name
+            for byte_mark, encoding_name in _MARKS
+            if content.startswith(byte_mark)
+        ),
+        None,
+    )
     # UTF-16 without a mark: every second byte of most text is 0.
     pairs = content[: _LOOKED_AT // 2 * 2]
     first, second = (
-        half.count(0) / max(len(half), 1) for half in (pairs[0::2], pairs[1::2])
+        byte_half.count(0) / max(len(byte_half), 1)
+        for byte_half in (pairs[0::2], pairs[1::2])
     )
     if (
         encoding is None
@@ -179,11 +196,11 @@ def _decoded(content: bytes, file: Path) -> str:
             ) from None
     # NUL bytes among text are refused with their line: few, or below a line of text, as in a file that was cut off.
     is_text = (
-        head.count(0) <= max(1, len(head) // 100)
-        or b"\x00" not in head.partition(b"\n")[0]
+        first_bytes.count(0) <= max(1, len(first_bytes) // 100)
+        or b"\x00" not in first_bytes.partition(b"\n")[0]
     )
-    is_text = is_text and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", head)
-    if b"\x00" in head and not is_text:
+    is_text = is_text and not re.search(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]", first_bytes)
+    if b"\x00" in first_bytes and not is_text:
         raise _another_kind(file, *_BINARY)
     try:
         return content.decode("utf-8")
@@ -195,30 +212,30 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
     """Read text as Windows-1252, unless it is UTF-8 but for a few bytes, of which ``wrong`` is the first's place."""
     readable = content.decode("utf-8", errors="ignore")
     letters = len(readable) - len(readable.encode("ascii", errors="ignore"))
-    if letters > (lost := len(content) - len(readable.encode("utf-8"))):
-        line = content.count(b"\n", 0, wrong) + 1
+    if letters > (lost_bytes := len(content) - len(readable.encode("utf-8"))):
+        line_number = content.count(b"\n", 0, wrong) + 1
         problem = (
-            f"{str(file)!r} is UTF-8 except for {counted(lost, 'byte')}, the first in line {line} "
+            f"{str(file)!r} is UTF-8 except for {counted(lost_bytes, 'byte')}, the first in line {line_number} "
             f"(0x{content[wrong]:02x})"
         )
         raise InputError(problem, hint="Save it as UTF-8.", code="PG011")
     try:
-        text = content.decode("cp1252")
+        western_text = content.decode("cp1252")
     except UnicodeDecodeError as error:
         if _looks_binary(content[:_LOOKED_AT].decode("latin-1"), also=r"\x00\x01"):
             raise _another_kind(file, *_BINARY) from None
-        line = content.count(b"\n", 0, error.start) + 1
+        line_number = content.count(b"\n", 0, error.start) + 1
         problem = (
-            f"Line {line} of {str(file)!r} has a byte (0x{content[error.start]:02x}) that is neither UTF-8, UTF-16 nor "
+            f"Line {line_number} of {str(file)!r} has a byte (0x{content[error.start]:02x}) that is neither UTF-8, UTF-16 nor "
             "Windows-1252"
         )
         raise InputError(problem, hint="Save it as UTF-8.", code="PG011") from None
-    if not _looks_binary(text[:_LOOKED_AT]):
+    if not _looks_binary(western_text[:_LOOKED_AT]):
         problem = (
             f"{str(file)!r} is not UTF-8 and is read as Windows-1252 (Western European)"
         )
         warn_user(problem, "If names or levels look wrong, save it as UTF-8.")
-    return text
+    return western_text
 
 
 def _looks_binary(head: str, also: str = "") -> bool:

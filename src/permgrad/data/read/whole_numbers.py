@@ -43,12 +43,12 @@ def blank_numbers(
 ) -> pd.Series[Any]:
     """Return a column of numbers in which declared codes are missing, or the column itself if it has none."""
     numbers = as_stored(MissingCodes(codes.holds_for(name)).numbers)
-    hit = (
+    is_code = (
         series.isin(numbers).to_numpy(dtype=bool)
         if numbers
         else np.zeros(len(series), dtype=bool)
     )
-    return masked(series, hit) if hit.any() else series
+    return masked(series, is_code) if is_code.any() else series
 
 
 def are_inexact(series: pd.Series[Any]) -> bool:
@@ -70,9 +70,9 @@ def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
         )
     else:
         different = {
-            int(text)
-            for text in numbers
-            if len(text) in _LONG and _WHOLE.fullmatch(text)
+            int(number_text)
+            for number_text in numbers
+            if len(number_text) in _LONG and _WHOLE.fullmatch(number_text)
         }
     return len(different), len(set(map(float, different)))
 

@@ -44,7 +44,11 @@ def may_be_number(text: str) -> bool:
 
 def signs_of(texts: pa.ChunkedArray) -> set[str]:
     """Return the decimal signs with which all texts that are not null are numbers."""
-    return {sign for sign, pattern in NUMBERS.items() if _all(texts, rf"^{pattern}$")}
+    return {
+        decimal_sign
+        for decimal_sign, pattern in NUMBERS.items()
+        if _all(texts, rf"^{pattern}$")
+    }
 
 
 def standard(texts: pa.ChunkedArray, sign: str) -> pa.ChunkedArray:
@@ -75,9 +79,9 @@ def bare_text(text: str, unit: str | None) -> str:
 
 @lru_cache(maxsize=64)
 def _around(unit: str) -> re.Pattern[str]:
-    sign = re.escape(unit)
+    unit_pattern = re.escape(unit)
     return re.compile(
-        rf"([+\-−]?)[{_SPACES}]*{sign}[{_SPACES}]*({_BODY}+)|({_BODY}+?)[{_SPACES}]*{sign}"
+        rf"([+\-−]?)[{_SPACES}]*{unit_pattern}[{_SPACES}]*({_BODY}+)|({_BODY}+?)[{_SPACES}]*{unit_pattern}"
     )
 
 
@@ -96,17 +100,17 @@ def unit_of(text: str) -> str | None:
 
 def without_unit(texts: pa.ChunkedArray, unit: str) -> tuple[pa.ChunkedArray, bool]:
     """Return texts without a currency or a per cent sign, and whether all had it."""
-    sign = re.escape(unit)
-    pattern = rf"^([+\-−]?)[{_SPACES}]*{sign}[{_SPACES}]*({_BODY}+)$|^({_BODY}+?)[{_SPACES}]*{sign}$"
+    unit_pattern = re.escape(unit)
+    pattern = rf"^([+\-−]?)[{_SPACES}]*{unit_pattern}[{_SPACES}]*({_BODY}+)$|^({_BODY}+?)[{_SPACES}]*{unit_pattern}$"
     return pc.replace_substring_regex(texts, pattern, r"\1\2\3"), _all(texts, pattern)
 
 
 def _all(texts: pa.ChunkedArray, pattern: str) -> bool:
     # The first rows tell most columns.
-    some = (texts.slice(0, 100), texts)
+    text_slices = (texts.slice(0, 100), texts)
     return all(
-        pc.all(pc.match_substring_regex(part, pattern), min_count=0).as_py()
-        for part in some
+        pc.all(pc.match_substring_regex(text_slice, pattern), min_count=0).as_py()
+        for text_slice in text_slices
     )
 
 

@@ -51,52 +51,73 @@ def columns_as_one(
     """
     if (
         not frame.columns.is_unique
-        or not all(isinstance(name, str) for name in frame.columns)
+        or not all(isinstance(frame_name, str) for frame_name in frame.columns)
         or len(frame) < 2
     ):
         return {}
-    names = [name for name in frame.columns if name not in set(but_for)]
+    names = [
+        column_name for column_name in frame.columns if column_name not in set(but_for)
+    ]
     with keeping_warnings():
         blocks = _dummies(frame, names)
-        members = {columns[0]: (stem, columns) for stem, columns in blocks.items()}
+        members = {
+            columns[0]: (block_stem, columns) for block_stem, columns in blocks.items()
+        }
         inside = {column for columns in blocks.values() for column in columns}
         # A block takes part in the search for copies as the category that it encodes.
         searched = frame[
-            [name for name in names if name in members or name not in inside]
+            [
+                searched_name
+                for searched_name in names
+                if searched_name in members or searched_name not in inside
+            ]
         ].copy(deep=False)
         for first, (_, columns) in members.items():
             searched[first] = _category(frame, columns)
         groups = _copies(searched, list(members))
-    return _named(groups, members, {name: at for at, name in enumerate(frame.columns)})
+    return _named(
+        groups,
+        members,
+        {
+            column_label: column_position
+            for column_position, column_label in enumerate(frame.columns)
+        },
+    )
 
 
 def _named(
     groups: Sequence[Sequence[str]],
     members: Mapping[str, tuple[str, list[str]]],
-    place: Mapping[str, int],
+    column_order: Mapping[str, int],
 ) -> dict[str, list[str]]:
     """Return the columns of each feature by its name, in the order of the table.
 
     ``groups``: copies, a block by its first column. ``members``: the stem and the columns of each block.
     """
-    found: dict[str, list[str]] = {}
+    found_groups: dict[str, list[str]] = {}
     for group in [
         *groups,
         *([first] for first in members if not any(first in group for group in groups)),
     ]:
         every = [
             column
-            for name in group
-            for column in (members[name][1] if name in members else [name])
+            for group_member in group
+            for column in (
+                members[group_member][1] if group_member in members else [group_member]
+            )
         ]
-        columns = sorted(every, key=place.__getitem__)
-        stems = [members[name][0] for name in group if name in members]
-        name = stems[0] if stems else columns[0]
-        taken = {*found, *(set(place) - set(columns))}
-        found[
-            name if name not in taken else f"{name} ({columns[0]} … {columns[-1]})"
+        columns = sorted(every, key=column_order.__getitem__)
+        stems = [
+            members[stem_member][0] for stem_member in group if stem_member in members
+        ]
+        feature_name = stems[0] if stems else columns[0]
+        taken_names = {*found_groups, *(set(column_order) - set(columns))}
+        found_groups[
+            feature_name
+            if feature_name not in taken_names
+            else f"{feature_name} ({columns[0]} … {columns[-1]})"
         ] = columns
-    return dict(sorted(found.items(), key=lambda item: place[item[1][0]]))
+    return dict(sorted(found_groups.items(), key=lambda item: column_order[item[1][0]]))
 
 
 def as_features(
@@ -111,28 +132,41 @@ def as_features(
         >>> as_features(frame, {"c": ["c=red", "c=blue"], "x": ["x", "y"]}).values.tolist()
         [['red', 1], ['blue', 2], ['none', 3]]
     """
-    for name, columns in members.items():
+    for feature_name, columns in members.items():
         if not set(columns) <= set(frame.columns):
             continue
-        if name in columns:
-            frame = frame.drop(columns=[column for column in columns if column != name])
+        if feature_name in columns:
+            frame = frame.drop(
+                columns=[column for column in columns if column != feature_name]
+            )
             continue
         flags = [
-            flag for column in columns if (flag := _flags(frame[column])) is not None
+            dummy_flag
+            for column in columns
+            if (dummy_flag := _flags(frame[column])) is not None
         ]
         if len(flags) < len(columns) or np.sum(flags, axis=0).max(initial=0) > 1:
             continue
         words = np.array(
             [
-                *(column.removeprefix(name).lstrip("_=.:- ") for column in columns),
+                *(
+                    column.removeprefix(feature_name).lstrip("_=.:- ")
+                    for column in columns
+                ),
                 "none",
             ],
             dtype=object,
         )
-        at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0), len(columns))
-        place = int(frame.columns.get_loc(columns[0]))  # type: ignore[arg-type]
+        level_index = np.where(
+            np.any(flags, axis=0), np.argmax(flags, axis=0), len(columns)
+        )
+        column_position = int(frame.columns.get_loc(columns[0]))  # type: ignore[arg-type]
         frame = frame.drop(columns=list(columns))
-        frame.insert(place, name, pd.Series(words[at], index=frame.index))
+        frame.insert(
+            column_position,
+            feature_name,
+            pd.Series(words[level_index], index=frame.index),
+        )
     return frame
 
 
@@ -140,30 +174,37 @@ def as_features(
 def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the columns of each stem that are dummies of one variable."""
     flags = {
-        name: cells for name in names if (cells := _flags(frame[name])) is not None
+        column_name: cells
+        for column_name in names
+        if (cells := _flags(frame[column_name])) is not None
     }
     families: dict[tuple[str, bool], list[str]] = {}
-    for name in flags:
-        for family in _stems(name):
-            families.setdefault(family, []).append(name)
-    found: dict[str, list[str]] = {}
-    taken: set[str] = set()
+    for flag_name in flags:
+        for family in _stems(flag_name):
+            families.setdefault(family, []).append(flag_name)
+    found_blocks: dict[str, list[str]] = {}
+    taken_columns: set[str] = set()
     levels = [
         codes
-        for name in names
-        if name not in flags and (codes := _few_levels(frame[name])) is not None
+        for level_name in names
+        if level_name not in flags
+        and (codes := _few_levels(frame[level_name])) is not None
     ]
     # The largest family first, then the longest stem: "soil_type" before "soil".
-    for (stem, _), members in sorted(
+    for (block_stem, _), members in sorted(
         families.items(), key=lambda item: (-len(item[1]), -len(item[0][0]))
     ):
-        if len(members) < 2 or taken.intersection(members) or stem in found:
+        if (
+            len(members) < 2
+            or taken_columns.intersection(members)
+            or block_stem in found_blocks
+        ):
             continue
-        own = [flags[name] for name in members]
-        if _are_exclusive(own) or _are_levels_of(own, levels):
-            taken.update(members)
-            found[stem] = members
-    return found
+        member_flags = [flags[member_name] for member_name in members]
+        if _are_exclusive(member_flags) or _are_levels_of(member_flags, levels):
+            taken_columns.update(members)
+            found_blocks[block_stem] = members
+    return found_blocks
 
 
 def adjacent_dummies(
@@ -180,16 +221,22 @@ def adjacent_dummies(
         [['old', 'new', 'used']]
     """
     blocks, block, flags = list[list[str]](), list[str](), list[Array]()
-    for name in [*map(str, frame.columns), None]:
-        column = None if name is None or name in but_for else _flags(frame[name])
-        also = column is not None and not any((column & flag).any() for flag in flags)
+    for column_name in [*map(str, frame.columns), None]:
+        column = (
+            None
+            if column_name is None or column_name in but_for
+            else _flags(frame[column_name])
+        )
+        is_exclusive = column is not None and not any(
+            (column & other_flag).any() for other_flag in flags
+        )
         complete = bool(flags) and bool(np.any(flags, axis=0).all())
-        if not also or complete:
+        if not is_exclusive or complete:
             if len(block) > 1 and _are_exclusive(flags):
                 blocks.append(block)
             block, flags = [], []
-        if column is not None and name is not None:
-            block.append(name)
+        if column is not None and column_name is not None:
+            block.append(column_name)
             flags.append(column)
     return blocks
 
@@ -214,23 +261,25 @@ def _are_exclusive(flags: Sequence[Array]) -> bool:
     per_row = np.sum(flags, axis=0, dtype=np.int64)
     if per_row.max() > 1:
         return False
-    shares = np.array([flag.mean() for flag in flags])
+    shares = np.array([dummy_flag.mean() for dummy_flag in flags])
     shares = shares[
         shares > 0
     ]  # a level that none of these rows has is of the block, but shows nothing
     complete = bool(per_row.all())
     if len(shares) < (2 if complete else 3):
         return False
-    none = float(np.prod(1 - shares))
-    one = none * float((shares / (1 - shares)).sum())
-    return len(flags[0]) * math.log(one if complete else none + one) < math.log(_CHANCE)
+    none_chance = float(np.prod(1 - shares))
+    exactly_one_chance = none_chance * float((shares / (1 - shares)).sum())
+    return len(flags[0]) * math.log(
+        exactly_one_chance if complete else none_chance + exactly_one_chance
+    ) < math.log(_CHANCE)
 
 
 def _few_levels(column: pd.Series[Any]) -> Integers | None:
     """Return which cells of a column are equal ``(rows,)``, from 0 on, or None if there are too many different ones."""
-    some = column.iloc[:: max(len(column) // _LOOKED_AT, 1)]
+    sampled_cells = column.iloc[:: max(len(column) // _LOOKED_AT, 1)]
     try:
-        if some.nunique() > _MOST_LEVELS:
+        if sampled_cells.nunique() > _MOST_LEVELS:
             return None
         codes, _ = pd.factorize(column, use_na_sentinel=False)
     except (TypeError, NotImplementedError):  # lists, also as Arrow types
@@ -274,7 +323,9 @@ def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
 # ---- copies ----------------------------------------------------------------------------------------------------------
 def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
     """Return groups of columns that repeat each other, where so many columns would not by chance."""
-    names = [str(name) for name, column in frame.items() if _can_repeat(column)]
+    names = [
+        str(column_name) for column_name, column in frame.items() if _can_repeat(column)
+    ]
     least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
     alike = [
         group
@@ -295,24 +346,25 @@ def _of_one_meaning(
     """
     category, orders = list[str](), dict[bytes, list[str]]()
     coded: set[bytes] = set()
-    for name in group:
-        _, levels = column_levels(frame[name], name)
-        if name in blocks or not isinstance(levels, np.ndarray):
-            category.append(name)
+    for column_name in group:
+        _, levels = column_levels(frame[column_name], column_name)
+        if column_name in blocks or not isinstance(levels, np.ndarray):
+            category.append(column_name)
             continue
         order = _order(levels)
-        orders.setdefault(order, []).append(name)
+        orders.setdefault(order, []).append(column_name)
         if (levels == np.round(levels)).all() and np.ptp(levels) < _OF_CODES * len(
             levels
         ):
             coded.add(order)
-    found = [
+    found_copies = [
         names for order, names in orders.items() if not (category and order in coded)
     ]
-    found.append(
-        category + [name for order in coded if category for name in orders[order]]
+    found_copies.append(
+        category
+        + [coded_name for order in coded if category for coded_name in orders[order]]
     )
-    return [names for names in found if len(names) > 1]
+    return [names for names in found_copies if len(names) > 1]
 
 
 def _can_repeat(column: pd.Series[Any]) -> bool:
@@ -360,7 +412,10 @@ def same_columns(
         if column.kind not in ("constant", "identifier")
     ]
     blocks = [set(block) for block in together]
-    order = {name: place for place, name in enumerate(schema.names)}
+    order = {
+        schema_name: schema_index
+        for schema_index, schema_name in enumerate(schema.names)
+    }
     groups = [
         tuple(sorted(group, key=order.__getitem__))
         for group in _alike_columns(as_frame(frame), names)
@@ -376,9 +431,13 @@ def same_columns(
 def _alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]:
     """Return groups of columns that determine each other, as ``same_columns`` says."""
     if len(frame) > _LOOKED_AT:
-        some = frame.iloc[np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)]
+        sampled_rows = frame.iloc[
+            np.linspace(0, len(frame) - 1, _LOOKED_AT).astype(np.int64)
+        ]
         names = [
-            name for group in _alike(some, names, _ALL_DIFFERENT) for name in group
+            alike_name
+            for group in _alike(sampled_rows, names, _ALL_DIFFERENT)
+            for alike_name in group
         ]
     return _alike(frame, names, _OFTEN_ALIKE)
 
@@ -386,8 +445,8 @@ def _alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]
 def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
     """Return names whose columns have the same rows alike. Where levels are more than this share, values count too."""
     alike: dict[bytes, list[str]] = {}
-    for name in names:
-        codes, values = column_levels(frame[name], name)
+    for column_name in names:
+        codes, values = column_levels(frame[column_name], column_name)
         digest = hashlib.blake2b(
             np.ascontiguousarray(codes, dtype=np.int64).tobytes(), digest_size=16
         )
@@ -398,7 +457,7 @@ def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[
                 digest.update(values.tobytes())
             else:
                 digest.update(_order(values))
-        alike.setdefault(digest.digest(), []).append(name)
+        alike.setdefault(digest.digest(), []).append(column_name)
     return [group for group in alike.values() if len(group) > 1]
 
 
@@ -418,12 +477,12 @@ def column_levels(
     is_number = is_native_number(series.dtype)
     if is_number or is_moment(series):
         # Integers that are equal as float64 are distinguished.
-        different, left = (
+        different, distinct_floats = (
             different_and_left(series)
             if is_number and series.dtype.kind in "iu"
             else (0, 0)
         )
-        if is_number and different == left:
+        if is_number and different == distinct_floats:
             cells: Any = (
                 series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
             )  # a minus zero is a zero

@@ -64,7 +64,9 @@ Storage: TypeAlias = Literal["number", "date", "pair", "text"]
 _PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 #: What the words of these pairs mean, whichever of them a column had in training.
-_TRUTH = {yes: 1.0 for yes, _ in _EVIDENT_PAIRS} | {no: 0.0 for _, no in _EVIDENT_PAIRS}
+_TRUTH = {true_word: 1.0 for true_word, _ in _EVIDENT_PAIRS} | {
+    false_word: 0.0 for _, false_word in _EVIDENT_PAIRS
+}
 _NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
@@ -75,7 +77,9 @@ _AS_LEVELS: dict[str, Any] = {"kind": "categorical", "storage": "text"}
 _SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = rf"%|{CURRENCY}"
-_NUMBERS = {sign: re.compile(pattern) for sign, pattern in NUMBERS.items()}
+_NUMBERS = {
+    decimal_sign: re.compile(pattern) for decimal_sign, pattern in NUMBERS.items()
+}
 _AROUND = re.compile(
     rf"\(?\s*(?P<before>{_UNIT})?\s*(?P<number>[^()]*?)\s*(?:(?P<after>{_UNIT}|-|/-)|(?P<measure>{MEASURE}))?\s*\)?"
 )
@@ -167,14 +171,14 @@ class Schema:
 
     def to_text(self, most: int = 60, reasons: Mapping[str, str] | None = None) -> str:
         """Return a table for the terminal, at most ``most`` columns long. ``reasons``: those that differ."""
-        rows = [("column", "kind", "levels", "missing", "reason")]
+        table_rows = [("column", "kind", "levels", "missing", "reason")]
         for c in self.columns[:most]:
             missing = (
                 f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})"
                 if c.n_missing
                 else "0"
             )
-            rows.append(
+            table_rows.append(
                 (
                     c.name,
                     c.kind,
@@ -183,9 +187,13 @@ class Schema:
                     (reasons or {}).get(c.name, c.reason),
                 )
             )
-        shown = [tuple(map(printable, row)) for row in rows]
-        widths = [max(map(len, row)) for row in zip(*shown, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
+        shown = [tuple(map(printable, table_row)) for table_row in table_rows]
+        widths = [
+            max(map(len, column_cells)) for column_cells in zip(*shown, strict=True)
+        ]
+        lines = [
+            "  ".join(map(str.ljust, shown_row, widths)).rstrip() for shown_row in shown
+        ]
         if len(self.columns) > most:
             lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
         return "\n".join(lines)
@@ -225,20 +233,24 @@ def infer_schema(
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
-    for name in na if isinstance(na, Mapping) else ():
-        check_choice("column in na", name, list(frame.columns))
+    for column_name in na if isinstance(na, Mapping) else ():
+        check_choice("column in na", column_name, list(frame.columns))
     declared = checked_kinds(kinds, list(frame.columns))
     types = _types_of_numbers(frame, codes)
-    for name in frame.columns:
-        if name in declared:
-            types[name] = _declared_type(
-                frame[name], name, declared[name], codes, types.get(name)
+    for frame_name in frame.columns:
+        if frame_name in declared:
+            types[frame_name] = _declared_type(
+                frame[frame_name],
+                frame_name,
+                declared[frame_name],
+                codes,
+                types.get(frame_name),
             )
-        elif name not in types:
-            types[name] = _other_type(frame[name], name, codes)
-        if target is not None and name not in declared:
-            types[name] = _asked(types[name], frame, codes, *target)
-    return Schema(tuple(types[name] for name in frame.columns))
+        elif frame_name not in types:
+            types[frame_name] = _other_type(frame[frame_name], frame_name, codes)
+        if target is not None and frame_name not in declared:
+            types[frame_name] = _asked(types[frame_name], frame, codes, *target)
+    return Schema(tuple(types[schema_name] for schema_name in frame.columns))
 
 
 def _types_of_numbers(
@@ -325,25 +337,36 @@ def checked_kinds(
     kinds: Mapping[str, Kind] | None, names: Sequence[str] | None = None
 ) -> dict[str, Kind]:
     """Return the declared kinds with names as text. Refuse anything but a mapping of columns (``names``) to kinds."""
-    fix = "Pass for example kinds={'postcode': 'categorical'}."
+    kinds_hint = "Pass for example kinds={'postcode': 'categorical'}."
     check_kind(
-        "kinds", kinds, (Mapping, NoneType), "None or a mapping of column to kind", fix
+        "kinds",
+        kinds,
+        (Mapping, NoneType),
+        "None or a mapping of column to kind",
+        kinds_hint,
     )
-    declared = {str(name): kind for name, kind in (kinds or {}).items()}
-    for name, kind in declared.items():
-        check_choice(f"kind of column {name!r}", kind, get_args(Kind))
+    declared = {
+        str(declared_name): declared_kind
+        for declared_name, declared_kind in (kinds or {}).items()
+    }
+    for column_name, column_kind in declared.items():
+        check_choice(f"kind of column {column_name!r}", column_kind, get_args(Kind))
         if names is not None:
-            check_choice("column in kinds", name, names)
+            check_choice("column in kinds", column_name, names)
     return declared
 
 
 # ---- numbers --------------------------------------------------------------------------------------------------------
 def _fused(base: ColumnType, numbers: Iterable[Any]) -> ColumnType:
     """Return a column with the flag that float64 makes some of its integers equal, if it does."""
-    different, left = different_and_left(numbers)
+    different, distinct_floats = different_and_left(numbers)
     return (
-        replace(base, flags=("fused",), facts={"different": different, "left": left})
-        if left < different
+        replace(
+            base,
+            flags=("fused",),
+            facts={"different": different, "left": distinct_floats},
+        )
+        if distinct_floats < different
         else base
     )
 
@@ -368,13 +391,13 @@ def _number_type(
     is_whole = integer or (base.n_missing > 0 and identifiers.are_whole(values))
     if base.n_known < FEWEST_FOR_IDENTIFIER or not is_whole or "fused" in base.flags:
         return base
-    flag = identifiers.flag_of_whole_numbers(base.name, values, index)
-    if flag is None:
+    number_flag = identifiers.flag_of_whole_numbers(base.name, values, index)
+    if number_flag is None:
         return base
     return (
-        base.flagged(flag, **_AS_LEVELS)
-        if flag == "names"
-        else base.flagged(flag, kind="identifier")
+        base.flagged(number_flag, **_AS_LEVELS)
+        if number_flag == "names"
+        else base.flagged(number_flag, kind="identifier")
     )
 
 
@@ -389,17 +412,17 @@ def _asked(
     if column.kind != "numeric" or column.date_format is not None:
         return column
     numbers, _ = read_numbers(frame[column.name], column, codes)
-    others = _groupings(frame, column.name)
-    flag = flag_by_target(column.name, numbers, y, classes, others)
-    if flag == "names":
+    other_groupings = _groupings(frame, column.name)
+    target_flag = flag_by_target(column.name, numbers, y, classes, other_groupings)
+    if target_flag == "names":
         # As levels, odd cells are some of them.
         odd = column.facts.get("unread", ()), column.facts.get("cells_unread", 0)
         counts = {"n_levels": column.n_levels + len(odd[0])}
         counts["n_missing"] = column.n_missing - odd[1]
         return column.flagged("names", "by_target", **_AS_LEVELS, **counts)
-    if flag is None or "fused" in column.flags:
+    if target_flag is None or "fused" in column.flags:
         return column
-    return _with_mistakes_of(column, column.flagged(flag))
+    return _with_mistakes_of(column, column.flagged(target_flag))
 
 
 def _with_mistakes_of(column: ColumnType, changed: ColumnType) -> ColumnType:
@@ -413,11 +436,11 @@ def _with_mistakes_of(column: ColumnType, changed: ColumnType) -> ColumnType:
 
 def _groupings(frame: pd.DataFrame, name: str) -> Iterator[Integers]:
     """Yield which rows have the same cell of each other column, −1 where it is missing."""
-    for other in list(frame.columns)[:_MOST_GROUPINGS]:
-        if other == name:
+    for other_column in list(frame.columns)[:_MOST_GROUPINGS]:
+        if other_column == name:
             continue
         try:
-            codes, _ = pd.factorize(frame[other], use_na_sentinel=True)
+            codes, _ = pd.factorize(frame[other_column], use_na_sentinel=True)
         except (TypeError, NotImplementedError):  # lists, also as Arrow types
             continue
         yield np.asarray(codes, dtype=np.int64)
@@ -427,12 +450,12 @@ def _constant(base: ColumnType) -> ColumnType:
     """Return whether a column has one value and nothing missing, or no value. One value with gaps is informative."""
     if base.n_levels == 0:
         return base.flagged("no_value", kind="constant")
-    kind = base.kind if base.n_missing else "constant"
+    constant_kind = base.kind if base.n_missing else "constant"
     # Of numbers that are one value only as float64 the flag says so already.
     if "fused" in base.flags:
-        return replace(base, kind=kind)
+        return replace(base, kind=constant_kind)
     return base.flagged(
-        "value_and_missing" if base.n_missing else "one_value", kind=kind
+        "value_and_missing" if base.n_missing else "one_value", kind=constant_kind
     )
 
 
@@ -461,32 +484,37 @@ def _other_type(
     distinct = Distinct.of(series, name)
     texts, counts, n_missing = _without_codes(distinct, name, codes)
     if _are_dots_missing(texts):
-        kept = np.array([not is_dot(text) for text in texts], dtype=bool)
-        n_missing += int(counts[~kept].sum())
-        texts, counts = [text for text in texts if not is_dot(text)], counts[kept]
-    base = ColumnType(
+        is_kept = np.array(
+            [not is_dot(dotted_text) for dotted_text in texts], dtype=bool
+        )
+        n_missing += int(counts[~is_kept].sum())
+        texts, counts = (
+            [kept_text for kept_text in texts if not is_dot(kept_text)],
+            counts[is_kept],
+        )
+    base_type = ColumnType(
         name, "categorical", "text", ("text",), len(series), n_missing, len(texts)
     )
     numbers = cells.text_numbers(texts)
     if texts and not np.isnan(numbers).any():
-        base = _fused(
-            base.flagged("number_texts", kind="numeric", storage="number"), texts
+        base_type = _fused(
+            base_type.flagged("number_texts", kind="numeric", storage="number"), texts
         )
-        values, _ = read_numbers(series, base, codes)
+        values, _ = read_numbers(series, base_type, codes)
         return _decided_by_type(
-            series, texts, _text_number_type(base, values, series.index, texts)
+            series, texts, _text_number_type(base_type, values, series.index, texts)
         )
-    if base.n_levels <= 1:
-        return _constant(base)
+    if base_type.n_levels <= 1:
+        return _constant(base_type)
     starts = [
-        text[:_LONGEST_SHORT] for text in texts
+        cell_text[:_LONGEST_SHORT] for cell_text in texts
     ]  # no date or time is longer, and a text may have megabytes
-    if found := _pair_type(base, starts) or _date_type(base, starts):
-        return found
-    found = _written_type(base, series, starts, counts)
-    if found is None and not is_whole:
-        found = _type_but_for_mistakes(series, base, codes, texts, counts)
-    return found or _text_type(base, series, texts, counts)
+    if found_type := _pair_type(base_type, starts) or _date_type(base_type, starts):
+        return found_type
+    found_type = _written_type(base_type, series, starts, counts)
+    if found_type is None and not is_whole:
+        found_type = _type_but_for_mistakes(series, base_type, codes, texts, counts)
+    return found_type or _text_type(base_type, series, texts, counts)
 
 
 #: Beside cells of other kinds numbers are text in any file.
@@ -578,12 +606,12 @@ def _written_type(
 
 def _are_dots_missing(texts: Sequence[str]) -> bool:
     """Whether the texts of a column are numbers but for those with which Stata and SAS write missing ones."""
-    others = [text for text in texts if not is_dot(text)]
-    if not others or len(others) == len(texts):
+    other_texts = [cell_text for cell_text in texts if not is_dot(cell_text)]
+    if not other_texts or len(other_texts) == len(texts):
         return False
     return (
-        not np.isnan(cells.text_numbers(others)).any()
-        or find_notation(others, [1] * len(others)) is not None
+        not np.isnan(cells.text_numbers(other_texts)).any()
+        or find_notation(other_texts, [1] * len(other_texts)) is not None
     )
 
 
@@ -594,7 +622,7 @@ def _text_number_type(
     levels = np.unique(values[~np.isnan(values)])
     integer = identifiers.are_whole(values)
     binary = bool(np.isin(levels, (0.0, 1.0)).all())
-    found = _number_type(
+    number_type = _number_type(
         replace(base, n_levels=len(levels)),
         values,
         index,
@@ -602,73 +630,78 @@ def _text_number_type(
         integer=integer,
     )
     if (
-        found.flags != ("number_texts",)
+        number_type.flags != ("number_texts",)
         or not integer
         or not 2 < len(levels) <= base.n_known / 2
     ):
-        return found
-    if any(text[:1] == "0" and text.isdecimal() and len(text) > 1 for text in texts):
-        return found.flagged(
+        return number_type
+    if any(
+        level_text[:1] == "0" and level_text.isdecimal() and len(level_text) > 1
+        for level_text in texts
+    ):
+        return number_type.flagged(
             "names", "leading_zeros", **_AS_LEVELS, n_levels=len(texts)
         )
-    return found.flagged("whole_texts")
+    return number_type.flagged("whole_texts")
 
 
 def _decided_by_type(
-    series: pd.Series[Any], texts: Sequence[str], found: ColumnType
+    series: pd.Series[Any], texts: Sequence[str], found_type: ColumnType
 ) -> ColumnType:
     """Leave a column of categorical type its categories, though they could be read as amounts.
 
     Its dates and pairs stay what they are. So do numbers that an ordered type has in their order.
     """
-    is_amount = found.kind in ("numeric", "identifier") and found.n_levels > 1
+    is_amount = found_type.kind in ("numeric", "identifier") and found_type.n_levels > 1
     if not isinstance(series.dtype, pd.CategoricalDtype) or not is_amount:
-        return found
+        return found_type
     levels = cells.text_numbers(
         [cells.canonical(level) for level in series.cat.categories]
     )
     if (
         series.dtype.ordered
-        and found.date_format is None
+        and found_type.date_format is None
         and (np.diff(levels) > 0).all()
     ):
-        return found.flagged("ordered_type")
-    return found.flagged(
+        return found_type.flagged("ordered_type")
+    return found_type.flagged(
         "categorical_type", **_AS_LEVELS, n_levels=len(texts), date_format=None
     )
 
 
 def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     """Find a yes/no pair, whatever the capitals."""
-    by_form = {_plain(text): text for text in texts}
-    pair = next((pair for pair in _PAIRS if set(pair) == set(by_form)), None)
-    if pair is None:
+    by_form = {_plain(cell_text): cell_text for cell_text in texts}
+    known_pair = next(
+        (word_pair for word_pair in _PAIRS if set(word_pair) == set(by_form)), None
+    )
+    if known_pair is None:
         return None
-    one, zero = by_form[pair[0]], by_form[pair[1]]
+    true_text, false_text = by_form[known_pair[0]], by_form[known_pair[1]]
     return base.flagged(
         "pair",
         kind="boolean",
         storage="pair",
         n_levels=2,
-        true_level=one,
-        false_level=zero,
+        true_level=true_text,
+        false_level=false_text,
     )
 
 
 def _date_type(
     base: ColumnType, texts: Sequence[str], *, declared: bool = False
 ) -> ColumnType | None:
-    read = dates.find_date_format(texts, declared=declared)
-    if read is None:
+    format_and_swap = dates.find_date_format(texts, declared=declared)
+    if format_and_swap is None:
         return None
-    form, is_swapped = read
-    said: dict[Flag, bool] = {
+    date_form, is_swapped = format_and_swap
+    possible_flags: dict[Flag, bool] = {
         "two_digit_years": dates.has_short_years(texts),
         "swapped": is_swapped,
     }
-    flags = [flag for flag, holds in said.items() if holds]
+    flags = [date_flag for date_flag, holds in possible_flags.items() if holds]
     return base.flagged(
-        "text_dates", *flags, kind="date", storage="date", date_format=form
+        "text_dates", *flags, kind="date", storage="date", date_format=date_form
     )
 
 
@@ -683,17 +716,17 @@ def _text_type(
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
-    odd, facts = odd_among_numbers(texts, counts), dict[str, Any]()
-    kind, flags = base.kind, base.flags
+    odd_text, facts = odd_among_numbers(texts, counts), dict[str, Any]()
+    text_kind, flags = base.kind, base.flags
     if _are_images(texts):
-        kind, flags = "image", ("images",)
-    elif odd:
+        text_kind, flags = "image", ("images",)
+    elif odd_text:
         flags, facts = (
             ("odd_among_numbers",),
-            {"odd": odd[0], "share": min(odd[1], 0.99)},
+            {"odd": odd_text[0], "share": min(odd_text[1], 0.99)},
         )
     elif is_free:
-        kind, flags = (
+        text_kind, flags = (
             "text",
             ("free_text", "long_texts")
             if max(map(len, texts)) > LONGEST_READ
@@ -703,30 +736,30 @@ def _text_type(
         base.n_known >= FEWEST_FOR_IDENTIFIER
         and len(texts) >= _NEARLY_UNIQUE * base.n_known
     ):
-        kind, flags = "identifier", ("unique_texts",)
+        text_kind, flags = "identifier", ("unique_texts",)
     if spelled:
         flags, facts = (*flags, "spelled"), facts | spelled
-    return replace(base, kind=kind, flags=flags, facts=facts)
+    return replace(base, kind=text_kind, flags=flags, facts=facts)
 
 
 def _two_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
     """Return, as ``several_ways``, that most different cells hold two numbers, such as 120/80, or None."""
-    some = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    pairs = [text for text in some if is_pair(text)]
-    if len(pairs) < _SHARE_SPELLED * len(some) or find_pair(pairs) is None:
+    sampled_texts = [cell_text[:_LONGEST_SHORT] for cell_text in texts[:_LOOKED_AT]]
+    pairs = [pair_text for pair_text in sampled_texts if is_pair(pair_text)]
+    if len(pairs) < _SHARE_SPELLED * len(sampled_texts) or find_pair(pairs) is None:
         return None
-    odd = [text for text in some if not is_pair(text)]
+    odd_texts = [other_text for other_text in sampled_texts if not is_pair(other_text)]
     facts = {"what": "two numbers", "how": "in each cell, such as", "example": pairs[0]}
-    return {**facts, "odd_cells": odd} if odd else facts
+    return {**facts, "odd_cells": odd_texts} if odd_texts else facts
 
 
 def _are_images(texts: Sequence[str]) -> bool:
     """Say whether nearly all of the cells, of which a few are looked at first, are images or files of images."""
-    few = texts[:_FEWEST_SPELLED]
+    first_texts = texts[:_FEWEST_SPELLED]
     return all(
-        sum(map(is_image, some)) >= _SHARE_OF_IMAGES * len(some)
-        for some in (few, texts[:_LOOKED_AT])
-        if len(some)
+        sum(map(is_image, some_texts)) >= _SHARE_OF_IMAGES * len(some_texts)
+        for some_texts in (first_texts, texts[:_LOOKED_AT])
+        if len(some_texts)
     )
 
 
@@ -737,7 +770,10 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
         # All may be written as most of them are: in commas, with thousands.
         for number in _NUMBERS.values():
             written = np.array(
-                [number.fullmatch(text.strip()) is not None for text in texts],
+                [
+                    number.fullmatch(cell_text.strip()) is not None
+                    for cell_text in texts
+                ],
                 dtype=bool,
             )
             numbers = written if written.sum() > numbers.sum() else numbers
@@ -755,32 +791,36 @@ def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
     Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are written, an ``example``, and the
     ``odd_cells`` that are written otherwise.
     """
-    looked_at = [text[:_LONGEST_SHORT] for text in texts[:_LOOKED_AT]]
-    for what, ways_of in (
+    looked_at = [cell_text[:_LONGEST_SHORT] for cell_text in texts[:_LOOKED_AT]]
+    for quantity, ways_of in (
         ("times", dates.duration_ways),
         ("numbers", _number_ways),
         ("dates", dates.date_ways),
     ):
         ways_of_texts = ways_of(looked_at)
-        every = [way for ways in ways_of_texts for way in ways]
+        every = [
+            written_way for text_forms in ways_of_texts for written_way in text_forms
+        ]
         if every and sum(map(bool, ways_of_texts)) >= _SHARE_SPELLED * len(
             ways_of_texts
         ):
             usual = max(dict.fromkeys(every), key=every.count)
-            odd = [
-                text
-                for text, ways in zip(looked_at, ways_of_texts, strict=True)
-                if usual not in ways
+            odd_texts = [
+                viewed_text
+                for viewed_text, viewed_ways in zip(
+                    looked_at, ways_of_texts, strict=True
+                )
+                if usual not in viewed_ways
             ]
-            if odd:
+            if odd_texts:
                 return {
-                    "what": what,
+                    "what": quantity,
                     "how": "written in several ways, first odd cell",
-                    "example": odd[0],
-                    "odd_cells": odd,
+                    "example": odd_texts[0],
+                    "odd_cells": odd_texts,
                 }
             return {
-                "what": what,
+                "what": quantity,
                 "how": "with other signs, such as",
                 "example": looked_at[0],
             }
@@ -789,44 +829,57 @@ def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
 
 def _with_unit(texts: Sequence[str]) -> dict[str, str] | None:
     """Return, as ``several_ways``, that a few different cells are all numbers with one unit, such as 71 kg, or None."""
-    found = [_AROUND.fullmatch(text.strip()) for text in texts]
-    units = {parts["measure"] if parts is not None else None for parts in found}
+    unit_matches = [_AROUND.fullmatch(cell_text.strip()) for cell_text in texts]
+    units = {
+        unit_match["measure"] if unit_match is not None else None
+        for unit_match in unit_matches
+    }
     if None in units or len(units) != 1 or not all(_number_ways(texts)):
         return None
     return {"what": "numbers", "how": "with other signs, such as", "example": texts[0]}
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    ways, found = list[list[str]](), [_AROUND.fullmatch(text.strip()) for text in texts]
+    ways_of_texts, unit_matches = (
+        list[list[str]](),
+        [_AROUND.fullmatch(cell_text.strip()) for cell_text in texts],
+    )
     # Numbers with letters of many kinds behind them are codes.
     measures = Counter(
-        parts["measure"] for parts in found if parts is not None and parts["measure"]
+        unit_match["measure"]
+        for unit_match in unit_matches
+        if unit_match is not None and unit_match["measure"]
     )
     usual = [None, *(measure for measure, _ in measures.most_common(1))]
-    for text, parts in zip(map(str.strip, texts), found, strict=True):
+    for stripped_text, number_match in zip(
+        map(str.strip, texts), unit_matches, strict=True
+    ):
         fitting, around = list[str](), ""
-        if parts is not None and parts["measure"] in usual:
-            around = f"{parts['before'] or ''} {parts['after'] or parts['measure'] or ''} {text[:1] == '('}"
+        if number_match is not None and number_match["measure"] in usual:
+            around = f"{number_match['before'] or ''} {number_match['after'] or number_match['measure'] or ''} {stripped_text[:1] == '('}"
             fitting = [
-                sign
-                for sign, number in _NUMBERS.items()
-                if number.fullmatch(parts["number"])
+                decimal_sign
+                for decimal_sign, number in _NUMBERS.items()
+                if number.fullmatch(number_match["number"])
             ]
-        ways.append([f"{sign} {around}" for sign in fitting])
-    return ways
+        ways_of_texts.append([f"{fitting_sign} {around}" for fitting_sign in fitting])
+    return ways_of_texts
 
 
 def _without_codes(
     distinct: Distinct, name: str, codes: MissingCodes
 ) -> tuple[list[str], Integers, int]:
     counts = distinct.counts()
-    keep = np.array(
-        [codes.kind_of(text, name) == PRESENT for text in distinct.texts], dtype=bool
+    keep_mask = np.array(
+        [codes.kind_of(cell_text, name) == PRESENT for cell_text in distinct.texts],
+        dtype=bool,
     ) & (counts > 0)
     texts = [
-        text for text, is_kept in zip(distinct.texts, keep, strict=True) if is_kept
+        kept_text
+        for kept_text, is_kept in zip(distinct.texts, keep_mask, strict=True)
+        if is_kept
     ]
-    return texts, counts[keep], int(len(distinct.index) - counts[keep].sum())
+    return texts, counts[keep_mask], int(len(distinct.index) - counts[keep_mask].sum())
 
 
 # ---- declared kinds -------------------------------------------------------------------------------------------------
@@ -888,10 +941,10 @@ def _declared_type(
         problem = (
             f"Column {name!r} is declared numeric but is {guess.kind} ({guess.reason})"
         )
-        hint = (
+        declare_hint = (
             "Declare it categorical, or declare the texts that mean missing as codes."
         )
-        raise InputError(problem, hint=hint, code="PG014")
+        raise InputError(problem, hint=declare_hint, code="PG014")
     return declared
 
 
@@ -905,19 +958,23 @@ def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
 
 
 def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
-    read = _date_type(column, texts, declared=True)
-    if read is None:
+    date_type = _date_type(column, texts, declared=True)
+    if date_type is None:
         first = dates.find_date_format(texts[:1], declared=True)
-        odd = (
+        odd_index = (
             0
             if first is None
             else int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
         )
-        problem = f"Column {column.name!r} is declared date but has {texts[odd]!r}"
-        problem += f" beside {texts[0]!r}" if odd else ""
-        hint = "Write all dates in one way, like 2024-01-31, or declare another kind."
-        raise InputError(problem, hint=hint, code="PG014")
-    return read.flagged(*column.flags)
+        problem = (
+            f"Column {column.name!r} is declared date but has {texts[odd_index]!r}"
+        )
+        problem += f" beside {texts[0]!r}" if odd_index else ""
+        date_hint = (
+            "Write all dates in one way, like 2024-01-31, or declare another kind."
+        )
+        raise InputError(problem, hint=date_hint, code="PG014")
+    return date_type.flagged(*column.flags)
 
 
 def _declared_boolean(
@@ -936,13 +993,17 @@ def _declared_boolean(
         return column
     numbers = cells.text_numbers(texts)
     # By their texts, too: two numbers of 19 digits may be one as float64.
-    low, high = (
+    low_text, high_text = (
         sorted(texts)
         if np.isnan(numbers).any()
         else [texts[i] for i in np.lexsort((np.array(texts), numbers))]
     )
     return replace(
-        column, storage="pair", true_level=high, false_level=low, date_format=None
+        column,
+        storage="pair",
+        true_level=high_text,
+        false_level=low_text,
+        date_format=None,
     )
 
 
@@ -952,17 +1013,20 @@ def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     What is then drawn and said of their cells is drawn and said of levels. ``frame`` stays as it is.
     """
     changed = dict[str, Any]()
-    for name in schema.of_kind("categorical"):
-        if name not in frame or isinstance(frame[name].dtype, pd.CategoricalDtype):
+    for column_name in schema.of_kind("categorical"):
+        if column_name not in frame or isinstance(
+            frame[column_name].dtype, pd.CategoricalDtype
+        ):
             continue
-        distinct = Distinct.of(frame[name], name)
+        distinct = Distinct.of(frame[column_name], column_name)
         numbers = cells.text_numbers(distinct.texts)
         if distinct.texts and not np.isnan(numbers).any():
             in_order = [
-                distinct.texts[place] for place in np.argsort(numbers, kind="stable")
+                distinct.texts[sorted_index]
+                for sorted_index in np.argsort(numbers, kind="stable")
             ]
             texts = distinct.spread(np.array(distinct.texts, dtype=object), None)
-            changed[name] = pd.Categorical(texts, categories=in_order)
+            changed[column_name] = pd.Categorical(texts, categories=in_order)
     return frame.assign(**changed) if changed else frame
 
 
@@ -971,28 +1035,33 @@ def read_numbers(
     series: pd.Series[Any], column: ColumnType, codes: MissingCodes
 ) -> tuple[Floats, Kinds]:
     """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""
-    name = column.name
+    column_name = column.name
     if dates.is_moment(series) and column.storage in ("number", "date"):
         values = dates.series_seconds(series)
         _refuse_other_moments(series, column, values)
         return values, np.where(np.isnan(values), BLANK, PRESENT).astype(np.int16)
     if column.storage == "number" and cells.is_native_number(series.dtype):
-        matrix, kinds = cells.native_cells(series.to_frame(name), [name], codes)
+        matrix, kinds = cells.native_cells(
+            series.to_frame(column_name), [column_name], codes
+        )
         return matrix[:, 0], kinds[:, 0]
-    distinct = Distinct.of(series, name)
+    distinct = Distinct.of(series, column_name)
     kinds = np.array(
-        [codes.kind_of(text, name) for text in distinct.texts], dtype=np.int16
+        [codes.kind_of(cell_text, column_name) for cell_text in distinct.texts],
+        dtype=np.int16,
     )
     unread = column.facts.get("unread", ())
     if unread:
         kinds[np.isin(distinct.texts, unread) & (kinds == PRESENT)] = BLANK
     if column.storage == "number":
-        dots = np.array([is_dot(text) for text in distinct.texts], dtype=bool)
-        kinds[dots & (kinds == PRESENT)] = BLANK
+        is_dot_text = np.array(
+            [is_dot(distinct_text) for distinct_text in distinct.texts], dtype=bool
+        )
+        kinds[is_dot_text & (kinds == PRESENT)] = BLANK
     row_kinds = distinct.spread(kinds, BLANK)
     numbers = _numbers_of_texts(distinct, column, kinds, series.index)
     numbers[kinds != PRESENT] = np.nan
-    cells.refuse_infinite(numbers[:, None], [name], series.index, distinct.index)
+    cells.refuse_infinite(numbers[:, None], [column_name], series.index, distinct.index)
     values = distinct.spread(numbers, np.nan)
     if column.storage != "number":
         # A third value in a pair counts as blank.
@@ -1018,14 +1087,14 @@ def open_ends(series: pd.Series[Any], column: ColumnType) -> list[str]:
     levels = np.unique(seconds[~np.isnan(seconds)])
     if len(levels) < 3:
         return []
-    found = list[str]()
-    for end, others in ((levels[0], levels[1:]), (levels[-1], levels[:-1])):
-        gap = float(np.abs(others - end).min())
-        is_far = gap > max(float(np.ptp(others)), _FAR)
-        if is_far and dates.date_text(float(end))[5:10] in _ROUND_DAYS:
-            row = int(np.flatnonzero(seconds == end)[0])
-            found.append(cells.canonical(series.iloc[row]).strip())
-    return found
+    open_dates = list[str]()
+    for end_level, other_levels in ((levels[0], levels[1:]), (levels[-1], levels[:-1])):
+        smallest_gap = float(np.abs(other_levels - end_level).min())
+        is_far = smallest_gap > max(float(np.ptp(other_levels)), _FAR)
+        if is_far and dates.date_text(float(end_level))[5:10] in _ROUND_DAYS:
+            row_index = int(np.flatnonzero(seconds == end_level)[0])
+            open_dates.append(cells.canonical(series.iloc[row_index]).strip())
+    return open_dates
 
 
 def _refuse_other_moments(
@@ -1040,10 +1109,14 @@ def _refuse_other_moments(
         or not present.any()
     ):
         return
-    row = int(np.argmax(present))
-    wanted, odd = ("dates", "a duration") if is_duration else ("numbers", "a date")
-    fact = f"Column {column.name!r} must hold {wanted} as in training, but holds {odd} ({series.iloc[row]})"
-    raise CellError.at(row, series.index, fact, "Write it as in training.")
+    row_index = int(np.argmax(present))
+    expected_cells, odd_moment = (
+        ("dates", "a duration") if is_duration else ("numbers", "a date")
+    )
+    cell_problem = f"Column {column.name!r} must hold {expected_cells} as in training, but holds {odd_moment} ({series.iloc[row_index]})"
+    raise CellError.at(
+        row_index, series.index, cell_problem, "Write it as in training."
+    )
 
 
 def _numbers_of_texts(
@@ -1053,35 +1126,38 @@ def _numbers_of_texts(
     texts = distinct.texts
     if column.storage == "pair":
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
-    fix = "Correct the cell"
+    correction = "Correct the cell"
     if column.storage == "date":
-        form, fix = column.date_format or dates.ISO, "Write it like 2024-01-31"
-        numbers, must = (
-            dates.read_dates(texts, form),
-            f"hold dates, as {form}" + " or ISO 8601" * (form != dates.ISO),
+        date_form, correction = (
+            column.date_format or dates.ISO,
+            "Write it like 2024-01-31",
+        )
+        numbers, requirement = (
+            dates.read_dates(texts, date_form),
+            f"hold dates, as {date_form}" + " or ISO 8601" * (date_form != dates.ISO),
         )
     elif column.date_format:
-        numbers, must = (
+        numbers, requirement = (
             dates.duration_seconds(texts),
             "hold times such as 10:30, or durations",
         )
     elif column.notation is not None:
         numbers = column.notation.read(texts)
-        must = f"be {unit_said(column.unit)}"
+        requirement = f"be {unit_said(column.unit)}"
     else:
         is_truth = column.kind == "boolean"
         words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
         numbers = cells.text_numbers(
-            [str(words.get(_plain(text), text)) for text in texts]
+            [str(words.get(_plain(cell_text), cell_text)) for cell_text in texts]
         )
-        must = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
-    bad = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
-    if len(bad):
+        requirement = f"be {'0 or 1, or true or false' if is_truth else 'numeric'}"
+    bad_positions = np.flatnonzero(np.isnan(numbers) & (kinds == PRESENT))
+    if len(bad_positions):
         raise CellError.at(
-            int(np.argmax(distinct.index == bad[0])),
+            int(np.argmax(distinct.index == bad_positions[0])),
             index,
-            f"Column {column.name!r} must {must}, but holds {texts[bad[0]]!r}",
-            f"{fix}, leave it empty, or declare it as a code for missing values.",
+            f"Column {column.name!r} must {requirement}, but holds {texts[bad_positions[0]]!r}",
+            f"{correction}, leave it empty, or declare it as a code for missing values.",
         )
     return numbers
 
@@ -1097,7 +1173,8 @@ def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
         form_of(no): 0.0,
     }
     return np.array(
-        [values.get(form_of(text), np.nan) for text in texts], dtype=np.float64
+        [values.get(form_of(cell_text), np.nan) for cell_text in texts],
+        dtype=np.float64,
     )
 
 

@@ -126,7 +126,7 @@ class Finding:
     def text(self, *, command: bool = False) -> str:
         """Return the sentences of the finding: of a ``command`` with its options, else with arguments of Python."""
         shown = self.facts.get("shown", self.columns)
-        said = _TEXTS[self.kind].format_map(
+        sentences = _TEXTS[self.kind].format_map(
             {
                 "column": self.columns[0],
                 "columns": listed(shown, self.facts.get("most", 6)),
@@ -135,53 +135,63 @@ class Finding:
             }
         )
         # A command that is copied has no full stop behind it.
-        if not command and not said.endswith("."):
-            said += "."
-        return printable(said)
+        if not command and not sentences.endswith("."):
+            sentences += "."
+        return printable(sentences)
 
 
 def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
     """Return what a user may pass: options of the command line, or arguments."""
-    name, codes = finding.columns[0], list(finding.facts.get("codes", ()))
+    column_name, codes = finding.columns[0], list(finding.facts.get("codes", ()))
     groups = finding.facts.get("groups", {})
     kinds = ("numeric", "categorical", "identifier")
     if command:
-        fixes = {kind: f"{option_of('--kind', name)}={kind}" for kind in kinds}
-        file = json.dumps(groups, ensure_ascii=False)
-        others = {
-            "row_group": option_of("--row-group", name),
-            "weight": option_of("--weight", name),
-            "names_rows": option_of("--id", name),
+        fixes = {
+            kind_name: f"{option_of('--kind', column_name)}={kind_name}"
+            for kind_name in kinds
+        }
+        groups_json = json.dumps(groups, ensure_ascii=False)
+        other_fixes = {
+            "row_group": option_of("--row-group", column_name),
+            "weight": option_of("--weight", column_name),
+            "names_rows": option_of("--id", column_name),
             "na": " ".join(na_options(codes, finding)) if codes else "--na",
             "apart": "pass --groups none",
-            "kept": f" or, to keep them in the predictions, {option_of('--id', name)}",
-            "together": f"put them in a JSON file {file} and pass it with --groups",
+            "kept": f" or, to keep them in the predictions, {option_of('--id', column_name)}",
+            "together": f"put them in a JSON file {groups_json} and pass it with --groups",
         }
     else:
-        fixes = {kind: f"kinds={{{name!r}: {kind!r}}}" for kind in kinds}
-        others = {
-            "row_group": f"row_groups={name!r}",
+        fixes = {
+            argument_kind: f"kinds={{{column_name!r}: {argument_kind!r}}}"
+            for argument_kind in kinds
+        }
+        other_fixes = {
+            "row_group": f"row_groups={column_name!r}",
             "names_rows": fixes["identifier"],
-            "weight": f"sample_weight=X[{name!r}], and leave it out of X",
+            "weight": f"sample_weight=X[{column_name!r}], and leave it out of X",
             "na": _na_argument(codes, finding) if codes else "na=",
             "apart": "pass groups={}",
             "kept": "",
             "together": f"pg.explain(..., groups={groups!r})",
         }
-    return fixes | others | {"usual": fixes[finding.facts.get("usual_kind", "numeric")]}
+    return (
+        fixes
+        | other_fixes
+        | {"usual": fixes[finding.facts.get("usual_kind", "numeric")]}
+    )
 
 
 def na_options(codes: Sequence[Any], finding: Finding) -> list[str]:
     """Return the options that declare codes: of single columns where the finding says so."""
-    own: Mapping[str, Sequence[Any]] = finding.facts.get("by_column", {})
+    codes_by_column: Mapping[str, Sequence[Any]] = finding.facts.get("by_column", {})
     if finding.kind == "spelled_word":
-        own = {finding.columns[0]: codes}
-    if not own:
+        codes_by_column = {finding.columns[0]: codes}
+    if not codes_by_column:
         return [option_of("--na", ",".join(map(str, codes)))]
     return [
-        option_of("--na", text)
-        for name in own
-        for text in column_codes(name, own[name])
+        option_of("--na", code_text)
+        for column_name in codes_by_column
+        for code_text in column_codes(column_name, codes_by_column[column_name])
     ]
 
 
@@ -192,18 +202,21 @@ def column_codes(name: str, codes: Sequence[Any]) -> list[str]:
         >>> column_codes("age", ["Refused", "No, never", -9])
         ['age=Refused,-9', 'age=No, never']
     """
-    texts = [str(code) for code in codes]
-    short = [text for text in texts if "," not in text]
+    texts = [str(code_value) for code_value in codes]
+    short = [plain_text for plain_text in texts if "," not in plain_text]
     joined = [f"{name}={','.join(short)}"] if short else []
-    return [*joined, *(f"{name}={text}" for text in texts if "," in text)]
+    return [
+        *joined,
+        *(f"{name}={comma_text}" for comma_text in texts if "," in comma_text),
+    ]
 
 
 def _na_argument(codes: Sequence[Any], finding: Finding) -> str:
     """Return the argument of Python that declares codes."""
-    own = finding.facts.get("by_column", {})
+    codes_by_column = finding.facts.get("by_column", {})
     if finding.kind == "spelled_word":
-        own = {finding.columns[0]: list(codes)}
-    return f"na={[own]!r}" if own else f"na={list(codes)!r}"
+        codes_by_column = {finding.columns[0]: list(codes)}
+    return f"na={[codes_by_column]!r}" if codes_by_column else f"na={list(codes)!r}"
 
 
 # ---- what is found ---------------------------------------------------------------------------------------------------
@@ -211,39 +224,63 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
     """Return what the types of columns say that a user should know, of all columns ``but_for`` some."""
     columns = [column for column in schema if column.name not in but_for]
     identifiers = [
-        one
-        for one in columns
-        if one.kind == "identifier" and "declared" not in one.flags
+        column_type
+        for column_type in columns
+        if column_type.kind == "identifier" and "declared" not in column_type.flags
     ]
     usual = (
         "numeric"
         if identifiers and identifiers[0].storage == "number"
         else "categorical"
     )
-    found = [Finding("identifiers", _names(identifiers), {"usual_kind": usual})]
-    for one in columns:
-        if "swapped" in one.flags:
-            found.append(
-                Finding("swapped", (one.name,), {"date_format": one.date_format})
-            )
-        if "spelled" in one.flags:
-            found.append(_spelled(one))
-        if "mistakes" in one.flags:
-            found.append(_mistakes(one))
-    found += [
-        Finding(flag, _names(one for one in columns if flag in one.flags))
-        for flag in ("names", "whole_texts")
+    column_findings = [
+        Finding("identifiers", _names(identifiers), {"usual_kind": usual})
     ]
-    written = [one for one in columns if "written" in one.flags and one.unit]
-    found.append(
+    for flagged_column in columns:
+        if "swapped" in flagged_column.flags:
+            column_findings.append(
+                Finding(
+                    "swapped",
+                    (flagged_column.name,),
+                    {"date_format": flagged_column.date_format},
+                )
+            )
+        if "spelled" in flagged_column.flags:
+            column_findings.append(_spelled(flagged_column))
+        if "mistakes" in flagged_column.flags:
+            column_findings.append(_mistakes(flagged_column))
+    column_findings += [
+        Finding(
+            column_flag,
+            _names(
+                named_column
+                for named_column in columns
+                if column_flag in named_column.flags
+            ),
+        )
+        for column_flag in ("names", "whole_texts")
+    ]
+    written = [
+        written_column
+        for written_column in columns
+        if "written" in written_column.flags and written_column.unit
+    ]
+    column_findings.append(
         Finding(
             "units",
             _names(written),
-            {"shown": [f"{one.name} ({one.unit})" for one in written]},
+            {
+                "shown": [
+                    f"{unit_column.name} ({unit_column.unit})"
+                    for unit_column in written
+                ]
+            },
         )
     )
-    texts = _names(one for one in columns if "free_text" in one.flags)
-    found.append(
+    texts = _names(
+        text_column for text_column in columns if "free_text" in text_column.flags
+    )
+    column_findings.append(
         Finding(
             "free_text",
             texts,
@@ -251,8 +288,10 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
         )
     )
     fused = fused_columns(schema, but_for)
-    found.append(Finding("fused", tuple(fused), {"shown": list(fused.values())}))
-    return [one for one in found if one.columns]
+    column_findings.append(
+        Finding("fused", tuple(fused), {"shown": list(fused.values())})
+    )
+    return [finding for finding in column_findings if finding.columns]
 
 
 def _names(columns: Iterable[ColumnType]) -> tuple[str, ...]:
@@ -261,12 +300,12 @@ def _names(columns: Iterable[ColumnType]) -> tuple[str, ...]:
 
 def _spelled(column: ColumnType) -> Finding:
     """Return the finding of a column that is text by its spelling."""
-    used = (
+    treatment = (
         "left out like an identifier"
         if column.kind == "identifier"
         else "read as categories"
     )
-    facts = {**column.facts, "used": used, "alike": _ALIKE[column.facts["what"]]}
+    facts = {**column.facts, "used": treatment, "alike": _ALIKE[column.facts["what"]]}
     words = odd_words(column)
     if not words:
         return Finding("spelled", (column.name,), facts)
@@ -289,10 +328,12 @@ def _mistakes(column: ColumnType) -> Finding:
 
 def odd_words(column: ColumnType) -> list[str]:
     """Return the cells of a column of numbers, dates or times that are words, if no others keep it from being read."""
-    odd = list(column.facts.get("odd_cells", ()))
-    if not 0 < len(odd) <= _MOST_WORDS or not all(map(_ODD_WORD.fullmatch, odd)):
+    odd_cells = list(column.facts.get("odd_cells", ()))
+    if not 0 < len(odd_cells) <= _MOST_WORDS or not all(
+        map(_ODD_WORD.fullmatch, odd_cells)
+    ):
         return []
-    return odd
+    return odd_cells
 
 
 def all_findings(
@@ -300,18 +341,18 @@ def all_findings(
     schema: Schema,
     *,
     together: Iterable[Sequence[str]] = (),
-    found: Mapping[str, Sequence[str]] | None = None,
+    found_groups: Mapping[str, Sequence[str]] | None = None,
     rows: str = "training row",
     codes: MissingCodes | None = None,
 ) -> Iterator[Finding]:
-    """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found`` to be one.
+    """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found_groups`` to be one.
 
     ``codes``: those that mean missing.
     """
     yield from findings_of(schema)
     amounts = [one for one in schema if "declared" not in one.flags]
     yield from roles_found(frame, amounts, codes)
-    yield from as_one_found(found or {})
+    yield from as_one_found(found_groups or {})
     yield from duplicates_found(frame, schema, together, rows)
 
 
@@ -357,31 +398,36 @@ def without_scores(
 ) -> list[Finding]:
     """Return which columns of text or of more than ``most`` levels have no score that helps, as ``learn`` found."""
     texts, images = (
-        tuple(name for name in scoreless if schema[name].kind == kind)
-        for kind in ("text", "image")
+        tuple(
+            scoreless_name
+            for scoreless_name in scoreless
+            if schema[scoreless_name].kind == column_kind
+        )
+        for column_kind in ("text", "image")
     )
     counts = {
-        name: schema[name].n_levels
-        for name in scoreless
-        if name not in (*texts, *images)
+        pooled_name: schema[pooled_name].n_levels
+        for pooled_name in scoreless
+        if pooled_name not in (*texts, *images)
     }
     pooled = [
-        f"{name} ({count - most:,} of {count:,})" for name, count in counts.items()
+        f"{counted_name} ({count - most:,} of {count:,})"
+        for counted_name, count in counts.items()
     ]
-    found = [Finding("unused_texts", texts), Finding("unused_images", images)]
-    found.append(Finding("pooled", tuple(counts), {"shown": pooled}))
-    return [one for one in found if one.columns]
+    unused_findings = [Finding("unused_texts", texts), Finding("unused_images", images)]
+    unused_findings.append(Finding("pooled", tuple(counts), {"shown": pooled}))
+    return [finding for finding in unused_findings if finding.columns]
 
 
 def as_one_found(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
     """Return what ``columns_as_one`` found, if anything."""
     shown = "; ".join(
-        f"{name} ({listed(columns, 2 * _MOST)})"
-        for name, columns in list(groups.items())[:_MOST]
+        f"{feature_name} ({listed(columns, 2 * _MOST)})"
+        for feature_name, columns in list(groups.items())[:_MOST]
     )
-    more = f"; and {len(groups) - _MOST} more" if len(groups) > _MOST else ""
+    further_text = f"; and {len(groups) - _MOST} more" if len(groups) > _MOST else ""
     return (
-        [Finding("as_one", tuple(groups), {"columns": f"{shown}{more}"})]
+        [Finding("as_one", tuple(groups), {"columns": f"{shown}{further_text}"})]
         if groups
         else []
     )
@@ -405,7 +451,7 @@ def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
         + (f" and {len(group) - _MOST} more" if len(group) > _MOST else "")
         for group in groups[:_MOST]
     )
-    more = (
+    further_text = (
         f" and {counted(len(groups) - _MOST, 'more group')}"
         if len(groups) > _MOST
         else ""
@@ -414,7 +460,7 @@ def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
     return Finding(
         "duplicates",
         groups[0],
-        {"columns": f"{shown}{more}", "groups": first, "rows": rows},
+        {"columns": f"{shown}{further_text}", "groups": first, "rows": rows},
     )
 
 
@@ -440,26 +486,34 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
     """Warn where a pandas object beside a frame ``X`` has the same labels of its rows in another order."""
     if not is_frame(X):
         return
-    for name, other in beside.items():
-        if not isinstance(other, (pd.DataFrame, pd.Series)) or not _same_in_other_order(
-            X.index, other.index
-        ):
+    for object_name, other_object in beside.items():
+        if not isinstance(
+            other_object, (pd.DataFrame, pd.Series)
+        ) or not _same_in_other_order(X.index, other_object.index):
             continue
-        sort = f"pass {name}.loc[X.index]" if X.index.is_unique else "sort both alike"
-        row = int(np.argmax(np.asarray(X.index != other.index)))
+        sort_hint = (
+            f"pass {object_name}.loc[X.index]"
+            if X.index.is_unique
+            else "sort both alike"
+        )
+        row_position = int(np.argmax(np.asarray(X.index != other_object.index)))
         warn_user(
-            f"X and {name} are matched by position, but their indexes hold the same labels in another order (row "
-            f"{row} is {X.index[row]} in X and {other.index[row]} in {name})",
-            f"{sort}, or call reset_index(drop=True) on both if the labels mean nothing.",
+            f"X and {object_name} are matched by position, but their indexes hold the same labels in another order (row "
+            f"{row_position} is {X.index[row_position]} in X and {other_object.index[row_position]} in {object_name})",
+            f"{sort_hint}, or call reset_index(drop=True) on both if the labels mean nothing.",
         )
 
 
-def _same_in_other_order(one: pd.Index[Any], other: pd.Index[Any]) -> bool:
+def _same_in_other_order(
+    first_index: pd.Index[Any], second_index: pd.Index[Any]
+) -> bool:
     if (
-        len(one) != len(other)
-        or one.nlevels != other.nlevels
-        or one.equals(other)
-        or not other.isin(one).all()
+        len(first_index) != len(second_index)
+        or first_index.nlevels != second_index.nlevels
+        or first_index.equals(second_index)
+        or not second_index.isin(first_index).all()
     ):
         return False
-    return (one.is_unique and other.is_unique) or Counter(one) == Counter(other)
+    return (first_index.is_unique and second_index.is_unique) or Counter(
+        first_index
+    ) == Counter(second_index)

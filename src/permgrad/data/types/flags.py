@@ -69,4 +69,4 @@ def reason_of(flags: Sequence[Flag], facts: Mapping[str, Any]) -> str:
         >>> reason_of(["text_dates", "swapped"], {"date_format": "%m/%d/%Y"})
         'dates as text, read as %m/%d/%Y (the day and the month could be swapped)'
     """
-    return "".join(_CLAUSES[flag].format_map(facts) for flag in flags)
+    return "".join(_CLAUSES[column_flag].format_map(facts) for column_flag in flags)

@@ -99,22 +99,27 @@ def maybe_missing(values: Floats) -> list[int | float]:
         ([-9, 99999999], [])
     """
     levels = np.unique(values[np.isfinite(values)])
-    ends = np.concatenate(
+    extreme_levels = np.concatenate(
         [levels[:_CODES_LOOKED_AT], levels[-_CODES_LOOKED_AT:]]
     ).tolist()
-    numbers = {int(end) if end == int(end) else end for end in ends}
+    numbers = {
+        int(extreme_level) if extreme_level == int(extreme_level) else extreme_level
+        for extreme_level in extreme_levels
+    }
     codes = sorted(
         number for number in numbers if _CODE_FOR_MISSING.fullmatch(str(number))
     )
-    others = np.setdiff1d(levels, codes)
-    if len(others) < 2:
+    other_levels = np.setdiff1d(levels, codes)
+    if len(other_levels) < 2:
         return []
-    low, high = float(others[0]), float(others[-1])
-    width = high - low
+    lowest_level, highest_level = float(other_levels[0]), float(other_levels[-1])
+    width = highest_level - lowest_level
     return [
-        code
-        for code in codes
-        if code > high + width or code < low - width or code < 0 <= low
+        candidate_code
+        for candidate_code in codes
+        if candidate_code > highest_level + width
+        or candidate_code < lowest_level - width
+        or candidate_code < 0 <= lowest_level
     ]
 
 
@@ -229,25 +234,25 @@ def has_words(text: str) -> bool:
 
 def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
     """Say whether a column is free text: at least ``fewest`` texts that rarely repeat, and most have several words."""
-    rows = int(counts.sum())
-    rare = counts <= max(_STOCK_PHRASE * rows, 1)
-    if len(texts) < max(fewest, _RARELY_REPEATED * rows) and (
-        rare.sum() < max(_VERY_MANY, _NEARLY_NEVER * counts[rare].sum())
+    row_count = int(counts.sum())
+    is_rare = counts <= max(_STOCK_PHRASE * row_count, 1)
+    if len(texts) < max(fewest, _RARELY_REPEATED * row_count) and (
+        is_rare.sum() < max(_VERY_MANY, _NEARLY_NEVER * counts[is_rare].sum())
     ):
         return False
     cells = texts[:_LOOKED_AT]
-    several = [text for text in cells if has_words(text)]
+    several = [cell_text for cell_text in cells if has_words(cell_text)]
     if len(several) < _SHARE_OF_CELLS * len(cells):
         return False
     # "Sample 12" and "Sample 13" number things.
     words = {
-        word.lower()
-        for text in several
-        for word in _WORD.findall(text[:_LONGEST_LOOKED_AT])
+        text_word.lower()
+        for several_text in several
+        for text_word in _WORD.findall(several_text[:_LONGEST_LOOKED_AT])
     }
     return (
         len(words) >= _FEWEST_WORDS
-        or sum(_RUN.search(text) is not None for text in several) >= fewest
+        or sum(_RUN.search(wordy_text) is not None for wordy_text in several) >= fewest
     )
 
 
@@ -301,19 +306,22 @@ def flag_by_target(
         # The test supposes normal errors, which skewed targets have not.
         ranks = pd.Series(y).rank(pct=True)
         outputs = [np.asarray(ranks, dtype=np.float64)]
-    flag = _flag_of_shared(values, outputs)
-    for codes in groupings if flag is not None else ():
+    shared_flag = _flag_of_shared(values, outputs)
+    for codes in groupings if shared_flag is not None else ():
         whose = codes[present]
-        if flag is None or not _are_constant_within(values, whose):
+        if shared_flag is None or not _are_constant_within(values, whose):
             continue
         of_group = np.unique(whose[whose >= 0], return_index=True, return_inverse=True)
         _, first, member = of_group
         count = np.bincount(member)
-        means = [np.bincount(member, one[whose >= 0]) / count for one in outputs]
+        means = [
+            np.bincount(member, output_values[whose >= 0]) / count
+            for output_values in outputs
+        ]
         of_groups = values[whose >= 0][first]
         is_repeated = len(np.unique(of_groups)) <= len(of_groups) / 2
-        flag = _flag_of_shared(of_groups, means) if is_repeated else None
-    return flag
+        shared_flag = _flag_of_shared(of_groups, means) if is_repeated else None
+    return shared_flag
 
 
 def _flag_of_shared(
@@ -321,22 +329,26 @@ def _flag_of_shared(
 ) -> Literal["names", "also_levels"] | None:
     """Return what numbers are by what equal ones, and neighbours, have in common in the target."""
     levels = len(np.unique(values))
-    own, neighbours = _shared(values, outputs)
+    own_share, neighbours = _shared(values, outputs)
     is_dense = levels >= _SHARE_FILLED * (np.ptp(values) + 1)
-    if own and neighbours < _NEIGHBOURS_SHARE and is_dense:
+    if own_share and neighbours < _NEIGHBOURS_SHARE and is_dense:
         return "names"
-    few = levels * len(outputs) <= _MOST_SCORES
-    return "also_levels" if few and own * (1 - neighbours) >= _LEAST_SHARED else None
+    has_few_levels = levels * len(outputs) <= _MOST_SCORES
+    return (
+        "also_levels"
+        if has_few_levels and own_share * (1 - neighbours) >= _LEAST_SHARED
+        else None
+    )
 
 
 def _are_constant_within(values: Floats, codes: Integers) -> bool:
     """Whether a finer grouping of the rows has one number in each group."""
-    known = codes >= 0
-    groups = len(np.unique(codes[known]))
-    levels = len(np.unique(values[known]))
-    if not _FINER * levels <= groups <= known.sum() / _ROWS_OF_GROUP:
+    is_known = codes >= 0
+    groups = len(np.unique(codes[is_known]))
+    levels = len(np.unique(values[is_known]))
+    if not _FINER * levels <= groups <= is_known.sum() / _ROWS_OF_GROUP:
         return False
-    pairs = np.unique(np.stack([codes[known], values[known]]), axis=1)
+    pairs = np.unique(np.stack([codes[is_known], values[is_known]]), axis=1)
     return bool(pairs.shape[1] == groups)
 
 
@@ -375,25 +387,29 @@ def _shared(values: Floats, outputs: Sequence[Floats]) -> tuple[float, float]:
     """Return what ``shared_by_equal`` does, of the target as numbers ``(rows,)``."""
     from scipy.special import fdtrc
 
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, level_index, counts = np.unique(values, return_inverse=True, return_counts=True)
     # Of each level, less the mean of all rows.
     means = np.stack(
         [
-            np.bincount(place, output - output.mean(), len(counts)) / counts
+            np.bincount(level_index, output - output.mean(), len(counts)) / counts
             for output in outputs
         ]
     )
     total = sum(float(np.var(output)) for output in outputs) * len(values)
     between = float((counts * means**2).sum())
-    rows, levels = len(values), len(counts)
-    noise = max(total - between, 1e-9 * total) / max(rows - levels, 1)
-    rows_each = (rows - (counts**2).sum() / rows) / (levels - 1)
-    own = (between / (levels - 1) - noise) / rows_each
-    if own <= 0 or own < _LEAST_SHARED * (own + noise):
+    row_count, levels = len(values), len(counts)
+    noise = max(total - between, 1e-9 * total) / max(row_count - levels, 1)
+    rows_each = (row_count - (counts**2).sum() / row_count) / (levels - 1)
+    own_variance = (between / (levels - 1) - noise) / rows_each
+    if own_variance <= 0 or own_variance < _LEAST_SHARED * (own_variance + noise):
         return 0.0, 1.0
-    if fdtrc(levels - 1, rows - levels, between / (levels - 1) / noise) > _SURELY:
+    if fdtrc(levels - 1, row_count - levels, between / (levels - 1) / noise) > _SURELY:
         return 0.0, 1.0
-    exact = np.sqrt(1 / (own + noise / counts))
+    exact = np.sqrt(1 / (own_variance + noise / counts))
     pairs = exact[1:] * exact[:-1]
-    shared = float((pairs * means[:, 1:] * means[:, :-1]).sum() / pairs.sum()) / own
-    return float(own / (own + noise)), float(shared + 2 / np.sqrt(levels))
+    shared = (
+        float((pairs * means[:, 1:] * means[:, :-1]).sum() / pairs.sum()) / own_variance
+    )
+    return float(own_variance / (own_variance + noise)), float(
+        shared + 2 / np.sqrt(levels)
+    )

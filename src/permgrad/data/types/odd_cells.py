@@ -44,10 +44,10 @@ def without_odd_cells(
         is_read = column.storage in ("number", "date") and column.name in frame
         if not is_read or column.kind == "identifier":
             continue
-        series, odd = _readable(frame[column.name], column, codes, infinite)
-        if odd:
+        series, odd_errors = _readable(frame[column.name], column, codes, infinite)
+        if odd_errors:
             changed[column.name] = series
-            errors += odd
+            errors += odd_errors
     return (frame.assign(**changed) if changed else frame), errors
 
 
@@ -65,10 +65,12 @@ def _readable(
             if isinstance(error, InfiniteCellError) and not infinite:
                 raise
             alike = _alike(series, error.row)
-            rows = np.flatnonzero(alike)
-            if len(errors) + len(rows) > max(1, _MOST_SHARE * len(series)):
+            alike_rows = np.flatnonzero(alike)
+            if len(errors) + len(alike_rows) > max(1, _MOST_SHARE * len(series)):
                 raise
-            errors += [_moved(error, int(row), series.index) for row in rows]
+            errors += [
+                _moved(error, int(alike_row), series.index) for alike_row in alike_rows
+            ]
             series = series.mask(alike)
         else:
             return series, errors
@@ -79,7 +81,10 @@ def _readable(
 def _alike(series: pd.Series, row: int) -> np.ndarray:
     """Return which cells hold what the cell of a row holds."""
     value = series.iloc[row]
-    alike = np.array([cell is value or cell == value for cell in series], dtype=bool)
+    alike = np.array(
+        [cell_value is value or cell_value == value for cell_value in series],
+        dtype=bool,
+    )
     alike[row] = True
     return alike
 
@@ -89,15 +94,15 @@ def _moved(error: CellError, row: int, index: pd.Index) -> CellError:
     return CellError.at(row, index, error.fact, error.hint or "", code=error.code)
 
 
-def odd_cells_words(places: Sequence[InputError]) -> str:
+def odd_cells_words(cell_errors: Sequence[InputError]) -> str:
     """Say which cells count as missing, each with its column and row or line."""
-    facts = [place.problem.rstrip(".") for place in places[:_NAMED]]
-    more = len(places) - len(facts)
-    rest = f"; and {more:,} more" if more else ""
-    what = "cell that cannot be read counts"
-    if len(places) > 1:
-        what = "cells that cannot be read count"
-    return f"{len(places):,} {what} as missing: {'; '.join(facts)}{rest}."
+    facts = [cell_error.problem.rstrip(".") for cell_error in cell_errors[:_NAMED]]
+    further_count = len(cell_errors) - len(facts)
+    further_text = f"; and {further_count:,} more" if further_count else ""
+    counted_cells = "cell that cannot be read counts"
+    if len(cell_errors) > 1:
+        counted_cells = "cells that cannot be read count"
+    return f"{len(cell_errors):,} {counted_cells} as missing: {'; '.join(facts)}{further_text}."
 
 
 def warn_of_odd_cells(errors: Sequence[CellError]) -> None:

@@ -36,16 +36,21 @@ def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
         {'yes ': 'Yes', 'YES': 'Yes'}
     """
     usual: dict[str, str] = {}
-    for text in sorted(counts, key=lambda text: (-counts[text], text)):
-        usual.setdefault(spelling(text), text)
+    for class_name in sorted(counts, key=lambda text: (-counts[text], text)):
+        usual.setdefault(spelling(class_name), class_name)
     return {
-        text: usual[spelling(text)] for text in counts if usual[spelling(text)] != text
+        class_text: usual[spelling(class_text)]
+        for class_text in counts
+        if usual[spelling(class_text)] != class_text
     }
 
 
 def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
     """Return the place of the positive class by rows' ``codes``, as ``rarer`` does by counts."""
-    return rarer(classes, [int(np.sum(np.asarray(codes) == place)) for place in (0, 1)])
+    return rarer(
+        classes,
+        [int(np.sum(np.asarray(codes) == class_index)) for class_index in (0, 1)],
+    )
 
 
 def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
@@ -54,9 +59,9 @@ def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
     if first != second:
         return int(second < first)
     named = [
-        place
-        for place in (0, 1)
-        if canonical(classes[place]).strip().casefold() in _YES
+        class_index
+        for class_index in (0, 1)
+        if canonical(classes[class_index]).strip().casefold() in _YES
     ]
     return named[0] if len(named) == 1 else 1
 
@@ -65,21 +70,21 @@ def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
     """Return the position of the one of two classes that a user calls positive. 1, 1.0 and "1" are one level."""
     names = [canonical(label) for label in classes]
     if len(names) != 2:
-        what = (
+        prediction = (
             f"{len(names)} classes are predicted" if names else "a number is predicted"
         )
-        problem = f"A positive class is one of two, but {what} here"
+        problem = f"A positive class is one of two, but {prediction} here"
         raise InputError(
             problem, hint="Leave --positive (positive=) out.", code="PG035"
         )
-    wanted = (
+    positive_name = (
         canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
     )
-    if wanted not in names:
-        near = did_you_mean(wanted, names)
-        guess = f"{near} " if near else ""
-        hint = f"{guess}The classes are {' and '.join(map(repr, names))}.".strip()
+    if positive_name not in names:
+        suggestion = did_you_mean(positive_name, names)
+        guess = f"{suggestion} " if suggestion else ""
+        class_hint = f"{guess}The classes are {' and '.join(map(repr, names))}.".strip()
         raise InputError(
-            f"Positive class {shown(level)} not found", hint=hint, code="PG035"
+            f"Positive class {shown(level)} not found", hint=class_hint, code="PG035"
         )
-    return names.index(wanted)
+    return names.index(positive_name)

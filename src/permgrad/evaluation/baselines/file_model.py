@@ -59,8 +59,10 @@ class FileModel(_Read):
             InputError: the model has other columns than the rows, another task, or lacks one of their classes.
         """
         predictor = read_onnx(self.path)
-        rows = predictor.table_for(X.reset_index(drop=True))
-        model = make_file_model(predictor, rows, pd.Series(y, name=self.target))
+        encoded_table = predictor.table_for(X.reset_index(drop=True))
+        model = make_file_model(
+            predictor, encoded_table, pd.Series(y, name=self.target)
+        )
         if model.task != self.task:
             problem = (
                 f"{self.label} is a model for {model.task}, and this is a {self.task}"
@@ -68,9 +70,13 @@ class FileModel(_Read):
             raise InputError(problem, hint=f"Pass --task {model.task}.", code="PG006")
         self.take(predictor)
         if model.task == "classification":
-            known = {canonical(label): label for label in np.unique(y).tolist()}
+            label_by_name = {canonical(label): label for label in np.unique(y).tolist()}
             self._names = [canonical(label) for label in model.classes_.tolist()]
-            if strange := [known[name] for name in known if name not in self._names]:
+            if strange := [
+                label_by_name[class_name]
+                for class_name in label_by_name
+                if class_name not in self._names
+            ]:
                 problem = f"{self.label} has no class {listed(strange, show=repr)}, which the target holds"
                 raise InputError(
                     problem,
@@ -78,7 +84,10 @@ class FileModel(_Read):
                     code="PG035",
                 )
             labels = np.array(
-                [known.get(name, name) for name in self._names],
+                [
+                    label_by_name.get(class_name, class_name)
+                    for class_name in self._names
+                ],
                 dtype=np.asarray(y).dtype,
             )
             self.classes_, self._places = np.unique(labels, return_inverse=True)
@@ -115,18 +124,20 @@ class FileModel(_Read):
         with (
             keeping_warnings()
         ):  # reading has shown them, and has seen that rows do not depend on each other
-            rows = self.predictor.table_for(X.reset_index(drop=True))
+            table_rows = self.predictor.table_for(X.reset_index(drop=True))
             subject = PredictorSubject(
-                self.predictor, rows, task=self.task, alone=False, **options
+                self.predictor, table_rows, task=self.task, alone=False, **options
             )
             numbers = []
             with subject.open():
-                for part in subject.inputs[0].split(subject.most_rows()):
-                    outputs = subject.forward([part])
-                    form = subject.outputs
+                for batch in subject.inputs[0].split(subject.most_rows()):
+                    outputs = subject.forward([batch])
+                    output_form = subject.outputs
                     numbers.append(
                         (
-                            form.probabilities(outputs) if form.class_names else outputs
+                            output_form.probabilities(outputs)
+                            if output_form.class_names
+                            else outputs
                         ).numpy()
                     )
         return np.concatenate(numbers)
@@ -162,10 +173,10 @@ def make_file_model(
     names = predictor.classes_of(rows[:1])
     # Numbers from 0 on are positions of classes, not names.
     if names is not None and names != tuple(range(len(names))):
-        few = PredictorSubject(
+        first_subject = PredictorSubject(
             predictor, rows[:1], task="classification", class_names=None
         )
-        count = len(few.outputs.class_names)
+        count = len(first_subject.outputs.class_names)
         if count != len(names) or len(set(map(str, names))) != count:
             problem = f"The model has {count} classes, got {listed(names)}"
             raise InputError(

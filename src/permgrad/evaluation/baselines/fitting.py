@@ -84,10 +84,10 @@ class Baseline:
 
     def label_for(self, task: Task, *, counts: bool = False) -> str:
         """Return what it is called in a task: of several kinds, ``label`` names all."""
-        kind = (
+        model_kind = (
             "logistic" if task == "classification" else "Poisson" if counts else "ridge"
         )
-        return self.label.replace("logistic, ridge or Poisson", kind)
+        return self.label.replace("logistic, ridge or Poisson", model_kind)
 
     def available(self) -> bool:
         """Return whether its package is installed."""
@@ -99,16 +99,20 @@ class Baseline:
         Libraries that compute in float32 would round the differences between rows away.
         """
         job = replace(job, estimator=self.estimator)
-        y, held = job.train.y, job.validation
+        y, held_out = job.train.y, job.validation
         if job.classify or job.counts or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
             return self.fit(job)
-        by = float(np.mean(y))
-        held = held and replace(held, y=held.y - by)
+        target_mean = float(np.mean(y))
+        held_out = held_out and replace(held_out, y=held_out.y - target_mean)
         model = self.fit(
-            replace(job, train=replace(job.train, y=y - by), validation=held)
+            replace(
+                job, train=replace(job.train, y=y - target_mean), validation=held_out
+            )
         )
         return (
-            model.shifted(by) if isinstance(model, BoostedTrees) else Shifted(model, by)
+            model.shifted(target_mean)
+            if isinstance(model, BoostedTrees)
+            else Shifted(model, target_mean)
         )
 
 
@@ -117,10 +121,14 @@ baselines: Registry[Baseline] = Registry("baseline")
 
 def check_available(names: Iterable[str]) -> None:
     """Raise an error if a baseline is unknown or its library is not installed. The message names the extra."""
-    if absent := [one for one in map(baselines.get, names) if not one.available()]:
-        packages = ", ".join(dict.fromkeys(one.package for one in absent))
-        problem = f"{packages} is not installed (needed for {', '.join(repr(one.name) for one in absent)})"
-        extras = ",".join(dict.fromkeys(one.extra for one in absent if one.extra))
+    if absent := [
+        baseline for baseline in map(baselines.get, names) if not baseline.available()
+    ]:
+        packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
+        problem = f"{packages} is not installed (needed for {', '.join(repr(baseline.name) for baseline in absent)})"
+        extras = ",".join(
+            dict.fromkeys(baseline.extra for baseline in absent if baseline.extra)
+        )
         raise EnvironmentProblem(
             problem, hint=f"Run pip install 'permgrad[{extras}]'.", code="PG060"
         )
@@ -181,7 +189,7 @@ class FittedBaseline:
         self, rows: BaselineRows, positive: Any = None, guess: Floats | None = None
     ) -> dict[str, Any]:
         """Compute the metrics on some rows. ``guess``: the predictions, where they are known."""
-        task: Task = "classification" if len(self.classes) else "regression"
+        task_name: Task = "classification" if len(self.classes) else "regression"
         options: dict[str, Any] = {
             "classes": list(self.classes),
             "positive": positive,
@@ -189,7 +197,7 @@ class FittedBaseline:
         }
         options |= {"counts": True} if self.counts else {}
         return scores_of(
-            task, rows.y, self.guess(rows) if guess is None else guess, **options
+            task_name, rows.y, self.guess(rows) if guess is None else guess, **options
         )
 
 
@@ -213,7 +221,7 @@ def fit_baseline(
     """
     check_available([name])
     baseline = baselines.get(name)
-    labels, seen = np.asarray([]), np.asarray([], dtype=np.int64)
+    labels, class_codes = np.asarray([]), np.asarray([], dtype=np.int64)
     if task == "regression":
         train = replace(train, y=np.asarray(train.y, dtype=np.float64))
         validation = validation and replace(
@@ -221,12 +229,12 @@ def fit_baseline(
         )
     else:
         labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
-        seen, train, validation = _numbered(labels, train, validation)
-    job = Job(
+        class_codes, train, validation = _numbered(labels, train, validation)
+    fit_job = Job(
         task,
         train,
         validation,
-        len(seen),
+        len(class_codes),
         derive_seed(seed, "baseline", name) % 2**31,
         threads,
         options,
@@ -235,9 +243,14 @@ def fit_baseline(
     started, worked = time.perf_counter(), time.process_time()
     # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
     with threadpool_limits(limits=threads):
-        model = baseline.train(job)
-    took, used = time.perf_counter() - started, time.process_time() - worked
-    return FittedBaseline(name, model, took, labels, seen, used, counts)
+        model = baseline.train(fit_job)
+    seconds, processor_seconds = (
+        time.perf_counter() - started,
+        time.process_time() - worked,
+    )
+    return FittedBaseline(
+        name, model, seconds, labels, class_codes, processor_seconds, counts
+    )
 
 
 def fit_estimator(
@@ -260,45 +273,47 @@ def fit_estimator(
     )
     if hasattr(model, "get_params"):
         seeds = [
-            one
-            for one, value in model.get_params().items()
-            if one.endswith("random_state") and value is None
+            parameter_name
+            for parameter_name, value in model.get_params().items()
+            if parameter_name.endswith("random_state") and value is None
         ]
         model.set_params(**dict.fromkeys(seeds, seed))
     labels = np.asarray(classes)
     if len(labels) and not hasattr(model, "predict_proba"):
-        hint = "Wrap it, as in CalibratedClassifierCV(model) of scikit-learn."
+        problem_hint = "Wrap it, as in CalibratedClassifierCV(model) of scikit-learn."
         raise InputError(
             f"{name} has no predict_proba, which a classifier needs here",
-            hint=hint,
+            hint=problem_hint,
             code="PG031",
         )
-    step = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
-    weighed = {} if weights is None else {f"{step}sample_weight": weights}
+    step_prefix = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
+    weighed = {} if weights is None else {f"{step_prefix}sample_weight": weights}
     started, worked = time.perf_counter(), time.process_time()
 
     def said(error: Exception) -> InputError:
-        hint = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
-        hint = (
+        error_advice = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
+        error_advice = (
             "Leave the weights out, or choose another model."
             if "sample_weight" in str(error)
-            else hint
+            else error_advice
         )
         return InputError(
-            f"{name} cannot be fitted: {error_in_words(error)}", hint=hint, code="PG032"
+            f"{name} cannot be fitted: {error_in_words(error)}",
+            hint=error_advice,
+            code="PG032",
         )
 
     with turned(said):
         model.fit(table, y, **weighed)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    seen = np.zeros(0, dtype=np.int64)
+    class_codes = np.zeros(0, dtype=np.int64)
     if len(labels):
-        known = np.asarray(
+        learned_classes = np.asarray(
             getattr(model, "classes_", np.unique(y))
         )  # a model of a file may know others
-        labels = np.union1d(labels, known)
-        seen = np.flatnonzero(np.isin(labels, known))
-    return FittedBaseline(name, model, seconds, labels, seen, worked)
+        labels = np.union1d(labels, learned_classes)
+        class_codes = np.flatnonzero(np.isin(labels, learned_classes))
+    return FittedBaseline(name, model, seconds, labels, class_codes, worked)
 
 
 def _numbered(
@@ -306,12 +321,12 @@ def _numbered(
 ) -> tuple[Array, BaselineRows, BaselineRows | None]:
     """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost requires."""
     index = pd.Index(labels)
-    at = index.get_indexer(pd.Index(np.asarray(train.y)))
-    if np.any(at < 0):
-        problem = f"classes lack a class of the training rows, {shown(np.asarray(train.y)[at < 0][0])}"
+    class_positions = index.get_indexer(pd.Index(np.asarray(train.y)))
+    if np.any(class_positions < 0):
+        problem = f"classes lack a class of the training rows, {shown(np.asarray(train.y)[class_positions < 0][0])}"
         raise InputError(problem, hint="Name every class.", code="PG015")
-    seen, numbers = np.unique(at, return_inverse=True)
-    if len(seen) < 2:
+    class_codes, numbers = np.unique(class_positions, return_inverse=True)
+    if len(class_codes) < 2:
         raise InputError(
             "The training rows have only one class",
             "Pass rows of at least two classes.",
@@ -319,18 +334,18 @@ def _numbered(
         )
     if validation is not None:
         # Rows of a class without training rows cannot be used for early stopping.
-        place = pd.Index(seen).get_indexer(
+        class_numbers = pd.Index(class_codes).get_indexer(
             pd.Index(index.get_indexer(pd.Index(np.asarray(validation.y))))
         )
-        held = replace(validation, y=place).take(place >= 0)
-        validation = held if len(held.y) else None
-    return seen, replace(train, y=numbers), validation
+        held_out_rows = replace(validation, y=class_numbers).take(class_numbers >= 0)
+        validation = held_out_rows if len(held_out_rows.y) else None
+    return class_codes, replace(train, y=numbers), validation
 
 
 # ---- many ------------------------------------------------------------------------------------------------------------
 def run_baselines(
     task: Task,
-    parts: Mapping[str, BaselineRows],
+    rows_by_part: Mapping[str, BaselineRows],
     *,
     classes: Sequence[Any] | Array = (),
     names: Iterable[str] | None = None,
@@ -345,12 +360,18 @@ def run_baselines(
     Without names, all quick ones that are installed are fitted, which leaves out TabM and RealMLP. ``guesses`` is
     filled with the predictions for the test rows.
     """
-    train, validation, test = parts["train"], parts.get("validation"), parts["test"]
+    train, validation, test_rows = (
+        rows_by_part["train"],
+        rows_by_part.get("validation"),
+        rows_by_part["test"],
+    )
     quick = [
-        one.name for one in baselines.values() if not one.costly and one.available()
+        baseline.name
+        for baseline in baselines.values()
+        if not baseline.costly and baseline.available()
     ]
-    chosen = quick if names is None else list(names)
-    check_available(chosen)
+    baseline_names = quick if names is None else list(names)
+    check_available(baseline_names)
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
     options: dict[str, Any] = {
@@ -360,15 +381,15 @@ def run_baselines(
         "counts": counts,
     }
     result: dict[str, dict[str, Any]] = {}
-    with Progress(len(chosen), "baselines", lines=False) as bar:
-        for name in chosen:
-            bar.note(baselines.get(name).label)
-            fitted = fit_baseline(name, task, train, validation, **options)
-            guess = fitted.guess(test)
+    with Progress(len(baseline_names), "baselines", lines=False) as progress_bar:
+        for baseline_name in baseline_names:
+            progress_bar.note(baselines.get(baseline_name).label)
+            fitted = fit_baseline(baseline_name, task, train, validation, **options)
+            guess = fitted.guess(test_rows)
             if guesses is not None:
-                guesses[name] = guess
-            result[name] = {
-                **fitted.evaluate(test, positive, guess),
+                guesses[baseline_name] = guess
+            result[baseline_name] = {
+                **fitted.evaluate(test_rows, positive, guess),
                 "validation": None
                 if validation is None
                 else fitted.evaluate(validation, positive),
@@ -380,7 +401,7 @@ def run_baselines(
                     )
                 ),
             }
-            bar.advance()
+            progress_bar.advance()
     return result
 
 
@@ -398,39 +419,47 @@ def estimate_seconds(
     The estimate is half way between the growth seen and growth in proportion to the rows.
     """
     count = len(train.y)
-    size = min(
+    sample_size = min(
         count, _MOST_MEASURED, max(_FEWEST_MEASURED, round(_MEASURED_PART * count))
     )
-    drawn = generator(seed, "baseline times").permutation(count)[:size]
+    drawn = generator(seed, "baseline times").permutation(count)[:sample_size]
     # A fit needs two classes.
     firsts = (
         np.unique(np.asarray(train.y), return_index=True)[1]
         if task == "classification"
         else drawn[:0]
     )
-    parts = [
-        train.take(np.union1d(places, firsts)) for places in (drawn[: size // 2], drawn)
+    samples = [
+        train.take(np.union1d(row_indices, firsts))
+        for row_indices in (drawn[: sample_size // 2], drawn)
     ]
-    for name in names:
+    for baseline_name in names:
         import_module(
-            baselines.get(name).package
+            baselines.get(baseline_name).package
         )  # a library is loaded once, however many rows there are
     with keeping_warnings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        half, most = (
+        half_seconds, full_seconds = (
             np.array(
                 [
-                    fit_baseline(name, task, part, seed=seed, threads=threads).seconds
-                    for name in names
+                    fit_baseline(
+                        fitted_name, task, sample_rows, seed=seed, threads=threads
+                    ).seconds
+                    for fitted_name in names
                 ]
             )
-            for part in parts
+            for sample_rows in samples
         )
-    few, many = (len(part.y) for part in parts)
+    half_rows, sampled_rows = (len(sample_rows.y) for sample_rows in samples)
     by_row = (
-        np.clip((most - half) / max(many - few, 1), 0.0, most / many) + most / many
+        np.clip(
+            (full_seconds - half_seconds) / max(sampled_rows - half_rows, 1),
+            0.0,
+            full_seconds / sampled_rows,
+        )
+        + full_seconds / sampled_rows
     ) / 2
-    return float((most + by_row * (count - many)).sum())
+    return float((full_seconds + by_row * (count - sampled_rows)).sum())
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------
@@ -448,13 +477,17 @@ _MORE = {
 
 def settings_names(name: str, task: str = "classification") -> list[str]:
     """Return the names of the settings that a model of another library has, without those that a run decides."""
-    kind = estimator_class(baselines.get(name).estimator, task)
+    estimator_type = estimator_class(baselines.get(name).estimator, task)
     parameters = (
-        kind().get_params()
+        estimator_type().get_params()
         if name != "catboost"
-        else inspect.signature(kind).parameters
+        else inspect.signature(estimator_type).parameters
     )
-    return [one for one in (*parameters, *_MORE.get(name, ())) if one not in _TAKEN]
+    return [
+        parameter_name
+        for parameter_name in (*parameters, *_MORE.get(name, ()))
+        if parameter_name not in _TAKEN
+    ]
 
 
 def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
@@ -468,9 +501,11 @@ def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
     check_available([name])
     names = settings_names(name)
     faults = [
-        two_sentences(f"{key!r} is no setting", did_you_mean(key, names))
-        for key in settings
-        if key not in names
+        two_sentences(
+            f"{setting_name!r} is no setting", did_you_mean(setting_name, names)
+        )
+        for setting_name in settings
+        if setting_name not in names
     ]
     if faults:
         raise InputError(
@@ -495,10 +530,12 @@ def _check_form(content: Any, name: str, source: str) -> Iterator[Fault]:
 
 def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:
     """Refuse settings with which the library cannot fit a few made rows."""
-    rows = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    few = BaselineRows(rows, (rows[:, 0] > 0).astype(np.int64))
+    random_features = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    few_rows = BaselineRows(
+        random_features, (random_features[:, 0] > 0).astype(np.int64)
+    )
     try:
-        fit_baseline(name, "classification", few, few, options=settings)
+        fit_baseline(name, "classification", few_rows, few_rows, options=settings)
     except Exception as error:  # whatever a library raises
         problem = f"{baselines.get(name).label} refuses the settings in {source}: {error_in_words(error)}"
         raise InputError(problem, hint="Correct the file.", code="PG001") from error

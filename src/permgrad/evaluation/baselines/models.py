@@ -36,11 +36,11 @@ def _mlp(job: Job) -> Any:
     from permgrad.models.train.guard import sheltered
 
     model = PlainMLP(job.n_classes if job.classify else 0, MLPOptions(**job.options))
-    held = (
+    held_out = (
         None if job.validation is None else (job.validation.encoded, job.validation.y)
     )
     with sheltered(job.seed), torch_threads(job.threads):
-        return model.fit(job.train.encoded, job.train.y, held)
+        return model.fit(job.train.encoded, job.train.y, held_out)
 
 
 def _peer(job: Job) -> Any:
@@ -50,7 +50,9 @@ def _peer(job: Job) -> Any:
 
 
 def _boosted(name: str) -> Baseline:
-    library = next(one for one in LIBRARIES if one.name == name)
+    library = next(
+        library_entry for library_entry in LIBRARIES if library_entry.name == name
+    )
     extra = "" if library.package == "sklearn" else "boost"
     return Baseline(
         name,
@@ -76,7 +78,7 @@ for _baseline in (
     Baseline(
         "bagging", "bagging", "sklearn", partial(_ensemble, n_estimators=50), "sklearn.ensemble:Bagging", file="skops",
     ),
-    *(_boosted(name) for name in ("lightgbm", "xgboost", "catboost", "histogram_boosting")),
+    *(_boosted(baseline_name) for baseline_name in ("lightgbm", "xgboost", "catboost", "histogram_boosting")),
     Baseline("linear", "logistic, ridge or Poisson regression", "sklearn", linear, file="skops"),
     Baseline("mlp", "plain MLP", "torch", _mlp),
     Baseline("tabm", "TabM", "pytabkit", _peer, "pytabkit:TabM_D_", **_PEER),

@@ -44,16 +44,16 @@ class PlainMLP:
         self.epochs = 0
         self.best_epoch = 0
 
-    def fit(self, X: Array, y: Array, held: tuple[Array, Array] | None) -> PlainMLP:
-        """Train on rows. ``held`` are validation rows, or None."""
-        rows = np.asarray(X, dtype=np.float64)
-        self.center, spread = rows.mean(axis=0), rows.std(axis=0)
+    def fit(self, X: Array, y: Array, held_out: tuple[Array, Array] | None) -> PlainMLP:
+        """Train on rows. ``held_out`` are validation rows, or None."""
+        feature_rows = np.asarray(X, dtype=np.float64)
+        self.center, spread = feature_rows.mean(axis=0), feature_rows.std(axis=0)
         self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
         self.y_center, self.y_scale = (
             (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
         )
         inputs, targets = self._inputs(X), self._targets(y)
-        units = (rows.shape[1], *self.options.units)
+        units = (feature_rows.shape[1], *self.options.units)
         layers = [
             layer
             for sizes in pairwise(units)
@@ -63,9 +63,11 @@ class PlainMLP:
         optimizer = torch.optim.Adam(
             self.module.parameters(), lr=self.options.learning_rate
         )
-        best, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
+        best_state, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
         for epoch in range(
-            self.options.max_epochs if held else self.options.epochs_without_validation
+            self.options.max_epochs
+            if held_out
+            else self.options.epochs_without_validation
         ):
             self.module.train()
             for batch in torch.randperm(len(inputs)).split(self.options.batch_size):
@@ -73,20 +75,22 @@ class PlainMLP:
                 self._loss(self.module(inputs[batch]), targets[batch]).backward()
                 optimizer.step()
             self.epochs = epoch + 1
-            loss = (
+            validation_loss = (
                 -float(epoch)
-                if held is None
-                else float(self._loss(self._outputs(held[0]), self._targets(held[1])))
+                if held_out is None
+                else float(
+                    self._loss(self._outputs(held_out[0]), self._targets(held_out[1]))
+                )
             )
-            if loss < best_loss:
-                best, best_loss, self.best_epoch = (
+            if validation_loss < best_loss:
+                best_state, best_loss, self.best_epoch = (
                     copy.deepcopy(self.module.state_dict()),
-                    loss,
+                    validation_loss,
                     epoch,
                 )
             elif epoch - self.best_epoch >= self.options.patience:
                 break
-        self.module.load_state_dict(best)
+        self.module.load_state_dict(best_state)
         return self
 
     def predict(self, X: Array) -> Floats:
@@ -127,9 +131,9 @@ class PlainMLP:
 # ---- TabM and RealMLP, those of ``pytabkit`` -------------------------------------------------------------------------
 def fit_peer(job: Job) -> Quiet:
     """Fit a model of ``pytabkit``."""
-    held = {}
+    validation_data = {}
     if job.validation is not None:
-        held = {"X_val": _table(job.validation), "y_val": job.validation.y}
+        validation_data = {"X_val": _table(job.validation), "y_val": job.validation.y}
     # The library takes the thread count for fits and predictions from this argument.
     choices = {
         "device": "cpu",
@@ -139,7 +143,9 @@ def fit_peer(job: Job) -> Quiet:
         **job.options,
     }
     with _silent(job.seed):
-        return Quiet(job.kind(**choices).fit(_table(job.train), job.train.y, **held))
+        return Quiet(
+            job.kind(**choices).fit(_table(job.train), job.train.y, **validation_data)
+        )
 
 
 class Quiet:

@@ -44,8 +44,8 @@ _TREES = (
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     ),
     *(
-        f"sklearn._loss.link.{name}"
-        for name in (
+        f"sklearn._loss.link.{link_name}"
+        for link_name in (
             "Interval",
             "LogitLink",
             "MultinomialLogit",
@@ -53,8 +53,8 @@ _TREES = (
             "LogLink",
         )
     ),
-    *(f"sklearn._loss.loss.Half{name}" for name in _LOSSES),
-    *(f"sklearn._loss._loss.CyHalf{name}" for name in _LOSSES),
+    *(f"sklearn._loss.loss.Half{loss_name}" for loss_name in _LOSSES),
+    *(f"sklearn._loss._loss.CyHalf{loss_name}" for loss_name in _LOSSES),
 )
 
 
@@ -76,9 +76,9 @@ def save(
     library, shift = (
         (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     )
-    file = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
+    file_facts = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
     check_target(target, overwrite=overwrite)
-    description = _description(model, shift, file)
+    description = _description(model, shift, file_facts)
     arrays = {
         "seen": fitted.seen,
         **({} if model.held_out_ is None else model.held_out_.arrays()),
@@ -182,8 +182,8 @@ def read_boosted(
     description: Mapping[str, Any], arrays: Mapping[str, Any], encoded: int
 ) -> BoostedTrees | None:
     """Return the trees of a saved model, if it is one of trees."""
-    name = description["model"]
-    if name is None or baselines.get(name).file != "npz":
+    model_name = description["model"]
+    if model_name is None or baselines.get(model_name).file != "npz":
         return None
     trees, classify = (
         Trees.from_arrays(arrays, encoded),
@@ -204,26 +204,26 @@ def _read_fitted(
     source: Path, description: Mapping[str, Any], trust: Sequence[str]
 ) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    file, name = description.get("file"), description["model"]
-    path = source / ("fitted.skops" if file is None else "fitted.onnx")
-    if path.name not in description["checksums"]:
+    file_facts, model_name = description.get("file"), description["model"]
+    model_path = source / ("fitted.skops" if file_facts is None else "fitted.onnx")
+    if model_path.name not in description["checksums"]:
         raise InputError(
             f"The model of {source} could not be saved when it was trained",
             "Train it again.",
             "PG055",
         )
-    read_part(path, description, "a file of its library", lambda _: {})
-    if name:
-        check_available([name])
-    if file is not None:
-        return FileModel.restored(path, description["task"], file)
-    which = f"{path} cannot be read as a model"
+    read_part(model_path, description, "a file of its library", lambda _: {})
+    if model_name:
+        check_available([model_name])
+    if file_facts is not None:
+        return FileModel.restored(model_path, description["task"], file_facts)
+    which = f"{model_path} cannot be read as a model"
     with turned(
         lambda error: InputError(
             f"{which}: {error_in_words(error)}", "Train it again.", "PG052"
         )
     ):
-        model = _read_skops(path, trust)
+        model = _read_skops(model_path, trust)
     return (
         Shifted(model, float(description["shift"])) if "shift" in description else model
     )
@@ -231,31 +231,38 @@ def _read_fitted(
 
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
     """Return what a file of skops holds, if all its types are known or named."""
-    io, known = optional("skops.io"), (*trust, *_TREES)
-    found = io.get_untrusted_types(file=path)
-    if strange := [name for name in found if name not in known]:
+    skops_io, trusted_types = optional("skops.io"), (*trust, *_TREES)
+    untrusted_types = skops_io.get_untrusted_types(file=path)
+    if strange := [
+        type_name for type_name in untrusted_types if type_name not in trusted_types
+    ]:
         problem = f"{path} holds types that skops does not trust by itself: {listed(strange, show=str)}"
-        hint = f"If you know who made the file, load it in Python: skops.io.load({str(path)!r}, trusted={found!r})."
-        raise InputError(problem, hint=hint, code="PG031")
-    model = io.load(path, trusted=list(known))
+        advice = f"If you know who made the file, load it in Python: skops.io.load({str(path)!r}, trusted={untrusted_types!r})."
+        raise InputError(problem, hint=advice, code="PG031")
+    model = skops_io.load(path, trusted=list(trusted_types))
     _check_nodes(model)
     return model
 
 
 def _check_nodes(model: Any) -> None:
     """Refuse trees of scikit-learn that lead out of themselves, or ask for a column that does not exist."""
-    for one in np.ravel(getattr(model, "estimators_", ())):
-        tree = getattr(one, "tree_", None)
-        if tree is None:
+    for estimator in np.ravel(getattr(model, "estimators_", ())):
+        inner_tree = getattr(estimator, "tree_", None)
+        if inner_tree is None:
             continue
-        places = np.arange(tree.node_count)
-        inner = tree.children_left >= 0
-        sides = (tree.children_left, tree.children_right)
+        node_indices = np.arange(inner_tree.node_count)
+        inner = inner_tree.children_left >= 0
+        sides = (inner_tree.children_left, inner_tree.children_right)
         ahead = all(
-            ((side > places) & (side < tree.node_count))[inner].all() for side in sides
+            ((child_nodes > node_indices) & (child_nodes < inner_tree.node_count))[
+                inner
+            ].all()
+            for child_nodes in sides
         )
         must(
             ahead
-            and ((tree.feature >= 0) & (tree.feature < tree.n_features))[inner].all(),
+            and (
+                (inner_tree.feature >= 0) & (inner_tree.feature < inner_tree.n_features)
+            )[inner].all(),
             "a tree with a node that does not exist",
         )

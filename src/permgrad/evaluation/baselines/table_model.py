@@ -205,9 +205,11 @@ class TableModel(_Learned):
             and self.validation_fraction
         ):
             X, y, eval_set = self._divided(X, y)
-        rows = X if isinstance(X, EncodedRows) else self.fit_encoder(X, y=y)
-        self.preprocessor_ = rows.encoder
-        self.feature_names_in_ = np.array(rows.encoder.feature_names_in_, dtype=object)
+        encoded_rows = X if isinstance(X, EncodedRows) else self.fit_encoder(X, y=y)
+        self.preprocessor_ = encoded_rows.encoder
+        self.feature_names_in_ = np.array(
+            encoded_rows.encoder.feature_names_in_, dtype=object
+        )
         self.n_features_in_ = len(self.feature_names_in_)
         if self.task == "classification":
             self.classes_ = np.unique(y)
@@ -218,7 +220,7 @@ class TableModel(_Learned):
         stopping: Any = None
         if eval_set is not None and len(eval_set[1]):
             stopping = self.encode_rows(eval_set[0]), *map(np.asarray, eval_set[1:])
-        self._fit_model(rows, y, weights, stopping)
+        self._fit_model(encoded_rows, y, weights, stopping)
         if self.task == "classification":
             self._decide(y, stopping)
         self._learn_errors(stopping, dependence)
@@ -268,46 +270,48 @@ class TableModel(_Learned):
             frame = as_frame(X)
         return frame.iloc[fitted], y[fitted], (frame.iloc[held], y[held])
 
-    def _decide(self, y: Array, held: tuple[Any, ...] | None) -> None:
+    def _decide(self, y: Array, held_out: tuple[Any, ...] | None) -> None:
         """Choose the positive class and its threshold, by costs on held-out rows."""
         counts = np.array([np.sum(y == label) for label in self.classes_])
-        asked = {"cost": self.cost, "threshold": self.threshold}
-        self.decision_ = choose_decision(self.classes_, counts, **asked)
-        if self.decision_ is None or self.decision_.cost is None or held is None:
+        decision_options = {"cost": self.cost, "threshold": self.threshold}
+        self.decision_ = choose_decision(self.classes_, counts, **decision_options)
+        if self.decision_ is None or self.decision_.cost is None or held_out is None:
             return
-        codes = np.searchsorted(self.classes_, held[1])
-        weights = held[2] if len(held) > 2 else None
-        chances = self.fitted_.guess(self._readable(held[0]))
+        codes = np.searchsorted(self.classes_, held_out[1])
+        weights = held_out[2] if len(held_out) > 2 else None
+        chances = self.fitted_.guess(self._readable(held_out[0]))
         self.decision_ = self.decision_.on_held_out(codes, chances, weights)
 
     def _learn_errors(
-        self, held: tuple[Any, ...] | None, dependence: Dependence | None
+        self, held_out: tuple[Any, ...] | None, dependence: Dependence | None
     ) -> None:
         """Learn from held-out rows how large errors are: split conformal prediction, the same width for every row."""
         self.held_out_ = None
-        if held is None:
+        if held_out is None:
             return
-        rows, y = held[:2]
-        chosen = np.sort(
+        held_out_rows, y = held_out[:2]
+        sampled_indices = np.sort(
             generator(int(self.random_state), "rows of errors").permutation(len(y))[
                 :MOST_HELD
             ]
         )
-        dependence = None if dependence is None else dependence.take(chosen)
-        guess, none = (
-            self.fitted_.guess(self._readable(rows.take(chosen))),
-            rows.encoded[:0],
+        dependence = None if dependence is None else dependence.take(sampled_indices)
+        guess, no_features = (
+            self.fitted_.guess(self._readable(held_out_rows.take(sampled_indices))),
+            held_out_rows.encoded[:0],
         )
         if self.task == "classification":
-            codes = np.searchsorted(self.classes_, y[chosen]).astype(np.int64)
+            codes = np.searchsorted(self.classes_, y[sampled_indices]).astype(np.int64)
             scores = 1 - guess[np.arange(len(codes)), codes]
-            self.held_out_ = HeldOut(none, scores, codes=codes, dependence=dependence)
-        else:
-            one = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
             self.held_out_ = HeldOut(
-                none,
-                np.asarray(y, dtype=np.float64)[chosen] - guess,
-                one,
+                no_features, scores, codes=codes, dependence=dependence
+            )
+        else:
+            error_scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
+            self.held_out_ = HeldOut(
+                no_features,
+                np.asarray(y, dtype=np.float64)[sampled_indices] - guess,
+                error_scale,
                 dependence=dependence,
             )
 
@@ -329,8 +333,8 @@ class TableModel(_Learned):
             frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
             codes = self.preprocessor_.na
             return frame if not codes else blank_codes(frame, codes)
-        rows = self.encode_rows(X)
-        return BaselineRows(rows.encoded, y, weights)
+        encoded_rows = self.encode_rows(X)
+        return BaselineRows(encoded_rows.encoded, y, weights)
 
     @_if_encoded
     def of_encoded(self) -> Any:
@@ -352,22 +356,22 @@ class TableModel(_Learned):
     ) -> dict[str, Array]:
         """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
         guess = self.fitted_.guess(self._readable(X))
-        held, inside = self.held_out_, {}
+        held_out, inside = self.held_out_, {}
         if coverage is not None:
-            if held is None:
-                fix = "Fit it with an eval_set."
+            if held_out is None:
+                advice = "Fit it with an eval_set."
                 raise InputError(
                     "Intervals and sets need rows held out of training",
-                    hint=fix,
+                    hint=advice,
                     code="PG055",
                 )
             nothing = np.zeros(
                 (len(guess), 0), dtype=np.float32
             )  # neither ends nor sets depend on the columns
             inside["inside"] = (
-                held.members(nothing, guess, coverage, _NOWHERE, by_class=by_class)
+                held_out.members(nothing, guess, coverage, _NOWHERE, by_class=by_class)
                 if self.task == "classification"
-                else held.ends(nothing, guess, coverage, _NOWHERE)
+                else held_out.ends(nothing, guess, coverage, _NOWHERE)
             )
             if self.counts:
                 inside["inside"] = np.maximum(inside["inside"], 0.0)
@@ -408,8 +412,8 @@ class _EncodedRegressor:
 
     def guess(self, encoded: Array) -> Floats:
         """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
-        rows = np.ascontiguousarray(encoded, dtype=np.float32)
-        return self.model.fitted_.guess(rows)
+        contiguous_rows = np.ascontiguousarray(encoded, dtype=np.float32)
+        return self.model.fitted_.guess(contiguous_rows)
 
     predict = guess
 
@@ -451,8 +455,8 @@ class TableClassifier(ClassifierMixin, TableModel):
         As ``HyNNClassifier.predict_set`` does, with the same limits for every row.
         """
         share = check_confidence(coverage, "coverage")
-        flag = check_flag("by_class", by_class)
-        return np.asarray(self.predict_parts(X, share, by_class=flag)["inside"])
+        is_by_class = check_flag("by_class", by_class)
+        return np.asarray(self.predict_parts(X, share, by_class=is_by_class)["inside"])
 
 
 class TableRegressor(RegressorMixin, TableModel):
@@ -471,8 +475,8 @@ class TableRegressor(RegressorMixin, TableModel):
 
 def table_model(task: Task, model: Any, **options: Any) -> TableModel:
     """Return an unfitted model for a task."""
-    kind = TableClassifier if task == "classification" else TableRegressor
-    return kind(model, **options)
+    model_type = TableClassifier if task == "classification" else TableRegressor
+    return model_type(model, **options)
 
 
 def restore(
@@ -482,14 +486,16 @@ def restore(
     arrays: dict[str, Array] = read_part(
         source / ARRAYS, description, "an npz file of plain arrays", read_npz
     )
-    name, task = description["model"], description["task"]
+    model_name, task_name = description["model"], description["task"]
     texts, images = description["encoders"]
     options: dict[str, Any] = {
         "text_encoder": texts,
         "image_encoder": images,
         "loss": description.get("loss"),
     }
-    model = table_model(task, name, random_state=int(description["seed"]), **options)
+    model = table_model(
+        task_name, model_name, random_state=int(description["seed"]), **options
+    )
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
     # Encoders of images that were not trained here have no weights, and there is no file of them.
     has_weights = WEIGHTS in description["checksums"]
@@ -505,7 +511,7 @@ def restore(
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)
     classes = arrays.get("classes", np.zeros(0))
-    if task == "classification":
+    if task_name == "classification":
         model.classes_ = (
             classes.astype(object)
             if description.get("classes_are_objects")
@@ -520,7 +526,7 @@ def restore(
     fitted: Any = LazyModel(source, description, trust) if boosted is None else boosted
     seconds, processor = map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
-        name or str(description["label"]), fitted, seconds, getattr(model, "classes_", classes), arrays["seen"],
+        model_name or str(description["label"]), fitted, seconds, getattr(model, "classes_", classes), arrays["seen"],
         processor, model.counts,
     )  # fmt: skip
     return model

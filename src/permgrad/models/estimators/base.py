@@ -114,33 +114,38 @@ class HyNNBase(BaseEstimator):
                 options = get_preset(parameters["preset"]).network.to_dict()
             parameters.update(
                 {
-                    f"{_NETWORK_PREFIX}{name}": value
-                    for name, value in {**options, **changes}.items()
+                    f"{_NETWORK_PREFIX}{option_name}": value
+                    for option_name, value in {**options, **changes}.items()
                 }
             )
         return parameters
 
     def set_params(self, **params: Any) -> Self:
         """Set arguments. ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
-        named = [name for name in params if name.startswith(_NETWORK_PREFIX)]
+        named = [
+            parameter_name
+            for parameter_name in params
+            if parameter_name.startswith(_NETWORK_PREFIX)
+        ]
         options = {
-            name.removeprefix(_NETWORK_PREFIX): params.pop(name) for name in named
+            prefixed_name.removeprefix(_NETWORK_PREFIX): params.pop(prefixed_name)
+            for prefixed_name in named
         }
-        for name in options:
-            check_choice("network option", name, NetworkOptions.names())
+        for option_name in options:
+            check_choice("network option", option_name, NetworkOptions.names())
         super().set_params(**params)
         if options:
-            base = self.network if isinstance(self.network, Mapping) else {}
-            self.network = {**base, **options}
+            base_options = self.network if isinstance(self.network, Mapping) else {}
+            self.network = {**base_options, **options}
         return self
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = (
-            tags.input_tags.string
+        estimator_tags = super().__sklearn_tags__()
+        estimator_tags.input_tags.allow_nan = estimator_tags.input_tags.categorical = (
+            estimator_tags.input_tags.string
         ) = True
-        tags.target_tags.required = True
-        return tags
+        estimator_tags.target_tags.required = True
+        return estimator_tags
 
     # ---- fitting -----------------------------------------------------------------------------------------------------
     def fit(
@@ -273,14 +278,16 @@ class HyNNBase(BaseEstimator):
             frame, target = inputs.as_frame(self, X, reset=True), None
             self.seed_ = resolve_seed(self.random_state)
             if y is not None:
-                known = (
+                checked_weights = (
                     None
                     if sample_weight is None
                     else check_weights(sample_weight, len(frame))
                 )
                 units = None if dependence is None else dependence.codes
                 labels = inputs.one_column(y, estimator=self, rows=len(frame))
-                target = Target.of(labels, self.task, self.seed_, known, units)
+                target = Target.of(
+                    labels, self.task, self.seed_, checked_weights, units
+                )
             return self._fit_encoder(frame, settings, schema, target)[0]
 
     def _fit_encoder(
@@ -289,12 +296,12 @@ class HyNNBase(BaseEstimator):
         settings: FitSettings,
         schema: Schema | None = None,
         target: Target | None = None,
-        held: pd.DataFrame | None = None,
+        held_out_frame: pd.DataFrame | None = None,
         *,
         every: pd.DataFrame | None = None,
         later: bool = False,
     ) -> tuple[EncodedRows, Floats32 | None]:
-        """Fit the encoder on training rows. Scores of wide columns are learned from ``held`` rows, too, behind them.
+        """Fit the encoder on training rows. Scores of wide columns are learned from ``held_out_frame`` rows, too, behind them.
 
         Return the training rows and what the others are encoded as. The scores of all come from models of other
         training rows: what is learned from them must know no label of the rows that judge it. Rows that are ``later``
@@ -313,8 +320,8 @@ class HyNNBase(BaseEstimator):
             from permgrad.models.images import ImageFeatures  # few tables have images
 
             encoder.images_ = ImageFeatures(self.image_encoder, settings.device)
-        found = find_as_one(self, frame, encoder.schema_)
-        encoder.groups_ |= found
+        column_groups = find_as_one(self, frame, encoder.schema_)
+        encoder.groups_ |= column_groups
         if schema is None:  # who knows the types has told of them
             together = list(encoder.groups_.values())
             tell_of_columns(
@@ -322,21 +329,29 @@ class HyNNBase(BaseEstimator):
                     frame,
                     encoder.schema_,
                     together=together,
-                    found=found,
+                    found_groups=column_groups,
                     codes=encoder.codes_,
                 )
             )
         self.preprocessor_ = encoder
-        if held is not None:
+        if held_out_frame is not None:
             # Known types were decided without it.
-            held, odd = without_odd_cells(held, encoder.schema_, encoder.codes_)
-            warn_of_odd_cells(odd)
-        rows = frame if held is None or later else pd.concat([frame, held])
+            held_out_frame, odd_cells = without_odd_cells(
+                held_out_frame, encoder.schema_, encoder.codes_
+            )
+            warn_of_odd_cells(odd_cells)
+        all_rows = (
+            frame
+            if held_out_frame is None or later
+            else pd.concat([frame, held_out_frame])
+        )
         if target is None:
-            encoded = encoder.transform(rows)
+            encoded = encoder.transform(all_rows)
         else:
             # A published network reads categories as it was published.
-            encoded = encoder.learn(rows, target.first(len(rows)), levels=levels)
+            encoded = encoder.learn(
+                all_rows, target.first(len(all_rows)), levels=levels
+            )
             if schema is None:
                 tell_of_columns(
                     without_scores(
@@ -345,10 +360,12 @@ class HyNNBase(BaseEstimator):
                 )
         if not encoded.shape[1]:
             raise nothing_varies(frame, encoder)
-        known = EncodedRows(frame, encoder, encoded[: len(frame)])
-        if held is None:
-            return known, None
-        return known, encoder.transform(held) if later else encoded[len(frame) :]
+        encoded_rows = EncodedRows(frame, encoder, encoded[: len(frame)])
+        if held_out_frame is None:
+            return encoded_rows, None
+        return encoded_rows, encoder.transform(held_out_frame) if later else encoded[
+            len(frame) :
+        ]
 
     def prepare(
         self,
@@ -422,57 +439,59 @@ class HyNNBase(BaseEstimator):
                 related = related.take(weighty)
                 divided = inputs.held_out_units(related, fraction, self.seed_, strata)
                 between = related.take(divided[1])
-            training, held = weighty[divided[0]], weighty[divided[1]]
+            training, held_out_rows = weighty[divided[0]], weighty[divided[1]]
 
-            mean = weights[training].mean()
+            mean_weight = weights[training].mean()
             coded = inputs.learn_target(
                 self, target[training], settings, weights[training]
             )
-            held_coded = inputs.code_target(self, target[held])
+            held_coded = inputs.code_target(self, target[held_out_rows])
             x: Any = None
             if isinstance(X, EncodedRows):
                 self.preprocessor_, train = (
                     X.encoder,
                     X if len(training) == len(X) else X.take(training),
                 )
-                x = X.take(held).encoded if len(held) else None
+                x = X.take(held_out_rows).encoded if len(held_out_rows) else None
             else:
-                both = np.concatenate([training, held])
+                combined_rows = np.concatenate([training, held_out_rows])
                 units = (
                     None if related is None else related.codes[np.concatenate(divided)]
                 )
-                known = Target.of(
-                    target[both],
+                score_target = Target.of(
+                    target[combined_rows],
                     self.task,
                     self.seed_,
-                    weights[both] / mean,
+                    weights[combined_rows] / mean_weight,
                     units,
-                    len(held),
+                    len(held_out_rows),
                 )
-                rows = frame if len(training) == len(frame) else frame.iloc[training]
-                beside, later = (
-                    frame.iloc[held] if len(held) else None,
+                training_frame = (
+                    frame if len(training) == len(frame) else frame.iloc[training]
+                )
+                validation_frame, later = (
+                    frame.iloc[held_out_rows] if len(held_out_rows) else None,
                     related is not None and related.timed,
                 )
                 train, x = self._fit_encoder(
-                    rows,
+                    training_frame,
                     settings,
                     None,
-                    known,
-                    beside,
-                    every=None if beside is None else frame.iloc[weighty],
+                    score_target,
+                    validation_frame,
+                    every=None if validation_frame is None else frame.iloc[weighty],
                     later=later,
                 )
             validation, plain = None, np.zeros(0)
             if eval_set is not None:
                 validation, plain = self._judged_rows(eval_set, settings.training.loss)
             elif x is not None:
-                plain = weights[held] / mean
+                plain = weights[held_out_rows] / mean_weight
                 validation = tensor_rows(self, x, held_coded, plain)
             training_rows = tensor_rows(
-                self, train.encoded, coded, weights[training] / mean
+                self, train.encoded, coded, weights[training] / mean_weight
             )
-            made = build_network(
+            prepared_training = build_network(
                 self,
                 settings,
                 train.encoded,
@@ -483,9 +502,9 @@ class HyNNBase(BaseEstimator):
                 weights[training],
             )
             return (
-                made
+                prepared_training
                 if between is None
-                else dataclasses.replace(made, dependence=between)
+                else dataclasses.replace(prepared_training, dependence=between)
             )
 
     def train(
@@ -516,13 +535,15 @@ class HyNNBase(BaseEstimator):
                 hint="Pass what the model's last prepare returned.",
                 code="PG004",
             )
-        job = dataclasses.replace(prepared.job, checkpoint_folder=checkpoint_folder)
+        training_job = dataclasses.replace(
+            prepared.job, checkpoint_folder=checkpoint_folder
+        )
         with untouched():
-            learner = train(job, prepared.device, on_epoch=on_epoch)
+            learner = train(training_job, prepared.device, on_epoch=on_epoch)
             history = pd.DataFrame(learner.history)
             self.history_ = history.assign(epoch=history["epoch"].astype(int))
             self.best_epoch_ = learner.best_epoch
-            self.training_options_ = dataclasses.asdict(job.options)
+            self.training_options_ = dataclasses.asdict(training_job.options)
             learn_from_held_out(self, prepared)
         return self
 
@@ -540,9 +561,11 @@ class HyNNBase(BaseEstimator):
         held_y = inputs.one_column(
             eval_set[1], estimator=self, rows=len(judged), what="eval_set's y"
         )
-        given, offset = (*eval_set[2:], None, None)[:2]
+        given_weights, offset = (*eval_set[2:], None, None)[:2]
         weights = (
-            np.ones(len(judged)) if given is None else check_weights(given, len(judged))
+            np.ones(len(judged))
+            if given_weights is None
+            else check_weights(given_weights, len(judged))
         )
         held_y, weights = inputs.per_exposure(loss, held_y, weights, offset)
         if loss == "poisson":
@@ -610,26 +633,28 @@ class HyNNBase(BaseEstimator):
         calibrated = None if coverage is None else self._calibrated(coverage, by)
         encoded = self.encode_rows(X).encoded
         outputs = self.predict_encoded(encoded)
-        parts: dict[str, Array] = {}
+        predictions: dict[str, Array] = {}
         if self.task == "classification":
             probabilities = self.calibration_.probabilities(outputs)
             codes = decided(probabilities, self.decision_)
-            parts["prediction"] = np.asarray(self.classes_[codes])
-            parts["probabilities"] = probabilities
+            predictions["prediction"] = np.asarray(self.classes_[codes])
+            predictions["probabilities"] = probabilities
             if calibrated is not None:
-                parts["inside"] = calibrated[0].members(
+                predictions["inside"] = calibrated[0].members(
                     encoded, probabilities, *calibrated[1:], by_class=by_class
                 )
-            return parts
+            return predictions
         predicted = outputs[:, 0].astype(np.float64)
-        parts["prediction"] = predicted * self.target_scale_ + self.target_mean_
+        predictions["prediction"] = predicted * self.target_scale_ + self.target_mean_
         if calibrated is not None:
-            ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])
-            parts["inside"] = ends * self.target_scale_ + self.target_mean_
+            interval_ends = calibrated[0].ends(encoded, predicted, *calibrated[1:])
+            predictions["inside"] = (
+                interval_ends * self.target_scale_ + self.target_mean_
+            )
             if self.module_.rates:
-                parts["inside"] = np.maximum(parts["inside"], 0.0)
+                predictions["inside"] = np.maximum(predictions["inside"], 0.0)
         if offset is None:
-            return parts
+            return predictions
         if not self.module_.rates:
             raise InputError(
                 "offset is for models of loss='poisson'",
@@ -637,7 +662,10 @@ class HyNNBase(BaseEstimator):
                 code="PG006",
             )
         exposure = exposures(offset, len(predicted))
-        return {name: (part.T * exposure).T for name, part in parts.items()}
+        return {
+            result_name: (result_values.T * exposure).T
+            for result_name, result_values in predictions.items()
+        }
 
     def predict_encoded(
         self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
@@ -648,33 +676,44 @@ class HyNNBase(BaseEstimator):
         The last batch is filled up, so that a row's prediction does not depend on the number of other rows.
         """
         check_is_fitted(self, "history_")
-        rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
+        encoded_rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
         device = next(self.module_.parameters()).device
         usual = _ROWS_ON_CPU if device.type == "cpu" else _ROWS_ON_GPU
-        size, count = usual if batch_size == "auto" else int(batch_size), len(rows)
+        rows_per_batch, count = (
+            usual if batch_size == "auto" else int(batch_size),
+            len(encoded_rows),
+        )
         if batch_size == "auto" and device.type == "cpu":
             # Matrix products round differently for another number of rows.
-            rows = torch.cat([rows, rows[-1:].expand(-count % size, -1)])
-        outputs = torch.empty(len(rows), self.module_.outputs)
+            encoded_rows = torch.cat(
+                [encoded_rows, encoded_rows[-1:].expand(-count % rows_per_batch, -1)]
+            )
+        outputs = torch.empty(len(encoded_rows), self.module_.outputs)
         with sparing(), torch.inference_mode(), full_float32():
             network = (
                 self.module_ if self.module_.training else FoldedNetwork(self.module_)
             )
 
             def predict(part: slice) -> None:
-                outputs[part] = network(rows[part].to(device)).cpu()
+                outputs[part] = network(encoded_rows[part].to(device)).cpu()
 
-            in_batches(len(rows), size, predict)
+            in_batches(len(encoded_rows), rows_per_batch, predict)
         return outputs[:count].numpy()
 
-    def _calibrated(self, coverage: Any, by: Any) -> tuple[HeldOut, float, Places]:
+    def _calibrated(
+        self, coverage: Any, group_names: Any
+    ) -> tuple[HeldOut, float, Places]:
         """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
         check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")
         names = (
-            () if by is None else check_names("by", by, "Pass for example by='sex'.")
+            ()
+            if group_names is None
+            else check_names("by", group_names, "Pass for example by='sex'.")
         )
-        places = [self.preprocessor_.columns_of(name) for name in names]
+        group_columns = [
+            self.preprocessor_.columns_of(group_name) for group_name in names
+        ]
         if self.held_out_ is None:
             problem = "Intervals and sets need rows held out of training, but this model has none"
             raise InputError(
@@ -685,7 +724,7 @@ class HyNNBase(BaseEstimator):
         return (
             self.held_out_,
             share,
-            np.concatenate([np.zeros(0, dtype=np.int64), *places]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *group_columns]),
         )
 
     # ---- saving, showing ---------------------------------------------------------------------------------------------
@@ -716,8 +755,8 @@ class HyNNBase(BaseEstimator):
         """Return the network's branches, shapes and parameter counts, and which were tried beside it, as text."""
         check_is_fitted(self, "module_")
         tried = [
-            branch_words(name, facts)
-            for name, facts in getattr(self, "branches_", {}).items()
+            branch_words(branch_name, facts)
+            for branch_name, facts in getattr(self, "branches_", {}).items()
         ]
         return "\n".join([summarize(self.module_), *tried])
 

@@ -51,28 +51,37 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     ``model.branches_`` says of each that was fitted whether it was kept, and why.
     """
     model.branches_ = dict[str, dict[str, Any]]()
-    held, learned, network = (
+    held_out_rows, learned, network = (
         prepared.job.validation_rows,
         prepared.job.train_rows,
         model.module_,
     )
-    if not prepared.beside or held is None or not isinstance(learned, Rows):
+    if not prepared.beside or held_out_rows is None or not isinstance(learned, Rows):
         return
-    named, few = prepared.beside_by_name, len(held) < FEWEST
-    if few and not named:
+    named, has_few_rows = prepared.beside_by_name, len(held_out_rows) < FEWEST
+    if has_few_rows and not named:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
     names = branches_to_try(prepared, classes)
-    work = _job(
-        model, _drawn(learned, model.seed_, classes), held, classes, rates=network.rates
+    fit_job = _job(
+        model,
+        _drawn(learned, model.seed_, classes),
+        held_out_rows,
+        classes,
+        rates=network.rates,
     )
-    if work is None:
+    if fit_job is None:
         return
-    with threadpool_limits(limits=work.threads):
-        waiting = {name: _FITS[name](work, network.outputs, held) for name in names}
-    outputs = model.predict_encoded(held.x.numpy()).astype(np.float64)
-    losses = row_losses(held.y.numpy(), classes=bool(classes), rates=network.rates)
-    weights = held.weight.numpy().astype(np.float64)
+    with threadpool_limits(limits=fit_job.threads):
+        waiting = {
+            fitted_name: _FITS[fitted_name](fit_job, network.outputs, held_out_rows)
+            for fitted_name in names
+        }
+    outputs = model.predict_encoded(held_out_rows.x.numpy()).astype(np.float64)
+    losses = row_losses(
+        held_out_rows.y.numpy(), classes=bool(classes), rates=network.rates
+    )
+    weights = held_out_rows.weight.numpy().astype(np.float64)
     options: dict[str, Any] = {
         "seed": model.seed_,
         "weights": weights,
@@ -81,29 +90,32 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     options["squared"] = not classes
     while waiting:
         shares = {
-            name: Share.learn(outputs, one.said, losses, **options)
-            for name, one in waiting.items()
+            waiting_name: Share.learn(outputs, fitted_branch.said, losses, **options)
+            for waiting_name, fitted_branch in waiting.items()
         }
-        best = max(shares, key=lambda name: shares[name].gain)
-        share = replace(shares[best], share=min(shares[best].share, 1 - LEAST_SHARE))
+        best_name = max(shares, key=lambda name: shares[name].gain)
+        share = replace(
+            shares[best_name], share=min(shares[best_name].share, 1 - LEAST_SHARE)
+        )
         if named:
             share = replace(
-                share, share=max(share.share, EQUAL_SHARE if few else LEAST_SHARE)
+                share,
+                share=max(share.share, EQUAL_SHARE if has_few_rows else LEAST_SHARE),
             )
         elif not share.pays or share.share < LEAST_SHARE:
             break
-        network.add_path(best, waiting[best].branch, share.share)
-        model.branches_[best] = {
+        network.add_path(best_name, waiting[best_name].branch, share.share)
+        model.branches_[best_name] = {
             "kept": True,
-            "label": waiting[best].label,
+            "label": waiting[best_name].label,
             **asdict(share),
         }
-        outputs = share(outputs, waiting.pop(best).said)
-    for name, one in waiting.items():
-        model.branches_[name] = {
+        outputs = share(outputs, waiting.pop(best_name).said)
+    for left_out_name, left_out_branch in waiting.items():
+        model.branches_[left_out_name] = {
             "kept": False,
-            "label": one.label,
-            **asdict(shares[name]),
+            "label": left_out_branch.label,
+            **asdict(shares[left_out_name]),
         }
 
 
@@ -134,28 +146,32 @@ def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
 
 
 def _job(
-    model: Any, learned: Rows, held: Rows, classes: int, *, rates: bool
+    model: Any, learned: Rows, held_out_rows: Rows, classes: int, *, rates: bool
 ) -> job.Job | None:
     """Return the rows as other libraries are fitted on them, or None if a class has no training row."""
-    parts = []
-    for rows in (learned, held):
-        weights = rows.weight.cpu().numpy().astype(np.float64)
-        numbers = rows.y.cpu().numpy()
+    job_rows = []
+    for tensor_rows in (learned, held_out_rows):
+        weights = tensor_rows.weight.cpu().numpy().astype(np.float64)
+        numbers = tensor_rows.y.cpu().numpy()
         y = numbers if classes else numbers.astype(np.float64)
-        parts.append(
-            job.Rows(rows.x.cpu().numpy(), y, None if (weights == 1).all() else weights)
+        job_rows.append(
+            job.Rows(
+                tensor_rows.x.cpu().numpy(),
+                y,
+                None if (weights == 1).all() else weights,
+            )
         )
-    train, judged = parts
+    train, judged = job_rows
     if classes and len(np.unique(train.y)) < classes:
         return None
-    seed = derive_seed(model.seed_, "beside") % 2**31
+    fit_seed = derive_seed(model.seed_, "beside") % 2**31
     count = 1 if threads.forked else torch.get_num_threads()
-    return job.Job(model.task, train, judged, classes, seed, count, counts=rates)
+    return job.Job(model.task, train, judged, classes, fit_seed, count, counts=rates)
 
 
-def _as_outputs(said: Floats, outputs: int) -> Floats:
+def _as_outputs(branch_outputs: Floats, outputs: int) -> Floats:
     """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the log odds are shared out."""
-    table = said.reshape(len(said), -1)
+    table = branch_outputs.reshape(len(branch_outputs), -1)
     return (
         np.column_stack([-table[:, 0] / 2, table[:, 0] / 2])
         if outputs == 2 and table.shape[1] == 1
@@ -163,7 +179,7 @@ def _as_outputs(said: Floats, outputs: int) -> Floats:
     )
 
 
-def _fit_line(work: job.Job, outputs: int, held: Rows) -> _Fitted:
+def _fit_line(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
     matrix, offset = affine(linear(work))
     branch = LinearBranch(matrix.shape[1], outputs)
     branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
@@ -174,10 +190,10 @@ def _fit_line(work: job.Job, outputs: int, held: Rows) -> _Fitted:
         if work.counts
         else "ridge regression"
     )
-    return _Fitted(label, branch, _said(work, branch, held))
+    return _Fitted(label, branch, _said(work, branch, held_out_rows))
 
 
-def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
+def _fit_trees(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
     library = best_library()
     if library.name == "catboost" and work.n_classes > 2:
         # Its time grows with classes times thresholds. On gas drift (6 classes, 128 columns) this is a tenth of it.
@@ -189,20 +205,23 @@ def _fit_trees(work: job.Job, outputs: int, held: Rows) -> _Fitted:
             },
         )
     trees = library.train(work).trees
-    base, values = (
-        _as_outputs(part, outputs) for part in (trees.base[None], trees.values)
+    base_outputs, values = (
+        _as_outputs(tree_part, outputs)
+        for tree_part in (trees.base[None], trees.values)
     )
     branch = TreeBranch.of(
-        replace(trees, base=base[0], values=values), work.train.encoded.shape[1]
+        replace(trees, base=base_outputs[0], values=values), work.train.encoded.shape[1]
     )
-    return _Fitted(library.label, branch, _said(work, branch, held))
+    return _Fitted(library.label, branch, _said(work, branch, held_out_rows))
 
 
 @torch.no_grad()
-def _said(work: job.Job, branch: nn.Module, held: Rows) -> Floats:
+def _said(work: job.Job, branch: nn.Module, held_out_rows: Rows) -> Floats:
     """Return what a branch says of held-out rows ``(rows, outputs)``: logits, numbers, or rates."""
-    said = branch(held.x.cpu())
-    return np.asarray((Rate()(said) if work.counts else said).double().numpy())
+    branch_outputs = branch(held_out_rows.x.cpu())
+    return np.asarray(
+        (Rate()(branch_outputs) if work.counts else branch_outputs).double().numpy()
+    )
 
 
 _FITS: dict[str, Callable[[job.Job, int, Rows], _Fitted]] = {

@@ -54,24 +54,29 @@ def make_encoder(
         schema = infer_schema(frame, na=model.na, kinds=model.kinds)
         # A column of yes and no that is text is a category like any other.
         pairs = [
-            one.name
-            for one in schema
-            if one.kind == "boolean" and one.storage == "pair"
+            column_type.name
+            for column_type in schema
+            if column_type.kind == "boolean" and column_type.storage == "pair"
         ]
         kinds = {
             **dict.fromkeys(pairs if settings.pairs_as_levels else [], "categorical"),
             **(model.kinds or {}),
         }
-        own = {
-            one.name: one.kind if one.kind in ("text", "image") else "table"
-            for one in schema
+        branch_kinds = {
+            column_type.name: column_type.kind
+            if column_type.kind in ("text", "image")
+            else "table"
+            for column_type in schema
         }
         kinds |= {
-            name: "identifier"
-            for name, kind in own.items()
-            if kind in settings.left_out
+            column_name: "identifier"
+            for column_name, branch_kind in branch_kinds.items()
+            if branch_kind in settings.left_out
         }
-    arguments = {name: getattr(model, name) for name in ("na", "groups")}
+    arguments = {
+        argument_name: getattr(model, argument_name)
+        for argument_name in ("na", "groups")
+    }
     encoder = TableEncoder(numeric, settings.max_levels, kinds=kinds, **arguments)
     if model.text_encoder is not None:
         from permgrad.models.texts import (
@@ -89,7 +94,13 @@ def find_as_one(
     if model.groups is not None or not hasattr(model, "feature_names_in_"):
         return {}
     return columns_as_one(
-        frame[[one.name for one in schema if one.kind != "identifier"]]
+        frame[
+            [
+                column_type.name
+                for column_type in schema
+                if column_type.kind != "identifier"
+            ]
+        ]
     )
 
 
@@ -149,7 +160,7 @@ def place_columns(
 
     Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
     """
-    encoder, seed, paths = (
+    encoder, layout_seed, paths = (
         model.preprocessor_,
         derive_seed(model.seed_, "layout") % 2**31,
         settings.paths,
@@ -164,21 +175,25 @@ def place_columns(
     ):  # scores are beside each other in no sense that a convolution could use
         placed = np.array(encoder.kinds_) != "score"
     names, numbers = list(encoder.encoded_names_), places_of(encoder)
-    some = [names[number] for number in numbers]
+    number_names = [names[number] for number in numbers]
     if settings.seeks_order:
         model.order_ = find_order(
-            np.asarray(encoded)[:, numbers], y, model.task, model.seed_, some
+            np.asarray(encoded)[:, numbers], y, model.task, model.seed_, number_names
         )
         layout = model.order_.layout
-    if settings.seeks_order or ("tabular" in paths and has_channels(layout, some)):
+    if settings.seeks_order or (
+        "tabular" in paths and has_channels(layout, number_names)
+    ):
         placed = np.isin(np.arange(len(placed)), numbers)
     if (settings.seeks_order and not model.order_.found) or not placed.any():
-        paths = tuple(path for path in paths if path != "image")
+        paths = tuple(branch_path for branch_path in paths if branch_path != "image")
     settings = dataclasses.replace(settings, paths=paths, layout=layout)
     if "image" not in paths or is_foreign(layout):
         return settings, None
-    made = make_layout(layout, int(model.pixels), seed)
-    fitted = check_layout(fit_layout(made, encoded, names, seed, placed=placed))
+    unfitted_layout = make_layout(layout, int(model.pixels), layout_seed)
+    fitted = check_layout(
+        fit_layout(unfitted_layout, encoded, names, layout_seed, placed=placed)
+    )
     if is_ordered(fitted) and get_preset(model.preset).seeks_order:
         settings = settings.for_order(fitted.shape)
     return settings, fitted
@@ -192,16 +207,26 @@ def _pooled(
     What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
     """
     pooled: dict[str, list[list[int]]] = {}
-    centred = [into for _, _, *some in encoder.slopes_ for into in some]
-    apart = {*centred, *(slope for slope, _, *some in encoder.slopes_ if some)}
-    for block, one in zip(scored, encoder.schema_, strict=True):
+    centred = [
+        centred_column
+        for _, _, *slope_targets in encoder.slopes_
+        for centred_column in slope_targets
+    ]
+    apart = {
+        *centred,
+        *(slope for slope, _, *centred_targets in encoder.slopes_ if centred_targets),
+    }
+    for block, column_type in zip(scored, encoder.schema_, strict=True):
         if len(block):
             # The score of a level and what its slopes add are one sum.
-            own = [column for column in block.tolist() if column not in apart]
-            parts = np.reshape(own, (-1, encoder.scores_.outputs)).tolist()
+            own_columns = [column for column in block.tolist() if column not in apart]
+            scores_by_output = np.reshape(
+                own_columns, (-1, encoder.scores_.outputs)
+            ).tolist()
             pooled.setdefault(
-                one.kind if one.kind in ("text", "image") else "level", []
-            ).extend(parts)
+                column_type.kind if column_type.kind in ("text", "image") else "level",
+                [],
+            ).extend(scores_by_output)
     return pooled, centred
 
 
@@ -233,11 +258,16 @@ def _renderer_of(
         )
     if fitted is None:
         return None
-    low, high = encoder.minimum_, encoder.maximum_
+    lower_bounds, upper_bounds = encoder.minimum_, encoder.maximum_
     if is_ordered(fitted) and get_preset(model.preset).seeks_order:
         # One scale for all columns, the encoder's: the range of each would be that of its outliers.
-        low, high = np.full_like(low, -_CURVE_RANGE), np.full_like(high, _CURVE_RANGE)
-    return Renderer(fitted, low, high, network.image_channels, network.image_scale)
+        lower_bounds, upper_bounds = (
+            np.full_like(lower_bounds, -_CURVE_RANGE),
+            np.full_like(upper_bounds, _CURVE_RANGE),
+        )
+    return Renderer(
+        fitted, lower_bounds, upper_bounds, network.image_channels, network.image_scale
+    )
 
 
 def build_network(
@@ -266,37 +296,39 @@ def build_network(
     _make_network(model, settings, fitted, encoded.shape[1])
     draw_background(model, encoded, coded, sample_weight)
     if model.task == "classification" and model.calibration is not None:
-        held = (
+        held_out_codes = (
             np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
         )
-        check_calibration(model.calibration, model.class_weights_, model.classes_, held)
-    options, seed = (
+        check_calibration(
+            model.calibration, model.class_weights_, model.classes_, held_out_codes
+        )
+    options, training_seed = (
         settings.training_for(len(rows)),
         derive_seed(model.seed_, "training"),
     )
-    job = TrainingJob(
+    training_job = TrainingJob(
         model.module_,
         rows,
         validation,
         options,
-        seed,
+        training_seed,
         model.progress,
         columns=encoder.encoded_names_,
     )
     kernels = (
         0 if rates else settings.network.random_kernels
     )  # a sum with theirs could fall below 0
-    beside: dict[str, Any] = {
+    beside_options: dict[str, Any] = {
         "beside": settings.beside,
         "beside_by_name": settings.beside_by_name,
     }
     return Prepared(
-        job,
+        training_job,
         model.module_,
         settings.device,
         validation_weight,
         random_kernels=kernels,
-        **beside,
+        **beside_options,
     )
 
 

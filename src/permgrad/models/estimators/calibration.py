@@ -40,21 +40,23 @@ class Calibration:
         if not self.curves:
             shifted = logits - np.asarray(self.shift) if self.shift else logits
             return np.asarray(softmax(shifted / self.temperature, axis=1))
-        odds, two = one_versus_rest(logits), len(self.curves) == 1
-        columns = odds[:, 1:] if two else odds
+        log_odds, is_binary = one_versus_rest(logits), len(self.curves) == 1
+        columns = log_odds[:, 1:] if is_binary else log_odds
         curves = [[np.array(numbers) for numbers in curve] for curve in self.curves]
-        raw = np.column_stack(
+        raw_probabilities = np.column_stack(
             [
                 np.interp(columns[:, k], knots, shares)
                 for k, (knots, shares) in enumerate(curves)
             ]
         )
-        if two:
-            return np.column_stack([1 - raw, raw])
-        total = raw.sum(axis=1, keepdims=True)
+        if is_binary:
+            return np.column_stack([1 - raw_probabilities, raw_probabilities])
+        total = raw_probabilities.sum(axis=1, keepdims=True)
         # Where every class's curve says 0, nothing is known about which it is.
         return np.where(
-            total > 0, raw / np.where(total > 0, total, 1), 1 / raw.shape[1]
+            total > 0,
+            raw_probabilities / np.where(total > 0, total, 1),
+            1 / raw_probabilities.shape[1],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,19 +125,21 @@ def fit_calibration(
         return Calibration("prior", shift)
     assert outputs is not None
     assert y is not None
-    rows = np.ones(len(y)) if weights is None else weights
+    row_weights = np.ones(len(y)) if weights is None else weights
     logits = class_logits(outputs)
     if method == "temperature":
         return Calibration(
-            "temperature", shift, best_temperature(logits - np.asarray(shift), y, rows)
+            "temperature",
+            shift,
+            best_temperature(logits - np.asarray(shift), y, row_weights),
         )
     from sklearn.isotonic import IsotonicRegression
 
     # The share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3).
-    odds, curves = one_versus_rest(logits), []
-    for k in [1] if odds.shape[1] == 2 else range(odds.shape[1]):
+    log_odds, curves = one_versus_rest(logits), []
+    for k in [1] if log_odds.shape[1] == 2 else range(log_odds.shape[1]):
         fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(
-            odds[:, k], y == k, sample_weight=rows
+            log_odds[:, k], y == k, sample_weight=row_weights
         )
         curves.append(
             (tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
@@ -156,8 +160,8 @@ def check_calibration(
         return
     if len(y) == 0:
         problem = f"calibration={method!r} needs rows held out of training, but there are none"
-        hint = "Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none."
-        yield problem, hint, "PG006"
+        calibration_hint = "Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none."
+        yield problem, calibration_hint, "PG006"
     missing = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
     if method == "isotonic" and len(missing):
         problem = (
@@ -177,14 +181,14 @@ def best_temperature(
     """Return the temperature of the least log loss, between exp(−5) and exp(5)."""
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(y))
+    row_numbers = np.arange(len(y))
 
     def loss(log_temperature: float) -> float:
-        losses = -log_softmax(logits * np.exp(-log_temperature), axis=1)[rows, y]
+        losses = -log_softmax(logits * np.exp(-log_temperature), axis=1)[row_numbers, y]
         likelihood = weights @ losses / weights.sum()
         return float(likelihood + (log_temperature / spread) ** 2 / 2 / len(y))
 
-    best = minimize_scalar(
+    best_fit = minimize_scalar(
         loss, bounds=(-5.0, 5.0), method="bounded", options={"xatol": 1e-6}
     )
-    return float(np.exp(best.x))
+    return float(np.exp(best_fit.x))

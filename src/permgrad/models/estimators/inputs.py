@@ -47,10 +47,10 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
     from sklearn.utils.validation import check_array, validate_data
 
     if isinstance(X, (str, os.PathLike)):
-        hint = "Read it with pandas, or train from the files with fit_stream(path, target)."
+        path_hint = "Read it with pandas, or train from the files with fit_stream(path, target)."
         raise InputError(
             f"X must be a table in memory, got the path {shown(os.fspath(X))}",
-            hint=hint,
+            hint=path_hint,
             code="PG001",
         )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
@@ -72,13 +72,13 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     except (ValueError, TypeError) as error:
         # The sentence stands as it is, because users of scikit-learn look for it.
-        fix = (
+        expected_table = (
             "a table of rows and columns"
             if reset
             else "the columns that the model was trained on, in their order"
         )
         raise InputError(
-            str(error).strip(), hint=f"Pass {fix}.", code="PG017"
+            str(error).strip(), hint=f"Pass {expected_table}.", code="PG017"
         ) from error
     if reset:
         estimator.target_name_ = None  # rows in memory come without their target
@@ -88,7 +88,7 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         # Trained without names: columns are taken by their place, as scikit-learn does.
         return X.set_axis(list(estimator.preprocessor_.feature_names_in_), axis=1)
     names = (
-        [f"x{at}" for at in range(array.shape[1])]
+        [f"x{column_index}" for column_index in range(array.shape[1])]
         if reset
         else list(estimator.preprocessor_.feature_names_in_)
     )
@@ -121,7 +121,7 @@ def _plain_rows(X: Any) -> Any:
 
 @refusing
 def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
-    kinds = sorted({type(name).__name__ for name in frame.columns})
+    kinds = sorted({type(column_name).__name__ for column_name in frame.columns})
     if len(kinds) > 1 and "str" in kinds:
         problem = f"Column names must be all text or all of another type, got {', '.join(kinds)}"
         yield problem, "Write X.columns = X.columns.astype(str).", "PG008"
@@ -137,10 +137,12 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
             "Add rows.",
             "PG013",
         )
-    names = [str(name) for name in frame.columns]
+    names = [str(column_name) for column_name in frame.columns]
     check_characters(names, "column names")
     # 0 and False are different as text, and the same as names.
-    twice = [name for name, count in Counter(names).items() if count > 1]
+    twice = [
+        repeated_name for repeated_name, count in Counter(names).items() if count > 1
+    ]
     twice = twice or list(map(str, frame.columns[frame.columns.duplicated(keep=False)]))
     if twice:
         problem = (
@@ -152,12 +154,12 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
 
 def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
     """Give the columns of an object array their own types. A cell that is not a value is refused."""
-    for name in frame.columns:
-        for cell in frame[name]:
-            if isinstance(cell, (dict, list, set, tuple, np.ndarray)):
+    for column_name in frame.columns:
+        for cell_value in frame[column_name]:
+            if isinstance(cell_value, (dict, list, set, tuple, np.ndarray)):
                 raise TypeError(
-                    f"every cell's argument must be a string or a real number, but column {name!r} holds a "
-                    f"{type(cell).__name__}; turn it into values"
+                    f"every cell's argument must be a string or a real number, but column {column_name!r} holds a "
+                    f"{type(cell_value).__name__}; turn it into values"
                 )
     return frame.infer_objects()
 
@@ -195,8 +197,8 @@ def one_column(
                 else labels
             )
     if values.ndim == 2 and values.shape[1] == 1:
-        told = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
-        warnings.warn(told, DataConversionWarning, stacklevel=4)
+        warning_text = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
+        warnings.warn(warning_text, DataConversionWarning, stacklevel=4)
         values = values[:, 0]
     _check_column(values, rows, what)
     return values
@@ -258,11 +260,11 @@ def class_target(y: Array) -> tuple[Array, Integers]:
         problem = (
             f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})"
         )
-        hint = "Turn them into text, for example [label.decode() for label in y]."
-        raise InputError(problem, hint=hint, code="PG015")
-    hint = "Use HyNNRegressor for numbers, or turn the numbers into labels."
+        class_hint = "Turn them into text, for example [label.decode() for label in y]."
+        raise InputError(problem, hint=class_hint, code="PG015")
+    class_hint = "Use HyNNRegressor for numbers, or turn the numbers into labels."
     with turned(
-        lambda error: InputError(f"y must hold classes: {error}", hint, "PG015"),
+        lambda error: InputError(f"y must hold classes: {error}", class_hint, "PG015"),
         TypeError,
         ValueError,
     ):
@@ -304,14 +306,14 @@ def _check_numbers(numbers: Floats) -> Iterator[Fault]:
             f"Leave {by_count(count, 'that row', 'those rows')} out.",
             "PG015",
         )
-    largest, span = (
+    largest, value_range = (
         float(np.abs(numbers).max(initial=0)),
         float(np.ptp(numbers)) if len(numbers) else 0.0,
     )
-    if largest > 1 / _SMALLEST_SPAN or 0 < span < _SMALLEST_SPAN:
+    if largest > 1 / _SMALLEST_SPAN or 0 < value_range < _SMALLEST_SPAN:
         problem = (
             f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
-            f"{span:.2g}"
+            f"{value_range:.2g}"
         )
         yield problem, "Give y in another unit.", "PG015"
 
@@ -362,25 +364,29 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
         )
         return coded
     numbers = number_target(y)
-    mean, spread = float(numbers.mean()), float(numbers.std())
+    target_mean, spread = float(numbers.mean()), float(numbers.std())
     if spread == 0:
         warn_user(
-            f"All {len(y)} training values of y are {mean:.6g}. There is nothing to learn, and predictions stay near "
+            f"All {len(y)} training values of y are {target_mean:.6g}. There is nothing to learn, and predictions stay near "
             "that value."
         )
     if settings.training.loss == "poisson":
         check_counts(numbers)
-        mean, spread = 0.0, float(np.average(numbers, weights=weights))
-    model.target_mean_, model.target_scale_ = mean, spread if spread > 0 else 1.0
-    return np.asarray((numbers - mean) / model.target_scale_)
+        target_mean, spread = 0.0, float(np.average(numbers, weights=weights))
+    model.target_mean_, model.target_scale_ = target_mean, spread if spread > 0 else 1.0
+    return np.asarray((numbers - target_mean) / model.target_scale_)
 
 
 def code_target(model: Any, y: Array) -> Array:
     """Return other rows' target as the network sees it: class indexes, or standardised numbers."""
     if model.task == "regression":
         return np.asarray((number_target(y) - model.target_mean_) / model.target_scale_)
-    places = {label: position for position, label in enumerate(model.classes_.tolist())}
-    indexes = np.array([places.get(label, -1) for label in y.tolist()], dtype=np.int64)
+    class_indices = {
+        label: position for position, label in enumerate(model.classes_.tolist())
+    }
+    indexes = np.array(
+        [class_indices.get(label, -1) for label in y.tolist()], dtype=np.int64
+    )
     if (indexes < 0).any():
         strange = y[indexes < 0].tolist()[0]
         problem = (
@@ -403,14 +409,15 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
         if class_weight == "pos_weight":
             return np.asarray(counts[0] / counts)
         return np.asarray(rows.sum() / (len(classes) * counts))
-    places = {label: position for position, label in enumerate(classes.tolist())}
+    class_indices = {label: position for position, label in enumerate(classes.tolist())}
     weights = np.ones(len(classes))
     assert isinstance(class_weight, Mapping)
     _check_weights(
-        class_weight, {label: int(rows[place]) for label, place in places.items()}
+        class_weight,
+        {label: int(rows[class_index]) for label, class_index in class_indices.items()},
     )
     for label, weight in class_weight.items():
-        weights[places[label]] = weight
+        weights[class_indices[label]] = weight
     return weights
 
 
@@ -444,25 +451,40 @@ def dependence_between(
     row_groups: Any, row_time: Any, rows: int, eval_set: Any
 ) -> Dependence | None:
     """Return which training rows depend on each other, or None where nothing is passed."""
-    given = {
-        name: one
-        for name, one in (("row_groups", row_groups), ("row_time", row_time))
-        if one is not None
+    given_arguments = {
+        argument_name: argument_value
+        for argument_name, argument_value in (
+            ("row_groups", row_groups),
+            ("row_time", row_time),
+        )
+        if argument_value is not None
     }
-    if not given:
+    if not given_arguments:
         return None
-    name, values = next(iter(given.items()))
-    other = "row_time" if len(given) > 1 else "eval_set" if eval_set is not None else ""
-    if other:
+    dependence_name, values = next(iter(given_arguments.items()))
+    other_name = (
+        "row_time"
+        if len(given_arguments) > 1
+        else "eval_set"
+        if eval_set is not None
+        else ""
+    )
+    if other_name:
         raise InputError(
-            f"{name} and {other} cannot be combined",
+            f"{dependence_name} and {other_name} cannot be combined",
             hint="Leave one of them out.",
             code="PG006",
         )
     labels = np.asarray(values)
-    check_rows(name, labels, rows)
-    by = (name, None) if name == "row_groups" else (None, name)
-    return dependence_of({"rows": pd.DataFrame({name: labels})}, *by)["rows"]
+    check_rows(dependence_name, labels, rows)
+    group_and_time = (
+        (dependence_name, None)
+        if dependence_name == "row_groups"
+        else (None, dependence_name)
+    )
+    return dependence_of(
+        {"rows": pd.DataFrame({dependence_name: labels})}, *group_and_time
+    )["rows"]
 
 
 def held_out_units(
@@ -472,26 +494,31 @@ def held_out_units(
 
     Every class keeps a training row. No row is drawn if fewer than two would be left to train.
     """
-    rows = len(units.codes)
+    row_count = len(units.codes)
     order = (
         np.arange(units.count)[::-1]
         if units.timed
         else generator(seed, "validation rows").permutation(units.count)
     )
-    wanted, train, held = (
-        round(fraction * rows),
-        np.arange(rows),
+    held_out_count, train, held_out_rows = (
+        round(fraction * row_count),
+        np.arange(row_count),
         np.zeros(0, dtype=np.int64),
     )
-    for unit in order.tolist():
-        left = train[units.codes[train] != unit]
-        if len(held) >= wanted or len(left) < 2:
+    for unit_number in order.tolist():
+        remaining_rows = train[units.codes[train] != unit_number]
+        if len(held_out_rows) >= held_out_count or len(remaining_rows) < 2:
             break
-        if indexes is None or len(np.unique(indexes[left])) == len(np.unique(indexes)):
-            train, held = left, np.setdiff1d(np.arange(rows), left)
+        if indexes is None or len(np.unique(indexes[remaining_rows])) == len(
+            np.unique(indexes)
+        ):
+            train, held_out_rows = (
+                remaining_rows,
+                np.setdiff1d(np.arange(row_count), remaining_rows),
+            )
         elif units.timed:
             break
-    return train, held
+    return train, held_out_rows
 
 
 def held_out(
@@ -502,18 +529,20 @@ def held_out(
     Every class keeps a training row. No row is drawn if fewer than two would be left to train.
     """
     order = generator(seed, "validation rows").permutation(rows)
-    wanted = round(fraction * rows)
-    if wanted == 0 or rows - wanted < 2:
+    held_out_count = round(fraction * rows)
+    if held_out_count == 0 or rows - held_out_count < 2:
         return np.arange(rows), np.zeros(0, dtype=np.int64)
     if indexes is None:
-        chosen = order[:wanted]
+        held_out_rows = order[:held_out_count]
     else:
         # Along the rows sorted by class, every (1 / fraction)-th row is taken: each class gets its share, to one row.
         by_class = order[np.argsort(indexes[order], kind="stable")]
         spare = np.delete(by_class, np.unique(indexes[by_class], return_index=True)[1])
-        wanted = min(wanted, len(spare))
-        chosen = spare[
-            ((np.arange(wanted) + 0.5) * len(spare) / max(wanted, 1)).astype(np.int64)
+        held_out_count = min(held_out_count, len(spare))
+        held_out_rows = spare[
+            (
+                (np.arange(held_out_count) + 0.5) * len(spare) / max(held_out_count, 1)
+            ).astype(np.int64)
         ]
-    train = np.setdiff1d(np.arange(rows), chosen)
-    return train, np.sort(chosen)
+    train = np.setdiff1d(np.arange(rows), held_out_rows)
+    return train, np.sort(held_out_rows)

@@ -50,19 +50,27 @@ class HeldOut:
 
     @classmethod
     def of_numbers(
-        cls, held: Sample, learned: Sample, dependence: Dependence | None = None
+        cls,
+        held_out_sample: Sample,
+        learned: Sample,
+        dependence: Dependence | None = None,
     ) -> Self:
         """Return the scores of held-out rows, with a scale learned from training rows."""
-        (x, y, predicted), (held_x, held_y, held_predicted) = learned, held
-        left = held_y - held_predicted
-        sizes = [np.abs(y - predicted), np.abs(left)]
+        (x, y, predicted), (held_x, held_y, held_predicted) = learned, held_out_sample
+        residuals = held_y - held_predicted
+        sizes = [np.abs(y - predicted), np.abs(residuals)]
         columns, held_columns = _columns(x, predicted), _columns(held_x, held_predicted)
         scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
-        if min(each.mean() for each in sizes) > 0:
+        if min(absolute_errors.mean() for absolute_errors in sizes) > 0:
             # Errors of exactly 0 would make the scale of a row 0 as well.
-            sizes = [each + 1e-3 * each.mean() for each in sizes]
+            sizes = [
+                absolute_errors + 1e-3 * absolute_errors.mean()
+                for absolute_errors in sizes
+            ]
             scale = fit_scale(columns, sizes[0], held_columns, sizes[1])
-        return cls(held_x, left / scale(held_columns), scale, dependence=dependence)
+        return cls(
+            held_x, residuals / scale(held_columns), scale, dependence=dependence
+        )
 
     def fewest(self, coverage: float) -> int:
         """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
@@ -92,32 +100,36 @@ class HeldOut:
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self | None:
         """Read back what ``arrays`` returned, if a model holds it. ValueError: the parts do not fit together."""
         x, scores, edges, steps = (
-            arrays.get(f"held_out.{name}") for name in ("x", "scores", "edges", "steps")
+            arrays.get(f"held_out.{array_name}")
+            for array_name in ("x", "scores", "edges", "steps")
         )
         if x is None or scores is None:
             return None
         scale = None
         if edges is not None and steps is not None:
             scale = Scale(edges, steps)
-        fits = (
+        has_valid_shape = (
             x.dtype == np.float32
             and x.shape in ((len(scores), encoded), (0, encoded))
             and scores.ndim == 1
         )
         must(
-            fits,
+            has_valid_shape,
             f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns",
         )
-        parts = [scores] if scale is None else [scores, scale.edges, scale.steps]
+        score_arrays = [scores] if scale is None else [scores, scale.edges, scale.steps]
         finite = all(
-            part.dtype == np.float64 and np.isfinite(part).all() for part in parts
+            score_array.dtype == np.float64 and np.isfinite(score_array).all()
+            for score_array in score_arrays
         )
         must(finite, "scores or a scale that are not finite numbers")
         if scale is not None:
-            columns, bins = scale.steps.shape
-            fits = scale.edges.shape == (columns, bins - 1) and columns <= encoded + 1
+            columns, bin_count = scale.steps.shape
+            has_valid_shape = (
+                scale.edges.shape == (columns, bin_count - 1) and columns <= encoded + 1
+            )
             must(
-                fits,
+                has_valid_shape,
                 f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges",
             )
         codes, dependence = (
@@ -136,10 +148,15 @@ class HeldOut:
         """Return the ends of intervals of standardised predictions ``(rows, 2)``."""
         assert self.scale is not None
         around = np.empty((len(predicted), 2))
-        for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
-            last = len(scores) - 1
-            around[rows] = scores[
-                [max(outside // 2 - own, 0), min(last + own - (outside + 1) // 2, last)]
+        for group_rows, scores, outside, own_count in self._by_group(
+            encoded, columns, coverage
+        ):
+            last_position = len(scores) - 1
+            around[group_rows] = scores[
+                [
+                    max(outside // 2 - own_count, 0),
+                    min(last_position + own_count - (outside + 1) // 2, last_position),
+                ]
             ]
         return np.asarray(
             predicted[:, None]
@@ -165,35 +182,41 @@ class HeldOut:
                 1 - probabilities <= self.limits(encoded, coverage, columns)
             )
         assert self.codes is not None
-        inside, few = np.ones(probabilities.shape, dtype=bool), 0
-        for code in range(probabilities.shape[1]):
-            member = np.flatnonzero(self.codes == code)
+        inside, small_classes = np.ones(probabilities.shape, dtype=bool), 0
+        for class_code in range(probabilities.shape[1]):
+            member = np.flatnonzero(self.codes == class_code)
             among = None if self.dependence is None else self.dependence.take(member)
             x = self.x[member] if len(self.x) else self.x
-            own = replace(self, x=x, scores=self.scores[member], dependence=among)
-            if len(own.scores) < self.fewest(coverage):
-                few += 1
+            class_rows = replace(
+                self, x=x, scores=self.scores[member], dependence=among
+            )
+            if len(class_rows.scores) < self.fewest(coverage):
+                small_classes += 1
             else:
-                inside[:, [code]] = 1 - probabilities[:, [code]] <= own.limits(
-                    encoded, coverage, columns
-                )
-        if few:
-            least, have, are = (
+                inside[:, [class_code]] = 1 - probabilities[
+                    :, [class_code]
+                ] <= class_rows.limits(encoded, coverage, columns)
+        if small_classes:
+            least, possession_verb, verb_form = (
                 self.fewest(coverage),
-                by_count(few, "has", "have"),
-                by_count(few, "is", "are"),
+                by_count(small_classes, "has", "have"),
+                by_count(small_classes, "is", "are"),
             )
             warn_user(
-                f"{few} of {probabilities.shape[1]} classes {have} fewer than {least} held-out rows, too few for "
-                f"coverage={coverage:g} by class, and {are} in every set"
+                f"{small_classes} of {probabilities.shape[1]} classes {possession_verb} fewer than {least} held-out rows, too few for "
+                f"coverage={coverage:g} by class, and {verb_form} in every set"
             )
         return inside
 
     def limits(self, encoded: Any, coverage: float, columns: Places) -> Floats:
         """Return the largest score of a class in the set of each row ``(rows, 1)``."""
         limits = np.empty((len(encoded), 1))
-        for rows, scores, outside, own in self._by_group(encoded, columns, coverage):
-            limits[rows] = scores[min(len(scores) - 1 + own - outside, len(scores) - 1)]
+        for group_rows, scores, outside, own_count in self._by_group(
+            encoded, columns, coverage
+        ):
+            limits[group_rows] = scores[
+                min(len(scores) - 1 + own_count - outside, len(scores) - 1)
+            ]
         return limits
 
     def _by_group(
@@ -208,42 +231,55 @@ class HeldOut:
         least = self.fewest(coverage)
         self._check_held(columns, coverage, least)
         columns_beside = np.asarray(encoded)[:, columns]
-        held = self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
-        codes = np.zeros(
-            (len(held) + len(columns_beside), held.shape[1]), dtype=np.int64
+        held_out_columns = (
+            self.x[:, columns] if len(columns) else np.zeros((len(self.scores), 0))
         )
-        for column, values in enumerate(held.T):
+        codes = np.zeros(
+            (len(held_out_columns) + len(columns_beside), held_out_columns.shape[1]),
+            dtype=np.int64,
+        )
+        for column, values in enumerate(held_out_columns.T):
             levels = np.unique(values)
-            cuts = (levels[1:] + levels[:-1]) / 2
+            bin_edges = (levels[1:] + levels[:-1]) / 2
             if len(levels) > _MOST_VALUES:
-                cuts = np.quantile(values, [0.25, 0.5, 0.75])
+                bin_edges = np.quantile(values, [0.25, 0.5, 0.75])
             codes[:, column] = np.searchsorted(
-                cuts, np.concatenate([values, columns_beside[:, column]])
+                bin_edges, np.concatenate([values, columns_beside[:, column]])
             )
         groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
-        of_held, of_others = groups[: len(held)], groups[len(held) :]
-        few = np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least
-        if fallen := int(few[of_others].sum()):
-            rows = f"{fallen:,} of {counted(len(of_others), 'row')} {by_count(fallen, 'is', 'are')}"
+        of_held, of_others = (
+            groups[: len(held_out_columns)],
+            groups[len(held_out_columns) :],
+        )
+        is_small_group = (
+            np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least
+        )
+        if fallen := int(is_small_group[of_others].sum()):
+            affected_rows = f"{fallen:,} of {counted(len(of_others), 'row')} {by_count(fallen, 'is', 'are')}"
             warn_user(
-                f"{rows} in groups of fewer than {least} held-out rows, so the coverage is that of all held-out rows "
+                f"{affected_rows} in groups of fewer than {least} held-out rows, so the coverage is that of all held-out rows "
                 "and may not hold in the group"
             )
-        for code in np.unique(of_others):
-            chosen = np.flatnonzero(of_held == code)
-            chosen = chosen if len(chosen) >= least else np.arange(len(self.scores))
-            scores, own = np.sort(self.scores[chosen]), self._together(chosen, coverage)
-            count = len(scores) + own
-            if len(scores) < least * own:
+        for group_code in np.unique(of_others):
+            group_rows = np.flatnonzero(of_held == group_code)
+            group_rows = (
+                group_rows if len(group_rows) >= least else np.arange(len(self.scores))
+            )
+            scores, own_count = (
+                np.sort(self.scores[group_rows]),
+                self._together(group_rows, coverage),
+            )
+            count = len(scores) + own_count
+            if len(scores) < least * own_count:
                 warn_user(
-                    f"The {len(scores):,} held-out rows depend on each other and say as much as {len(scores) // own:,} "
+                    f"The {len(scores):,} held-out rows depend on each other and say as much as {len(scores) // own_count:,} "
                     f"independent ones, fewer than the {least} that coverage={coverage:g} needs, so it may not hold"
                 )
             yield (
-                of_others == code,
+                of_others == group_code,
                 scores,
                 count - math.ceil(coverage * count - 1e-9),
-                own,
+                own_count,
             )
 
     def _check_held(self, columns: Places, coverage: float, least: int) -> None:
@@ -263,22 +299,26 @@ class HeldOut:
                 code="PG055",
             )
 
-    def _together(self, chosen: Integers, coverage: float) -> int:
+    def _together(self, group_rows: Integers, coverage: float) -> int:
         """Return how many of the chosen held-out rows say as much as one independent row of what is outside."""
         if self.dependence is None:
             return 1
         among, share, sides = (
-            self.dependence.take(chosen),
+            self.dependence.take(group_rows),
             1 - coverage,
-            [self.scores[chosen]],
+            [self.scores[group_rows]],
         )
         if self.scale is not None:
             share, sides = share / 2, [sides[0], -sides[0]]
         outside = np.stack(
-            [side >= np.quantile(side, 1 - share) for side in sides], axis=1
+            [
+                side_scores >= np.quantile(side_scores, 1 - share)
+                for side_scores in sides
+            ],
+            axis=1,
         )
         related = among.correlation(outside.astype(np.float64))
-        return math.ceil(among.design(np.ones(len(chosen)), related)[0] - 1e-9)
+        return math.ceil(among.design(np.ones(len(group_rows)), related)[0] - 1e-9)
 
 
 def _columns(encoded: Any, predicted: Floats) -> Floats:
@@ -290,13 +330,13 @@ def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None
     """Return a number of each held-out row, if a model holds them. ValueError: they are no such numbers."""
     codes = arrays.get(f"held_out.{name}")
     if codes is not None:
-        fits = (
+        has_valid_shape = (
             codes.dtype == np.int64
             and codes.shape == (rows,)
             and codes.min(initial=0) >= 0
         )
         must(
-            fits,
+            has_valid_shape,
             f"classes or groups of rows {codes.dtype} {codes.shape} for {rows} scores",
         )
     return codes
@@ -304,7 +344,9 @@ def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None
 
 def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
     """Return which held-out rows depend on each other, if a model holds it. ValueError: they are no such numbers."""
-    groups, times = (_codes(arrays, name, rows) for name in ("row_groups", "row_time"))
+    groups, times = (
+        _codes(arrays, array_name, rows) for array_name in ("row_groups", "row_time")
+    )
     units = times if groups is None else groups
     return None if units is None else Dependence(units, timed=groups is None)
 
@@ -344,44 +386,48 @@ def fit_scale(
     """
     count = columns.shape[1]
     edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
-    places = [
-        np.stack([np.searchsorted(edges[k], rows[:, k]) for k in range(count)])
-        for rows in (columns, held_columns)
+    bin_indices = [
+        np.stack(
+            [np.searchsorted(edges[k], sample_columns[:, k]) for k in range(count)]
+        )
+        for sample_columns in (columns, held_columns)
     ]
-    flat = (places[0] + _BINS * np.arange(count)[:, None]).ravel()
-    rows = (
-        np.bincount(flat, minlength=count * _BINS)
+    flat_bins = (bin_indices[0] + _BINS * np.arange(count)[:, None]).ravel()
+    cumulative_rows = (
+        np.bincount(flat_bins, minlength=count * _BINS)
         .reshape(count, _BINS)
         .cumsum(axis=1)[:, :-1]
     )
-    sizes = np.stack([rows, len(columns) - rows]) + _PULL
-    usable = (rows > 0) & (rows < len(columns))
-    steps, best = np.zeros((count, _BINS)), np.zeros((count, _BINS))
-    fitted, held = (
+    sizes = np.stack([cumulative_rows, len(columns) - cumulative_rows]) + _PULL
+    usable = (cumulative_rows > 0) & (cumulative_rows < len(columns))
+    steps, best_steps = np.zeros((count, _BINS)), np.zeros((count, _BINS))
+    fitted, held_out_fit = (
         np.full(len(errors), math.log(errors.mean())),
         np.zeros(len(held_errors)),
     )
     least, waited = math.log(held_errors.mean()), 0
     for _ in range(_STEPS if usable.any() else 0):
         slopes = errors * np.exp(-fitted) - 1
-        sums = np.bincount(
-            flat, weights=np.tile(slopes, count), minlength=count * _BINS
+        slope_sums = np.bincount(
+            flat_bins, weights=np.tile(slopes, count), minlength=count * _BINS
         ).reshape(count, _BINS)
-        left = sums.cumsum(axis=1)[:, :-1]
-        sides = np.stack([left, slopes.sum() - left])
+        left_sums = slope_sums.cumsum(axis=1)[:, :-1]
+        sides = np.stack([left_sums, slopes.sum() - left_sums])
         gains = np.where(usable, (sides**2 / sizes).sum(axis=0), -1.0)
-        column, cut = np.unravel_index(gains.argmax(), gains.shape)
-        step = np.repeat(
-            _RATE * sides[:, column, cut] / sizes[:, column, cut],
-            [cut + 1, _BINS - cut - 1],
+        column, best_cut = np.unravel_index(gains.argmax(), gains.shape)
+        scale_step = np.repeat(
+            _RATE * sides[:, column, best_cut] / sizes[:, column, best_cut],
+            [best_cut + 1, _BINS - best_cut - 1],
         )
-        steps[column] += step
-        fitted += step[places[0][column]]
-        held += step[places[1][column]]
-        deviance = held.mean() + math.log((held_errors * np.exp(-held)).mean())
+        steps[column] += scale_step
+        fitted += scale_step[bin_indices[0][column]]
+        held_out_fit += scale_step[bin_indices[1][column]]
+        deviance = held_out_fit.mean() + math.log(
+            (held_errors * np.exp(-held_out_fit)).mean()
+        )
         waited += 1
         if deviance < least - 1e-4:
-            least, best, waited = deviance, steps.copy(), 0
+            least, best_steps, waited = deviance, steps.copy(), 0
         if waited == _PATIENCE:
             break
-    return Scale(edges, best)
+    return Scale(edges, best_steps)

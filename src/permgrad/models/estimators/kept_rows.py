@@ -65,12 +65,12 @@ def draw_background(
         get_preset,
     )  # trains, and explanations read kept rows alone
 
-    most = get_preset(model.preset).background_size
+    most_rows = get_preset(model.preset).background_size
     compared = rows_to_compare(rows, weights, model.seed_)
-    first = np.unique(compared)[:most]
+    first = np.unique(compared)[:most_rows]
     order = generator(model.seed_, "background").permutation(len(target))
     others = order[~np.isin(order, first)]
-    chosen = np.sort(np.append(first, others[: most - len(first)]))
+    chosen = np.sort(np.append(first, others[: most_rows - len(first)]))
     model.background_, model.background_target_ = rows[chosen], target[chosen]
     compared = compared[np.isin(compared, chosen)]
     model.rows_compared_ = np.searchsorted(chosen, compared)
@@ -92,14 +92,19 @@ def kept_rows(model: Any) -> Any:
     if rows_in(model)[0]:
         return model.background_
     problem = "This model was saved without rows of its training table, from which replacement values would come"
-    hint = "Pass background= with rows like X, or save the model with its rows."
-    raise InputError(problem, hint=hint, code="PG038")
+    background_hint = (
+        "Pass background= with rows like X, or save the model with its rows."
+    )
+    raise InputError(problem, hint=background_hint, code="PG038")
 
 
 def rows_in(model: Any) -> tuple[int, int]:
     """Return how many encoded rows a model keeps: of training, and those that were held out of it."""
-    kept, held = getattr(model, "background_", ()), getattr(model, "held_out_", None)
-    return len(kept), 0 if held is None else len(held.x)
+    background_rows, held_out_rows = (
+        getattr(model, "background_", ()),
+        getattr(model, "held_out_", None),
+    )
+    return len(background_rows), 0 if held_out_rows is None else len(held_out_rows.x)
 
 
 def count_rows(model: Any) -> int:
@@ -110,15 +115,15 @@ def count_rows(model: Any) -> int:
 
 def without_rows(model: Any) -> Any:
     """Return a copy that keeps no rows, only how often each class is among those it had."""
-    lean, target = copy.copy(model), np.asarray(model.background_target_)
-    lean.background_ = model.background_[:0]
-    lean.rows_compared_ = np.zeros(0, dtype=np.int64)
+    lean_model, target = copy.copy(model), np.asarray(model.background_target_)
+    lean_model.background_ = model.background_[:0]
+    lean_model.rows_compared_ = np.zeros(0, dtype=np.int64)
     # In the order of the classes, which says nothing of a row.
-    lean.background_target_ = (
+    lean_model.background_target_ = (
         target[np.argsort(target.astype(str))]
         if hasattr(model, "classes_")
         else target[:0]
     )
-    if (held := getattr(model, "held_out_", None)) is not None:
-        lean.held_out_ = dataclasses.replace(held, x=held.x[:0])
-    return lean
+    if (held_out_rows := getattr(model, "held_out_", None)) is not None:
+        lean_model.held_out_ = dataclasses.replace(held_out_rows, x=held_out_rows.x[:0])
+    return lean_model

@@ -41,30 +41,39 @@ _LEAST_RISE = 0.1
 
 def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     """Learn how outputs become probabilities, and how large errors are."""
-    held, learned = prepared.job.validation_rows, prepared.job.train_rows
+    held_out_rows, learned = prepared.job.validation_rows, prepared.job.train_rows
     _add_random_kernels(model, prepared)
     add_branches(model, prepared)
     if model.task == "classification":
         _learn_probabilities(model, prepared)
     model.held_out_, model.raised_ = None, 0.0
-    if held is None or not len(held):
+    if held_out_rows is None or not len(held_out_rows):
         return
-    _raise_outputs(model, prepared, held)
+    _raise_outputs(model, prepared, held_out_rows)
     if not isinstance(
         learned, Rows
     ):  # rows of files are not in memory, but some of them are, for explanations
-        kept = torch.from_numpy(model.background_target_)
-        learned = Rows(torch.from_numpy(model.background_), kept, weight=kept)
+        background_target = torch.from_numpy(model.background_target_)
+        learned = Rows(
+            torch.from_numpy(model.background_),
+            background_target,
+            weight=background_target,
+        )
     samples: list[Sample] = []
     between = prepared.dependence
-    for rows, most in ((held, MOST_HELD), (learned, MOST_LEARNED)):
-        count = min(most, max(CELLS // rows.x.shape[1], 1))
-        chosen = np.sort(
-            generator(model.seed_, "rows of errors").permutation(len(rows))[:count]
+    for error_rows, most_rows in ((held_out_rows, MOST_HELD), (learned, MOST_LEARNED)):
+        count = min(most_rows, max(CELLS // error_rows.x.shape[1], 1))
+        sampled_rows = np.sort(
+            generator(model.seed_, "rows of errors").permutation(len(error_rows))[
+                :count
+            ]
         )
-        if rows is held and between is not None:
-            between = between.take(chosen)
-        x, y = rows.x.cpu().numpy()[chosen], rows.y.cpu().numpy()[chosen]
+        if error_rows is held_out_rows and between is not None:
+            between = between.take(sampled_rows)
+        x, y = (
+            error_rows.x.cpu().numpy()[sampled_rows],
+            error_rows.y.cpu().numpy()[sampled_rows],
+        )
         outputs = model.predict_encoded(x)
         if model.task == "classification":
             codes = y.astype(np.int64)
@@ -104,29 +113,43 @@ def _learn_probabilities(model: Any, prepared: Prepared) -> None:
     _learn_decision(model, held, prepared.validation_weight)
 
 
-def _learn_decision(model: Any, held: Rows | None, weights: Floats) -> None:
+def _learn_decision(model: Any, held_out_rows: Rows | None, weights: Floats) -> None:
     """Choose the threshold of a model with costs on held-out rows."""
     decision = model.decision_
-    if decision is None or decision.cost is None or held is None or not len(held):
+    if (
+        decision is None
+        or decision.cost is None
+        or held_out_rows is None
+        or not len(held_out_rows)
+    ):
         return
-    outputs = model.predict_encoded(held.x.cpu().numpy())
+    outputs = model.predict_encoded(held_out_rows.x.cpu().numpy())
     chances = model.calibration_.probabilities(outputs)
-    model.decision_ = decision.on_held_out(held.y.cpu().numpy(), chances, weights)
+    model.decision_ = decision.on_held_out(
+        held_out_rows.y.cpu().numpy(), chances, weights
+    )
 
 
-def _raise_to(model: Any, held: Rows, weights: Floats, between: Dependence) -> float:
+def _raise_to(
+    model: Any, held_out_rows: Rows, weights: Floats, between: Dependence
+) -> float:
     """Raise predictions by their mean error on held-out rows that are later than those of training.
 
     The level of many targets drifts, and the next rows are nearest to the latest. What chance may have made of the
     mean is left out: it is multiplied by 1 − (standard error / mean)², at least 0. Returns it in units of y.
     """
     errors = (
-        held.y.numpy().astype(np.float64) - model.predict_encoded(held.x.numpy())[:, 0]
+        held_out_rows.y.numpy().astype(np.float64)
+        - model.predict_encoded(held_out_rows.x.numpy())[:, 0]
     )
-    mean = float(np.average(errors, weights=weights))
+    mean_error = float(np.average(errors, weights=weights))
     doubt = mean_widening(between, errors) * float(errors.std()) / np.sqrt(len(errors))
-    shift = mean * max(0.0, 1.0 - (doubt / mean) ** 2) if mean else 0.0
-    predicted = np.average(held.y.numpy().astype(np.float64) - errors, weights=weights)
+    shift = (
+        mean_error * max(0.0, 1.0 - (doubt / mean_error) ** 2) if mean_error else 0.0
+    )
+    predicted = np.average(
+        held_out_rows.y.numpy().astype(np.float64) - errors, weights=weights
+    )
     # Rates are multiplied, so that their mean rises by as much.
     model.module_.raise_outputs(
         math.log(max(1 + shift / predicted, _LEAST_RISE))
@@ -149,7 +172,7 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     The share is the one nearest to 1/2 that held-out rows allow. Without held-out rows, or where rows do not fit in
     memory, there are none.
     """
-    held, learned, network = (
+    held_out_rows, learned, network = (
         prepared.job.validation_rows,
         prepared.job.train_rows,
         model.module_,
@@ -160,16 +183,22 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
         or network.kernels is not None
     ):
         return
-    if held is None or len(held) < FEWEST or not isinstance(learned, Rows):
+    if (
+        held_out_rows is None
+        or len(held_out_rows) < FEWEST
+        or not isinstance(learned, Rows)
+    ):
         return
-    rng, device = (
+    random_generator, device = (
         generator(model.seed_, "random kernels"),
         next(network.parameters()).device,
     )
-    rows = learned.take(
-        torch.from_numpy(np.sort(rng.permutation(len(learned))[:_MOST_ROWS]))
+    sampled_rows = learned.take(
+        torch.from_numpy(
+            np.sort(random_generator.permutation(len(learned))[:_MOST_ROWS])
+        )
     )
-    kernels = _drawn(network, rows, prepared.random_kernels, rng)
+    kernels = _drawn(network, sampled_rows, prepared.random_kernels, random_generator)
 
     folded = FoldedKernels(kernels)
 
@@ -180,10 +209,10 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
         )
 
     matrix, offset = _readout(
-        seen(rows.x), rows, classes=len(getattr(model, "classes_", ()))
+        seen(sampled_rows.x), sampled_rows, classes=len(getattr(model, "classes_", ()))
     )
-    said = seen(held.x) @ matrix + offset
-    share = _share_of(model, prepared, held, said)
+    said = seen(held_out_rows.x) @ matrix + offset
+    share = _share_of(model, prepared, held_out_rows, said)
     if share < LEAST_SHARE:
         return
     if said.shape[1] > network.outputs:  # two classes share a logit
@@ -225,14 +254,16 @@ def _readout(features: Array, rows: Rows, classes: int) -> tuple[Floats, Floats]
         np.average(features, axis=0, weights=weights),
         features.std(axis=0) + 1e-6,
     )
-    mean = np.average(truth, axis=0, weights=weights)
+    mean_truth = np.average(truth, axis=0, weights=weights)
     matrix, left_out = ridge(
-        (features - centre) / spread, truth - mean, _PENALTIES, weights
+        (features - centre) / spread, truth - mean_truth, _PENALTIES, weights
     )
     # Shares of classes become logits by the temperature that is best for rows left out.
-    sharpness = 1 / best_temperature(left_out + mean, y, weights) if classes else 1.0
+    sharpness = (
+        1 / best_temperature(left_out + mean_truth, y, weights) if classes else 1.0
+    )
     matrix = sharpness * matrix / spread[:, None]
-    return matrix, sharpness * mean - centre @ matrix
+    return matrix, sharpness * mean_truth - centre @ matrix
 
 
 def ridge(
@@ -253,25 +284,35 @@ def ridge(
         if weights is None
         else weights / weights.sum()
     )
-    root = np.sqrt(share * len(features))[:, None]
-    near, aim = features * root, truth * root
-    narrow = near.shape[1] < len(near)
-    values, vectors = np.linalg.eigh(near.T @ near if narrow else near @ near.T)
+    weight_roots = np.sqrt(share * len(features))[:, None]
+    weighted_features, weighted_truth = features * weight_roots, truth * weight_roots
+    narrow = weighted_features.shape[1] < len(weighted_features)
+    values, vectors = np.linalg.eigh(
+        weighted_features.T @ weighted_features
+        if narrow
+        else weighted_features @ weighted_features.T
+    )
     usable = values > values[-1] * 1e-9  # without the constant, which is the mean's
     values, vectors = values[usable], vectors[:, usable]
-    turned = near @ vectors / np.sqrt(values) if narrow else vectors
-    along, squares = turned.T @ aim, turned**2
-    best, chosen, others = math.inf, aim, aim
+    turned = weighted_features @ vectors / np.sqrt(values) if narrow else vectors
+    along, squares = turned.T @ weighted_truth, turned**2
+    best_error, best_coefficients, best_left_out = (
+        math.inf,
+        weighted_truth,
+        weighted_truth,
+    )
     for penalty in penalties:
-        kept = values / (values + penalty)
-        left_out = (aim - (turned * kept) @ along) / (1 - share - squares @ kept)[
-            :, None
-        ]
+        kept_shares = values / (values + penalty)
+        left_out = (weighted_truth - (turned * kept_shares) @ along) / (
+            1 - share - squares @ kept_shares
+        )[:, None]
         error = float((left_out**2).mean())
-        if error < best:
-            best, chosen, others = (
+        if error < best_error:
+            best_error, best_coefficients, best_left_out = (
                 error,
                 (turned / (values + penalty)) @ along,
                 left_out,
             )
-    return near.T @ chosen, truth - others / np.maximum(root, 1e-12)
+    return weighted_features.T @ best_coefficients, truth - best_left_out / np.maximum(
+        weight_roots, 1e-12
+    )

@@ -99,15 +99,15 @@ class Order:
             return "a single column has no order: the network reads it as a table"
         if not self.found:
             return f"no order among these {self.columns} columns: the network reads them as a table"
-        gain = max(self.gain or 0.0, _LEAST_GAIN)
-        size = (
-            f"{gain:.0%} of rows"
+        shown_gain = max(self.gain or 0.0, _LEAST_GAIN)
+        gain_text = (
+            f"{shown_gain:.0%} of rows"
             if task == "classification"
-            else f"{gain:.2f} standard deviations"
+            else f"{shown_gain:.2f} standard deviations"
         )
-        about = "about" if gain == self.gain else "below"
-        noun = _SHAPES[self.layout].noun
-        return f"the {self.columns} columns form {noun}: image branch on, expected gain {about} {size}"
+        about = "about" if shown_gain == self.gain else "below"
+        shape_noun = _SHAPES[self.layout].noun
+        return f"the {self.columns} columns form {shape_noun}: image branch on, expected gain {about} {gain_text}"
 
 
 def find_order(
@@ -117,26 +117,31 @@ def find_order(
 
     Where ``names`` tell channels, their order is tested first, and others only if it does not help.
     """
-    rows, columns = encoded.shape
-    if columns < FEWEST_COLUMNS or rows < FEWEST_ROWS:
+    row_count, columns = encoded.shape
+    if columns < FEWEST_COLUMNS or row_count < FEWEST_ROWS:
         return Order(False, columns)
-    chosen = generator(seed, "order").permutation(rows)[:_MOST_ROWS]
-    table, y = np.asarray(encoded[chosen], dtype=np.float64), np.asarray(y)[chosen]
+    sampled_rows = generator(seed, "order").permutation(row_count)[:_MOST_ROWS]
+    table, y = (
+        np.asarray(encoded[sampled_rows], dtype=np.float64),
+        np.asarray(y)[sampled_rows],
+    )
     target, named = _Target.of(y, task), named_places(names)
     if named is not None and len(named[1]) > 2:
         channels, _ = _test(table, target, "given", lambda *_: named, seed)
         if channels.found:
             return channels
-    row, in_a_row = _test(table, target, "path", path_positions, seed)
+    path_order, in_a_row = _test(table, target, "path", path_positions, seed)
     if columns < _FEWEST_OF_A_PICTURE:
-        return row
-    grid, on_a_grid = _test(table, target, "lattice", lattice_positions, seed)
-    if grid.found and not len(in_a_row):
+        return path_order
+    lattice_order, on_a_grid = _test(table, target, "lattice", lattice_positions, seed)
+    if lattice_order.found and not len(in_a_row):
         in_a_row = _test(table, target, "path", path_positions, seed, to_the_end=True)[
             1
         ]
     return (
-        grid if grid.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER else row
+        lattice_order
+        if lattice_order.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER
+        else path_order
     )
 
 
@@ -144,55 +149,77 @@ def _test(
     table: Floats,
     target: _Target,
     name: str,
-    place: _Placing,
+    place_columns: _Placing,
     seed: int,
     *,
     to_the_end: bool = False,
 ) -> tuple[Order, Floats]:
     """Test the columns of some rows for one shape. Return also each row's error in it, unless it failed before."""
     columns = table.shape[1]
-    rng = generator(seed, "order", name)
-    fold = np.arange(len(table)) % _FOLDS
-    placed = place(table[fold > 0], seed)
-    alike, by_chance, p_value = _likeness(table[fold == 0], placed[0], rng, seed)
+    random_generator = generator(seed, "order", name)
+    row_folds = np.arange(len(table)) % _FOLDS
+    placed = place_columns(table[row_folds > 0], seed)
+    alike, by_chance, p_value = _likeness(
+        table[row_folds == 0], placed[0], random_generator, seed
+    )
     first = Order(False, columns, alike, by_chance, None, p_value, name)
     if not to_the_end and (alike < _SHAPES[name].alike or p_value > _SURE):
         return first, np.zeros(0)
     spread = table.std(axis=0)
-    table, few = (
+    table, has_few_rows = (
         (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0),
         len(table) <= _FEW,
     )
-    if few:
-        fold, placed = np.arange(len(table)) % _FEW_FOLDS, place(table, seed)
-    draws = [_draw(rng, columns, placed[1]) for _ in range(_DRAWS if few else 1)]
-    folds = [
-        (np.flatnonzero(fold != number), np.flatnonzero(fold == number))
-        for number in range(fold.max() + 1)
+    if has_few_rows:
+        row_folds, placed = (
+            np.arange(len(table)) % _FEW_FOLDS,
+            place_columns(table, seed),
+        )
+    draws = [
+        _draw(random_generator, columns, placed[1])
+        for _ in range(_DRAWS if has_few_rows else 1)
     ]
-    others = () if few else (place(table[learned], seed) for learned, _ in folds[1:])
+    folds = [
+        (np.flatnonzero(row_folds != number), np.flatnonzero(row_folds == number))
+        for number in range(row_folds.max() + 1)
+    ]
+    other_placings = (
+        ()
+        if has_few_rows
+        else (place_columns(table[learned], seed) for learned, _ in folds[1:])
+    )
     in_order: list[Floats] = []
     errors: list[Floats] = []
-    for predicted, held in _predictions(
-        table, target, draws, folds, chain([placed], others)
+    for predicted, held_out_rows in _predictions(
+        table, target, draws, folds, chain([placed], other_placings)
     ):
         in_order.append(predicted[:, 0])
-        errors.append(target.errors(predicted, held).mean(axis=1))
+        errors.append(target.errors(predicted, held_out_rows).mean(axis=1))
         if (
-            not few and not to_the_end and _over_chance(errors)[0].mean() < _LEAST_GAIN
+            not has_few_rows
+            and not to_the_end
+            and _over_chance(errors)[0].mean() < _LEAST_GAIN
         ):  # most tables end here
             return first, np.zeros(0)
     chance, sharper = _over_chance(errors)
-    p_value, sure = (
-        (_p_value(sharper), _SHAPES[name].sure) if few else (_p_value(chance), _SURE)
+    p_value, significance_level = (
+        (_p_value(sharper), _SHAPES[name].sure)
+        if has_few_rows
+        else (_p_value(chance), _SURE)
     )
-    of_rows = np.concatenate([each[int(few), 0] for each in errors])
-    if chance.mean() < _LEAST_GAIN or p_value > sure:
+    of_rows = np.concatenate(
+        [fold_errors[int(has_few_rows), 0] for fold_errors in errors]
+    )
+    if chance.mean() < _LEAST_GAIN or p_value > significance_level:
         return Order(False, columns, alike, by_chance, None, p_value, name), of_rows
-    trees, beside = _over_trees(table, target, folds, in_order, seed)
-    found = _p_value(trees) <= _SURELY_BEHIND or bool(few and beside.mean() >= 0)
-    gain = float(min(chance.mean(), trees.mean()))
-    return Order(found, columns, alike, by_chance, gain, p_value, name), of_rows
+    trees, beside_trees = _over_trees(table, target, folds, in_order, seed)
+    is_found = _p_value(trees) <= _SURELY_BEHIND or bool(
+        has_few_rows and beside_trees.mean() >= 0
+    )
+    expected_gain = float(min(chance.mean(), trees.mean()))
+    return Order(
+        is_found, columns, alike, by_chance, expected_gain, p_value, name
+    ), of_rows
 
 
 def _predictions(
@@ -200,30 +227,36 @@ def _predictions(
     target: _Target,
     draws: list[tuple[FoldedKernels, list[Integers]]],
     folds: list[tuple[Integers, Integers]],
-    places: Iterator[tuple[Positions, tuple[int, ...]]],
+    fold_placings: Iterator[tuple[Positions, tuple[int, ...]]],
 ) -> Iterator[tuple[Floats, Integers]]:
     """Yield what is predicted of each fold's held rows ``(draws, orders, rows, …)``, the order first, and these rows.
 
-    ``places``: those of each fold, or of the first alone, which then are those of all.
+    ``fold_placings``: those of each fold, or of the first alone, which then are those of all.
     """
-    seen: list[list[Floats]] = []
-    for learned, held in folds:
-        for positions, size in islice(places, 1):
-            seen = [
+    fold_features: list[list[Floats]] = []
+    for learned, held_out_rows in folds:
+        for positions, picture_shape in islice(fold_placings, 1):
+            fold_features = [
                 [
-                    _seen(table, each, size, kernels)
-                    for each in (positions, *(positions[one] for one in shuffles))
+                    _seen(table, placed_positions, picture_shape, kernels)
+                    for placed_positions in (
+                        positions,
+                        *(positions[shuffled_columns] for shuffled_columns in shuffles),
+                    )
                 ]
                 for kernels, shuffles in draws
             ]
         yield (
             np.array(
                 [
-                    [_predicted(features, target, learned, held) for features in draw]
-                    for draw in seen
+                    [
+                        _predicted(features, target, learned, held_out_rows)
+                        for features in draw_features
+                    ]
+                    for draw_features in fold_features
                 ]
             ),
-            held,
+            held_out_rows,
         )
 
 
@@ -232,35 +265,45 @@ def _draw(
 ) -> tuple[FoldedKernels, list[Integers]]:
     """Return random kernels for pictures of this size, and random orders of the columns."""
     shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
-    high, wide, *depth = size
-    kernels = RandomKernels((depth[0] if depth else 1, high, wide), _KERNELS)
+    picture_height, picture_width, *depth = size
+    kernels = RandomKernels(
+        (depth[0] if depth else 1, picture_height, picture_width), _KERNELS
+    )
     kernels.draw(rng)
     return FoldedKernels(kernels), shuffles
 
 
 def _likeness(
-    held: Floats, positions: Positions, rng: np.random.Generator, seed: int
+    held_out_rows: Floats, positions: Positions, rng: np.random.Generator, seed: int
 ) -> tuple[float, float, float]:
     """Return how alike neighbours are on held-out rows, how alike shuffled columns, and the p-value of the first."""
-    table = standardised_sample(held, seed)
+    table = standardised_sample(held_out_rows, seed)
     column_at = dict(
         zip(map(tuple, positions.tolist()), range(len(positions)), strict=True)
     )
-    beside = [
-        (column, column_at[place])
-        for (line, at, *channel), column in column_at.items()
-        for place in ((line, at + 1, *channel), (line + 1, at, *channel))
-        if place in column_at
+    neighbour_pairs = [
+        (column, column_at[neighbour_position])
+        for (grid_row, grid_column, *channel), column in column_at.items()
+        for neighbour_position in (
+            (grid_row, grid_column + 1, *channel),
+            (grid_row + 1, grid_column, *channel),
+        )
+        if neighbour_position in column_at
     ]
-    if not beside:  # as of the dark squares of a chessboard
+    if not neighbour_pairs:  # as of the dark squares of a chessboard
         return 0.0, 0.0, 1.0
-    one, other = np.array(beside, dtype=np.int64).T
-    alike = float(np.abs((table[:, one] * table[:, other]).sum(axis=0)).mean())
+    first_columns, second_columns = np.array(neighbour_pairs, dtype=np.int64).T
+    alike = float(
+        np.abs((table[:, first_columns] * table[:, second_columns]).sum(axis=0)).mean()
+    )
     chance = np.empty(_SHUFFLES)
-    some = slice(None, 256)  # pairs are enough of very many columns
+    sampled_pairs = slice(None, 256)  # pairs are enough of very many columns
     for number in range(_SHUFFLES):
         shuffled = rng.permutation(len(positions))
-        first, second = shuffled[one[some]], shuffled[other[some]]
+        first, second = (
+            shuffled[first_columns[sampled_pairs]],
+            shuffled[second_columns[sampled_pairs]],
+        )
         chance[number] = np.abs((table[:, first] * table[:, second]).sum(axis=0)).mean()
     spread = float(chance.std()) or 1e-12
     return (
@@ -316,29 +359,32 @@ def _seen(
     table: Floats, positions: Positions, size: tuple[int, ...], kernels: FoldedKernels
 ) -> Floats:
     """Return the columns themselves and what kernels see of them in these places."""
-    rows, places, *channel = positions.T
+    pixel_rows, pixel_columns, *channel = positions.T
     pictures = torch.zeros(len(table), *(size[2:] or (1,)), *size[:2])
-    pictures[:, channel[0] if channel else 0, rows, places] = torch.from_numpy(
-        table
-    ).float()
+    pictures[:, channel[0] if channel else 0, pixel_rows, pixel_columns] = (
+        torch.from_numpy(table).float()
+    )
     return np.concatenate([table, kernels.see(pictures).double().numpy()], axis=1)
 
 
 def _predicted(
-    features: Floats, target: _Target, learned: Integers, held: Integers
+    features: Floats, target: _Target, learned: Integers, held_out_rows: Integers
 ) -> Floats:
     """Return what a ridge of these features predicts of held rows."""
     spread = features[learned].std(axis=0)
     features = (features - features[learned].mean(axis=0)) / (spread + 1e-6)
-    mean = target.numbers[learned].mean(axis=0)
-    matrix, _ = ridge(features[learned], target.numbers[learned] - mean, _PENALTIES)
-    return features[held] @ matrix + mean
+    mean_numbers = target.numbers[learned].mean(axis=0)
+    matrix, _ = ridge(
+        features[learned], target.numbers[learned] - mean_numbers, _PENALTIES
+    )
+    return features[held_out_rows] @ matrix + mean_numbers
 
 
 def _over_chance(errors: Sequence[Floats]) -> Floats:
     """Return how much larger both errors of each row are in random orders ``(2, rows)``, from those of each fold."""
     return np.concatenate(
-        [each[:, 1:].mean(axis=1) - each[:, 0] for each in errors], axis=1
+        [fold_errors[:, 1:].mean(axis=1) - fold_errors[:, 0] for fold_errors in errors],
+        axis=1,
     )
 
 
@@ -351,18 +397,25 @@ def _over_trees(
 ) -> tuple[Floats, Floats]:
     """Return how much larger the error of each row is by trees than in order, and than by the mean of both."""
     over_order, over_both = [], []
-    for (learned, held), predicted in zip(folds, in_order, strict=True):
-        by_trees = _by_trees(table, target, learned, held, seed)
-        alone = target.errors(by_trees, held)[0]
-        over_order.append(alone - target.errors(predicted, held)[0].mean(axis=0))
+    for (learned, held_out_rows), predicted in zip(folds, in_order, strict=True):
+        by_trees = _by_trees(table, target, learned, held_out_rows, seed)
+        alone = target.errors(by_trees, held_out_rows)[0]
+        over_order.append(
+            alone - target.errors(predicted, held_out_rows)[0].mean(axis=0)
+        )
         over_both.append(
-            alone - target.errors((predicted + by_trees) / 2, held)[0].mean(axis=0)
+            alone
+            - target.errors((predicted + by_trees) / 2, held_out_rows)[0].mean(axis=0)
         )
     return np.concatenate(over_order), np.concatenate(over_both)
 
 
 def _by_trees(
-    table: Floats, target: _Target, learned: Integers, held: Integers, seed: int
+    table: Floats,
+    target: _Target,
+    learned: Integers,
+    held_out_rows: Integers,
+    seed: int,
 ) -> Floats:
     """Return what trees predict of held rows, which know no order."""
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
@@ -372,8 +425,8 @@ def _by_trees(
         trees: Any = ExtraTreesRegressor(**options).fit(
             table[learned], target.numbers[learned, 0]
         )
-        return trees.predict(table[held])[:, None]
+        return trees.predict(table[held_out_rows])[:, None]
     trees = ExtraTreesClassifier(**options).fit(table[learned], target.codes[learned])
-    predicted = np.zeros((len(held), target.numbers.shape[1]))
-    predicted[:, trees.classes_] = trees.predict_proba(table[held])
+    predicted = np.zeros((len(held_out_rows), target.numbers.shape[1]))
+    predicted[:, trees.classes_] = trees.predict_proba(table[held_out_rows])
     return predicted

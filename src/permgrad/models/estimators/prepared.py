@@ -63,15 +63,20 @@ class EncodedRows:
 
 def nothing_varies(frame: pd.DataFrame, encoder: TableEncoder) -> InputError:
     """Return the error for training rows without a column that varies."""
-    why, hint = f" ({listed(list(map(str, frame.columns)), 5, repr)})", "add columns"
+    explanation, suggestion = (
+        f" ({listed(list(map(str, frame.columns)), 5, repr)})",
+        "add columns",
+    )
     if fused := fused_columns(encoder.schema_):
-        why = f" as float64: {listed(list(fused.values()))}"
-        hint = f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns"
+        explanation = f" as float64: {listed(list(fused.values()))}"
+        suggestion = (
+            f"declare kinds={{{next(iter(fused))!r}: 'categorical'}}, or add columns"
+        )
     problem = (
         "X must have a column that varies and is not an identifier, "
-        f"but none of its {frame.shape[1]} feature(s) does{why}"
+        f"but none of its {frame.shape[1]} feature(s) does{explanation}"
     )
-    return InputError(problem, hint=hint, code="PG017")
+    return InputError(problem, hint=suggestion, code="PG017")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,18 +102,21 @@ class Prepared:
     beside: tuple[str, ...] = ()
     beside_by_name: bool = False
 
-    def with_epochs(self, most: int, parts: int = 1) -> Prepared:
-        """Return the same training of at most so many epochs, each on one of ``parts`` of the rows in turn."""
+    def with_epochs(self, most: int, row_parts: int = 1) -> Prepared:
+        """Return the same training of at most so many epochs, each on one of ``row_parts`` of the rows in turn."""
         from permgrad.models.train.rows import Rows
 
-        options, rows = (
+        options, training_rows = (
             dataclasses.replace(self.job.options, max_epochs=most),
             self.job.train_rows,
         )
-        if isinstance(rows, Rows):
-            rows = dataclasses.replace(rows, parts=parts)
+        if isinstance(training_rows, Rows):
+            training_rows = dataclasses.replace(training_rows, parts=row_parts)
         return dataclasses.replace(
-            self, job=dataclasses.replace(self.job, options=options, train_rows=rows)
+            self,
+            job=dataclasses.replace(
+                self.job, options=options, train_rows=training_rows
+            ),
         )
 
 
@@ -116,11 +124,11 @@ def check_hooks(checkpoint_folder: Any, on_epoch: Any) -> None:
     """Refuse a folder of checkpoints, or a watcher of epochs, that cannot be one."""
     if checkpoint_folder is not None:
         check_path("checkpoint_folder", checkpoint_folder)
-    fix = "Pass a function, or leave it out."
+    hook_hint = "Pass a function, or leave it out."
     check_kind(
         "on_epoch",
         on_epoch,
         (Callable, NoneType),
         "a function of one epoch's line of the history",
-        fix,
+        hook_hint,
     )

@@ -62,7 +62,10 @@ class Preset:
             for field in dataclasses.fields(TrainingOptions)
             if field.name != "loss"
         }
-        entries = {name: getattr(self, name) for name in _own_settings()}
+        entries = {
+            setting_name: getattr(self, setting_name)
+            for setting_name in _own_settings()
+        }
         entries |= {
             "network": self.network.to_dict(),
             "branches": list(self.branches),
@@ -195,9 +198,9 @@ def get_preset(preset: Any) -> Preset:
     if isinstance(preset, Preset):
         return preset
     if isinstance(preset, Mapping):
-        base = preset.get("base", "default")
+        base_preset = preset.get("base", "default")
         return preset_from_dict(
-            preset, base=get_preset(base) if _is_file(base) else None
+            preset, base=get_preset(base_preset) if _is_file(base_preset) else None
         )
     if _is_file(preset):
         content = read_user_json(preset, "the preset file")
@@ -209,10 +212,10 @@ def get_preset(preset: Any) -> Preset:
         return preset_from_dict(content, str(preset))
     if (
         not isinstance(preset, str)
-        or (known := registered(preset, presets)) not in presets
+        or (preset_name := registered(preset, presets)) not in presets
     ):
         raise unknown("preset", preset, presets, ["FILE.json"])
-    return presets[known]
+    return presets[preset_name]
 
 
 def _is_count(value: Any) -> bool:
@@ -267,30 +270,42 @@ def preset_from_dict(
     training = [field.name for field in dataclasses.fields(TrainingOptions)]
     names = ["base", *_own_settings(), *training]
     faults = [
-        two_sentences(f"{key!r} is unknown", did_you_mean(str(key), names))
-        for key in content
-        if key not in names
+        two_sentences(f"{entry_key!r} is unknown", did_you_mean(str(entry_key), names))
+        for entry_key in content
+        if entry_key not in names
     ]
     if base is None:
         base = presets.get(content.get("base", "default"))
     network, network_faults = check_network(content.get("network"))
     faults += [fault.message for fault in network_faults]
-    for name, (holds, words) in _ENTRIES.items():
-        if name in content and not holds(content[name]):
-            faults.append(f"{name!r} must {words}, got {shown(content[name])}")
+    for entry_name, (holds, words) in _ENTRIES.items():
+        if entry_name in content and not holds(content[entry_name]):
+            faults.append(
+                f"{entry_name!r} must {words}, got {shown(content[entry_name])}"
+            )
     if faults:
         raise InputError(
             f"{source} is not a valid preset: {' '.join(map(two_sentences, faults))}",
             code="PG001",
         )
-    changes = {name: content[name] for name in _own_settings() if name in content}
+    changes = {
+        setting_name: content[setting_name]
+        for setting_name in _own_settings()
+        if setting_name in content
+    }
     changes["network"] = dataclasses.replace(base.network, **network)
     changes["training"] = {
         **base.training,
-        **{name: content[name] for name in training if name in content},
+        **{
+            training_name: content[training_name]
+            for training_name in training
+            if training_name in content
+        },
     }
     changes["branches"] = check_paths(content.get("branches", base.branches))
     changes["beside"] = tuple(
-        name for name in ADDITIVE if name in content.get("beside", base.beside)
+        branch_name
+        for branch_name in ADDITIVE
+        if branch_name in content.get("beside", base.beside)
     )
     return dataclasses.replace(base, **changes)

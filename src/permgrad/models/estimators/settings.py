@@ -89,18 +89,18 @@ class ArgumentRule:
             return []
         if self.choices is not None:
             return [unknown(self.name, value, self.choices)]
-        rule = (
+        rule_text = (
             f"None{',' if ' or ' in self.words else ' or'} {self.words}"
             if self.none
             else self.words
         )
         if is_whole(value) and value > MOST:
-            rule = _LEAST.sub(rf"\g<0> and at most {MOST}", rule)
-        hint = f"Pass for example {self.name}={self.example}."
+            rule_text = _LEAST.sub(rf"\g<0> and at most {MOST}", rule_text)
+        example_hint = f"Pass for example {self.name}={self.example}."
         return [
             InputError(
-                f"{self.name} must be {rule}, got {shown(value)}",
-                hint=hint,
+                f"{self.name} must be {rule_text}, got {shown(value)}",
+                hint=example_hint,
                 code="PG001",
             )
         ]
@@ -155,7 +155,7 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
 _NUMERIC = ArgumentRule("numeric", choices=NUMERIC_ENCODINGS, none=False)
 #: Training options as a preset says them. None is right for the patience alone.
 _PRESET: tuple[ArgumentRule, ...] = (
-    *(dataclasses.replace(rule, none=False) for rule in _TRAINING),
+    *(dataclasses.replace(training_rule, none=False) for training_rule in _TRAINING),
     ArgumentRule("weight_decay", "a number of at least 0", "0.0001", none=False),
     ArgumentRule(
         "patience",
@@ -196,7 +196,9 @@ def collecting(faults: list[InputError]) -> Iterator[None]:
 def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]:
     """Return an error for each argument of an estimator that is wrong by itself."""
     rules = (*_ARGUMENTS, ArgumentRule("loss", choices=TASK_LOSSES[task]))
-    faults = [fault for rule in rules for fault in rule.faults(arguments)]
+    faults = [
+        fault for argument_rule in rules for fault in argument_rule.faults(arguments)
+    ]
     with collecting(faults):
         if arguments.get("layout") is not None:
             check_layout(arguments["layout"])
@@ -224,7 +226,9 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
 
 def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
     """Return an error for each training option that is wrong."""
-    faults = [fault for rule in _PRESET for fault in rule.faults(training)]
+    faults = [
+        fault for preset_rule in _PRESET for fault in preset_rule.faults(training)
+    ]
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
         problem = f"The loss of a {task} must be {' or '.join(map(repr, TASK_LOSSES[task]))}, got {training['loss']!r}"
         faults.append(
@@ -284,17 +288,19 @@ class FitSettings:
             "kernel_size": _CURVE_KERNEL if min(shape) == 1 else 3,
         }
         changes = {
-            name: value for name, value in changes.items() if name not in self.fixed
+            option_name: value
+            for option_name, value in changes.items()
+            if option_name not in self.fixed
         }
         training, network = self.training, dataclasses.replace(self.network, **changes)
         if "patience" not in self.fixed:
-            most = (
+            most_epochs = (
                 training.max_epochs
                 if "max_epochs" in self.fixed
                 else min(training.max_epochs, _ORDERED_EPOCHS)
             )
             training = dataclasses.replace(
-                training, max_epochs=most, patience=None, kept_from=_ORDERED_KEPT
+                training, max_epochs=most_epochs, patience=None, kept_from=_ORDERED_KEPT
             )
         return dataclasses.replace(self, network=network, training=training)
 
@@ -327,10 +333,10 @@ def check_branches(
         if isinstance(branches, Iterable) and not isinstance(branches, str)
         else (branches,)
     )
-    for name in names:
+    for branch_name in names:
         check_choice(
             "branches",
-            name,
+            branch_name,
             (
                 *PATHS,
                 *ADDITIVE,
@@ -339,28 +345,34 @@ def check_branches(
             ),
         )
     if not names or len(set(names)) != len(names):
-        known = listed([*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES], 9, repr)
-        problem = f"branches must be 'auto', or name one or more of {known}, each once, got {names!r}"
+        known_branches = listed([*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES], 9, repr)
+        problem = f"branches must be 'auto', or name one or more of {known_branches}, each once, got {names!r}"
         raise InputError(
             problem,
             hint="Pass for example branches=('tabular', 'image').",
             code="PG003",
         )
-    beside = tuple(path for path in ADDITIVE if path in names)
-    if len(beside) == len(names):
+    additive_branches = tuple(
+        branch_path for branch_path in ADDITIVE if branch_path in names
+    )
+    if len(additive_branches) == len(names):
         problem = f"branches={names!r} stand beside a network, which has no branch of its own here"
         raise InputError(
             problem,
             hint=f"Pass for example branches={('tabular', *names)!r}.",
             code="PG003",
         )
-    paths = tuple(path for path in PATHS if path in names)
-    if len(paths) + len(beside) == len(names):
-        return paths, beside, frozenset()
-    left_out = {kind for name, kind in KINDS_OF_BRANCHES.items() if name not in names}
+    paths = tuple(network_path for network_path in PATHS if network_path in names)
+    if len(paths) + len(additive_branches) == len(names):
+        return paths, additive_branches, frozenset()
+    left_out = {
+        column_kind
+        for kind_branch, column_kind in KINDS_OF_BRANCHES.items()
+        if kind_branch not in names
+    }
     return (
         paths or PATHS[:1],
-        beside,
+        additive_branches,
         frozenset(left_out if paths else {*left_out, "table"}),
     )
 
@@ -378,13 +390,13 @@ def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says beside them."""
     faults: list[InputError] = []
-    paths, beside = tuple[str, ...](), tuple[str, ...]()
+    paths, additive_branches = tuple[str, ...](), tuple[str, ...]()
     left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
         branches = arguments.get("branches")
         if not (branches is None or (isinstance(branches, str) and branches == AUTO)):
-            paths, beside, left_out = check_branches(branches)
+            paths, additive_branches, left_out = check_branches(branches)
     with collecting(faults):
         preset = get_preset(arguments["preset"])
     network, network_faults = check_network(arguments.get("network"))
@@ -394,11 +406,19 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     if faults:
         raise joined(faults)
     assert preset is not None
-    passed = {name: value for name, value in arguments.items() if value is not None}
-    names = ("loss", *(rule.name for rule in _TRAINING))
+    passed = {
+        argument_name: value
+        for argument_name, value in arguments.items()
+        if value is not None
+    }
+    names = ("loss", *(training_rule.name for training_rule in _TRAINING))
     training = {
         **preset.training,
-        **{name: passed[name] for name in names if name in passed},
+        **{
+            training_name: passed[training_name]
+            for training_name in names
+            if training_name in passed
+        },
     }
     options = dataclasses.replace(preset.network, **network)
 
@@ -406,7 +426,9 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults += _NUMERIC.faults({"numeric": preset.numeric})
     with collecting(faults):
         check_layout(passed.get("layout", preset.layout))
-    said = arguments["preset"] if isinstance(arguments["preset"], Mapping) else {}
+    preset_settings = (
+        arguments["preset"] if isinstance(arguments["preset"], Mapping) else {}
+    )
     faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):
         options.check()  # either of the options that exclude each other may be an argument
@@ -418,13 +440,13 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     placed = (
         bool(paths)
         or "layout" in passed
-        or not said.keys().isdisjoint(("branches", "layout"))
+        or not preset_settings.keys().isdisjoint(("branches", "layout"))
     )
     by_name = bool(paths)
     seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
-    most = (
+    most_levels = (
         MOST_EMBEDDED_LEVELS
         if options.level_embedding_size and "image" not in paths
         else MOST_LEVELS
@@ -442,18 +464,18 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
             passed.get("validation_fraction", preset.validation_fraction)
         ),
         pairs_as_levels=preset.pairs_as_levels,
-        max_levels=most if preset.max_levels is None else int(preset.max_levels),
+        max_levels=most_levels if preset.max_levels is None else int(preset.max_levels),
         seeks_order=seeks,
         # What a file says is for all tables. Who writes a mapping, or an argument, writes it for this one.
         fixed=frozenset(
             (
                 *network,
-                *(said.get("network") or ()),
-                *({"patience", "max_epochs"} & {*passed, *said}),
+                *(preset_settings.get("network") or ()),
+                *({"patience", "max_epochs"} & {*passed, *preset_settings}),
             )
         ),
         left_out=left_out,
-        beside=beside if by_name else preset.beside,
+        beside=additive_branches if by_name else preset.beside,
         beside_by_name=by_name,
     )
 
@@ -462,9 +484,9 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
     """Return faults that name the preset that they are of, where that is a mapping or a file."""
     if isinstance(preset, Preset):
         return faults
-    file = "mapping" if isinstance(preset, Mapping) else os.fspath(preset)
+    preset_source = "mapping" if isinstance(preset, Mapping) else os.fspath(preset)
     return [
-        InputError(f"Preset {file}: {fault.problem}", fault.hint, fault.code)
+        InputError(f"Preset {preset_source}: {fault.problem}", fault.hint, fault.code)
         for fault in faults
     ]
 
@@ -472,9 +494,9 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
 def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
     """Return the options of a training, without a size of batches that follows from the rows."""
     options = {
-        name: value
-        for name, value in training.items()
-        if (name, value) != ("batch_size", "auto")
+        option_name: value
+        for option_name, value in training.items()
+        if (option_name, value) != ("batch_size", "auto")
     }
     if options.get("patience") is not None:
         options["patience"] = (
@@ -485,17 +507,21 @@ def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
 
 def _paths_with(image: str, paths: tuple[str, ...]) -> tuple[str, ...]:
     """Return the paths that ``image`` leaves."""
-    left = tuple(path for path in paths if path != "image" or image != "never")
-    if not left:
+    remaining_paths = tuple(
+        network_path
+        for network_path in paths
+        if network_path != "image" or image != "never"
+    )
+    if not remaining_paths:
         problem = "branches=('image',) and image='never' leave nothing to learn from"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    return left
+    return remaining_paths
 
 
 def check_preset(preset: Any, task: str | None = None) -> None:
     """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault."""
-    loss = None if task is not None else TASK_LOSSES["classification"][0]
-    resolve_settings({"preset": preset, "loss": loss}, task or "classification")
+    default_loss = None if task is not None else TASK_LOSSES["classification"][0]
+    resolve_settings({"preset": preset, "loss": default_loss}, task or "classification")
 
 
 def choose_device(device: Any) -> torch.device:
@@ -507,25 +533,33 @@ def choose_device(device: Any) -> torch.device:
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
     }
-    available = ["auto", *(kind for kind, is_there in kinds.items() if is_there)]
-    chosen, why = None, ""
+    available = [
+        "auto",
+        *(device_kind for device_kind, is_there in kinds.items() if is_there),
+    ]
+    chosen_device, rejection = None, ""
     try:
         is_gpu = isinstance(device, str) and device.partition(":")[0] == "gpu"
-        chosen = torch.device(f"cuda{device[3:]}" if is_gpu else device)
+        chosen_device = torch.device(f"cuda{device[3:]}" if is_gpu else device)
     except (RuntimeError, TypeError, ValueError) as error:
-        why = str(error).split("\n", 1)[0]
-    if chosen is not None:
-        if chosen.type not in kinds:
-            why = "only processors, CUDA devices and Apple's mps are supported"
-        elif chosen.type == "mps" and not kinds["mps"]:
-            why = "torch finds no Apple GPU"
-        elif chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-            why = f"{torch.cuda.device_count()} CUDA devices are visible"
+        rejection = str(error).split("\n", 1)[0]
+    if chosen_device is not None:
+        if chosen_device.type not in kinds:
+            rejection = "only processors, CUDA devices and Apple's mps are supported"
+        elif chosen_device.type == "mps" and not kinds["mps"]:
+            rejection = "torch finds no Apple GPU"
+        elif (
+            chosen_device.type == "cuda"
+            and (chosen_device.index or 0) >= torch.cuda.device_count()
+        ):
+            rejection = f"{torch.cuda.device_count()} CUDA devices are visible"
         else:
-            return chosen
-    if why.startswith("Expected one of"):
+            return chosen_device
+    if rejection.startswith("Expected one of"):
         # Torch lists devices that cannot be used here.
-        why = did_you_mean(device, available, "torch knows no device of that name")
+        rejection = did_you_mean(
+            device, available, "torch knows no device of that name"
+        )
     names = ", ".join(map(repr, available))
     problem = f"device must be one of {names} on this machine, got {shown(device)}"
-    raise InputError(problem, hint=why or "pass 'cpu'", code="PG064")
+    raise InputError(problem, hint=rejection or "pass 'cpu'", code="PG064")

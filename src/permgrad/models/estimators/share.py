@@ -54,15 +54,15 @@ class Share:
         """
         return self.gain > 0
 
-    def __call__(self, outputs: Floats, others: Floats) -> Floats:
-        """Return what the branch, which says ``others``, and what was there before say together."""
-        return (1 - self.share) * outputs + self.share * others
+    def __call__(self, outputs: Floats, branch_outputs: Floats) -> Floats:
+        """Return what the branch, which says ``branch_outputs``, and what was there before say together."""
+        return (1 - self.share) * outputs + self.share * branch_outputs
 
     @classmethod
     def learn(
         cls,
         outputs: Floats,
-        others: Floats,
+        branch_outputs: Floats,
         losses: RowLosses,
         *,
         seed: int,
@@ -78,7 +78,7 @@ class Share:
 
         Args:
             outputs: what is said without the branch, ``(rows, outputs)``.
-            others: what the branch says.
+            branch_outputs: what the branch says.
             losses: the loss of each row by its outputs.
             seed: of the resamples.
             weights: of the rows.
@@ -89,37 +89,41 @@ class Share:
         count = len(outputs)
         if count < FEWEST:
             return cls(rows=count)
-        rows = np.ones(count) if weights is None else weights / weights.mean()
+        row_weights = np.ones(count) if weights is None else weights / weights.mean()
         units = np.arange(count)
         if dependence is not None:
             units = np.unique(dependence.codes, return_inverse=True)[1]
             if dependence.timed:
                 units = units * _STRETCHES // (units.max() + 1)
-        many = int(units.max()) + 1
+        unit_count = int(units.max()) + 1
         tried = (
-            losses(cls(share)(outputs, others)) * rows for share in _SHARES.tolist()
+            losses(cls(share)(outputs, branch_outputs)) * row_weights
+            for share in _SHARES.tolist()
         )
-        sums = np.column_stack(
-            [np.bincount(units, each, minlength=many) for each in tried]
+        unit_losses = np.column_stack(
+            [
+                np.bincount(units, share_losses, minlength=unit_count)
+                for share_losses in tried
+            ]
         )
         draws = generator(seed, "share of a branch").multinomial(
-            many, np.full(many, 1 / many), _RESAMPLES
+            unit_count, np.full(unit_count, 1 / unit_count), _RESAMPLES
         )
-        low, high = np.quantile(
-            _SHARES[(draws @ sums).argmin(axis=1)], [0.025, 0.975]
+        lower_share, upper_share = np.quantile(
+            _SHARES[(draws @ unit_losses).argmin(axis=1)], [0.025, 0.975]
         ).tolist()
-        plain, alone = float(sums[:, 0].sum()), float(sums[:, -1].sum())
+        plain, alone = float(unit_losses[:, 0].sum()), float(unit_losses[:, -1].sum())
         middle = plain / (plain + alone) if squared and plain + alone > 0 else 0.5
-        share = min(max(middle, low), high)
-        before = losses(outputs) * rows
-        gains = before - losses(cls(share)(outputs, others)) * rows
+        share = min(max(middle, lower_share), upper_share)
+        before = losses(outputs) * row_weights
+        gains = before - losses(cls(share)(outputs, branch_outputs)) * row_weights
         error = (
             float(gains.std(ddof=1)) / np.sqrt(count) * mean_widening(dependence, gains)
         )
         return cls(
             share,
-            low,
-            high,
+            lower_share,
+            upper_share,
             float(before.mean()),
             float(gains.mean()),
             float(error),
@@ -134,8 +138,10 @@ def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
     """
 
     def of_classes(outputs: Floats) -> Floats:
-        chosen = log_softmax(class_logits(outputs), axis=1)[np.arange(len(y)), y]
-        return np.asarray(-np.maximum(chosen, np.log(_LEAST)))
+        log_likelihoods = log_softmax(class_logits(outputs), axis=1)[
+            np.arange(len(y)), y
+        ]
+        return np.asarray(-np.maximum(log_likelihoods, np.log(_LEAST)))
 
     def of_rates(outputs: Floats) -> Floats:
         predicted = np.maximum(outputs[:, 0], _LEAST)
@@ -156,17 +162,17 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         >>> branch_words("trees", facts)[:66]
         'trees (CatBoost) count for 0.40 of the outputs: with them the loss'
     """
-    many, loss = name == "trees", max(facts["loss"], 1e-12)
+    is_plural, base_loss = name == "trees", max(facts["loss"], 1e-12)
     change = "smaller" if facts["gain"] > 0 else "larger"
-    size, error = (
-        f"{fixed(100 * abs(each) / loss, 1)} %"
-        for each in (facts["gain"], facts["std_error"])
+    change_size, error = (
+        f"{fixed(100 * abs(loss_change) / base_loss, 1)} %"
+        for loss_change in (facts["gain"], facts["std_error"])
     )
-    held = f"the loss of {facts['rows']:,} held-out rows is {size} {change} (standard error {error})"
+    held_out_sentence = f"the loss of {facts['rows']:,} held-out rows is {change_size} {change} (standard error {error})"
     with_it, subject = (
-        f"with {'them' if many else 'it'} {held}",
+        f"with {'them' if is_plural else 'it'} {held_out_sentence}",
         f"{name} ({facts['label']})",
     )
     if not facts["kept"]:
-        return f"{subject} {'are' if many else 'is'} left out: {with_it}"
-    return f"{subject} {'count' if many else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"
+        return f"{subject} {'are' if is_plural else 'is'} left out: {with_it}"
+    return f"{subject} {'count' if is_plural else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"

@@ -53,14 +53,14 @@ class Beside:
 
     def enter(self, encoded: Tensor) -> Tensor:
         """Return what is kept of rows ``(rows, outputs)``."""
-        kept: Tensor = self.branch(encoded)
-        return kept
+        branch_outputs: Tensor = self.branch(encoded)
+        return branch_outputs
 
-    def said(self, kept: Tensor) -> Tensor:
+    def said(self, branch_outputs: Tensor) -> Tensor:
         """Return what the branch adds to the outputs ``(rows, outputs)``."""
-        return kept if self.rate is None else self.rate(kept)
+        return branch_outputs if self.rate is None else self.rate(branch_outputs)
 
-    def replaced(self, kept: Tensor, edit: Edit) -> Tensor:  # noqa: ARG002 — what else is kept of rows as they are
+    def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:  # noqa: ARG002 — what else is kept of rows as they are
         """Return what would be kept of rows with replaced columns ``(pairs, outputs)``."""
         return self.enter(edit.edited())
 
@@ -76,10 +76,12 @@ class BesideLine(Beside):
         """Return what the line says."""
         return linear(encoded, self.line.weight, self.line.bias)
 
-    def replaced(self, kept: Tensor, edit: Edit) -> Tensor:
+    def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:
         """Move the line by W[:, columns] (new − old)."""
         change = edit.values - edit.of(edit.before[:, edit.columns])
-        return torch.addmm(edit.of(kept), change, self.line.weight[:, edit.columns].T)
+        return torch.addmm(
+            edit.of(branch_outputs), change, self.line.weight[:, edit.columns].T
+        )
 
 
 class BesideTrees(Beside):
@@ -90,42 +92,44 @@ class BesideTrees(Beside):
         self.trees = branch
         self._asking: dict[tuple[int, ...], TreeBranch | None] = {}
 
-    def replaced(self, kept: Tensor, edit: Edit) -> Tensor:
+    def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:
         """Walk the trees that ask for the columns, in rows as they are and as they would be, where that is less."""
         asking = self._asking_for(tuple(edit.columns))
         if asking is None:
             return self.enter(edit.edited())
         if not len(asking.roots):
-            return edit.of(kept)
-        return edit.of(kept - asking(edit.before)) + asking(edit.edited())
+            return edit.of(branch_outputs)
+        return edit.of(branch_outputs - asking(edit.before)) + asking(edit.edited())
 
     def _asking_for(self, columns: tuple[int, ...]) -> TreeBranch | None:
         """Return the trees that ask for any of some columns, or None if they are most of them."""
         if columns not in self._asking:
-            some = self.trees.asking_for(columns)
+            asking_trees = self.trees.asking_for(columns)
             if len(self._asking) >= _KEPT:
                 del self._asking[next(iter(self._asking))]
             self._asking[columns] = (
-                some if _ROUNDS * len(some.roots) <= len(self.trees.roots) else None
+                asking_trees
+                if _ROUNDS * len(asking_trees.roots) <= len(self.trees.roots)
+                else None
             )
         return self._asking[columns]
 
 
 def read_beside(module: HybridNetwork) -> dict[str, Beside]:
     """Return the branches beside a network's head, in their order."""
-    found: dict[str, Beside] = {}
-    for name, branch in module.additive.items():
+    beside_branches: dict[str, Beside] = {}
+    for branch_name, branch in module.additive.items():
         if isinstance(branch, LinearBranch) and not watched(branch):
-            found[name] = BesideLine(branch, module.rate)
+            beside_branches[branch_name] = BesideLine(branch, module.rate)
         elif isinstance(branch, TreeBranch) and not watched(branch):
-            found[name] = BesideTrees(branch, module.rate)
+            beside_branches[branch_name] = BesideTrees(branch, module.rate)
         else:
-            found[name] = Beside(branch, module.rate)
-    return found
+            beside_branches[branch_name] = Beside(branch, module.rate)
+    return beside_branches
 
 
 def summed(outputs: Tensor, added: Sequence[Tensor]) -> Tensor:
     """Return the head's outputs with what the branches beside it add."""
-    for each in added:
-        outputs = outputs + each
+    for branch_output in added:
+        outputs = outputs + branch_output
     return outputs

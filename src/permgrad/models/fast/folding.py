@@ -23,8 +23,8 @@ Step = Callable[[Tensor], Tensor]
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 #: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
 _FORWARDS: dict[type[nn.Module], Any] = {
-    kind: kind.forward
-    for kind in (
+    layer_class: layer_class.forward
+    for layer_class in (
         nn.Linear,
         nn.Conv2d,
         nn.BatchNorm1d,
@@ -62,7 +62,9 @@ def hooked(module: nn.Module) -> bool:
 
 def watched(module: nn.Module) -> bool:
     """Return whether somebody watches any part of a network, or has patched the classes of torch's layers."""
-    patched = any(kind.forward is not forward for kind, forward in _FORWARDS.items())
+    patched = any(
+        layer_class.forward is not forward for layer_class, forward in _FORWARDS.items()
+    )
     return patched or any(map(hooked, module.modules()))
 
 
@@ -73,12 +75,16 @@ def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
 
 def max_pool(maps: Tensor, window: int) -> Tensor:
     """Return the maximum of each square of maps. Odd rows and columns are dropped."""
-    rows, height, width, channels = maps.shape
-    high, wide = height // window, width // window
-    near = maps[:, : high * window, : wide * window]
+    row_count, height, width, channels = maps.shape
+    pooled_height, pooled_width = height // window, width // window
+    cropped_maps = maps[:, : pooled_height * window, : pooled_width * window]
     # Long contiguous pieces first, then the short ones on what is left.
-    lines = near.reshape(rows, high, window, wide * window * channels).unbind(2)
-    across = reduce(torch.maximum, lines).view(rows, high, wide, window, channels)
+    lines = cropped_maps.reshape(
+        row_count, pooled_height, window, pooled_width * window * channels
+    ).unbind(2)
+    across = reduce(torch.maximum, lines).view(
+        row_count, pooled_height, pooled_width, window, channels
+    )
     return reduce(torch.maximum, across.unbind(3))
 
 
@@ -105,14 +111,14 @@ class Affine:
     def bound(self) -> Step:
         """Return the step that bounds maps by the shift: from below, or from above in channels that the map inverts."""
         shift, turned = self._narrow[0], self.scale < 0
-        low, high = (
+        lower_limits, upper_limits = (
             shift.masked_fill(turned, -torch.inf),
             shift.masked_fill(~turned, torch.inf),
         )
         return (
-            partial(torch.clamp, min=low, max=high)
+            partial(torch.clamp, min=lower_limits, max=upper_limits)
             if bool(turned.any())
-            else partial(torch.maximum, low)
+            else partial(torch.maximum, lower_limits)
         )
 
 
@@ -121,14 +127,14 @@ def folded(layers: Sequence[nn.Module]) -> list[Any]:
     normalises = (nn.BatchNorm1d, nn.BatchNorm2d)
     steps: list[Any] = []
     for layer in layers:
-        last = steps[-1] if steps else None
+        last_step = steps[-1] if steps else None
         if (
             isinstance(layer, MemberMean)
-            and isinstance(last, MemberLinear)
-            and last.is_last
+            and isinstance(last_step, MemberLinear)
+            and last_step.is_last
         ):
-            weight, bias = last.mean()
-            steps[-1] = partial(linear, weight=weight.detach(), bias=bias.detach())
+            weight, mean_bias = last_step.mean()
+            steps[-1] = partial(linear, weight=weight.detach(), bias=mean_bias.detach())
         elif isinstance(layer, normalises) and layer.running_mean is not None:
             steps.append(Affine(layer))
         elif not isinstance(layer, _NOTHING):
@@ -143,8 +149,8 @@ class Stack:
 
     def __call__(self, values: Tensor) -> Tensor:
         """Apply the steps."""
-        for step in self.steps:
-            values = step(values)
+        for layer_step in self.steps:
+            values = layer_step(values)
         return values
 
 
@@ -158,28 +164,30 @@ class DenseStack(Stack):
         self.steps = []
         for number, layer in enumerate(folded(layers)):
             before = self.steps[-1] if self.steps else None
-            own = getattr(before, "func", None) is linear or (fresh and number == 0)
+            owns_values = getattr(before, "func", None) is linear or (
+                fresh and number == 0
+            )
             if is_plain(layer, nn.Linear):
-                weight, bias = (
+                weight, layer_bias = (
                     layer.weight.detach(),
                     None if layer.bias is None else layer.bias.detach(),
                 )
                 if isinstance(before, Affine):
                     self.steps.pop()
-                    wide = weight.double()
+                    double_weight = weight.double()
                     total = (
-                        wide @ before.shift
-                        if bias is None
-                        else wide @ before.shift + bias.double()
+                        double_weight @ before.shift
+                        if layer_bias is None
+                        else double_weight @ before.shift + layer_bias.double()
                     )
-                    weight, bias = (
-                        (wide * before.scale).to(weight.dtype),
+                    weight, layer_bias = (
+                        (double_weight * before.scale).to(weight.dtype),
                         total.to(weight.dtype),
                     )
-                self.steps.append(partial(linear, weight=weight, bias=bias))
-            elif own and is_plain(layer, nn.ReLU):
+                self.steps.append(partial(linear, weight=weight, bias=layer_bias))
+            elif owns_values and is_plain(layer, nn.ReLU):
                 self.steps.append(torch.relu_)
-            elif own and is_plain(layer, nn.SiLU):
+            elif owns_values and is_plain(layer, nn.SiLU):
                 self.steps.append(partial(functional.silu, inplace=True))
             elif getattr(layer, "inplace", False):
                 # What it is given may be somebody's rows, or a cache.
@@ -189,8 +197,8 @@ class DenseStack(Stack):
 
 
 def _of_a_copy(layer: nn.Module, values: Tensor) -> Tensor:
-    out: Tensor = layer(values.clone())
-    return out
+    layer_output: Tensor = layer(values.clone())
+    return layer_output
 
 
 class MapTail(Stack):
@@ -205,38 +213,43 @@ class MapTail(Stack):
         first: Any = steps[0] if steps else None
         if len(steps) > 1 and is_plain(first, nn.ReLU) and isinstance(steps[1], Affine):
             self.before = steps.pop(1)
-        pool = next(
-            (at for at, step in enumerate(steps) if isinstance(step, nn.MaxPool2d)), 0
+        pool_index = next(
+            (
+                step_index
+                for step_index, tail_step in enumerate(steps)
+                if isinstance(tail_step, nn.MaxPool2d)
+            ),
+            0,
         )
         # Steps that never fall and a maximum may change places.
-        if pool and all(
-            bool((step.scale >= 0).all())
-            if isinstance(step, Affine)
-            else type(step) in _RISING
-            for step in steps[:pool]
+        if pool_index and all(
+            bool((rising_step.scale >= 0).all())
+            if isinstance(rising_step, Affine)
+            else type(rising_step) in _RISING
+            for rising_step in steps[:pool_index]
         ):
-            steps.insert(0, steps.pop(pool))
+            steps.insert(0, steps.pop(pool_index))
         self.steps = []
-        for step in steps:
-            if step is first and self.before is not None:
+        for layer_step in steps:
+            if layer_step is first and self.before is not None:
                 self.steps.append(self.before.bound())
-            elif isinstance(step, (nn.MaxPool2d, nn.AvgPool2d)):
-                sizes = {*pair(step.kernel_size), *pair(step.stride)}
+            elif isinstance(layer_step, (nn.MaxPool2d, nn.AvgPool2d)):
+                sizes = {*pair(layer_step.kernel_size), *pair(layer_step.stride)}
                 plain = (
-                    is_plain(step, nn.MaxPool2d)
-                    and not step.ceil_mode
-                    and step.padding in (0, (0, 0))
+                    is_plain(layer_step, nn.MaxPool2d)
+                    and not layer_step.ceil_mode
+                    and layer_step.padding in (0, (0, 0))
                 )
                 squares = plain and len(sizes) == 1
                 self.steps.append(
                     partial(max_pool, window=sizes.pop())
                     if squares
-                    else partial(_channels_first, step)
+                    else partial(_channels_first, layer_step)
                 )
             else:
-                self.steps.append(step)
+                self.steps.append(layer_step)
 
 
 def _channels_first(layer: nn.Module, maps: Tensor) -> Tensor:
-    out: Tensor = layer(maps.permute(0, 3, 1, 2))
-    return out.permute(0, 2, 3, 1)
+    layer_output: Tensor = layer(maps.permute(0, 3, 1, 2))
+    return layer_output.permute(0, 2, 3, 1)

@@ -61,13 +61,13 @@ class Sliding:
 
     def __init__(self, layer: Any, in_size: tuple[int, int]) -> None:
         names = ("stride", "padding", "dilation", "kernel_size")
-        values = [getattr(layer, name, 1) for name in names]
+        values = [getattr(layer, attribute_name, 1) for attribute_name in names]
         self.stride, self.padding, dilation, window = (
             v if isinstance(v, tuple) else (v, v) for v in values
         )
         #: how far behind its first input an output reads
         self.reach = dilation[0] * (window[0] - 1), dilation[1] * (window[1] - 1)
-        high, wide = (
+        output_height, output_width = (
             max(
                 0,
                 (in_size[axis] + 2 * self.padding[axis] - self.reach[axis] - 1)
@@ -76,7 +76,7 @@ class Sliding:
             )
             for axis in (0, 1)
         )
-        self.size = high, wide
+        self.size = output_height, output_width
 
     def reached(self, box: Box) -> Box:
         """Return the outputs that read any input of a box."""
@@ -84,11 +84,13 @@ class Sliding:
         for axis, (stride, padding, reach) in enumerate(
             zip(self.stride, self.padding, self.reach, strict=True)
         ):
-            low, high = box[2 * axis : 2 * axis + 2]
-            first = max(0, math.ceil((low + padding - reach) / stride))
-            last = min(self.size[axis], (high - 1 + padding) // stride + 1)
+            box_start, box_stop = box[2 * axis : 2 * axis + 2]
+            first = max(0, math.ceil((box_start + padding - reach) / stride))
+            last_output = min(self.size[axis], (box_stop - 1 + padding) // stride + 1)
             # Strides may pass over a box. Of nothing that changes, nothing follows.
-            edges += [first, max(first, last)] if high > low else [0, 0]
+            edges += (
+                [first, max(first, last_output)] if box_stop > box_start else [0, 0]
+            )
         return edges[0], edges[1], edges[2], edges[3]
 
     def read(self, box: Box) -> Box:
@@ -97,10 +99,13 @@ class Sliding:
         for axis, (stride, padding, reach) in enumerate(
             zip(self.stride, self.padding, self.reach, strict=True)
         ):
-            low, high = box[2 * axis : 2 * axis + 2]
+            box_start, box_stop = box[2 * axis : 2 * axis + 2]
             edges += (
-                [low * stride - padding, (high - 1) * stride - padding + reach + 1]
-                if high > low
+                [
+                    box_start * stride - padding,
+                    (box_stop - 1) * stride - padding + reach + 1,
+                ]
+                if box_stop > box_start
                 else [0, 0]
             )
         return edges[0], edges[1], edges[2], edges[3]
@@ -143,16 +148,16 @@ class Segment:
                 self.pools.append(Sliding(layer, self.out_size))
                 self.out_size = self.pools[-1].size
         weight = convolution.weight.detach()
-        bias = None if convolution.bias is None else convolution.bias.detach()
+        layer_bias = None if convolution.bias is None else convolution.bias.detach()
         if one_channel:
             weight = weight.sum(dim=1, keepdim=True)
         if self.tail.before is not None:
             scale, shift = self.tail.before.scale, self.tail.before.shift
-            bias = (shift if bias is None else bias.double() * scale + shift).to(
-                weight.dtype
-            )
+            layer_bias = (
+                shift if layer_bias is None else layer_bias.double() * scale + shift
+            ).to(weight.dtype)
             weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
-        self.weight, self.bias = channels_last(weight).permute(0, 3, 1, 2), bias
+        self.weight, self.bias = channels_last(weight).permute(0, 3, 1, 2), layer_bias
         self.in_channels = int(weight.shape[1]) * convolution.groups
         self.channels = int(convolution.out_channels)
 
@@ -161,14 +166,17 @@ class Segment:
     ) -> Tensor:
         """Return the convolution of maps. ``padding=0`` where they already hold what lies beyond the edge."""
         convolution = self.convolution
-        how: Any = {
-            name: getattr(convolution, name)
-            for name in ("stride", "padding", "dilation", "groups")
+        convolution_options: Any = {
+            option_name: getattr(convolution, option_name)
+            for option_name in ("stride", "padding", "dilation", "groups")
         }
         if padding is not None:
-            how["padding"] = padding
+            convolution_options["padding"] = padding
         maps = functional.conv2d(
-            maps.permute(0, 3, 1, 2), self.weight, self.bias if bias else None, **how
+            maps.permute(0, 3, 1, 2),
+            self.weight,
+            self.bias if bias else None,
+            **convolution_options,
         )
         return maps.permute(0, 2, 3, 1)
 
@@ -192,10 +200,10 @@ class BoxMatrix:
         drawn = (values - self.low) * self.factor
         if self.most is not None:
             drawn = drawn.clamp(0.0, self.most)
-        out: Tensor = functional.linear(drawn, self.matrix, self.bias).unflatten(
+        box_output: Tensor = functional.linear(drawn, self.matrix, self.bias).unflatten(
             1, (*self.size, -1)
         )
-        return out
+        return box_output
 
 
 @dataclass
@@ -224,13 +232,22 @@ class ImageChain:
             else []
         )
         flatten = next(
-            (at for at, layer in enumerate(layers) if isinstance(layer, nn.Flatten)), 0
+            (
+                layer_index
+                for layer_index, layer in enumerate(layers)
+                if isinstance(layer, nn.Flatten)
+            ),
+            0,
         )
         front, dense = layers[:flatten], layers[flatten + 1 :]
         if not hasattr(renderer, "render_region") or not _is_chain(front, dense):
             return None
-        starts = [at for at, layer in enumerate(front) if isinstance(layer, nn.Conv2d)]
-        size = (int(module.image_shape[1]), int(module.image_shape[2]))
+        starts = [
+            layer_index
+            for layer_index, layer in enumerate(front)
+            if isinstance(layer, nn.Conv2d)
+        ]
+        image_size = (int(module.image_shape[1]), int(module.image_shape[2]))
         # All channels of a rendered picture are alike, unless the layout has channels.
         alike = (
             isinstance(renderer, Renderer)
@@ -238,18 +255,22 @@ class ImageChain:
             and layers[0].groups == 1
         )
         segments: list[Segment] = []
-        for start, stop in zip(starts, [*starts[1:], flatten], strict=True):
+        for start, stop_layer in zip(starts, [*starts[1:], flatten], strict=True):
             segments.append(
-                Segment(layers[start:stop], size, one_channel=alike and not segments)
+                Segment(
+                    layers[start:stop_layer],
+                    image_size,
+                    one_channel=alike and not segments,
+                )
             )
-            size = segments[-1].out_size
-        one = segments[0]
-        known = (
+            image_size = segments[-1].out_size
+        first_segment = segments[0]
+        is_known = (
             isinstance(renderer, Renderer)
-            and one.in_channels == renderer.depth
-            and one.convolution.groups == 1
+            and first_segment.in_channels == renderer.depth
+            and first_segment.convolution.groups == 1
         )
-        placed = renderer.placed() if known else None
+        placed = renderer.placed() if is_known else None
         chain = cls(
             renderer,
             segments,
@@ -259,44 +280,64 @@ class ImageChain:
         )
         if chain.first is not None:
             chain.first_near = near(
-                chain.first.weight.detach(), segments[-1].channels, size
+                chain.first.weight.detach(), segments[-1].channels, image_size
             )
         if (
             placed is not None
-            and len(placed) * one.channels <= _MOST_COLUMNS * one.weight[0].numel()
+            and len(placed) * first_segment.channels
+            <= _MOST_COLUMNS * first_segment.weight[0].numel()
         ):
-            everything = (0, one.slide.size[0], 0, one.slide.size[1])
-            chain.whole = chain.matrix(everything, one.slide.read(everything))
+            everything = (
+                0,
+                first_segment.slide.size[0],
+                0,
+                first_segment.slide.size[1],
+            )
+            chain.whole = chain.matrix(everything, first_segment.slide.read(everything))
         return chain
 
     def matrix(self, box: Box, window: Box) -> BoxMatrix:
         """Return the matrix to a box of the first convolution, which reads a window of the picture."""
         assert self.placed is not None
-        top, bottom, left, right = window
-        seen = [
-            one
-            for one in self.placed
-            if top <= one[2] < bottom and left <= one[3] < right
+        top_row, bottom, left_column, right = window
+        seen_columns = [
+            placed_column
+            for placed_column in self.placed
+            if top_row <= placed_column[2] < bottom
+            and left_column <= placed_column[3] < right
         ]
-        segment, size = self.segments[0], (box[1] - box[0], box[3] - box[2])
+        segment, box_size = self.segments[0], (box[1] - box[0], box[3] - box[2])
         pictures = segment.weight.new_zeros(
-            len(seen), bottom - top, right - left, segment.in_channels
+            len(seen_columns),
+            bottom - top_row,
+            right - left_column,
+            segment.in_channels,
         )
-        for number, (_, channel, row, place) in enumerate(seen):
-            pictures[number, row - top, place - left, channel] = 1
-        columns = [column for column, *_ in seen]
-        bias = (
+        for number, (_, channel, pixel_row, pixel_column) in enumerate(seen_columns):
+            pictures[
+                number, pixel_row - top_row, pixel_column - left_column, channel
+            ] = 1
+        columns = [column for column, *_ in seen_columns]
+        repeated_bias = (
             segment.weight.new_zeros(segment.channels)
             if segment.bias is None
             else segment.bias
         )
-        low, factor = self.renderer.ranges(columns, segment.weight)
-        most = self.renderer.scale if self.renderer.clip else None
-        bias = bias.repeat(size[0] * size[1])
-        matrix = segment.weight.new_zeros(len(bias), 0)
-        if seen:
+        column_minimum, factor = self.renderer.ranges(columns, segment.weight)
+        highest_value = self.renderer.scale if self.renderer.clip else None
+        repeated_bias = repeated_bias.repeat(box_size[0] * box_size[1])
+        matrix = segment.weight.new_zeros(len(repeated_bias), 0)
+        if seen_columns:
             matrix = segment.convolve(pictures, 0, bias=False).flatten(1).T.contiguous()
-        return BoxMatrix(columns, low, factor, most, matrix, bias, size)
+        return BoxMatrix(
+            columns,
+            column_minimum,
+            factor,
+            highest_value,
+            matrix,
+            repeated_bias,
+            box_size,
+        )
 
     def enter(
         self,
@@ -333,12 +374,12 @@ class ImageChain:
         steps: list[Step] = []
         for segment in self.segments:
             moved = result = segment.slide.reached(box)
-            for pool in segment.pools:
-                result = pool.reached(result)
+            for pooling in segment.pools:
+                result = pooling.reached(result)
             # Back to the convolution's outputs that the pooling windows need, whole.
             needed = result
-            for pool in reversed(segment.pools):
-                needed = pool.read(needed)
+            for pooling in reversed(segment.pools):
+                needed = pooling.read(needed)
             steps.append(
                 Step(
                     box,
@@ -411,11 +452,13 @@ def few_seen_windows(
     if not suits:
         return None
     reached = np.zeros((1, 1, renderer.height, renderer.width), dtype=np.float32)
-    for row, column in renderer.pixels_of(range(len(renderer.positions))):
-        reached[0, 0, row, column] = 1
+    for pixel_row, column in renderer.pixels_of(range(len(renderer.positions))):
+        reached[0, 0, pixel_row, column] = 1
     spread = functional.max_pool2d(
         torch.from_numpy(reached), kernel, stride=1, padding=kernel // 2
     )
     windows = functional.max_pool2d(spread, window).flatten().nonzero()[:, 0]
-    most = _MOST_WINDOWS * (renderer.height // window) * (renderer.width // window)
-    return windows if 0 < len(windows) <= most else None
+    most_windows = (
+        _MOST_WINDOWS * (renderer.height // window) * (renderer.width // window)
+    )
+    return windows if 0 < len(windows) <= most_windows else None

@@ -64,27 +64,39 @@ class TableEntry:
         scale = layers.pop(0) if layers and isinstance(layers[0], MemberScale) else None
         if not layers or type(layers[0]) not in (nn.Linear, LevelEmbeddingLinear):
             return None
-        first, embedding, size = layers[0], branch.embedding, 0
-        numeric, other = list[int](), list(range(first.in_features))
+        first, embedding, embedding_size = layers[0], branch.embedding, 0
+        numeric, other_columns = list[int](), list(range(first.in_features))
         if embedding is not None:
-            size, numeric, other = (
+            embedding_size, numeric, other_columns = (
                 embedding.size,
                 branch.numeric.tolist(),
                 branch.other.tolist(),
             )
-        places = {
-            column: range(at * size, (at + 1) * size)
-            for at, column in enumerate(numeric)
+        input_positions = {
+            column: range(
+                numeric_index * embedding_size, (numeric_index + 1) * embedding_size
+            )
+            for numeric_index, column in enumerate(numeric)
         }
-        places |= {
-            column: range(at, at + 1)
-            for at, column in enumerate(other, start=len(numeric) * size)
+        input_positions |= {
+            column: range(other_position, other_position + 1)
+            for other_position, column in enumerate(
+                other_columns, start=len(numeric) * embedding_size
+            )
         }
-        rest, at_place = (
+        remaining_layers, at_place = (
             DenseStack(layers[1:]),
-            {column: at for at, column in enumerate(numeric)},
+            {column: numeric_index for numeric_index, column in enumerate(numeric)},
         )
-        return cls(branch, scale, first, rest, first.weight.detach(), at_place, places)
+        return cls(
+            branch,
+            scale,
+            first,
+            remaining_layers,
+            first.weight.detach(),
+            at_place,
+            input_positions,
+        )
 
     def enter(self, encoded: Tensor) -> Tensor:
         """Return the first layer's output ``(rows, [members,] units)``."""
@@ -100,19 +112,27 @@ class TableEntry:
     ) -> Tensor | None:
         """Return the first layer's output after a replacement, or None where computing it whole is cheaper."""
         numeric = [k for k, column in enumerate(columns) if column in self.numeric]
-        other = [k for k, column in enumerate(columns) if column not in self.numeric]
-        places = [
-            place for k in (*numeric, *other) for place in self.places[columns[k]]
+        other_indices = [
+            k for k, column in enumerate(columns) if column not in self.numeric
         ]
-        multiplied = {column for pair in self.branch.products for column in pair}
-        if len(places) > _MOST * self.first.in_features or not multiplied.isdisjoint(
-            columns
-        ):
+        input_positions = [
+            input_position
+            for k in (*numeric, *other_indices)
+            for input_position in self.places[columns[k]]
+        ]
+        multiplied = {
+            column for product_pair in self.branch.products for column in product_pair
+        }
+        if len(
+            input_positions
+        ) > _MOST * self.first.in_features or not multiplied.isdisjoint(columns):
             return None
-        read = self.weight[:, places]
+        read_weights = self.weight[:, input_positions]
         if self.scale is not None:
-            read = (read * self.scale.weight.detach()[:, None, places]).flatten(0, 1)
-        change = new[:, other] - old[:, other]
+            read_weights = (
+                read_weights * self.scale.weight.detach()[:, None, input_positions]
+            ).flatten(0, 1)
+        change = new[:, other_indices] - old[:, other_indices]
         if numeric:
             assert self.branch.embedding is not None
             index = torch.tensor(
@@ -123,7 +143,9 @@ class TableEntry:
                 for values in (new, old)
             )
             change = torch.cat([after - before, change], dim=1)
-        return torch.addmm(entered.flatten(1), change, read.T).view(entered.shape)
+        return torch.addmm(entered.flatten(1), change, read_weights.T).view(
+            entered.shape
+        )
 
 
 @dataclass
@@ -144,13 +166,13 @@ class HeadEntry:
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
         """Return the entry, or None where the head does not begin with a layer over all embeddings."""
-        head, widths = (
+        head_layers, widths = (
             module.head,
-            {path: module.widths[path] for path in module.head_paths},
+            {head_path: module.widths[head_path] for head_path in module.head_paths},
         )
-        if not isinstance(head, nn.Sequential) or not len(head):
+        if not isinstance(head_layers, nn.Sequential) or not len(head_layers):
             return None
-        first: Any = head[0]
+        first: Any = head_layers[0]
         members = type(first) is MemberLinear
         if not (members or is_plain(first, nn.Linear)) or first.in_features != sum(
             widths.values()
@@ -158,9 +180,9 @@ class HeadEntry:
             return None
         if members:
             columns = {
-                path: first.columns(path).detach()
-                for path in widths
-                if path not in first.per_member
+                shared_path: first.columns(shared_path).detach()
+                for shared_path in widths
+                if shared_path not in first.per_member
             }
         else:
             columns = dict(
@@ -170,7 +192,9 @@ class HeadEntry:
                     strict=True,
                 )
             )
-        columns = {path: matrix.contiguous() for path, matrix in columns.items()}
+        columns = {
+            column_path: matrix.contiguous() for column_path, matrix in columns.items()
+        }
         if chain is not None and chain.first is None:
             # A map, channels last: to flatten it otherwise would cost more than half of the product.
             columns["image"] = near(
@@ -178,9 +202,15 @@ class HeadEntry:
                 chain.segments[-1].channels,
                 chain.segments[-1].out_size,
             )
-        bias = None if first.bias is None else first.bias.detach().flatten()
-        said = 0 if module.kernels is None else module.outputs
-        return cls(first, DenseStack(list(head)[1:], fresh=True), columns, bias, said)
+        first_bias = None if first.bias is None else first.bias.detach().flatten()
+        kernel_outputs = 0 if module.kernels is None else module.outputs
+        return cls(
+            first,
+            DenseStack(list(head_layers)[1:], fresh=True),
+            columns,
+            first_bias,
+            kernel_outputs,
+        )
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
         """Return what a path, a vector or a map, adds to the first layer's output ``(rows, units)``."""
@@ -190,8 +220,8 @@ class HeadEntry:
                 inner, behind = embedding[:, : -self.said], embedding[:, -self.said :]
             return torch.cat([replace(self, said=0).share(path, inner), behind], dim=1)
         if path in self.columns:
-            bias = self.bias if path == next(iter(self.columns)) else None
-            return linear(embedding.flatten(1), self.columns[path], bias)
+            path_bias = self.bias if path == next(iter(self.columns)) else None
+            return linear(embedding.flatten(1), self.columns[path], path_bias)
         assert isinstance(self.first, MemberLinear)
         return self.first.share(path, embedding)
 
@@ -199,20 +229,20 @@ class HeadEntry:
     def finish(self, *coalitions: Sequence[Tensor]) -> Tensor:
         """Return the head's output from the shares of all paths, of several coalitions one after the other."""
         alone = [] if self.bias is None or self.columns else [self.bias]
-        rows = len(coalitions[0][0])
+        row_count = len(coalitions[0][0])
         total = coalitions[0][0].new_empty(
-            len(coalitions) * rows, self.first.out_features + self.said
+            len(coalitions) * row_count, self.first.out_features + self.said
         )
-        for into, shares in zip(total.split(rows), coalitions, strict=True):
-            first, *others = [*shares, *alone]
-            torch.add(first, others[0] if others else 0, out=into)
-            for other in others[1:]:
-                into.add_(other)
-        total, said = total.tensor_split([self.first.out_features], dim=1)
+        for output_rows, shares in zip(total.split(row_count), coalitions, strict=True):
+            first, *other_shares = [*shares, *alone]
+            torch.add(first, other_shares[0] if other_shares else 0, out=output_rows)
+            for path_share in other_shares[1:]:
+                output_rows.add_(path_share)
+        total, kernel_outputs = total.tensor_split([self.first.out_features], dim=1)
         if isinstance(self.first, MemberLinear):
             total = total.unflatten(-1, (self.first.members, self.first.units))
         outputs = self.rest(total)
-        return outputs + said if self.said else outputs
+        return outputs + kernel_outputs if self.said else outputs
 
 
 class FoldedNetwork:
@@ -226,8 +256,8 @@ class FoldedNetwork:
         self.module, self.paths = module, module.paths
         # A subclass may embed and fuse in another way, and hooks want to be called.
         unchanged = all(
-            getattr(type(module), name) is getattr(HybridNetwork, name)
-            for name in _METHODS
+            getattr(type(module), method_name) is getattr(HybridNetwork, method_name)
+            for method_name in _METHODS
         )
         self._as_it_is = not unchanged or watched(module)
         self.table = None if self._as_it_is else TableEntry.read(module.table_branch)
@@ -265,26 +295,32 @@ class FoldedNetwork:
         """Return outputs from the embeddings of all paths."""
         if self.head is not None:
             shares = [
-                self.head.share(path, embeddings[path])
-                for path in self.module.head_paths
+                self.head.share(head_path, embeddings[head_path])
+                for head_path in self.module.head_paths
             ]
             return summed(
-                self.head.finish(shares), [embeddings[path] for path in self.beside]
+                self.head.finish(shares),
+                [embeddings[beside_path] for beside_path in self.beside],
             )
-        flat = {
-            path: rows.permute(0, 3, 1, 2).flatten(1)
-            if self.image is not None and rows.ndim == _MAP
-            else rows
-            for path, rows in embeddings.items()
+        flat_embeddings = {
+            branch_path: path_embedding.permute(0, 3, 1, 2).flatten(1)
+            if self.image is not None and path_embedding.ndim == _MAP
+            else path_embedding
+            for branch_path, path_embedding in embeddings.items()
         }
-        return self.module.fuse(flat)
+        return self.module.fuse(flat_embeddings)
 
     def __call__(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``."""
         if self._as_it_is:
-            out: Tensor = self.module(encoded)
-            return out
-        return self.fuse({path: self.embed(path, encoded) for path in self.paths})
+            network_outputs: Tensor = self.module(encoded)
+            return network_outputs
+        return self.fuse(
+            {
+                branch_path: self.embed(branch_path, encoded)
+                for branch_path in self.paths
+            }
+        )
 
 
 def fold(module: nn.Module) -> Callable[[Tensor], Tensor] | None:

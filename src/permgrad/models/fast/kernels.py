@@ -63,51 +63,66 @@ class FoldedKernels:
         ``rows``: the row of ``before`` that each image was. None: the same row. Of a curve only places near the pixels
         are looked at anew.
         """
-        high, wide = images.shape[2:]
-        if not pixels or min(high, wide) > 1:
+        image_height, image_width = images.shape[2:]
+        if not pixels or min(image_height, image_width) > 1:
             return self(images)
-        old, new = self._pictures(before), self._pictures(images)
-        changed = np.array([row * wide + column for row, column in pixels])
-        seen: list[Tensor] = []
+        old_pictures, new_pictures = self._pictures(before), self._pictures(images)
+        changed = np.array(
+            [pixel_row * image_width + column for pixel_row, column in pixels]
+        )
+        kernel_features: list[Tensor] = []
         for group in self.groups:
-            half = max(self.kernels.kernel) // 2
-            reach = group[2] * np.arange(-half, half + 1)
-            near = np.unique(np.add.outer(changed, reach))
-            near = near[(near >= 0) & (near < high * wide)]
-            if len(near) > _MOST_NEAR * high * wide:
-                seen.append(self._see(new, group))
-                continue
-            places, windows = (
-                torch.from_numpy(near),
-                torch.from_numpy(np.add.outer(reach, near - reach[0])),
-            )
-            kept = [
-                torch.cat(each)
-                for each in zip(*self._elsewhere(old, group, places), strict=True)
+            half_kernel = max(self.kernels.kernel) // 2
+            reach = group[2] * np.arange(-half_kernel, half_kernel + 1)
+            near_pixels = np.unique(np.add.outer(changed, reach))
+            near_pixels = near_pixels[
+                (near_pixels >= 0) & (near_pixels < image_height * image_width)
             ]
-            often, most = (
-                kept if rows is None else (each.index_select(0, rows) for each in kept)
+            if len(near_pixels) > _MOST_NEAR * image_height * image_width:
+                kernel_features.append(self._see(new_pictures, group))
+                continue
+            near_indices, windows = (
+                torch.from_numpy(near_pixels),
+                torch.from_numpy(np.add.outer(reach, near_pixels - reach[0])),
             )
-            padded = functional.pad(new.flatten(2), (-int(reach[0]), int(reach[-1])))
-            maps = torch.baddbmm(
+            kept_statistics = [
+                torch.cat(batch_statistics)
+                for batch_statistics in zip(
+                    *self._elsewhere(old_pictures, group, near_indices), strict=True
+                )
+            ]
+            often, largest_values = (
+                kept_statistics
+                if rows is None
+                else (
+                    kept_statistic.index_select(0, rows)
+                    for kept_statistic in kept_statistics
+                )
+            )
+            padded = functional.pad(
+                new_pictures.flatten(2), (-int(reach[0]), int(reach[-1]))
+            )
+            kernel_maps = torch.baddbmm(
                 group[1],
-                group[0].expand(len(new), -1, -1),
+                group[0].expand(len(new_pictures), -1, -1),
                 padded[:, :, windows].flatten(1, 2),
             )
-            most = torch.maximum(most, maps.amax(dim=2))
-            often = (often + maps.mul_(SHARPNESS).sigmoid_().sum(dim=2)) / (high * wide)
-            seen.append(torch.cat([often, most], dim=1))
-        return self._read(torch.cat(seen, dim=1))
+            largest_values = torch.maximum(largest_values, kernel_maps.amax(dim=2))
+            often = (often + kernel_maps.mul_(SHARPNESS).sigmoid_().sum(dim=2)) / (
+                image_height * image_width
+            )
+            kernel_features.append(torch.cat([often, largest_values], dim=1))
+        return self._read(torch.cat(kernel_features, dim=1))
 
     def _elsewhere(
-        self, pictures: Tensor, group: _Group, places: Tensor
+        self, pictures: Tensor, group: _Group, pixel_indices: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield of a few rows at a time the sum over all but some places of each map, and the largest."""
-        for part in self._few(pictures, group):
-            maps = self._maps(part, *group)
-            maps[:, :, places] = -torch.inf  # where the sigmoid is 0
-            most = maps.amax(dim=2)
-            yield maps.mul_(SHARPNESS).sigmoid_().sum(dim=2), most
+        for picture_batch in self._few(pictures, group):
+            kernel_maps = self._maps(picture_batch, *group)
+            kernel_maps[:, :, pixel_indices] = -torch.inf  # where the sigmoid is 0
+            largest_values = kernel_maps.amax(dim=2)
+            yield kernel_maps.mul_(SHARPNESS).sigmoid_().sum(dim=2), largest_values
 
     def _pictures(self, images: Tensor) -> Tensor:
         pictures = images - self.kernels.centre
@@ -118,51 +133,59 @@ class FoldedKernels:
             max(1, _NUMBERS // (group[0].shape[1] * pictures[0, 0].numel()))
         )
 
-    def _read(self, seen: Tensor) -> Tensor:
+    def _read(self, kernel_features: Tensor) -> Tensor:
         if self.readout is None:
-            return seen
+            return kernel_features
         # A thousand terms cancel. Added up in float32, they had most of the rounding of such a network's predictions.
         terms = (
             numbers.double()
-            for numbers in (seen, self.readout.weight, self.readout.bias)
+            for numbers in (kernel_features, self.readout.weight, self.readout.bias)
         )
-        return functional.linear(*terms).to(seen.dtype)
+        return functional.linear(*terms).to(kernel_features.dtype)
 
     def _maps(
         self, pictures: Tensor, weight: Tensor, bias: Tensor, step: int
     ) -> Tensor:
         """Return the maps ``(rows, kernels, places)``."""
-        (count, channels, high, wide), (tall, broad) = (
+        (count, channels, picture_height, picture_width), (kernel_height, broad) = (
             pictures.shape,
             self.kernels.kernel,
         )
-        down, along = step * (tall // 2), step * (broad // 2)
-        padded = functional.pad(pictures, (along, along, down, down))
-        rows, layer, line, pixel = padded.stride()
-        size, stride = (
-            (count, channels, tall, broad, high, wide),
-            (rows, layer, step * line, step * pixel, line, pixel),
+        vertical_padding, along = step * (kernel_height // 2), step * (broad // 2)
+        padded = functional.pad(
+            pictures, (along, along, vertical_padding, vertical_padding)
         )
-        windows = padded.as_strided(size, stride).reshape(count, -1, high * wide)
+        row_stride, layer, line_stride, pixel = padded.stride()
+        window_shape, stride = (
+            (count, channels, kernel_height, broad, picture_height, picture_width),
+            (row_stride, layer, step * line_stride, step * pixel, line_stride, pixel),
+        )
+        windows = padded.as_strided(window_shape, stride).reshape(
+            count, -1, picture_height * picture_width
+        )
         return torch.baddbmm(bias, weight.expand(count, -1, -1), windows)
 
     def _see(self, pictures: Tensor, group: _Group) -> Tensor:
         """Return what the kernels of one dilation see."""
         return torch.cat(
             [
-                self._pooled(self._maps(part, *group), part)
-                for part in self._few(pictures, group)
+                self._pooled(self._maps(picture_batch, *group), picture_batch)
+                for picture_batch in self._few(pictures, group)
             ]
         )
 
     def _pooled(self, maps: Tensor, pictures: Tensor) -> Tensor:
-        parts = self.kernels.parts
-        if parts > 1:
+        pooling_parts = self.kernels.parts
+        if pooling_parts > 1:
             maps = maps.unflatten(2, pictures.shape[2:])
-            most = functional.adaptive_max_pool2d(maps, parts).flatten(1)
-            often = functional.adaptive_avg_pool2d(
-                torch.sigmoid(SHARPNESS * maps), parts
+            largest_values = functional.adaptive_max_pool2d(
+                maps, pooling_parts
             ).flatten(1)
-            return torch.cat([often, most], dim=1)
-        most = maps.amax(dim=2)
-        return torch.cat([maps.mul_(SHARPNESS).sigmoid_().mean(dim=2), most], dim=1)
+            often = functional.adaptive_avg_pool2d(
+                torch.sigmoid(SHARPNESS * maps), pooling_parts
+            ).flatten(1)
+            return torch.cat([often, largest_values], dim=1)
+        largest_values = maps.amax(dim=2)
+        return torch.cat(
+            [maps.mul_(SHARPNESS).sigmoid_().mean(dim=2), largest_values], dim=1
+        )

@@ -77,15 +77,21 @@ class Block:
     table_dense: Tensor | None = None
 
 
-def _joined(parts: list[Any]) -> Any:
+def _joined(block_parts: list[Any]) -> Any:
     """Concatenate parts of blocks, in lists or dictionaries. The parts are emptied."""
-    if isinstance(parts[0], dict):
+    if isinstance(block_parts[0], dict):
         return {
-            name: _joined([part.pop(name) for part in parts]) for name in list(parts[0])
+            part_name: _joined(
+                [named_part.pop(part_name) for named_part in block_parts]
+            )
+            for part_name in list(block_parts[0])
         }
-    if isinstance(parts[0], list):
-        return [_joined([part.pop(0) for part in parts]) for _ in list(parts[0])]
-    return None if parts[0] is None else torch.cat(parts)
+    if isinstance(block_parts[0], list):
+        return [
+            _joined([listed_part.pop(0) for listed_part in block_parts])
+            for _ in list(block_parts[0])
+        ]
+    return None if block_parts[0] is None else torch.cat(block_parts)
 
 
 @dataclass(frozen=True)
@@ -137,31 +143,31 @@ class ReplacementEngine:
     # ---- what a player's replacement goes through ----------------------------------------------------------------
     def _plan(self, columns: Sequence[int]) -> _Plan | None:
         """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
-        chain, key = self._chain, tuple(columns)
+        chain, column_key = self._chain, tuple(columns)
         if chain is None:
             return None
-        if key in self._plans:
-            return self._plans[key]
-        plan: _Plan | None = (
+        if column_key in self._plans:
+            return self._plans[column_key]
+        replacement_plan: _Plan | None = (
             _Plan()
         )  # another column is drawn over it, or pooling drops the only pixels that change
-        box, segments = chain.renderer.region_of(key), chain.segments
-        steps = chain.steps(box) if area(box) else []
-        cost = full = 0.0
-        for segment, step in zip(segments, steps, strict=False):
+        changed_box, segments = chain.renderer.region_of(column_key), chain.segments
+        steps = chain.steps(changed_box) if area(changed_box) else []
+        sparse_cost = dense_cost = 0.0
+        for segment, segment_step in zip(segments, steps, strict=False):
             weights = segment.convolution.weight.numel()
-            cost += weights * area(
-                step.needed if segment is segments[0] else step.moved
+            sparse_cost += weights * area(
+                segment_step.needed if segment is segments[0] else segment_step.moved
             )
-            full += weights * segment.slide.size[0] * segment.slide.size[1]
-        if steps and cost >= _MOST * full:
-            plan = None
+            dense_cost += weights * segment.slide.size[0] * segment.slide.size[1]
+        if steps and sparse_cost >= _MOST * dense_cost:
+            replacement_plan = None
         elif steps and area(steps[-1].result):
-            plan = self._plan_of(chain, steps)
+            replacement_plan = self._plan_of(chain, steps)
         if len(self._plans) >= _KEPT_PLANS:
             del self._plans[next(iter(self._plans))]
-        self._plans[key] = plan
-        return plan
+        self._plans[column_key] = replacement_plan
+        return replacement_plan
 
     def _plan_of(self, chain: ImageChain, steps: list[Any]) -> _Plan:
         """Return the boxes of all steps, with what is multiplied in them."""
@@ -196,38 +202,38 @@ class ReplacementEngine:
         self, number: int, segment: Segment, box: Box, read: Box, out: Box
     ) -> Tensor | None:
         """Return the convolution ``out`` of a small box as a matrix, or None where the box is too large for one."""
-        high, wide = box[1] - box[0], box[3] - box[2]
-        numbers = segment.in_channels * high * wide
+        box_height, box_width = box[1] - box[0], box[3] - box[2]
+        numbers = segment.in_channels * box_height * box_width
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
         one_channel = (
             segment.in_channels == 1
         )  # torch convolves one channel at a fraction of a product's speed
-        most = _PRODUCT_KERNELS * kernel * (4 if one_channel else 1)
+        most_pixels = _PRODUCT_KERNELS * kernel * (4 if one_channel else 1)
         if (
-            high * wide > most
+            box_height * box_width > most_pixels
             or numbers * area(out) * segment.channels > _PRODUCT_NUMBERS
         ):
             return None
-        key = (
+        product_key = (
             number,
-            high,
-            wide,
+            box_height,
+            box_width,
             box[0] - read[0],
             box[2] - read[2],
             read[1] - read[0],
             read[3] - read[2],
         )
-        if key not in self._products:
+        if product_key not in self._products:
             units = torch.eye(
                 numbers, dtype=segment.weight.dtype, device=segment.weight.device
             )
-            framed = _framed(units.view(numbers, high, wide, -1), box, read)
-            self._products[key] = (
+            framed = _framed(units.view(numbers, box_height, box_width, -1), box, read)
+            self._products[product_key] = (
                 segment.convolve(framed, 0, bias=False).flatten(1).T.contiguous()
             )
             if len(self._products) > _KEPT_PRODUCTS:
                 del self._products[next(iter(self._products))]
-        return self._products[key]
+        return self._products[product_key]
 
     # ---- computing ---------------------------------------------------------------------------------------------------
     def prepare(
@@ -236,29 +242,30 @@ class ReplacementEngine:
         """Compute and keep what replacements in these rows need. ``light``: outputs and what ``exchange`` needs."""
         blocks: list[Block] = []
         # However large the batches asked for are: torch counts in 64 bits.
-        for rows in encoded.split(min(batch_size, max(len(encoded), 1))):
-            block = Block(rows, rows[:, :0])
-            for path in self._joined:
-                if path == "image" and self._chain is not None and not light:
-                    entered = self._chain.enter(rows, block.maps, block.convolved)
+        for row_batch in encoded.split(min(batch_size, max(len(encoded), 1))):
+            block = Block(row_batch, row_batch[:, :0])
+            for joined_path in self._joined:
+                if joined_path == "image" and self._chain is not None and not light:
+                    entered = self._chain.enter(row_batch, block.maps, block.convolved)
                     block.image_dense = None if self._chain.first is None else entered
                     assert isinstance(self._whole, FoldedNetwork)
                     embedding = self._whole.with_kernels(
-                        self._chain.rest(entered), rows
+                        self._chain.rest(entered), row_batch
                     )
-                elif path == "tabular" and self._table is not None and not light:
-                    block.table_dense = self._table.enter(rows)
+                elif joined_path == "tabular" and self._table is not None and not light:
+                    block.table_dense = self._table.enter(row_batch)
                     embedding = self._table.rest(block.table_dense)
                 else:
-                    embedding = self._whole.embed(path, rows)
-                block.shares[path] = self._head.share(path, embedding)
+                    embedding = self._whole.embed(joined_path, row_batch)
+                block.shares[joined_path] = self._head.share(joined_path, embedding)
             block.outputs = self._head.finish(
-                [block.shares[path] for path in self._joined]
+                [block.shares[head_path] for head_path in self._joined]
             )
             if self._beside:
                 block.head = block.outputs
                 block.shares |= {
-                    path: branch.enter(rows) for path, branch in self._beside.items()
+                    beside_path: branch.enter(row_batch)
+                    for beside_path, branch in self._beside.items()
                 }
                 block.outputs = summed(
                     block.head, [*self._added(block.shares).values()]
@@ -266,12 +273,16 @@ class ReplacementEngine:
             blocks.append(block)
         if len(blocks) == 1:
             return blocks[0]
-        names = [part.name for part in fields(Block) if part.name != "encoded"]
+        names = [
+            block_field.name
+            for block_field in fields(Block)
+            if block_field.name != "encoded"
+        ]
         return Block(
             encoded,
             **{
-                name: _joined([getattr(block, name) for block in blocks])
-                for name in names
+                field_name: _joined([getattr(block, field_name) for block in blocks])
+                for field_name in names
             },
         )
 
@@ -289,27 +300,32 @@ class ReplacementEngine:
 
         ``rows (pairs,)``: the row that each line of ``values`` is for, counted from ``start``. None: each row has one.
         """
-        part = _Part(block, slice(start, stop), rows)
+        block_part = _Part(block, slice(start, stop), rows)
         index = [int(column) for column in columns]
         if not index:
-            return dict.fromkeys(coalitions, part.of(block.outputs))
+            return dict.fromkeys(coalitions, block_part.of(block.outputs))
         touched = frozenset().union(*coalitions)
         shares = {
-            path: self._replaced_share(path, part, index, values)
-            for path in self.paths
-            if path in touched
+            replaced_path: self._replaced_share(
+                replaced_path, block_part, index, values
+            )
+            for replaced_path in self.paths
+            if replaced_path in touched
         }
-        kept = [
-            path
-            for path in self.paths
-            if any(path not in coalition for coalition in coalitions)
+        kept_paths = [
+            network_path
+            for network_path in self.paths
+            if any(network_path not in coalition for coalition in coalitions)
         ]
-        unchanged = {path: part.of(block.shares[path]) for path in kept}
+        unchanged = {
+            unchanged_path: block_part.of(block.shares[unchanged_path])
+            for unchanged_path in kept_paths
+        }
         return self._finish(
             coalitions,
             shares,
             unchanged,
-            None if block.head is None else part.of(block.head),
+            None if block.head is None else block_part.of(block.head),
         )
 
     def _finish(
@@ -323,78 +339,103 @@ class ReplacementEngine:
         of_head = dict.fromkeys(
             coalition.intersection(self._joined) for coalition in coalitions
         )
-        said: dict[Coalition, Tensor] = {}
+        coalition_outputs: dict[Coalition, Tensor] = {}
         if head is not None and Coalition() in of_head:
             del of_head[Coalition()]
-            said[Coalition()] = head
+            coalition_outputs[Coalition()] = head
         if of_head:
             # All coalitions go through the rest of the head together.
             outputs = self._head.finish(
                 *(
                     [
-                        (shares if path in one else unchanged)[path]
-                        for path in self._joined
+                        (shares if joined_path in head_coalition else unchanged)[
+                            joined_path
+                        ]
+                        for joined_path in self._joined
                     ]
-                    for one in of_head
+                    for head_coalition in of_head
                 )
             )
-            said |= zip(
+            coalition_outputs |= zip(
                 of_head, outputs.split(len(outputs) // len(of_head)), strict=True
             )
-        old, new = self._added(unchanged), self._added(shares)
+        unchanged_additions, replaced_additions = (
+            self._added(unchanged),
+            self._added(shares),
+        )
         return {
             coalition: summed(
-                said[coalition.intersection(self._joined)],
-                [(new if path in coalition else old)[path] for path in self._beside],
+                coalition_outputs[coalition.intersection(self._joined)],
+                [
+                    (
+                        replaced_additions
+                        if beside_path in coalition
+                        else unchanged_additions
+                    )[beside_path]
+                    for beside_path in self._beside
+                ],
             )
             for coalition in coalitions
         }
 
-    def _added(self, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _added(self, path_shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what the paths beside the head add to the outputs."""
         return {
-            path: branch.said(kept[path])
-            for path, branch in self._beside.items()
-            if path in kept
+            beside_path: branch.said(path_shares[beside_path])
+            for beside_path, branch in self._beside.items()
+            if beside_path in path_shares
         }
 
     def _replaced_share(
-        self, path: str, part: _Part, columns: list[int], values: Tensor
+        self, path: str, block_part: _Part, columns: list[int], values: Tensor
     ) -> Tensor:
-        block = part.block
+        block = block_part.block
         if path in self._beside:
-            edit = Edit(block.encoded[part.span], columns, values, part.rows)
-            return self._beside[path].replaced(block.shares[path][part.span], edit)
+            column_edit = Edit(
+                block.encoded[block_part.span], columns, values, block_part.rows
+            )
+            return self._beside[path].replaced(
+                block.shares[path][block_part.span], column_edit
+            )
         if (
             path == "tabular"
             and self._table is not None
             and block.table_dense is not None
         ):
-            old = part.of(block.encoded[:, columns])
-            moved = self._table.moved(part.of(block.table_dense), columns, old, values)
+            old_values = block_part.of(block.encoded[:, columns])
+            moved = self._table.moved(
+                block_part.of(block.table_dense), columns, old_values, values
+            )
             if moved is not None:
                 return self._head.share(path, self._table.rest(moved))
-        plan = self._plan(columns) if path == "image" and block.maps else None
-        if plan is None:
+        replacement_plan = (
+            self._plan(columns) if path == "image" and block.maps else None
+        )
+        if replacement_plan is None:
             return self._head.share(
-                path, self._whole.embed(path, _edited(part, columns, values))
+                path, self._whole.embed(path, _edited(block_part, columns, values))
             )
-        if plan.read is None:
-            return self._with_replaced(self._inner_share(part), part, columns, values)
+        if replacement_plan.read is None:
+            return self._with_replaced(
+                self._inner_share(block_part), block_part, columns, values
+            )
         chain = self._chain
         assert chain is not None
         change = self._last_change(
-            part, chain, plan, self._redrawn(part, chain, plan, columns, values)
+            block_part,
+            chain,
+            replacement_plan,
+            self._redrawn(block_part, chain, replacement_plan, columns, values),
         )
-        moved = functional.linear(change.flatten(1), plan.read)
+        moved = functional.linear(change.flatten(1), replacement_plan.read)
         if chain.first is None:
             return self._with_replaced(
-                moved.add_(self._inner_share(part)), part, columns, values
+                moved.add_(self._inner_share(block_part)), block_part, columns, values
             )
         assert block.image_dense is not None
-        embedding = chain.rest(moved.add_(part.of(block.image_dense)))
+        embedding = chain.rest(moved.add_(block_part.of(block.image_dense)))
         return self._head.share(
-            "image", self._with_replaced(embedding, part, columns, values)
+            "image", self._with_replaced(embedding, block_part, columns, values)
         )
 
     def _last_change(
@@ -421,65 +462,87 @@ class ReplacementEngine:
             )
         return change
 
-    def _inner_share(self, part: _Part) -> Tensor:
+    def _inner_share(self, block_part: _Part) -> Tensor:
         """Return the image's share of the head's first layer, without what kernels say behind it."""
         assert isinstance(self._head, HeadEntry)
-        return part.of(part.block.shares["image"])[:, : self._head.first.out_features]
+        return block_part.of(block_part.block.shares["image"])[
+            :, : self._head.first.out_features
+        ]
 
     def _with_replaced(
-        self, image: Tensor, part: _Part, columns: list[int], values: Tensor
+        self, image: Tensor, block_part: _Part, columns: list[int], values: Tensor
     ) -> Tensor:
         """Return the image's embedding, or its share, with what kernels say of replaced rows behind it."""
         if self._kernels is None or self._chain is None:
             return image
-        renderer, edited = self._chain.renderer, _edited(part, columns, values)
+        renderer, edited = self._chain.renderer, _edited(block_part, columns, values)
         if hasattr(renderer, "pixels_of"):
-            before = renderer(part.block.encoded[part.span])
-            said = self._kernels.replaced(
-                before, renderer(edited), renderer.pixels_of(columns), part.rows
+            before = renderer(block_part.block.encoded[block_part.span])
+            kernel_outputs = self._kernels.replaced(
+                before, renderer(edited), renderer.pixels_of(columns), block_part.rows
             )
         else:
-            said = self._kernels(renderer(edited))
-        return torch.cat([image.flatten(1), said], dim=1)
+            kernel_outputs = self._kernels(renderer(edited))
+        return torch.cat([image.flatten(1), kernel_outputs], dim=1)
 
     def _redrawn(
         self,
-        part: _Part,
+        block_part: _Part,
         chain: ImageChain,
         plan: _Plan,
         columns: list[int],
         values: Tensor,
     ) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
-        segment, step, block, entry = (
+        segment, first_step, block, entry = (
             chain.segments[0],
             plan.steps[0],
-            part.block,
+            block_part.block,
             plan.entry,
         )
         if isinstance(entry, BoxMatrix):
-            convolved = entry(_seen(part, entry.columns, columns, values))
-            return segment.tail(convolved) - part.box(block.maps[1], step.result)
+            convolved = entry(_seen(block_part, entry.columns, columns, values))
+            return segment.tail(convolved) - block_part.box(
+                block.maps[1], first_step.result
+            )
         renderer = chain.renderer
         if hasattr(renderer, "draw_region"):
             patch = renderer.draw_region(
-                _seen(part, renderer.columns_near(step.box), columns, values), step.box
+                _seen(
+                    block_part, renderer.columns_near(first_step.box), columns, values
+                ),
+                first_step.box,
             )
         else:
-            patch = renderer.render_region(_edited(part, columns, values), step.box)
+            patch = renderer.render_region(
+                _edited(block_part, columns, values), first_step.box
+            )
         patch = patch[:, : segment.in_channels].permute(0, 2, 3, 1)
-        window = part.box(block.maps[0], step.window, padded=segment.in_size)
+        window = block_part.box(
+            block.maps[0], first_step.window, padded=segment.in_size
+        )
         # The patch may reach beyond the window where pooling drops an odd last row or column.
-        if views := _shared_views(window, step.window, patch, step.box):
+        if views := _shared_views(window, first_step.window, patch, first_step.box):
             views[0].copy_(views[1])
         if entry is None:
             convolved = segment.convolve(window, 0)
         else:
-            (top, bottom, left, right), bias = step.needed, segment.bias
-            bias = None if bias is None else bias.repeat(area(step.needed))
-            convolved = functional.linear(window.flatten(1), entry, bias)
-            convolved = convolved.unflatten(1, (bottom - top, right - left, -1))
-        return segment.tail(convolved) - part.box(block.maps[1], step.result)
+            (top_row, bottom, left_column, right), segment_bias = (
+                first_step.needed,
+                segment.bias,
+            )
+            segment_bias = (
+                None
+                if segment_bias is None
+                else segment_bias.repeat(area(first_step.needed))
+            )
+            convolved = functional.linear(window.flatten(1), entry, segment_bias)
+            convolved = convolved.unflatten(
+                1, (bottom - top_row, right - left_column, -1)
+            )
+        return segment.tail(convolved) - block_part.box(
+            block.maps[1], first_step.result
+        )
 
     def exchange(
         self,
@@ -490,22 +553,25 @@ class ReplacementEngine:
         coalitions: Sequence[Coalition],
     ) -> dict[Coalition, Tensor]:
         """Predict receivers ``rows (pairs,)`` with whole embeddings of donor rows, per coalition of paths."""
-        own, lent = (
-            {path: part.shares[path][index] for path in self.paths}
-            for part, index in ((block, rows), (donor_block, donors))
+        own_shares, donor_shares = (
+            {
+                shared_path: source_block.shares[shared_path][index]
+                for shared_path in self.paths
+            }
+            for source_block, index in ((block, rows), (donor_block, donors))
         )
-        head = None if block.head is None else block.head[rows]
+        head_outputs = None if block.head is None else block.head[rows]
         joined = dict.fromkeys(
             coalition.intersection(self._joined) for coalition in coalitions
         )
         outputs: dict[Coalition, Tensor] = {}
-        for one in joined:  # their inputs of the head take much memory
+        for joined_coalition in joined:  # their inputs of the head take much memory
             alike = [
                 coalition
                 for coalition in coalitions
-                if coalition.intersection(self._joined) == one
+                if coalition.intersection(self._joined) == joined_coalition
             ]
-            outputs |= self._finish(alike, lent, own, head)
+            outputs |= self._finish(alike, donor_shares, own_shares, head_outputs)
         return outputs
 
     def bytes_per_row(self, *, light: bool = False) -> int:
@@ -516,7 +582,9 @@ class ReplacementEngine:
                 light=light,
             )
         return sum(
-            kept.nbytes for kept in tree_flatten(vars(block))[0] if kept is not None
+            kept_tensor.nbytes
+            for kept_tensor in tree_flatten(vars(block))[0]
+            if kept_tensor is not None
         )
 
 
@@ -531,40 +599,46 @@ class _Part:
 
     def of(self, tensor: Tensor) -> Tensor:
         """Return the rows of a cached tensor."""
-        rows = tensor[self.span]
-        return rows if self.rows is None else rows.index_select(0, self.rows)
+        part_rows = tensor[self.span]
+        return part_rows if self.rows is None else part_rows.index_select(0, self.rows)
 
     def box(
         self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None
     ) -> Tensor:
         """Return a copy of a box of cached maps. With ``padded``, their size, it may lie beyond them."""
-        top, bottom, left, right = box
+        top_row, bottom, left_column, right = box
         maps = maps[self.span]
         if padded is not None and (
-            top < 0 or left < 0 or bottom > padded[0] or right > padded[1]
+            top_row < 0 or left_column < 0 or bottom > padded[0] or right > padded[1]
         ):
-            near = _framed(maps, (0, padded[0], 0, padded[1]), box)
+            box_maps = _framed(maps, (0, padded[0], 0, padded[1]), box)
         else:
-            near = maps[:, top:bottom, left:right].clone(
+            box_maps = maps[:, top_row:bottom, left_column:right].clone(
                 memory_format=torch.contiguous_format
             )
         # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
-        return near if self.rows is None else near.index_select(0, self.rows)
+        return box_maps if self.rows is None else box_maps.index_select(0, self.rows)
 
 
-def _edited(part: _Part, columns: list[int], values: Tensor) -> Tensor:
+def _edited(block_part: _Part, columns: list[int], values: Tensor) -> Tensor:
     """Return whole encoded rows with columns replaced."""
-    return Edit(part.block.encoded[part.span], columns, values, part.rows).edited()
+    return Edit(
+        block_part.block.encoded[block_part.span], columns, values, block_part.rows
+    ).edited()
 
 
-def _seen(part: _Part, near: list[int], columns: list[int], values: Tensor) -> Tensor:
+def _seen(
+    block_part: _Part, near: list[int], columns: list[int], values: Tensor
+) -> Tensor:
     """Return the encoded columns ``near`` with those of ``columns`` among them replaced."""
-    seen = part.of(part.block.encoded[:, near])
-    place = {column: at for at, column in enumerate(near)}
+    seen_values = block_part.of(block_part.block.encoded[:, near])
+    column_positions = {column: position for position, column in enumerate(near)}
     for k, column in enumerate(columns):
-        if column in place:  # one by one: a list of places takes five times as long
-            seen[:, place[column]] = values[:, k]
-    return seen
+        if (
+            column in column_positions
+        ):  # one by one: a list of places takes five times as long
+            seen_values[:, column_positions[column]] = values[:, k]
+    return seen_values
 
 
 def _framed(maps: Tensor, covered: Box, box: Box) -> Tensor:
@@ -580,12 +654,20 @@ def _shared_views(
 ) -> tuple[Tensor, Tensor] | None:
     """Return the views of two maps where the boxes that they cover meet. None if they do not."""
     boxes = (covered, second_covered)
-    top, left = (max(box[edge] for box in boxes) for edge in (0, 2))
-    bottom, right = (min(box[edge] for box in boxes) for edge in (1, 3))
-    if bottom <= top or right <= left:
+    top_row, left_column = (
+        max(covered_box[first_edge] for covered_box in boxes) for first_edge in (0, 2)
+    )
+    bottom, right = (
+        min(covered_box[last_edge] for covered_box in boxes) for last_edge in (1, 3)
+    )
+    if bottom <= top_row or right <= left_column:
         return None
     first, second = (
-        each[:, top - box[0] : bottom - box[0], left - box[2] : right - box[2]]
-        for each, box in zip((maps, second_maps), boxes, strict=True)
+        box_maps[
+            :,
+            top_row - map_box[0] : bottom - map_box[0],
+            left_column - map_box[2] : right - map_box[2],
+        ]
+        for box_maps, map_box in zip((maps, second_maps), boxes, strict=True)
     )
     return first, second

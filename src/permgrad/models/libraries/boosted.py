@@ -33,33 +33,43 @@ class BoostedTrees:
         Raises:
             InputError: It is no sum of trees with numeric splits, or one with another link.
         """
-        found = f"A model of {type(model).__name__} with these settings"
-        hint = "Leave out the settings that change what its trees are."
+        model_description = f"A model of {type(model).__name__} with these settings"
+        settings_hint = "Leave out the settings that change what its trees are."
         try:
             trees = read_trees(model)
         except NotImplementedError as error:
             raise InputError(
-                f"{found} cannot be read as trees: {error}", hint=hint, code="PG032"
+                f"{model_description} cannot be read as trees: {error}",
+                hint=settings_hint,
+                code="PG032",
             ) from error
-        one = cls(trees, link_of(trees, classify=classify, counts=counts))
-        few = np.ascontiguousarray(np.asarray(rows[:_COMPARED]), dtype=np.float32)
-        expected = (
-            model.predict_proba(few) if classify else np.ravel(model.predict(few))
+        boosted_trees = cls(trees, link_of(trees, classify=classify, counts=counts))
+        compared_rows = np.ascontiguousarray(
+            np.asarray(rows[:_COMPARED]), dtype=np.float32
         )
-        said = one.predict_proba(few) if classify else one.predict(few)
-        if said.shape != expected.shape or not np.allclose(
-            said, expected, rtol=_APART, atol=_APART
+        expected = (
+            model.predict_proba(compared_rows)
+            if classify
+            else np.ravel(model.predict(compared_rows))
+        )
+        tree_predictions = (
+            boosted_trees.predict_proba(compared_rows)
+            if classify
+            else boosted_trees.predict(compared_rows)
+        )
+        if tree_predictions.shape != expected.shape or not np.allclose(
+            tree_predictions, expected, rtol=_APART, atol=_APART
         ):
             raise InputError(
-                f"{found} predicts something else than the sum of its trees",
-                hint=hint,
+                f"{model_description} predicts something else than the sum of its trees",
+                hint=settings_hint,
                 code="PG032",
             )
-        return one
+        return boosted_trees
 
-    def shifted(self, by: float) -> Self:
+    def shifted(self, increase: float) -> Self:
         """Return trees whose sums are larger by a number."""
-        return replace(self, trees=replace(self.trees, base=self.trees.base + by))
+        return replace(self, trees=replace(self.trees, base=self.trees.base + increase))
 
     def first(self, rounds: int) -> Self:
         """Return the trees of the first rounds."""
@@ -67,15 +77,15 @@ class BoostedTrees:
 
     def predict(self, rows: Array) -> Floats:
         """Return predicted numbers ``(rows,)``."""
-        [*_, sums] = self.trees(rows).T
-        return np.exp(sums) if self.link == "exp" else sums
+        [*_, tree_sums] = self.trees(rows).T
+        return np.exp(tree_sums) if self.link == "exp" else tree_sums
 
     def predict_proba(self, rows: Array) -> Floats:
         """Return probabilities ``(rows, classes)``."""
-        sums = self.trees(rows)
+        tree_sums = self.trees(rows)
         if self.link == "softmax":
-            return np.asarray(softmax(sums, axis=1))
-        second = expit(sums[:, 0])
+            return np.asarray(softmax(tree_sums, axis=1))
+        second = expit(tree_sums[:, 0])
         return np.column_stack([1 - second, second])
 
 

@@ -28,10 +28,14 @@ class Rows:
 
     def take(self, rows: Array) -> Rows:
         """Return the rows that a mask or row numbers choose."""
-        places = np.arange(len(self.y))[rows]
-        weights = None if self.weights is None else np.asarray(self.weights)[places]
+        row_indices = np.arange(len(self.y))[rows]
+        weights = (
+            None if self.weights is None else np.asarray(self.weights)[row_indices]
+        )
         return Rows(
-            _safe_indexing(self.encoded, places), np.asarray(self.y)[places], weights
+            _safe_indexing(self.encoded, row_indices),
+            np.asarray(self.y)[row_indices],
+            weights,
         )
 
 
@@ -65,10 +69,10 @@ class Job:
         return ROUNDS if self.validation else ROUNDS_WITHOUT_VALIDATION
 
 
-def estimator_class(place: str, task: str) -> Any:
+def estimator_class(class_path: str, task: str) -> Any:
     """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
-    module, _, stem = place.partition(":")
+    module, _, class_stem = class_path.partition(":")
     return getattr(
         import_module(module),
-        f"{stem}{'Classifier' if task == 'classification' else 'Regressor'}",
+        f"{class_stem}{'Classifier' if task == 'classification' else 'Regressor'}",
     )

@@ -23,13 +23,13 @@ def linear(job: Job) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler, rows, y, weights = (
+    scaler, training_rows, y, weights = (
         StandardScaler(),
         job.train.encoded,
         job.train.y,
         job.train.weights,
     )
-    scaled = scaler.fit_transform(rows, sample_weight=weights)
+    scaled = scaler.fit_transform(training_rows, sample_weight=weights)
     if job.counts:  # shrunk as much as a ridge regression: 1 beside a sum over rows
         model: Any = PoissonRegressor(
             **{"alpha": 1 / len(y), "max_iter": 2000, "tol": 1e-6, **job.options}
@@ -49,14 +49,14 @@ def linear(job: Job) -> Any:
 
 def _some(job: Job, scaled: Floats) -> tuple[Floats, Any, Any]:
     """Return rows that the penalty is chosen by, with their targets and weights."""
-    chosen = np.sort(
+    sampled_rows = np.sort(
         np.random.default_rng(job.seed).permutation(len(scaled))[:_CHOOSING_ROWS]
     )
     weights = job.train.weights
     return (
-        scaled[chosen],
-        np.asarray(job.train.y)[chosen],
-        None if weights is None else np.asarray(weights)[chosen],
+        scaled[sampled_rows],
+        np.asarray(job.train.y)[sampled_rows],
+        None if weights is None else np.asarray(weights)[sampled_rows],
     )
 
 
@@ -64,9 +64,9 @@ def _ridge_penalty(job: Job, scaled: Floats) -> float:
     """Return the penalty of the least error in rows left out one by one."""
     from sklearn.linear_model import RidgeCV
 
-    rows, y, weights = _some(job, scaled)
+    sampled_rows, y, weights = _some(job, scaled)
     # As much beside the sum over all rows as beside that over some.
-    return float(RidgeCV(_PENALTIES).fit(rows, y, sample_weight=weights).alpha_)
+    return float(RidgeCV(_PENALTIES).fit(sampled_rows, y, sample_weight=weights).alpha_)
 
 
 def _logistic_strength(job: Job, scaled: Floats) -> float:
@@ -74,26 +74,31 @@ def _logistic_strength(job: Job, scaled: Floats) -> float:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
-    rows, y, weights = _some(job, scaled)
+    sampled_rows, y, weights = _some(job, scaled)
     if np.bincount(y, minlength=job.n_classes).min() < _FEWEST_OF_A_CLASS:
         return 1.0
-    given = np.ones(len(y)) if weights is None else weights
+    row_weights = np.ones(len(y)) if weights is None else weights
     losses = np.zeros(len(_STRENGTHS))
-    for train, held in StratifiedKFold(
+    for train, held_out_rows in StratifiedKFold(
         _FOLDS, shuffle=True, random_state=job.seed
-    ).split(rows, y):
+    ).split(sampled_rows, y):
         model = LogisticRegression(max_iter=300, warm_start=True, tol=1e-3)
-        for place, strength in enumerate(_STRENGTHS):
+        for strength_index, strength in enumerate(_STRENGTHS):
             with warning_filters, warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore"
                 )  # a weak penalty need not converge to be told from others
                 model.set_params(C=strength).fit(
-                    rows[train], y[train], sample_weight=given[train]
+                    sampled_rows[train], y[train], sample_weight=row_weights[train]
                 )
-            told = model.predict_proba(rows[held])[np.arange(len(held)), y[held]]
-            losses[place] += float(
-                (-np.log(np.maximum(told, 1e-12)) * given[held]).sum()
+            class_probabilities = model.predict_proba(sampled_rows[held_out_rows])[
+                np.arange(len(held_out_rows)), y[held_out_rows]
+            ]
+            losses[strength_index] += float(
+                (
+                    -np.log(np.maximum(class_probabilities, 1e-12))
+                    * row_weights[held_out_rows]
+                ).sum()
             )
     return float(_STRENGTHS[int(np.argmin(losses))])
 

@@ -39,8 +39,8 @@ class LinearBranch(nn.Linear):
     @torch.no_grad()
     def fill(self, weight: object, bias: object) -> Self:
         """Take over weights ``(outputs, encoded)`` and biases ``(outputs,)``."""
-        for numbers, given in ((self.weight, weight), (self.bias, bias)):
-            numbers.copy_(torch.as_tensor(given).view_as(numbers))
+        for numbers, given_numbers in ((self.weight, weight), (self.bias, bias)):
+            numbers.copy_(torch.as_tensor(given_numbers).view_as(numbers))
         return self
 
     @torch.no_grad()

@@ -86,8 +86,12 @@ class Dropout(nn.Dropout):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Return numbers of which a share ``p`` is 0 in training."""
-        cut = round(self.p * 2**16)
-        if not self.training or numbers.device.type != "cpu" or not 0 < cut < 2**16:
+        cut_level = round(self.p * 2**16)
+        if (
+            not self.training
+            or numbers.device.type != "cpu"
+            or not 0 < cut_level < 2**16
+        ):
             return super().forward(numbers)
         if self._bits is None:
             self._bits = np.random.SFC64(int(torch.randint(2**62, ()).item()))
@@ -96,8 +100,8 @@ class Dropout(nn.Dropout):
             self._bits.random_raw((count + 3) // 4).view(np.int16)[:count]
         )
         mask = torch.empty_like(numbers)  # dense, in the numbers' own memory format
-        torch.ge(words, cut - 2**15, out=mask.as_strided((count,), (1,)))
-        mask.mul_(1 / (1 - cut / 2**16))
+        torch.ge(words, cut_level - 2**15, out=mask.as_strided((count,), (1,)))
+        mask.mul_(1 / (1 - cut_level / 2**16))
         product: Tensor = _Masked.apply(numbers, mask, self.overwrite)  # type: ignore[no-untyped-call]
         return product
 
@@ -146,27 +150,35 @@ class RandomKernels(nn.Module):
         self, shape: tuple[int, int, int], count: int, outputs: int = 0
     ) -> None:
         super().__init__()
-        channels, *size = shape
-        curve = min(size) == 1
+        channels, *image_size = shape
+        curve = min(image_size) == 1
         self.parts = 1 if curve else 2
         self.kernel = [
-            (_LONG if side > 1 else 1) if curve else _SQUARE for side in size
+            (_LONG if side_length > 1 else 1) if curve else _SQUARE
+            for side_length in image_size
         ]
-        room = min(
-            (side - 1) // (reach - 1)
-            for side, reach in zip(size, self.kernel, strict=True)
+        largest_dilation = min(
+            (side_length - 1) // (reach - 1)
+            for side_length, reach in zip(image_size, self.kernel, strict=True)
             if reach > 1
         )
-        most = max(0, int(math.log2(max(1, room))))
-        each, self.convolutions = math.ceil(count / (most + 1)), nn.ModuleList()
-        for step in (2**power for power in range(most + 1)):
-            high, wide = self.kernel
-            padding = (step * (high // 2), step * (wide // 2))
-            made = nn.Conv2d(
-                channels, each, (high, wide), padding=padding, dilation=step
+        highest_power = max(0, int(math.log2(max(1, largest_dilation))))
+        kernels_each, self.convolutions = (
+            math.ceil(count / (highest_power + 1)),
+            nn.ModuleList(),
+        )
+        for dilation in (2**power for power in range(highest_power + 1)):
+            kernel_height, kernel_width = self.kernel
+            padding = (dilation * (kernel_height // 2), dilation * (kernel_width // 2))
+            convolution = nn.Conv2d(
+                channels,
+                kernels_each,
+                (kernel_height, kernel_width),
+                padding=padding,
+                dilation=dilation,
             ).requires_grad_(False)
-            self.convolutions.append(made)
-        self.count = each * (most + 1)
+            self.convolutions.append(convolution)
+        self.count = kernels_each * (highest_power + 1)
         features = 2 * self.count * self.parts**2
         self.readout = (
             nn.Linear(features, outputs).requires_grad_(False) if outputs else None
@@ -180,39 +192,41 @@ class RandomKernels(nn.Module):
         """Draw the kernels, for pixels with this mean and standard deviation."""
         self.centre.fill_(centre)
         for layer in self.convolutions:
-            kernels, bias = layer.parameters()
+            kernels, layer_bias = layer.parameters()
             channels = kernels.shape[1]
             weight = rng.normal(size=(len(kernels), channels, math.prod(self.kernel)))
             weight -= weight.mean(axis=2, keepdims=True)
             if channels > 1:
-                some = (
+                channel_counts = (
                     2 ** rng.uniform(0, math.log2(channels + 1), size=(len(kernels), 1))
                     // 1
                 )
                 ranks = (
                     rng.random((len(kernels), channels)).argsort(axis=1).argsort(axis=1)
                 )
-                weight *= (ranks < some)[:, :, None]
+                weight *= (ranks < channel_counts)[:, :, None]
             weight /= np.sqrt((weight**2).sum(axis=(1, 2), keepdims=True)) * spread
             kernels.copy_(torch.from_numpy(weight).view_as(kernels))
-            bias.copy_(torch.from_numpy(rng.uniform(-1, 1, size=len(bias))))
+            layer_bias.copy_(torch.from_numpy(rng.uniform(-1, 1, size=len(layer_bias))))
 
     def see(self, images: Tensor) -> Tensor:
         """Return what the kernels see ``(rows, features)``."""
-        parts: list[Tensor] = []
+        kernel_features: list[Tensor] = []
         for layer in self.convolutions:
-            maps = layer(images - self.centre)
+            kernel_maps = layer(images - self.centre)
             often = functional.adaptive_avg_pool2d(
-                torch.sigmoid(SHARPNESS * maps), self.parts
+                torch.sigmoid(SHARPNESS * kernel_maps), self.parts
             )
-            parts += [
+            kernel_features += [
                 often.flatten(1),
-                functional.adaptive_max_pool2d(maps, self.parts).flatten(1),
+                functional.adaptive_max_pool2d(kernel_maps, self.parts).flatten(1),
             ]
-        return torch.cat(parts, dim=1)
+        return torch.cat(kernel_features, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Read out what they see."""
-        seen = self.see(images)
-        out: Tensor = seen if self.readout is None else self.readout(seen)
-        return out
+        kernel_features = self.see(images)
+        kernel_outputs: Tensor = (
+            kernel_features if self.readout is None else self.readout(kernel_features)
+        )
+        return kernel_outputs

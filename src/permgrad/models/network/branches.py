@@ -39,8 +39,10 @@ class PeriodicDenseEmbedding(nn.Module):
         bound = frequencies**-0.5
         sizes = (columns, frequencies, size - 1), (columns, size - 1)
         self.weight, self.bias = (
-            nn.Parameter(drawn(lambda new: (new.uniform_() * 2 - 1) * bound, *one))
-            for one in sizes
+            nn.Parameter(
+                drawn(lambda new: (new.uniform_() * 2 - 1) * bound, *weight_shape)
+            )
+            for weight_shape in sizes
         )
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -67,11 +69,18 @@ def _periodic(
 
 
 def embed_columns(
-    embedding: PeriodicDenseEmbedding, encoded: Tensor, numeric: Tensor, other: Tensor
+    embedding: PeriodicDenseEmbedding,
+    encoded: Tensor,
+    numeric: Tensor,
+    other_columns: Tensor,
 ) -> Tensor:
     """Return the embedded numeric columns and, behind them, the other columns as they are."""
     embedded: Tensor = embedding(encoded[:, numeric])
-    return torch.cat([embedded, encoded[:, other]], dim=1) if len(other) else embedded
+    return (
+        torch.cat([embedded, encoded[:, other_columns]], dim=1)
+        if len(other_columns)
+        else embedded
+    )
 
 
 class LevelEmbeddingLinear(nn.Linear):
@@ -132,14 +141,21 @@ class LevelEmbeddingLinear(nn.Linear):
             *(width for _, width in self.pools),
         ]
         plain, *mixes = self.mixing.split(widths, dim=1)
-        parts = [mix @ table.T for mix, table in zip(mixes, self.tables, strict=False)]
-        sums = [
-            own
-            for own, (blocks, _) in zip(mixes[len(parts) :], self.pools, strict=True)
+        table_weights = [
+            mixing_matrix @ table.T
+            for mixing_matrix, table in zip(mixes, self.tables, strict=False)
+        ]
+        pooled_weights = [
+            pool_mix
+            for pool_mix, (blocks, _) in zip(
+                mixes[len(table_weights) :], self.pools, strict=True
+            )
             for _ in range(blocks)
         ]
         # The slopes of an index are put in place number by number, those of a selection column by column.
-        return torch.cat([plain, *parts, *sums], dim=1).index_select(1, self.order)
+        return torch.cat([plain, *table_weights, *pooled_weights], dim=1).index_select(
+            1, self.order
+        )
 
 
 def _behind_embedding(
@@ -173,38 +189,44 @@ class TableBranch(nn.Module):
         products: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
-        self.products = [list(map(int, one)) for one in products]
+        self.products = [list(map(int, column_product)) for column_product in products]
         self._read_products(encoded)
         self.embedding: PeriodicDenseEmbedding | None = None
-        width, size, numeric = encoded, options.embedding_size, sorted(set(numbers))
+        width, column_size, numeric = (
+            encoded,
+            options.embedding_size,
+            sorted(set(numbers)),
+        )
         if options.numeric_embedding == "periodic" and numeric:
             self.embedding = PeriodicDenseEmbedding(
                 len(numeric),
-                size=size,
+                size=column_size,
                 frequencies=options.embedding_frequencies,
                 scale=options.embedding_scale,
             )
-            width = len(numeric) * size + (encoded - len(numeric))
-        other = sorted(set(range(encoded)) - set(numeric))
+            width = len(numeric) * column_size + (encoded - len(numeric))
+        other_columns = sorted(set(range(encoded)) - set(numeric))
         self.register_buffer(
             "numeric", torch.tensor(numeric, dtype=torch.long), persistent=False
         )
         self.register_buffer(
-            "other", torch.tensor(other, dtype=torch.long), persistent=False
+            "other", torch.tensor(other_columns, dtype=torch.long), persistent=False
         )
         layers, self.out_features = dense_stack(width, options.dense_units, options)
         blocks = [list(block) for block in level_blocks if options.level_embedding_size]
         pooled = [[list(block) for block in group] for group in score_blocks]
         if blocks or pooled:
             if self.embedding is not None:
-                blocks = _behind_embedding(blocks, other, width)
-                pooled = [_behind_embedding(group, other, width) for group in pooled]
-            how: dict[str, Any] = {
+                blocks = _behind_embedding(blocks, other_columns, width)
+                pooled = [
+                    _behind_embedding(group, other_columns, width) for group in pooled
+                ]
+            level_options: dict[str, Any] = {
                 "size": options.level_embedding_size,
                 "initializer": options.initializer,
             }
             layers[0] = LevelEmbeddingLinear(
-                width, options.dense_units[0], blocks, pooled=pooled, **how
+                width, options.dense_units[0], blocks, pooled=pooled, **level_options
             )
         if options.members > 1:
             scale = (
@@ -234,8 +256,8 @@ class TableBranch(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Embed, then apply the dense blocks."""
-        out: Tensor = self.layers(self.embed(encoded))
-        return out
+        table_embedding: Tensor = self.layers(self.embed(encoded))
+        return table_embedding
 
     def embed(self, encoded: Tensor) -> Tensor:
         """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
@@ -258,8 +280,13 @@ class TableBranch(nn.Module):
         )
         if not self.sums:
             return products
-        parts = torch.cat([products, torch.zeros_like(encoded[:, :1])], dim=1)
-        return parts[:, self.sources[0]] + parts[:, self.sources[1]]
+        extended_products = torch.cat(
+            [products, torch.zeros_like(encoded[:, :1])], dim=1
+        )
+        return (
+            extended_products[:, self.sources[0]]
+            + extended_products[:, self.sources[1]]
+        )
 
 
 def image_branch(
@@ -272,8 +299,8 @@ def image_branch(
     for number, filters in enumerate(options.conv_filters):
         # A curve has no rows above and below that a square kernel could read.
         kernel = [
-            options.kernel_size if side > 1 or not means else 1
-            for side in (height, width)
+            options.kernel_size if side_length > 1 or not means else 1
+            for side_length in (height, width)
         ]
         reach = (kernel[0] // 2, kernel[1] // 2)
         convolution = nn.Conv2d(
@@ -291,15 +318,25 @@ def image_branch(
             # One group over all channels and pixels: layer normalisation for maps.
             layers.append(nn.GroupNorm(1, filters))
         window = options.pooling[min(number, len(options.pooling) - 1)]
-        high, wide = (
-            window if window <= (side if means else min(height, width)) else 1
-            for side in (height, width)
+        window_height, window_width = (
+            window if window <= (pooled_side if means else min(height, width)) else 1
+            for pooled_side in (height, width)
         )
-        if high > 1 or wide > 1:
-            layers.append(nn.MaxPool2d(high if high == wide else (high, wide)))
+        if window_height > 1 or window_width > 1:
+            layers.append(
+                nn.MaxPool2d(
+                    window_height
+                    if window_height == window_width
+                    else (window_height, window_width)
+                )
+            )
         if options.dropout:
             layers.append(Dropout(options.dropout))
-        channels, height, width = filters, height // high, width // wide
+        channels, height, width = (
+            filters,
+            height // window_height,
+            width // window_width,
+        )
     if means:
         layers.append(nn.AvgPool2d((height, width)))
         height = width = 1
@@ -312,18 +349,20 @@ def image_branch(
 
 def shift_images(images: Tensor, share: float) -> Tensor:
     """Move each image ``(channels, height, width)`` at random by up to a share of its sides. The edges are repeated."""
-    for side, shape in (
+    for side_axis, shape in (
         (2, (-1, 1, images.shape[2], 1)),
         (3, (-1, 1, 1, images.shape[3])),
     ):
-        length = images.shape[side]
+        length = images.shape[side_axis]
         if length > 1:
-            most = max(1, round(share * length))
+            most_moved = max(1, round(share * length))
             moves = torch.randint(
-                -most, most + 1, (len(images), 1), device=images.device
+                -most_moved, most_moved + 1, (len(images), 1), device=images.device
             )
-            places = (torch.arange(length, device=images.device) + moves).clamp_(
-                0, length - 1
+            shifted_pixels = (
+                torch.arange(length, device=images.device) + moves
+            ).clamp_(0, length - 1)
+            images = images.gather(
+                side_axis, shifted_pixels.view(shape).expand(images.shape)
             )
-            images = images.gather(side, places.view(shape).expand(images.shape))
     return images

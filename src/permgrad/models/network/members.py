@@ -56,13 +56,18 @@ class PooledScale(MemberScale):
             for k, column in enumerate(block)
         }
         shown = [first.get(column, column) for column in range(width)]
-        own = {column: at for at, column in enumerate(sorted(set(shown)))}
-        super().__init__(members, len(own))
+        own_positions = {
+            column: own_position
+            for own_position, column in enumerate(sorted(set(shown)))
+        }
+        super().__init__(members, len(own_positions))
         own_scales = self._parameters.pop("weight")
         assert own_scales is not None
         self.own = own_scales
         self.register_buffer(
-            "place", torch.tensor([own[column] for column in shown]), persistent=False
+            "place",
+            torch.tensor([own_positions[column] for column in shown]),
+            persistent=False,
         )
 
     @property
@@ -91,11 +96,13 @@ class MemberLinear(nn.Module):
         super().__init__()
         self.members, self.units, self.shared = members, units, shared
         self.widths = dict(widths)
-        self.per_member = tuple(path for path in widths if path in per_member)
+        self.per_member = tuple(
+            member_path for member_path in widths if member_path in per_member
+        )
         #: numbers of each path's embedding, in the order in which they are joined
         self.sizes = {
-            path: width * (members if path in self.per_member else 1)
-            for path, width in widths.items()
+            sized_path: width * (members if sized_path in self.per_member else 1)
+            for sized_path, width in widths.items()
         }
         self.in_features = sum(self.sizes.values())
         self.out_features = members * units
@@ -111,7 +118,9 @@ class MemberLinear(nn.Module):
         )
         self.bias = nn.Parameter(torch.zeros(members, units))
         common = sum(
-            width for path, width in widths.items() if path not in self.per_member
+            width
+            for common_path, width in widths.items()
+            if common_path not in self.per_member
         )
         self.scale = (
             nn.Parameter(torch.ones(members, common)) if shared and common else None
@@ -120,13 +129,14 @@ class MemberLinear(nn.Module):
     def forward(self, joined: Tensor) -> Tensor:
         """Apply every member's layer."""
         # One path is not split: the slopes towards a part of a tensor are copied into slopes towards all of it.
-        parts = (
+        path_inputs = (
             joined.split(list(self.sizes.values()), dim=-1)
             if len(self.sizes) > 1
             else [joined]
         )
         shares = [
-            self.share(path, part) for path, part in zip(self.sizes, parts, strict=True)
+            self.share(input_path, path_input)
+            for input_path, path_input in zip(self.sizes, path_inputs, strict=True)
         ]
         return self.join(shares)
 
@@ -139,10 +149,10 @@ class MemberLinear(nn.Module):
             return linear(vectors, self._slice(path).squeeze(0)).flatten(-2)
         if self.units <= _FEW_UNITS:
             return (vectors.unsqueeze(-2) * self._slice(path)).sum(dim=-1).flatten(-2)
-        out: Tensor = torch.einsum(
+        member_outputs: Tensor = torch.einsum(
             "...kw,kuw->...ku", vectors, self._slice(path)
         ).flatten(-2)
-        return out
+        return member_outputs
 
     def join(self, shares: list[Tensor]) -> Tensor:
         """Return the layer's output from the shares of all paths."""
@@ -176,19 +186,21 @@ class MemberLinear(nn.Module):
 
     def pull(self, slopes: Tensor) -> Tensor:
         """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""
-        parts: list[Tensor] = []
-        for path in self.widths:
-            if path not in self.per_member:
-                parts.append(slopes.flatten(-2) @ self.columns(path))
+        path_slopes: list[Tensor] = []
+        for input_path in self.widths:
+            if input_path not in self.per_member:
+                path_slopes.append(slopes.flatten(-2) @ self.columns(input_path))
             elif self.shared:
-                parts.append(linear(slopes, self._slice(path).squeeze(0).T).flatten(-2))
-            else:
-                parts.append(
-                    torch.einsum("...ku,kuw->...kw", slopes, self._slice(path)).flatten(
-                        -2
-                    )
+                path_slopes.append(
+                    linear(slopes, self._slice(input_path).squeeze(0).T).flatten(-2)
                 )
-        return torch.cat(parts, dim=-1)
+            else:
+                path_slopes.append(
+                    torch.einsum(
+                        "...ku,kuw->...kw", slopes, self._slice(input_path)
+                    ).flatten(-2)
+                )
+        return torch.cat(path_slopes, dim=-1)
 
     def _slice(self, path: str) -> Tensor:
         # The whole is no slice of itself: slopes towards a slice are copied.
@@ -201,11 +213,13 @@ class MemberLinear(nn.Module):
     def _place(self, path: str, *, common: bool = False) -> slice:
         """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
         names = [
-            name
-            for name in self.widths
-            if not common or name not in self.per_member or name == path
+            path_name
+            for path_name in self.widths
+            if not common or path_name not in self.per_member or path_name == path
         ]
-        start = sum(self.widths[name] for name in names[: names.index(path)])
+        start = sum(
+            self.widths[earlier_path] for earlier_path in names[: names.index(path)]
+        )
         return slice(start, start + self.widths[path])
 
 

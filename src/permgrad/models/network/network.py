@@ -160,14 +160,14 @@ class HybridNetwork(nn.Module):
         # The output is linear: He's factor for rectifiers would double its variance.
         initializer = self.options.initializer
         for_output = "torch" if initializer == "torch" else "glorot_uniform"
-        rate = [Rate()] if self.rates else []
+        rate_layers = [Rate()] if self.rates else []
         if self.members == 1:
-            last = nn.Linear(width, self.outputs)
-            initialize_(last, for_output)
-            return nn.Sequential(*layers, last, *rate)
+            output_layer = nn.Linear(width, self.outputs)
+            initialize_(output_layer, for_output)
+            return nn.Sequential(*layers, output_layer, *rate_layers)
         entries = {
-            path: size // (self.members if path == "tabular" else 1)
-            for path, size in self.widths.items()
+            entry_path: entry_width // (self.members if entry_path == "tabular" else 1)
+            for entry_path, entry_width in self.widths.items()
         }
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
@@ -180,12 +180,17 @@ class HybridNetwork(nn.Module):
         last_layer = MemberLinear(
             entries, self.outputs, shared=False, initializer=for_output, **members
         )
-        return nn.Sequential(*layers, last_layer, *rate, MemberMean(self.members))
+        return nn.Sequential(
+            *layers, last_layer, *rate_layers, MemberMean(self.members)
+        )
 
     @property
     def paths(self) -> tuple[str, ...]:
         """All paths in their fixed order."""
-        return (*self.head_paths, *(name for name in ADDITIVE if name in self.additive))
+        return (
+            *self.head_paths,
+            *(branch_name for branch_name in ADDITIVE if branch_name in self.additive),
+        )
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
         """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it.
@@ -193,11 +198,11 @@ class HybridNetwork(nn.Module):
         Of a path beside the head it is what is added to the outputs ``(rows, outputs)``.
         """
         if path in ADDITIVE:
-            said: Tensor = self.additive[path](encoded)
-            return said if self.rate is None else self.rate(said)
+            branch_outputs: Tensor = self.additive[path](encoded)
+            return branch_outputs if self.rate is None else self.rate(branch_outputs)
         if path == "tabular" and self.table_branch is not None:
-            out: Tensor = self.table_branch(encoded)
-            return out
+            table_embedding: Tensor = self.table_branch(encoded)
+            return table_embedding
         assert self.renderer is not None
         assert self.image_branch is not None
         images = self.renderer(encoded)
@@ -225,25 +230,36 @@ class HybridNetwork(nn.Module):
 
     def _said(self, embeddings: Mapping[str, Tensor], head: nn.Module) -> Tensor:
         """Return what a head says of the embeddings of its paths, and the others. A path alone is not copied."""
-        parts = [embeddings[path] for path in self.head_paths]
+        path_embeddings = [embeddings[head_path] for head_path in self.head_paths]
         joined, width = (
-            parts[0] if len(parts) == 1 else torch.cat(parts, dim=1),
+            path_embeddings[0]
+            if len(path_embeddings) == 1
+            else torch.cat(path_embeddings, dim=1),
             sum(self.widths.values()),
         )
-        added = [embeddings[path] for path in self.additive]
+        added = [embeddings[added_path] for added_path in self.additive]
         if self.kernels is not None:
             joined, kernels = joined[:, :width], joined[:, width:]
             added.insert(0, kernels)
-        out: Tensor = head(joined)
-        for each in added:
-            out = out + (each if out.ndim == each.ndim else each[:, None])
-        return out
+        head_outputs: Tensor = head(joined)
+        for added_outputs in added:
+            head_outputs = head_outputs + (
+                added_outputs
+                if head_outputs.ndim == added_outputs.ndim
+                else added_outputs[:, None]
+            )
+        return head_outputs
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Return logits, or the standardised prediction, ``(rows, outputs)``: of ``rates`` multiples of their mean."""
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
-        return self.fuse({path: self.embed(path, encoded) for path in self.paths})
+        return self.fuse(
+            {
+                branch_path: self.embed(branch_path, encoded)
+                for branch_path in self.paths
+            }
+        )
 
     def _with_absent(self, encoded: Tensor) -> Tensor:
         """Return rows as they are trained on: some of them without their texts, some without their photos."""
@@ -260,7 +276,11 @@ class HybridNetwork(nn.Module):
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
         return self._said(
-            {path: self.embed(path, encoded) for path in self.paths}, self.head[:-1]
+            {
+                branch_path: self.embed(branch_path, encoded)
+                for branch_path in self.paths
+            },
+            self.head[:-1],
         )
 
     @torch.no_grad()
@@ -324,26 +344,42 @@ class HybridNetwork(nn.Module):
             name: branch.to(self._last_layer.weight.device).train(self.training),
         }
         self.additive = nn.ModuleDict(
-            {each: branches[each] for each in ADDITIVE if each in branches}
+            {
+                branch_name: branches[branch_name]
+                for branch_name in ADDITIVE
+                if branch_name in branches
+            }
         )
-        self.shares = {each: self.shares.get(each, share) for each in self.additive}
+        self.shares = {
+            branch_name: self.shares.get(branch_name, share)
+            for branch_name in self.additive
+        }
 
     def without(self, path: str) -> HybridNetwork:
         """Return a network of the same weights that lacks a path beside the head."""
-        other = copy(self)
-        object.__setattr__(other, "_modules", dict(self._modules))
-        other.additive = nn.ModuleDict(
-            {name: branch for name, branch in self.additive.items() if name != path}
+        reduced_network = copy(self)
+        object.__setattr__(reduced_network, "_modules", dict(self._modules))
+        reduced_network.additive = nn.ModuleDict(
+            {
+                branch_name: branch
+                for branch_name, branch in self.additive.items()
+                if branch_name != path
+            }
         )
-        other.shares = {
-            name: share for name, share in self.shares.items() if name != path
+        reduced_network.shares = {
+            share_name: share
+            for share_name, share in self.shares.items()
+            if share_name != path
         }
-        return other
+        return reduced_network
 
     def _give_up(self, share: float) -> None:
         """Leave a share of the outputs to somebody else."""
         self.divide_outputs(1 / (1 - share))
-        self.shares = {name: own * (1 - share) for name, own in self.shares.items()}
+        self.shares = {
+            branch_name: branch_share * (1 - share)
+            for branch_name, branch_share in self.shares.items()
+        }
 
     @property
     def _last_layer(self) -> nn.Linear | MemberLinear:
@@ -378,8 +414,8 @@ def check_paths(paths: Any) -> tuple[str, ...]:
         if isinstance(paths, Iterable) and not isinstance(paths, str)
         else (paths,)
     )
-    for path in names:
-        check_choice("branches", path, PATHS)
+    for path_name in names:
+        check_choice("branches", path_name, PATHS)
     if not names or len(set(names)) != len(names):
         problem = (
             f"branches must name 'tabular', 'image' or both, each once, got {names!r}"
@@ -389,4 +425,4 @@ def check_paths(paths: Any) -> tuple[str, ...]:
             hint="Pass for example branches=('tabular', 'image').",
             code="PG003",
         )
-    return tuple(path for path in PATHS if path in names)
+    return tuple(known_path for known_path in PATHS if known_path in names)

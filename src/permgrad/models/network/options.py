@@ -44,7 +44,7 @@ def _sizes(default: tuple[int, ...], *, may_be_empty: bool = False) -> Any:
             and (may_be_empty or len(value) > 0)
         )
         return listed and all(
-            is_whole(item) and 1 <= item <= MOST_UNITS for item in value
+            is_whole(list_item) and 1 <= list_item <= MOST_UNITS for list_item in value
         )
 
     return _option(default, words, holds)
@@ -175,8 +175,8 @@ class NetworkOptions:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values that JSON knows."""
         return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
+            option_name: list(value) if isinstance(value, tuple) else value
+            for option_name, value in dataclasses.asdict(self).items()
         }
 
 
@@ -194,27 +194,37 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
     values: dict[str, Any] = {}
     faults: list[InputError] = []
     options = {option.name: option for option in dataclasses.fields(NetworkOptions)}
-    for name, value in network.items():
-        if name not in options:
+    for option_name, value in network.items():
+        if option_name not in options:
             choices = f"The options are {', '.join(options)}."
-            hint = did_you_mean(name, options, choices)
+            option_hint = did_you_mean(option_name, options, choices)
             faults.append(
                 InputError(
-                    f"Network option {shown(name)} is unknown", hint=hint, code="PG003"
+                    f"Network option {shown(option_name)} is unknown",
+                    hint=option_hint,
+                    code="PG003",
                 )
             )
             continue
-        option, rule = options[name], options[name].metadata
-        kind: Any = type(option.default)
-        items = [value] if kind is tuple and is_whole(value) else value
-        if rule["holds"](items):
-            values[name] = tuple(map(int, items)) if kind is tuple else kind(items)
+        option, option_rule = options[option_name], options[option_name].metadata
+        option_type: Any = type(option.default)
+        items = [value] if option_type is tuple and is_whole(value) else value
+        if option_rule["holds"](items):
+            values[option_name] = (
+                tuple(map(int, items)) if option_type is tuple else option_type(items)
+            )
         else:
-            hint = did_you_mean(value, rule["choices"]) if rule["choices"] else ""
-            problem = f"Network option {name} must be {rule['words']}, got {value!r}"
+            option_hint = (
+                did_you_mean(value, option_rule["choices"])
+                if option_rule["choices"]
+                else ""
+            )
+            problem = f"Network option {option_name} must be {option_rule['words']}, got {value!r}"
             faults.append(
                 InputError(
-                    problem, hint=hint, code="PG003" if rule["choices"] else "PG002"
+                    problem,
+                    hint=option_hint,
+                    code="PG003" if option_rule["choices"] else "PG002",
                 )
             )
     return values, faults

@@ -32,8 +32,11 @@ def is_wide() -> bool:
 
 def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``functional.linear``, by oneDNN where that is faster. Slopes are oneDNN's, too, and have none."""
-    kinds = {(each.dtype, each.device.type, each.layout) for each in (values, weight)}
-    work, sides = (
+    kinds = {
+        (product_tensor.dtype, product_tensor.device.type, product_tensor.layout)
+        for product_tensor in (values, weight)
+    }
+    product_size, sides = (
         values.numel() * weight.shape[0],
         (values.numel() // max(values.shape[-1], 1), *weight.shape),
     )
@@ -43,7 +46,7 @@ def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
         and min(sides) >= _SIDE
     )
     if not (
-        work >= _LEAST
+        product_size >= _LEAST
         and suits
         and is_wide()
         and (bias is None or bias.shape == weight.shape[:1])

@@ -62,8 +62,8 @@ def count_numbers(module: nn.Module) -> int:
     """Count trainable numbers and running means and variances."""
     statistics = (
         b
-        for name, b in module.named_buffers()
-        if name.endswith(("running_mean", "running_var"))
+        for buffer_name, b in module.named_buffers()
+        if buffer_name.endswith(("running_mean", "running_var"))
     )
     return sum(p.numel() for p in module.parameters()) + sum(
         b.numel() for b in statistics
@@ -76,7 +76,7 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
     encoded = torch.zeros(
         1, network.encoded, device=parameter.device, dtype=parameter.dtype
     )
-    rows: list[LayerRow] = []
+    summary_rows: list[LayerRow] = []
     with undisturbed(network), torch.no_grad():
         parts = _parts_before_head(network, encoded)
         parts.append(
@@ -88,36 +88,40 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                 encoded.new_zeros(1, sum(network.widths.values())),
             )
         )
-        for part, first, numbers, layers, entered in parts:
+        for part_name, first, numbers, layers, entered in parts:
             values = entered
-            rows.append(LayerRow(part, first, tuple(values.shape[1:]), numbers))
+            summary_rows.append(
+                LayerRow(part_name, first, tuple(values.shape[1:]), numbers)
+            )
             for layer in layers:
                 values = layer(values)
-                rows.append(
+                summary_rows.append(
                     LayerRow(
-                        part,
+                        part_name,
                         type(layer).__name__,
                         tuple(values.shape[1:]),
                         count_numbers(layer),
                     )
                 )
-            if part == "image" and network.kernels is not None:
-                rows.append(
+            if part_name == "image" and network.kernels is not None:
+                summary_rows.append(
                     LayerRow(
-                        part,
+                        part_name,
                         _BESIDE,
                         (network.outputs,),
                         count_numbers(network.kernels),
                     )
                 )
         for name, branch in network.additive.items():
-            kind = (
+            branch_kind = (
                 f"{len(branch.roots)} trees"
                 if isinstance(branch, TreeBranch)
                 else type(branch).__name__
             )
-            rows.append(LayerRow(name, kind, (network.outputs,), count_numbers(branch)))
-    return rows
+            summary_rows.append(
+                LayerRow(name, branch_kind, (network.outputs,), count_numbers(branch))
+            )
+    return summary_rows
 
 
 def _parts_before_head(
@@ -148,32 +152,37 @@ def _parts_before_head(
 
 def multiplications(network: HybridNetwork) -> int:
     """Return about how many multiplications a prediction takes: a layer's numbers for each of its pixels or members."""
-    rows = layer_rows(network)
+    summary_rows = layer_rows(network)
     return sum(
-        row.parameters
-        * math.prod(row.shape[1:] if len(row.shape) > 2 else row.shape[:-1])
-        for row in rows
+        layer_row.parameters
+        * math.prod(
+            layer_row.shape[1:] if len(layer_row.shape) > 2 else layer_row.shape[:-1]
+        )
+        for layer_row in summary_rows
     )
 
 
 def summarize(network: HybridNetwork) -> str:
     """Return a table of parts, layers, shapes per row and parameter counts."""
-    rows = [(row, " × ".join(map(str, row.shape))) for row in layer_rows(network)]
+    summary_rows = [
+        (layer_row, " × ".join(map(str, layer_row.shape)))
+        for layer_row in layer_rows(network)
+    ]
     names, shapes = (
-        max(len(row.layer) for row, _ in rows),
-        max(len(shape) for _, shape in rows),
+        max(len(summary_row.layer) for summary_row, _ in summary_rows),
+        max(len(shape) for _, shape in summary_rows),
     )
     lines: list[str] = []
-    for number, (row, shape) in enumerate(rows):
-        if number == 0 or row.part != rows[number - 1][0].part:
+    for number, (table_row, shape) in enumerate(summary_rows):
+        if number == 0 or table_row.part != summary_rows[number - 1][0].part:
             share = (
-                f", {network.shares[row.part]:.0%} of the outputs"
-                if row.part in network.shares
+                f", {network.shares[table_row.part]:.0%} of the outputs"
+                if table_row.part in network.shares
                 else ""
             )
-            lines.append(f"{_PART_TITLES[row.part]}{share}")
-        count = f"{row.parameters:,}" if row.parameters else "–"
-        lines.append(f"  {row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
+            lines.append(f"{_PART_TITLES[table_row.part]}{share}")
+        count = f"{table_row.parameters:,}" if table_row.parameters else "–"
+        lines.append(f"  {table_row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
     total = count_numbers(network)
     fixed = (
         0
@@ -193,30 +202,32 @@ def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTim
     """Take a few steps on a copy of the network and estimate from their median. The network itself is unchanged."""
     options, validation_rows = job.options, job.validation_rows
     with sheltered(0):
-        twin = dataclasses.replace(
+        trial_job = dataclasses.replace(
             job, network=copy.deepcopy(job.network), validation_rows=None, seed=0
         )
-        learner = Learner(twin, device)
+        learner = Learner(trial_job, device)
         batches = itertools.islice(enumerate(learner.start_epoch()), _STEPS)
         works: Iterable[Callable[[], Any]] = (
-            partial(learner.step, rows, number) for number, rows in batches
+            partial(learner.step, batch_rows, number) for number, batch_rows in batches
         )
         if validation_rows is not None:
-            part = validation_rows.take(slice(512)).to(device)
+            validation_part = validation_rows.take(slice(512)).to(device)
             works = itertools.chain(
-                works, [partial(predict, learner.network, part)] * 2
+                works, [partial(predict, learner.network, validation_part)] * 2
             )
-        taken: list[float] = []
-        for work in works:
+        step_seconds: list[float] = []
+        for timed_work in works:
             started = time.perf_counter()
-            work()
+            timed_work()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            taken.append(time.perf_counter() - started)
+            step_seconds.append(time.perf_counter() - started)
     judging = 0.0
     if validation_rows is not None:
-        judging = taken[-1] * math.ceil(len(validation_rows) / max(len(part), 1))
-        taken = taken[:-2]
-    usual = sorted(taken[1:] or taken)
+        judging = step_seconds[-1] * math.ceil(
+            len(validation_rows) / max(len(validation_part), 1)
+        )
+        step_seconds = step_seconds[:-2]
+    usual = sorted(step_seconds[1:] or step_seconds)
     per_epoch = usual[len(usual) // 2] * learner.steps_per_epoch + judging
     return TrainingTime(per_epoch, per_epoch * options.max_epochs, options.max_epochs)

@@ -45,13 +45,13 @@ class TreeBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.encoded, self.outputs = encoded, outputs
-        for name, count in (
+        for buffer_name, count in (
             ("feature", nodes),
             ("left", nodes),
             ("roots", trees),
             ("output", trees),
         ):
-            self.register_buffer(name, torch.zeros(count, dtype=torch.int32))
+            self.register_buffer(buffer_name, torch.zeros(count, dtype=torch.int32))
         self.register_buffer("threshold", torch.zeros(nodes))
         self.register_buffer("values", torch.zeros(nodes, width))
         self.register_buffer("base", torch.zeros(outputs))
@@ -70,14 +70,14 @@ class TreeBranch(nn.Module):
         )
         order = np.argsort(trees.depths, kind="stable")
         output = order % outputs if width == 1 else np.zeros(len(order))
-        parts = {
-            name: getattr(trees, name)
-            for name in ("feature", "threshold", "left", "values", "base")
+        tree_arrays = {
+            array_name: getattr(trees, array_name)
+            for array_name in ("feature", "threshold", "left", "values", "base")
         }
-        for name, numbers in (
-            parts | {"roots": trees.roots[order], "output": output}
+        for buffer_name, numbers in (
+            tree_arrays | {"roots": trees.roots[order], "output": output}
         ).items():
-            getattr(branch, name).copy_(torch.from_numpy(np.asarray(numbers)))
+            getattr(branch, buffer_name).copy_(torch.from_numpy(np.asarray(numbers)))
         return branch
 
     @property
@@ -94,22 +94,32 @@ class TreeBranch(nn.Module):
     def trees(self) -> Trees:
         """Return the trees as arrays, with the leaves as they are here."""
         arrays: dict[str, Any] = {
-            name: getattr(self, name).detach().cpu().numpy()
-            for name in ("feature", "threshold", "left", "values", "roots", "base")
+            array_name: getattr(self, array_name).detach().cpu().numpy()
+            for array_name in (
+                "feature",
+                "threshold",
+                "left",
+                "values",
+                "roots",
+                "base",
+            )
         }
-        arrays |= {name: arrays[name].astype(np.float64) for name in ("values", "base")}
+        arrays |= {
+            array_name: arrays[array_name].astype(np.float64)
+            for array_name in ("values", "base")
+        }
         arrays["threshold"] = arrays["threshold"].astype(np.float32)
         if (
             self.values.shape[1] == 1 and self.outputs > 1
         ):  # rounds again: an output after the other
             output = self.output.cpu().numpy()
-            places = np.argsort(output, kind="stable")
-            rank = np.empty(len(output), dtype=np.int64)
+            sorted_trees = np.argsort(output, kind="stable")
+            tree_ranks = np.empty(len(output), dtype=np.int64)
             counts = np.bincount(output, minlength=self.outputs)
-            rank[places] = np.arange(len(output)) - np.repeat(
+            tree_ranks[sorted_trees] = np.arange(len(output)) - np.repeat(
                 np.cumsum(counts) - counts, counts
             )
-            arrays["roots"] = arrays["roots"][np.lexsort([output, rank])]
+            arrays["roots"] = arrays["roots"][np.lexsort([output, tree_ranks])]
         return Trees(**arrays)
 
     def asking_for(self, columns: Sequence[int]) -> TreeBranch:
@@ -117,22 +127,27 @@ class TreeBranch(nn.Module):
         asking = torch.from_numpy(self.trees().splitting_on(columns).roots).to(
             self.roots.device
         )
-        kept, width = torch.isin(self.roots, asking), self.values.shape[1]
-        some = TreeBranch(
+        is_asking, width = torch.isin(self.roots, asking), self.values.shape[1]
+        asking_branch = TreeBranch(
             self.encoded, nodes=0, trees=0, width=width, outputs=self.outputs
         )
-        some.feature, some.threshold, some.left, some.values = (
+        (
+            asking_branch.feature,
+            asking_branch.threshold,
+            asking_branch.left,
+            asking_branch.values,
+        ) = (
             self.feature,
             self.threshold,
             self.left,
             self.values,
         )
-        some.roots, some.output, some.base = (
-            self.roots[kept],
-            self.output[kept],
+        asking_branch.roots, asking_branch.output, asking_branch.base = (
+            self.roots[is_asking],
+            self.output[is_asking],
             torch.zeros_like(self.base),
         )
-        return some
+        return asking_branch
 
     def check(self) -> None:
         """Refuse, with a ValueError, buffers of a file that are no trees."""
@@ -141,10 +156,10 @@ class TreeBranch(nn.Module):
         counts = np.bincount(
             np.clip(output, 0, self.outputs - 1), minlength=self.outputs
         )
-        fits = ((output >= 0) & (output < self.outputs)).all() and (
+        are_valid = ((output >= 0) & (output < self.outputs)).all() and (
             self.values.shape[1] > 1 or np.ptp(counts) == 0
         )
-        if not fits:
+        if not are_valid:
             raise ValueError("trees of outputs that do not exist")
 
     @torch.no_grad()
@@ -169,17 +184,17 @@ class TreeBranch(nn.Module):
             depths = self.trees().depths
             self._depths = np.sort(depths).tolist()
         cells = encoded.detach().clamp_max(LARGEST.item())
-        sums = self.base.double().expand(len(encoded), -1).clone()
-        rows, pairs = _ROWS, _PAIRS
+        output_sums = self.base.double().expand(len(encoded), -1).clone()
+        rows_per_batch, pairs = _ROWS, _PAIRS
         if encoded.device.type != "cpu":
-            rows, pairs = (
+            rows_per_batch, pairs = (
                 min(_PAIRS_OF_ACCELERATORS, _CELLS // self.encoded),
                 _PAIRS_OF_ACCELERATORS,
             )
-        for start in range(0, len(encoded), rows):
-            part = slice(start, start + rows)
-            self._add(cells[part], sums[part], pairs)
-        return sums.to(encoded.dtype)
+        for start in range(0, len(encoded), rows_per_batch):
+            row_slice = slice(start, start + rows_per_batch)
+            self._add(cells[row_slice], output_sums[row_slice], pairs)
+        return output_sums.to(encoded.dtype)
 
     def _add(self, rows: Tensor, sums: Tensor, pairs: int) -> None:
         """Add to the sums ``(rows, outputs)`` of a few rows what all trees say."""
@@ -190,21 +205,24 @@ class TreeBranch(nn.Module):
             0, cells.numel(), self.encoded, dtype=torch.int32, device=rows.device
         )
         for start in range(0, len(self.roots), together):
-            chosen = slice(start, start + together)
-            roots, depths = self.roots[chosen], self._depths[chosen]
-            node, own = roots.repeat_interleave(count), first.repeat(len(roots))
+            tree_slice = slice(start, start + together)
+            roots, depths = self.roots[tree_slice], self._depths[tree_slice]
+            current_nodes, cell_offsets = (
+                roots.repeat_interleave(count),
+                first.repeat(len(roots)),
+            )
             for _ in range(depths[-1]):
                 value = cells.index_select(
-                    0, self.feature.index_select(0, node).add_(own)
+                    0, self.feature.index_select(0, current_nodes).add_(cell_offsets)
                 )
-                right = value > self.threshold.index_select(0, node)
-                node = self.left.index_select(0, node).add_(right)
-            leaf = (
-                self.values.index_select(0, node)
+                right = value > self.threshold.index_select(0, current_nodes)
+                current_nodes = self.left.index_select(0, current_nodes).add_(right)
+            leaf_values = (
+                self.values.index_select(0, current_nodes)
                 .double()
                 .reshape(len(roots), count, width)
             )
             if width == 1:
-                sums.t().index_add_(0, self.output[chosen], leaf[:, :, 0])
+                sums.t().index_add_(0, self.output[tree_slice], leaf_values[:, :, 0])
             else:
-                sums.add_(leaf.sum(0))
+                sums.add_(leaf_values.sum(0))

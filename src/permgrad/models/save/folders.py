@@ -56,8 +56,8 @@ def write_model(
     """
     # Text in an array of objects would need pickle. Text of a fixed width does not.
     arrays = {
-        name: values.astype(str) if values.dtype == object else values
-        for name, values in arrays.items()
+        array_name: values.astype(str) if values.dtype == object else values
+        for array_name, values in arrays.items()
     }
     with (
         writing(target, "choose another folder"),
@@ -69,22 +69,28 @@ def write_model(
             from safetensors.torch import save as weights_to_bytes
 
             content = {
-                name: value.detach().cpu().contiguous()
-                for name, value in weights.items()
+                weight_name: value.detach().cpu().contiguous()
+                for weight_name, value in weights.items()
             }
             (temporary / WEIGHTS).write_bytes(weights_to_bytes(content))
-        whole = {
+        full_description = {
             "format": FORMAT_NAME,
             "version": version,
             "written_by": f"permgrad {__version__}",
         }
-        whole |= {"estimator": type(model).__name__, **description}
-        files = [path for path in sorted(temporary.iterdir()) if path.is_file()]
-        whole["checksums"] = {path.name: file_hash(path) for path in files}
+        full_description |= {"estimator": type(model).__name__, **description}
+        files = [
+            file_path
+            for file_path in sorted(temporary.iterdir())
+            if file_path.is_file()
+        ]
+        full_description["checksums"] = {
+            saved_file.name: file_hash(saved_file) for saved_file in files
+        }
         if seconds is not None:
             write_times(temporary, seconds)
         (temporary / DESCRIPTION).write_text(
-            json_text(sealed(whole), indent=1) + "\n", encoding="utf-8"
+            json_text(sealed(full_description), indent=1) + "\n", encoding="utf-8"
         )
 
 
@@ -96,14 +102,14 @@ def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
         yield problem, "Choose another name.", "PG050"
     if not target.exists() or not any(target.iterdir()):
         return
-    ours = {
+    own_files = {
         DESCRIPTION,
         ARRAYS,
         WEIGHTS,
         TIMES,
-        *(f"fitted.{kind}" for kind in _FITTED),
+        *(f"fitted.{fitted_kind}" for fitted_kind in _FITTED),
     }
-    is_model = {entry.name for entry in target.iterdir()} <= ours
+    is_model = {entry.name for entry in target.iterdir()} <= own_files
     try:
         is_model = is_model and read_json(target / DESCRIPTION)["format"] == FORMAT_NAME
     except (OSError, ValueError, KeyError, TypeError):
@@ -150,13 +156,14 @@ def read_description(source: Path) -> dict[str, Any]:
             hint="Pass the folder of a model or of its run.",
             code="PG010",
         )
-    path = source / DESCRIPTION
+    description_path = source / DESCRIPTION
     with turned(
-        lambda error: damaged(path, f"it is no complete JSON ({error})"), ValueError
+        lambda error: damaged(description_path, f"it is no complete JSON ({error})"),
+        ValueError,
     ):
-        description = parse_json(_read(path))
+        description = parse_json(_read(description_path))
     if not isinstance(description, dict) or description.get("format") != FORMAT_NAME:
-        problem = f"{path} does not describe a permgrad model"
+        problem = f"{description_path} does not describe a permgrad model"
         raise InputError(
             problem, hint="Pass the folder of a model or of its run.", code="PG052"
         )
@@ -191,9 +198,9 @@ def read_part(
     decode: Callable[[bytes], dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
-    content, sums = _read(path), description.get("checksums")
+    content, checksums = _read(path), description.get("checksums")
     differs = hashlib.sha256(content).hexdigest() != (
-        sums.get(path.name) if isinstance(sums, dict) else None
+        checksums.get(path.name) if isinstance(checksums, dict) else None
     )
 
     def said(error: Exception) -> InputError:
@@ -204,6 +211,6 @@ def read_part(
         return damaged(path, f"it is not {kind} ({error})")
 
     with turned(said):
-        parts = decode(content)
+        decoded_parts = decode(content)
         must(not differs, "")
-    return parts
+    return decoded_parts

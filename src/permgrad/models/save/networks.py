@@ -44,11 +44,11 @@ def restore(
     source: Path,
     description: Mapping[str, Any],
     *,
-    own: Mapping[str, Any],
+    user_code: Mapping[str, Any],
     device: Any,
     **_: Any,
 ) -> Any:
-    """Return the model of a folder with this description. ``own``: the user's code that it was fitted with."""
+    """Return the model of a folder with this description. ``user_code``: the user's code that it was fitted with."""
     weights: dict[str, Any] = read_part(
         source / WEIGHTS, description, "a safetensors file", tensors
     )
@@ -61,13 +61,13 @@ def restore(
         arrays["history.seconds"] = np.array(
             seconds if is_complete else [np.nan] * count
         )
-    chosen = choose_device(device)
-    model = _rebuild(description, arrays, weights, own)
-    model.module_ = model.module_.to(chosen).eval()
+    chosen_device = choose_device(device)
+    model = _rebuild(description, arrays, weights, user_code)
+    model.module_ = model.module_.to(chosen_device).eval()
     for reader in filter(
         None, (model.preprocessor_.images_, model.preprocessor_.texts_)
     ):
-        reader.to(chosen)
+        reader.to(chosen_device)
     _try_out(model)
     return model
 
@@ -84,15 +84,18 @@ def tensors(content: bytes) -> dict[str, Tensor]:
 
 def _unpack(value: Any) -> Any:
     if isinstance(value, list):
-        return [_unpack(item) for item in value]
+        return [_unpack(packed_item) for packed_item in value]
     if isinstance(value, dict):
         if "number" in value:
             return float(value["number"])
         if "preset" in value:
             return preset_from_dict(value["preset"])
         if "tuple" in value:
-            return tuple(_unpack(item) for item in value["tuple"])
-        return {_unpack(key): _unpack(item) for key, item in value["mapping"]}
+            return tuple(_unpack(packed_item) for packed_item in value["tuple"])
+        return {
+            _unpack(packed_key): _unpack(packed_item)
+            for packed_key, packed_item in value["mapping"]
+        }
     return value
 
 
@@ -104,11 +107,14 @@ def _restore(
     model.seed_ = int(description["seed"])
     model.best_epoch_ = int(description["best_epoch"])
     if "target_name" in description:
-        name = str(description["target_name"])
-        check_characters([name], "the target's name")
-        model.target_name_ = name
+        target_name = str(description["target_name"])
+        check_characters([target_name], "the target's name")
+        model.target_name_ = target_name
     model.history_ = pd.DataFrame(
-        {name: arrays[f"history.{name}"] for name in description["history"]}
+        {
+            history_name: arrays[f"history.{history_name}"]
+            for history_name in description["history"]
+        }
     )
     model.background_target_ = arrays["background_target"]
     if model.task == "regression":
@@ -126,16 +132,16 @@ def _rebuild(
     description: Mapping[str, Any],
     arrays: Mapping[str, Array],
     weights: dict[str, Tensor],
-    own: Mapping[str, Any],
+    user_code: Mapping[str, Any],
 ) -> Any:
     drawn = description["renderer"]
     renderer = None
     if drawn is not None:
-        renderer = renderer_from_dict(drawn, own.get("layout"))
-    model = _unfitted(description, own, renderer)
+        renderer = renderer_from_dict(drawn, user_code.get("layout"))
+    model = _unfitted(description, user_code, renderer)
     _restore(model, description, arrays)
-    model.image_encoder = own.get("image", model.image_encoder)
-    model.text_encoder = own.get("text", model.text_encoder)
+    model.image_encoder = user_code.get("image", model.image_encoder)
+    model.text_encoder = user_code.get("text", model.text_encoder)
     read_features(model, description, weights)
     model.module_ = _rebuild_network(
         description["network"],
@@ -158,7 +164,8 @@ def _rebuild(
         arrays, len(model.preprocessor_.encoded_names_)
     )
     model.branches_ = {
-        name: dict(facts) for name, facts in description.get("branches", {}).items()
+        branch_name: dict(facts)
+        for branch_name, facts in description.get("branches", {}).items()
     }
     model.has_offset_ = bool(description.get("offset", False))
     if isinstance(model, HyNNClassifier):
@@ -222,11 +229,11 @@ def _rebuild_network(
     numbers = sum(weight.numel() for weight in weights.values())
     _check_size(options, weights, numbers)
     # Only somebody else's code knows the size of its images, and tells it by drawing one.
-    size: Any = None
+    picture_shape: Any = None
     if isinstance(renderer, Renderer):
-        size = renderer.channels, renderer.height, renderer.width
+        picture_shape = renderer.channels, renderer.height, renderer.width
     elif renderer is not None:
-        size = renderer(torch.zeros(1, encoded)).shape[1:]
+        picture_shape = renderer(torch.zeros(1, encoded)).shape[1:]
     columns = {
         "numeric_columns": numeric,
         "level_blocks": blocks,
@@ -238,17 +245,19 @@ def _rebuild_network(
     shares, trees = _checked_branches(content.get("additive", {}), numbers)
 
     def make() -> HybridNetwork:
-        made: dict[str, nn.Module] = {}
+        additive_branches: dict[str, nn.Module] = {}
         if "linear" in shares:
-            made["linear"] = LinearBranch(encoded, outputs)
+            additive_branches["linear"] = LinearBranch(encoded, outputs)
         if "trees" in shares:
-            made["trees"] = TreeBranch(encoded, **{**trees, "outputs": outputs})
+            additive_branches["trees"] = TreeBranch(
+                encoded, **{**trees, "outputs": outputs}
+            )
         return HybridNetwork(
             encoded,
             outputs,
             options,
-            image_shape=size,
-            additive=made,
+            image_shape=picture_shape,
+            additive=additive_branches,
             shares=shares,
             **columns,
         )
@@ -291,22 +300,28 @@ def _check_columns(blocks: Iterable[Any], encoded: int) -> None:
 
 
 def _checked_branches(
-    beside: Mapping[str, Any], numbers: int
+    described_branches: Mapping[str, Any], numbers: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the shares of branches beside the head, and the sizes of trees, of a file with so many numbers."""
-    shares = {name: described["share"] for name, described in beside.items()}
-    fits = set(shares) <= set(ADDITIVE) and all(
+    shares = {
+        branch_name: described["share"]
+        for branch_name, described in described_branches.items()
+    }
+    has_valid_shares = set(shares) <= set(ADDITIVE) and all(
         isinstance(share, float) and 0 < share < 1 for share in shares.values()
     )
-    must(fits, f"branches beside the head {shares!r:.60}")
-    trees = beside.get("trees", {}).get("sizes", {})
+    must(has_valid_shares, f"branches beside the head {shares!r:.60}")
+    trees = described_branches.get("trees", {}).get("sizes", {})
     counts = (
-        [trees.get(name) for name in ("nodes", "trees", "width")]
-        if "trees" in beside
+        [trees.get(size_name) for size_name in ("nodes", "trees", "width")]
+        if "trees" in described_branches
         else []
     )
     must(
-        all(isinstance(size, int) and 0 <= size <= numbers for size in counts),
+        all(
+            isinstance(tree_size, int) and 0 <= tree_size <= numbers
+            for tree_size in counts
+        ),
         f"trees of sizes {trees!r:.60}",
     )
     return shares, trees
@@ -321,16 +336,18 @@ def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
             set(weights) == set(expected),
             f"weights {sorted(set(weights) ^ set(expected))[:3]} do not fit",
         )
-        for name, stored in weights.items():
-            found, wanted = (
+        for weight_name, stored in weights.items():
+            found_form, expected_form = (
                 f"{weight.dtype} {tuple(weight.shape)}"
-                for weight in (stored, expected[name])
+                for weight in (stored, expected[weight_name])
             )
             must(
-                found == wanted, f"weights {name} are {found} in the place of {wanted}"
+                found_form == expected_form,
+                f"weights {weight_name} are {found_form} in the place of {expected_form}",
             )
             must(
-                bool(torch.isfinite(stored).all()), f"weights {name} are not all finite"
+                bool(torch.isfinite(stored).all()),
+                f"weights {weight_name} are not all finite",
             )
         module = make()
     module.load_state_dict(weights)
@@ -351,11 +368,12 @@ def _try_out(model: Any) -> None:
             predicted.shape == (1, outputs),
             f"outputs of shape {predicted.shape} in the place of {(1, outputs)}",
         )
-        known = [
-            str(name) for name in getattr(model, "feature_names_in_", names)
+        is_known = [
+            str(feature_name)
+            for feature_name in getattr(model, "feature_names_in_", names)
         ] == list(names)
         must(
-            known and model.n_features_in_ == len(names),
+            is_known and model.n_features_in_ == len(names),
             "features that are not those that its encoder knows",
         )
         _check_background(
@@ -365,16 +383,22 @@ def _try_out(model: Any) -> None:
         if hasattr(model, "classes_"):
             _check_classes(model, outputs)
             probabilities = model.calibration_.probabilities(predicted)
-            fits = (
+            has_valid_shape = (
                 probabilities.shape == (1, len(model.classes_))
                 and np.isfinite(probabilities).all()
             )
-            must(fits, "probabilities that are not one for each class")
+            must(has_valid_shape, "probabilities that are not one for each class")
     must(
-        all(model.history_[name].dtype.kind in "biuf" for name in model.history_),
+        all(
+            model.history_[history_name].dtype.kind in "biuf"
+            for history_name in model.history_
+        ),
         "a history that holds no numbers",
     )
-    scale = [getattr(model, name, 0.0) for name in ("target_mean_", "target_scale_")]
+    scale = [
+        getattr(model, scale_name, 0.0)
+        for scale_name in ("target_mean_", "target_scale_")
+    ]
     must(np.isfinite(scale).all(), "a target's mean and scale that are not finite")
 
 
@@ -382,12 +406,13 @@ def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
     """Return how an encoder encodes a row without a cell ``(1, encoded)``."""
     names = encoder.feature_names_in_
     must(
-        len(set(names)) == len(names) and all(isinstance(name, str) for name in names),
+        len(set(names)) == len(names)
+        and all(isinstance(feature_name, str) for feature_name in names),
         "the names of features",
     )
-    strange = {name for columns in encoder.groups_.values() for name in columns} - set(
-        names
-    )
+    strange = {
+        group_column for columns in encoder.groups_.values() for group_column in columns
+    } - set(names)
     must(
         not strange,
         f"groups of columns that are not there ({sorted(map(str, strange))[:3]})",
@@ -402,10 +427,10 @@ def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
             pd.DataFrame([[None] * len(names)], columns=names, dtype=object)
         )
     )
-    fits = (
+    is_valid = (
         encoded.shape == (1, len(encoder.encoded_names_)) and np.isfinite(encoded).all()
     )
-    must(fits, "an encoder that gives no finite numbers for a row without a cell")
+    must(is_valid, "an encoder that gives no finite numbers for a row without a cell")
     return encoded
 
 
@@ -413,12 +438,12 @@ def _check_background(rows: Array, width: int, target: Array) -> None:
     """Refuse, with a ValueError, background rows that are not encoded rows ``(rows, width)`` of the model."""
     must(target.ndim == 1, f"a background's target of shape {target.shape}")
     # Saved without rows, a target only says how frequent classes are.
-    fits = (
+    is_valid = (
         rows.shape == (len(target) if len(rows) else 0, width)
         and rows.dtype == np.float32
     )
     must(
-        fits,
+        is_valid,
         f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns",
     )
     must(np.isfinite(rows).all(), "a background with numbers that are not finite")

@@ -82,14 +82,14 @@ def load_trusting(
         and (source / "model" / DESCRIPTION).exists()
     ):
         source /= "model"  # of a run
-    description, own = read_description(source), _checked_encoders(encoders)
+    description, user_code = read_description(source), _checked_encoders(encoders)
     if not is_intact(description):
         raise damaged(source / DESCRIPTION, "its seal differs from its content")
-    _check_used(own, description)
+    _check_used(user_code, description)
     reader = _OTHERS.get(str(description.get("estimator")), _NETWORKS)
     with _read_as_said(source):
         return import_module(reader).restore(
-            source, description, own=own, device=device, trust=trust
+            source, description, user_code=user_code, device=device, trust=trust
         )
 
 
@@ -97,24 +97,26 @@ def _checked_encoders(encoders: Any) -> dict[str, Any]:
     """Return the user's own code by what it is for. Refuse other names."""
     example = "Pass for example encoders={'text': function}."
     check_kind("encoders", encoders, (Mapping, NoneType), "None or a mapping", example)
-    for name in encoders or {}:
-        check_choice("encoder in encoders", name, _ENCODERS)
+    for encoder_name in encoders or {}:
+        check_choice("encoder in encoders", encoder_name, _ENCODERS)
     return {
-        name: value for name, value in (encoders or {}).items() if value is not None
+        given_name: value
+        for given_name, value in (encoders or {}).items()
+        if value is not None
     }
 
 
-def _check_used(own: Mapping[str, Any], description: Mapping[str, Any]) -> None:
+def _check_used(user_code: Mapping[str, Any], description: Mapping[str, Any]) -> None:
     """Refuse code of the user's own that a model does not need."""
     drawn = description.get("renderer")
-    used = {
+    is_used = {
         "layout": isinstance(drawn, Mapping) and drawn.get("kind") == "foreign",
         "image": _has_own_encoder(description),
         "text": bool(description.get("own_text_encoder")),
     }
-    for name in (name for name in own if not used[name]):
-        whose = f"models fitted with {_ENCODERS[name]} of the user's own"
-        problem = f"encoders[{name!r}] is only for {whose}, got {shown(own[name])}"
+    for unused_name in (code_name for code_name in user_code if not is_used[code_name]):
+        whose = f"models fitted with {_ENCODERS[unused_name]} of the user's own"
+        problem = f"encoders[{unused_name!r}] is only for {whose}, got {shown(user_code[unused_name])}"
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
 
 
@@ -132,6 +134,6 @@ def _read_as_said(source: Path) -> AbstractContextManager[None]:
 def _has_own_encoder(description: Mapping[str, Any]) -> bool:
     columns = description.get("images_of_columns")
     return isinstance(columns, Mapping) and any(
-        isinstance(one, Mapping) and one.get("encoder") == "own"
-        for one in columns.values()
+        isinstance(column_content, Mapping) and column_content.get("encoder") == "own"
+        for column_content in columns.values()
     )

@@ -51,9 +51,9 @@ def save(
     description |= _of_hybrid(model)
     # The renderer is described in words and numbers.
     state = {
-        name: value
-        for name, value in model.module_.state_dict().items()
-        if not name.startswith("renderer.")
+        state_name: value
+        for state_name, value in model.module_.state_dict().items()
+        if not state_name.startswith("renderer.")
     }
     if (features := model.preprocessor_.images_) is not None and features.columns:
         description["images_of_columns"], state = (
@@ -65,7 +65,8 @@ def save(
     arrays = _arrays_of(model)
     measured = model.history_.drop(columns="seconds", errors="ignore")
     arrays |= {
-        f"history.{name}": measured[name].to_numpy() for name in measured.columns
+        f"history.{history_name}": measured[history_name].to_numpy()
+        for history_name in measured.columns
     }
     seconds = (
         model.history_["seconds"].to_numpy() if "seconds" in model.history_ else None
@@ -91,21 +92,21 @@ def _arrays_of(model: Any) -> dict[str, Any]:
 def _parameters(model: Any) -> dict[str, Any]:
     """Return the constructor's arguments. What cannot be written as data is replaced by what it led to."""
     parameters: dict[str, Any] = {}
-    for name, value in model.get_params(deep=False).items():
-        if name == "random_state" and not isinstance(
+    for parameter_name, value in model.get_params(deep=False).items():
+        if parameter_name == "random_state" and not isinstance(
             value, (int, np.integer, type(None))
         ):
-            parameters[name] = model.seed_
-        elif name in ("image_encoder", "text_encoder") and callable(value):
-            parameters[name] = None
-        elif name == "layout" and not isinstance(value, (str, type(None))):
-            parameters[name] = {"fitted": True}
+            parameters[parameter_name] = model.seed_
+        elif parameter_name in ("image_encoder", "text_encoder") and callable(value):
+            parameters[parameter_name] = None
+        elif parameter_name == "layout" and not isinstance(value, (str, type(None))):
+            parameters[parameter_name] = {"fitted": True}
         elif isinstance(value, torch.device):
-            parameters[name] = str(value)
+            parameters[parameter_name] = str(value)
         elif isinstance(value, Preset):
-            parameters[name] = {"preset": value.to_dict()}
+            parameters[parameter_name] = {"preset": value.to_dict()}
         else:
-            parameters[name] = _pack(value, name)
+            parameters[parameter_name] = _pack(value, parameter_name)
     return parameters
 
 
@@ -116,12 +117,19 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
     content: dict[str, Any] = {
         "parameters": _parameters(model),
         "n_features_in": int(model.n_features_in_),
-        "feature_names_in": None if names is None else [str(name) for name in names],
+        "feature_names_in": None
+        if names is None
+        else [str(feature_name) for feature_name in names],
         "training_options": _pack(model.training_options_),
         "network": {
             **{
-                name: getattr(module, name)
-                for name in ("encoded", "outputs", "numeric_columns", "level_blocks")
+                attribute_name: getattr(module, attribute_name)
+                for attribute_name in (
+                    "encoded",
+                    "outputs",
+                    "numeric_columns",
+                    "level_blocks",
+                )
             },
             **({"score_blocks": module.score_blocks} if module.score_blocks else {}),
             **({"rates": True} if module.rates else {}),
@@ -155,11 +163,11 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
 def _beside(module: Any) -> dict[str, Any]:
     """Return what the branches beside a network's head are made with, and their shares."""
     return {
-        name: {
-            "share": module.shares[name],
+        branch_name: {
+            "share": module.shares[branch_name],
             **({"sizes": branch.sizes} if isinstance(branch, TreeBranch) else {}),
         }
-        for name, branch in module.additive.items()
+        for branch_name, branch in module.additive.items()
     }
 
 
@@ -174,13 +182,14 @@ def _pack(value: Any, name: str = "value") -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"number": str(value)}
     if isinstance(value, tuple):
-        return {"tuple": [_pack(item, name) for item in value]}
+        return {"tuple": [_pack(tuple_item, name) for tuple_item in value]}
     if isinstance(value, (list, np.ndarray, pd.Index, pd.Series)):
-        return [_pack(item, name) for item in value]
+        return [_pack(list_item, name) for list_item in value]
     if isinstance(value, Mapping):
         return {
             "mapping": [
-                [_pack(key, name), _pack(item, name)] for key, item in value.items()
+                [_pack(mapped_key, name), _pack(mapped_item, name)]
+                for mapped_key, mapped_item in value.items()
             ]
         }
     problem = f"Arguments of a saved model must be plain values, but {name} holds a {type(value).__name__}"

@@ -224,8 +224,10 @@ def _check_rows(typed: pd.DataFrame, sample_weight: str | None) -> None:
 
 # ---- arguments -----------------------------------------------------------------------------------------------------
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
-    what = "the path of a Parquet file or of a folder of them"
-    check_kind("path", path, (str, os.PathLike), what, "Pass tables in memory to fit.")
+    path_words = "the path of a Parquet file or of a folder of them"
+    check_kind(
+        "path", path, (str, os.PathLike), path_words, "Pass tables in memory to fit."
+    )
     check_kind(
         "target", target, str, "the name of a column", "Pass for example 'outcome'."
     )
@@ -251,27 +253,31 @@ def _features(
     table: PartitionedTable,
     target: str,
     sample_weight: str | None,
-    chosen: Sequence[str] | None,
+    requested_features: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """Return the names of the features: those chosen, or all columns but target and weight."""
     named = [target] if sample_weight is None else [target, sample_weight]
     table.check_columns(named)
-    features = [name for name in table.columns if name not in named]
-    if chosen is None:
+    features = [
+        column_name for column_name in table.columns if column_name not in named
+    ]
+    if requested_features is None:
         table.check_even(
             hint="Add it, or name the columns to learn from with features=, without it."
         )
     else:
         features = list(
             check_names(
-                "features", chosen, "pass for example features=['age', 'income']"
+                "features",
+                requested_features,
+                "pass for example features=['age', 'income']",
             )
         )
         table.check_columns(features)
-        if taken := [name for name in named if name in features]:
-            problem = (
-                f"features must not hold the target or the weight, got {taken[0]!r}"
-            )
+        if reserved_features := [
+            reserved_name for reserved_name in named if reserved_name in features
+        ]:
+            problem = f"features must not hold the target or the weight, got {reserved_features[0]!r}"
             raise InputError(problem, hint="Leave it out.", code="PG006")
     if not features:
         raise InputError(
@@ -287,17 +293,19 @@ def _features(
 
 def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
     """Return validation rows from separate files: all of them are held out, as far as memory allows."""
-    fix = "Write those rows as Parquet, or use validation_fraction."
+    validation_hint = "Write those rows as Parquet, or use validation_fraction."
     check_kind(
         "validation",
         validation,
         (str, os.PathLike),
         "None or the path of a Parquet file or folder",
-        fix,
+        validation_hint,
     )
     table = open_partitioned(validation, rows_per_part=_ROWS_PER_PART)
-    for name in (*source.features, source.target):
-        check_choice(f"column in {os.fspath(Path(validation))!r}", name, table.columns)
+    for column_name in (*source.features, source.target):
+        check_choice(
+            f"column in {os.fspath(Path(validation))!r}", column_name, table.columns
+        )
     weight = source.weight if source.weight in table.columns else None
     return _source(table, source.features, source.target, weight, 1.0, source.seed)
 
@@ -310,15 +318,17 @@ def _source(
     held_out: float,
     seed: int,
 ) -> StreamSource:
-    none = InputError(
+    no_target_error = InputError(
         f"Target {target!r} is missing in every row of {table.path!r}",
         hint="Choose another target.",
         code="PG015",
     )
-    known = find_known(table, target, none=none)
-    share = MOST_VALIDATION_ROWS / (table.rows if known is None else known.rows)
+    known_rows = find_known(table, target, none=no_target_error)
+    share = MOST_VALIDATION_ROWS / (
+        table.rows if known_rows is None else known_rows.rows
+    )
     return StreamSource(
-        table, features, target, weight, min(held_out, share), seed, known
+        table, features, target, weight, min(held_out, share), seed, known_rows
     )
 
 
@@ -349,14 +359,14 @@ def _check_classes(model: Any, labels: Array, *, drawn: bool) -> None:
         set(map(str, labels.tolist())) - set(map(str, model.classes_.tolist()))
     )
     if strange:
-        fix = (
+        correction = (
             "pass validation=, another random_state or validation_fraction=0"
             if drawn
             else "leave those rows out"
         )
         raise InputError(
             f"Class {strange[0]!r} of the validation rows has no training row",
-            hint=fix,
+            hint=correction,
             code="PG015",
         )
 
@@ -378,15 +388,17 @@ class _Coder:
         """Yield a part's training rows."""
         for training, _ in source.batches(part):
             if len(training):
-                rows = self.rows(source, training)
-                _, at, place = np.intersect1d(
+                tensor_rows = self.rows(source, training)
+                _, batch_positions, learned_positions = np.intersect1d(
                     training.numbers,
                     self.learned,
                     assume_unique=True,
                     return_indices=True,
                 )
-                rows.x[torch.from_numpy(at)] = torch.from_numpy(self.encoded[place])
-                yield rows
+                tensor_rows.x[torch.from_numpy(batch_positions)] = torch.from_numpy(
+                    self.encoded[learned_positions]
+                )
+                yield tensor_rows
 
     def rows(self, source: StreamSource, batch: RowBatch) -> Rows:
         """Return rows with their encoding, target and weight."""

@@ -55,7 +55,7 @@ class StreamSource:
     known: KnownRows | None = None
 
     def batches(
-        self, part: Part, rows: int = READ_ROWS
+        self, table_part: Part, rows: int = READ_ROWS
     ) -> Iterator[tuple[RowBatch, RowBatch]]:
         """Yield a part's rows with a target and a weight above 0: training rows and those held out, a few at a time."""
         columns = [
@@ -63,15 +63,15 @@ class StreamSource:
             self.target,
             *([] if self.weight is None else [self.weight]),
         ]
-        for everything in numbered(self.table, part, rows, columns, self.known):
+        for everything in numbered(self.table, table_part, rows, columns, self.known):
             batch = everything
             if self.weight is not None:
                 with self.table.cells_of(batch.numbers):
                     batch = batch.take(self.weights_of(batch) > 0)
-            held = (
+            is_held_out = (
                 uniform(self.seed, ("validation rows",), batch.places) < self.held_out
             )
-            yield batch.take(~held), batch.take(held)
+            yield batch.take(~is_held_out), batch.take(is_held_out)
 
     def features_of(self, batch: RowBatch) -> pd.DataFrame:
         """Return the features of some rows."""
@@ -90,10 +90,13 @@ class StreamSource:
         target = batch.frame[self.target]
         values = inputs.one_column(target, estimator=estimator)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            place = int(np.argmax(~np.isfinite(values)))
-            fact = f"y must be finite, but column {self.target!r} holds {values[place]}"
+            row_index = int(np.argmax(~np.isfinite(values)))
+            value_problem = f"y must be finite, but column {self.target!r} holds {values[row_index]}"
             raise CellError.at(
-                place, target.index, fact, "Correct it, or leave such rows out."
+                row_index,
+                target.index,
+                value_problem,
+                "Correct it, or leave such rows out.",
             )
         return values
 
@@ -162,26 +165,29 @@ class Scan:
 
 def type_rows(source: StreamSource) -> pd.DataFrame:
     """Return training rows spread evenly over the table, or all if they are few, to infer types, by their numbers."""
-    wanted, parts = sample_size(len(source.features)), source.table.parts
-    few = source.rows <= wanted
-    if not few:
-        places = np.unique(
-            np.linspace(0, len(parts) - 1, min(_TYPE_PARTS, len(parts)))
+    sample_rows, table_parts = sample_size(len(source.features)), source.table.parts
+    has_few_rows = source.rows <= sample_rows
+    if not has_few_rows:
+        part_indices = np.unique(
+            np.linspace(0, len(table_parts) - 1, min(_TYPE_PARTS, len(table_parts)))
             .round()
             .astype(np.intp)
         )
-        parts = [parts[place] for place in places]
-    each = -(-wanted // len(parts))
+        table_parts = [table_parts[part_index] for part_index in part_indices]
+    rows_per_part = -(-sample_rows // len(table_parts))
     pieces: list[RowBatch] = []
-    for part in parts:
-        taken = list[RowBatch]()
-        for training, _ in source.batches(part, min(READ_ROWS, each)):
-            taken.append(
-                training.take(np.arange(len(training)) < each - sum(map(len, taken)))
+    for table_part in table_parts:
+        part_batches = list[RowBatch]()
+        for training, _ in source.batches(table_part, min(READ_ROWS, rows_per_part)):
+            part_batches.append(
+                training.take(
+                    np.arange(len(training))
+                    < rows_per_part - sum(map(len, part_batches))
+                )
             )
-            if sum(map(len, taken)) >= each and not few:
+            if sum(map(len, part_batches)) >= rows_per_part and not has_few_rows:
                 break
-        pieces.append(RowBatch.joined(taken))
+        pieces.append(RowBatch.joined(part_batches))
     frames = [source.features_of(piece) for piece in pieces]
     numbers, frame = (
         np.concatenate([piece.numbers for piece in pieces]),
@@ -197,11 +203,11 @@ def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
         field.name for field in source.table.schema if pa.types.is_integer(field.type)
     }
     floats = [
-        str(name)
-        for name, dtype in frame.dtypes.items()
-        if name in stored and dtype == np.float64
+        str(column_name)
+        for column_name, dtype in frame.dtypes.items()
+        if column_name in stored and dtype == np.float64
     ]
-    return [name for name in floats if frame[name].notna().all()]
+    return [float_name for float_name in floats if frame[float_name].notna().all()]
 
 
 def scan(
@@ -212,25 +218,28 @@ def scan(
     advance: Callable[[int], None],
 ) -> Scan:
     """Read the whole table once. ``advance`` gets the number of rows read."""
-    size = min(_SAMPLED_ROWS, sample_size(len(source.features)))
+    sample_count = min(_SAMPLED_ROWS, sample_size(len(source.features)))
     with source.table.cells_of(typed.index.to_numpy()):
         schema = infer_schema(typed, na=estimator.na, kinds=kinds)
     groups = check_groups(estimator.groups, schema.names)
-    found = find_as_one(estimator, typed, schema)
-    _tell_of_types(estimator, typed, schema, found, groups)
-    sample, held = (
+    column_groups = find_as_one(estimator, typed, schema)
+    _tell_of_types(estimator, typed, schema, column_groups, groups)
+    sample, held_out_batches = (
         _BottomK(
-            max(size, get_preset(estimator.preset).background_size), ("stream sample",)
+            max(sample_count, get_preset(estimator.preset).background_size),
+            ("stream sample",),
         ),
         list[RowBatch](),
     )
     target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
-    result = Scan(TableStatistics(schema, na=estimator.na), target, as_one=found)
-    for part in source.table.parts:
+    result = Scan(
+        TableStatistics(schema, na=estimator.na), target, as_one=column_groups
+    )
+    for table_part in source.table.parts:
         before = result.rows
-        for training, held_out in source.batches(part):
+        for training, held_out in source.batches(table_part):
             if len(held_out):
-                held.append(held_out)
+                held_out_batches.append(held_out)
             with source.table.cells_of(training.numbers):
                 result.count(source.values_of(training, estimator))
                 result.statistics.update(
@@ -241,10 +250,10 @@ def scan(
             result.weight += float(source.weights_of(training).sum())
             advance(len(training) + len(held_out))
         if result.rows > before:
-            result.part_rows[part.number] = result.rows - before
+            result.part_rows[table_part.number] = result.rows - before
     _refuse_few_rows(result.rows)
     result.sample = sample.rows()
-    result.held = RowBatch.joined(held) if held else None
+    result.held = RowBatch.joined(held_out_batches) if held_out_batches else None
     return result
 
 
@@ -258,7 +267,7 @@ def _tell_of_types(
             typed,
             schema,
             together=together,
-            found=found,
+            found_groups=found,
             rows="row that types are read from",
             codes=MissingCodes.of(estimator.na),
         )
@@ -291,11 +300,11 @@ class _BottomK:
         draws = uniform(
             0, self.keys, np.arange(first_row, first_row + len(batch), dtype=np.int64)
         )
-        chosen = draws < self._bound
-        if not chosen.any():
+        is_sampled = draws < self._bound
+        if not is_sampled.any():
             return
-        self._batches.append(batch.take(chosen))
-        self._draws.append(draws[chosen])
+        self._batches.append(batch.take(is_sampled))
+        self._draws.append(draws[is_sampled])
         if sum(map(len, self._draws)) >= 2 * self.size:
             self._shrink()
 
@@ -303,8 +312,8 @@ class _BottomK:
         draws, batch = np.concatenate(self._draws), RowBatch.joined(self._batches)
         if len(draws) > self.size:
             self._bound = float(np.partition(draws, self.size)[self.size])
-            chosen = draws < self._bound
-            batch, draws = batch.take(chosen), draws[chosen]
+            is_sampled = draws < self._bound
+            batch, draws = batch.take(is_sampled), draws[is_sampled]
         self._batches, self._draws = [batch], [draws]
 
     def rows(self) -> RowBatch:

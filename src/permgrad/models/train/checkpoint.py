@@ -65,7 +65,7 @@ def damaged(path: Path, what: str) -> EnvironmentProblem:
 
 
 def check_state(
-    state: Mapping[str, Any], own: Mapping[str, Any], optimizer: Any
+    state: Mapping[str, Any], own_state: Mapping[str, Any], optimizer: Any
 ) -> None:
     """Raise ``ValueError`` for a state that a learner with this state and optimizer cannot resume from."""
     history = state["history"]
@@ -76,22 +76,24 @@ def check_state(
         else {"step", "exp_avg", "exp_avg_sq"}
     )
     moved = {
-        place: {
-            name: torch.zeros(()) if name == "step" else trained[place]
-            for name in moments
+        weight_index: {
+            moment_name: torch.zeros(())
+            if moment_name == "step"
+            else trained[weight_index]
+            for moment_name in moments
         }
-        for place in state["optimizer"]["state"]
+        for weight_index in state["optimizer"]["state"]
     }
     expected = {
-        **{name: own[name] for name in (*RESUMED, "network")},
-        "best_state": own["network"] if history else {},
+        **{state_name: own_state[state_name] for state_name in (*RESUMED, "network")},
+        "best_state": own_state["network"] if history else {},
         "history": [dict.fromkeys(EPOCH, 0.0)] * len(history),
-        "optimizer": {**own["optimizer"], "state": moved},
+        "optimizer": {**own_state["optimizer"], "state": moved},
     }
-    for name, value in expected.items():
-        _compare(name, state[name], value)
+    for entry_name, value in expected.items():
+        _compare(entry_name, state[entry_name], value)
     must(
-        len(history) <= own["options"]["max_epochs"]
+        len(history) <= own_state["options"]["max_epochs"]
         and 0 <= state["best_epoch"] <= len(history)
         and state["steps"] >= 0,
         f"{len(history)} epochs, the best of them {state['best_epoch']!r}",
@@ -109,15 +111,15 @@ def _compare(name: str, stored: Any, expected: Any) -> None:
         and isinstance(stored, dict)
         and stored.keys() == expected.keys()
     ):
-        for key in expected:
-            _compare(f"{name} {key}", stored[key], expected[key])
+        for state_key in expected:
+            _compare(f"{name} {state_key}", stored[state_key], expected[state_key])
     elif (
         isinstance(expected, (list, tuple))
         and isinstance(stored, type(expected))
         and len(stored) == len(expected)
     ):
-        for place, value in enumerate(expected):
-            _compare(f"{name} {place}", stored[place], value)
+        for item_index, value in enumerate(expected):
+            _compare(f"{name} {item_index}", stored[item_index], value)
     elif isinstance(expected, Tensor):
         is_alike = isinstance(stored, Tensor) and (stored.shape, stored.dtype) == (
             expected.shape,

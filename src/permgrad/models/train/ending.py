@@ -17,13 +17,16 @@ def rises(losses: Sequence[float]) -> bool:
     A rate that stays high does not bring such a loss back within the patience (docs/speed.md). One that only pauses
     may fall again once the rate does.
     """
-    best = min(losses)
-    if math.isnan(best) or len(losses) - 1 - losses.index(best) < SINCE:
+    best_loss = min(losses)
+    if math.isnan(best_loss) or len(losses) - 1 - losses.index(best_loss) < SINCE:
         return False
-    late = losses[-8:]
-    noise = median(abs(after - before) for before, after in pairwise(late))
-    is_above = min(late[-_RECENT:]) - best > max(_RISE * abs(best), 3 * noise)
+    late_losses = losses[-8:]
+    noise = median(abs(after - before) for before, after in pairwise(late_losses))
+    is_above = min(late_losses[-_RECENT:]) - best_loss > max(
+        _RISE * abs(best_loss), 3 * noise
+    )
     return (
         is_above
-        and fmean(late[-_RECENT:]) - fmean(late[-2 * _RECENT : -_RECENT]) > 2 * noise
+        and fmean(late_losses[-_RECENT:]) - fmean(late_losses[-2 * _RECENT : -_RECENT])
+        > 2 * noise
     )

@@ -21,9 +21,9 @@ Read = Callable[[], Any]
 Write = Callable[[Any], Any]
 _CUDNN = ("benchmark", "deterministic", "enabled")
 _SIGNALS = tuple(
-    getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1")
-    if hasattr(signal, name)
+    getattr(signal, signal_name)
+    for signal_name in ("SIGINT", "SIGTERM", "SIGUSR1")
+    if hasattr(signal, signal_name)
 )
 
 
@@ -60,35 +60,36 @@ def untouched() -> Iterator[None]:
             torch.set_float32_matmul_precision,
         ),
         **{
-            f"cuDNN's {name}": (
-                partial(getattr, cudnn, name),
-                partial(setattr, cudnn, name),
+            f"cuDNN's {flag_name}": (
+                partial(getattr, cudnn, flag_name),
+                partial(setattr, cudnn, flag_name),
             )
-            for name in _CUDNN
+            for flag_name in _CUDNN
         },
     }
     # Each thread has its own of these.
-    own: list[tuple[Read, Write]] = [
+    thread_settings: list[tuple[Read, Write]] = [
         (torch.is_grad_enabled, torch.set_grad_enabled),
         (torch.get_num_threads, torch.set_num_threads),
     ]
     if torch.cuda.is_initialized():
-        own.append((torch.cuda.current_device, torch.cuda.set_device))
+        thread_settings.append((torch.cuda.current_device, torch.cuda.set_device))
     if threading.current_thread() is threading.main_thread():
         # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
         numbers = [
             number for number in _SIGNALS if signal.getsignal(number) is not None
         ]
-        own += [
+        thread_settings += [
             (partial(signal.getsignal, number), partial(signal.signal, number))
             for number in numbers
         ]
     shared: dict[Hashable, Change] = {
-        name: partial(_kept, read, write) for name, (read, write) in settings.items()
+        setting_name: partial(_kept, setting_reader, write)
+        for setting_name, (setting_reader, write) in settings.items()
     }
     with together({**GENERATORS, **shared}), contextlib.ExitStack() as undone:
-        for read, write in own:
-            undone.callback(_kept(read, write))
+        for thread_reader, write in thread_settings:
+            undone.callback(_kept(thread_reader, write))
         yield
 
 
@@ -99,10 +100,14 @@ def _kept(read: Read, write: Write) -> Undo:
 
 
 def _put_back_environment(before: dict[str, str]) -> None:
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
+    for variable_name in set(os.environ) - set(before):
+        del os.environ[variable_name]
     os.environ.update(
-        {name: value for name, value in before.items() if os.environ.get(name) != value}
+        {
+            restored_name: value
+            for restored_name, value in before.items()
+            if os.environ.get(restored_name) != value
+        }
     )
 
 

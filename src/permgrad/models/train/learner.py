@@ -80,20 +80,27 @@ class Adam:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             for weight in weights:
                 if weight not in self._state:
-                    moments = {name: torch.zeros_like(weight) for name in _MOMENTS}
+                    moments = {
+                        moment_name: torch.zeros_like(weight)
+                        for moment_name in _MOMENTS
+                    }
                     self._state[weight] = {
                         "step": torch.zeros((), device=weight.device),
                         **moments,
                     }
             slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
             first, second, steps = (
-                [self._state[weight][name] for weight in weights] for name in names
+                [self._state[weight][state_name] for weight in weights]
+                for state_name in names
             )
             (beta1, beta2), numbers = (
                 group["betas"],
-                {name: group[name] for name in ("lr", "weight_decay", "eps")},
+                {
+                    option_name: group[option_name]
+                    for option_name in ("lr", "weight_decay", "eps")
+                },
             )
-            how = {
+            update_options = {
                 "fused": True,
                 "amsgrad": False,
                 "maximize": False,
@@ -101,18 +108,19 @@ class Adam:
                 "beta2": beta2,
                 **numbers,
             }
-            self._update(weights, slopes, first, second, [], steps, **how)
+            self._update(weights, slopes, first, second, [], steps, **update_options)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
-        place = {weight: number for number, weight in enumerate(self._weights)}
+        weight_numbers = {weight: number for number, weight in enumerate(self._weights)}
         groups = [
-            {**group, "params": [place[weight] for weight in group["params"]]}
+            {**group, "params": [weight_numbers[weight] for weight in group["params"]]}
             for group in self.param_groups
         ]
         return {
             "state": {
-                place[weight]: dict(state) for weight, state in self._state.items()
+                weight_numbers[weight]: dict(state)
+                for weight, state in self._state.items()
             },
             "param_groups": groups,
         }
@@ -123,13 +131,17 @@ class Adam:
             self.param_groups, state_dict["param_groups"], strict=True
         ):
             group.update(
-                {name: stored[name] for name in ("lr", "betas", "eps", "weight_decay")}
+                {
+                    option_name: stored[option_name]
+                    for option_name in ("lr", "betas", "eps", "weight_decay")
+                }
             )
         self._state = {}
-        for place, stored in state_dict["state"].items():
-            weight = self._weights[place]
+        for weight_index, stored in state_dict["state"].items():
+            weight = self._weights[weight_index]
             moments = {
-                name: torch.zeros_like(weight).copy_(stored[name]) for name in _MOMENTS
+                moment_name: torch.zeros_like(weight).copy_(stored[moment_name])
+                for moment_name in _MOMENTS
             }
             self._state[weight] = {
                 "step": torch.zeros((), device=weight.device).copy_(stored["step"]),
@@ -206,13 +218,15 @@ class Learner:
 
     def __init__(self, job: TrainingJob, device: torch.device | str = "cpu") -> None:
         self.job, self.options, self.seed = job, job.options, job.seed
-        held, device = job.validation_rows, torch.device(device)
+        held_out_rows, device = job.validation_rows, torch.device(device)
         self.device, self.network, self.train_rows = (
             device,
             job.network.to(device),
             job.train_rows.to(device),
         )
-        self.validation_rows = None if held is None else held.to(device)
+        self.validation_rows = (
+            None if held_out_rows is None else held_out_rows.to(device)
+        )
         self.steps_per_epoch = count_batches(
             self.train_rows.per_epoch, self.options.batch_size
         )
@@ -243,8 +257,8 @@ class Learner:
         self.average: dict[str, Tensor] = {}
         if self.options.averaging:
             self.average = {
-                name: value.detach().clone()
-                for name, value in self.network.state_dict().items()
+                weight_name: value.detach().clone()
+                for weight_name, value in self.network.state_dict().items()
             }
         self._schedule = schedules.get(self.options.schedule)
         self.steps = 0
@@ -256,9 +270,12 @@ class Learner:
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         folder = self.job.checkpoint_folder
-        file = None if folder is None else Path(folder) / CHECKPOINT_NAME
-        if file is not None and file.exists():
-            self.load_state(checkpoint.read_checkpoint(file, self.device), file)
+        checkpoint_file = None if folder is None else Path(folder) / CHECKPOINT_NAME
+        if checkpoint_file is not None and checkpoint_file.exists():
+            self.load_state(
+                checkpoint.read_checkpoint(checkpoint_file, self.device),
+                checkpoint_file,
+            )
         for number, record in enumerate(self.history, start=1):
             self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
@@ -267,25 +284,27 @@ class Learner:
             if self.options.patience is None or self.validation_rows is None
             else self.options.patience
         )
-        with Progress(steps, "training", self.job.progress, lines=False) as bar:
+        with Progress(
+            steps, "training", self.job.progress, lines=False
+        ) as progress_bar:
             while len(self.history) < self.epochs:
                 if len(self.history) - self.best_epoch >= patience or (
                     patience < math.inf and self._is_rising()
                 ):
                     break
-                for number, rows in enumerate(self.start_epoch()):
-                    self.step(rows, number)
-                    bar.advance()
+                for number, batch_rows in enumerate(self.start_epoch()):
+                    self.step(batch_rows, number)
+                    progress_bar.advance()
                 self.end_epoch()
                 if self.diverged:
                     break
-                bar.note(f"best validation loss {self.best_loss:.4g}")
-                if file is not None:
-                    checkpoint.write_checkpoint(file, self.state())
+                progress_bar.note(f"best validation loss {self.best_loss:.4g}")
+                if checkpoint_file is not None:
+                    checkpoint.write_checkpoint(checkpoint_file, self.state())
                 self._watched(on_epoch, len(self.history), self.history[-1])
 
     def _is_rising(self) -> bool:
-        losses = [line["validation_loss"] for line in self.history]
+        losses = [epoch_record["validation_loss"] for epoch_record in self.history]
         return len(losses) > SINCE and rises(losses)
 
     def _watched(
@@ -313,15 +332,23 @@ class Learner:
         self.network.train()
         if self.average:
             pairs = [
-                (self.average[name], value)
-                for name, value in self.network.state_dict().items()
+                (self.average[weight_name], value)
+                for weight_name, value in self.network.state_dict().items()
             ]
-            floats = [pair for pair in pairs if pair[1].is_floating_point()]
+            floats = [
+                weight_pair
+                for weight_pair in pairs
+                if weight_pair[1].is_floating_point()
+            ]
             self._averaged = (
                 [average for average, _ in floats],
                 [value for _, value in floats],
             )
-            self._counted = [pair for pair in pairs if not pair[1].is_floating_point()]
+            self._counted = [
+                counted_pair
+                for counted_pair in pairs
+                if not counted_pair[1].is_floating_point()
+            ]
         return self.train_rows.batches(self.options.batch_size, self.seed, epoch)
 
     def step(self, rows: Rows, number: int) -> None:
@@ -330,11 +357,11 @@ class Learner:
         share = (
             number / self.steps_per_epoch if options.schedule_unit == "step" else 0.0
         )
-        rate = self._schedule(
+        step_rate = self._schedule(
             (len(self.history) + share) / self.epochs, options.learning_rate
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = step_rate
         y, weight, members = rows.y, rows.weight, getattr(self.network, "members", 1)
         try:
             with self._products:
@@ -349,27 +376,27 @@ class Learner:
                     y.repeat_interleave(members),
                     weight.repeat_interleave(members),
                 )
-            loss = training_loss(outputs.float(), y, weight, options)
+            batch_loss = training_loss(outputs.float(), y, weight, options)
             for trained in self._trained:
                 trained.grad = None
-            loss.backward()
+            batch_loss.backward()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            fix = (
+            smaller_step = (
                 f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
             )
             problem = f"A training step of {len(rows):,} rows does not fit into memory"
-            hint = f"Free memory, or take {fix}, which makes other steps and hence another model."
-            raise EnvironmentProblem(problem, hint=hint, code="PG061") from error
+            memory_hint = f"Free memory, or take {smaller_step}, which makes other steps and hence another model."
+            raise EnvironmentProblem(problem, hint=memory_hint, code="PG061") from error
         self.optimizer.step()
-        self._loss_sum += loss.detach().double() * len(rows.y)
+        self._loss_sum += batch_loss.detach().double() * len(rows.y)
         self._seen += len(rows.y)
         if self.average:
             # Early steps move the averaged weights further, so that the start is forgotten.
             self.steps += 1
-            past = min(options.averaging, self.steps / (self.steps + 9))
-            torch._foreach_lerp_(*self._averaged, 1 - past)
+            averaging_weight = min(options.averaging, self.steps / (self.steps + 9))
+            torch._foreach_lerp_(*self._averaged, 1 - averaging_weight)
             for average, value in self._counted:
                 average.copy_(value)
 
@@ -377,10 +404,10 @@ class Learner:
         """Validate, write the history, keep the weights if they are the best so far."""
         train_loss = float(self._loss_sum) / self._seen
         present = {
-            name: value.detach().clone()
-            for name, value in self.network.state_dict().items()
+            weight_name: value.detach().clone()
+            for weight_name, value in self.network.state_dict().items()
         }
-        weights, validation_loss, rate = (
+        weights, validation_loss, current_rate = (
             self.average or present,
             math.nan,
             self.optimizer.param_groups[0]["lr"],
@@ -397,7 +424,12 @@ class Learner:
             # The training loss was taken before the last step.
             score = math.nan
         wrong = next(
-            (loss for loss in (train_loss, score) if not math.isfinite(loss)), None
+            (
+                epoch_loss
+                for epoch_loss in (train_loss, score)
+                if not math.isfinite(epoch_loss)
+            ),
+            None,
         )
         if wrong is not None:
             self.diverged = f"the loss became {wrong} in epoch {len(self.history) + 1}"
@@ -412,11 +444,14 @@ class Learner:
             len(self.history) + 1,
             train_loss,
             validation_loss,
-            rate,
+            current_rate,
             time.perf_counter() - self._started,
         )
         self.history.append(
-            {name: float(number) for name, number in zip(EPOCH, numbers, strict=True)}
+            {
+                column_name: float(number)
+                for column_name, number in zip(EPOCH, numbers, strict=True)
+            }
         )
         # Without validation rows nothing can be compared honestly: the last weights are kept.
         early = len(self.history) <= self.options.kept_from * self.epochs
@@ -426,12 +461,18 @@ class Learner:
                 len(self.history),
                 temperature,
             )
-            self.best_state = {name: value.clone() for name, value in weights.items()}
+            self.best_state = {
+                best_name: value.clone() for best_name, value in weights.items()
+            }
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
         """Return the validation loss that epochs are compared by, and the temperature that it is taken at."""
-        outputs, temperature, loss = predict(self.network, rows), 1.0, self.options.loss
-        if self.options.refinement and loss == "cross_entropy":
+        outputs, temperature, loss_name = (
+            predict(self.network, rows),
+            1.0,
+            self.options.loss,
+        )
+        if self.options.refinement and loss_name == "cross_entropy":
             outputs = outputs.double()
             if not bool(torch.isfinite(outputs).all()):
                 return math.nan, 1.0
@@ -443,7 +484,7 @@ class Learner:
                 logits, rows.y.cpu().numpy(), weights, spread=1.0
             )
             outputs = outputs / temperature
-        return mean_loss(outputs, rows, loss), temperature
+        return mean_loss(outputs, rows, loss_name), temperature
 
     # -- state ----------------------------------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
@@ -456,7 +497,10 @@ class Learner:
             "source": self.train_rows.identity,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            **{name: getattr(self, name) for name in RESUMED},
+            **{
+                attribute_name: getattr(self, attribute_name)
+                for attribute_name in RESUMED
+            },
         }
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
@@ -464,8 +508,8 @@ class Learner:
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
             raise checkpoint.damaged(source, "holds no options")
-        if [state.get(name) for name in names] != [
-            self.state()[name] for name in names
+        if [state.get(state_key) for state_key in names] != [
+            self.state()[own_key] for own_key in names
         ]:
             problem = (
                 f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
@@ -487,8 +531,8 @@ class Learner:
             raise checkpoint.damaged(
                 source, f"holds another state ({type(error).__name__}: {error})"
             ) from error
-        for name in RESUMED:
-            setattr(self, name, state[name])
+        for resumed_name in RESUMED:
+            setattr(self, resumed_name, state[resumed_name])
 
 
 def build_optimizer(
@@ -496,10 +540,10 @@ def build_optimizer(
 ) -> Adam | torch.optim.SGD:
     """Return the optimizer over all trainable weights."""
     scales = {
-        id(one)
+        id(scale_weight)
         for layer in network.modules()
         if isinstance(layer, MemberScale)
-        for one in layer.parameters()
+        for scale_weight in layer.parameters()
     }
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     parameters: list[dict[str, Any]] = [
@@ -527,22 +571,24 @@ def training_loss(
 ) -> Tensor:
     """Return the mean weighted loss of a batch. Weights have mean 1 over all training rows."""
     if options.loss == "squared_error":
-        each = (outputs[:, 0] - y).square()
+        row_losses = (outputs[:, 0] - y).square()
     elif options.loss == "poisson":
         # Not of y / outputs: at 0 its slope is no number.
-        each = 2 * (torch.xlogy(y, y) - y * outputs[:, 0].log() - y + outputs[:, 0])
+        row_losses = 2 * (
+            torch.xlogy(y, y) - y * outputs[:, 0].log() - y + outputs[:, 0]
+        )
     elif outputs.shape[1] == 1:
         share = y.to(outputs.dtype)
         if options.label_smoothing:
             share = share + options.label_smoothing * (0.5 - share)
-        each = nn.functional.binary_cross_entropy_with_logits(
+        row_losses = nn.functional.binary_cross_entropy_with_logits(
             outputs[:, 0], share, reduction="none"
         )
     else:
-        each = nn.functional.cross_entropy(
+        row_losses = nn.functional.cross_entropy(
             outputs, y, reduction="none", label_smoothing=options.label_smoothing
         )
-    return (each * weight).mean()
+    return (row_losses * weight).mean()
 
 
 def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
@@ -557,7 +603,7 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
     was_training, outputs = network.training, list[Tensor]()
-    size = (
+    rows_per_batch = (
         _EVALUATION_ROWS
         if rows.x.device.type == "cpu"
         else _EVALUATION_ROWS_ACCELERATOR
@@ -568,7 +614,11 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
         forward = (
             FoldedNetwork(network) if isinstance(network, HybridNetwork) else network
         )
-        in_batches(len(rows), size, lambda part: outputs.append(forward(rows.x[part])))
+        in_batches(
+            len(rows),
+            rows_per_batch,
+            lambda part: outputs.append(forward(rows.x[part])),
+        )
     finally:
         network.train(was_training)
     return torch.cat(outputs)
@@ -600,26 +650,26 @@ def train(
             network.divide_outputs(learner.best_temperature)
         network.eval().requires_grad_(True).zero_grad(set_to_none=True)
     if learner.diverged:
-        fact = f"Training diverged: {learner.diverged}, and the weights of epoch {learner.best_epoch} are used"
-        warn_user(two_sentences(fact, _what_to_do(job)))
+        divergence = f"Training diverged: {learner.diverged}, and the weights of epoch {learner.best_epoch} are used"
+        warn_user(two_sentences(divergence, _what_to_do(job)))
     return learner
 
 
 def _what_to_do(job: TrainingJob) -> str:
     """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
-    rows, columns = job.train_rows, job.columns
-    rate = f"Lower learning_rate (now {job.options.learning_rate:g})"
+    training_rows, columns = job.train_rows, job.columns
+    rate_hint = f"Lower learning_rate (now {job.options.learning_rate:g})"
     if (
-        isinstance(rows, Rows)
-        and isinstance(rows.x, torch.Tensor)
-        and rows.x.numel()
-        and rows.x.ndim == 2
+        isinstance(training_rows, Rows)
+        and isinstance(training_rows.x, torch.Tensor)
+        and training_rows.x.numel()
+        and training_rows.x.ndim == 2
     ):
-        reach = rows.x.abs().amax(dim=0)
+        reach = training_rows.x.abs().amax(dim=0)
         furthest = int(reach.argmax())
         if reach[furthest] > _EXTREME and furthest < len(columns):
             return (
-                f"{rate}, or look for extreme values in column {columns[furthest]!r}, which reaches "
+                f"{rate_hint}, or look for extreme values in column {columns[furthest]!r}, which reaches "
                 f"{float(reach[furthest]):.3g} once encoded."
             )
-    return f"{rate}, or look for extreme values in X."
+    return f"{rate_hint}, or look for extreme values in X."

@@ -43,27 +43,29 @@ class Rows:
             self.x.to(device), self.y.to(device), self.weight.to(device), self.parts
         )
 
-    def take(self, chosen: Tensor | slice) -> Rows:
+    def take(self, selected_rows: Tensor | slice) -> Rows:
         """Return some of the rows."""
-        return Rows(self.x[chosen], self.y[chosen], self.weight[chosen])
+        return Rows(
+            self.x[selected_rows], self.y[selected_rows], self.weight[selected_rows]
+        )
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Yield the batches of an epoch, in an order that is a function of the seed and the epoch's number."""
-        turn, part = divmod(epoch, self.parts)
-        rows = generator(seed, "row order", turn).permutation(len(self))[
-            part :: self.parts
+        turn_number, part_number = divmod(epoch, self.parts)
+        row_order = generator(seed, "row order", turn_number).permutation(len(self))[
+            part_number :: self.parts
         ]
-        order = torch.from_numpy(rows).to(self.x.device)
-        last = count_batches(len(order), size) - 1
-        for number in range(last):
+        order = torch.from_numpy(row_order).to(self.x.device)
+        last_batch = count_batches(len(order), size) - 1
+        for number in range(last_batch):
             yield self.take(order[number * size : (number + 1) * size])
-        yield self.take(order[last * size :])
+        yield self.take(order[last_batch * size :])
 
 
 def count_batches(rows: int, batch_size: int) -> int:
     """Return the number of batches of an epoch. A last row alone, which has no variance, joins the batch before."""
-    full, left = divmod(rows, batch_size)
-    return max(1, full + (left > 1))
+    full_batches, left_over = divmod(rows, batch_size)
+    return max(1, full_batches + (left_over > 1))
 
 
 @dataclasses.dataclass
@@ -105,44 +107,62 @@ class StreamedRows:
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Yield the batches of an epoch, block by block, as large as those of rows in memory."""
-        batches, made, left = count_batches(self.rows, size), 0, list[Rows]()
+        batches, batches_made, left_over_rows = (
+            count_batches(self.rows, size),
+            0,
+            list[Rows](),
+        )
         for number, block in enumerate(self._blocks(seed, epoch)):
             # The only block has the order that rows in memory have.
-            keys = ("row order", epoch, number) if number else ("row order", epoch)
-            order = torch.from_numpy(generator(seed, *keys).permutation(len(block))).to(
-                block.x.device
-            )
-            start, fitting = 0, size - sum(map(len, left))
-            while made < batches - 1 and len(block) - start >= fitting:
-                yield _joined([*left, block.take(order[start : start + fitting])])
-                start, fitting, made, left = start + fitting, size, made + 1, []
-            left.append(block.take(order[start:]))
-        if made < batches - 1 or sum(map(len, left)) != self.rows - made * size:
+            seed_keys = ("row order", epoch, number) if number else ("row order", epoch)
+            order = torch.from_numpy(
+                generator(seed, *seed_keys).permutation(len(block))
+            ).to(block.x.device)
+            start, fitting = 0, size - sum(map(len, left_over_rows))
+            while batches_made < batches - 1 and len(block) - start >= fitting:
+                yield _joined(
+                    [*left_over_rows, block.take(order[start : start + fitting])]
+                )
+                start, fitting, batches_made, left_over_rows = (
+                    start + fitting,
+                    size,
+                    batches_made + 1,
+                    [],
+                )
+            left_over_rows.append(block.take(order[start:]))
+        if (
+            batches_made < batches - 1
+            or sum(map(len, left_over_rows)) != self.rows - batches_made * size
+        ):
             raise RuntimeError(
-                f"{made} of {batches} batches could be made: the files changed while they were read"
+                f"{batches_made} of {batches} batches could be made: the files changed while they were read"
             )
-        yield _joined([rows for rows in left if len(rows)])
+        yield _joined([last_rows for last_rows in left_over_rows if len(last_rows)])
 
     def _blocks(self, seed: int, epoch: int) -> Iterator[Rows]:
         if self.rows <= self.block_rows:
             if self._block is None:
                 self._block = _joined(
-                    [piece for part in self.parts for piece in self.read(part)]
+                    [
+                        piece
+                        for table_part in self.parts
+                        for piece in self.read(table_part)
+                    ]
                 ).to(self.device)
             yield self._block
             return
-        parts = generator(seed, "part order", epoch).permutation(len(self.parts))
+        part_order = generator(seed, "part order", epoch).permutation(len(self.parts))
         pieces, filled = list[Rows](), 0
         for piece in (
             piece
-            for number in parts.tolist()
+            for number in part_order.tolist()
             for piece in self.read(self.parts[number])
         ):
             start = 0
             while start < len(piece):
-                stop = min(len(piece), start + self.block_rows - filled)
-                pieces.append(piece.take(slice(start, stop)))
-                filled, start = filled + stop - start, stop
+                stop_row = min(len(piece), start + self.block_rows - filled)
+                pieces.append(piece.take(slice(start, stop_row)))
+                filled, start = filled + stop_row - start, stop_row
                 if filled == self.block_rows:
                     yield _joined(pieces).to(self.device)
                     pieces, filled = [], 0
@@ -154,8 +174,8 @@ def _joined(pieces: Sequence[Rows]) -> Rows:
     if len(pieces) == 1:
         return pieces[0]
     x, y, weight = (
-        torch.cat([getattr(piece, name) for piece in pieces])
-        for name in ("x", "y", "weight")
+        torch.cat([getattr(piece, tensor_name) for piece in pieces])
+        for tensor_name in ("x", "y", "weight")
     )
     return Rows(x, y, weight)
 

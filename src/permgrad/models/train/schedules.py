@@ -53,13 +53,13 @@ def one_cycle(done: float, rate: float) -> float:
     Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
     momentum does not cycle.
     """
-    low = rate / 25
+    lowest_rate = rate / 25
     if done < _ONE_CYCLE_SHARE:
-        return rate + (low - rate) * 0.5 * (
+        return rate + (lowest_rate - rate) * 0.5 * (
             1 + math.cos(math.pi * done / _ONE_CYCLE_SHARE)
         )
-    end = low / 1e4
-    return end + (rate - end) * 0.5 * (
+    final_rate = lowest_rate / 1e4
+    return final_rate + (rate - final_rate) * 0.5 * (
         1 + math.cos(math.pi * (done - _ONE_CYCLE_SHARE) / (1 - _ONE_CYCLE_SHARE))
     )
 

@@ -63,9 +63,13 @@ def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    room = share * (high - low) if high > low else abs(high) * 0.1 or 1.0
-    return low - room, high + room
+    lower_value, upper_value = float(finite.min()), float(finite.max())
+    margin = (
+        share * (upper_value - lower_value)
+        if upper_value > lower_value
+        else abs(upper_value) * 0.1 or 1.0
+    )
+    return lower_value - margin, upper_value + margin
 
 
 def mark(
@@ -81,8 +85,8 @@ def mark(
     return {
         "as": form,
         **{
-            key: np.asarray(value) if isinstance(value, pd.Series) else value
-            for key, value in look.items()
+            option_name: np.asarray(value) if isinstance(value, pd.Series) else value
+            for option_name, value in look.items()
         },
     }
 

@@ -47,7 +47,7 @@ def confusion_matrix(
     counts, shares = _of_classes(matrix)
     names = [clean(label) for label in labels]
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
-    data = {
+    chart_data = {
         "rows": names,
         "columns": names,
         "values": shares,
@@ -55,10 +55,12 @@ def confusion_matrix(
         "x": "predicted",
         "y": "truth",
     }
-    data["texts"] = [[fixed(count, 0) for count in row] for row in counts]
+    chart_data["texts"] = [
+        [fixed(count, 0) for count in class_counts] for class_counts in counts
+    ]
     width = width or (WIDTH if len(names) > 3 else HALF)
     return Chart(
-        "cells", f"Confusion matrix, recall of each class: {recall}", data, width
+        "cells", f"Confusion matrix, recall of each class: {recall}", chart_data, width
     )
 
 
@@ -76,22 +78,23 @@ def found_by_class(
 ) -> Chart:
     """Return how many rows of each class are predicted as it, for the classes with the most rows."""
     counts, shares = _of_classes(matrix)
-    rows, right = counts.sum(axis=1), np.diag(shares)
-    order = choices.largest(rows, most)
-    names = [clean(labels[place]) for place in order]
+    class_rows, right = counts.sum(axis=1), np.diag(shares)
+    order = choices.largest(class_rows, most)
+    names = [clean(labels[class_index]) for class_index in order]
     texts = [
-        f"{percent(float(right[place]))} of {fixed(rows[place], 0)}" for place in order
+        f"{percent(float(right[class_index]))} of {fixed(class_rows[class_index], 0)}"
+        for class_index in order
     ]
-    data = {
+    chart_data = {
         "names": names,
         "values": right[order],
         "texts": texts,
         "share": True,
-        "hidden": len(rows) - len(order),
+        "hidden": len(class_rows) - len(order),
     }
-    data["label"] = "rows of the class that are found"
+    chart_data["label"] = "rows of the class that are found"
     words = f"Share of the rows of each class that is predicted as it: {valued(names, right[order], percent)}."
-    return Chart("bars", words, data, ASIDE)
+    return Chart("bars", words, chart_data, ASIDE)
 
 
 def roc_curves(
@@ -111,13 +114,13 @@ def roc_curves(
         pd.Index(np.asarray(truth))
     )  # −1: none of them
     table = np.nan_to_num(np.asarray(probabilities, dtype=np.float64))
-    wanted = [positive] if len(classes) == 2 else list(range(len(classes)))
+    wanted_classes = [positive] if len(classes) == 2 else list(range(len(classes)))
     areas = {
         k: float(roc_auc_score(codes == k, table[:, k]))
-        for k in wanted
+        for k in wanted_classes
         if 0 < np.sum(codes == k) < len(codes)
     }
-    absent = [k for k in wanted if k not in areas][:3]
+    absent = [k for k in wanted_classes if k not in areas][:3]
     shown = (
         sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES]
         if len(areas) > MOST_ROC_CURVES
@@ -125,13 +128,13 @@ def roc_curves(
     )
     labels = labels_of(classes, 24)
     marks = [mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1, dashed=True)]
-    for place, k in enumerate(shown):
+    for curve_index, k in enumerate(shown):
         marks.append(
             _roc_line(
                 codes == k,
                 table[:, k],
                 f"{labels[k]}: area {areas[k]:.3f}",
-                f"series-{place}",
+                f"series-{curve_index}",
             )
         )
     marks += [
@@ -142,7 +145,8 @@ def roc_curves(
         [classes[k] for k in shown], [areas[k] for k in shown], "{:.3f}".format
     )
     x_axis, y_axis = (
-        {"label": f"{kind} positives, share", **_UNIT} for kind in ("false", "true")
+        {"label": f"{rate_kind} positives, share", **_UNIT}
+        for rate_kind in ("false", "true")
     )
     return plot(
         f"ROC curves, area by class: {by_class}",
@@ -179,7 +183,9 @@ def calibration(
     earlier = None if before is None else np.asarray(before, dtype=np.float64)
     shown = _shown_classes(codes, len(classes), positive)
     single, panels, errors = len(shown) == 1, [], []
-    for k, own in zip(shown, labels_of([classes[k] for k in shown], 24), strict=True):
+    for k, class_label in zip(
+        shown, labels_of([classes[k] for k in shown], 24), strict=True
+    ):
         scores = np.clip(table[:, k], 0, 1)
         curve = reliability(codes == k, scores, dependence)
         marks = [_how_often(scores)]
@@ -189,12 +195,16 @@ def calibration(
             marks.append(_before(older, with_error=single))
         marks += _curve_marks(curve)
         error = f"error {number(curve.error, 2)} (by chance {number(curve.chance, 2)})"
-        of = f" of {own}" if single else ""
-        across, up = (
-            {"label": f"{words}{of}", **_UNIT}
+        class_words = f" of {class_label}" if single else ""
+        across, vertical = (
+            {"label": f"{words}{class_words}", **_UNIT}
             for words in ("predicted probability", "observed share")
         )
-        panels.append(panel(across, up, marks, title="" if single else own, note=error))
+        panels.append(
+            panel(
+                across, vertical, marks, title="" if single else class_label, note=error
+            )
+        )
         errors.append(f"{clean(classes[k])} {number(curve.error, 2)}")
     words = "Reliability curves, calibration error: " + ", ".join(errors)
     return plot(
@@ -263,29 +273,30 @@ def _how_often(scores: Floats) -> Any:
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 def predictions(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
     """Return predictions against true values."""
-    y, said = _known(truth, guess)
-    words = (
-        f"Predictions against true values for {len(y)} rows: {_size_words(y - said)}"
-    )
-    return plot(words, [_against_truth(y, said)], height=250, width=ASIDE)
+    y, predicted = _known(truth, guess)
+    words = f"Predictions against true values for {len(y)} rows: {_size_words(y - predicted)}"
+    return plot(words, [_against_truth(y, predicted)], height=250, width=ASIDE)
 
 
 def residuals(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
     """Return predictions against true values, and errors against predictions with their running median."""
-    y, said = _known(truth, guess)
+    y, predicted = _known(truth, guess)
     about = {"label": "prediction"}, {"label": "error (truth − prediction)"}
-    panels = [_against_truth(y, said), panel(*about, _errors_against(said, y - said))]
-    words = f"Predictions against true values and errors against predictions for {len(y)} rows: {_size_words(y - said)}"
+    panels = [
+        _against_truth(y, predicted),
+        panel(*about, _errors_against(predicted, y - predicted)),
+    ]
+    words = f"Predictions against true values and errors against predictions for {len(y)} rows: {_size_words(y - predicted)}"
     return plot(words, panels, columns=2, height=310, width=700)
 
 
 def _known(truth: npt.ArrayLike, guess: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return true values and predictions where both are defined."""
-    y, said = (
+    y, predicted = (
         np.asarray(values, dtype=np.float64).ravel() for values in (truth, guess)
     )
-    defined = np.isfinite(y) & np.isfinite(said)
-    return y[defined], said[defined]
+    defined = np.isfinite(y) & np.isfinite(predicted)
+    return y[defined], predicted[defined]
 
 
 def _size_words(error: Floats) -> str:
@@ -294,11 +305,11 @@ def _size_words(error: Floats) -> str:
     return f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
 
 
-def _against_truth(y: Floats, said: Floats) -> dict[str, Any]:
-    limits = padded([y, said])
+def _against_truth(y: Floats, predicted: Floats) -> dict[str, Any]:
+    limits = padded([y, predicted])
     marks = [
         mark("line", x=limits, y=limits, colour="neutral", width=1),
-        _points(y, said),
+        _points(y, predicted),
     ]
     return panel(
         {"label": "truth", "domain": limits},
@@ -322,10 +333,12 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart
         {"label": "error", "domain": padded(error[defined])},
     )
     panels = [
-        panel(*_one_feature(shown[name], error[defined], {"label": label}, y))
-        for name, label in zip(shown.columns, labels, strict=True)
+        panel(*_one_feature(shown[column_name], error[defined], {"label": label}, y))
+        for column_name, label in zip(shown.columns, labels, strict=True)
     ]
-    words = "Errors by " + ", ".join(clean(name) for name in shown.columns)
+    words = "Errors by " + ", ".join(
+        clean(column_name) for column_name in shown.columns
+    )
     return plot(
         words,
         panels,
@@ -354,11 +367,16 @@ def _one_feature(
     quarters = np.array(
         [np.quantile(error[codes == level], (0.25, 0.5, 0.75)) for level in order]
     ).reshape(-1, 3)
-    low, middle, high = quarters.T
+    lower_quarter, middle, upper_quarter = quarters.T
     marks = [
         mark("rule", y=0, colour="neutral"),
         mark(
-            "dots", x=np.arange(len(order)), y=middle, low=low, high=high, colour="ink"
+            "dots",
+            x=np.arange(len(order)),
+            y=middle,
+            low=lower_quarter,
+            high=upper_quarter,
+            colour="ink",
         ),
     ]
     return {**x, "names": names[order].tolist()}, y, marks
@@ -374,38 +392,43 @@ def over_time(
     """
     dated = times.dtype.kind == "M"
     x = (times.astype("datetime64[s]") if dated else times).astype(np.float64)
-    bins = int(np.clip(len(x) // _FEWEST, 1, _STRETCHES))
-    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1]))
+    bin_count = int(np.clip(len(x) // _FEWEST, 1, _STRETCHES))
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bin_count + 1)[1:-1]))
     stretch = np.searchsorted(edges, x, side="right")
     drawn = []
-    for name, (points, lines) in panels.items():
+    for panel_name, (points, lines) in panels.items():
         marks = [] if points is None else [_points(x, points)]
-        for colour, (line, values) in zip(
+        for colour, (line_name, values) in zip(
             ("ink", "image"), lines.items(), strict=False
         ):
             means = pd.DataFrame({"x": x, "y": values}).groupby(stretch).mean()
             marks.append(
-                mark("line", x=means["x"], y=means["y"], colour=colour, name=line)
+                mark("line", x=means["x"], y=means["y"], colour=colour, name=line_name)
             )
-        drawn.append(panel({"dates": dated}, {"label": name}, marks))
+        drawn.append(panel({"dates": dated}, {"label": panel_name}, marks))
     return plot(f"By time, of {len(x)} rows: {'; '.join(panels)}.", drawn, height=190)
 
 
 def _points(x: Floats, y: Floats) -> dict[str, Any]:
-    rows = thinned(len(x))
-    opacity = float(np.clip(300 / max(len(rows), 1), 0.2, 0.7))
+    shown_rows = thinned(len(x))
+    opacity = float(np.clip(300 / max(len(shown_rows), 1), 0.2, 0.7))
     return mark(
-        "dots", x=x[rows], y=y[rows], opacity=opacity, size=1.7, colour="tabular"
+        "dots",
+        x=x[shown_rows],
+        y=y[shown_rows],
+        opacity=opacity,
+        size=1.7,
+        colour="tabular",
     )
 
 
 def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
     """Return errors as points, and their running median with the middle half of them."""
     marks = [mark("rule", y=0, colour="neutral"), _points(x, error)]
-    bins = min(_BINS, len(x) // _FEWEST)
-    if bins < 3:
+    bin_count = min(_BINS, len(x) // _FEWEST)
+    if bin_count < 3:
         return marks
-    edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
+    edges = np.unique(np.quantile(x, np.linspace(0, 1, bin_count + 1)))
     member = pd.Series(
         np.clip(np.searchsorted(edges, x, side="right") - 1, 0, max(len(edges) - 2, 0))
     )
@@ -414,13 +437,13 @@ def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
     if filled.sum() < 2:
         return marks
     centre = by_bin["x"].median()[filled]
-    low, middle, high = (
+    lower_quarter, middle, upper_quarter = (
         by_bin["error"].quantile(share)[filled] for share in (0.25, 0.5, 0.75)
     )
     about: dict[str, Any] = {"x": centre, "colour": "ink"}
     return [
         *marks,
-        mark("area", low=low, high=high, **about),
+        mark("area", low=lower_quarter, high=upper_quarter, **about),
         mark("line", y=middle, **about),
     ]
 
@@ -445,7 +468,9 @@ def learning_curves(
         if curve[0] in history and history[curve[0]].notna().any()
     ]
     epochs = history["epoch"].to_numpy(dtype=np.float64)
-    curves = [history[name].to_numpy(dtype=np.float64) for name, *_ in present]
+    curves = [
+        history[curve_name].to_numpy(dtype=np.float64) for curve_name, *_ in present
+    ]
     finite = np.concatenate(curves)[np.isfinite(np.concatenate(curves))]
     smallest, typical, largest = (
         float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0)
@@ -454,25 +479,25 @@ def learning_curves(
         largest = smallest + 2.0 * (
             typical - smallest
         )  # one wild first epoch must not flatten everything else
-    form: Any = "dots" if len(epochs) == 1 else "line"
+    mark_form: Any = "dots" if len(epochs) == 1 else "line"
     y = {"label": label, "domain": padded([smallest, largest])}
     marks = [  # what lies above the picture is not drawn over what stands there
         mark(
-            form,
+            mark_form,
             x=epochs,
             y=np.where(losses <= y["domain"][1], losses, np.nan),
             colour=colour,
-            name=word,
+            name=curve_word,
         )
-        for losses, (_, word, colour) in zip(curves, present, strict=True)
+        for losses, (_, curve_word, colour) in zip(curves, present, strict=True)
     ]
     if best_epoch is not None and best_epoch in set(history["epoch"]):
-        loss = float(curves[-1][int(np.argmax(epochs == best_epoch))])
-        marks += _best_epoch_marks(best_epoch, loss, present[-1][2])
-    ends = [losses[np.isfinite(losses)][-1] for losses in curves]
+        kept_loss = float(curves[-1][int(np.argmax(epochs == best_epoch))])
+        marks += _best_epoch_marks(best_epoch, kept_loss, present[-1][2])
+    final_losses = [losses[np.isfinite(losses)][-1] for losses in curves]
     described = f"Loss over {len(epochs)} epochs: " + ", ".join(
-        f"{word} ends at {number(float(end))}"
-        for (_, word, _), end in zip(present, ends, strict=True)
+        f"{curve_word} ends at {number(float(final_loss))}"
+        for (_, curve_word, _), final_loss in zip(present, final_losses, strict=True)
     )
     return plot(described, [panel({"label": "epoch", "whole": True}, y, marks)])
 

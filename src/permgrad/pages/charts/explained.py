@@ -64,23 +64,23 @@ def ranking(
     values = np.asarray(explanation.values[:, column], dtype=np.float64)
     order = choices.largest(sizes_of(explanation, column), top_n)
     ranks = shown_ranks(explanation, column)
-    data = ranked(
+    bar_data = ranked(
         explanation, column, order, choices.adding_parts(explanation, column) or {}
     )
-    data |= {
+    bar_data |= {
         "side": None if ranks is None else ["rank", *rank_texts(ranks)[: len(order)]]
     }
-    data |= {
+    bar_data |= {
         "label": quantity_of(explanation, column),
         "hidden": len(values) - len(order),
     }
-    data |= _as_losses(data, loss)
-    leading = valued([explanation.names[i] for i in order[:5]], data["values"][:5])
+    bar_data |= _as_losses(bar_data, loss)
+    leading = valued([explanation.names[i] for i in order[:5]], bar_data["values"][:5])
     words = (
         f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals, "
-        f"{data['label']}. Largest: {leading}."
+        f"{bar_data['label']}. Largest: {leading}."
     )
-    return Chart("bars", words, data)
+    return Chart("bars", words, bar_data)
 
 
 def ranked(
@@ -94,23 +94,25 @@ def ranked(
         np.asarray(explanation.values[order, column], dtype=np.float64),
         clear_names(explanation, column),
     )
-    low, high = (end[order, column] for end in explanation.ci())
+    lower_ends, upper_ends = (
+        interval_ends[order, column] for interval_ends in explanation.ci()
+    )
     return {
-        "names": [clean(explanation.names[place]) for place in order],
+        "names": [clean(explanation.names[feature_index]) for feature_index in order],
         "values": values,
-        "low": low,
-        "high": high,
+        "low": lower_ends,
+        "high": upper_ends,
         "quiet": [
-            clear is not None and explanation.names[place] not in clear
-            for place in order
+            clear is not None and explanation.names[feature_index] not in clear
+            for feature_index in order
         ],
         "parts": [
             {
-                "name": path_name(name),
-                "colour": _colour(name, at),
-                "values": np.nan_to_num(part[order]),
+                "name": path_name(name_of_path),
+                "colour": _colour(name_of_path, path_index),
+                "values": np.nan_to_num(path_values[order]),
             }
-            for at, (name, part) in enumerate(paths.items())
+            for path_index, (name_of_path, path_values) in enumerate(paths.items())
         ],
         "texts": numbers(values),
     }
@@ -122,33 +124,41 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
     Bars then start at the loss of the model with all features.
     """
     values = np.asarray(explanation.values[:, 0], dtype=np.float64)
-    idle = idle_features(explanation)
+    idle_indices = idle_features(explanation)
     order = choices.largest(sizes_of(explanation, 0), most)
-    order = order[~np.isin(order, idle)] if len(idle) < len(values) else order
-    hidden = len(values) - len(order) - len(idle)
-    data = ranked(explanation, 0, order, {}) | {
+    order = (
+        order[~np.isin(order, idle_indices)]
+        if len(idle_indices) < len(values)
+        else order
+    )
+    hidden = len(values) - len(order) - len(idle_indices)
+    bar_data = ranked(explanation, 0, order, {}) | {
         "label": quantity_of(explanation),
         "hidden": max(hidden, 0),
     }
-    data |= _as_losses(data, loss)
+    bar_data |= _as_losses(bar_data, loss)
     with_all = "" if loss is None else f" With all features it is {number(loss.model)}."
-    grey = [
-        name for name, quiet in zip(data["names"], data["quiet"], strict=True) if quiet
+    quiet_names = [
+        feature_name
+        for feature_name, quiet in zip(
+            bar_data["names"], bar_data["quiet"], strict=True
+        )
+        if quiet
     ]
-    doubt = f" Not certain: {listed(grey)}." if grey else ""
+    doubt = f" Not certain: {listed(quiet_names)}." if quiet_names else ""
     words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
-    words += (
-        f"{data['label']}: {valued(data['names'], data['values'])}.{with_all}{doubt}"
-    )
-    return Chart("bars", words, data, ASIDE)
+    words += f"{bar_data['label']}: {valued(bar_data['names'], bar_data['values'])}.{with_all}{doubt}"
+    return Chart("bars", words, bar_data, ASIDE)
 
 
 def idle_features(explanation: Explanation) -> list[int]:
     """Return the places of features whose importance is 0 for certain: the model does not use them."""
-    low, high = explanation.ci()
-    ends = np.stack([explanation.values[:, 0], low[:, 0], high[:, 0]])
-    places: list[int] = np.flatnonzero((ends == 0).all(axis=0)).tolist()
-    return places
+    lower_ends, upper_ends = explanation.ci()
+    interval_ends = np.stack(
+        [explanation.values[:, 0], lower_ends[:, 0], upper_ends[:, 0]]
+    )
+    idle_indices: list[int] = np.flatnonzero((interval_ends == 0).all(axis=0)).tolist()
+    return idle_indices
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
@@ -160,16 +170,20 @@ def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
         return {}
     values, growth = np.asarray(data["values"]), loss.growth(data["values"])
     shares = np.divide(growth, values, out=np.zeros(len(values)), where=values != 0)
-    parts = [{**part, "values": part["values"] * shares} for part in data["parts"]]
-    ends = {
-        name: loss.model + loss.growth(data[name]) for name in ("values", "low", "high")
+    scaled_parts = [
+        {**path_bars, "values": path_bars["values"] * shares}
+        for path_bars in data["parts"]
+    ]
+    bar_ends = {
+        end_name: loss.model + loss.growth(data[end_name])
+        for end_name in ("values", "low", "high")
     }
     label = f"{loss.label} without the feature"
     return {
-        **ends,
-        "parts": parts,
+        **bar_ends,
+        "parts": scaled_parts,
         "start": loss.model,
-        "texts": numbers(ends["values"]),
+        "texts": numbers(bar_ends["values"]),
         "label": label,
     }
 
@@ -189,75 +203,83 @@ def signed_bars(
     order = choices.largest(np.abs(values), _SIGNED)
     shown, ordered = (
         np.asarray(values, dtype=np.float64)[order],
-        [clean(names[place]) for place in order],
+        [clean(names[name_index]) for name_index in order],
     )
     leading = valued(ordered[:8], shown[:8], write or number)
     texts = numbers(shown) if write is None else list(map(write, shown.tolist()))
-    data = {"names": ordered, "values": shown, "texts": texts, "label": label}
+    bar_data = {"names": ordered, "values": shown, "texts": texts, "label": label}
     return Chart(
         "bars",
         f"Bars of {len(order)} of {len(values)}, largest first: {leading}.",
-        data,
+        bar_data,
     )
 
 
 def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -> Chart:
     """Return differences with their intervals ``(names, 3)``. Those whose interval contains 0 are grey."""
     table = np.asarray(intervals, dtype=np.float64).reshape(len(names), 3)
-    value, low, high = table.T
-    data = {
-        "names": [clean(name) for name in names],
+    value, lower_ends, upper_ends = table.T
+    bar_data = {
+        "names": [clean(compared_name) for compared_name in names],
         "values": value,
-        "low": low,
-        "high": high,
+        "low": lower_ends,
+        "high": upper_ends,
         "form": "dots",
     }
-    data |= {
-        "quiet": (low <= 0) & (high >= 0),
+    bar_data |= {
+        "quiet": (lower_ends <= 0) & (upper_ends >= 0),
         "label": clean(label),
         "texts": numbers(value),
     }
-    return Chart("bars", f"{clean(label)}: {valued(names, value)}", data)
+    return Chart("bars", f"{clean(label)}: {valued(names, value)}", bar_data)
 
 
 def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
     """Return the content of ``branches.json``: the importance of each path or input, alone and behind all others."""
     names = list(entries_of(content))
-    keys = ("importance", "ci_low", "ci_high", "alone", "last")
-    value, low, high, alone, last = np.array(
-        [[value_of(content[name], key) for key in keys] for name in names]
+    entry_keys = ("importance", "ci_low", "ci_high", "alone", "last")
+    value, lower_ends, upper_ends, alone, last_effects = np.array(
+        [
+            [value_of(content[branch_name], entry_key) for entry_key in entry_keys]
+            for branch_name in names
+        ]
     ).T
     words = [number(importance) for importance in value]
     if not path_words(content):
-        shares = [value_of(content[name], "share") for name in names]
+        shares = [value_of(content[branch_name], "share") for branch_name in names]
         words = [
-            f"{share * 100:.0f} % · {one}"
+            f"{share * 100:.0f} % · {importance_text}"
             if np.isfinite(share)
-            else f"undefined · {one}"
+            else f"undefined · {importance_text}"
             if "share" in entry
-            else one
-            for share, one, entry in zip(
+            else importance_text
+            for share, importance_text, entry in zip(
                 shares, words, map(content.__getitem__, names), strict=True
             )
         ]
-    data = {
-        "names": [clean(name) for name in names],
+    bar_data = {
+        "names": [clean(branch_name) for branch_name in names],
         "values": value,
-        "low": low,
-        "high": high,
-        "colours": [_colour(name, place) for place, name in enumerate(names)],
+        "low": lower_ends,
+        "high": upper_ends,
+        "colours": [
+            _colour(branch_name, branch_index)
+            for branch_index, branch_name in enumerate(names)
+        ],
         "marks": [
-            {"name": name, "shape": shape, "values": effects}
-            for name, shape, effects in (
+            {"name": mark_name, "shape": shape, "values": effects}
+            for mark_name, shape, effects in (
                 ("alone", "circle", alone),
-                ("last", "square", last),
+                ("last", "square", last_effects),
             )
             if np.isfinite(effects).any()
         ],
         "texts": words,
         "label": label,
     }
-    return Chart("bars", f"Importance of the branches: {valued(names, value)}", data)
+    return Chart(
+        "bars", f"Importance of the branches: {valued(names, value)}", bar_data
+    )
 
 
 def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
@@ -267,30 +289,35 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
     order = choices.largest(
         values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n
     )
-    names = [clean(name) for name in explanation.outputs]
+    names = [clean(output_name) for output_name in explanation.outputs]
     names[0] = "all rows" if has_all else names[0]
     table = values[order]
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     # Two digits, because features differ by powers of ten.
     texts = [
-        ["≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2) for value in row]
-        for row in table
+        [
+            "≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2)
+            for value in table_row
+        ]
+        for table_row in table
     ]
     leading = " ".join(
-        f"For {name} the largest is {clean(explanation.names[int(np.nanargmax(column))])}."
-        for name, column in list(zip(names, values.T, strict=True))[:12]
+        f"For {output_name} the largest is {clean(explanation.names[int(np.nanargmax(column))])}."
+        for output_name, column in list(zip(names, values.T, strict=True))[:12]
         if np.any(np.isfinite(column))
     )
     words = f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns)."
-    rows = [clean(explanation.names[place]) for place in order]
-    data = {
-        "rows": rows,
+    feature_names = [clean(explanation.names[feature_index]) for feature_index in order]
+    cell_data = {
+        "rows": feature_names,
         "columns": names,
         "values": table,
         "texts": texts,
         "most": bound,
     }
-    return Chart("cells", f"{words} {leading}", data, WIDTH if len(names) < 6 else 900)
+    return Chart(
+        "cells", f"{words} {leading}", cell_data, WIDTH if len(names) < 6 else 900
+    )
 
 
 def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
@@ -303,9 +330,12 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
         in_order(explanation)[1],
     )
     measured = [
-        np.append(one[:, 0], np.nan) for one in (explanation.values, *explanation.ci())
+        np.append(estimates[:, 0], np.nan)
+        for estimates in (explanation.values, *explanation.ci())
     ]
-    values, low, high = measured if loss is None else map(loss.growth, measured)
+    values, lower_ends, upper_ends = (
+        measured if loss is None else map(loss.growth, measured)
+    )
     label = quantity_of(explanation) if loss is None else loss.grown
     shown = np.sort(
         choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES)
@@ -316,21 +346,31 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
     alone = len(largest) > 1 and values[largest[0]] > _FAR * values[largest[1]] > 0
     absent = largest[: int(alone)]
     for curve in shown:
-        x, own = np.arange(lines.shape[1]), owners[curve]
-        own = np.where(np.isin(own, absent), -1, own)  # the last place has no values
+        x, own_owners = np.arange(lines.shape[1]), owners[curve]
+        own_owners = np.where(
+            np.isin(own_owners, absent), -1, own_owners
+        )  # the last place has no values
         marks = [
             mark("rule", y=0, colour="neutral"),
-            mark("area", x=x, low=low[own], high=high[own], colour="tabular"),
+            mark(
+                "area",
+                x=x,
+                low=lower_ends[own_owners],
+                high=upper_ends[own_owners],
+                colour="tabular",
+            ),
         ]
-        marks.append(mark("steps", x=x, y=values[own], colour="tabular"))
-        names = [clean(name) for name in lines[curve]]
+        marks.append(mark("steps", x=x, y=values[own_owners], colour="tabular"))
+        names = [clean(column_name) for column_name in lines[curve]]
         title = f"{names[0]} … {names[-1]}" if len(lines) > 1 else ""
         if alone and largest[0] in owners[curve]:
             title += f"{'. ' * bool(title)}Not drawn: {valued([explanation.names[largest[0]]], values[absent])}"
         panels.append(
             panel({"names": names, "some": True}, {"label": label}, marks, title=title)
         )
-    strongest = valued([explanation.names[place] for place in largest], values[largest])
+    strongest = valued(
+        [explanation.names[feature_index] for feature_index in largest], values[largest]
+    )
     words = f"Importance along {lines.size} columns. Largest: {strongest}."
     return plot(words, panels, height=300 if len(panels) == 1 else 170)
 
@@ -341,27 +381,33 @@ def interactions(
 ) -> Chart:
     """Return how the features of the strongest pairs work together, a cell for each pair, clear ones framed."""
     pairs = pairs_of(explanation, target)
-    leading = list(dict.fromkeys(name for names in pairs.names for name in names))
+    leading = list(
+        dict.fromkeys(feature_name for names in pairs.names for feature_name in names)
+    )
     leading = leading[: max(2, choices.check_top_n(top_n, len(leading)))]
     players = [
-        name
-        for name in choices.as_global(explanation).ranking(target)
-        if name in leading
+        player_name
+        for player_name in choices.as_global(explanation).ranking(target)
+        if player_name in leading
     ]
-    place = {name: at for at, name in enumerate(players)}
+    player_position = {
+        player_name: position for position, player_name in enumerate(players)
+    }
     table, frames = np.full((len(players), len(players)), np.nan), []
     for names, value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
-        if all(name in place for name in names):
-            row, column = sorted((place[name] for name in names), reverse=True)
-            table[row, column] = value
-            frames += [[row - 1, column]] if clear else []
+        if all(feature_name in player_position for feature_name in names):
+            row_index, column = sorted(
+                (player_position[feature_name] for feature_name in names), reverse=True
+            )
+            table[row_index, column] = value
+            frames += [[row_index - 1, column]] if clear else []
     # The first has no pair to its left, the last none below.
     table = table[1:, :-1]
     texts, finite = np.full(table.shape, "", dtype=object), np.isfinite(table)
     texts[finite] = numbers(table[finite], 2)
-    data = {
-        "rows": [clean(name) for name in players[1:]],
-        "columns": [clean(name) for name in players[:-1]],
+    cell_data = {
+        "rows": [clean(player_name) for player_name in players[1:]],
+        "columns": [clean(player_name) for player_name in players[:-1]],
         "values": table,
         "texts": texts,
         "most": float(np.nanmax(np.abs(table), initial=0.0)) or 1.0,
@@ -371,7 +417,7 @@ def interactions(
         [" × ".join(names) for names in pairs.names[:5]], pairs.values[:5]
     )
     words = f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: {strongest}"
-    return Chart("cells", words, data)
+    return Chart("cells", words, cell_data)
 
 
 # ---- single rows -----------------------------------------------------------------------------------------------------
@@ -380,25 +426,25 @@ def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Cha
     values = np.nan_to_num(
         np.asarray(explanation.values[row, :, output], dtype=np.float64)
     )
-    start, end = ends_of(explanation, row, output)
+    start, end_value = ends_of(explanation, row, output)
     names, sizes = steps_of(explanation, (row, output), np.arange(len(values)), 10, 60)
     order = choices.largest(np.abs(values), 5)
     leading = valued([explanation.names[i] for i in order], values[order])
-    data = {
+    step_data = {
         "start": start,
-        "end": end,
+        "end": end_value,
         "startName": "baseline",
         "endName": "this row",
         "label": label,
     }
-    data["steps"] = [
+    step_data["steps"] = [
         {"name": n, "value": v}
         for n, v in zip(names, np.nan_to_num(sizes).tolist(), strict=True)
     ]
     return Chart(
         "steps",
-        f"Steps from {number(start)} (baseline) to {number(end)} (this row). Largest: {leading}.",
-        data,
+        f"Steps from {number(start)} (baseline) to {number(end_value)} (this row). Largest: {leading}.",
+        step_data,
     )
 
 
@@ -408,28 +454,30 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     Colours follow the rank of numbers, dates and ordered categories. Values without an order have the last shade.
     """
     values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
-    order, rows = (
+    order, shown_rows = (
         choices.largest_on_average(values, _SWARM),
         thinned(len(values), SWARM_ROWS),
     )
-    ranks = np.stack([ranks_of(explanation, int(feature))[rows] for feature in order])
+    ranks = np.stack(
+        [ranks_of(explanation, int(feature))[shown_rows] for feature in order]
+    )
     shades = np.where(
         np.isfinite(ranks), np.clip(ranks * _SHADES, 0, _SHADES - 1), _SHADES
     )
-    data = {
+    swarm_data = {
         "names": [clean(explanation.names[i]) for i in order],
         "values": np.array(
             [
-                [float(f"{value:.3g}") for value in row]
-                for row in values[np.ix_(rows, order)].T
+                [float(f"{value:.3g}") for value in feature_values]
+                for feature_values in values[np.ix_(shown_rows, order)].T
             ]
         ),
         "shades": np.nan_to_num(shades).astype(np.int64),
         "label": label,
     }
-    drawn = f", {len(rows)} drawn" if len(rows) < len(values) else ""
+    drawn = f", {len(shown_rows)} drawn" if len(shown_rows) < len(values) else ""
     words = (
         f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
-    return Chart("swarm", words, data)
+    return Chart("swarm", words, swarm_data)

@@ -36,24 +36,24 @@ def scores(
         ]
     )
     # Models on a common scale: none is four times as far from the first as the next nearer one. Three remain.
-    away = np.abs(means - means[0])
-    order = np.argsort(np.nan_to_num(away, nan=-1.0), kind="stable")
-    steps = away[order]
-    far = np.flatnonzero((steps[2:-1] > 0) & (steps[3:] > 4 * steps[2:-1]))
-    near = np.ones(len(means), dtype=np.bool_)
-    near[order[far[0] + 3 :] if len(far) else order[:0]] = False
+    distances = np.abs(means - means[0])
+    order = np.argsort(np.nan_to_num(distances, nan=-1.0), kind="stable")
+    steps = distances[order]
+    far_positions = np.flatnonzero((steps[2:-1] > 0) & (steps[3:] > 4 * steps[2:-1]))
+    is_near = np.ones(len(means), dtype=np.bool_)
+    is_near[order[far_positions[0] + 3 :] if len(far_positions) else order[:0]] = False
     texts = numbers(means, 4)
-    data = {
-        "names": [clean(name) for name in values],
-        "values": np.where(near, means, np.nan),
-        "spread": np.where(near[:, None], table, np.nan),
-        "quiet": [bool(level) and name not in level for name in values],
+    chart_data = {
+        "names": [clean(model_name) for model_name in values],
+        "values": np.where(is_near, means, np.nan),
+        "spread": np.where(is_near[:, None], table, np.nan),
+        "quiet": [bool(level) and model_name not in level for model_name in values],
         "form": "dots",
         "zero": False,
         "step": 32,
         "texts": [
-            text if shown else f"off the scale: {text}"
-            for text, shown in zip(texts, near, strict=True)
+            mean_text if shown else f"off the scale: {mean_text}"
+            for mean_text, shown in zip(texts, is_near, strict=True)
         ],
         "label": clean(label),
     }
@@ -61,7 +61,7 @@ def scores(
     return Chart(
         "bars",
         f"{clean(label)} of {len(table)} models on {table.shape[1]} folds, means: {described}",
-        data,
+        chart_data,
     )
 
 
@@ -75,31 +75,34 @@ def reliance(
     """
     means = np.stack(
         [
-            np.stack(list(map(known_shares, np.asarray(one)))).mean(axis=0)
-            for one in importances.values()
+            np.stack(list(map(known_shares, np.asarray(fold_importances)))).mean(axis=0)
+            for fold_importances in importances.values()
         ]
     )
     order = choices.largest(np.nan_to_num(means).mean(axis=0), top_n)
     table = means.T[order]
-    data = {
-        "rows": [clean(names[place]) for place in order],
-        "columns": [clean(name) for name in importances],
+    cell_data = {
+        "rows": [clean(names[feature_index]) for feature_index in order],
+        "columns": [clean(model_name) for model_name in importances],
         "values": table,
         "texts": [
-            ["<\u00a01\u00a0%" if one < 0.005 else percent(one) for one in row]
-            for row in np.nan_to_num(table)
+            [
+                "<\u00a01\u00a0%" if feature_share < 0.005 else percent(feature_share)
+                for feature_share in feature_shares
+            ]
+            for feature_shares in np.nan_to_num(table)
         ],
         "most": float(np.nanmax(table, initial=0.0)) or 1.0,
     }
     leading = "; ".join(
-        f"{clean(name)}: {', '.join(clean(names[i]) for i in np.argsort(-np.nan_to_num(one), kind='stable')[:3])}"
-        for name, one in zip(importances, means, strict=True)
+        f"{clean(model_name)}: {', '.join(clean(names[i]) for i in np.argsort(-np.nan_to_num(model_shares), kind='stable')[:3])}"
+        for model_name, model_shares in zip(importances, means, strict=True)
     )
     words = f"Shares of importance of {len(order)} of {len(names)} features by {len(importances)} models."
     return Chart(
         "cells",
         f"{words} Strongest: {leading}.",
-        data,
+        cell_data,
         WIDTH if len(means) < 6 else 900,
     )
 
@@ -116,16 +119,16 @@ def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> Chart:
         np.asarray(matrix, dtype=np.float64),
         [clean(label) for label in labels],
     )
-    data = {"rows": names, "columns": names, "values": table, "most": 1}
-    data |= {
-        "texts": [numbers(row, 2) for row in table],
-        "framed": [[place, place] for place in range(len(names))],
+    cell_data = {"rows": names, "columns": names, "values": table, "most": 1}
+    cell_data |= {
+        "texts": [numbers(agreements, 2) for agreements in table],
+        "framed": [[model_index, model_index] for model_index in range(len(names))],
     }
     words = "Agreement of models, each with itself first: " + ", ".join(
-        f"{names[row]} and {names[column]} {number(float(table[row, column]), 2)}"
-        for row, column in np.argwhere(np.triu(np.ones(table.shape))).tolist()
+        f"{names[row_index]} and {names[column]} {number(float(table[row_index, column]), 2)}"
+        for row_index, column in np.argwhere(np.triu(np.ones(table.shape))).tolist()
     )
-    return Chart("cells", words, data, HALF if len(names) < 5 else WIDTH)
+    return Chart("cells", words, cell_data, HALF if len(names) < 5 else WIDTH)
 
 
 Points = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -143,31 +146,48 @@ def tradeoff(
 
     ``quiet`` methods are grey, for comparison, with names only if ``name_quiet``.
     """
-    pairs = {name: np.asarray(pair, dtype=np.float64) for name, pair in points.items()}
-    runs = {
-        name: pair[:, np.isfinite(pair).all(axis=0) & (pair[0] > 0)]
-        for name, pair in pairs.items()
+    pairs = {
+        method_name: np.asarray(method_points, dtype=np.float64)
+        for method_name, method_points in points.items()
     }
-    runs = {name: pair for name, pair in runs.items() if pair.size}
+    method_runs = {
+        method_name: method_points[
+            :, np.isfinite(method_points).all(axis=0) & (method_points[0] > 0)
+        ]
+        for method_name, method_points in pairs.items()
+    }
+    method_runs = {
+        method_name: method_points
+        for method_name, method_points in method_runs.items()
+        if method_points.size
+    }
     means = {
-        name: (float(np.exp(np.log(x).mean())), float(y.mean()))
-        for name, (x, y) in runs.items()
+        method_name: (float(np.exp(np.log(x).mean())), float(y.mean()))
+        for method_name, (x, y) in method_runs.items()
     }
     marks = []
-    for place, (name, (x, y)) in enumerate(runs.items()):
-        colour = "neutral" if name in quiet else f"series-{place % 8}"
+    for method_index, (plotted_name, (x, y)) in enumerate(method_runs.items()):
+        colour = "neutral" if plotted_name in quiet else f"series-{method_index % 8}"
         marks.append(mark("dots", x=x, y=y, colour=colour, size=1.4, opacity=0.4))
-        named = [clean(name)] if name_quiet or name not in quiet else None
-        at = {"x": [means[name][0]], "y": [means[name][1]]}
-        marks.append(mark("dots", **at, colour=colour, size=4.5, texts=named))
-    log = min(float(y.min()) for _, y in runs.values()) > 0
-    best = min(means, key=lambda name: means[name][1])
+        named = (
+            [clean(plotted_name)] if name_quiet or plotted_name not in quiet else None
+        )
+        mean_point = {"x": [means[plotted_name][0]], "y": [means[plotted_name][1]]}
+        marks.append(mark("dots", **mean_point, colour=colour, size=4.5, texts=named))
+    is_logarithmic = min(float(y.min()) for _, y in method_runs.values()) > 0
+    best_method = min(means, key=lambda name: means[name][1])
     words = (
-        f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest error: {clean(best)}, "
-        f"{number(means[best][1])} at {number(means[best][0])}."
+        f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest error: {clean(best_method)}, "
+        f"{number(means[best_method][1])} at {number(means[best_method][0])}."
     )
     return plot(
         words,
-        [panel({"label": x_label, "log": True}, {"label": y_label, "log": log}, marks)],
+        [
+            panel(
+                {"label": x_label, "log": True},
+                {"label": y_label, "log": is_logarithmic},
+                marks,
+            )
+        ],
         height=420,
     )

@@ -22,44 +22,52 @@ def bars_svg(chart: Chart) -> str:
 
     Bars of what does not clearly matter are pale.
     """
-    data, names = chart.data, [shorten(name, _LETTERS) for name in chart.data["names"]]
-    values, low, high = (
-        np.asarray(data[end], dtype=np.float64) for end in ("values", "low", "high")
+    chart_data, names = (
+        chart.data,
+        [shorten(bar_name, _LETTERS) for bar_name in chart.data["names"]],
     )
-    start = float(data.get("start", 0.0))
-    every = np.concatenate([[start], values, low, high])
-    least, most = float(np.nanmin(every)), float(np.nanmax(every))
-    left = 12 + _LETTER * max(map(len, names), default=0)
-    scale = (WIDTH - left - _NUMBER) / ((most - least) or 1.0)
+    values, lower_ends, upper_ends = (
+        np.asarray(chart_data[end_name], dtype=np.float64)
+        for end_name in ("values", "low", "high")
+    )
+    start = float(chart_data.get("start", 0.0))
+    every = np.concatenate([[start], values, lower_ends, upper_ends])
+    least, largest_value = float(np.nanmin(every)), float(np.nanmax(every))
+    left_margin = 12 + _LETTER * max(map(len, names), default=0)
+    scale = (WIDTH - left_margin - _NUMBER) / ((largest_value - least) or 1.0)
 
     def across(value: float) -> float:
-        return round(left + (value - least) * scale, 1)
+        return round(left_margin + (value - least) * scale, 1)
 
-    ink, bar, pale = (TOKENS[name][0] for name in ("ink", "tabular", "series-7"))
-    height, base = (
-        _ROW * len(names) + 30,
-        f" (with all: {number(start)})" if "start" in data else "",
+    ink_colour, bar_colour, pale_colour = (
+        TOKENS[colour_name][0] for colour_name in ("ink", "tabular", "series-7")
     )
-    size = f'width="{WIDTH}" height="{height}"'
+    height, base_words = (
+        _ROW * len(names) + 30,
+        f" (with all: {number(start)})" if "start" in chart_data else "",
+    )
+    svg_size = f'width="{WIDTH}" height="{height}"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {height}" role="img" {_FONT}>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {svg_size} viewBox="0 0 {WIDTH} {height}" role="img" {_FONT}>',
         f"<title>{escape(chart.words)}</title>",
-        f'<rect {size} fill="{TOKENS["paper"][0]}"/>',
-        f'<text x="{left:.0f}" y="18" fill="{ink}">{escape(data["label"] + base)}</text>',
+        f'<rect {svg_size} fill="{TOKENS["paper"][0]}"/>',
+        f'<text x="{left_margin:.0f}" y="18" fill="{ink_colour}">{escape(chart_data["label"] + base_words)}</text>',
     ]
-    for at, name in enumerate(names):
-        middle = 30 + _ROW * at + _ROW / 2
-        ends = sorted([across(start), across(values[at])])
-        colour = pale if data["quiet"][at] else bar
+    for bar_index, row_name in enumerate(names):
+        middle = 30 + _ROW * bar_index + _ROW / 2
+        bar_ends = sorted([across(start), across(values[bar_index])])
+        colour = pale_colour if chart_data["quiet"][bar_index] else bar_colour
         lines.append(
-            f'<text x="{left - 8:.0f}" y="{middle + 4}" text-anchor="end" fill="{ink}">{escape(name)}</text>'
-            f'<rect x="{ends[0]}" y="{middle - 8}" width="{ends[1] - ends[0]:.1f}" height="16" fill="{colour}"/>'
+            f'<text x="{left_margin - 8:.0f}" y="{middle + 4}" text-anchor="end" fill="{ink_colour}">{escape(row_name)}</text>'
+            f'<rect x="{bar_ends[0]}" y="{middle - 8}" width="{bar_ends[1] - bar_ends[0]:.1f}" height="16" fill="{colour}"/>'
         )
-        if np.isfinite(low[at]) and np.isfinite(high[at]):
-            whisker = f'x1="{across(low[at])}" x2="{across(high[at])}" y1="{middle}" y2="{middle}"'
-            lines.append(f'<line {whisker} stroke="{ink}" stroke-width="1.5"/>')
-        behind = across(np.nanmax([values[at], high[at], start])) + 6
+        if np.isfinite(lower_ends[bar_index]) and np.isfinite(upper_ends[bar_index]):
+            whisker = f'x1="{across(lower_ends[bar_index])}" x2="{across(upper_ends[bar_index])}" y1="{middle}" y2="{middle}"'
+            lines.append(f'<line {whisker} stroke="{ink_colour}" stroke-width="1.5"/>')
+        behind = (
+            across(np.nanmax([values[bar_index], upper_ends[bar_index], start])) + 6
+        )
         lines.append(
-            f'<text x="{behind}" y="{middle + 4}" fill="{ink}">{escape(data["texts"][at])}</text>'
+            f'<text x="{behind}" y="{middle + 4}" fill="{ink_colour}">{escape(chart_data["texts"][bar_index])}</text>'
         )
     return in_reading_order("\n".join([*lines, "</svg>", ""]))

@@ -35,10 +35,10 @@ def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
     def drawn(*args: P.args, **options: P.kwargs) -> PlotFigure:
         ax = options.pop("ax", None)
         if ax is not None and not isinstance(ax, Axes):
-            hint = "Pass one of them, such as plt.subplots()[1]."
+            problem_hint = "Pass one of them, such as plt.subplots()[1]."
             raise InputError(
                 f"ax must be the axes of one plot, got {type(ax).__name__}",
-                hint=hint,
+                hint=problem_hint,
                 code="PG001",
             )
         with style.house_style():
@@ -67,14 +67,14 @@ class _Place:
 
     def title(self, text: str, pad: float = 22) -> None:
         """Set the title, by default above a legend."""
-        look: dict[str, Any] = {
+        title_look: dict[str, Any] = {
             "loc": "left",
             "fontsize": style.SIZE_TITLE,
             "fontweight": "bold",
             "color": style.INK,
         }
         self.heading = clean(text) if text else ""
-        self.ax.set_title(self.heading, pad=pad, **look)
+        self.ax.set_title(self.heading, pad=pad, **title_look)
 
     def subplots(
         self,
@@ -87,29 +87,31 @@ class _Place:
     ) -> Any:
         figure: Any = self.ax.figure
         ratios: dict[str, Any] = {
-            name: options.pop(name)
-            for name in ("width_ratios", "height_ratios")
-            if name in options
+            ratio_name: options.pop(ratio_name)
+            for ratio_name in ("width_ratios", "height_ratios")
+            if ratio_name in options
         }
         sizes: dict[str, Any] = {**ratios, **(gridspec_kw or {})}
         if figure.get_layout_engine() is None:
             sizes = {"wspace": 0.4, "hspace": 0.5, **sizes}
         self.ax.set_axis_off()
         self.title(self.heading, pad=4)
-        spec, place = self.ax.get_subplotspec(), self.ax.get_position()
-        if spec is not None and self.heading:  # room below the title
-            spec = spec.subgridspec(2, 1, height_ratios=(1, 9), hspace=0)[1]
-        if spec is None:
+        subplot_spec, axes_position = self.ax.get_subplotspec(), self.ax.get_position()
+        if subplot_spec is not None and self.heading:  # room below the title
+            subplot_spec = subplot_spec.subgridspec(
+                2, 1, height_ratios=(1, 9), hspace=0
+            )[1]
+        if subplot_spec is None:
             sides = {
-                "left": place.x0,
-                "right": place.x1,
-                "bottom": place.y0,
-                "top": place.y1,
+                "left": axes_position.x0,
+                "right": axes_position.x1,
+                "bottom": axes_position.y0,
+                "top": axes_position.y1,
             }
-            grid: Any = figure.add_gridspec(rows, columns, **sides, **sizes)
+            panel_grid: Any = figure.add_gridspec(rows, columns, **sides, **sizes)
         else:
-            grid = spec.subgridspec(rows, columns, **sizes)
-        panels = grid.subplots(squeeze=squeeze, **options)
+            panel_grid = subplot_spec.subgridspec(rows, columns, **sizes)
+        panels = panel_grid.subplots(squeeze=squeeze, **options)
         self.axes = [self.ax] if isinstance(panels, Axes) else list(np.ravel(panels))
         return panels
 
@@ -143,9 +145,9 @@ def new_figure(
 ) -> PlotFigure:
     """Return an empty figure of a size in inches. A title (None: the default) adds to its height."""
     title = checked_text("title", title, default)
-    if (place := _place.get()) is not None:
-        place.title(title)
-        return place  # type: ignore[return-value] # what plots need of a figure
+    if (own_place := _place.get()) is not None:
+        own_place.title(title)
+        return own_place  # type: ignore[return-value] # what plots need of a figure
     figure = PlotFigure(
         figsize=(width, height + (0.3 if title else 0)), layout="constrained"
     )
@@ -175,16 +177,16 @@ def small_panels(
 ) -> tuple[PlotFigure, list[Any]]:
     """Return a figure of panels of equal size, at most three in a row, and their axes with a shared y axis."""
     columns = min(3, count)
-    rows = math.ceil(count / columns)
-    figure = new_figure(size[0] * columns, size[1] * rows + room, title)
-    grid = (
-        figure.subplots(rows, columns, squeeze=False, sharey=True, **shared)
+    row_count = math.ceil(count / columns)
+    figure = new_figure(size[0] * columns, size[1] * row_count + room, title)
+    panel_grid = (
+        figure.subplots(row_count, columns, squeeze=False, sharey=True, **shared)
         .ravel()
         .tolist()
     )
-    for axes in grid[count:]:
-        axes.set_visible(False)
-    return figure, grid[:count]
+    for hidden_axes in panel_grid[count:]:
+        hidden_axes.set_visible(False)
+    return figure, panel_grid[:count]
 
 
 # ---- looks -----------------------------------------------------------------------------------------------------------
@@ -201,8 +203,10 @@ def signed_bars(
         for value in np.nan_to_num(values)
     ]
     colours = [
-        style.NEUTRAL if grey else sign
-        for sign, grey in zip(signs, quiet or [False] * len(signs), strict=True)
+        style.NEUTRAL if is_grey else sign_colour
+        for sign_colour, is_grey in zip(
+            signs, quiet or [False] * len(signs), strict=True
+        )
     ]
     axes.barh(
         np.arange(len(values)),
@@ -216,9 +220,12 @@ def signed_bars(
 
 def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
     """Draw a whisker in each row with defined ends."""
-    rows = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    row_indices = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
     axes.hlines(
-        rows, low[rows], high[rows], **{"color": style.INK, "linewidth": 1.1, **look}
+        row_indices,
+        low[row_indices],
+        high[row_indices],
+        **{"color": style.INK, "linewidth": 1.1, **look},
     )
 
 
@@ -230,7 +237,7 @@ BESIDE_ROW = ("axes fraction", "data")
 def note(
     axes: Any,
     text: str,
-    at: Sequence[Any],
+    position: Sequence[Any],
     offset: Sequence[Any] = (0, 0),
     *,
     of: Any = "data",
@@ -239,14 +246,14 @@ def note(
     """Write small grey words at a place, moved by an offset in points. ``look`` are other options of annotate."""
     look = {"va": "center", "fontsize": style.SIZE_SMALL, "color": style.MUTED, **look}
     axes.annotate(
-        text, at, xycoords=of, xytext=offset, textcoords="offset points", **look
+        text, position, xycoords=of, xytext=offset, textcoords="offset points", **look
     )
 
 
 def beside_rows(axes: Any, texts: Sequence[str], room: float, **look: Any) -> None:
     """Write a text to the right of each row, ``room`` points from the axes."""
-    for place, text in enumerate(texts):
-        note(axes, text, (1.0, place), (room, 0), of=BESIDE_ROW, **look)
+    for row_index, row_text in enumerate(texts):
+        note(axes, row_text, (1.0, row_index), (room, 0), of=BESIDE_ROW, **look)
 
 
 def note_hidden(axes: Any, count: int) -> None:
@@ -284,12 +291,12 @@ def name_columns(
     side: str = "right",
 ) -> None:
     """Write words along the horizontal axis, slanted if they are many or long."""
-    look = (
+    text_look = (
         {"rotation": degrees, "ha": side}
         if slanted
         else {"rotation": 0, "ha": "center"}
     )
-    axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **look)
+    axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **text_look)
 
 
 def heat_table(
@@ -311,10 +318,10 @@ def heat_table(
     image = axes.imshow(
         table, cmap=colours, vmin=-most if signed else 0.0, vmax=most, aspect=aspect
     )
-    for (row, column), text in (
+    for (row_index, column), cell_text in (
         np.ndenumerate(np.asarray(texts)) if texts is not None else ()
     ):
-        shade = abs(float(table.data[row, column])) / most
+        shade = abs(float(table.data[row_index, column])) / most
         colour = (
             style.FIXED_LIGHT
             if shade > 0.55
@@ -323,14 +330,14 @@ def heat_table(
             else style.MUTED
         )
         axes.text(
-            column, row, text, ha="center", va="center", fontsize=size, color=colour,
+            column, row_index, cell_text, ha="center", va="center", fontsize=size, color=colour,
             in_layout=False,  # the text is inside the axes. To measure hundreds of texts takes seconds
         )  # fmt: skip
-    rows, columns = names
+    row_names, columns = names
     axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_yticks(range(len(row_names)), row_names)
     axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(row_names)) - 0.5, minor=True)
     axes.grid(which="minor", color=style.PAPER, linewidth=2)
     axes.tick_params(which="both", length=0, labelcolor=style.INK)
     axes.spines[:].set_visible(False)
@@ -340,13 +347,13 @@ def heat_table(
 def colour_bar(axes: Any, scale: Any, colours: Any, label: str, **size: Any) -> Any:
     """Draw a colour bar next to axes, or a list of them, and return it."""
     figure = (axes[0] if isinstance(axes, list) else axes).figure
-    bar = figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
-    bar.outline.set_visible(False)
-    bar.set_label(
+    colour_scale = figure.colorbar(ScalarMappable(scale, colours), ax=axes, **size)
+    colour_scale.outline.set_visible(False)
+    colour_scale.set_label(
         textwrap.fill(label, 95 if size.get("orientation") == "horizontal" else 45)
     )
-    plain_axis(bar.ax, "y")
-    return bar
+    plain_axis(colour_scale.ax, "y")
+    return colour_scale
 
 
 def lying(bar: Any, low: float, high: float) -> None:
@@ -422,15 +429,15 @@ def over_input(
     grid: tuple[int, int] = (1, 1),
     signed: bool = True,
     colours: str = "",
-    beside: bool = False,
+    vertical_bar: bool = False,
     **shared: Any,
 ) -> tuple[PlotFigure, npt.NDArray[Any], Shades]:
     """Return a figure of a size in inches for values over an input, its panels ``grid``, and the colours of the values.
 
-    ``words`` are the title (None: ``default``) and the unit of the scale, which is below all panels or ``beside`` the
+    ``words`` are the title (None: ``default``) and the unit of the scale, which is below all panels or ``vertical_bar`` the
     last. Every kind of input draws into the panels what is its own. ``shared`` are options of ``subplots``.
     """
-    title, unit = words
+    title, unit_text = words
     figure = new_figure(*size, title, default)
     single = grid == (1, 1)  # into axes of the user as they are
     panels = (
@@ -439,23 +446,30 @@ def over_input(
         else figure.subplots(*grid, squeeze=False, **shared)
     )
     shades = Shades(values, signed=signed, colours=colours)
-    if beside:
+    if vertical_bar:
         colour_bar(
-            panels[-1, -1], shades.scale, shades.colours, unit, fraction=0.045, pad=0.03
+            panels[-1, -1],
+            shades.scale,
+            shades.colours,
+            unit_text,
+            fraction=0.045,
+            pad=0.03,
         )
         return figure, panels, shades
-    look: dict[str, Any] = {
+    bar_look: dict[str, Any] = {
         "orientation": "horizontal",
         "fraction": 0.05,
         "aspect": 45,
         "pad": 0.02,
         "panchor": False,
     }
-    bar = colour_bar(list(panels.ravel()), shades.scale, shades.colours, unit, **look)
-    bar.solids.set_edgecolor("face")
-    bar.ax.yaxis.set_ticks([])
-    bar.ax.set_xlim(shades.low, shades.top)
-    plain_axis(bar.ax)
+    scale_bar = colour_bar(
+        list(panels.ravel()), shades.scale, shades.colours, unit_text, **bar_look
+    )
+    scale_bar.solids.set_edgecolor("face")
+    scale_bar.ax.yaxis.set_ticks([])
+    scale_bar.ax.set_xlim(shades.low, shades.top)
+    plain_axis(scale_bar.ax)
     return figure, panels, shades
 
 
@@ -466,8 +480,8 @@ def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
         if counts
         else {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
     )
-    for name in which:
-        axis = getattr(axes, f"{name}axis")
+    for axis_name in which:
+        axis = getattr(axes, f"{axis_name}axis")
         axis.set_major_locator(MaxNLocator(**ticks))
         axis.set_major_formatter(
             (lambda value, _: f"{value:,.0f}") if counts else _tick_text

@@ -64,22 +64,22 @@ def along_order(
         'Importance along 12 columns.'
     """
     if not explanation.meta.get("order"):
-        hint = (
+        problem_hint = (
             "Train with image='auto' on columns that form a curve or a picture, or with layout='path', 'lattice', "
             "'given' or (height, width)."
         )
         raise InputError(
             "along_order needs a network whose columns have an order",
-            hint=hint,
+            hint=problem_hint,
             code="PG004",
         )
-    grid, (as_input, owners) = (
+    name_grid, (as_input, owners) = (
         np.atleast_3d(np.array(explanation.meta["order"], dtype=object)),
         in_order(explanation),
     )
-    if len(grid) > 1:
+    if len(name_grid) > 1:
         return image(as_input, row=row, input="columns", target=target, title=title)
-    names = grid[0].T
+    names = name_grid[0].T
     if explanation.scope == "local":
         figure = series(as_input, row=row, input="columns", target=target, title=title)
         _name_places(figure.axes[min(len(names), _PANELS) - 1], names[0].tolist())
@@ -138,12 +138,18 @@ def _draw_curve(
 ) -> None:
     """Draw the values of one curve with their intervals, a step for each column."""
     edges, owners = np.arange(len(owners) + 1) - 0.5, np.append(owners, owners[-1])
-    values, low, high = (
-        np.append(one[:, column], np.nan)[owners]
-        for one in (explanation.values, *explanation.ci())
+    values, lower_ends, upper_ends = (
+        np.append(estimates[:, column], np.nan)[owners]
+        for estimates in (explanation.values, *explanation.ci())
     )
     axes.fill_between(
-        edges, low, high, step="post", color=style.TABULAR, alpha=0.25, linewidth=0
+        edges,
+        lower_ends,
+        upper_ends,
+        step="post",
+        color=style.TABULAR,
+        alpha=0.25,
+        linewidth=0,
     )
     axes.step(edges, values, where="post", color=style.TABULAR)
     axes.axhline(0, color=style.MUTED, linewidth=0.8)
@@ -154,10 +160,10 @@ def _draw_curve(
 
 def _name_places(axes: Any, names: Sequence[str]) -> None:
     """Write the names of some columns, evenly spread, along the axis."""
-    some = thinned(len(names), _NAMES)
+    name_indices = thinned(len(names), _NAMES)
     axes.set_xticks(
-        some,
-        labels_of([names[place] for place in some], 12),
+        name_indices,
+        labels_of([names[name_index] for name_index in name_indices], 12),
         rotation=40,
         ha="right",
         rotation_mode="anchor",

@@ -50,44 +50,44 @@ def bar(
     """
     choices.check_one_unit(explanation, "bar")
     column = choices.pick_output(explanation, target)
-    name = explanation.outputs[column]
+    output_name = explanation.outputs[column]
     chart = charts.ranking(choices.as_global(explanation), top_n=top_n, column=column)
     paths = chart.data["parts"]
     about = (
         ""
         if len(explanation.outputs) == 1
         else ", all rows"
-        if name == "all"
-        else f", {clean(name)}"
+        if output_name == "all"
+        else f", {clean(output_name)}"
     )
     height = (
         0.95 + style.ROW * max(len(chart.data["names"]), 1) + (0.25 if paths else 0)
     )
     default = f"{explanation.method}: what the model relies on{about}"
-    figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    _ranked_rows(axes, chart.data)
-    base.note_hidden(axes, chart.data["hidden"])
-    axes.set_xlabel(
+    figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
+    _ranked_rows(panel_axes, chart.data)
+    base.note_hidden(panel_axes, chart.data["hidden"])
+    panel_axes.set_xlabel(
         ("mean |attribution|, " if explanation.scope == "local" else "")
         + chart.data["label"]
     )
     if paths:
-        place: dict[str, Any] = {
+        legend_place: dict[str, Any] = {
             "loc": "lower left",
             "bbox_to_anchor": (0, 1.0),
             "ncols": len(paths),
         }
         handles = [
-            Patch(color=style.TOKENS[part["colour"]][0], label=part["name"])
-            for part in paths
+            Patch(color=style.TOKENS[path_bars["colour"]][0], label=path_bars["name"])
+            for path_bars in paths
         ]
-        axes.legend(
+        panel_axes.legend(
             handles=handles,
             handlelength=0.9,
             handleheight=0.9,
             borderpad=0.1,
             borderaxespad=0.1,
-            **place,
+            **legend_place,
         )
     figure.description = chart.words
     return figure
@@ -120,38 +120,43 @@ def features(
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     modality = np.asarray(explanation.modality, dtype=object)
     members = {
-        name: np.flatnonzero(modality == name)
-        for name in dict.fromkeys(explanation.modality)
+        modality_name: np.flatnonzero(modality == modality_name)
+        for modality_name in dict.fromkeys(explanation.modality)
     }
-    chosen = {
-        name: places[choices.largest(values[places], top_n)]
-        for name, places in members.items()
+    shown_indices = {
+        modality_name: feature_indices[choices.largest(values[feature_indices], top_n)]
+        for modality_name, feature_indices in members.items()
     }
-    rows = [max(len(order), 1) for order in chosen.values()]
+    row_counts = [max(len(order), 1) for order in shown_indices.values()]
     default = f"{explanation.method}: what the model relies on, input by input"
     figure = base.new_figure(
-        style.WIDTH, 0.95 * len(rows) + style.ROW * sum(rows), title, default
+        style.WIDTH,
+        0.95 * len(row_counts) + style.ROW * sum(row_counts),
+        title,
+        default,
     )
     panels = figure.subplots(
-        len(rows), 1, squeeze=False, gridspec_kw={"height_ratios": rows}
+        len(row_counts), 1, squeeze=False, gridspec_kw={"height_ratios": row_counts}
     )[:, 0]
     methods = explanation.meta.get("methods")
-    size = "mean |attribution|, " if explanation.scope == "local" else ""
-    for axes, (name, order) in zip(panels, chosen.items(), strict=True):
-        _ranked_rows(axes, charts.ranked(shown, column, order, {}))
-        base.note_hidden(axes, len(members[name]) - len(order))
+    size_words = "mean |attribution|, " if explanation.scope == "local" else ""
+    for panel_axes, (shown_modality, order) in zip(
+        panels, shown_indices.items(), strict=True
+    ):
+        _ranked_rows(panel_axes, charts.ranked(shown, column, order, {}))
+        base.note_hidden(panel_axes, len(members[shown_modality]) - len(order))
         method = (
-            f" · {clean(methods[name])}"
-            if isinstance(methods, Mapping) and name in methods
+            f" · {clean(methods[shown_modality])}"
+            if isinstance(methods, Mapping) and shown_modality in methods
             else ""
         )
-        axes.set_title(
-            clean(name) + method, fontsize=style.SIZE_LABEL, fontweight="bold"
+        panel_axes.set_title(
+            clean(shown_modality) + method, fontsize=style.SIZE_LABEL, fontweight="bold"
         )
-        axes.set_xlabel(size + _unit(explanation, name))
+        panel_axes.set_xlabel(size_words + _unit(explanation, shown_modality))
     leading = "; ".join(
-        f"{clean(name)}: {valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
-        for name, order in chosen.items()
+        f"{clean(modality_name)}: {valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
+        for modality_name, order in shown_indices.items()
     )
     figure.description = f"Bars of the leading {explanation.level}s of each input, each on its own axis. {leading}."
     return figure
@@ -164,11 +169,13 @@ def signed_bars(
     """Draw signed values by falling size, such as attributions divided by their L1 norm."""
     chart = charts.signed_bars(names, values, label=label)
     ordered = chart.data["names"]
-    figure, axes = base.one_panel(style.WIDTH, 0.95 + style.ROW * max(len(ordered), 1))
-    base.signed_bars(axes, chart.data["values"])
-    base.name_rows(axes, labels_of(ordered, 30))
-    axes.axvline(0, color=style.INK, linewidth=0.8)
-    axes.set_xlabel(label)
+    figure, panel_axes = base.one_panel(
+        style.WIDTH, 0.95 + style.ROW * max(len(ordered), 1)
+    )
+    base.signed_bars(panel_axes, chart.data["values"])
+    base.name_rows(panel_axes, labels_of(ordered, 30))
+    panel_axes.axvline(0, color=style.INK, linewidth=0.8)
+    panel_axes.set_xlabel(label)
     figure.description = chart.words
     return figure
 
@@ -189,21 +196,23 @@ def classes(
     """
     choices.check_one_unit(explanation, "classes")
     chart = charts.classes(choices.as_global(explanation), top_n=top_n)
-    table, bound, rows = (chart.data[key] for key in ("values", "most", "rows"))
-    names = labels_of(chart.data["columns"], 14)
-    cell = float(np.clip(4.8 / len(names), 0.2, 0.95))
-    size = (
-        min(max(3.4 + cell * len(names), 5.0), 16.0),
-        1.5 + style.ROW * 1.05 * len(rows),
+    table, bound, row_names = (
+        chart.data[data_key] for data_key in ("values", "most", "rows")
     )
-    figure, axes = base.one_panel(
-        *size, title, f"{explanation.method}: importance for each class"
+    names = labels_of(chart.data["columns"], 14)
+    cell_width = float(np.clip(4.8 / len(names), 0.2, 0.95))
+    figure_size = (
+        min(max(3.4 + cell_width * len(names), 5.0), 16.0),
+        1.5 + style.ROW * 1.05 * len(row_names),
+    )
+    figure, panel_axes = base.one_panel(
+        *figure_size, title, f"{explanation.method}: importance for each class"
     )
     shades = base.heat_table(
-        axes,
+        panel_axes,
         table,
-        chart.data["texts"] if cell >= 0.5 else None,
-        (labels_of(rows), names),
+        chart.data["texts"] if cell_width >= 0.5 else None,
+        (labels_of(row_names), names),
         most=bound,
         signed=bool(np.nanmin(table, initial=0.0) < -0.1 * bound),
         size=style.SIZE_SMALL - 0.5,
@@ -212,15 +221,15 @@ def classes(
     if (
         len(names) > 1 and explanation.outputs[0] == "all"
     ):  # drawn apart from the columns of the classes
-        axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell)
-    axes.xaxis.tick_top()
-    axes.tick_params(labelsize=style.SIZE_LABEL, pad=6)
-    axes.tick_params(
-        axis="x", labelrotation=90 if cell * 15 < max(map(len, names)) + 1 else 0
+        panel_axes.axvline(0.5, color=style.PAPER, linewidth=14 * cell_width)
+    panel_axes.xaxis.tick_top()
+    panel_axes.tick_params(labelsize=style.SIZE_LABEL, pad=6)
+    panel_axes.tick_params(
+        axis="x", labelrotation=90 if cell_width * 15 < max(map(len, names)) + 1 else 0
     )
     label = quantity_of(explanation)
     base.colour_bar(
-        axes, shades.norm, shades.cmap, label, fraction=0.025, pad=0.02, aspect=32
+        panel_axes, shades.norm, shades.cmap, label, fraction=0.025, pad=0.02, aspect=32
     )
     figure.description = chart.words
     return figure
@@ -229,33 +238,41 @@ def classes(
 # ---- pieces ----------------------------------------------------------------------------------------------------------
 def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
     """Draw the bars of ``charts.ranked``, in parts by path if there are any, with intervals, values and ranks."""
-    values, low, high, parts = (data[key] for key in ("values", "low", "high", "parts"))
+    values, lower_ends, upper_ends, path_bars = (
+        data[data_key] for data_key in ("values", "low", "high", "parts")
+    )
     places = np.arange(len(values))
-    _stack_parts(axes, parts, data["quiet"])
-    if not parts:
+    _stack_parts(axes, path_bars, data["quiet"])
+    if not path_bars:
         base.signed_bars(axes, values, quiet=data["quiet"])
-    base.intervals(axes, low, high)
-    if parts:
+    base.intervals(axes, lower_ends, upper_ends)
+    if path_bars:
         axes.plot(
             values, places, "o", color=style.INK, markersize=3.2, linestyle="none"
         )
-    ends = np.concatenate([[0.0, axes.dataLim.x0, axes.dataLim.x1], low, high, values])
+    bar_ends = np.concatenate(
+        [[0.0, axes.dataLim.x0, axes.dataLim.x1], lower_ends, upper_ends, values]
+    )
     base.name_rows(axes, labels_of(data["names"]))
     axes.set_xlim(
-        *(padded(ends, 0.03) if np.any(ends[np.isfinite(ends)]) else (0.0, 1.0))
+        *(
+            padded(bar_ends, 0.03)
+            if np.any(bar_ends[np.isfinite(bar_ends)])
+            else (0.0, 1.0)
+        )
     )
     axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    room = 6 + 4.6 * max(map(len, data["texts"]), default=0)
-    base.beside_rows(axes, data["texts"], room, ha="right")
+    text_room = 6 + 4.6 * max(map(len, data["texts"]), default=0)
+    base.beside_rows(axes, data["texts"], text_room, ha="right")
     if data.get("side"):
         heading, *texts = data["side"]
-        room += 12 + 4.6 * max(4, *map(len, texts))
-        base.beside_rows(axes, texts, room, ha="right", color=style.MUTED)
+        text_room += 12 + 4.6 * max(4, *map(len, texts))
+        base.beside_rows(axes, texts, text_room, ha="right", color=style.MUTED)
         base.note(
             axes,
             heading,
             (1.0, -0.75),
-            (room, 0),
+            (text_room, 0),
             of=base.BESIDE_ROW,
             ha="right",
             color=style.MUTED,

@@ -28,9 +28,9 @@ def _offered(
     @wraps(plot)
     def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
         explanation = self._explanation
-        whole = plot is plots.interactions  # all others show single players
+        shows_pairs = plot is plots.interactions  # all others show single players
         figure = plot(
-            explanation if whole else of_order(explanation, 1), *args, **options
+            explanation if shows_pairs else of_order(explanation, 1), *args, **options
         )
         baseline = explanation.meta.get("baseline")
         if (
@@ -38,9 +38,9 @@ def _offered(
             and figure.axes
             and plot in (plots.bar, plots.beeswarm, plots.waterfall)
         ):
-            axes: Any = options.get("ax") or figure.axes[0]
-            axes.set_xlabel(
-                f"{axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}"
+            first_axes: Any = options.get("ax") or figure.axes[0]
+            first_axes.set_xlabel(
+                f"{first_axes.get_xlabel()}\n{textwrap.fill(f'baseline: {clean(baseline)}', 90)}"
             )
         return figure
 

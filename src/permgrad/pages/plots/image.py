@@ -40,7 +40,9 @@ def image(
     Raises:
         InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
     """
-    drawn, text, unit = drawn_input(explanation, 2, (row, input, target), title)
+    drawn, title_text, unit_text = drawn_input(
+        explanation, 2, (row, input, target), title
+    )
     words = (
         ("the image", "attribution")
         if explanation.scope == "local"
@@ -52,8 +54,8 @@ def image(
         drawn.picture,
         drawn.heat,
         signed=drawn.signed,
-        title=text,
-        label=unit,
+        title=title_text,
+        label=unit_text,
         words=words,
     )
 
@@ -77,13 +79,18 @@ def overlay(
     image = None if picture is None else displayable(picture)
     height, width = table.shape if image is None else image.shape[:2]
     extent, count = (0, width, height, 0), 1 if image is None else 2
-    size = (3.4 * count + 0.6, 3.5)
-    figure, grid, shades = base.over_input(
-        table, size, (title, label), grid=(1, count), signed=signed, beside=True
+    figure_size = (3.4 * count + 0.6, 3.5)
+    figure, panel_grid, shades = base.over_input(
+        table,
+        figure_size,
+        (title, label),
+        grid=(1, count),
+        signed=signed,
+        vertical_bar=True,
     )
-    panels = grid[0]
-    for axes in panels:
-        base.bare(axes)
+    panels = panel_grid[0]
+    for panel_axes in panels:
+        base.bare(panel_axes)
     if image is not None:
         panels[0].imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent)
         panels[0].set_xlabel(words[0])
@@ -96,13 +103,13 @@ def overlay(
     panels[-1].set_xlabel(words[1] + ("" if image is None else " over it"))
     where, sizes = "zero everywhere.", np.abs(np.nan_to_num(table))
     if sizes.any():
-        row, column = np.unravel_index(int(np.argmax(sizes)), table.shape)
-        where = f"strongest {number(float(table[row, column]))} in row {row}, column {column}."
-    kind, over = (
+        row_index, column = np.unravel_index(int(np.argmax(sizes)), table.shape)
+        where = f"strongest {number(float(table[row_index, column]))} in row {row_index}, column {column}."
+    map_kind, over_words = (
         "Signed map" if signed else "Activation map",
         " over the image" * (count > 1),
     )
     figure.description = (
-        f"{kind} of {table.shape[0]} by {table.shape[1]} cells{over}, {where}"
+        f"{map_kind} of {table.shape[0]} by {table.shape[1]} cells{over_words}, {where}"
     )
     return figure

@@ -82,28 +82,36 @@ def interactions(
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
         raise _no_pairs()
-    _check_kind(kind, given=[each is not None for each in (model, X, pair)])
+    _check_kind(kind, is_passed=[argument is not None for argument in (model, X, pair)])
     if kind == "effect":
         return _effect_of(explanation, pair, model, X, target, title)
     choices.check_one_unit(explanation, "interactions")
     chart = charts.interactions(explanation, top_n=top_n, target=target)
-    table, most, frames = (chart.data[key] for key in ("values", "most", "framed"))
+    table, largest_value, frames = (
+        chart.data[data_key] for data_key in ("values", "most", "framed")
+    )
     count = len(table) + 1
-    size = float(np.clip(0.55 * count, 2.0, 6.2))
-    figure, axes = base.one_panel(
-        size + 2.6, size + 1.3, title, "Pairs that work together"
+    matrix_size = float(np.clip(0.55 * count, 2.0, 6.2))
+    figure, panel_axes = base.one_panel(
+        matrix_size + 2.6, matrix_size + 1.3, title, "Pairs that work together"
     )
     players = labels_of([chart.data["columns"][0], *chart.data["rows"]], 22)
     names = players[1:], players[:-1]
     texts = chart.data["texts"] if count <= _MOST_NUMBERS else None
     size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
-    base.heat_table(axes, table, texts, names, most=most, signed=True, size=size_of)
-    _frame_cells(axes, frames)
-    _cover_no_pairs(axes, count)
-    base.name_columns(axes, names[1], slanted=True, degrees=32)
+    base.heat_table(
+        panel_axes, table, texts, names, most=largest_value, signed=True, size=size_of
+    )
+    _frame_cells(panel_axes, frames)
+    _cover_no_pairs(panel_axes, count)
+    base.name_columns(panel_axes, names[1], slanted=True, degrees=32)
     label = f"interaction: {quantity_of(explanation)}"
     base.colour_bar(
-        axes, Normalize(-most, most), style.colour_map("diverging"), label, shrink=0.8
+        panel_axes,
+        Normalize(-largest_value, largest_value),
+        style.colour_map("diverging"),
+        label,
+        shrink=0.8,
     )
     figure.description = chart.words
     return figure
@@ -150,16 +158,16 @@ def _frame_cells(axes: Any, cells: Any) -> None:
 
 
 @refusing
-def _check_kind(kind: str, given: Sequence[bool]) -> Iterator[Fault]:
-    """Refuse what belongs to the other kind. ``given``: whether a model, rows and a pair are."""
-    if kind == "effect" and not all(given[:2]):
+def _check_kind(kind: str, is_passed: Sequence[bool]) -> Iterator[Fault]:
+    """Refuse what belongs to the other kind. ``is_passed``: whether a model, rows and a pair are."""
+    if kind == "effect" and not all(is_passed[:2]):
         problem = "kind='effect' needs model= and X=: the predictions are computed now"
         yield (
             problem,
             "Pass the model that was explained, and rows of its table.",
             "PG005",
         )
-    if kind != "effect" and any(given):
+    if kind != "effect" and any(is_passed):
         yield (
             f"pair, model and X belong to kind='effect', got kind={kind!r}",
             "Leave them out.",
@@ -187,11 +195,11 @@ def _effect_of(
     if wrong or len(names) != 2 or text_of(names[0]) == text_of(names[1]):
         problem = f"pair must be two different features, got {shown(pair)}"
         raise InputError(problem, hint="Pass ('age', 'sex').", code="PG001")
-    for name in names:
-        check_choice("pair", name, [str(column) for column in table.columns])
-    call = find_call(as_model(model).model)
+    for feature_name in names:
+        check_choice("pair", feature_name, [str(column) for column in table.columns])
+    model_call = find_call(as_model(model).model)
 
-    predict = _prediction_by(call, X)
+    predict = _prediction_by(model_call, X)
 
     table = table.reset_index(drop=True)
     sample = Sample(
@@ -201,8 +209,10 @@ def _effect_of(
         predicted=np.zeros((0, 0)),
         numbers={},
     )
-    rows = thinned(len(table), 40).astype(np.int64)
-    effects = pair_effects(sample, [(str(names[0]), str(names[1]))], rows, predict)
+    row_indices = thinned(len(table), 40).astype(np.int64)
+    effects = pair_effects(
+        sample, [(str(names[0]), str(names[1]))], row_indices, predict
+    )
     if not effects:
         problem = f"{names[0]!r} and {names[1]!r} need at least two values each"
         raise InputError(problem, hint="Choose another pair.", code="PG055")
@@ -260,8 +270,10 @@ def _table(X: Any) -> pd.DataFrame:
         problem = f"kind='effect' needs X as one table, got {type(X).__name__}" + (
             "" if array is None else f" of shape {array.shape}"
         )
-        hint = "Pass a data frame or an array (rows, columns), and a model of it."
-        raise InputError(problem, hint=hint, code="PG001")
+        problem_hint = (
+            "Pass a data frame or an array (rows, columns), and a model of it."
+        )
+        raise InputError(problem, hint=problem_hint, code="PG001")
     return pd.DataFrame(array).add_prefix("x")
 
 
@@ -274,36 +286,48 @@ def pair_effect(
     title: str | None = None,
 ) -> PlotFigure:
     """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
-    mean = np.asarray(effect["mean"], dtype=np.float64)
-    beyond = beyond_each(mean, float(effect.get("rounding", 0.0)))[:, :, output]
-    first, second = (clean(name) for name in effect["pair"])
+    mean_effects = np.asarray(effect["mean"], dtype=np.float64)
+    beyond = beyond_each(mean_effects, float(effect.get("rounding", 0.0)))[:, :, output]
+    first, second = (clean(feature_name) for feature_name in effect["pair"])
     default, labels = (
         " and ".join(labels_of((first, second), 30)),
         labels_of((first, second), 40),
     )
     figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
     panels = figure.subplots(1, 2, sharey=True)
-    most = float(np.abs(beyond).max()) or 1.0
+    largest_effect = float(np.abs(beyond).max()) or 1.0
     looks = (
         (
-            mean[:, :, output],
-            Normalize(*padded(mean[:, :, output], 0.0)),
+            mean_effects[:, :, output],
+            Normalize(*padded(mean_effects[:, :, output], 0.0)),
             "sequential",
             what,
         ),
-        (beyond, Normalize(-most, most), "diverging", "beyond both single effects"),
+        (
+            beyond,
+            Normalize(-largest_effect, largest_effect),
+            "diverging",
+            "beyond both single effects",
+        ),
     )
     _draw_dots(panels[0], effect["dots"])
-    for axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
+    for panel_axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
         edges = [_edges(axis) for axis in effect["axes"]]
         shades = style.colour_map(colours)
         # As one image: cells of their own would have gaps in a browser, and make a page heavy.
-        axes.pcolormesh(
+        panel_axes.pcolormesh(
             edges[0], edges[1], table.T, cmap=shades, norm=scale, rasterized=True
         )
-        for name, side, axis in zip(labels, "xy", effect["axes"], strict=True):
-            _axis(axes, side, axis, name if side == "x" or axes is panels[0] else "")
-        _add_bar_above(axes, scale, shades, label)
+        for axis_label, axis_side, axis in zip(
+            labels, "xy", effect["axes"], strict=True
+        ):
+            _axis(
+                panel_axes,
+                axis_side,
+                axis,
+                axis_label if axis_side == "x" or panel_axes is panels[0] else "",
+            )
+        _add_bar_above(panel_axes, scale, shades, label)
     figure.description = effect_words(effect, output)
     return figure
 
@@ -338,10 +362,14 @@ def _add_bar_above(axes: Any, scale: Normalize, shades: Any, label: str) -> None
 
 def _edges(axis: Mapping[str, Any]) -> Floats:
     """Return the edges of cells around the points of an axis."""
-    at = np.asarray(axis["at"], dtype=np.float64)
-    middles = (at[1:] + at[:-1]) / 2
-    ends = (at[0], at[-1]) if axis["numeric"] else (at[0] - 0.5, at[-1] + 0.5)
-    return np.concatenate([[ends[0]], middles, [ends[1]]])
+    positions = np.asarray(axis["at"], dtype=np.float64)
+    middles = (positions[1:] + positions[:-1]) / 2
+    end_points = (
+        (positions[0], positions[-1])
+        if axis["numeric"]
+        else (positions[0] - 0.5, positions[-1] + 0.5)
+    )
+    return np.concatenate([[end_points[0]], middles, [end_points[1]]])
 
 
 def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
@@ -349,14 +377,19 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
     if axis["numeric"] and not axis["dates"]:
         base.plain_axis(axes, side)
         return
-    places = range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
-    ticks, words = ([axis[key][place] for place in places] for key in ("at", "label"))
-    look: dict[str, Any] = (
+    tick_indices = (
+        range(len(axis["at"])) if not axis["numeric"] else (0, len(axis["at"]) - 1)
+    )
+    ticks, words = (
+        [axis[axis_key][tick_index] for tick_index in tick_indices]
+        for axis_key in ("at", "label")
+    )
+    tick_look: dict[str, Any] = (
         {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
         if side == "x"
         else {}
     )
-    getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **look)
+    getattr(axes, f"set_{side}ticks")(ticks, labels_of(words, 12), **tick_look)
 
 
 def effect_words(
@@ -366,7 +399,7 @@ def effect_words(
 
     Of numbers these are the first and last value, of levels the two where the changes differ most.
     """
-    mean = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
+    mean_effects = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
     sides = [
         [(0, len(axis["at"]) - 1)]
         if axis["numeric"] and not axis.get("circle")
@@ -375,35 +408,42 @@ def effect_words(
     ]
 
     def apart(four: Any) -> float:
-        (top, bottom), (left, right) = four
+        (top_row, bottom), (left_column, right) = four
         return abs(
             float(
-                mean[bottom, right]
-                - mean[top, right]
-                - mean[bottom, left]
-                + mean[top, left]
+                mean_effects[bottom, right]
+                - mean_effects[top_row, right]
+                - mean_effects[bottom, left_column]
+                + mean_effects[top_row, left_column]
             )
         )
 
-    rows, columns = max(product(*sides), key=apart)
-    (first, second), (one, other) = (
+    row_ends, columns = max(product(*sides), key=apart)
+    (first, second), (first_name, second_name) = (
         effect["axes"],
-        (clean(name) for name in effect["pair"]),
+        (clean(feature_name) for feature_name in effect["pair"]),
     )
 
-    def value(axis: Mapping[str, Any], at: int) -> str:
-        label = clean(axis["label"][at])
+    def value(axis: Mapping[str, Any], position: int) -> str:
+        label = clean(axis["label"][position])
         return (
             label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
         )
 
-    start, end = (value(first, row) for row in rows)
-    moved = [float(mean[rows[1], at] - mean[rows[0], at]) for at in columns]
+    start, end_value = (value(first, row_index) for row_index in row_ends)
+    moved = [
+        float(
+            mean_effects[row_ends[1], column_index]
+            - mean_effects[row_ends[0], column_index]
+        )
+        for column_index in columns
+    ]
     changes = [
-        say(0.0 if abs(each) <= effect.get("rounding", 0.0) else each) for each in moved
+        say(0.0 if abs(effect_change) <= effect.get("rounding", 0.0) else effect_change)
+        for effect_change in moved
     ]
-    parts = [
-        f"{change} where {other} is {value(second, at)}"
-        for change, at in zip(changes, columns, strict=True)
+    change_words = [
+        f"{change} where {second_name} is {value(second, column_index)}"
+        for change, column_index in zip(changes, columns, strict=True)
     ]
-    return f"From {start} to {end}, {one} changes the mean prediction by {parts[0]}, and by {parts[1]}."
+    return f"From {start} to {end_value}, {first_name} changes the mean prediction by {change_words[0]}, and by {change_words[1]}."

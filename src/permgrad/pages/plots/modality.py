@@ -51,14 +51,14 @@ def modality(
             explained by different methods.
     """
     choices.check_one_unit(explanation, "modality")
-    text = (
+    title_text = (
         f"{explanation.method}: importance of each part of the network"
         if title is None
         else title
     )
     explanation.output_index(target)
     content = explanation.branches or _content(explanation, target)
-    return branches(content, title=text, label=quantity_of(explanation))
+    return branches(content, title=title_text, label=quantity_of(explanation))
 
 
 def _content(
@@ -67,13 +67,14 @@ def _content(
     """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
     summed, paths = (
         explanation,
-        tuple(name for name in explanation.parts if name in PATHS),
+        tuple(path_name for path_name in explanation.parts if path_name in PATHS),
     )
     if explanation.level != "modality":
         summed = explanation.by_modality()
         if len(paths) > 1:
             values = np.stack(
-                [explanation.parts[name].sum(axis=-2) for name in paths], axis=-2
+                [explanation.parts[path_name].sum(axis=-2) for path_name in paths],
+                axis=-2,
             )
             summed = replace(
                 summed,
@@ -86,10 +87,10 @@ def _content(
     summed = choices.as_global(summed)
     column = summed.output_index(target)
     numbers = np.stack([summed.values, *summed.ci()])[:, :, column]
-    keys = ("importance", "ci_low", "ci_high")
+    value_keys = ("importance", "ci_low", "ci_high")
     return {
-        name: dict(zip(keys, values.tolist(), strict=True))
-        for name, values in zip(summed.names, numbers.T, strict=True)
+        modality_name: dict(zip(value_keys, values.tolist(), strict=True))
+        for modality_name, values in zip(summed.names, numbers.T, strict=True)
     }
 
 
@@ -103,44 +104,53 @@ def branches(
     replaced last. Shares are written next to them unless one is outside 0 … 1.
     """
     if not entries_of(content):
-        hint = "Pass explanation.branches of a model with several inputs or paths."
+        problem_hint = (
+            "Pass explanation.branches of a model with several inputs or paths."
+        )
         raise InputError(
             "branches needs at least one branch with an importance, got none",
-            hint=hint,
+            hint=problem_hint,
             code="PG055",
         )
     chart = charts.branches(content, label=label)
-    names, value, low, high = (
-        chart.data[key] for key in ("names", "values", "low", "high")
+    names, value, lower_ends, upper_ends = (
+        chart.data[data_key] for data_key in ("names", "values", "low", "high")
     )
-    figure, axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
-    places = np.arange(len(names))
-    base.intervals(axes, low, high, linewidth=1.2)
-    for mark in chart.data["marks"]:
-        shape = {"circle": "o", "square": "s"}[mark["shape"]]
-        axes.plot(
-            mark["values"],
-            places,
+    figure, panel_axes = base.one_panel(style.WIDTH, 1.15 + 0.5 * len(names), title)
+    bar_positions = np.arange(len(names))
+    base.intervals(panel_axes, lower_ends, upper_ends, linewidth=1.2)
+    for effect_mark in chart.data["marks"]:
+        shape = {"circle": "o", "square": "s"}[effect_mark["shape"]]
+        panel_axes.plot(
+            effect_mark["values"],
+            bar_positions,
             shape,
             markersize=5,
             markeredgewidth=1.0,
-            label=mark["name"],
+            label=effect_mark["name"],
             **_OPEN,
         )
     colours = [style.TOKENS[colour][0] for colour in chart.data["colours"]]
-    axes.barh(places, np.nan_to_num(value), height=0.52, color=colours, linewidth=0)
-    base.name_rows(axes, labels_of(names))
+    panel_axes.barh(
+        bar_positions, np.nan_to_num(value), height=0.52, color=colours, linewidth=0
+    )
+    base.name_rows(panel_axes, labels_of(names))
     base.beside_rows(
-        axes, chart.data["texts"], 8, color=style.INK, fontsize=style.SIZE_LABEL
+        panel_axes, chart.data["texts"], 8, color=style.INK, fontsize=style.SIZE_LABEL
     )
     reach = np.concatenate(
-        [value, low, high, *(mark["values"] for mark in chart.data["marks"])]
+        [
+            value,
+            lower_ends,
+            upper_ends,
+            *(shown_mark["values"] for shown_mark in chart.data["marks"]),
+        ]
     )
-    axes.set_xlim(*padded([0.0, *reach[np.isfinite(reach)]], 0.04))
-    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    axes.set_xlabel(label)
+    panel_axes.set_xlim(*padded([0.0, *reach[np.isfinite(reach)]], 0.04))
+    panel_axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    panel_axes.set_xlabel(label)
     if chart.data["marks"]:
-        axes.legend(
+        panel_axes.legend(
             loc="lower left",
             bbox_to_anchor=(0, 1.0),
             ncols=2,
@@ -164,39 +174,41 @@ def missing(
 
     Lines: the model with every modality, and with none.
     """
-    values, _, low, high = result.measures[measure]
+    values, _, lower_ends, upper_ends = result.measures[measure]
     order = choices.largest(values if measure != "loss" else -values, top_n)
     default = f"{measure.replace('_', ' ')} by the modalities that are present"
-    figure, axes = base.one_panel(
+    figure, panel_axes = base.one_panel(
         style.WIDTH, 1.15 + style.ROW * len(order), title, default
     )
     least = "only held ones" if result.meta.get("always") else "none"
-    for place, label, dash in (
+    for subset_index, label, line_style in (
         (0, "all present", "-"),
         (len(values) - 1, f"{least} present", "--"),
     ):
-        axes.axvline(
-            values[place],
+        panel_axes.axvline(
+            values[subset_index],
             color=style.MUTED,
             linewidth=0.9,
-            linestyle=dash,
+            linestyle=line_style,
             label=label,
             zorder=0.5,
         )
-    base.intervals(axes, low[order], high[order], linewidth=1.2)
-    axes.plot(
+    base.intervals(panel_axes, lower_ends[order], upper_ends[order], linewidth=1.2)
+    panel_axes.plot(
         values[order], np.arange(len(order)), "o", markersize=5, color=style.SERIES[0]
     )
-    names = [result.names[place] for place in order]
-    base.name_rows(axes, labels_of(names))
-    base.note_hidden(axes, len(values) - len(order))
-    axes.set_xlim(*padded(np.concatenate([values, low[order], high[order]]), 0.04))
-    axes.set_xlabel(
+    names = [result.names[ordered_index] for ordered_index in order]
+    base.name_rows(panel_axes, labels_of(names))
+    base.note_hidden(panel_axes, len(values) - len(order))
+    panel_axes.set_xlim(
+        *padded(np.concatenate([values, lower_ends[order], upper_ends[order]]), 0.04)
+    )
+    panel_axes.set_xlabel(
         f"loss, in {unit_name(result.meta)}"
         if measure == "loss" and "unit" in result.meta
         else measure
     )
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
+    panel_axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0.1)
     figure.description = (
         f"{measure} with these modalities present: {valued(names, values[order])}"
     )
@@ -212,9 +224,9 @@ def removal(
 ) -> PlotFigure:
     """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
     curves = {
-        name: one.curve
-        for name, one in evaluation.estimates.items()
-        if one.curve is not None
+        metric_name: estimate.curve
+        for metric_name, estimate in evaluation.estimates.items()
+        if estimate.curve is not None
     }
     if not curves:
         problem = "There is no curve to draw"
@@ -224,32 +236,33 @@ def removal(
             code="PG055",
         )
     default = f"{evaluation.meta.get('method', 'explanation')}: removal curves"
-    figure, grid = base.small_panels(
+    figure, panel_grid = base.small_panels(
         len(curves), (style.WIDTH / 2, 2.6), default if title is None else title
     )
     verbs = {"deletion": "replaced", "insertion": "left"}
-    for axes, (name, (shares, ranked, middle, low, high)) in zip(
-        grid, curves.items(), strict=True
-    ):
-        axes.fill_between(
-            shares, low, high, color=style.NEUTRAL, alpha=0.25, linewidth=0
+    for panel_axes, (
+        curve_name,
+        (shares, ranked, middle, lower_band, upper_band),
+    ) in zip(panel_grid, curves.items(), strict=True):
+        panel_axes.fill_between(
+            shares, lower_band, upper_band, color=style.NEUTRAL, alpha=0.25, linewidth=0
         )
-        axes.plot(
+        panel_axes.plot(
             shares, middle, color=style.NEUTRAL, linestyle="--", label="random order"
         )
-        axes.plot(shares, ranked, color=style.SERIES[0], label="this explanation")
-        axes.set_title(
-            f"{name}: {evaluation.directions[name]} is better",
+        panel_axes.plot(shares, ranked, color=style.SERIES[0], label="this explanation")
+        panel_axes.set_title(
+            f"{curve_name}: {evaluation.directions[curve_name]} is better",
             fontsize=style.SIZE_LABEL,
             loc="left",
         )
-        axes.set_xlabel(f"share of features {verbs.get(name, '')}")
-        axes.grid(axis="y")
-        base.plain_axis(axes, "xy")
-    grid[0].set_ylabel(evaluation.meta.get("measured", "output"))
-    grid[0].legend(borderpad=0.1)
+        panel_axes.set_xlabel(f"share of features {verbs.get(curve_name, '')}")
+        panel_axes.grid(axis="y")
+        base.plain_axis(panel_axes, "xy")
+    panel_grid[0].set_ylabel(evaluation.meta.get("measured", "output"))
+    panel_grid[0].legend(borderpad=0.1)
     figure.description = " · ".join(
-        f"{name}: area {number(evaluation.estimates[name].value)}, random {number(evaluation.estimates[name].random)}"
-        for name in curves
+        f"{metric}: area {number(evaluation.estimates[metric].value)}, random {number(evaluation.estimates[metric].random)}"
+        for metric in curves
     )
     return figure

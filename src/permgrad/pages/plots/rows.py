@@ -56,27 +56,29 @@ def beeswarm(
     column = choices.pick_output(explanation, target)
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
     order = choices.largest_on_average(values, top_n)
-    rows = thinned(len(values), MOST_POINTS)
-    some = f"{len(rows):,} of " if len(rows) < len(values) else ""
+    row_indices = thinned(len(values), MOST_POINTS)
+    count_words = f"{len(row_indices):,} of " if len(row_indices) < len(values) else ""
     height, default = (
         1.1 + 0.36 * len(order),
-        f"{explanation.method}: {some}{counted(len(values), 'row')}",
+        f"{explanation.method}: {count_words}{counted(len(values), 'row')}",
     )
-    figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    low, high = padded(np.append(values[:, order], 0.0), 0.04)
-    x, y, ranks = _stacked_points(explanation, values, rows, order, (low, high))
-    _scatter(axes, x, y, ranks)
-    axes.set_xlim(low, high)
-    axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
-    base.name_rows(axes, labels_of([explanation.names[i] for i in order]))
-    axes.grid(visible=False, axis="x")
-    axes.grid(axis="y", linewidth=0.5)
+    figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
+    lower_limit, upper_limit = padded(np.append(values[:, order], 0.0), 0.04)
+    x, y, ranks = _stacked_points(
+        explanation, values, row_indices, order, (lower_limit, upper_limit)
+    )
+    _scatter(panel_axes, x, y, ranks)
+    panel_axes.set_xlim(lower_limit, upper_limit)
+    panel_axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0.5)
+    base.name_rows(panel_axes, labels_of([explanation.names[i] for i in order]))
+    panel_axes.grid(visible=False, axis="x")
+    panel_axes.grid(axis="y", linewidth=0.5)
     default = ", ".join(
         filter(None, [quantity_of(explanation), towards(explanation, column)])
     )
-    axes.set_xlabel(base.checked_text("label", label, default))
-    _add_ranks_bar(axes)
-    drawn = f", {len(rows):,} drawn" if len(rows) < len(values) else ""
+    panel_axes.set_xlabel(base.checked_text("label", label, default))
+    _add_ranks_bar(panel_axes)
+    drawn = f", {len(row_indices):,} drawn" if len(row_indices) < len(values) else ""
     figure.description = (
         f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values):,} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
@@ -160,30 +162,30 @@ def waterfall(
     choices.check_local(explanation, "waterfall")
     if not stacks(explanation):
         problem = f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do not"
-        hint = "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm()."
-        raise InputError(problem, hint=hint, code="PG004")
-    place = choices.check_row(explanation, row)
+        problem_hint = "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm()."
+        raise InputError(problem, hint=problem_hint, code="PG004")
+    row_index = choices.check_row(explanation, row)
     column = choices.pick_output(explanation, target)
     values = np.nan_to_num(
-        np.asarray(explanation.values[place, :, column], dtype=np.float64)
+        np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
     )
     order = choices.largest(np.abs(values), top_n)
-    start, final = ends_of(explanation, place, column)
+    start, final = ends_of(explanation, row_index, column)
     names, steps = steps_of(
-        explanation, (place, column), np.arange(len(values)), top_n, 24
+        explanation, (row_index, column), np.arange(len(values)), top_n, 24
     )
     steps = np.nan_to_num(steps).tolist()
     height, default = (
         1.35 + 0.31 * max(len(steps), 1),
-        f"{explanation.method}: row {place}",
+        f"{explanation.method}: row {row_index}",
     )
-    figure, axes = base.one_panel(style.WIDTH, height, title, default)
-    base.name_rows(axes, names)
-    _draw_steps(axes, steps, start)
-    _mark_ends(axes, start, final)
+    figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
+    base.name_rows(panel_axes, names)
+    _draw_steps(panel_axes, steps, start)
+    _mark_ends(panel_axes, start, final)
     if label is None:
         label = _label_of_steps(explanation, column)
-    axes.set_xlabel(base.checked_text("label", label, ""))
+    panel_axes.set_xlabel(base.checked_text("label", label, ""))
     leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
     figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
     return figure

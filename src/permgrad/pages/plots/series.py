@@ -65,36 +65,46 @@ def series(
         >>> len(explanation.plot.series(row=1).axes)  # two channels and the scale
         3
     """
-    shown, text, unit = drawn_input(explanation, 1, (row, input, target), title)
+    shown, title_text, unit_text = drawn_input(
+        explanation, 1, (row, input, target), title
+    )
     channels, (every, length) = shown_channels(shown, top_n), shown.size
     count = len(channels)
-    size = (style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count))
-    look: dict[str, Any] = {"signed": shown.signed, "colours": "shade", "sharex": True}
-    figure, grid, shades = base.over_input(
-        shown.heat, size, (text, unit), grid=(count, 1), **look
+    figure_size = (style.WIDTH, _BELOW + (_ALONE if count == 1 else _AMONG * count))
+    figure_look: dict[str, Any] = {
+        "signed": shown.signed,
+        "colours": "shade",
+        "sharex": True,
+    }
+    figure, panel_grid, shades = base.over_input(
+        shown.heat, figure_size, (title_text, unit_text), grid=(count, 1), **figure_look
     )
-    panels = grid[:, 0].tolist()
-    for axes, channel in zip(panels, channels, strict=True):
-        _draw(axes, shown, channel, shades)
-        base.plain_axis(axes, "y")
-        axes.locator_params(axis="y", nbins=5 if count == 1 else 3)
+    panels = panel_grid[:, 0].tolist()
+    for channel_axes, channel in zip(panels, channels, strict=True):
+        _draw(channel_axes, shown, channel, shades)
+        base.plain_axis(channel_axes, "y")
+        channel_axes.locator_params(axis="y", nbins=5 if count == 1 else 3)
         if shown.picture is None:
-            axes.set_yticks([])
+            channel_axes.set_yticks([])
         if every > 1:
-            axes.set_ylabel(f"channel {channel}", rotation=0, ha="right", va="center")
-        axes.tick_params(axis="x", length=3.0 if axes is panels[-1] else 0.0)
+            channel_axes.set_ylabel(
+                f"channel {channel}", rotation=0, ha="right", va="center"
+            )
+        channel_axes.tick_params(
+            axis="x", length=3.0 if channel_axes is panels[-1] else 0.0
+        )
     figure.align_ylabels(panels)
     base.plain_axis(panels[-1])
-    name = clean(shown.name)
+    input_name = clean(shown.name)
     panels[-1].set_xlabel(
-        f"position in {name}"
+        f"position in {input_name}"
         + ("" if explanation.scope == "local" else ", mean of all rows")
     )
     if every > count:
         _note_more(panels[-1], every - count)
     leading = _strongest(explanation, shown.players, row, target)
     figure.description = (
-        f"{name}: {length} positions, {count} {'line' if count == 1 else 'lines'} on the colours of the values. "
+        f"{input_name}: {length} positions, {count} {'line' if count == 1 else 'lines'} on the colours of the values. "
         f"Strongest: {leading}."
     )
     return figure
@@ -133,34 +143,44 @@ def _strongest(
 
 def _draw(axes: Any, shown: Shown, channel: int, shades: base.Shades) -> None:
     """Draw a channel's line on the colours of its windows, and the edges of windows."""
-    heat, length = (
+    stretch_heat, length = (
         strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES),
         shown.size[1],
     )
-    colours = shades.of(heat)
-    colours[~np.isfinite(heat)] = _NOBODY
-    line = None if shown.picture is None else shown.picture[channel]
-    low, high = (0.0, 1.0) if line is None else padded(line, 0.12)
-    axes.imshow(colours[None], extent=(-0.5, length - 0.5, low, high), aspect="auto")
+    colours = shades.of(stretch_heat)
+    colours[~np.isfinite(stretch_heat)] = _NOBODY
+    channel_line = None if shown.picture is None else shown.picture[channel]
+    lower_limit, upper_limit = (
+        (0.0, 1.0) if channel_line is None else padded(channel_line, 0.12)
+    )
+    axes.imshow(
+        colours[None],
+        extent=(-0.5, length - 0.5, lower_limit, upper_limit),
+        aspect="auto",
+    )
     if shown.signed and len(shown.players) <= _EDGES * len(shown.heat):
-        edges = (np.flatnonzero(np.diff(heat)) + 1) * length / len(heat) - 0.5
+        edges = (np.flatnonzero(np.diff(stretch_heat)) + 1) * length / len(
+            stretch_heat
+        ) - 0.5
         axes.vlines(
             edges,
-            low,
-            high,
+            lower_limit,
+            upper_limit,
             color=style.FIXED_LIGHT,
             linewidth=0.8,
             alpha=0.8,
             zorder=0.5,
         )
-    if line is not None:
-        places, lowest, highest = outline(line, _STRETCHES)
+    if channel_line is not None:
+        line_positions, lowest, highest = outline(channel_line, _STRETCHES)
         # The background is light also on dark paper, so lines are dark.
         if highest is lowest:
-            axes.plot(places, line, color=style.FIXED_DARK, linewidth=0.9)
+            axes.plot(
+                line_positions, channel_line, color=style.FIXED_DARK, linewidth=0.9
+            )
         else:
             axes.fill_between(
-                places, lowest, highest, color=style.FIXED_DARK, linewidth=0.5
+                line_positions, lowest, highest, color=style.FIXED_DARK, linewidth=0.5
             )
-    axes.set(xlim=(-0.5, length - 0.5), ylim=(low, high))
+    axes.set(xlim=(-0.5, length - 0.5), ylim=(lower_limit, upper_limit))
     axes.spines[:].set_visible(False)

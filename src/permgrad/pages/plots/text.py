@@ -68,35 +68,42 @@ def text(
         '<div'
     """
     choices.check_local(explanation, "text")
-    place, column = (
+    row_index, column = (
         choices.check_row(explanation, row),
         choices.pick_output(explanation, target),
     )
-    words, values = words_of(explanation, place, column)
-    default = f"{explanation.method}: {', '.join(filter(None, [f'row {place}', towards(explanation, column)]))}"
+    words, values = words_of(explanation, row_index, column)
+    default = f"{explanation.method}: {', '.join(filter(None, [f'row {row_index}', towards(explanation, column)]))}"
     boxes, lines = _laid_out(words)
-    size, unit = (style.WIDTH, lines * _LINE / 72 + _LEGEND), quantity_of(explanation)
-    figure, panels, shades = base.over_input(
-        values, size, (title, unit), default=default
+    figure_size, unit_text = (
+        (style.WIDTH, lines * _LINE / 72 + _LEGEND),
+        quantity_of(explanation),
     )
-    axes, colours = panels[0, 0], shades.of(np.nan_to_num(values))
-    base.bare(axes, xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0))
+    figure, panels, shades = base.over_input(
+        values, figure_size, (title, unit_text), default=default
+    )
+    panel_axes, colours = panels[0, 0], shades.of(np.nan_to_num(values))
+    base.bare(panel_axes, xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0))
     letters = style.SIZE_LABEL
     if base.into_axes():  # as wide as the axes are
-        axes.set_aspect("equal", anchor="NW")
-        letters *= axes.get_window_extent().width / axes.figure.dpi / style.WIDTH
-    for (left, line, width), word, colour in zip(boxes, words, colours, strict=True):
-        corner, height = (left - 2.5, line * _LINE + 2.5), _LINE - 5
-        look = {
+        panel_axes.set_aspect("equal", anchor="NW")
+        letters *= (
+            panel_axes.get_window_extent().width / panel_axes.figure.dpi / style.WIDTH
+        )
+    for (left_edge, line_number, width), word_text, colour in zip(
+        boxes, words, colours, strict=True
+    ):
+        corner, height = (left_edge - 2.5, line_number * _LINE + 2.5), _LINE - 5
+        box_look = {
             "boxstyle": "round,pad=0,rounding_size=2.5",
             "facecolor": colour,
             "linewidth": 0,
         }
-        axes.add_patch(FancyBboxPatch(corner, width + 5, height, **look))
-        axes.text(
-            left,
-            (line + 0.5) * _LINE,
-            word,
+        panel_axes.add_patch(FancyBboxPatch(corner, width + 5, height, **box_look))
+        panel_axes.text(
+            left_edge,
+            (line_number + 0.5) * _LINE,
+            word_text,
             va="center_baseline",
             fontsize=letters,
             color=_ink(colour),
@@ -104,7 +111,7 @@ def text(
     order = choices.largest(np.abs(values), 5)
     figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
     figure.html = _html(
-        words, values, colours, default if title is None else title, unit
+        words, values, colours, default if title is None else title, unit_text
     )
     return figure
 
@@ -113,15 +120,15 @@ def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
     """Return for each word its start, line and width, in points, and the number of lines."""
     figure = Figure()
     renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes, left, line = [], _SPACE / 2, 0
-    for word in words:
-        label = figure.text(0, 0, word, fontsize=style.SIZE_LABEL)
+    boxes, left_edge, line_number = [], _SPACE / 2, 0
+    for word_text in words:
+        label = figure.text(0, 0, word_text, fontsize=style.SIZE_LABEL)
         width = label.get_window_extent(renderer).width * 72 / figure.dpi
-        if left + width > style.WIDTH * 72 - 3 * _SPACE and left > _SPACE:
-            left, line = _SPACE / 2, line + 1
-        boxes.append((left, line, width))
-        left += width + _SPACE
-    return boxes, line + 1
+        if left_edge + width > style.WIDTH * 72 - 3 * _SPACE and left_edge > _SPACE:
+            left_edge, line_number = _SPACE / 2, line_number + 1
+        boxes.append((left_edge, line_number, width))
+        left_edge += width + _SPACE
+    return boxes, line_number + 1
 
 
 def _ink(colour: Any) -> str:
@@ -139,24 +146,22 @@ def _html(
     """Return the words as self-contained HTML. Every text is escaped."""
     spans = " ".join(
         f'<span style="background:{to_hex(colour)};color:{_ink(colour)};padding:.1em .25em;border-radius:.2em" '
-        f'title="{escape(number(float(value)))}">{escape(word)}</span>'
-        for word, value, colour in zip(words, values, colours, strict=True)
+        f'title="{escape(number(float(value)))}">{escape(word_text)}</span>'
+        for word_text, value, colour in zip(words, values, colours, strict=True)
     )
-    top = float(np.nanmax(np.abs(values), initial=0.0))
-    ends = [
+    largest_value = float(np.nanmax(np.abs(values), initial=0.0))
+    end_colours = [
         to_hex(style.colour_map("diverging")(share))
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
-    shades = f"linear-gradient(90deg,{','.join(ends)})"
-    bar = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
+    shades = f"linear-gradient(90deg,{','.join(end_colours)})"
+    bar_html = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
     heading = (
         f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>'
         if title
         else ""
     )
-    legend = (
-        f"{escape(number(-top))} {bar} {escape(number(top))} &nbsp; {escape(quantity)}"
-    )
+    legend = f"{escape(number(-largest_value))} {bar_html} {escape(number(largest_value))} &nbsp; {escape(quantity)}"
     return in_reading_order(
         f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'
         f'<div style="font-size:.8em;margin-top:.4em">{legend}</div></div>'

@@ -52,31 +52,38 @@ def direction(
         raise InputError(
             problem, hint="Explain with method='ale' or 'permgrad'.", code="PG004"
         )
-    ranked = [name for name in explanation.ranking() if name in explanation.direction]
+    ranked = [
+        feature_name
+        for feature_name in explanation.ranking()
+        if feature_name in explanation.direction
+    ]
     names = ranked[: choices.check_top_n(top_n, len(ranked))]
     entries = _entries(explanation, names)
     means = [
         np.asarray(entry["mean"], dtype=np.float64).reshape(len(entry["mean"]), -1)
         for entry in entries
     ]
-    labels, chosen = _lines_of(explanation, means[0].shape[1])
+    labels, shown_outputs = _lines_of(explanation, means[0].shape[1])
     what = clean(explanation.meta.get("direction_label", "mean prediction"))
-    label = _heading(what, labels, chosen)
-    size = (2.5 if len(names) > 1 else 4.2, 1.75)
-    figure, panels = base.small_panels(len(names), size, title, room=0.35)
-    limits = _limits(means, entries, chosen)
+    label = _heading(what, labels, shown_outputs)
+    panel_size = (2.5 if len(names) > 1 else 4.2, 1.75)
+    figure, panels = base.small_panels(len(names), panel_size, title, room=0.35)
+    limits = _limits(means, entries, shown_outputs)
     titles = labels_of(names, 24)
-    for place, (axes, name, entry, mean) in enumerate(
+    for panel_index, (panel_axes, feature_title, entry, mean_curves) in enumerate(
         zip(panels, titles, entries, means, strict=True)
     ):
-        _panel(axes, entry, mean, chosen)
-        _finish(axes, name, limits)
-        if place % 3 == 0:
-            axes.set_ylabel(label)
-    if len(chosen) > 1:
-        words = labels_of([labels[k] for k in chosen], 18)
+        _panel(panel_axes, entry, mean_curves, shown_outputs)
+        _finish(panel_axes, feature_title, limits)
+        if panel_index % 3 == 0:
+            panel_axes.set_ylabel(label)
+    if len(shown_outputs) > 1:
+        words = labels_of([labels[k] for k in shown_outputs], 18)
         _add_legend(figure, panels[0], words)
-    changes = [mean[-1, chosen[0]] - mean[0, chosen[0]] for mean in means]
+    changes = [
+        shown_curves[-1, shown_outputs[0]] - shown_curves[0, shown_outputs[0]]
+        for shown_curves in means
+    ]
     changes_text = _changes_in_words(names, changes)
     figure.description = (
         f"{what.capitalize()} by feature value, first to last: {changes_text}."
@@ -154,7 +161,11 @@ def _ends(entries: Sequence[dict[str, Any]]) -> list[Floats]:
 
 def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
     """Return names of all outputs and which are drawn: of two the positive one, of many the first."""
-    labels = [clean(name) for name in explanation.outputs if name != "all"]
+    labels = [
+        clean(output_name)
+        for output_name in explanation.outputs
+        if output_name != "all"
+    ]
     labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
     if count != 2:
         return labels, list(range(min(count, MOST_LINES)))
@@ -168,9 +179,9 @@ def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     """Return levels that are numbers as they are drawn: the full range, rare values together with a neighbour."""
-    labels, ends = [str(label) for label in entry.get("label", ())], []
+    labels, missing_levels = [str(label) for label in entry.get("label", ())], []
     if labels and labels[-1] == "missing":
-        labels, ends = labels[:-1], [len(labels) - 1]
+        labels, missing_levels = labels[:-1], [len(labels) - 1]
     rising = len(labels) > 1 and bool(
         (np.diff(pd.to_numeric(pd.Series(labels), errors="coerce")) > 0).all()
     )
@@ -182,16 +193,16 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
         labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "")
         for group in groups
     ]
-    mean, points = (
+    mean_values, points = (
         np.asarray(entry["mean"], dtype=np.float64),
-        [*groups, *([ends] if ends else [])],
+        [*groups, *([missing_levels] if missing_levels else [])],
     )
     return {
         **entry,
         "at": list(range(len(points))),
-        "label": [*names, *["missing"] * len(ends)],
+        "label": [*names, *["missing"] * len(missing_levels)],
         "mean": [
-            np.average(mean[group], axis=0, weights=shares[group]).tolist()
+            np.average(mean_values[group], axis=0, weights=shares[group]).tolist()
             for group in points
         ],
         "levels": len(points),
@@ -213,42 +224,47 @@ def _with_neighbours(shares: Floats, count: int) -> list[list[int]]:
     return groups
 
 
-def _panel(axes: Any, entry: dict[str, Any], mean: Floats, chosen: list[int]) -> None:
+def _panel(
+    axes: Any, entry: dict[str, Any], mean: Floats, output_indices: list[int]
+) -> None:
     if entry.get("kind") == "numeric":
-        _numeric_panel(axes, entry, mean, chosen)
+        _numeric_panel(axes, entry, mean, output_indices)
         return
     mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
-    for line, k in enumerate(chosen):
+    for line_index, k in enumerate(output_indices):
         axes.plot(
             mean[:, k],
             marker="o",
             markersize=4.5,
             linestyle="none",
-            color=style.LINES[line]["color"],
+            color=style.LINES[line_index]["color"],
         )
         if "low" in entry:
-            ends = np.asarray([entry["low"], entry["high"]], dtype=np.float64)[
+            interval_ends = np.asarray([entry["low"], entry["high"]], dtype=np.float64)[
                 :, : len(mean), k
             ]
             axes.vlines(
-                range(len(mean)), *ends, color=style.LINES[line]["color"], linewidth=1
+                range(len(mean)),
+                *interval_ends,
+                color=style.LINES[line_index]["color"],
+                linewidth=1,
             )
     words = labels_of(list(entry.get("label", entry["at"]))[: len(mean)], 14)
     if entry.get(
         "circle"
     ):  # it goes all the way round, so that the first value is the next one, too
-        for line, k in enumerate(chosen):
+        for dots_index, k in enumerate(output_indices):
             axes.plot(
                 np.append(mean[:, k], mean[:1, k]),
-                color=style.LINES[line]["color"],
+                color=style.LINES[dots_index]["color"],
                 alpha=0.6,
             )
         words = [*words, words[0]]
     base.name_columns(axes, words, slanted=len(words) > 4 or sum(map(len, words)) > 16)
     axes.set_xlim(-0.6, len(words) - 0.4)
-    left = int(entry.get("levels", len(entry["at"]))) - len(words)
-    if left > 0:
-        more = f"{left:,} more level{'s' * (left > 1)}"
+    hidden_levels = int(entry.get("levels", len(entry["at"]))) - len(words)
+    if hidden_levels > 0:
+        more = f"{hidden_levels:,} more level{'s' * (hidden_levels > 1)}"
         small = style.SIZE_SMALL - 0.5
         axes.text(
             1,

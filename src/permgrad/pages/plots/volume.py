@@ -68,24 +68,44 @@ def volume(
         >>> len(explanation.plot.volume(row=1, at=(4, 4, 4)).axes)  # three slices, twice, and the scale
         7
     """
-    drawn, text, unit = drawn_input(explanation, 3, (row, input, target), title)
-    grey = grey_volume(drawn)
-    size = drawn.heat.shape if grey is None else grey.shape
-    place = strongest_place(drawn.heat, size) if at is None else _checked(at, size)
-    rows = 1 if grey is None else 2
-    figure, panels, shades = _panels(drawn, size, rows, (text, unit))
-    for side, (over, plain) in enumerate(zip(panels[-1], panels[0], strict=True)):
-        first, second = (other for other in range(3) if other != side)
-        extent = (-0.5, size[second] - 0.5, size[first] - 0.5, -0.5)
-        picture = None if grey is None else np.take(grey, place[side], axis=side)
-        values = np.take(
-            drawn.heat, place[side] * drawn.heat.shape[side] // size[side], axis=side
+    drawn, title_text, unit_text = drawn_input(
+        explanation, 3, (row, input, target), title
+    )
+    grey_voxels = grey_volume(drawn)
+    volume_size = drawn.heat.shape if grey_voxels is None else grey_voxels.shape
+    cut_place = (
+        strongest_place(drawn.heat, volume_size)
+        if at is None
+        else _checked(at, volume_size)
+    )
+    panel_rows = 1 if grey_voxels is None else 2
+    figure, panels, shades = _panels(
+        drawn, volume_size, panel_rows, (title_text, unit_text)
+    )
+    for side_index, (over_axes, plain) in enumerate(
+        zip(panels[-1], panels[0], strict=True)
+    ):
+        first, second = (
+            other_side for other_side in range(3) if other_side != side_index
         )
-        shades.over(over, picture, values, extent)
+        extent = (-0.5, volume_size[second] - 0.5, volume_size[first] - 0.5, -0.5)
+        picture = (
+            None
+            if grey_voxels is None
+            else np.take(grey_voxels, cut_place[side_index], axis=side_index)
+        )
+        values = np.take(
+            drawn.heat,
+            cut_place[side_index]
+            * drawn.heat.shape[side_index]
+            // volume_size[side_index],
+            axis=side_index,
+        )
+        shades.over(over_axes, picture, values, extent)
         if picture is not None:
             plain.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
-        _finish_panels(plain, over, side, place, size)
-    figure.description = _words_of(drawn, size, place, shades.top)
+        _finish_panels(plain, over_axes, side_index, cut_place, volume_size)
+    figure.description = _words_of(drawn, volume_size, cut_place, shades.top)
     return figure
 
 
@@ -131,17 +151,19 @@ def _words_of(
     )
 
 
-def _checked(at: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
-    places = list(at) if isinstance(at, (tuple, list, np.ndarray)) else []
-    if len(places) != 3 or not all(
-        is_whole(each) and 0 <= each < side
-        for each, side in zip(places, size, strict=True)
+def _checked(cut_choice: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
+    cut_indices = (
+        list(cut_choice) if isinstance(cut_choice, (tuple, list, np.ndarray)) else []
+    )
+    if len(cut_indices) != 3 or not all(
+        is_whole(cut_index) and 0 <= cut_index < side_length
+        for cut_index, side_length in zip(cut_indices, size, strict=True)
     ):
-        ranges = ", ".join(f"0 to {side - 1}" for side in size)
-        problem = f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(at)}"
+        ranges = ", ".join(f"0 to {side_length - 1}" for side_length in size)
+        problem = f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(cut_choice)}"
         raise InputError(
             problem,
-            hint=f"For example: at={tuple(side // 2 for side in size)}.",
+            hint=f"For example: at={tuple(side_length // 2 for side_length in size)}.",
             code="PG002",
         )
-    return tuple(map(int, places))
+    return tuple(map(int, cut_indices))

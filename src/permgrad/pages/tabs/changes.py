@@ -36,31 +36,43 @@ _HEADINGS = {"score": "Scores", "importance": "What the model relies on"}
 def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
     """How the loss changed, the scores, and the importances."""
     section.text(since_words(changes), case_words(changes))
-    for kind, heading in _HEADINGS.items():
-        lines = changes.lines[changes.lines["kind"] == kind]
+    for line_kind, heading in _HEADINGS.items():
+        lines = changes.lines[changes.lines["kind"] == line_kind]
         if not len(lines):
             continue
         section.add("heading", heading)
-        unit = unit_name(changes.meta)
-        if kind != "score":
-            some = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
-            what = f"change of the importance ({unit})"
-            intervals = some[["change", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
+        unit_words = unit_name(changes.meta)
+        if line_kind != "score":
+            drawn_lines = lines.iloc[largest(lines["change"].abs().to_numpy(), _DRAWN)]
+            change_words = f"change of the importance ({unit_words})"
+            intervals = drawn_lines[["change", "ci_low", "ci_high"]].to_numpy(
+                dtype=np.float64
+            )
             section.figure(
-                differences(list(map(_called, some["name"])), intervals, label=what),
-                f"{what.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
+                differences(
+                    list(map(_called, drawn_lines["name"])),
+                    intervals,
+                    label=change_words,
+                ),
+                f"{change_words.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
             )
         caption = (
             f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
         )
         marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
-        known = [name for name in ("old", "new", "change") if lines[name].notna().any()]
+        known_columns = [
+            column_name
+            for column_name in ("old", "new", "change")
+            if lines[column_name].notna().any()
+        ]
         columns = [names(map(_called, lines["name"]), "what", marks)]
         columns += [
             figures_of(
-                name, lines[name], numbers(lines[name].to_numpy(dtype=np.float64))
+                column_name,
+                lines[column_name],
+                numbers(lines[column_name].to_numpy(dtype=np.float64)),
             )
-            for name in known
+            for column_name in known_columns
         ]
         columns += [
             intervals_of(lines["ci_low"], lines["ci_high"]),

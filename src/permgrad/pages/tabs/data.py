@@ -38,7 +38,9 @@ NEARLY_SAME = 0.99
 def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     """The table, its columns and its split."""
     counts = [
-        f"{count:,} {part}" for part, count in stored.rows.items() if count is not None
+        f"{count:,} {part_name}"
+        for part_name, count in stored.rows.items()
+        if count is not None
     ]
     total = sum(count for count in stored.rows.values() if count is not None)
     section.text(
@@ -46,7 +48,10 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
         + (f" Split: {clean(stored.split)}." if stored.split else "")
     )
     if stored.shared_rows is not None:
-        equal, more = stored.shared_rows, (stored.alike_rows or 0) - stored.shared_rows
+        equal, more_rows = (
+            stored.shared_rows,
+            (stored.alike_rows or 0) - stored.shared_rows,
+        )
         words = (
             f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}"
             if equal
@@ -56,16 +61,17 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
         words += f" (in {stored.blank_rows:,} of them every feature is missing)" * bool(
             stored.blank_rows
         )
-        if more > 0:
-            words += f". {more:,}{' more' * bool(equal)} {by_count(more, 'row equals', 'rows equal')} one in every "
+        if more_rows > 0:
+            words += f". {more_rows:,}{' more' * bool(equal)} {by_count(more_rows, 'row equals', 'rows equal')} one in every "
             words += "feature and the target"
         section.text(f"{words}.")
-    said = ("also in the training rows", "equal to a training row")
+    known_phrases = ("also in the training rows", "equal to a training row")
     section.items(
         [
-            note
-            for note in stored.notes
-            if stored.shared_rows is None or not any(one in note for one in said)
+            split_note
+            for split_note in stored.notes
+            if stored.shared_rows is None
+            or not any(known_phrase in split_note for known_phrase in known_phrases)
         ]
     )
     if stored.class_counts is not None:
@@ -79,9 +85,16 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
         )
     if stored.columns is not None:
         first = ["name", "kind", "missing", "levels", "role", "reason"]
-        order = [name for name in first if name in stored.columns]
+        order = [column_name for column_name in first if column_name in stored.columns]
         frame = stored.columns[
-            [*order, *(name for name in stored.columns if name not in (*order, "used"))]
+            [
+                *order,
+                *(
+                    column_name
+                    for column_name in stored.columns
+                    if column_name not in (*order, "used")
+                ),
+            ]
         ]
         shown = frame_table(
             frame, "Columns of the table with their types.", sortable=True
@@ -112,29 +125,35 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
     kinds = {
-        next((kind for kind in _LEAKS if kind in one), "alone") for one in stored.leaks
+        next((leak_kind for leak_kind in _LEAKS if leak_kind in leak_facts), "alone")
+        for leak_facts in stored.leaks
     }
     section.text(
         " ".join(
             [
                 *(
                     words.format(target=target)
-                    for kind, words in _LEAKS.items()
-                    if kind in kinds
+                    for leak_kind, words in _LEAKS.items()
+                    if leak_kind in kinds
                 ),
                 _OF_LEAKS,
             ]
         )
     )
     columns = [
-        names([_written(one) for one in stored.leaks], "column or formula"),
-        names([MEASURES_OF_LEAKS[one["metric"]] for one in stored.leaks], "measure"),
-        names([one.get("class", "all") for one in stored.leaks], "class"),
-        figures_of("score", [one["score"] for one in stored.leaks], down),
+        names(
+            [_written(leak_facts) for leak_facts in stored.leaks], "column or formula"
+        ),
+        names(
+            [MEASURES_OF_LEAKS[leak_facts["metric"]] for leak_facts in stored.leaks],
+            "measure",
+        ),
+        names([leak_facts.get("class", "all") for leak_facts in stored.leaks], "class"),
+        figures_of("score", [leak_facts["score"] for leak_facts in stored.leaks], down),
     ]
     columns = (
         columns
-        if any("class" in one for one in stored.leaks)
+        if any("class" in leak_facts for leak_facts in stored.leaks)
         else [*columns[:2], columns[-1]]
     )
     section.table(table_of("1 is perfect. Columns are reported from 0.98 on.", columns))
@@ -150,8 +169,8 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     """How the values of each column are distributed in training and test rows, and how far they differ."""
     if not stored.described.get("columns"):
         return
-    found = facts.drift(content)
-    words = "" if found is None else say("drift", found)
+    drift_facts = facts.drift(content)
+    words = "" if drift_facts is None else say("drift", drift_facts)
     if stored.drift and not words:
         words = (
             "No column has clearly different values in the training and the test rows "
@@ -167,31 +186,34 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
     ``typical`` of a column becomes words: the median or the most frequent level of training and of test rows.
     """
     ranking = [] if content.explanation is None else content.explanation.ranking()
-    first = [one["column"] for one in stored.drift if one["clear"]]
-    places = {
-        name: place for place, name in enumerate(dict.fromkeys([*first, *ranking]))
+    first = [
+        drift_entry["column"] for drift_entry in stored.drift if drift_entry["clear"]
+    ]
+    column_ranks = {
+        column_name: column_rank
+        for column_rank, column_name in enumerate(dict.fromkeys([*first, *ranking]))
     }
-    for name, place in [
-        *places.items()
+    for ranked_column, feature_rank in [
+        *column_ranks.items()
     ]:  # a date is ranked by the strongest of what it says
-        places.setdefault(name.rpartition(": ")[0], place)
+        column_ranks.setdefault(ranked_column.rpartition(": ")[0], feature_rank)
     order = sorted(
         stored.described.get("columns", ()),
-        key=lambda one: places.get(one["column"], len(places)),
+        key=lambda one: column_ranks.get(one["column"], len(column_ranks)),
     )
     described = []
-    for one in order[:MOST_COLUMNS]:
+    for described_column in order[:MOST_COLUMNS]:
         typical: list[str | None] = []
-        for value in one.get("typical") or (None, None):
+        for value in described_column.get("typical") or (None, None):
             if value is None or isinstance(value, str):
                 typical.append(None if value is None else shorten(value, 30))
             else:
                 typical.append(
                     date_text(value)[:10]
-                    if one["kind"] == "date"
+                    if described_column["kind"] == "date"
                     else value_text(float(value))
                 )
-        described.append({**one, "typical": typical})
+        described.append({**described_column, "typical": typical})
     return described
 
 
@@ -212,19 +234,23 @@ def related(section: SectionView, content: Assessment) -> None:
         if abs(one["strength"]) >= NEARLY_SAME and one["kind"] != MISSING
     ]
     if same:
-        one, show = (
+        closest_pair, short_name = (
             same[0],
-            names_apart(pair[side] for pair in pairs for side in ("feature", "other")),
+            names_apart(
+                related_pair[pair_side]
+                for related_pair in pairs
+                for pair_side in ("feature", "other")
+            ),
         )
         count = len(same) - 1
-        more = (
+        further_words = (
             f" {count} more {by_count(count, 'pair does', 'pairs do')} the same."
             if count
             else ""
         )
         section.text(
-            f"{show(one['feature'])} and {show(one['other'])} nearly determine each other (strength "
-            f"{number(one['strength'])}).{more}"
+            f"{short_name(closest_pair['feature'])} and {short_name(closest_pair['other'])} nearly determine each other (strength "
+            f"{number(closest_pair['strength'])}).{further_words}"
         )
     section.figure(
         *related_columns(matrix)
@@ -232,10 +258,10 @@ def related(section: SectionView, content: Assessment) -> None:
         else (None,)
     )
     columns = [
-        names([one["feature"] for one in pairs], "feature"),
-        names([one["other"] for one in pairs], "column"),
-        figures_of("strength", [one["strength"] for one in pairs]),
-        names([one["kind"] for one in pairs], "kind"),
+        names([related_pair["feature"] for related_pair in pairs], "feature"),
+        names([related_pair["other"] for related_pair in pairs], "column"),
+        figures_of("strength", [related_pair["strength"] for related_pair in pairs]),
+        names([related_pair["kind"] for related_pair in pairs], "kind"),
     ]
     caption = "Columns that are closely related to features that clearly matter (strength at least 0.5)."
     section.text(
@@ -249,16 +275,30 @@ def related(section: SectionView, content: Assessment) -> None:
 def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
     """Return the strengths of the most important columns as a chart, with its caption."""
     shown, table = (
-        [clean(name) for name in matrix["names"]],
+        [clean(column_name) for column_name in matrix["names"]],
         np.asarray(matrix["strengths"], dtype=np.float64),
     )
-    texts = [[number(round(value, 2), 2) for value in row] for row in table]
-    off = np.where(np.eye(len(table), dtype=bool), 0, np.nan_to_num(np.abs(table)))
-    one, other = np.unravel_index(int(off.argmax()), off.shape)
-    words = f"Of these, the closest are {shown[one]} and {shown[other]} ({texts[one][other]})."
+    texts = [
+        [number(round(value, 2), 2) for value in strength_row] for strength_row in table
+    ]
+    off_diagonal = np.where(
+        np.eye(len(table), dtype=bool), 0, np.nan_to_num(np.abs(table))
+    )
+    first_column, second_column = np.unravel_index(
+        int(off_diagonal.argmax()), off_diagonal.shape
+    )
+    words = f"Of these, the closest are {shown[first_column]} and {shown[second_column]} ({texts[first_column][second_column]})."
     caption = f"The {len(shown)} most important columns. {words}"
-    data = {"rows": shown, "columns": shown, "values": table, "texts": texts, "most": 1}
-    return Chart("cells", f"Strengths of {len(shown)} columns. {words}", data), caption
+    cell_data = {
+        "rows": shown,
+        "columns": shown,
+        "values": table,
+        "texts": texts,
+        "most": 1,
+    }
+    return Chart(
+        "cells", f"Strengths of {len(shown)} columns. {words}", cell_data
+    ), caption
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
@@ -267,19 +307,24 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     stored = content.data
     if stored is None:
         return None
-    drift = {one["column"]: one for one in stored.drift}
+    drift = {drift_entry["column"]: drift_entry for drift_entry in stored.drift}
     described = []
-    for one in described_columns(content, stored):
-        moved = drift.get(one["column"])
+    for column_facts in described_columns(content, stored):
+        moved = drift.get(column_facts["column"])
         entry: dict[str, Any] = {
-            key: one[key]
-            for key in ("kind", "missing", "edges", "levels", "shares")
-            if key in one
+            fact_name: column_facts[fact_name]
+            for fact_name in ("kind", "missing", "edges", "levels", "shares")
+            if fact_name in column_facts
         }
-        entry |= {"name": clean(one["column"]), "typical": one["typical"]}
+        entry |= {
+            "name": clean(column_facts["column"]),
+            "typical": column_facts["typical"],
+        }
         if moved is not None:
-            entry |= {key: moved[key] for key in ("size", "p_holm", "clear")}
-            entry["words"] = f"{clean(one['column'])}: {drifted_words(moved)}."
+            entry |= {
+                drift_key: moved[drift_key] for drift_key in ("size", "p_holm", "clear")
+            }
+            entry["words"] = f"{clean(column_facts['column'])}: {drifted_words(moved)}."
         described.append(entry)
     if not described:
         return None

@@ -55,21 +55,21 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         )
         section.live("threshold")
         return
-    place = content.positive_place(classes)
-    member, scores = truth == classes[place], table[:, place]
-    positive = names_apart(classes)(classes[place])
+    class_code = content.positive_place(classes)
+    member, scores = truth == classes[class_code], table[:, class_code]
+    positive = names_apart(classes)(classes[class_code])
     decision = None if content.predictions is None else content.predictions.decision
-    threshold = HALF if decision is None else decision.of(place)
+    threshold = HALF if decision is None else decision.of(class_code)
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at least the threshold"
-        f"{_chosen_by(decision, place)}. A lower threshold finds more of them, with more false alarms. The right one depends "
+        f"{_chosen_by(decision, class_code)}. A lower threshold finds more of them, with more false alarms. The right one depends "
         "on what each error costs."
     )
     if member.any() and not member.all():
-        best = choose_threshold(member, scores, positive=True)
+        best_threshold = choose_threshold(member, scores, positive=True)
         usual = metrics_at(member, scores, threshold, positive=True)
         sentences = []
-        for measured in (usual, best.metrics):
+        for measured in (usual, best_threshold.metrics):
             sentences.append(
                 f"the model finds {percent(measured['recall'])} of the {positive} rows"
             )
@@ -78,10 +78,10 @@ def thresholds(section: SectionView, content: Assessment) -> None:
                     f", and {percent(measured['precision'])} of those it predicts are right"
                 )
         words = f"With a threshold of {threshold:.3g}, {sentences[0]}."
-        if best.metrics["confusion_matrix"] != usual[
+        if best_threshold.metrics["confusion_matrix"] != usual[
             "confusion_matrix"
-        ] and math.isfinite(best.value):
-            words += f" The F1 score is largest with {number(best.value, 2)}: there, {sentences[1]}."
+        ] and math.isfinite(best_threshold.value):
+            words += f" The F1 score is largest with {number(best_threshold.value, 2)}: there, {sentences[1]}."
         scored_by = content.predictions
         if scored_by is not None and decision is None and scored_by.called is not None:
             words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
@@ -92,19 +92,19 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     )
 
 
-def _chosen_by(decision: Decision | None, place: int) -> str:
+def _chosen_by(decision: Decision | None, class_index: int) -> str:
     """Say what a model's threshold is for a class, and where it is from."""
     if decision is None:
         return ""
-    words = f", which is {decision.of(place):.3g} in this model"
+    words = f", which is {decision.of(class_index):.3g} in this model"
     if decision.cost is None:
         return words
-    prices = decision.cost if place == decision.positive else decision.cost[::-1]
-    alarm, miss = (f"{price:g}" for price in prices)
+    prices = decision.cost if class_index == decision.positive else decision.cost[::-1]
+    alarm, miss_cost = (f"{price:g}" for price in prices)
     where = f" on {decision.rows:,} rows held out of training" if decision.rows else ""
     return (
         f"{words}: the cheapest{where} where a false alarm costs {alarm} and a miss "
-        f"{miss}"
+        f"{miss_cost}"
     )
 
 
@@ -131,9 +131,9 @@ def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
     bands = _bands(content)
     if bands is None:
         return
-    half, nine = (covering(bands["sizes"], share) for share in (0.5, 0.9))
+    typical, nine_tenths = (covering(bands["sizes"], share) for share in (0.5, 0.9))
     section.text(
-        f"Half of the test rows are predicted to within {number(half)}, nine in ten to within {number(nine)} (in units "
+        f"Half of the test rows are predicted to within {number(typical)}, nine in ten to within {number(nine_tenths)} (in units "
         f"of {shorten(content.target, 40)}). Choose the error that you can accept to see how many predictions are good "
         "enough, and where."
     )
@@ -155,7 +155,7 @@ def errors(section: SectionView, content: Assessment) -> None:
         _residuals(section, content)
         return
     scored, (matrix, labels) = content.predictions, confusion(content)
-    beside = (
+    fits_side_by_side = (
         len(labels) <= 3
     )  # side by side, those of many classes would be too small to read
     if len(matrix) and len(labels) <= 60:
@@ -163,34 +163,36 @@ def errors(section: SectionView, content: Assessment) -> None:
         section.figure(
             figure,
             "Confusion matrix: rows are the true classes, colour is the share of each.",
-            beside=beside,
+            side_by_side=fits_side_by_side,
         )
     if scored is None or scored.probabilities is None or content.weights:
         return
-    place, truth, classes = (
+    class_index, truth, classes = (
         content.positive_place(scored.classes),
         texts_of(scored.truth),
         texts_of(scored.classes),
     )
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
-    roc = charts.roc_curves(
-        scored.truth, probabilities, list(scored.classes), positive=place
+    roc_chart = charts.roc_curves(
+        scored.truth, probabilities, list(scored.classes), positive=class_index
     )
     versus = "" if len(classes) == 2 else ", each class versus the rest"
     worst = f" The {charts.MOST_ROC_CURVES} classes with the smallest areas." * (
         len(classes) > charts.MOST_ROC_CURVES
     )
     section.figure(
-        roc, f"ROC curves{versus}.{worst} The diagonal is guessing.", beside=beside
+        roc_chart,
+        f"ROC curves{versus}.{worst} The diagonal is guessing.",
+        side_by_side=fits_side_by_side,
     )
     if len(classes) == 2:
-        member = (truth == classes[place]).astype(np.float64)
+        member = (truth == classes[class_index]).astype(np.float64)
         _over_time(
             section,
             content,
             member,
-            probabilities[:, place],
-            f"share of {names_apart(classes)(classes[place])}",
+            probabilities[:, class_index],
+            f"share of {names_apart(classes)(classes[class_index])}",
         )
     if len(truth):
         section.add("heading", "Each class")
@@ -210,8 +212,8 @@ def errors(section: SectionView, content: Assessment) -> None:
             figures_of("rows", frame["rows"], as_count),
             figures_of("predicted", frame["predicted"], as_count),
             *(
-                figures_of(words, frame[name], fixed)
-                for name, words in headings.items()
+                figures_of(words, frame[metric_name], fixed)
+                for metric_name, words in headings.items()
             ),
         ]
         caption = (
@@ -231,7 +233,7 @@ def confusion(content: Assessment) -> tuple[Array, list[Any]]:
     )
     stored = content.test.get("confusion_matrix")
     return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros((0, 0)), [
-        labels[at] for at in order
+        labels[label_index] for label_index in order
     ]
 
 
@@ -254,17 +256,17 @@ def _over_time(
     order, numeric = np.argsort(times, kind="stable"), content.task == "regression"
     halves = np.array_split(((truth - guess) ** 2)[order], 2)
     first, second = (
-        number(math.sqrt(half.mean()) if numeric else float(half.mean()))
-        for half in halves
+        number(math.sqrt(half_errors.mean()) if numeric else float(half_errors.mean()))
+        for half_errors in halves
     )
     score = (
         "root mean squared error"
         if numeric
         else "mean squared error of the probability (Brier score)"
     )
-    by = shorten(between.name, 40)
+    time_name = shorten(between.name, 40)
     section.text(
-        f"In the earlier half of the test rows by {by}, the {score} is {first}, in the later half {second}."
+        f"In the earlier half of the test rows by {time_name}, the {score} is {first}, in the later half {second}."
     )
     if raised := (content.metrics or {}).get("raised"):
         words = raised_words(raised)
@@ -295,14 +297,15 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     error = truth - guess
     finite = error[np.isfinite(error)]
     if len(finite) > 1 and not content.weights:
-        bias, wider = float(finite.mean()), mean_widening(content.dependence, error)
+        mean_error, wider = (
+            float(finite.mean()),
+            mean_widening(content.dependence, error),
+        )
         doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
-        words = f"On average predictions are too {'low' if bias > 0 else 'high'} by {number(abs(bias), 2)} "
+        words = f"On average predictions are too {'low' if mean_error > 0 else 'high'} by {number(abs(mean_error), 2)} "
         words += f"(± {number(doubt, 2)})."
-        if abs(bias) <= doubt:
-            words = (
-                f"On average errors cancel ({number(bias, 2)} ± {number(doubt, 2)})."
-            )
+        if abs(mean_error) <= doubt:
+            words = f"On average errors cancel ({number(mean_error, 2)} ± {number(doubt, 2)})."
         section.text(words)
     _over_time(section, content, truth, guess, shorten(content.target, 40))
     if not content.keep_rows:  # each dot is a row
@@ -326,29 +329,31 @@ def _residuals(section: SectionView, content: Assessment) -> None:
 def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None:
     """The results on the test rows for several thresholds."""
     positive = clean(stored["positive"])
-    weighted = any("class weight" in line["cut"] for line in stored["test"])
-    why = (
+    weighted = any("class weight" in cut_line["cut"] for cut_line in stored["test"])
+    reason = (
         "The loss in training was weighted, so both classes are not equally likely at "
         "a probability of 0.5. "
     )
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at "
-        f"least the threshold. {why * weighted}The right threshold depends on the cost "
+        f"least the threshold. {reason * weighted}The right threshold depends on the cost "
         "of each error.",
         f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of training, never on test rows. "
         f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
     )
     lines = stored["test"]
     headings = {
-        name: name.replace("_", " ")
-        for name in ("accuracy", "balanced_accuracy", "precision", "recall")
+        metric_name: metric_name.replace("_", " ")
+        for metric_name in ("accuracy", "balanced_accuracy", "precision", "recall")
     }
     columns = [
-        names((line["cut"] for line in lines), "cut"),
-        figures_of("threshold", (line["threshold"] for line in lines)),
+        names((cut_line["cut"] for cut_line in lines), "cut"),
+        figures_of("threshold", (cut_line["threshold"] for cut_line in lines)),
     ]
-    for name, heading in {**headings, "f1": "F1"}.items():
-        columns.append(figures_of(heading, (line[name] for line in lines), fixed))
+    for metric_key, heading in {**headings, "f1": "F1"}.items():
+        columns.append(
+            figures_of(heading, (cut_line[metric_key] for cut_line in lines), fixed)
+        )
     section.table(table_of("Results on the test rows by threshold.", columns))
 
 
@@ -359,7 +364,10 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         bands = _bands(content)
         if bands is None:
             return None
-        lines = [{**one, "sizes": packed(one["sizes"])} for one in bands["bands"]]
+        lines = [
+            {**error_band, "sizes": packed(error_band["sizes"])}
+            for error_band in bands["bands"]
+        ]
         start = [covering(bands["sizes"], share) for share in (0.5, 0.99)]
         return {
             "target": clean(content.target),
@@ -372,31 +380,38 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         return None
     truth, table, classes = scored
     if len(classes) == 2:
-        places, most = [content.positive_place(classes)], POINTS
+        class_indices, max_points = [content.positive_place(classes)], POINTS
     else:
         counts = np.array([np.sum(truth == label) for label in classes])
-        places, most = (
+        class_indices, max_points = (
             np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist(),
             POINTS_OF_MANY,
         )
     shown = []
     scored_by = content.predictions
     decision = None if scored_by is None else scored_by.decision
-    threshold = HALF if decision is None else decision.of(places[0])
-    for place in places:
+    threshold = HALF if decision is None else decision.of(class_indices[0])
+    for class_index in class_indices:
         points = operating_points(
-            truth == classes[place], table[:, place], most, start=threshold
+            truth == classes[class_index],
+            table[:, class_index],
+            max_points,
+            start=threshold,
         )
-        shown.append({"name": clean(classes[place]), **points})
+        shown.append({"name": clean(classes[class_index]), **points})
     # The costs of a false alarm and of a miss that the model was given, perhaps for the other class.
-    cost = None if decision is None else decision.cost
-    if cost is not None and decision is not None and decision.positive != places[0]:
-        cost = cost[::-1]
+    decision_cost = None if decision is None else decision.cost
+    if (
+        decision_cost is not None
+        and decision is not None
+        and decision.positive != class_indices[0]
+    ):
+        decision_cost = decision_cost[::-1]
     return {
         "classes": shown,
         "all": len(classes),
         "threshold": threshold,
-        "cost": None if cost is None else list(cost),
+        "cost": None if decision_cost is None else list(decision_cost),
     }
 
 

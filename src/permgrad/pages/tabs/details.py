@@ -65,12 +65,12 @@ def blocks(layers: pd.DataFrame) -> Chart:
     A block is a layer, the shape of what leaves it for one row, its parameters, and the layers behind it without own
     blocks, such as activations.
     """
-    lanes: dict[str, list[dict[str, Any]]] = {part: [] for part in _LANES}
-    for part, layer, shape, count in layers.itertuples(index=False, name=None):
-        lane = lanes[part]
+    lanes: dict[str, list[dict[str, Any]]] = {branch_part: [] for branch_part in _LANES}
+    for layer_part, layer, shape, count in layers.itertuples(index=False, name=None):
+        lane_blocks = lanes[layer_part]
         if layer == "input":
-            if part == "image":
-                lane.append(
+            if layer_part == "image":
+                lane_blocks.append(
                     {
                         "title": "Renderer",
                         "shape": shape,
@@ -79,9 +79,9 @@ def blocks(layers: pd.DataFrame) -> Chart:
                     }
                 )
         elif layer == "RandomKernels":
-            lane[-1]["more"].append("random kernels beside")
-        elif layer in _TITLES or not lane:
-            lane.append(
+            lane_blocks[-1]["more"].append("random kernels beside")
+        elif layer in _TITLES or not lane_blocks:
+            lane_blocks.append(
                 {
                     "title": _TITLES.get(layer, layer),
                     "shape": shape,
@@ -90,24 +90,26 @@ def blocks(layers: pd.DataFrame) -> Chart:
                 }
             )
         else:
-            lane[-1]["more"].append(
+            lane_blocks[-1]["more"].append(
                 f"flattened to {shape}"
                 if layer == "Flatten"
                 else _SHORT.get(layer, layer)
             )
-            lane[-1]["count"] += count
-            lane[-1]["shape"] = lane[-1]["shape"] if layer == "Flatten" else shape
+            lane_blocks[-1]["count"] += count
+            lane_blocks[-1]["shape"] = (
+                lane_blocks[-1]["shape"] if layer == "Flatten" else shape
+            )
     if lanes["head"]:
         lanes["head"][-1]["title"] = "Output"
     shown: list[dict[str, Any]] = [
-        {"name": name, "part": part, "blocks": lanes[part]}
-        for part, name in _LANES.items()
-        if lanes[part]
+        {"name": lane_name, "part": lane_part, "blocks": lanes[lane_part]}
+        for lane_part, lane_name in _LANES.items()
+        if lanes[lane_part]
     ]
-    longest = max((len(lane["blocks"]) for lane in shown[:-1]), default=0)
+    longest = max((len(shown_lane["blocks"]) for shown_lane in shown[:-1]), default=0)
     words = "; ".join(
-        f"{lane['name']}: {', '.join(block['title'] for block in lane['blocks'])}"
-        for lane in shown
+        f"{shown_lane['name']}: {', '.join(block['title'] for block in shown_lane['blocks'])}"
+        for shown_lane in shown
     )
     return Chart(
         "blocks",
@@ -122,13 +124,13 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     stored = content.paths
     if not is_shown or not entries_of(stored):
         return
-    hybrid, two = is_hybrid(stored), len(entries_of(stored)) == 2
+    hybrid, has_two_paths = is_hybrid(stored), len(entries_of(stored)) == 2
     if not hybrid or not set(entries_of(stored)) <= {"tabular", "image"}:
         section.title = "Path by path" if hybrid else "Input by input"
     words = path_words(stored)
     section.text(
         "Here a complete path is shuffled: its result for a row is replaced by that for another row. The bar is the "
-        f"path's fair share (its Shapley value) of the loss that {'both' if two else 'all'} cause together."
+        f"path's fair share (its Shapley value) of the loss that {'both' if has_two_paths else 'all'} cause together."
         if hybrid
         else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
         "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
@@ -141,26 +143,31 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         if content.explanation is not None
         else "increase of the loss"
     )
-    what, after = (
+    shuffled_kind, after = (
         "path" if hybrid else "input",
-        "the other" if hybrid and two else "all others",
+        "the other" if hybrid and has_two_paths else "all others",
     )
-    caption = f"Importance of each {what} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
+    caption = f"Importance of each {shuffled_kind} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
     section.figure(drawn_branches(stored, label=label), caption)
-    keys = ("interaction_low", "interaction_high", "importance")
-    low, high, effect = (value_of(stored.get("total"), key) for key in keys)
+    interaction_keys = ("interaction_low", "interaction_high", "importance")
+    lower, upper, effect = (
+        value_of(stored.get("total"), interaction_key)
+        for interaction_key in interaction_keys
+    )
     value = value_of(stored, "interaction")
     share = value / effect if effect > 0 else math.nan
     # One that may be chance, or is less than 5 % of the total, needs no words.
-    if not math.isnan(low + high + effect + value) and deserves_words(low, high, share):
+    if not math.isnan(lower + upper + effect + value) and deserves_words(
+        lower, upper, share
+    ):
         meaning = (
-            f"each makes up for {'the other' if two else 'others'} in part"
+            f"each makes up for {'the other' if has_two_paths else 'others'} in part"
             if value < 0
             else "they need each other"
         )
-        size = f"{compact(value)} (interval {compact(low)} to {compact(high)}), {round(100 * abs(share))} % of the total"
+        size_words = f"{compact(value)} (interval {compact(lower)} to {compact(upper)}), {round(100 * abs(share))} % of the total"
         section.text(
-            f"Interaction of the paths: {size}: {meaning}. The bars include it in equal parts."
+            f"Interaction of the paths: {size_words}: {meaning}. The bars include it in equal parts."
         )
 
 
@@ -203,8 +210,8 @@ def network(section: SectionView, content: Assessment) -> None:
 
 def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
     """The place of each column in the image."""
-    size = extent(drawn.shape or (drawn.pixels, drawn.pixels))
-    section.text(f"Layout {clean(drawn.name)}, {size}.", clean(drawn.text))
+    picture_size = extent(drawn.shape or (drawn.pixels, drawn.pixels))
+    section.text(f"Layout {clean(drawn.name)}, {picture_size}.", clean(drawn.text))
     section.figure(
         drawn.drawing, "The place of each column.", "Labelled picture of the layout."
     )
@@ -242,11 +249,16 @@ def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -
         "machine": origin.machine,
         "configuration": origin.configuration_hash,
         "versions": ", ".join(
-            f"{name} {version}" for name, version in origin.versions.items()
+            f"{package_name} {version}"
+            for package_name, version in origin.versions.items()
         ),
     }
     section.pairs(
-        {name: value for name, value in pairs.items() if value not in (None, "")}
+        {
+            fact_name: value
+            for fact_name, value in pairs.items()
+            if value not in (None, "")
+        }
     )
     section.pairs(origin.configuration, "Complete configuration")
 
@@ -271,18 +283,20 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
         )
         of_baseline = frame[frame["baseline"] == baseline["baseline_name"]]
         for level, named in (("feature", "raw features"), ("input", "encoded inputs")):
-            rows = of_baseline[of_baseline["level"] == level]
+            baseline_rows = of_baseline[of_baseline["level"] == level]
             section.figure(
                 signed_bars(
-                    [str(name) for name in rows["name"]],
-                    rows["published"].to_numpy(dtype=np.float64),
+                    [str(input_name) for input_name in baseline_rows["name"]],
+                    baseline_rows["published"].to_numpy(dtype=np.float64),
                     label="sum over rows, divided by the L1 norm of all sums",
                 ),
-                f"The {len(rows)} {named} in the published form: sums over the test rows, divided so that their "
+                f"The {len(baseline_rows)} {named} in the published form: sums over the test rows, divided so that their "
                 f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
                 f"Baseline: {clean(baseline['baseline'])}.",
             )
-            lines = rows.sort_values("mean_absolute", ascending=False, kind="stable")
+            lines = baseline_rows.sort_values(
+                "mean_absolute", ascending=False, kind="stable"
+            )
             headings = {
                 "mean": "signed mean",
                 "mean_absolute": "mean absolute",
@@ -290,13 +304,12 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
             }
             columns = [names(lines["name"], "name")]
             columns += [
-                figures_of(heading, lines[name]) for name, heading in headings.items()
+                figures_of(heading, lines[column_name])
+                for column_name, heading in headings.items()
             ]
             caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
-            fold = (
-                f"All {len(rows)} {named}: signed mean, mean absolute, published form"
-            )
-            section.table(table_of(caption, columns), fold)
+            fold_title = f"All {len(baseline_rows)} {named}: signed mean, mean absolute, published form"
+            section.table(table_of(caption, columns), fold_title)
 
 
 def paths(section: SectionView, content: Assessment) -> None:
@@ -309,13 +322,17 @@ def maps(section: SectionView, content: Assessment) -> None:
     drawn = (
         []
         if content.image_counts
-        else [row for row in content.rows if row.heat is not None][:1]
+        else [mapped_row for mapped_row in content.rows if mapped_row.heat is not None][
+            :1
+        ]
     )
     section.text(map_words(content.paths) if drawn else "")
-    for row in drawn:
-        assert row.heat is not None
-        section.add("heading", clean(row.title))
-        section.figure(activation(row.image, row.heat), clean(row.heat_title))
+    for drawn_row in drawn:
+        assert drawn_row.heat is not None
+        section.add("heading", clean(drawn_row.title))
+        section.figure(
+            activation(drawn_row.image, drawn_row.heat), clean(drawn_row.heat_title)
+        )
 
 
 TAB = Tab(

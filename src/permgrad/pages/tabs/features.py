@@ -36,24 +36,28 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     section.text(
         "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
     )
-    loss, flat = (
+    known_loss, is_curve = (
         loss_without(explanation.meta, content.metrics or {}),
         len(explanation.meta["order"]) == 1,
     )
     intervals = (
-        f" Shaded: the {confidence_words(explanation)} interval." if flat else ""
+        f" Shaded: the {confidence_words(explanation)} interval." if is_curve else ""
     )
-    if flat:
+    if is_curve:
         section.figure(
-            charts.along(explanation, loss), "Importance column by column." + intervals
+            charts.along(explanation, known_loss),
+            "Importance column by column." + intervals,
         )
     else:
         shown, quantity = (
             shown_input(in_order(explanation)[0], "columns", None, 0),
             quantity_of(explanation),
         )
-        if loss is not None:
-            shown, quantity = replace(shown, heat=loss.growth(shown.heat)), loss.grown
+        if known_loss is not None:
+            shown, quantity = (
+                replace(shown, heat=known_loss.growth(shown.heat)),
+                known_loss.grown,
+            )
         section.figure(picture(shown, quantity), "Importance column by column.")
 
 
@@ -69,31 +73,33 @@ def ranking(
         section.title = "What it uses, whatever it has learned"
     if not content.parts_count:  # the paths are in Details
         explanation = replace(explanation, parts={}, part_std={})
-    loss = loss_without(explanation.meta, content.metrics or {})
+    known_loss = loss_without(explanation.meta, content.metrics or {})
     chart = charts.ranking(
-        explanation, top_n=15 if len(explanation.names) > _DRAWN else None, loss=loss
+        explanation,
+        top_n=15 if len(explanation.names) > _DRAWN else None,
+        loss=known_loss,
     )
     replaced = "shuffled: each row gets the value of another row"
-    if loss is not None:
-        unit = (
-            f"The importance of a feature is how much the {loss.label} grows when the feature is {replaced}. With all "
-            f"features it is {number(loss.model)}, that of a constant is {number(loss.constant)}. The model does not "
+    if known_loss is not None:
+        unit_sentence = (
+            f"The importance of a feature is how much the {known_loss.label} grows when the feature is {replaced}. With all "
+            f"features it is {number(known_loss.model)}, that of a constant is {number(known_loss.constant)}. The model does not "
             "need a feature without which it stays the same. Features can back each other up, or need each other, so "
             "their numbers need not add up."
         )
         largest = float(np.nanmax(explanation.values[:, 0], initial=0))
-        if loss.without(largest) > loss.constant:
-            unit += (
-                f" Above {number(loss.constant)} the model predicts worse than the constant, because it still relies "
+        if known_loss.without(largest) > known_loss.constant:
+            unit_sentence += (
+                f" Above {number(known_loss.constant)} the model predicts worse than the constant, because it still relies "
                 "on the feature, whose values are now wrong."
             )
     elif "loss" in str(explanation.meta.get("quantity", "")):
-        unit = (
+        unit_sentence = (
             "The importance of a feature is how much the model's loss grows, per row on average, when the feature is "
             f"{replaced}. 0 means that the model does not need it."
         )
     else:
-        unit = f"The numbers are: {quantity_of(explanation)}."
+        unit_sentence = f"The numbers are: {quantity_of(explanation)}."
     caption = f"Importance: {chart.data['label']}. Whiskers are {confidence_words(explanation)} intervals."
     if len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
@@ -101,8 +107,10 @@ def ranking(
         caption += " Grey: does not clearly matter."
     section.figure(chart, caption)
     section.text(
-        unit,
-        "" if loss is not None and loss.metric == "rmse" else unit_words(explanation),
+        unit_sentence,
+        ""
+        if known_loss is not None and known_loss.metric == "rmse"
+        else unit_words(explanation),
         "" if content.refits is None else training_words(content.refits),
     )
     section.live("list")

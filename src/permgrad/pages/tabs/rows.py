@@ -35,51 +35,60 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
     output = pick_output(local, row.output)
     words = output_words(local, "prediction", output)
     about = f"What moves the {words} up (blue) and down (orange), over the"
-    noun = "input" if row.maps is None else "image"
+    input_noun = "input" if row.maps is None else "image"
     sides = (
         [(local, about)]
         if row.maps is None
         else [(local, about), (row.maps, "Grad-CAM, over the")]
     )
-    for explanation, text in sides:
-        for name in shown_inputs(explanation):
-            heat = explanation.maps.get(f"maps:{name}")
-            if not name or (heat is not None and not np.any(heat[row.row])):
+    for explanation, caption_start in sides:
+        for input_name in shown_inputs(explanation):
+            heat_map = explanation.maps.get(f"maps:{input_name}")
+            if not input_name or (
+                heat_map is not None and not np.any(heat_map[row.row])
+            ):
                 continue  # the image of a hybrid network, or no part of the input supports any output
-            drawn = shown_input(explanation, name, row.row, output)
+            drawn = shown_input(explanation, input_name, row.row, output)
             pictures.append(
-                (picture(drawn, quantity_of(explanation)), f"{text} {noun} {name}.")
+                (
+                    picture(drawn, quantity_of(explanation)),
+                    f"{caption_start} {input_noun} {input_name}.",
+                )
             )
     if local.meta.get("tokens") is not None:
-        what = "tokens" if local.meta["tokens"].get("players") == "tokens" else "words"
-        text = f"The {what} of the row. Blue moves the {words} up, orange down."
-        pictures.append((text_words(local, row.row, output), text))
+        token_kind = (
+            "tokens" if local.meta["tokens"].get("players") == "tokens" else "words"
+        )
+        caption_start = (
+            f"The {token_kind} of the row. Blue moves the {words} up, orange down."
+        )
+        pictures.append((text_words(local, row.row, output), caption_start))
     return pictures
 
 
 def where(section: SectionView, _: Assessment, main: Explanation) -> None:
     """Where in its inputs the model finds what it relies on: a ranking of segments, drawn on the mean of each input."""
-    for name, dimensions in shown_inputs(main).items():
-        if f"images:{name}" not in main.maps:
+    for input_name, dimensions in shown_inputs(main).items():
+        if f"images:{input_name}" not in main.maps:
             continue
         title, drawn = (
-            f"Where in {name}",
-            f"Mean of {name}, and the importance of each part.",
+            f"Where in {input_name}",
+            f"Mean of {input_name}, and the importance of each part.",
         )
-        text = "The numbers of the ranking, drawn on the mean of the explained rows."
+        section_text = (
+            "The numbers of the ranking, drawn on the mean of the explained rows."
+        )
         if dimensions == _IMAGE:
-            title = f"Where in the images: {name}"
-            drawn = (
-                f"Left: mean of the images in {name}. Right: importance of each patch."
-            )
-            text = (
+            title = f"Where in the images: {input_name}"
+            drawn = f"Left: mean of the images in {input_name}. Right: importance of each patch."
+            section_text = (
                 "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, "
                 "its neighbours can make up for it. All patches together can therefore matter far more than the sum "
                 "suggests."
             )
         section.add("heading", clean(title))
-        section.text(text)
-        shown = shown_input(main, name, None, 0)
+        section.text(section_text)
+        shown = shown_input(main, input_name, None, 0)
         section.figure(picture(shown, quantity_of(main)), clean(drawn))
 
 
@@ -89,25 +98,27 @@ def single_rows(section: SectionView, content: Assessment) -> None:
         return
     of_words = [] if content.words is None else list(content.words.numbers)
     if of_words:
-        some = ", ".join(map(str, sorted(of_words)))
+        row_list = ", ".join(map(str, sorted(of_words)))
         section.text(
-            f"What each word of a text does is shown for {len(of_words)} rows: {some}."
+            f"What each word of a text does is shown for {len(of_words)} rows: {row_list}."
         )
     of_patches = sorted(
         {int(number) for column in content.photos for number in column.parts}
     )
     if of_patches:
-        some = ", ".join(map(str, of_patches))
+        row_list = ", ".join(map(str, of_patches))
         section.text(
-            f"What each patch of an image does is shown for {len(of_patches)} rows: {some}."
+            f"What each patch of an image does is shown for {len(of_patches)} rows: {row_list}."
         )
-    if content.image_counts and any(row.heat is not None for row in content.rows):
+    if content.image_counts and any(
+        shown_row.heat is not None for shown_row in content.rows
+    ):
         section.text(map_words(content.paths))
     if content.listed is not None:
         section.live("explorer")
         return
-    for row in content.rows:
-        _draw_row(section, content, row)
+    for printed_row in content.rows:
+        _draw_row(section, content, printed_row)
 
 
 def _draw_row(section: SectionView, content: Assessment, row: RowSection) -> None:
@@ -129,19 +140,19 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
     """Many rows in one plot."""
     output, label, words = _shown(content, local, None)
     count = min(len(local.values), SWARM_ROWS)
-    rows = (content.metrics or {}).get("rows", {}).get("test")
-    some = (
-        f"{count:,} of the {rows:,}"
-        if isinstance(rows, int) and rows > count
+    row_count = (content.metrics or {}).get("rows", {}).get("test")
+    count_words = (
+        f"{count:,} of the {row_count:,}"
+        if isinstance(row_count, int) and row_count > count
         else f"the {count:,}"
     )
     section.text(
-        f"Each point is one of {some} test rows. Right: the feature moves this row's {label} up, compared with "
+        f"Each point is one of {count_words} test rows. Right: the feature moves this row's {label} up, compared with "
         f"the baseline. Left: down.{words}"
     )
     section.figure(
         swarm(local, output=output, label=f"part of the {label}"),
-        f"What each feature adds to the {label} in {some} test rows. Colour is the feature's value. Grey ones have no "
+        f"What each feature adds to the {label} in {count_words} test rows. Colour is the feature's value. Grey ones have no "
         "order or are missing.",
     )
 
@@ -154,9 +165,9 @@ def _shown(
     Of two classes it is the positive one, as everywhere on the page.
     """
     if content.task == "classification" and len(explanation.outputs) == 2:
-        place = content.positive_place(explanation.outputs)
+        output_index = content.positive_place(explanation.outputs)
     else:
-        place = pick_output(explanation, output)
+        output_index = pick_output(explanation, output)
     baseline = explanation.meta.get("baseline")
     words = (
         f" Baseline: {clean(baseline)}."
@@ -164,7 +175,7 @@ def _shown(
         else ""
     )
     words += words_of_unit(explanation.meta)
-    return place, output_words(explanation, content.target, place), words
+    return output_index, output_words(explanation, content.target, output_index), words
 
 
 def what_if(
@@ -172,10 +183,10 @@ def what_if(
 ) -> None:
     """Say what the panel does in which a row's values are changed, or why there is none."""
     if "form" not in stored:
-        call = "pg.counterfactuals and the command permgrad counterfactuals find what would have to differ in a row."
+        call_sentence = "pg.counterfactuals and the command permgrad counterfactuals find what would have to differ in a row."
         section.text(
             clean(stored["reason"]),
-            f"The curves of the tab Features show what single changes do. {call}",
+            f"The curves of the tab Features show what single changes do. {call_sentence}",
         )
         return
     count, listed = (
@@ -187,24 +198,28 @@ def what_if(
         if 0 < count < listed
         else ""
     )
-    more = "“What would have to differ?” searches for few changes with which the prediction is another one. "
-    more += "Click a word of a text to take it out. " * bool(stored.get("texts"))
-    more += "Click a patch of an image to cover it." * bool(stored.get("photos"))
+    further_words = "“What would have to differ?” searches for few changes with which the prediction is another one. "
+    further_words += "Click a word of a text to take it out. " * bool(
+        stored.get("texts")
+    )
+    further_words += "Click a patch of an image to cover it." * bool(
+        stored.get("photos")
+    )
     section.text(
         "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
         f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
         f"{content.noun} is inside this page, so nothing leaves your computer. All other values stay as they are, also "
         "where values usually change together.",
-        more,
+        further_words,
     )
 
 
 # ---- the script ------------------------------------------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
     """Return what the script needs: the listed rows, and the model that predicts changed ones."""
-    data = rows_data(content)
+    listed_data = rows_data(content)
     if content.what_if is None:
-        return data
+        return listed_data
     classes = [] if content.predictions is None else content.predictions.classes
     shown = {
         **content.what_if,
@@ -212,9 +227,10 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     }
     if (columns := shown.get("columns")) is not None:
         shown["columns"] = [
-            columns[at] for at in content.by_rank(column["name"] for column in columns)
+            columns[column_index]
+            for column_index in content.by_rank(column["name"] for column in columns)
         ]
-    return {**(data or {}), "whatIf": shown}
+    return {**(listed_data or {}), "whatIf": shown}
 
 
 TAB = Tab(

@@ -87,24 +87,28 @@ def glance(section: SectionView, content: Assessment) -> None:
     """What the first sentences say as pictures: what the model relies on, and how good it is."""
     explanation, chart = content.explanation, picture_of(content)
     if explanation is not None and chart is not None:
-        loss = loss_without(explanation.meta, content.metrics or {})
-        what = quantity_of(explanation)
-        if loss is not None:
-            what = f"the {loss.label} without each feature. With all of them it is {number(loss.model)}"
+        known_loss = loss_without(explanation.meta, content.metrics or {})
+        quantity_words = quantity_of(explanation)
+        if known_loss is not None:
+            quantity_words = f"the {known_loss.label} without each feature. With all of them it is {number(known_loss.model)}"
         whiskers = (
             explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
         )
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
         unused = [
-            explanation.names[place] for place in explained.idle_features(explanation)
+            explanation.names[feature_index]
+            for feature_index in explained.idle_features(explanation)
         ]
-        idle = (
+        idle_words = (
             f" Not used by the model: {listed(map(clean, unused), 3)}."
             if unused
             else ""
         )
-        grey = " Grey: does not clearly matter." * any(chart.data["quiet"])
-        section.figure(chart, f"{what[:1].upper()}{what[1:]}.{lines}{grey}{idle}")
+        grey_words = " Grey: does not clearly matter." * any(chart.data["quiet"])
+        section.figure(
+            chart,
+            f"{quantity_words[:1].upper()}{quantity_words[1:]}.{lines}{grey_words}{idle_words}",
+        )
     scored, target = content.predictions, shorten(content.target, 40)
     if content.task == "regression":
         if (
@@ -136,9 +140,16 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.text(f"{together}The scores are of test rows.")
     section.table(_metrics_table(content))
     target = shorten(content.target, 40)
-    shown = [one for one in metrics_in(content.test) if one.name in MEANINGS]
+    shown = [
+        test_metric
+        for test_metric in metrics_in(content.test)
+        if test_metric.name in MEANINGS
+    ]
     section.pairs(
-        {one.label: MEANINGS[one.name].format(target=target) for one in shown},
+        {
+            test_metric.label: MEANINGS[test_metric.name].format(target=target)
+            for test_metric in shown
+        },
         "What the scores mean",
     )
     if content.task == "classification" and content.positive is not None:
@@ -146,50 +157,53 @@ def scores(section: SectionView, content: Assessment) -> None:
             f"Average precision, lift and curves are for the positive class {clean(content.positive)}."
         )
     section.text(_constant_words(content))
-    for name, facts in stored.get("branches", {}).items():
-        words = branch_words(name, facts)
+    for branch_name, facts in stored.get("branches", {}).items():
+        words = branch_words(branch_name, facts)
         section.text(f"{words[0].upper()}{words[1:]}.")
 
 
 def _constant_words(content: Assessment) -> str:
     """Say what the constant predicts."""
-    label, data, predictions = (
+    label, data_section, predictions = (
         CONSTANTS[content.task].capitalize(),
         content.data,
         content.predictions,
     )
-    part = "train" if data is None else data.constant_from
-    rows = {"train": "the training rows", "test": "these test rows themselves"}.get(
-        part, f"the {part} rows"
-    )
+    part_name = "train" if data_section is None else data_section.constant_from
+    row_words = {
+        "train": "the training rows",
+        "test": "these test rows themselves",
+    }.get(part_name, f"the {part_name} rows")
     if content.weights:
-        return f"“{label}” weighs rows, too. It is learned from {rows}."
+        return f"“{label}” weighs rows, too. It is learned from {row_words}."
     if (
         content.task == "regression"
         and predictions is not None
         and predictions.training_mean is not None
     ):
-        return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {rows}."
-    if content.task == "regression" or data is None or data.class_counts is None:
+        return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {row_words}."
+    if (
+        content.task == "regression"
+        or data_section is None
+        or data_section.class_counts is None
+    ):
         return ""
-    most = shorten(data.class_counts[part].idxmax(), 40)
-    return (
-        f"“{label}” predicts {most}. Its probabilities are the class shares of {rows}."
-    )
+    most_frequent = shorten(data_section.class_counts[part_name].idxmax(), 40)
+    return f"“{label}” predicts {most_frequent}. Its probabilities are the class shares of {row_words}."
 
 
 def _metrics_table(content: Assessment) -> TableView | None:
     """List models by metrics: this model, its validation rows, baselines and the constant."""
-    stored, test = content.metrics or {}, content.test
-    if not test:
+    stored, test_scores = content.metrics or {}, content.test
+    if not test_scores:
         return None
-    own = shorten(content.subject, 60) if content.subject else content.noun
-    models: list[Measured] = [(own, test, "own")]
+    own_label = shorten(content.subject, 60) if content.subject else content.noun
+    models: list[Measured] = [(own_label, test_scores, "own")]
     if stored.get("validation"):
-        models.append((f"{own}, validation rows", stored["validation"], "quiet"))
+        models.append((f"{own_label}, validation rows", stored["validation"], "quiet"))
     models += [
-        (baseline_label(name, content.task, counts=content.counts), entry, "")
-        for name, entry in (stored.get("baselines") or {}).items()
+        (baseline_label(baseline_name, content.task, counts=content.counts), entry, "")
+        for baseline_name, entry in (stored.get("baselines") or {}).items()
     ]
     models += (
         [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
@@ -203,17 +217,17 @@ def _metrics_table(content: Assessment) -> TableView | None:
 def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> TableView:
     """List models by the metrics that the first one has, and by the seconds that fitting took, where any are known."""
     labels, entries, marks = zip(*models, strict=True)
-    rival = np.array([mark != "quiet" for mark in marks])
+    rival = np.array([row_mark != "quiet" for row_mark in marks])
     columns = [names(labels, "model", marks)]
     for metric in metrics_in(entries[0]):
         values = pd.Series(
             [entry.get(metric.name) for entry in entries], dtype=np.float64
         )
-        best = (
+        best_value = (
             values[rival].max() if metric.direction == "higher" else values[rival].min()
         )
         leading: list[Mark] = np.where(
-            rival & (values == best) & (rival.sum() > 1), "best", ""
+            rival & (values == best_value) & (rival.sum() > 1), "best", ""
         ).tolist()
         write = number if metric.task == "regression" else fixed
         # A share of variance has no unit that could make it small: 3e-8 is 0.

@@ -84,13 +84,15 @@ def _kind(explanation: Explanation) -> str:
 def leading_words(pairs: RankedPairs, kind: str) -> str:
     """Return how many pairs are clear, and what the strongest one says."""
     count = int(pairs.clear.sum())
-    place = int(np.flatnonzero(pairs.clear)[0])
-    pair = " and ".join(map(names_apart(chain(*pairs.names)), pairs.names[place]))
-    ends = f"{number(pairs.low[place])} to {number(pairs.high[place])}"
+    strongest = int(np.flatnonzero(pairs.clear)[0])
+    pair_text = " and ".join(
+        map(names_apart(chain(*pairs.names)), pairs.names[strongest])
+    )
+    interval = f"{number(pairs.low[strongest])} to {number(pairs.high[strongest])}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
-        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair} ({number(pairs.values[place])}, {ends}): "
-        f"{meaning(float(pairs.values[place]), kind)}."
+        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair_text} ({number(pairs.values[strongest])}, {interval}): "
+        f"{meaning(float(pairs.values[strongest]), kind)}."
     )
 
 
@@ -98,9 +100,9 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
     """The pairs with their intervals, the clear ones first."""
     if nothing_together(content):
         return
-    ranked, kind = pairs_of(explanation), _kind(explanation)
-    section.text(leading_words(ranked, kind), looked_at(explanation))
-    if kind == "loss":
+    ranked, effect_kind = pairs_of(explanation), _kind(explanation)
+    section.text(leading_words(ranked, effect_kind), looked_at(explanation))
+    if effect_kind == "loss":
         section.text(
             "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "
             "alone. 0 means that their effects add up. Two features that move together can have a value although the "
@@ -113,7 +115,7 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
             )
     colours = (
         " Orange: both together cost less than the sum of each. Blue: more."
-        if kind == "loss"
+        if effect_kind == "loss"
         else ""
     )
     section.figure(
@@ -124,23 +126,31 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
 
 
 def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
-    most = slice(0, _LISTED)
-    words = [" × ".join(map(clean, pair)) for pair in ranked.names]
+    listed_slice = slice(0, _LISTED)
+    words = [" × ".join(map(clean, name_pair)) for name_pair in ranked.names]
     columns = [
         names(
-            words[most],
+            words[listed_slice],
             "pair",
-            ["best" if clear else "" for clear in ranked.clear[most]],
+            ["best" if clear else "" for clear in ranked.clear[listed_slice]],
         ),
-        figures_of("interaction", ranked.values[most], numbers(ranked.values)[most]),
+        figures_of(
+            "interaction",
+            ranked.values[listed_slice],
+            numbers(ranked.values)[listed_slice],
+        ),
         intervals_of(
-            ranked.low[most], ranked.high[most], level=confidence_words(explanation)
+            ranked.low[listed_slice],
+            ranked.high[listed_slice],
+            level=confidence_words(explanation),
         ),
-        figures_of("adjusted\u00a0p", ranked.p_adjusted[most], p_text),
+        figures_of("adjusted\u00a0p", ranked.p_adjusted[listed_slice], p_text),
     ]
-    few = "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
+    hidden_words = (
+        "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
+    )
     return table_of(
-        f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{few}",
+        f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{hidden_words}",
         columns,
     )
 
@@ -191,15 +201,18 @@ def live_data(content: Assessment) -> dict[str, Any] | None:
     if together is None or explanation is None or nothing_together(content):
         return None
     ranked = pairs_of(explanation)
-    most = slice(0, _MOST)
+    shown_slice = slice(0, _MOST)
     return {
-        "pairs": [[clean(name) for name in pair] for pair in ranked.names[most]],
-        "value": ranked.values[most],
-        "low": ranked.low[most],
-        "high": ranked.high[most],
-        "p": ranked.p_adjusted[most],
-        "clear": ranked.clear[most].tolist(),
-        "order": [clean(name) for name in explanation.ranking()],
+        "pairs": [
+            [clean(feature_name) for feature_name in name_pair]
+            for name_pair in ranked.names[shown_slice]
+        ],
+        "value": ranked.values[shown_slice],
+        "low": ranked.low[shown_slice],
+        "high": ranked.high[shown_slice],
+        "p": ranked.p_adjusted[shown_slice],
+        "clear": ranked.clear[shown_slice].tolist(),
+        "order": [clean(feature_name) for feature_name in explanation.ranking()],
         "quantity": quantity_of(explanation),
         "confidence": confidence_words(explanation),
         "kind": _kind(explanation),
@@ -207,10 +220,10 @@ def live_data(content: Assessment) -> dict[str, Any] | None:
         "target": clean(content.target),
         "classes": None
         if together.classes is None
-        else [clean(name) for name in together.classes],
+        else [clean(class_name) for class_name in together.classes],
         "effects": [
             {
-                "pair": [clean(name) for name in effect["pair"]],
+                "pair": [clean(feature_name) for feature_name in effect["pair"]],
                 "axes": [
                     {**axis, "label": [clean(label) for label in axis["label"]]}
                     for axis in effect["axes"]

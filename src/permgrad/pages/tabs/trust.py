@@ -68,30 +68,30 @@ def sensitive(
             "what errors cost (--cost), or in the tab Decisions."
         )
     for facts in stored["columns"]:
-        section.add("heading", f"By {(name := shorten(facts['column'], 40))}")
+        section.add("heading", f"By {(column_name := shorten(facts['column'], 40))}")
         section.text(*level_words(facts, stored["positive"]))
         if facts["merged"]:
-            few = listed(map(clean, facts["merged"]), 5)
+            merged_levels = listed(map(clean, facts["merged"]), 5)
             section.text(
-                f"With fewer than {FEWEST_ROWS} rows each, one level is made of {few}."
+                f"With fewer than {FEWEST_ROWS} rows each, one level is made of {merged_levels}."
             )
-        caption = f"By level of {name}: estimate and 95\u00a0% interval. Difference: of the level that differs most from "
+        caption = f"By level of {column_name}: estimate and 95\u00a0% interval. Difference: of the level that differs most from "
         caption += "all other rows, beyond what is expected of each. Interval and p allow for all tests of this section. "
         caption += "Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
         named = (
-            (key.replace("_", " "), one)
-            for key, one in facts["fairness"].items()
-            if one
+            (fairness_name.replace("_", " "), fairness_facts)
+            for fairness_name, fairness_facts in facts["fairness"].items()
+            if fairness_facts
         )
         section.items(
             [
-                f"{key}: {_text([one[end] for end in _ENDS], number)}"
-                for key, one in named
+                f"{fairness_words}: {_text([difference[end_name] for end_name in _ENDS], number)}"
+                for fairness_words, difference in named
             ]
         )
         section.text(told_words(facts))
-        caption = f"Importance of features on the rows of each level of {name}. Bold: it clearly differs."
+        caption = f"Importance of features on the rows of each level of {column_name}. Bold: it clearly differs."
         _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
 
 
@@ -111,25 +111,45 @@ def _table(
     fold: str = "",
 ) -> None:
     """Add a table with a line for each measure, and a column for each level."""
-    marks: list[Mark] = ["best" if line.get("clear") else "" for line in lines]
+    marks: list[Mark] = [
+        "best" if measure_line.get("clear") else "" for measure_line in lines
+    ]
     # Names of features stay as they are.
     measures = [
-        line["measure"] if fold else line["measure"].replace("_", " ") for line in lines
+        measure_line["measure"] if fold else measure_line["measure"].replace("_", " ")
+        for measure_line in lines
     ]
     columns = [names(measures, "feature" if fold else "measure", marks)]
     triples = [
-        (f"{clean(level)} ({count:,} rows)", [line["levels"][level] for line in lines])
+        (
+            f"{clean(level)} ({count:,} rows)",
+            [measure_line["levels"][level] for measure_line in lines],
+        )
         for level, count in rows.items()
     ]
-    triples.append(("difference", [[line.get(end) for end in _ENDS] for line in lines]))
+    triples.append(
+        (
+            "difference",
+            [
+                [measure_line.get(end_name) for end_name in _ENDS]
+                for measure_line in lines
+            ],
+        )
+    )
     for heading, cells in triples:
         written = [
-            _text(one, percent if line["share"] else number)
-            for one, line in zip(cells, lines, strict=True)
+            _text(cell_values, percent if measure_line["share"] else number)
+            for cell_values, measure_line in zip(cells, lines, strict=True)
         ]
-        columns.append(figures_of(heading, (one[0] for one in cells), written))
+        columns.append(
+            figures_of(heading, (cell_values[0] for cell_values in cells), written)
+        )
     columns.append(
-        figures_of("adjusted p", (line.get("p_adjusted") for line in lines), p_text)
+        figures_of(
+            "adjusted p",
+            (measure_line.get("p_adjusted") for measure_line in lines),
+            p_text,
+        )
     )
     section.table(table_of(caption, columns), fold)
 
@@ -145,27 +165,36 @@ def caveats(section: SectionView, content: Assessment) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
     spoken = verdict(content)
     doubts: list[str] = []
-    for one in spoken:
+    for spoken_sentence in spoken:
         # Also that the model is no better than a constant, or worse for some rows.
-        facts, lacks = one["facts"], not one["facts"].get("learnt", True)
+        facts, lacks = (
+            spoken_sentence["facts"],
+            not spoken_sentence["facts"].get("learnt", True),
+        )
         if facts["part"] in ("alarm", "caution", "trust") or lacks:
-            doubts.append(str(one["sentence"]))
-    rows = (content.metrics or {}).get("rows", {}).get("test")
+            doubts.append(str(spoken_sentence["sentence"]))
+    row_count = (content.metrics or {}).get("rows", {}).get("test")
     explained = (
         None
         if content.explanation is None
         else content.explanation.meta.get("rows_explained")
     )
-    if isinstance(rows, int) and isinstance(explained, int) and explained < rows:
+    if (
+        isinstance(row_count, int)
+        and isinstance(explained, int)
+        and explained < row_count
+    ):
         doubts.append(
-            f"The importances are of {explained:,} of the {rows:,} test rows."
+            f"The importances are of {explained:,} of the {row_count:,} test rows."
         )
     section.items([*doubts, *map(clean, content.warnings)])
     needs = "" if content.data is None else content.data.unchecked
     if not section.blocks:
-        made = "that were made" if needs else "for caveats"
-        section.text(f"None of the checks {made} found a reason for doubt.")
-    if needs and not any(one["facts"]["kind"] == "nearly_perfect" for one in spoken):
+        check_words = "that were made" if needs else "for caveats"
+        section.text(f"None of the checks {check_words} found a reason for doubt.")
+    if needs and not any(
+        spoken_entry["facts"]["kind"] == "nearly_perfect" for spoken_entry in spoken
+    ):
         section.text(NOT_CHECKED[needs])
     if content.related:
         section.add("link", ("Data: Columns that depend on others", "related"))
@@ -180,16 +209,20 @@ def segments(
     """The scores of groups of test rows, those that are clearly worse first."""
     if not stored["features"]:
         return
-    rows, tests, found = stored["rows"], stored["tests"], worse(content)
-    sample = "" if rows == stored["all_rows"] else f" (a sample of {rows:,} of them)"
+    row_count, tests, worse_facts = stored["rows"], stored["tests"], worse(content)
+    sample = (
+        ""
+        if row_count == stored["all_rows"]
+        else f" (a sample of {row_count:,} of them)"
+    )
     shares = stored["score"] == "accuracy"
     measure = "the accuracy" if shares else "the mean absolute error"
     expected = "what its probabilities expect" if shares else "what is usual there"
-    few = f", with {FEWEST_EVENTS} of each class among both"
-    least = few if shares else ""
+    few_words = f", with {FEWEST_EVENTS} of each class among both"
+    least = few_words if shares else ""
     section.text(
-        say("worse", found)
-        if found
+        say("worse", worse_facts)
+        if worse_facts
         else "No tested group of test rows is clearly worse than the others."
         * bool(tests),
         f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
@@ -208,14 +241,16 @@ def shown_segments(
 ) -> list[Mapping[str, Any]]:
     """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
     ranking = [] if content.explanation is None else content.explanation.ranking()
-    worse = list(dict.fromkeys(one["feature"] for one in worse_groups(stored)))[
-        :MOST_WORSE
-    ]
-    places = {
-        name: place for place, name in enumerate(dict.fromkeys([*worse, *ranking]))
+    worse = list(
+        dict.fromkeys(worse_group["feature"] for worse_group in worse_groups(stored))
+    )[:MOST_WORSE]
+    feature_ranks = {
+        feature_name: feature_rank
+        for feature_rank, feature_name in enumerate(dict.fromkeys([*worse, *ranking]))
     }
     return sorted(
-        stored["features"], key=lambda one: places.get(one["feature"], len(places))
+        stored["features"],
+        key=lambda one: feature_ranks.get(one["feature"], len(feature_ranks)),
     )[:MOST_FEATURES]
 
 
@@ -225,16 +260,16 @@ def intervals(section: SectionView, content: Assessment) -> None:
     scored = (content.metrics or {}).get("intervals")
     if not scored:
         return
-    asked, whole = (
+    coverage, interval_words = (
         percent(scored["coverage"]),
         f"{percent(scored['low'])} to {percent(scored['high'])}",
     )
-    what, of = (
+    set_words, actual = (
         ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
     )
     words = (
-        f"The {what} are made to hold the {of} of {asked} of new rows. They hold it for {percent(scored['covered'])} "
-        f"of the {scored['rows']:,} test rows (95\u00a0% interval {whole}). "
+        f"The {set_words} are made to hold the {actual} of {coverage} of new rows. They hold it for {percent(scored['covered'])} "
+        f"of the {scored['rows']:,} test rows (95\u00a0% interval {interval_words}). "
     )
     if "width" in scored:
         words += f"Their mean width is {number(scored['width'])}."
@@ -245,7 +280,10 @@ def intervals(section: SectionView, content: Assessment) -> None:
     section.text(words)
     if by_class := scored.get("by_class"):
         frame = pd.DataFrame(
-            [{"class": clean(name), **one} for name, one in by_class.items()]
+            [
+                {"class": clean(class_name), **class_facts}
+                for class_name, class_facts in by_class.items()
+            ]
         )
         missed = frame[frame["high"] < scored["coverage"]].sort_values(
             "covered", kind="stable"
@@ -261,9 +299,9 @@ def intervals(section: SectionView, content: Assessment) -> None:
     features = (content.segments or {}).get("features", ())
     frame = pd.DataFrame(
         [
-            {"feature": one["feature"], **group}
-            for one in features
-            for group in one["groups"]
+            {"feature": feature_groups["feature"], **group}
+            for feature_groups in features
+            for group in feature_groups["groups"]
         ]
     )
     if "covered" not in frame:
@@ -273,12 +311,15 @@ def intervals(section: SectionView, content: Assessment) -> None:
     if frame.empty:
         return
     below = int((frame["high"] < scored["coverage"]).sum())
-    call = "predict_interval" if "width" in scored else "predict_set"
-    whole, share = counted(len(frame), "group"), "the 95\u00a0% interval of this share"
+    method_call = "predict_interval" if "width" in scored else "predict_set"
+    interval_words, share = (
+        counted(len(frame), "group"),
+        "the 95\u00a0% interval of this share",
+    )
     first = (
-        f"In {below:,} of the {whole}, {share} is below"
+        f"In {below:,} of the {interval_words}, {share} is below"
         if below
-        else f"In none of the {whole} is {share} below"
+        else f"In none of the {interval_words} is {share} below"
     )
     section.text(
         f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
@@ -287,10 +328,10 @@ def intervals(section: SectionView, content: Assessment) -> None:
     if not content.subject:  # models of other libraries have the same width for all
         column = clean(str(_lowest_group(frame)["feature"]))
         section.text(
-            f"In Python, model.{call}(X, by={column!r}) makes the share hold in each "
+            f"In Python, model.{method_call}(X, by={column!r}) makes the share hold in each "
             f"group of {column}."
         )
-    caption = f"Groups of test rows whose {what} hold the {of} least often."
+    caption = f"Groups of test rows whose {set_words} hold the {actual} least often."
     section.table(
         _lowest(frame, ["feature", "group"], MOST_LOW, caption), "Lowest groups"
     )
@@ -305,12 +346,12 @@ def _lowest(
     frame: pd.DataFrame, named: list[str], most: int, caption: str
 ) -> TableView:
     """List the groups of rows whose truth is inside least often."""
-    low = frame.sort_values("covered", kind="stable")[:most]
+    lowest_rows = frame.sort_values("covered", kind="stable")[:most]
     columns = [
-        *(names(low[name], name) for name in named),
-        figures_of("rows", low["rows"], as_count),
-        figures_of("inside", low["covered"], percent),
-        intervals_of(low["low"], low["high"], percent),
+        *(names(lowest_rows[column_name], column_name) for column_name in named),
+        figures_of("rows", lowest_rows["rows"], as_count),
+        figures_of("inside", lowest_rows["covered"], percent),
+        intervals_of(lowest_rows["low"], lowest_rows["high"], percent),
     ]
     return table_of(caption, columns)
 
@@ -325,32 +366,32 @@ def calibration(section: SectionView, content: Assessment) -> None:
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
     truth, classes = texts_of(scored.truth), texts_of(scored.classes)
-    found = calibration_facts(content, curves)
+    calibration_facts_found = calibration_facts(content, curves)
     answer = {
         "not clearly": f"No clear error in {curves[0].rows.sum():,} rows.",
         "little": "Nearly: they are off, but by little.",
         "clearly": "No, they are off.",
-    }[found["off"]]
-    words = Writer(found).sentence(CALIBRATION)
+    }[calibration_facts_found["off"]]
+    words = Writer(calibration_facts_found).sentence(CALIBRATION)
     section.text(f"{answer} {words}")
     before = scored.before_calibration
     if older := curves_of(content, before=True):
         earlier, after = (
-            number(float(np.mean([each.error for each in errors])), 2)
+            number(float(np.mean([curve_error.error for curve_error in errors])), 2)
             for errors in (older, curves)
         )
         section.text(
             f"Calibration on the validation rows changed the error from {earlier} to {after}."
         )
-    some = (
+    class_note = (
         " (the nine classes with the most rows)"
         if len(classes) > charts.MOST_CALIBRATION_PANELS
         else ""
     )
-    what = (
+    class_words = (
         clean(classes[positive])
         if len(classes) == 2
-        else f"each class versus the rest{some}"
+        else f"each class versus the rest{class_note}"
     )
     section.figure(
         charts.calibration(
@@ -361,7 +402,7 @@ def calibration(section: SectionView, content: Assessment) -> None:
             positive=positive,
             dependence=content.dependence,
         ),
-        f"Observed share of {what} by predicted probability, on test rows. On the diagonal, predicted probabilities "
+        f"Observed share of {class_words} by predicted probability, on test rows. On the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )
 
@@ -393,18 +434,22 @@ READINGS = {
 }
 
 
-def paths_words(parts: Iterable[str]) -> str:
+def paths_words(path_names: Iterable[str]) -> str:
     """Say what the parts by path are.
 
     Examples:
         >>> paths_words(["tabular", "image", "interaction"])[:66]
         'The model reads each row in 2 ways: as numbers and as an image. Th'
     """
-    ways = [READINGS.get(name, name) for name in parts if name != "interaction"]
-    both = "both" if len(ways) == 2 else "all"
+    readings = [
+        READINGS.get(path_key, path_key)
+        for path_key in path_names
+        if path_key != "interaction"
+    ]
+    quantifier = "both" if len(readings) == 2 else "all"
     return (
-        f"The model reads each row in {len(ways)} ways: {listed(ways)}. The coloured parts add up to the total effect. "
-        f"The interaction is how far the effect of {both} together differs from the sum of each alone."
+        f"The model reads each row in {len(readings)} ways: {listed(readings)}. The coloured parts add up to the total effect. "
+        f"The interaction is how far the effect of {quantifier} together differs from the sum of each alone."
     )
 
 
@@ -417,8 +462,12 @@ def reading(section: SectionView, content: Assessment) -> None:
         meaning = (
             f"{quantity[:1].upper()}{quantity[1:]}. {unit_words(explanation)}".strip()
         )
-        if (loss := loss_without(explanation.meta, content.metrics or {})) is not None:
-            meaning = f"How much the {loss.label} grows when the feature is shuffled."
+        if (
+            known_loss := loss_without(explanation.meta, content.metrics or {})
+        ) is not None:
+            meaning = (
+                f"How much the {known_loss.label} grows when the feature is shuffled."
+            )
         paths = len(explanation.parts) > 1 and content.parts_count
         alike = [
             "features",
@@ -441,24 +490,31 @@ def reading(section: SectionView, content: Assessment) -> None:
 
 def _times(repeats: Collection[int]) -> str:
     """Return how often values are replaced, in words. A feature that cannot matter is not replaced at all."""
-    fewest, most = min(filter(None, repeats), default=0), max(repeats, default=0)
-    return counted(most, "time") if fewest == most else f"{fewest} to {most} times"
+    fewest, most_repeats = (
+        min(filter(None, repeats), default=0),
+        max(repeats, default=0),
+    )
+    return (
+        counted(most_repeats, "time")
+        if fewest == most_repeats
+        else f"{fewest} to {most_repeats} times"
+    )
 
 
 def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    rows, repeats = (
+    row_count, repeats = (
         explanation.meta.get("rows_explained"),
         explanation.meta.get("repeats"),
     )
-    if isinstance(rows, int):
+    if isinstance(row_count, int):
         drawn = (
             f", in each of which a value is replaced {_times(repeats.values())}"
             if repeats
             else ""
         )
         section.text(
-            f"The importances are of one trained {content.noun}, and means over {counted(rows, 'row')}{drawn}. Their "
+            f"The importances are of one trained {content.noun}, and means over {counted(row_count, 'row')}{drawn}. Their "
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
             "other features."
         )
@@ -466,8 +522,8 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
     if ranks is None:
         return
     first = [
-        name
-        for name, number in zip(ranks.names, ranks.sets, strict=True)
+        feature_name
+        for feature_name, number in zip(ranks.names, ranks.sets, strict=True)
         if number == 1
     ]
     leading = listed(map(names_apart(explanation.names), first), 5)
@@ -499,15 +555,23 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
         "include the chance of training, rows and replacements.",
     )
-    order = [refits.names.index(name) for name in refits.ranking()]
-    mean, (low, high) = refits.values[order, 0], (end[order, 0] for end in refits.ci())
+    order = [refits.names.index(feature_name) for feature_name in refits.ranking()]
+    mean_values, (lower_ends, upper_ends) = (
+        refits.values[order, 0],
+        (interval_ends[order, 0] for interval_ends in refits.ci()),
+    )
     spread, quantity = refits.part_std["between"][order, 0], quantity_of(refits)
-    if (loss := loss_without(refits.meta, content.metrics or {})) is not None:
-        spread = (loss.growth(mean + spread) - loss.growth(mean - spread)) / 2
-        mean, low, high = map(loss.growth, (mean, low, high))
-        quantity = loss.grown
+    if (known_loss := loss_without(refits.meta, content.metrics or {})) is not None:
+        spread = (
+            known_loss.growth(mean_values + spread)
+            - known_loss.growth(mean_values - spread)
+        ) / 2
+        mean_values, lower_ends, upper_ends = map(
+            known_loss.growth, (mean_values, lower_ends, upper_ends)
+        )
+        quantity = known_loss.grown
     ranked, first = (
-        [refits.names[place] for place in order],
+        [refits.names[feature_index] for feature_index in order],
         refits.meta["another_training"]["first"],
     )
 
@@ -522,13 +586,18 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         names(
             ranked,
             refits.level,
-            ["best" if name in clearly_matter(refits) else "" for name in ranked],
+            [
+                "best" if feature_name in clearly_matter(refits) else ""
+                for feature_name in ranked
+            ],
         ),
-        figures_of("importance", mean, numbers(mean)),
-        intervals_of(low, high, level=confidence_words(refits)),
+        figures_of("importance", mean_values, numbers(mean_values)),
+        intervals_of(lower_ends, upper_ends, level=confidence_words(refits)),
         figures_of("between trainings", spread, number),
         figures_of(
-            f"among the first {first}", [shares[name] for name in ranked], in_trainings
+            f"among the first {first}",
+            [shares[feature_name] for feature_name in ranked],
+            in_trainings,
         ),
     ]
     caption = (
@@ -555,12 +624,13 @@ def methods(
     if not compared:
         return
     orders = _orders(explanation, compared)
-    titles = {name: _METHODS.get(name, clean(name)) for name in orders} | {
-        explanation.method: "this report"
-    }
+    titles = {
+        titled_method: _METHODS.get(titled_method, clean(titled_method))
+        for titled_method in orders
+    } | {explanation.method: "this report"}
     ranks = {
-        name: pd.Series(range(1, len(order) + 1), order)
-        for name, order in orders.items()
+        ranked_method: pd.Series(range(1, len(order) + 1), order)
+        for ranked_method, order in orders.items()
     }
     lines = _agreements(explanation, orders, ranks, titles)
     section.text(
@@ -571,8 +641,8 @@ def methods(
     ranking = explanation.ranking()
     columns = [names(ranking, explanation.level)]
     columns += [
-        figures_of(titles[name], series.reindex(ranking), as_count)
-        for name, series in ranks.items()
+        figures_of(titles[series_method], series.reindex(ranking), as_count)
+        for series_method, series in ranks.items()
     ]
     section.table(
         table_of("Rank of each feature by method (1 is the most important).", columns),
@@ -633,14 +703,27 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     stored = content.segments
     if not stored or not stored["features"]:
         return None
-    keys = ("group", "rows", "score", "low", "high", "rest", "p_adjusted", "worse")
+    group_keys = (
+        "group",
+        "rows",
+        "score",
+        "low",
+        "high",
+        "rest",
+        "p_adjusted",
+        "worse",
+    )
     features = []
-    for one in shown_segments(content, stored):
+    for segment_feature in shown_segments(content, stored):
         groups = [
-            {key: group[key] for key in (*keys, *_MORE) if key in group}
-            for group in one["groups"]
+            {
+                group_key: group[group_key]
+                for group_key in (*group_keys, *_MORE)
+                if group_key in group
+            }
+            for group in segment_feature["groups"]
         ]
-        features.append({"name": clean(one["feature"]), "groups": groups})
+        features.append({"name": clean(segment_feature["feature"]), "groups": groups})
     positive = None
     if (
         content.task == "classification"
@@ -650,7 +733,8 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         classes = content.predictions.classes
         positive = clean(classes[content.positive_place(classes)])
     facts = {
-        key: stored[key] for key in ("score", "overall", "rows", "all_rows", "tests")
+        fact_name: stored[fact_name]
+        for fact_name in ("score", "overall", "rows", "all_rows", "tests")
     }
     return facts | {
         "features": features,

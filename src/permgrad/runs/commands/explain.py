@@ -80,8 +80,10 @@ def explain_table(request: ExplainRequest) -> Outcome:
         request.engine, workers=request.workers, address=request.address
     )
     # The test rows of a run, or a row, are some rows of a table that is read.
-    some = is_file or request.test_rows is not None or request.row is not None
-    if not some and is_streamed(request.source, None):
+    needs_some_rows = (
+        is_file or request.test_rows is not None or request.row is not None
+    )
+    if not needs_some_rows and is_streamed(request.source, None):
         explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
         outcome, count = (
@@ -99,9 +101,11 @@ def explain_table(request: ExplainRequest) -> Outcome:
     check_folder(request)
     with hold_name(request.folder):
         check_folder(request)  # again, now that no other process can write it
-        explanation, rows, lines_of_rows = _explain_in_memory(request, method, engine)
-        write(request.folder, explanation, rows)
-        return outcome_of(request, explanation, rows, lines_of_rows)
+        explanation, listed_rows, lines_of_rows = _explain_in_memory(
+            request, method, engine
+        )
+        write(request.folder, explanation, listed_rows)
+        return outcome_of(request, explanation, listed_rows, lines_of_rows)
 
 
 def located(request: ExplainRequest) -> ExplainRequest:
@@ -111,32 +115,37 @@ def located(request: ExplainRequest) -> ExplainRequest:
     """
     if request.model_folder.is_file():
         check_onnx(request.model_folder)
-        what = f"{request.model_folder.name} is a model file"
+        file_words = f"{request.model_folder.name} is a model file"
         if request.table is None:
-            problem = f"Missing TABLE: {what}, which has no test rows"
+            problem = f"Missing TABLE: {file_words}, which has no test rows"
             raise InputError(problem, hint="Name the table to explain.", code="PG005")
         if request.engine != "local":
-            problem = f"--engine applies to models of permgrad, but {what}"
+            problem = f"--engine applies to models of permgrad, but {file_words}"
             raise InputError(problem, hint="Leave it out.", code="PG004")
         return request
     check_model(request.model_folder)
     if request.table is not None:
         return request
-    table, rows, sheet = predicting.own_test_rows(request.model_folder)
-    place = request.row
-    if place is not None:
-        if place not in rows:
-            some = ", ".join(map(str, rows[:5].tolist()))
+    table, test_rows, sheet = predicting.own_test_rows(request.model_folder)
+    row_position = request.row
+    if row_position is not None:
+        if row_position not in test_rows:
+            first_rows = ", ".join(map(str, test_rows[:5].tolist()))
             problem = (
-                f"Row {place} is not a test row of this run. The test rows are {some}, … (column 'row' of "
+                f"Row {row_position} is not a test row of this run. The test rows are {first_rows}, … (column 'row' of "
                 "predictions.csv)"
             )
             raise InputError(
                 problem, hint="Choose one of them, or name the TABLE.", code="PG003"
             )
-        place = int(np.flatnonzero(rows == place)[0])
+        row_position = int(np.flatnonzero(test_rows == row_position)[0])
     return replace(
-        request, table=table, sheet=sheet, row=place, test_rows=rows, out=request.folder
+        request,
+        table=table,
+        sheet=sheet,
+        row=row_position,
+        test_rows=test_rows,
+        out=request.folder,
     )
 
 
@@ -159,14 +168,16 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
     """Read a table, of which all or some rows are explained."""
     model: Any
     if request.model_folder.is_file():
-        model, rows, written = _file_read(request)
-        data = {"target": request.y, "task": model.task}
+        model, feature_rows, written = _file_read(request)
+        data_facts = {"target": request.y, "task": model.task}
     else:
-        model, data = predicting.open_model(request.model_folder)
-        data = with_target(model, data, request.y) | {"sheet": request.sheet}
-        rows, written = predicting.read_rows(model, data, request.source)
+        model, data_facts = predicting.open_model(request.model_folder)
+        data_facts = with_target(model, data_facts, request.y) | {
+            "sheet": request.sheet
+        }
+        feature_rows, written = predicting.read_rows(model, data_facts, request.source)
     with written.lines.named():
-        table, data = predicting.as_rates(written.frame, data)
+        table, data_facts = predicting.as_rates(written.frame, data_facts)
     if len(table) < 2 and (isinstance(model, FileModel) or not rows_in(model)[0]):
         problem = "The table has one row, so there are no other rows to take replacements from"
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
@@ -183,9 +194,23 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
             raise InputError(problem, hint="Rows are counted from 0.", code="PG002")
         numbers = np.arange(len(table), dtype=np.int64)
     else:
-        rows, table = rows.take(numbers), table.take(numbers).reset_index(drop=True)
-    place = None if request.row is None else np.array([request.row], dtype=np.int64)
-    return ReadRows(model, data, columns, rows, table, numbers, place, written.lines)
+        feature_rows, table = (
+            feature_rows.take(numbers),
+            table.take(numbers).reset_index(drop=True),
+        )
+    row_indices = (
+        None if request.row is None else np.array([request.row], dtype=np.int64)
+    )
+    return ReadRows(
+        model,
+        data_facts,
+        columns,
+        feature_rows,
+        table,
+        numbers,
+        row_indices,
+        written.lines,
+    )
 
 
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
@@ -196,7 +221,7 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
         request.source, {"texts": predictor.texts, "sheet": request.sheet}, names
     )
     table = written.frame
-    table.columns = pd.Index([str(name) for name in table.columns])
+    table.columns = pd.Index([str(column_name) for column_name in table.columns])
     if y is not None:
         find_column(y, list(table.columns), "--option y=")
         if y in names:
@@ -204,10 +229,10 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
             raise InputError(
                 problem, hint="Name the column that the model predicts.", code="PG006"
             )
-    rows = predictor.table_for(table, y)
+    feature_rows = predictor.table_for(table, y)
     return (
-        make_file_model(predictor, rows, None if y is None else table[y]),
-        rows,
+        make_file_model(predictor, feature_rows, None if y is None else table[y]),
+        feature_rows,
         written,
     )
 
@@ -216,31 +241,41 @@ def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine
 ) -> tuple[Explanation, pd.DataFrame | None, Integers | None]:
     """Explain all rows of a table in memory, or a chosen one, which is also listed, with its line."""
-    read = read_rows_of(request)
+    read_rows = read_rows_of(request)
     predicting.use_threads(request.threads)
     scope = request.scope
-    if read.places is not None and scope == "auto" and "local" in method.scopes:
+    if read_rows.places is not None and scope == "auto" and "local" in method.scopes:
         scope = "local"
-    truth, measurable = _truth(read, request)
+    truth, measurable = _truth(read_rows, request)
     # A local explanation is of the model's prediction. The true value is only shown with it.
     measured = (method.scopes[0] if scope == "auto" else scope) == "global"
-    explained = np.arange(len(read.table)) if read.places is None else read.places
+    explained = (
+        np.arange(len(read_rows.table))
+        if read_rows.places is None
+        else read_rows.places
+    )
     if measured:
         if truth is None:
             tell_no_targets(
-                read.data, read.columns, request.source, named=request.y is not None
+                read_rows.data,
+                read_rows.columns,
+                request.source,
+                named=request.y is not None,
             )
         explained = _with_targets(request, explained, measurable)
     explained = _at_most(request, explained)
-    rows, numbers = read.rows.take(explained), read.numbers[explained]
+    explained_rows, numbers = (
+        read_rows.rows.take(explained),
+        read_rows.numbers[explained],
+    )
     y = None if truth is None else truth[explained]
-    if not isinstance(read.model, FileModel):
-        with read.lines.named():
-            read.model.preprocessor_.check_cells(
-                rows[list(read.model.preprocessor_.feature_names_in_)]
+    if not isinstance(read_rows.model, FileModel):
+        with read_rows.lines.named():
+            read_rows.model.preprocessor_.check_cells(
+                explained_rows[list(read_rows.model.preprocessor_.feature_names_in_)]
             )
     explanation = _computed(
-        request, read, explained, y if measured else None, engine, scope
+        request, read_rows, explained, y if measured else None, engine, scope
     )
     if explanation.scope == "global":
         return explanation, None, None
@@ -249,22 +284,22 @@ def _explain_in_memory(
         explanation = replace(
             explanation, meta={**explanation.meta, "rows": numbers.tolist()}
         )
-    if read.places is None:
+    if read_rows.places is None:
         return explanation, None, None
     no_names = pd.DataFrame(index=range(len(numbers)))
     truth = None if y is None or pd.isna(y).all() else y
-    predicted = read.model.predict_parts(rows)
+    predicted = read_rows.model.predict_parts(explained_rows)
     listed_rows = predicting.prediction_table(
-        numbers, no_names, predicted, read.model, truth=truth
+        numbers, no_names, predicted, read_rows.model, truth=truth
     )
-    return explanation, listed_rows, read.lines.lines
+    return explanation, listed_rows, read_rows.lines.lines
 
 
 def _with_targets(
-    request: ExplainRequest, places: Integers, measurable: Integers
+    request: ExplainRequest, row_indices: Integers, measurable: Integers
 ) -> Integers:
     """Return the rows whose loss can be explained, and warn of rows without a target. Refuse too few rows."""
-    explained = np.intersect1d(places, measurable)
+    explained = np.intersect1d(row_indices, measurable)
     if not len(explained):
         problem = "None of the chosen rows has a target, so no loss can be explained"
         raise InputError(
@@ -272,30 +307,30 @@ def _with_targets(
             hint="Choose others, or leave the target's column out of the table.",
             code="PG015",
         )
-    if left_out := len(places) - len(explained):
+    if left_out := len(row_indices) - len(explained):
         warn_user(
-            f"{left_out:,} of {counted(len(places), 'row')} of {request.source} "
+            f"{left_out:,} of {counted(len(row_indices), 'row')} of {request.source} "
             f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out. "
             "Leave the target's column out to explain all rows without a loss."
         )
     explained = _at_most(request, explained)
     if request.method == "permgrad_paper" and len(explained) == 1:
-        row = "leave --row out and " if request.row is not None else ""
+        row_words = "leave --row out and " if request.row is not None else ""
         problem = "permgrad_paper shuffles each feature among the explained rows and needs several, got 1"
         raise InputError(
             problem,
-            hint=f"{row}choose more rows, or pass --method permgrad.",
+            hint=f"{row_words}choose more rows, or pass --method permgrad.",
             code="PG013",
         )
     return explained
 
 
-def _at_most(request: ExplainRequest, places: Integers) -> Integers:
+def _at_most(request: ExplainRequest, row_indices: Integers) -> Integers:
     """Return the rows, or as many of them as ``--max-rows`` says, drawn at random."""
-    if request.max_rows is None or len(places) <= request.max_rows:
-        return places
-    order = generator(request.seed, "rows explained").permutation(len(places))
-    return places[np.sort(order[: request.max_rows])]
+    if request.max_rows is None or len(row_indices) <= request.max_rows:
+        return row_indices
+    order = generator(request.seed, "rows explained").permutation(len(row_indices))
+    return row_indices[np.sort(order[: request.max_rows])]
 
 
 def _computed(
@@ -307,17 +342,20 @@ def _computed(
     scope: str,
 ) -> Explanation:
     """Return the explanation of some rows. For a run's model and tables it is cached."""
-    rows = read.rows.take(explained)
+    explained_rows = read.rows.take(explained)
     positive, options = _asked(request, read, explained, scope)
     # Few rows do not represent a feature well, so donors come from the complete table.
-    few = len(rows) < min(_OWN_DONORS, len(read.rows))
+    has_few_rows = len(explained_rows) < min(_OWN_DONORS, len(read.rows))
     if isinstance(read.model, FileModel):
-        if few:
+        if has_few_rows:
             options["background"] = _background(read.rows, request, scope)
         return explain_by(
             engine,
             Arguments(
-                Model(read.model.predictor, **read.model.options), rows, y, **options
+                Model(read.model.predictor, **read.model.options),
+                explained_rows,
+                y,
+                **options,
             ),
         )
     model = Model(read.model, positive=positive)
@@ -326,16 +364,22 @@ def _computed(
     if not keeps and (
         not rows_in(read.model)[0] or isinstance(read.model.background_, dict)
     ):
-        drawn = _background(read.rows, request, scope) if few or y is None else None
+        drawn = (
+            _background(read.rows, request, scope)
+            if has_few_rows or y is None
+            else None
+        )
         return explain_by(
-            engine, Arguments(model, rows, y, background=drawn, **options)
+            engine, Arguments(model, explained_rows, y, background=drawn, **options)
         )
 
     # The engine changes the result only by rounding, so it is not part of the cache entry.
     def compute(model: Model, X: Any, y: Any = None, **asked: Any) -> Explanation:
         return explain_by(engine, Arguments(model, X, y, **asked))
 
-    return cache_of(request.model_folder).explain(compute, model, rows, y, **options)
+    return cache_of(request.model_folder).explain(
+        compute, model, explained_rows, y, **options
+    )
 
 
 def _asked(
@@ -375,12 +419,15 @@ def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
         if isinstance(read.model, FileModel)
         else read_record(run_of(request.model_folder))
     )
-    told = {} if record is None else record["configuration"]
-    named = {"row_groups": told.get("row_group"), "row_time": told.get("time")}
+    run_options = {} if record is None else record["configuration"]
+    named = {
+        "row_groups": run_options.get("row_group"),
+        "row_time": run_options.get("time"),
+    }
     return dict(
         [
-            (name, str(column))
-            for name, column in named.items()
+            (argument_name, str(column))
+            for argument_name, column in named.items()
             if column in read.table.columns
         ][:1]
     )
@@ -414,8 +461,8 @@ def _background(rows: pd.DataFrame, request: ExplainRequest, scope: str) -> Any:
 
 def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Return at most as many rows as permgrad's own models store of training."""
-    places = generator(seed, "background").permutation(len(rows))[:_BACKGROUND]
-    return rows.take(np.sort(places)).reset_index(drop=True)
+    row_indices = generator(seed, "background").permutation(len(rows))[:_BACKGROUND]
+    return rows.take(np.sort(row_indices)).reset_index(drop=True)
 
 
 # ---- targets ---------------------------------------------------------------------------------------------------------
@@ -444,14 +491,18 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
     # Of classes that differ by no more than their spelling, training has made one.
-    near = (
+    labels_by_spelling = (
         {}
         if one_spelling(dict.fromkeys(labels, 1))
-        else {spelling(text): label for text, label in labels.items()}
+        else {spelling(label_text): label for label_text, label in labels.items()}
     )
     names = map(canonical, values.tolist())
     y = np.array(
-        [labels.get(name, near.get(spelling(name))) for name in names], dtype=object
+        [
+            labels.get(class_name, labels_by_spelling.get(spelling(class_name)))
+            for class_name in names
+        ],
+        dtype=object,
     )
     strange = present & np.array([value is None for value in y])
     count = int(strange.sum())
@@ -467,8 +518,8 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
             code="PG015",
         )
     if count:
-        rows = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
-        warn_user(f"{rows}. {by_count(count, 'It is', 'They are')} left out.")
+        row_words = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        warn_user(f"{row_words}. {by_count(count, 'It is', 'They are')} left out.")
     return y, np.flatnonzero(present & ~strange)
 
 
@@ -477,18 +528,18 @@ def tell_no_targets(
     data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool
 ) -> None:
     """Warn that the column of targets is empty, or refuse it if the user ``named`` it. Without a column, do nothing."""
-    name = data.get("target")
-    if name is None or name not in columns:
+    target_name = data.get("target")
+    if target_name is None or target_name not in columns:
         return
     if named:
-        problem = f"Column {name!r} is empty in {table}"
+        problem = f"Column {target_name!r} is empty in {table}"
         raise InputError(
             problem,
             hint="Name another column with --option y=, or leave it out.",
             code="PG015",
         )
     warn_user(
-        f"The target's column {name!r} is empty in {table}, so the divergence from the model's own prediction is "
+        f"The target's column {target_name!r} is empty in {table}, so the divergence from the model's own prediction is "
         "explained. Fill the column in to explain the loss."
     )
 
@@ -518,30 +569,32 @@ def explain_streamed(
 ) -> tuple[Explanation, bool]:
     """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
     folder, table, y = request.model_folder, request.source, request.y
-    model, data, opened = open_streamed(request, table, y)
+    model, data_facts, opened = open_streamed(request, table, y)
     predicting.use_threads(request.threads)
     # Only a loss needs targets. Other explanations accept rows without one.
     if y is None and request.scope != "local" and loss_game(request.method) is not None:
-        name = str(data.get("target"))  # where the table has at least one value of it
+        target_name = str(
+            data_facts.get("target")
+        )  # where the table has at least one value of it
         y = (
-            name
-            if name in opened.columns
-            and any_known(opened, name, plain(data.get("na", ())))
+            target_name
+            if target_name in opened.columns
+            and any_known(opened, target_name, plain(data_facts.get("na", ())))
             else None
         )
         if y is None:
-            tell_no_targets(data, opened.columns, table, named=False)
+            tell_no_targets(data_facts, opened.columns, table, named=False)
     saved = saved_in(folder)
     written = request.folder / "explanation.json"
     before = written.stat().st_mtime_ns if written.is_file() else None
-    positive, options = _options(request, model, data)
+    positive, options = _options(request, model, data_facts)
     options |= {"scope": request.scope}
     if not rows_in(model)[0]:
         features = predicting.features_of(model)
         first = next(iter(opened.batches(opened.parts[0], _READ_ROWS, features)))[1]
         options["background"] = _drawn(first, request.seed)
-    options = _weighed(request, data, opened.columns, request.scope) | options
-    asked = Arguments(
+    options = _weighed(request, data_facts, opened.columns, request.scope) | options
+    explain_arguments = Arguments(
         None,
         None,
         y,
@@ -552,11 +605,11 @@ def explain_streamed(
     explanation = stream(
         Model(model, positive=positive),
         opened,
-        asked,
+        explain_arguments,
         model_folder=str(saved.absolute()),
         out=request.folder,
         overwrite=request.overwrite,
-        na=plain(data.get("na", ())),
+        na=plain(data_facts.get("na", ())),
         engine=engine,
     )
     return explanation, before == written.stat().st_mtime_ns
@@ -578,33 +631,39 @@ def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
 
     ``y`` and ``scope`` are not among them: the request has them.
     """
-    kind: Any = methods.get(request.method)
-    choices = {*inspect.signature(explain).parameters, *kind.options}
+    method_type: Any = methods.get(request.method)
+    choices = {*inspect.signature(explain).parameters, *method_type.options}
     options: dict[str, Any] = {}
-    for text in request.further:
-        name, sign, value = text.partition("=")
-        name = name.strip().replace("-", "_")
-        if not sign:
-            problem = f"--option must have the form NAME=VALUE, got {text!r}"
+    for option_text in request.further:
+        option_name, equals_sign, value = option_text.partition("=")
+        option_name = option_name.strip().replace("-", "_")
+        if not equals_sign:
+            problem = f"--option must have the form NAME=VALUE, got {option_text!r}"
             raise InputError(
                 problem,
                 hint="For example: --option max_permutations=4000.",
                 code="PG001",
             )
-        if name in _OWN:
+        if option_name in _OWN:
             raise InputError(
-                f"--option {name} has an option of its own",
-                hint=f"Use {_OWN[name]}.",
+                f"--option {option_name} has an option of its own",
+                hint=f"Use {_OWN[option_name]}.",
                 code="PG006",
             )
-        check_choice("--option", name, sorted(choices - _FILLED - {*_OWN}))
+        check_choice("--option", option_name, sorted(choices - _FILLED - {*_OWN}))
         try:
-            options[name] = json.loads(value)  # JSON where the text is such, else text
+            options[option_name] = json.loads(
+                value
+            )  # JSON where the text is such, else text
         except ValueError:
-            options[name] = value
+            options[option_name] = value
     check_choice("scope", options.pop("scope", "auto"), ("auto", "global", "local"))
     options.pop("y", None)
-    method = kind(
-        **{name: options.pop(name) for name in kind.options if name in options}
+    method = method_type(
+        **{
+            method_option: options.pop(method_option)
+            for method_option in method_type.options
+            if method_option in options
+        }
     )
     return method, options

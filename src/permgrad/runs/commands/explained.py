@@ -68,8 +68,8 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
         write_csv(file_frame(explanation), temporary / "importance.csv")
         if rows is not None:
             write_csv(rows, temporary / "rows.csv")
-        for name, figure in _plots(explanation).items():
-            figure.save(temporary / "plots" / f"{name}.png")
+        for plot_name, figure in _plots(explanation).items():
+            figure.save(temporary / "plots" / f"{plot_name}.png")
 
 
 def draw_once(folder: Path, explanation: Explanation) -> None:
@@ -80,29 +80,34 @@ def draw_once(folder: Path, explanation: Explanation) -> None:
     with writable(folder), hold_folder(folder):
         sweep(folder, plots.name)
         with atomic_path(plots, folder=True) as temporary:
-            for name, figure in _plots(explanation).items():
-                figure.save(temporary / f"{name}.png")
+            for plot_name, figure in _plots(explanation).items():
+                figure.save(temporary / f"{plot_name}.png")
 
 
 # ---- plots -----------------------------------------------------------------------------------------------------------
 def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
-    plot, local = explanation.plot, explanation.scope == "local"
-    one = local and len(explanation.values) == 1
-    if one:
-        figures = {"image": plot.image()} if "cam" in explanation.maps else {}
+    plot_methods, local = explanation.plot, explanation.scope == "local"
+    is_single_row = local and len(explanation.values) == 1
+    if is_single_row:
+        figures = {"image": plot_methods.image()} if "cam" in explanation.maps else {}
         if not stacks(explanation):
-            return figures | {"bar": plot.bar()}
+            return figures | {"bar": plot_methods.bar()}
         # The position among the explained rows is not useful: rows.csv has the row of the table.
         return figures | {
-            "waterfall": plot.waterfall(title=f"{explanation.method}, one row")
+            "waterfall": plot_methods.waterfall(title=f"{explanation.method}, one row")
         }
     if local:
-        return {"beeswarm": plot.beeswarm(), "bar": explanation.to_global().plot.bar()}
-    figures = {"bar": plot.bar()}
+        return {
+            "beeswarm": plot_methods.beeswarm(),
+            "bar": explanation.to_global().plot.bar(),
+        }
+    figures = {"bar": plot_methods.bar()}
     if len(explanation.outputs) > 2:
-        figures["classes"] = plot.classes()
-    return figures | ({"direction": plot.direction()} if explanation.direction else {})
+        figures["classes"] = plot_methods.classes()
+    return figures | (
+        {"direction": plot_methods.direction()} if explanation.direction else {}
+    )
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------
@@ -113,22 +118,26 @@ def outcome_of(
     in_file: Integers | None = None,
 ) -> Outcome:
     """Return what is printed of an explanation, and of the rows explained. ``in_file``: the line of each row."""
-    meta = explanation.meta
+    explanation_meta = explanation.meta
     lines = [] if rows is None else _row_lines(rows)
     if request.row is not None and rows is not None:
-        row = rows["row"].iloc[0]
-        place = (
+        row_number = rows["row"].iloc[0]
+        line_words = (
             ""
             if in_file is None
-            else f" Row {row} is line {in_file[row]} of {request.source.name}."
+            else f" Row {row_number} is line {in_file[row_number]} of {request.source.name}."
         )
-        lines.append(f"Rows are counted from 0.{place}")
-    outputs = _shown_outputs(explanation, chosen=bool(request.target))
+        lines.append(f"Rows are counted from 0.{line_words}")
+    outputs = _shown_outputs(explanation, is_chosen=bool(request.target))
     spoken = [
-        one for output in outputs for one in told(explanation, output, _MOST_FEATURES)
+        told_line
+        for output in outputs
+        for told_line in told(explanation, output, _MOST_FEATURES)
     ]
-    lines += [line for line, _ in spoken]
-    words = _UNITS.get(str(meta.get("unit")), "") or words_of_unit(meta)
+    lines += [line_text for line_text, _ in spoken]
+    words = _UNITS.get(str(explanation_meta.get("unit")), "") or words_of_unit(
+        explanation_meta
+    )
     lines += [words.strip()] if words else []
     lines.append(f"Written: {request.folder}")
     facts: dict[str, Any] = {
@@ -137,14 +146,17 @@ def outcome_of(
         "scope": explanation.scope,
     }
     facts |= {
-        "quantity": meta.get("quantity", "importance"),
-        "unit": unit_name(meta) or None,
+        "quantity": explanation_meta.get("quantity", "importance"),
+        "unit": unit_name(explanation_meta) or None,
     }
     if rows is not None:
         facts["rows"] = rows.head(1000).to_dict(orient="records")
-    spoken = [(line, about) for line, about in spoken if about["kind"] != "title"]
+    spoken = [
+        (line_text, about) for line_text, about in spoken if about["kind"] != "title"
+    ]
     facts["verdict"] = [
-        {"sentence": " ".join(line.split()), "facts": about} for line, about in spoken
+        {"sentence": " ".join(line_text.split()), "facts": about}
+        for line_text, about in spoken
     ]
     return Outcome(
         {
@@ -161,21 +173,21 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
         if pd.isna(facts.get("truth")):
             facts.pop("truth", None)
         chances = [
-            f"{name}={value:.3f}"
-            for name, value in facts.items()
-            if str(name).startswith("probability_")
+            f"{column_name}={value:.3f}"
+            for column_name, value in facts.items()
+            if str(column_name).startswith("probability_")
         ]
         plain = {
-            name: value
-            for name, value in facts.items()
-            if not str(name).startswith("probability_")
+            column_name: value
+            for column_name, value in facts.items()
+            if not str(column_name).startswith("probability_")
         }
         named = [
-            f"{name} {compact(value, 6) if isinstance(value, float) else value}"
-            for name, value in plain.items()
+            f"{column_name} {compact(value, 6) if isinstance(value, float) else value}"
+            for column_name, value in plain.items()
         ]
         named = [
-            part.replace("\u2212", "-") for part in named
+            named_cell.replace("\u2212", "-") for named_cell in named
         ]  # as in the lists below, and as a shell reads it
         lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
     return (
@@ -185,13 +197,13 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
     )
 
 
-def _shown_outputs(explanation: Explanation, *, chosen: bool) -> list[str]:
+def _shown_outputs(explanation: Explanation, *, is_chosen: bool) -> list[str]:
     """Return the outputs that are listed: those that the user named, else the sum of all or the positive class."""
     outputs = list(explanation.outputs)
     if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
-        return (outputs[1:] or outputs) if chosen else outputs[:1]
+        return (outputs[1:] or outputs) if is_chosen else outputs[:1]
     return (
         [outputs[positive_output(explanation)]]
-        if len(outputs) == 2 and not chosen
+        if len(outputs) == 2 and not is_chosen
         else outputs
     )

@@ -50,46 +50,52 @@ def write_images(
 
     Encoder and layout are fitted on all rows, as TINTOlib does. An interrupted command goes on where it was.
     """
-    run, folder = request.run_request("paper"), request.folder
-    run.check()
+    run_request, folder = request.run_request("paper"), request.folder
+    run_request.check()
     settings = configuration(request)
     refuse_input(folder, request.files, names=FOLDER.names)
     if (
         not request.overwrite
-        and (done := FOLDER.finished(folder, settings)) is not None
+        and (finished_record := FOLDER.finished(folder, settings)) is not None
     ):
         return _outcome(
             folder,
-            done["finished"],
+            finished_record["finished"],
             "These images are already finished. Nothing was changed.\n",
         )
     use_threads(request.threads)
-    inputs = load_inputs(run, undivided=True)
-    rows, model = inputs.parts["train"], make_estimator(run, inputs)
+    inputs = load_inputs(run_request, undivided=True)
+    table_rows, model = inputs.parts["train"], make_estimator(run_request, inputs)
     model.set_params(layout=request.layout, pixels=request.pixels, branches=("image",))
     encoded = fit_encoder(model, inputs)
-    layout = _layout(model, encoded.encoded, rows.y)
+    layout = _layout(model, encoded.encoded, table_rows.y)
     names = list(encoded.encoder.encoded_names_)
     draw = _renderer(layout, encoded.encoder)
-    width = len(str(int(rows.numbers.max(initial=0))))
-    files = [f"{PICTURES}/{number:0{width}d}.png" for number in rows.numbers.tolist()]
+    width = len(str(int(table_rows.numbers.max(initial=0))))
+    files = [
+        f"{PICTURES}/{number:0{width}d}.png" for number in table_rows.numbers.tolist()
+    ]
     with (
         FOLDER.open(
             folder, settings, command=request.command, overwrite=request.overwrite
         ) as record,
         writing(folder),
-        Progress(len(rows), "images", lines=False) as bar,
+        Progress(len(table_rows), "images", lines=False) as progress_bar,
     ):
         (folder / PICTURES).mkdir(exist_ok=True)
-        _draw_missing(folder, files, encoded.encoded, draw, bar)
+        _draw_missing(folder, files, encoded.encoded, draw, progress_bar)
         table = pd.DataFrame(
-            {"row": rows.numbers, "image": files, inputs.target: rows.y}
+            {"row": table_rows.numbers, "image": files, inputs.target: table_rows.y}
         )
         _write_lists(folder, table, layout, names)
-        facts = {"rows": len(rows), "pixels": list(layout.shape), "columns": len(names)}
+        facts = {
+            "rows": len(table_rows),
+            "pixels": list(layout.shape),
+            "columns": len(names),
+        }
         FOLDER.finish(folder, record, facts)
-    for note in inputs.notes:
-        say(f"note: {note}")
+    for input_note in inputs.notes:
+        say(f"note: {input_note}")
     return _outcome(folder, facts)
 
 
@@ -144,10 +150,10 @@ def _draw_missing(
 
 
 def _outcome(folder: Path, facts: dict[str, object], before: str = "") -> Outcome:
-    high, wide = np.asarray(facts["pixels"]).tolist()
-    text = (
-        f"{before}{counted(int(str(facts['rows'])), 'image')} of {high} × {wide} pixels, which show "
+    pixel_height, pixel_width = np.asarray(facts["pixels"]).tolist()
+    outcome_text = (
+        f"{before}{counted(int(str(facts['rows'])), 'image')} of {pixel_height} × {pixel_width} pixels, which show "
         f"{counted(int(str(facts['columns'])), 'encoded column')}: {folder / PICTURES}\n"
         f"Files and targets: {folder / LIST}\nWhich column is where: {folder / 'layout.svg'}"
     )
-    return Outcome({"folder": os.fspath(folder), **facts}, text)
+    return Outcome({"folder": os.fspath(folder), **facts}, outcome_text)

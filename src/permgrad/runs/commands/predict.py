@@ -43,8 +43,10 @@ def predict_table(request: PredictRequest) -> Outcome:
 
     If ``out`` names a file, the table is read into memory.
     """
-    table, out = request.table, request.out
-    names_file = out is not None and (str(out) == "-" or _names_csv(out))
+    table, output_path = request.table, request.out
+    names_file = output_path is not None and (
+        str(output_path) == "-" or _names_csv(output_path)
+    )
     if is_streamed(
         table,
         False
@@ -58,36 +60,40 @@ def predict_table(request: PredictRequest) -> Outcome:
         return predict_stream(request)
     # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
     # there is no model.
-    model, data = predicting.open_model(request.model_folder)
+    model, data_facts = predicting.open_model(request.model_folder)
     predicting.decide_at(model, request.threshold)
-    target = Path(f"{table_name(table)}-predictions.csv") if out is None else out
+    target = (
+        Path(f"{table_name(table)}-predictions.csv")
+        if output_path is None
+        else output_path
+    )
     if os.fspath(target) == "-":
-        result, facts, said, drift = _predicted(request, model, data)
-        text, quoted = csv_text(result)
+        result, facts, said, drift = _predicted(request, model, data_facts)
+        table_text, quoted = csv_text(result)
         first = [] if drift is None else drift.sentences
         for line in [*first, *said]:  # the predictions are all of stdout
             warn_user(line)
         _say_quoted(quoted)
         return Outcome(
             {**facts, "out": None, "predictions": result.to_dict(orient="records")},
-            text,
+            table_text,
         )
     refuse_input(target, {"table": table})
     refuse_run_file(target, request.model_folder)
     check_free(target, "Predictions")
     with hold_name(target):
-        result, facts, said, drift = _predicted(request, model, data)
+        result, facts, said, drift = _predicted(request, model, data_facts)
         with writing(target, "name another file with --out"):
             quoted = write_csv(result, target)
             if drift is not None:
                 facts["drift"]["file"] = os.fspath(drift.write(target))
     _say_quoted(quoted)
-    what = (
+    predicted_words = (
         "predicted"
-        if data.get("offset") is None
+        if data_facts.get("offset") is None
         else "predicted, as rates of an exposure of 1"
     )
-    lines = [f"{counted(len(result), 'row')} {what}: {target}", *said]
+    lines = [f"{counted(len(result), 'row')} {predicted_words}: {target}", *said]
     if drift is not None:
         lines = [*drift.sentences, *lines, f"Drift: {facts['drift']['file']}"]
     return Outcome({**facts, "out": os.fspath(target)}, as_lines(lines))
@@ -98,42 +104,50 @@ def _predicted(
 ) -> tuple[pd.DataFrame, dict[str, Any], list[str], Drifted | None]:
     """Return the predictions of a table as they are written, facts, what is said of them, and how the rows differ."""
     predicting.use_threads(request.threads)
-    rows, written = predicting.read_rows(
+    table_rows, written = predicting.read_rows(
         model, data | {"sheet": request.sheet}, request.table
     )
     names = list(model.preprocessor_.feature_names_in_)
     with written.lines.named():
-        read = ReadableRows.of(rows, model.preprocessor_, strict=request.strict)
-    rows, unlike = read.rows, UnlikeRows()
-    unlike.add(read.unlike, len(rows))
-    if read.odd_cells:
-        places = [written.lines.placed(cell) for cell in read.odd_cells]
-        warn_user(odd_cells_words(places))
+        readable_rows = ReadableRows.of(
+            table_rows, model.preprocessor_, strict=request.strict
+        )
+    table_rows, unlike = readable_rows.rows, UnlikeRows()
+    unlike.add(readable_rows.unlike, len(table_rows))
+    if readable_rows.odd_cells:
+        placed_cells = [
+            written.lines.placed(odd_cell) for odd_cell in readable_rows.odd_cells
+        ]
+        warn_user(odd_cells_words(placed_cells))
     identifiers = written.frame[
-        [name for name in data.get("identifiers", ()) if name in written.frame.columns]
+        [
+            column_name
+            for column_name in data.get("identifiers", ())
+            if column_name in written.frame.columns
+        ]
     ]
-    facts: dict[str, Any] = {"rows": len(rows), "unlike": unlike.facts}
+    facts: dict[str, Any] = {"rows": len(table_rows), "unlike": unlike.facts}
     if hasattr(model, "classes_"):
         facts["classes"] = model.classes_.tolist()
     with surprises_told_once(names):  # they are counted
         predicted = model.predict_parts(
-            rows, **predicting.intervals_of(request, model, data)
+            table_rows, **predicting.intervals_of(request, model, data)
         )
     scores = scores_of_rows(written.frame, data, predicted, model)
     facts |= {} if scores is None else {"scores": scores}
-    said = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
+    sentences = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
     drift = None
     if request.against is not None:
-        compared = with_targets(rows, written.frame, data)
+        compared = with_targets(table_rows, written.frame, data)
         drift = drifted(request, model, data, compared, predicted)
     if drift is not None:
         facts["drift"] = drift.facts
     return (
         predicting.prediction_table(
-            np.arange(len(rows)), identifiers, predicted, model
+            np.arange(len(table_rows)), identifiers, predicted, model
         ),
         facts,
-        said,
+        sentences,
         drift,
     )
 
@@ -144,8 +158,8 @@ def check_free(target: Path, what: str) -> Iterator[Fault]:
     if target.is_dir():
         yield f"{target} is a folder", "Name a file with --out.", "PG050"
     if not _names_csv(target):
-        hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
-        yield f"{what} are written as CSV, got --out {target}", hint, "PG003"
+        problem_hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
+        yield f"{what} are written as CSV, got --out {target}", problem_hint, "PG003"
 
 
 def _names_csv(target: Path) -> bool:
@@ -162,10 +176,10 @@ def _say_quoted(cells: int) -> None:
 
 
 # ---- in parts --------------------------------------------------------------------------------------------------------
-def is_streamed(table: Path, wanted: bool | None) -> bool:
+def is_streamed(table: Path, wants_stream: bool | None) -> bool:
     """Whether a table is read in parts: a folder always, a Parquet file on request or if it is large."""
     if table.is_dir():
-        if wanted is False:
+        if wants_stream is False:
             problem = f"--no-stream does not apply to a folder, and {table} is one"
             raise InputError(
                 problem,
@@ -174,7 +188,7 @@ def is_streamed(table: Path, wanted: bool | None) -> bool:
             )
         return True
     if not table.is_file() or not is_partitioned(table):
-        if wanted and table.is_file():
+        if wants_stream and table.is_file():
             problem = f"--stream reads Parquet, and {table} is not Parquet"
             raise InputError(
                 problem,
@@ -182,6 +196,6 @@ def is_streamed(table: Path, wanted: bool | None) -> bool:
                 code="PG006",
             )
         return False
-    if wanted is None:
+    if wants_stream is None:
         return open_partitioned(table).bytes >= LARGE_BYTES
-    return wanted
+    return wants_stream

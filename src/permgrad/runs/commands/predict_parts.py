@@ -62,22 +62,26 @@ def open_streamed(
 ) -> tuple[Any, dict[str, Any], PartitionedTable]:
     """Return the model, its run's facts on the data (``y``: another target column), and the table."""
     opened = open_partitioned(table)
-    model, data = predicting.open_model(request.model_folder)
-    data = with_target(model, data, y)
+    model, data_facts = predicting.open_model(request.model_folder)
+    data_facts = with_target(model, data_facts, y)
     if (
         isinstance(request, ExplainRequest)
-        and data.get("offset")
-        and data.get("target") in opened.columns
+        and data_facts.get("offset")
+        and data_facts.get("target") in opened.columns
     ):
         problem = "Counts with an offset are explained of a table in memory, and this one is read in parts"
-        hint = f"Leave {data['target']!r} out of it, or take fewer rows."
-        raise InputError(problem, hint=hint, code="PG004")
-    silent, features = set(known_columns(data)), predicting.features_of(model)
-    opened.check_even([*features, *filter(None, [data.get("target")])])
-    _refuse_pairs(data, opened, features)
-    shown = [name for name in opened.columns if name in features or name not in silent]
+        problem_hint = f"Leave {data_facts['target']!r} out of it, or take fewer rows."
+        raise InputError(problem, hint=problem_hint, code="PG004")
+    silent, features = set(known_columns(data_facts)), predicting.features_of(model)
+    opened.check_even([*features, *filter(None, [data_facts.get("target")])])
+    _refuse_pairs(data_facts, opened, features)
+    shown = [
+        column_name
+        for column_name in opened.columns
+        if column_name in features or column_name not in silent
+    ]
     align_columns(pd.DataFrame(columns=shown), features)
-    return model, data, opened
+    return model, data_facts, opened
 
 
 def _refuse_pairs(
@@ -127,15 +131,17 @@ def predict_stream(request: PredictRequest) -> Outcome:
             problem, hint="Name a folder, such as --out predictions.", code="PG003"
         )
     _refuse_comparison(request)
-    model, data, table = open_streamed(request, request.table)
+    model, data_facts, table = open_streamed(request, request.table)
     predicting.decide_at(model, request.threshold)
     refuse_input(target, {"table": request.table})
     refuse_run_file(target, request.model_folder)
     predicting.use_threads(request.threads)
     identifiers = [
-        name for name in data.get("identifiers", ()) if name in table.columns
+        column_name
+        for column_name in data_facts.get("identifiers", ())
+        if column_name in table.columns
     ]
-    intervals = predicting.intervals_of(request, model, data)
+    intervals = predicting.intervals_of(request, model, data_facts)
     facts: dict[str, Any] = {
         "permgrad": __version__,
         "model": model_digest(model),
@@ -145,7 +151,7 @@ def predict_stream(request: PredictRequest) -> Outcome:
         **({} if request.threshold is None else {"threshold": request.threshold}),
     }
     columns = list(dict.fromkeys([*predicting.features_of(model), *identifiers]))
-    most = max(
+    max_rows = max(
         256,
         min(
             _MOST_ROWS,
@@ -158,36 +164,43 @@ def predict_stream(request: PredictRequest) -> Outcome:
         writable(target),
     ):
         files = {
-            part: target / f"{part_name(part.number)}.parquet" for part in table.parts
+            table_part: target / f"{part_name(table_part.number)}.parquet"
+            for table_part in table.parts
         }
         # A file that has its name is complete, and of these facts, which are those of the folder.
         changed = changed_files(target, record)
-        todo = [
-            part
-            for part, file in files.items()
-            if file.name in changed or not file.is_file()
+        parts_to_do = [
+            listed_part
+            for listed_part, part_file in files.items()
+            if part_file.name in changed or not part_file.is_file()
         ]
-        with Progress(sum(part.rows for part in todo), "predict") as bar:
-            for part in todo:
+        with Progress(
+            sum(counted_part.rows for counted_part in parts_to_do), "predict"
+        ) as progress_bar:
+            for open_part in parts_to_do:
 
-                def predict(rows: int, part: Part = part) -> None:
+                def predict(rows: int, part: Part = open_part) -> None:
                     unlike[part.number] = UnlikeRows()
                     with written_lines(files[part], {"part": part.number}) as write:
                         for first, frame in table.batches(part, rows, columns):
                             with table.cells_of(range(first, first + len(frame))):
-                                read = ReadableRows.of(
+                                readable_rows = ReadableRows.of(
                                     frame[predicting.features_of(model)],
                                     model.preprocessor_,
                                     strict=request.strict,
                                 )
-                                features = read.rows
-                                unlike[part.number].add(read.unlike, len(frame))
-                                if read.odd_cells:
-                                    places = [
-                                        cell.placed(table.where(first + cell.row))
-                                        for cell in read.odd_cells
+                                features = readable_rows.rows
+                                unlike[part.number].add(
+                                    readable_rows.unlike, len(frame)
+                                )
+                                if readable_rows.odd_cells:
+                                    placed_cells = [
+                                        odd_cell.placed(
+                                            table.where(first + odd_cell.row)
+                                        )
+                                        for odd_cell in readable_rows.odd_cells
                                     ]
-                                    warn_user(odd_cells_words(places))
+                                    warn_user(odd_cells_words(placed_cells))
                                 with surprises_told_once(map(str, features)):  # counted
                                     predicted = model.predict_parts(
                                         features, **intervals
@@ -204,31 +217,33 @@ def predict_stream(request: PredictRequest) -> Outcome:
 
                 with sparing(), keeping_warnings() as warned:
                     # Rows are read and encoded here. The network may then take them in smaller batches.
-                    with_fewer(most, predict)
-                for text in warned:
-                    notes.setdefault(text, part.number)
-                bar.advance(part.rows)
-        if todo or not (record or {}).get("sums"):
+                    with_fewer(max_rows, predict)
+                for warning_text in warned:
+                    notes.setdefault(warning_text, open_part.number)
+                progress_bar.advance(open_part.rows)
+        if parts_to_do or not (record or {}).get("sums"):
             PREDICTED.write(target, facts, sums=sums_of(target, PREDICTED.names[1:]))
         warn_first(notes, f"In part {next(iter(notes.values()), 0)} of the table: ")
-    met = UnlikeRows.of_parts([unlike[part.number] for part in todo])
+    unlike_rows = UnlikeRows.of_parts(
+        [unlike[table_part.number] for table_part in parts_to_do]
+    )
     result: dict[str, Any] = {
         "rows": table.rows,
         "out": str(target),
         "parts": len(table.parts),
-        "computed": len(todo),
+        "computed": len(parts_to_do),
     }
-    result |= {"unlike": met.facts}
+    result |= {"unlike": unlike_rows.facts}
     if hasattr(model, "classes_"):
         result["classes"] = model.classes_.tolist()
-    was = "" if todo else ", already finished"
-    parts = counted(len(table.parts), "part")
+    finished_words = "" if parts_to_do else ", already finished"
+    part_count = counted(len(table.parts), "part")
     return Outcome(
         result,
         as_lines(
             [
-                f"{counted(table.rows, 'row')} predicted in {parts}{was}: {target}",
-                *met.lines,
+                f"{counted(table.rows, 'row')} predicted in {part_count}{finished_words}: {target}",
+                *unlike_rows.lines,
             ]
         ),
     )
@@ -248,14 +263,20 @@ def _lines(
     lines = pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata(
         None
     )
-    for name, shown in zip(
+    for column_name, shown in zip(
         identifiers.columns, result.columns[1:], strict=False
     ):  # they follow the row's number
         # The type of the complete table, also if all cells of a batch are missing.
-        kind = (
-            table.schema.field(name).type if name in table.schema.names else pa.int64()
+        cell_type = (
+            table.schema.field(column_name).type
+            if column_name in table.schema.names
+            else pa.int64()
         )
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        cells = pa.array(identifiers[name].astype(object), type=kind, from_pandas=True)
+        cell_type = (
+            cell_type.value_type if pa.types.is_dictionary(cell_type) else cell_type
+        )
+        cells = pa.array(
+            identifiers[column_name].astype(object), type=cell_type, from_pandas=True
+        )
         lines = lines.set_column(lines.schema.get_field_index(shown), shown, cells)
     return lines

@@ -59,21 +59,24 @@ def scores_of_rows(
         return None
     if called is not None:
         options["called"] = called[there]
-    task: Any = "regression" if called is None else "classification"
+    task_name: Any = "regression" if called is None else "classification"
     return {
         "rows": int(there.sum()),
         "target": str(target),
-        **scores_of(task, y[there], guess[there], **options),
+        **scores_of(task_name, y[there], guess[there], **options),
     }
 
 
 def scores_said(scores: Mapping[str, Any]) -> str:
     """Write scores as a sentence."""
-    said = ", ".join(
-        f"{one.label} {number(scores[one.name])}" for one in metrics_in(scores)
+    score_words = ", ".join(
+        f"{metric.label} {number(scores[metric.name])}" for metric in metrics_in(scores)
     )
-    words = f"Scores on {counted(scores['rows'], 'row')} with {clean(scores['target'])}: {said}."
+    words = f"Scores on {counted(scores['rows'], 'row')} with {clean(scores['target'])}: {score_words}."
     unknown = sum(scores.get("unseen", {}).values())
-    have, count = by_count(unknown, "has", "have"), by_count(unknown, "counts", "count")
-    strange = f" {unknown:,} of them {have} a class that the model does not know, and {count} as wrong."
+    have_verb, count = (
+        by_count(unknown, "has", "have"),
+        by_count(unknown, "counts", "count"),
+    )
+    strange = f" {unknown:,} of them {have_verb} a class that the model does not know, and {count} as wrong."
     return words + strange * bool(unknown)

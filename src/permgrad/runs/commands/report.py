@@ -36,8 +36,11 @@ _LEAST_ROWS, _MOST_ROWS = 10, 10_000
 
 def rebuild_report(request: ReportRequest) -> Outcome:
     """Write a run's ``report.html`` again."""
-    path, record = request.folder, finished_record(request.folder)
-    if request.against is not None and request.against.resolve() == path.resolve():
+    run_folder, record = request.folder, finished_record(request.folder)
+    if (
+        request.against is not None
+        and request.against.resolve() == run_folder.resolve()
+    ):
         raise InputError(
             f"--against {request.against} is the run itself",
             hint="Name another run.",
@@ -56,31 +59,42 @@ def rebuild_report(request: ReportRequest) -> Outcome:
             write_page,
         )
 
-    look = look_of(record, title=request.title, keep_rows=request.keep_rows)
+    page_look = look_of(record, title=request.title, keep_rows=request.keep_rows)
     target = None if request.out is None else check_path(request.out, overwrite=True)
     changes: Changes | None = None
-    with believed(path):
+    with believed(run_folder):
         if request.against is not None and earlier is not None:
             with believed(request.against):
-                old = FinishedRun.read(request.against, earlier)
-            changes = changed(old, FinishedRun.read(path, record))
-    fix = (
+                old_run = FinishedRun.read(request.against, earlier)
+            changes = changed(old_run, FinishedRun.read(run_folder, record))
+    write_hint = (
         "copy the folder to a place where you may write"
         if target is None
         else "Choose another --out."
     )
-    held = hold_folder(path, fix) if target is None else nullcontext()
-    with writing(path if target is None else target, fix), held, believed(path):
-        model = load(path / "model")
-        content = replace(read_assessment(path, model), changes=changes)
-        report = write_page(path, record, content, model, look, out=target)
+    folder_lock = (
+        hold_folder(run_folder, write_hint) if target is None else nullcontext()
+    )
+    with (
+        writing(run_folder if target is None else target, write_hint),
+        folder_lock,
+        believed(run_folder),
+    ):
+        model = load(run_folder / "model")
+        content = replace(read_assessment(run_folder, model), changes=changes)
+        report = write_page(run_folder, record, content, model, page_look, out=target)
         if target is None:
-            note_files(path, record, among=(REPORT, SUMMARY_FILE, documents.METRICS))
-    facts: dict[str, Any] = {"report": os.fspath(report), "folder": os.fspath(path)}
+            note_files(
+                run_folder, record, among=(REPORT, SUMMARY_FILE, documents.METRICS)
+            )
+    facts: dict[str, Any] = {
+        "report": os.fspath(report),
+        "folder": os.fspath(run_folder),
+    }
     if changes is not None:
         facts["changes"] = changes_facts(changes)
-    said = [] if changes is None else [facts["changes"]["sentence"]]
-    return Outcome(facts, as_lines([*said, f"Report: {report}"]))
+    sentences = [] if changes is None else [facts["changes"]["sentence"]]
+    return Outcome(facts, as_lines([*sentences, f"Report: {report}"]))
 
 
 @dataclass(frozen=True)
@@ -102,20 +116,20 @@ class FinishedRun:
         """Read a finished run."""
         from permgrad.assess.store import Store  # loads torch
 
-        data = read_json(folder / documents.DATA)
-        if data.get("weight"):
-            problem = f"{folder} is a run with --weight {data['weight']}, and a comparison of runs counts each row once"
+        data_facts = read_json(folder / documents.DATA)
+        if data_facts.get("weight"):
+            problem = f"{folder} is a run with --weight {data_facts['weight']}, and a comparison of runs counts each row once"
             raise InputError(
                 problem,
                 hint="Compare runs without --weight, or each run's own report.",
                 code="PG006",
             )
-        predictions = documents.read_predictions(folder, data)
+        predictions = documents.read_predictions(folder, data_facts)
         explanation = documents.saved_explanation(folder, "permgrad")
         return cls(
             folder,
             record,
-            data,
+            data_facts,
             predictions,
             explanation,
             Store(folder).get("dependence"),
@@ -124,17 +138,17 @@ class FinishedRun:
     @property
     def classes(self) -> list[str]:
         """The classes, in the order of the columns of probabilities."""
-        mark = "probability_"
+        column_prefix = "probability_"
         return [
-            name.removeprefix(mark)
-            for name in self.predictions.columns
-            if name.startswith(mark)
+            column_name.removeprefix(column_prefix)
+            for column_name in self.predictions.columns
+            if column_name.startswith(column_prefix)
         ]
 
     def guess(self, rows: pd.DataFrame) -> Floats:
         """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some rows of the predictions."""
         columns: Any = (
-            [f"probability_{name}" for name in self.classes]
+            [f"probability_{class_name}" for class_name in self.classes]
             if self.classes
             else "prediction"
         )
@@ -149,48 +163,65 @@ def changed(old: FinishedRun, new: FinishedRun) -> Changes:
     runs' test rows.
     """
     # What identifies the file that the test rows are from: the hash of its content.
-    configurations = [run.record["configuration"] for run in (old, new)]
+    configurations = [
+        finished_run.record["configuration"] for finished_run in (old, new)
+    ]
     first, second = (
-        one.get("test content") or one.get("table content") for one in configurations
+        configuration.get("test content") or configuration.get("table content")
+        for configuration in configurations
     )
-    same = first == second
-    _check_alike(old, new, columns=not same)
-    result = _of_models(old, new) if same else _of_samples(old, new)
-    names = [run.folder.resolve().name for run in (old, new)]
-    runs = (
-        [os.fspath(run.folder) for run in (old, new)] if names[0] == names[1] else names
+    is_same_table = first == second
+    _check_alike(old, new, columns=not is_same_table)
+    result = _of_models(old, new) if is_same_table else _of_samples(old, new)
+    names = [finished_run.folder.resolve().name for finished_run in (old, new)]
+    run_names = (
+        [os.fspath(finished_run.folder) for finished_run in (old, new)]
+        if names[0] == names[1]
+        else names
     )
-    return replace(result, meta={**result.meta, "runs": runs})
+    return replace(result, meta={**result.meta, "runs": run_names})
 
 
 def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
     """Refuse runs that predict something else, or that read other ``columns``, if these count."""
 
     def kind(run: FinishedRun) -> dict[str, Any]:
-        read = (
-            sorted(one["name"] for one in run.data.get("columns", ()) if one["used"])
+        columns_read = (
+            sorted(
+                column_facts["name"]
+                for column_facts in run.data.get("columns", ())
+                if column_facts["used"]
+            )
             if columns
             else []
         )
         named = {"target": run.data["target"], "task": run.data["task"]}
-        return named | {"classes": sorted(run.classes), "columns": read}
+        return named | {"classes": sorted(run.classes), "columns": columns_read}
 
-    for what, first in kind(old).items():
-        second = kind(new)[what]
+    for fact_name, first in kind(old).items():
+        second = kind(new)[fact_name]
         if first == second:
             continue
-        problem = f"The runs have another {what}: {old.folder} has {first!r}, {new.folder} has {second!r}"
+        problem = f"The runs have another {fact_name}: {old.folder} has {first!r}, {new.folder} has {second!r}"
         if isinstance(first, list):
-            here, there = (
-                [name for name in one if name not in two]
-                for one, two in ((first, second), (second, first))
+            names_here, there = (
+                [
+                    fact_entry
+                    for fact_entry in first_names
+                    if fact_entry not in second_names
+                ]
+                for first_names, second_names in ((first, second), (second, first))
             )
-            folder, names = (old.folder, here) if here else (new.folder, there)
-            problem = f"The runs have other {what}: only {folder} has {listed(names, 5, show=repr)}"
-        hint = "Compare runs that predict the same column of one table."
+            folder, names = (
+                (old.folder, names_here) if names_here else (new.folder, there)
+            )
+            problem = f"The runs have other {fact_name}: only {folder} has {listed(names, 5, show=repr)}"
+        problem_hint = "Compare runs that predict the same column of one table."
         raise InputError(
             problem,
-            hint="Leave them out with --drop." if what == "columns" else hint,
+            hint="Leave them out with --drop."
+            if fact_name == "columns"
+            else problem_hint,
             code="PG051",
         )
 
@@ -199,48 +230,56 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     from permgrad.evaluation.changes import changes_of_models  # loads torch
     from permgrad.evaluation.skill import Predicted
 
-    rows, tables = _common_rows(old, new)
+    common_rows, tables = _common_rows(old, new)
     classes, truth = old.classes, tables[0]["truth"].to_numpy()
-    known = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
+    known_mask = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
     codes = (
         pd.Index(classes).get_indexer(pd.Index(truth))
         if classes
         else truth.astype(np.float64)
     )
-    one, other = (Predicted(codes[known], old.guess(table)[known]) for table in tables)
+    old_predicted, new_predicted = (
+        Predicted(codes[known_mask], old.guess(table)[known_mask]) for table in tables
+    )
     units = new if new.dependence is not None else old
     related = units.dependence
     if related is not None:
         related = related.take(
-            pd.Index(units.predictions["row"]).get_indexer(pd.Index(rows[known]))
+            pd.Index(units.predictions["row"]).get_indexer(
+                pd.Index(common_rows[known_mask])
+            )
         )
     explained = (
         None
         if old.explanation is None or new.explanation is None
         else (old.explanation, new.explanation)
     )
-    return changes_of_models((one, other), explained, related)
+    return changes_of_models((old_predicted, new_predicted), explained, related)
 
 
 def _common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
     """Return the numbers of the test rows that both runs have, and the predictions of each run for them."""
     first, second = (
-        run.predictions["row"].to_numpy(dtype=np.int64) for run in (old, new)
+        finished_run.predictions["row"].to_numpy(dtype=np.int64)
+        for finished_run in (old, new)
     )
-    rows = np.intersect1d(first, second)
-    if len(rows) < _LEAST_ROWS:
-        problem = f"The runs have {counted(len(rows), 'common test row')}, too few to compare them"
+    common_rows = np.intersect1d(first, second)
+    if len(common_rows) < _LEAST_ROWS:
+        problem = f"The runs have {counted(len(common_rows), 'common test row')}, too few to compare them"
         raise InputError(
             problem,
             hint="Split both alike, with the same --time and --row-group.",
             code="PG013",
         )
-    tables = [run.predictions.set_index("row").loc[rows] for run in (old, new)]
+    tables = [
+        finished_run.predictions.set_index("row").loc[common_rows]
+        for finished_run in (old, new)
+    ]
     truth = tables[0]["truth"].to_numpy()
     if (tables[1]["truth"].to_numpy() != truth).any():
         problem = "The runs have other targets in the same rows"
         raise InputError(problem, hint="Compare runs of one table.", code="PG051")
-    return rows, tables
+    return common_rows, tables
 
 
 def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
@@ -248,7 +287,7 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
     from permgrad.evaluation.changes import changes_between
     from permgrad.runs.run.predicting import open_model, read_rows, test_rows_of
 
-    seed = int(new.record["configuration"].get("seed") or 0)
+    random_seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder)[0]
     labels = {
         str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()
@@ -256,29 +295,38 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
     samples: list[tuple[pd.DataFrame, Any]] = []
     related: list[dict[str, Any]] = []
     trained: pd.DataFrame | None = None
-    for place, run in enumerate((old, new)):
-        path, rows, sheet = test_rows_of(
-            run.folder, run.record, run.predictions["row"].to_numpy()
+    for run_index, finished_run in enumerate((old, new)):
+        table_path, row_numbers, sheet = test_rows_of(
+            finished_run.folder,
+            finished_run.record,
+            finished_run.predictions["row"].to_numpy(),
         )
-        table = read_rows(model, {**run.data, "sheet": sheet}, path)[0]
-        truth = run.predictions["truth"]
-        draws = generator(seed, "rows compared", place)
+        table = read_rows(model, {**finished_run.data, "sheet": sheet}, table_path)[0]
+        truth = finished_run.predictions["truth"]
+        draws = generator(random_seed, "rows compared", run_index)
         places = _compared_rows(truth, labels, draws)
         y = truth
         if labels:
             y = truth.map(labels)
         samples.append(
-            (table.iloc[rows[places]].reset_index(drop=True), y.to_numpy()[places])
+            (
+                table.iloc[row_numbers[places]].reset_index(drop=True),
+                y.to_numpy()[places],
+            )
         )
-        related.append(_dependence_of(run, places))
+        related.append(_dependence_of(finished_run, places))
         if trained is None:  # all other rows of the old run's file
-            trained = table.drop(index=table.index[rows])
+            trained = table.drop(index=table.index[row_numbers])
     groups = old.data.get("groups") if not hasattr(model, "module_") else {}
-    common: dict[str, Any] = {"groups": groups, "random_state": seed, "progress": False}
-    both = zip(samples, related, strict=True)
+    common: dict[str, Any] = {
+        "groups": groups,
+        "random_state": random_seed,
+        "progress": False,
+    }
+    sample_pairs = zip(samples, related, strict=True)
     sides = (
-        Arguments(model, X=X, y=y, scope="global", **common, **told)
-        for (X, y), told in both
+        Arguments(model, X=X, y=y, scope="global", **common, **argument)
+        for (X, y), argument in sample_pairs
     )
     result = changes_between(*sides)
     assert trained is not None

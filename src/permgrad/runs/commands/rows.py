@@ -50,8 +50,8 @@ Spoken = tuple[str, str, Mapping[Any, Any]]
 def told(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
     """Return facts with sentences, which are also the text."""
     verdict = [
-        {"sentence": words, "facts": {"kind": kind, **about}}
-        for words, kind, about in spoken
+        {"sentence": words, "facts": {"kind": fact_kind, **about}}
+        for words, fact_kind, about in spoken
     ]
     return Outcome(
         {**facts, "verdict": verdict}, as_lines(words for words, _, _ in spoken)
@@ -67,58 +67,79 @@ def read_run(request: ExplainRequest) -> Outcome:
 # ---- a table ---------------------------------------------------------------------------------------------------------
 def describe_table(request: RunRequest) -> Outcome:
     """Describe the columns of a table as a run would read them. Writes nothing."""
-    card, codes, _, written = read_request(request)
-    frame, rows = written.frame, len(written.frame)
-    for name in request.kinds:
-        find_column(name, [*frame.columns, *written.unread], "--kind")
+    data_card, codes, _, written = read_request(request)
+    frame, row_count = written.frame, len(written.frame)
+    for column_name in request.kinds:
+        find_column(column_name, [*frame.columns, *written.unread], "--kind")
     kinds = {
-        name: kind for name, kind in request.kinds.items() if name not in written.unread
+        kind_column: column_kind
+        for kind_column, column_kind in request.kinds.items()
+        if kind_column not in written.unread
     }
     schema, present = (
         infer_schema(frame, na=codes, kinds=kinds),
         blank_codes(frame, codes),
     )
-    size = f"{clean(table_name(request.table))} has {counted(rows, 'row')} and {counted(len(schema.names), 'column')}."
+    size_words = f"{clean(table_name(request.table))} has {counted(row_count, 'row')} and {counted(len(schema.names), 'column')}."
     spoken: list[Spoken] = [
-        (size, "size", {"rows": rows, "columns": len(schema.names)})
+        (size_words, "size", {"rows": row_count, "columns": len(schema.names)})
     ]
-    for kind in dict.fromkeys(one.kind for one in schema):
-        names = schema.of_kind(kind)
+    for schema_kind in dict.fromkeys(column_type.kind for column_type in schema):
+        names = schema.of_kind(schema_kind)
         spoken.append(
-            (f"{kind}: {listed(list(map(clean, names)), 8)}.", kind, {"columns": names})
+            (
+                f"{schema_kind}: {listed(list(map(clean, names)), 8)}.",
+                schema_kind,
+                {"columns": names},
+            )
         )
-    gaps = {
-        one.name: one.n_missing
-        for one in sorted(schema, key=lambda one: -one.n_missing)
-        if one.n_missing
+    missing_counts = {
+        column_type.name: column_type.n_missing
+        for column_type in sorted(schema, key=lambda one: -one.n_missing)
+        if column_type.n_missing
     }
     shares = [
-        f"{clean(name)} ({percent(count / rows)})" for name, count in gaps.items()
+        f"{clean(gap_column)} ({percent(count / row_count)})"
+        for gap_column, count in missing_counts.items()
     ]
     spoken += (
-        [(f"Cells are missing in {listed(shares, 5)}.", "missing", {"missing": gaps})]
-        if gaps
+        [
+            (
+                f"Cells are missing in {listed(shares, 5)}.",
+                "missing",
+                {"missing": missing_counts},
+            )
+        ]
+        if missing_counts
         else []
     )
     spoken += [
-        (note, "note", {}) for note in (*written.notes, *missing_said(written.missing))
+        (table_note, "note", {})
+        for table_note in (*written.notes, *missing_said(written.missing))
     ]
-    columns = [_column(one, present[one.name]) for one in schema]
-    target = None if card is None else card.target
+    columns = [
+        _column(column_type, present[column_type.name]) for column_type in schema
+    ]
+    target = None if data_card is None else data_card.target
     return told(
-        {"table": request.table, "rows": rows, "target": target, "columns": columns},
+        {
+            "table": request.table,
+            "rows": row_count,
+            "target": target,
+            "columns": columns,
+        },
         spoken,
     )
 
 
-def _column(one: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
+def _column(column_type: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
     """Return the facts on a column: its type, and its range or its most frequent cells."""
     facts = {
-        "name": one.name,
-        "kind": one.kind,
-        "missing": one.n_missing,
-        "levels": one.n_levels,
-        "reason": one.reason,
+        "name": column_type.name,
+        "kind": column_type.kind,
+        "missing": column_type.n_missing,
+        "levels": column_type.n_levels,
+        "reason": column_type.reason,
     }
     if pd.api.types.is_numeric_dtype(cells.dtype) and not pd.api.types.is_bool_dtype(
         cells.dtype
@@ -130,7 +151,9 @@ def _column(one: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
         }
     counts = cells.astype(str).where(cells.notna()).value_counts().head(_SHOWN)
     return facts | {
-        "frequent": [{"cell": cell, "rows": count} for cell, count in counts.items()]
+        "frequent": [
+            {"cell": cell_text, "rows": count} for cell_text, count in counts.items()
+        ]
     }
 
 
@@ -144,45 +167,52 @@ def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
             hint="Name one file with the row.",
             code="PG006",
         )
-    read = read_rows_of(request)
+    read_rows = read_rows_of(request)
     use_threads(request.threads)
-    assert read.places is not None, "a row is named"
+    assert read_rows.places is not None, "a row is named"
     return (
-        read,
-        read.rows.take(read.places).reset_index(drop=True),
-        int(read.numbers[read.places[0]]),
+        read_rows,
+        read_rows.rows.take(read_rows.places).reset_index(drop=True),
+        int(read_rows.numbers[read_rows.places[0]]),
     )
 
 
 def what_if(request: WhatIfRequest) -> Outcome:
     """Predict a row as it is and with changes. A new number outside the rows of the table is told of."""
-    read, row, number = read_row(request)
+    read_rows, row_frame, number = read_row(request)
     changes: dict[str, dict[str, Any]] = {}
-    for name, cell in request.changes.items():
-        find_column(name, [str(column) for column in row.columns], "changes")
-        changes[name] = {"from": row[name].iloc[0], "to": cell}
-    new = {
-        name: pd.Series([cell], dtype=object).infer_objects()
-        for name, cell in request.changes.items()
+    for column_name, new_cell in request.changes.items():
+        find_column(
+            column_name, [str(column) for column in row_frame.columns], "changes"
+        )
+        changes[column_name] = {"from": row_frame[column_name].iloc[0], "to": new_cell}
+    changed_cells = {
+        changed_column: pd.Series([changed_cell], dtype=object).infer_objects()
+        for changed_column, changed_cell in request.changes.items()
     }
-    rows = pd.concat([row, row.assign(**new)], ignore_index=True)
-    if not isinstance(read.model, FileModel):
-        read.model.preprocessor_.check_cells(rows)
+    compared_rows = pd.concat(
+        [row_frame, row_frame.assign(**changed_cells)], ignore_index=True
+    )
+    if not isinstance(read_rows.model, FileModel):
+        read_rows.model.preprocessor_.check_cells(compared_rows)
     outside: list[Spoken] = []
-    for name, cell in request.changes.items():
-        outside += _outside(read, name, cell)
-    none = pd.DataFrame(index=range(len(rows)))
+    for column_name, new_cell in request.changes.items():
+        outside += _outside(read_rows, column_name, new_cell)
+    no_names = pd.DataFrame(index=range(len(compared_rows)))
     table = prediction_table(
-        none.index.to_numpy(), none, read.model.predict_parts(rows), read.model
+        no_names.index.to_numpy(),
+        no_names,
+        read_rows.model.predict_parts(compared_rows),
+        read_rows.model,
     )
     before, after = table.drop(columns="row").to_dict(orient="records")
-    ways = [
-        f"{clean(name)} {value_text(one['from'])} → {value_text(one['to'])}"
-        for name, one in changes.items()
+    change_words = [
+        f"{clean(worded_column)} {value_text(cell_change['from'])} → {value_text(cell_change['to'])}"
+        for worded_column, cell_change in changes.items()
     ]
     spoken: list[Spoken] = [
         (f"The model predicts {_said(before)} for row {number}.", "before", before),
-        (f"With {listed(ways, 8)} it predicts {_said(after)}.", "after", after),
+        (f"With {listed(change_words, 8)} it predicts {_said(after)}.", "after", after),
         *outside,
     ]
     facts = {
@@ -200,29 +230,38 @@ def _outside(read: ReadRows, name: str, cell: Any) -> list[Spoken]:
 
     A number is what the model's encoder reads, however the cell is written.
     """
-    new, numbers = pd.Series([cell], dtype=object), read.rows[name]
+    new_cells, numbers = pd.Series([cell], dtype=object), read.rows[name]
     if isinstance(read.model, FileModel):
         numbers = blank_codes(read.rows[[name]], list(read.data.get("na", ())))[name]
         if not pd.api.types.is_numeric_dtype(numbers.dtype):
             return []
-        value = float(pd.to_numeric(new, errors="coerce").iloc[0])
-        low, high = numbers.min(), numbers.max()
+        value = float(pd.to_numeric(new_cells, errors="coerce").iloc[0])
+        lowest_value, highest_value = numbers.min(), numbers.max()
     else:
         encoder = read.model.preprocessor_
-        column = next((one for one in encoder.schema_ if one.name == name), None)
+        column = next(
+            (
+                column_type
+                for column_type in encoder.schema_
+                if column_type.name == name
+            ),
+            None,
+        )
         if column is None or column.storage != "number":
             return []
-        value = float(read_numbers(new, column, encoder.codes_)[0][0])
+        value = float(read_numbers(new_cells, column, encoder.codes_)[0][0])
         present = read_numbers(numbers, column, encoder.codes_)[0]
         present = present[~np.isnan(present)]
         if not present.size:
             return []
-        low, high = present.min(), present.max()
-    if np.isnan(value) or low <= value <= high:
+        lowest_value, highest_value = present.min(), present.max()
+    if np.isnan(value) or lowest_value <= value <= highest_value:
         return []
-    limits = f"{value_text(low)} to {value_text(high)}"
+    limits = f"{value_text(lowest_value)} to {value_text(highest_value)}"
     words = f"The table's {clean(name)} is {limits}: the model extrapolates."
-    return [(words, "outside", {"column": name, "low": low, "high": high})]
+    return [
+        (words, "outside", {"column": name, "low": lowest_value, "high": highest_value})
+    ]
 
 
 def _said(line: Mapping[Any, Any]) -> str:
@@ -234,49 +273,57 @@ def _said(line: Mapping[Any, Any]) -> str:
 # ---- what would have to differ ---------------------------------------------------------------------------------------
 def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find alternatives of a row, and write a line for each if a file is named."""
-    asked, out = request.explained, request.out
-    if out is not None:
+    row_request, output_path = request.explained, request.out
+    if output_path is not None:
         refuse_input(
-            out,
+            output_path,
             {
-                "table": asked.table,
-                "model": asked.model_folder if asked.model_folder.is_file() else None,
+                "table": row_request.table,
+                "model": row_request.model_folder
+                if row_request.model_folder.is_file()
+                else None,
             },
         )
-        refuse_run_file(out, asked.model_folder)
-        check_free(out, "Alternatives")
-    read, row, number = read_row(asked)
+        refuse_run_file(output_path, row_request.model_folder)
+        check_free(output_path, "Alternatives")
+    read_rows, row_frame, number = read_row(row_request)
     ranges, direction = request.limits
     for option, names in (
         ("--fixed", request.fixed),
         ("--range", ranges),
         ("--direction", direction),
     ):
-        for name in names:
-            find_column(name, [str(column) for column in row.columns], option)
+        for column_name in names:
+            find_column(
+                column_name, [str(column) for column in row_frame.columns], option
+            )
     options: dict[str, Any] = {
         "ranges": {
-            name: _cells(name, read.rows[name], limit) for name, limit in ranges.items()
+            limited_column: _cells(
+                limited_column, read_rows.rows[limited_column], limit
+            )
+            for limited_column, limit in ranges.items()
         }
     }
-    options |= {"direction": direction, "want": _wanted(request.want, read)}
+    options |= {"direction": direction, "want": _wanted(request.want, read_rows)}
     options |= {
         "fixed": request.fixed,
         "max_changes": request.max_changes,
         "count": request.count,
     }
-    outcome, result = _alternatives(request, read, row, number, options)
+    outcome, result = _alternatives(request, read_rows, row_frame, number, options)
     if result.meta.get("reason") == ALREADY:
         problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
         raise InputError(
             problem, hint="Pass another --want, or another --row.", code="PG003"
         )
-    if out is None:
+    if output_path is None:
         return outcome
-    with hold_name(out), writing(out, "name another file with --out"):
-        write_csv(result.to_frame(), out)
+    with hold_name(output_path), writing(output_path, "name another file with --out"):
+        write_csv(result.to_frame(), output_path)
     return Outcome(
-        {**outcome.facts, "out": str(out)}, f"{outcome.text}\nAlternatives: {out}"
+        {**outcome.facts, "out": str(output_path)},
+        f"{outcome.text}\nAlternatives: {output_path}",
     )
 
 
@@ -285,9 +332,12 @@ def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
     if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(
         column.dtype
     ):
-        known = {canonical(cell): cell for cell in column.dropna().unique().tolist()}
-        return [known.get(cell, cell) for cell in limit]
-    if len(limit) != 2 or any(isinstance(end, str) for end in limit):
+        cells_by_text = {
+            canonical(cell_value): cell_value
+            for cell_value in column.dropna().unique().tolist()
+        }
+        return [cells_by_text.get(limit_cell, limit_cell) for limit_cell in limit]
+    if len(limit) != 2 or any(isinstance(range_end, str) for range_end in limit):
         problem = f"Column {clean(name)} has numbers, so --range must name their ends, got {listed(limit)}"
         raise InputError(
             problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001"
@@ -298,11 +348,11 @@ def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
 def _wanted(text: str | None, read: ReadRows) -> Any:
     """Return a class, a range, or the least probability of a class. Names of classes may look like the others."""
     classes = [str(label) for label in getattr(read.model, "classes_", ())]
-    name, _, share = (text or "").rpartition("=")
-    if text is None or text in classes or (classes and name not in classes):
+    class_name, _, share = (text or "").rpartition("=")
+    if text is None or text in classes or (classes and class_name not in classes):
         return text
     if classes:
-        return {name: ends("--want", share if ".." in share else f"{share}..")}
+        return {class_name: ends("--want", share if ".." in share else f"{share}..")}
     return tuple(ends("--want", text))
 
 
@@ -312,15 +362,17 @@ def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
     if isinstance(read.model, FileModel):
         return dated
     encoder = read.model.preprocessor_
-    for one in encoder.schema_:
-        if one.kind == "date" and not pd.api.types.is_numeric_dtype(
-            read.rows[one.name].dtype
+    for column_type in encoder.schema_:
+        if column_type.kind == "date" and not pd.api.types.is_numeric_dtype(
+            read.rows[column_type.name].dtype
         ):
-            seconds, missing = read_numbers(read.rows[one.name], one, encoder.codes_)
+            seconds, missing = read_numbers(
+                read.rows[column_type.name], column_type, encoder.codes_
+            )
             if (
                 missing.max(initial=0) <= BLANK
             ):  # codes that say in which way a date is missing stay
-                dated[one.name] = pd.Series(
+                dated[column_type.name] = pd.Series(
                     pd.to_datetime(seconds, unit="s"), read.rows.index
                 )
     return dated
@@ -337,39 +389,59 @@ def _alternatives(
     if isinstance(model, FileModel):
         model = Model(model.predictor, **model.options)
     dated = _dated(read)
-    rows = read.rows.assign(**dated)
+    dated_rows = read.rows.assign(**dated)
     assert read.places is not None, "a row is named"
     row = row.assign(
-        **{name: dates.iloc[read.places].to_numpy() for name, dates in dated.items()}
+        **{
+            column_name: dates.iloc[read.places].to_numpy()
+            for column_name, dates in dated.items()
+        }
     )
-    result = counterfactuals(model, row, rows, **options)
+    result = counterfactuals(model, row, dated_rows, **options)
     written = {
-        name: result.cells[name].astype(str).where(result.cells[name].notna())
-        for name in dated
+        column_name: result.cells[column_name]
+        .astype(str)
+        .where(result.cells[column_name].notna())
+        for column_name in dated
     }
     result = replace(result, cells=result.cells.assign(**written))
-    goal, found, notes = counterfactuals_words(result, f"row {number}")
+    goal_words, described_results, notes = counterfactuals_words(
+        result, f"row {number}"
+    )
     alternatives: list[dict[str, Any]] = []
-    spoken: list[Spoken] = [(goal, "goal", {"prediction": result.meta["prediction"]})]
-    for place, (changed, (ways, about)) in enumerate(
-        zip(result.changed, found, strict=True)
+    spoken: list[Spoken] = [
+        (goal_words, "goal", {"prediction": result.meta["prediction"]})
+    ]
+    for result_index, (changed, (change_words, about)) in enumerate(
+        zip(result.changed, described_results, strict=True)
     ):
         cells = result.cells.loc[:, changed]
         columns = {
-            name: {"from": column.iloc[0], "to": column.iloc[place + 1]}
-            for name, column in cells.items()
+            column_name: {"from": column.iloc[0], "to": column.iloc[result_index + 1]}
+            for column_name, column in cells.items()
         }
         alternatives.append(
             {
-                **{name: one[place] for name, one in result.measures.items()},
+                **{
+                    measure_name: measure_values[result_index]
+                    for measure_name, measure_values in result.measures.items()
+                },
                 "cells": columns,
             }
         )
         spoken.append(
-            (f"{', '.join(ways)}. {' '.join(about)}", "alternative", alternatives[-1])
+            (
+                f"{', '.join(change_words)}. {' '.join(about)}",
+                "alternative",
+                alternatives[-1],
+            )
         )
-    spoken += [(line, "note", {}) for line in notes]
-    facts = {name: value for name, value in result.meta.items() if name != "seed"}
+    spoken += [(note_line, "note", {}) for note_line in notes]
+    facts = {
+        fact_name: value
+        for fact_name, value in result.meta.items()
+        if fact_name != "seed"
+    }
     facts |= {
         "run": str(request.model_folder),
         "row": number,

@@ -73,10 +73,14 @@ class ComparisonCell:
 def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
     """Return a finished cell, or None if there is none or it failed or is damaged. Such cells are tried again."""
     try:
-        cell = ComparisonCell(**read_json(cell_path(folder, model, fold)))
+        stored_cell = ComparisonCell(**read_json(cell_path(folder, model, fold)))
     except (OSError, ValueError, TypeError):
         return None
-    return None if cell.problem or (cell.model, cell.fold) != (model, fold) else cell
+    return (
+        None
+        if stored_cell.problem or (stored_cell.model, stored_cell.fold) != (model, fold)
+        else stored_cell
+    )
 
 
 def cell_path(folder: Path, model: str, fold: str) -> Path:
@@ -95,20 +99,20 @@ def do_cell(
     threads: int | None,
 ) -> ComparisonCell:
     """Fit a model on a fold's training rows, score and explain it on its test rows. A failure is noted in the cell."""
-    rows = {
+    row_counts = {
         "train": len(fold.train),
         "validation": len(fold.validation),
         "test": len(fold.test),
     }
-    cell = ComparisonCell(model.name, fold.name, rows)
-    seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
+    new_cell = ComparisonCell(model.name, fold.name, row_counts)
+    fold_seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
     try:
         # A user's estimator gets raw columns.
         X: Any = table.X if model.estimator is None else blank_codes(table.X, table.na)
         fitted = _fit(
-            model, table, X, fold, seed, device, threads or torch.get_num_threads()
+            model, table, X, fold, fold_seed, device, threads or torch.get_num_threads()
         )
-        cell.fit_seconds, cell.processor_seconds = (
+        new_cell.fit_seconds, new_cell.processor_seconds = (
             fitted.seconds,
             fitted.processor_seconds,
         )
@@ -121,22 +125,24 @@ def do_cell(
             positive=table.positive,
             called=_called(fitted, guess, table, X, fold),
         )
-        cell.metrics = {
-            name: value for name, value in values.items() if name in metrics
+        new_cell.metrics = {
+            metric_name: value
+            for metric_name, value in values.items()
+            if metric_name in metrics
         }
     except Exception as error:  # noqa: BLE001 — an error of one library must not lose the other models
-        cell.problem = one_line(error)
-        return cell
+        new_cell.problem = one_line(error)
+        return new_cell
     started = time.perf_counter()
     try:
         if plan.methods:
-            cell.importances = _explanations(
-                model, fitted.model, table, X, fold, plan, seed
+            new_cell.importances = _explanations(
+                model, fitted.model, table, X, fold, plan, fold_seed
             )
-            cell.explain_seconds = time.perf_counter() - started
+            new_cell.explain_seconds = time.perf_counter() - started
     except Exception as error:  # noqa: BLE001 — as above. Its scores stay
-        cell.problem = f"It could not be explained: {one_line(error)}"
-    return cell
+        new_cell.problem = f"It could not be explained: {one_line(error)}"
+    return new_cell
 
 
 def _called(
@@ -173,11 +179,18 @@ def _fit(
     y, is_network = table.y, model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
-        rows = X.iloc[fold.train]
+        training_rows = X.iloc[fold.train]
         return fit_estimator(
-            model.estimator, model.name, rows, learned, classes=table.classes, seed=seed
+            model.estimator,
+            model.name,
+            training_rows,
+            learned,
+            classes=table.classes,
+            seed=seed,
         )
-    kind: Any = HyNNClassifier if table.task == "classification" else HyNNRegressor
+    estimator_type: Any = (
+        HyNNClassifier if table.task == "classification" else HyNNRegressor
+    )
     if is_network:
         settings = {
             "preset": model.preset,
@@ -185,7 +198,7 @@ def _fit(
             "progress": False,
         }
         settings |= {**table.encoding, **table.decides}
-        estimator = kind(random_state=seed, device=device, **settings)
+        estimator = estimator_type(random_state=seed, device=device, **settings)
     else:
         estimator = table_model(
             table.task,
@@ -196,14 +209,24 @@ def _fit(
             **table.decides,
         )
     # Rows of a class that no training row has cannot stop the training.
-    stop = fold.validation
-    stop = stop if table.task == "regression" else stop[np.isin(y[stop], learned)]
-    stopping = (X.iloc[stop], y[stop]) if len(stop) or not is_network else None
+    stopping_rows = fold.validation
+    stopping_rows = (
+        stopping_rows
+        if table.task == "regression"
+        else stopping_rows[np.isin(y[stopping_rows], learned)]
+    )
+    stopping = (
+        (X.iloc[stopping_rows], y[stopping_rows])
+        if len(stopping_rows) or not is_network
+        else None
+    )
     started, worked = time.perf_counter(), time.process_time()
     estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    seen = np.flatnonzero(np.isin(table.classes, learned))
-    return FittedBaseline(model.name, estimator, seconds, table.classes, seen, worked)
+    learned_codes = np.flatnonzero(np.isin(table.classes, learned))
+    return FittedBaseline(
+        model.name, estimator, seconds, table.classes, learned_codes, worked
+    )
 
 
 # ---- explanations ----------------------------------------------------------------------------------------------------
@@ -228,23 +251,29 @@ def _explanations(
         background = _background(X, fold, seed)
     options: dict[str, Any] = {"background": background, "loss": loss_of(table.task)}
     options |= {"random_state": seed, "progress": False}
-    read = ReadModel(fitted, positive=table.positive)
+    read_model = ReadModel(fitted, positive=table.positive)
     if model.read is not None:
-        read = replace(model.read, model=fitted, task=model.read.task or table.task)
+        read_model = replace(
+            model.read, model=fitted, task=model.read.task or table.task
+        )
         options |= {"groups": dict(table.groups)}
     options |= (
         {} if table.row_groups is None else {"row_groups": table.row_groups[rows]}
     )
 
     def numbers_of(method: str) -> dict[str, Any]:
-        chosen: Any = methods.get(method)()
-        off = {
-            name: False
-            for name in ("branches", "direction")
-            if name in chosen.inner and is_network
+        chosen_method: Any = methods.get(method)()
+        options_off = {
+            option_name: False
+            for option_name in ("branches", "direction")
+            if option_name in chosen_method.inner and is_network
         }
         explanation = explain(
-            read, explained, y, method=tuned(chosen, **off), **options
+            read_model,
+            explained,
+            y,
+            method=tuned(chosen_method, **options_off),
+            **options,
         )
         return _numbers(
             explanation.to_global("mean_abs")
@@ -299,14 +328,14 @@ def _check_finite(importances: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _numbers(explanation: Any) -> dict[str, Any]:
     """Return an explanation's numbers over all rows, or summed over the outputs if it has none for all rows."""
-    low, high = explanation.ci()
+    lower_ends, upper_ends = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     uncertain = {
         "std_error": missing
         if explanation.std_error is None
         else explanation.std_error,
-        "ci_low": low,
-        "ci_high": high,
+        "ci_low": lower_ends,
+        "ci_high": upper_ends,
         "p_value": missing if explanation.p_values is None else explanation.p_values,
     }
     # Attributions to several outputs have no column "all": of two the positive class is used, of more the mean over
@@ -318,16 +347,16 @@ def _numbers(explanation: Any) -> dict[str, Any]:
         else (positive_output(explanation) if len(outputs) == 2 else None)
     )
     numbers: dict[str, Any] = {"names": list(explanation.names)}
-    for name, array in {
+    for array_name, array in {
         "importance": explanation.values,
         **uncertain,
         **explanation.parts,
     }.items():
         if column is not None:
-            numbers[name] = array[:, column].astype(float).tolist()
+            numbers[array_name] = array[:, column].astype(float).tolist()
         else:
-            numbers[name] = (
-                (missing if name in uncertain else array)
+            numbers[array_name] = (
+                (missing if array_name in uncertain else array)
                 .mean(axis=1)
                 .astype(float)
                 .tolist()

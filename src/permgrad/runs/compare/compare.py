@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 # ---- the command -----------------------------------------------------------------------------------------------------
 def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     """Do a comparison, or the part of it that is not finished, and report progress: ``permgrad compare``."""
-    plan = make_plan(
+    comparison_plan = make_plan(
         request.models, cv=request.cv, explain=request.explain, seed=request.seed
     )
     if request.metric is not None:
@@ -71,19 +71,26 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     # Those of a list that names none are the usual ones that are installed.
     settings, folder = (
         configuration(
-            replace(request, models=tuple(model.name for model in plan.models))
+            replace(
+                request, models=tuple(model.name for model in comparison_plan.models)
+            )
         ),
         request.folder,
     )
     refuse_input(folder, request.files, names=FOLDER.names)
-    done = None if request.overwrite else FOLDER.finished(folder, settings)
-    if done is not None and done.get("metric_asked") == request.metric:
-        for note in plan.notes:
-            say(f"note: {note}")
+    finished_record = None if request.overwrite else FOLDER.finished(folder, settings)
+    if (
+        finished_record is not None
+        and finished_record.get("metric_asked") == request.metric
+    ):
+        for plan_note in comparison_plan.notes:
+            say(f"note: {plan_note}")
         with believed(folder):
             return _outcome(folder, already=True)
     table = from_request(request)
-    job = _job(table, plan, request.metric, request.device, request.threads)
+    comparison_job = _job(
+        table, comparison_plan, request.metric, request.device, request.threads
+    )
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another comparison.
     with (
         FOLDER.open(
@@ -91,17 +98,17 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         ) as record,
         told_of_columns(),
     ):
-        for note in (*table.notes, *plan.notes):
-            say(f"note: {note}")
+        for table_note in (*table.notes, *comparison_plan.notes):
+            say(f"note: {table_note}")
         say(
-            f"comparing {len(plan.models)} models of {table.target!r} on {table.name}: {len(table.y):,} rows, "
-            f"{_division(table, plan)}"
+            f"comparing {len(comparison_plan.models)} models of {table.target!r} on {table.name}: {len(table.y):,} rows, "
+            f"{_division(table, comparison_plan)}"
         )
-        for sentence in job.alarms:
+        for sentence in comparison_job.alarms:
             say(f"ALARM: {sentence}")
         if table.positive is not None:
             say(POSITIVE.format(str(table.positive)))
-        _do_job(job, folder, record, say, progress=False)
+        _do_job(comparison_job, folder, record, say, progress=False)
     return _outcome(folder)
 
 
@@ -123,7 +130,7 @@ class _Job:
 def _job(
     table: ComparedTable,
     plan: ComparisonPlan,
-    asked: str | None,
+    asked_metric: str | None,
     device: str,
     threads: int | None,
 ) -> _Job:
@@ -132,7 +139,9 @@ def _job(
         if model.kind == "network":
             check_preset(model.preset, table.task)
     metric = (
-        primary_metric(table.task, len(table.classes)).name if asked is None else asked
+        primary_metric(table.task, len(table.classes)).name
+        if asked_metric is None
+        else asked_metric
     )
     names = [
         metric.name
@@ -143,7 +152,7 @@ def _job(
     divided = {"folds": plan.folds, "repeats": plan.repeats, "seed": plan.seed}
     folds = make_folds(table.y, table.task, row_groups=table.row_groups, **divided)
     alarms = table.alarms(folds[0])
-    return _Job(table, plan, folds, metric, asked, device, threads, alarms)
+    return _Job(table, plan, folds, metric, asked_metric, device, threads, alarms)
 
 
 def _do_job(
@@ -155,33 +164,45 @@ def _do_job(
     progress: ProgressMode,
 ) -> Comparison:
     """Do all cells, fold by fold, so that an interrupted comparison has every model on the first folds."""
-    plan, done, started = job.plan, list[ComparisonCell](), time.perf_counter()
-    total = len(job.folds) * len(plan.models)
+    comparison_plan, finished_cells, started = (
+        job.plan,
+        list[ComparisonCell](),
+        time.perf_counter(),
+    )
+    total = len(job.folds) * len(comparison_plan.models)
     with (
-        Progress(total, "comparison", progress, lines=False) as bar,
+        Progress(total, "comparison", progress, lines=False) as progress_bar,
         torch_threads(job.threads),
     ):
-        for fold, model in itertools.product(job.folds, plan.models):
-            words = f"[{len(done) + 1}/{total}] {model.label}, fold {fold.name}"
-            cell = None if folder is None else read_cell(folder, model.name, fold.name)
-            if cell is not None:
+        for row_fold, model in itertools.product(job.folds, comparison_plan.models):
+            words = f"[{len(finished_cells) + 1}/{total}] {model.label}, fold {row_fold.name}"
+            fold_cell = (
+                None if folder is None else read_cell(folder, model.name, row_fold.name)
+            )
+            if fold_cell is not None:
                 say(f"{words}: finished before")
             else:
-                cell = do_cell(
-                    model, job.table, fold, plan, device=job.device, threads=job.threads
+                fold_cell = do_cell(
+                    model,
+                    job.table,
+                    row_fold,
+                    comparison_plan,
+                    device=job.device,
+                    threads=job.threads,
                 )
                 if folder is not None:
                     with writing(folder):
                         write_json_atomic(
-                            cell_path(folder, cell.model, cell.fold), asdict(cell)
+                            cell_path(folder, fold_cell.model, fold_cell.fold),
+                            asdict(fold_cell),
                         )
-                say(f"{words}: {_words_of(cell, job.metric)}")
-            done.append(cell)
-            bar.advance()
+                say(f"{words}: {_words_of(fold_cell, job.metric)}")
+            finished_cells.append(fold_cell)
+            progress_bar.advance()
     if folder is None:
-        return _put_together(job, done, seconds=time.perf_counter() - started)
+        return _put_together(job, finished_cells, seconds=time.perf_counter() - started)
     comparison = _put_together(
-        job, done, command=record["command"], started=record["started"]
+        job, finished_cells, command=record["command"], started=record["started"]
     )
     with writing(folder):
         facts = {**record, "metric_asked": job.asked}
@@ -208,10 +229,10 @@ def _put_together(
     job: _Job, cells: Sequence[ComparisonCell], **facts: Any
 ) -> Comparison:
     """Put the cells together. Refuse if every model failed."""
-    table, plan = job.table, job.plan
-    if not any(cell.metrics for cell in cells):
+    table, comparison_plan = job.table, job.plan
+    if not any(fold_cell.metrics for fold_cell in cells):
         problem = (
-            f"All {len(plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
+            f"All {len(comparison_plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
             f"{cells[0].problem}"
         )
         raise InputError(
@@ -226,17 +247,17 @@ def _put_together(
     ]
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
     lines, frames = [], []
-    for cell in cells:
-        place = {"model": cell.model, "fold": cell.fold}
-        lines.append(_line(cell, place, names, seconds))
-        frames += _frames(cell, place)
+    for line_cell in cells:
+        cell_labels = {"model": line_cell.model, "fold": line_cell.fold}
+        lines.append(_line(line_cell, cell_labels, names, seconds))
+        frames += _frames(line_cell, cell_labels)
     about = _circumstances(job, cells)
     return Comparison(
         table=table.name,
         target=table.target,
         task=table.task,
         metric=job.metric,
-        contestants=plan.models,
+        contestants=comparison_plan.models,
         scores=pd.DataFrame(lines).astype(
             dict.fromkeys([*names, *seconds], np.float64)
         ),
@@ -307,36 +328,40 @@ def _circumstances(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
-    how = "stratified by class" if table.task == "classification" else "at random"
-    how = how if table.row_groups is None else "groups kept together"
+    division_words = (
+        "stratified by class" if table.task == "classification" else "at random"
+    )
+    division_words = (
+        division_words if table.row_groups is None else "groups kept together"
+    )
     times = "" if plan.repeats == 1 else f", repeated {plan.repeats} times"
-    return f"{plan.folds} folds{times}, {how}; 15 % of each training part held out to stop the training"
+    return f"{plan.folds} folds{times}, {division_words}; 15 % of each training part held out to stop the training"
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Return the result, read from the folder."""
     record = FOLDER.read(folder) or {}
-    page = folder / PAGE
+    page_path = folder / PAGE
     names, models = (
         ("task", "metric", "best", "models", "failures", "sentences"),
         record["models"],
     )
     facts = {
         "folder": os.fspath(folder),
-        "page": os.fspath(page),
+        "page": os.fspath(page_path),
         "results": os.fspath(folder / RECORD),
         "already_finished": already,
-        **{name: record.get(name) for name in names},
+        **{fact_name: record.get(fact_name) for fact_name in names},
         "verdict": [
             # With the facts on the models that it names.
             {
-                "sentence": one,
+                "sentence": sentence,
                 "facts": {
                     "kind": "models",
-                    "models": [m for m in models if clean(m["label"]) in one],
+                    "models": [m for m in models if clean(m["label"]) in sentence],
                 },
             }
-            for one in record["sentences"]
+            for sentence in record["sentences"]
         ],
     }
     lines = (
@@ -354,7 +379,7 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
         cells += f"{_text(model['difference'], 2):>11}{_text(model['p_holm'], 2):>8}{_text(model['fit_seconds'], 3):>9}"
         failed = f"  failed on {model['failed']}" if model["failed"] else ""
         lines.append(f"  {model['label']:<{width}}{cells}{failed}")
-    lines += [*record["sentences"], f"Page: {page}"]
+    lines += [*record["sentences"], f"Page: {page_path}"]
     return Outcome(facts, as_lines(lines))
 
 
@@ -411,8 +436,10 @@ def compare(
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """
     table = from_arrays(X, y, row_groups=row_groups, kinds=kinds)
-    plan = make_plan(models, cv=cv, explain=explain, seed=resolve_seed(random_state))
-    job = _job(table, plan, metric, "auto", None)
-    for note in plan.notes:
-        warn_user(note)
-    return _do_job(job, None, {}, lambda _: None, progress=progress)
+    comparison_plan = make_plan(
+        models, cv=cv, explain=explain, seed=resolve_seed(random_state)
+    )
+    comparison_job = _job(table, comparison_plan, metric, "auto", None)
+    for plan_note in comparison_plan.notes:
+        warn_user(plan_note)
+    return _do_job(comparison_job, None, {}, lambda _: None, progress=progress)

@@ -102,10 +102,12 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
         for entry in entries
     )
     names = [model.name for model in models]
-    for place, name in enumerate(names):
-        if name in names[:place]:
+    for model_index, model_name in enumerate(names):
+        if model_name in names[:model_index]:
             raise InputError(
-                f"Model {name!r} is named twice", hint="Leave one out.", code="PG008"
+                f"Model {model_name!r} is named twice",
+                hint="Leave one out.",
+                code="PG008",
             )
     if len(models) < 2:
         problem = f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}"
@@ -122,11 +124,15 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
 
 def usual_absent() -> dict[str, str]:
     """Return a sentence for each default model that is not installed: which it is, and how to install it."""
-    reasons = {name: why_absent(name) for name in USUAL if name in baselines}
+    reasons = {
+        model_name: why_absent(model_name)
+        for model_name in USUAL
+        if model_name in baselines
+    }
     return {
-        name: f"{name} is left out, because {why}"
-        for name, why in reasons.items()
-        if why
+        model_name: f"{model_name} is left out, because {reason}"
+        for model_name, reason in reasons.items()
+        if reason
     }
 
 
@@ -135,23 +141,33 @@ def _of_estimator(entry: Any) -> Model:
     is_pair = isinstance(entry, tuple) and len(entry) == 2
     model = entry[1] if is_pair else entry
     estimator = model.model if isinstance(model, ReadModel) else model
-    name = entry[0] if is_pair else type(estimator).__name__
-    fits = all(hasattr(estimator, name) for name in ("fit", "predict", "get_params"))
-    if not isinstance(name, str) or not name or not fits or isinstance(estimator, type):
+    model_name = entry[0] if is_pair else type(estimator).__name__
+    has_methods = all(
+        hasattr(estimator, method_name)
+        for method_name in ("fit", "predict", "get_params")
+    )
+    if (
+        not isinstance(model_name, str)
+        or not model_name
+        or not has_methods
+        or isinstance(estimator, type)
+    ):
         raise InputError(
             f"An entry of models must be a name, an estimator of scikit-learn's kind or a pair of both, got "
             f"{shown(entry)}",
             hint="Each fold fits a copy of it.",
             code="PG031",
         )
-    return Model(name, name, "baseline", estimator=estimator, read=as_model(model))
+    return Model(
+        model_name, model_name, "baseline", estimator=estimator, read=as_model(model)
+    )
 
 
 def _parse(name: str) -> Model:
     if is_onnx(Path(name)):
         problem = f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on"
-        hint = "Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python."
-        raise InputError(problem, hint=hint, code="PG031")
+        problem_hint = "Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python."
+        raise InputError(problem, hint=problem_hint, code="PG031")
     preset, branches = split_preset(name)
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
@@ -208,7 +224,9 @@ def make_plan(
     folds, repeats = read_cv(cv)
     absent = {} if models else usual_absent()
     return ComparisonPlan(
-        models=parse_models(models or [name for name in USUAL if name not in absent]),
+        models=parse_models(
+            models or [model_name for model_name in USUAL if model_name not in absent]
+        ),
         folds=folds,
         repeats=repeats,
         methods=METHODS if explain else (),
@@ -266,9 +284,13 @@ def make_folds(
     _check_folds(y, task, folds, row_groups)
     divided = []
     for repeat in range(repeats):
-        parts = _cross(y, task, folds, derive_seed(seed, "folds", repeat), row_groups)
-        for number, (training, test) in enumerate(parts):
-            name = f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
+        fold_parts = _cross(
+            y, task, folds, derive_seed(seed, "folds", repeat), row_groups
+        )
+        for number, (training, test_rows) in enumerate(fold_parts):
+            fold_name = (
+                f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
+            )
             train, validation = _hold_out(
                 training,
                 y,
@@ -276,7 +298,7 @@ def make_folds(
                 derive_seed(seed, "held out", repeat, number),
                 row_groups,
             )
-            divided.append(Fold(name, train, validation, np.sort(test)))
+            divided.append(Fold(fold_name, train, validation, np.sort(test_rows)))
     return divided
 
 
@@ -300,10 +322,12 @@ def _check_folds(
         labels, counts = np.unique(y, return_counts=True)
         rarest = int(counts.argmin())
         if counts[rarest] < folds:
-            few = int(counts[rarest])
-            fix = f"Take {few} folds (cv), join" if few >= 2 else "Join"
-            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(few, 'row')}, {folds} folds"
-            yield problem, f"{fix} rare classes, or leave their rows out.", "PG013"
+            rarest_count = int(counts[rarest])
+            advice = (
+                f"Take {rarest_count} folds (cv), join" if rarest_count >= 2 else "Join"
+            )
+            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(rarest_count, 'row')}, {folds} folds"
+            yield problem, f"{advice} rare classes, or leave their rows out.", "PG013"
     elif len(y) < 2 * folds:
         problem = (
             f"Each fold needs at least 2 rows, got {len(y)} rows for {folds} folds"
@@ -331,8 +355,8 @@ def _cross(
         # If a class is in fewer groups than folds, some folds lack it. That is what groups mean.
         warnings.filterwarnings("ignore", category=UserWarning)
         return [
-            (training, test)
-            for training, test in maker.split(np.zeros(len(y)), y, groups)
+            (training, test_rows)
+            for training, test_rows in maker.split(np.zeros(len(y)), y, groups)
         ]
 
 
@@ -423,23 +447,25 @@ def from_request(request: CompareRequest) -> ComparedTable:
     """Read and check the table of a request."""
     # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
     inputs = load_inputs(request.run_request(), undivided=True)
-    rows = inputs.parts["train"]
+    table_rows = inputs.parts["train"]
     shared = ("target", "task", "groups", "na", "kinds", "positive")
     decides: dict[str, Any] = {}
     if inputs.positive is not None:
-        labels = np.unique(rows.y).tolist()
+        labels = np.unique(table_rows.y).tolist()
         asked: dict[str, Any] = {"cost": request.cost, "threshold": request.threshold}
         decides = asked_decision(labels, inputs.positive, **asked)
     return ComparedTable(
         decides=decides,
         name=table_name(request.table),
-        X=rows.frame.reset_index(drop=True),
-        y=rows.y,
-        row_groups=None if rows.dependence is None else rows.dependence.codes,
+        X=table_rows.frame.reset_index(drop=True),
+        y=table_rows.y,
+        row_groups=None
+        if table_rows.dependence is None
+        else table_rows.dependence.codes,
         notes=tuple(inputs.notes),
         cells=inputs.cells,
         target_signs=inputs.target_signs,
-        **{name: getattr(inputs, name) for name in shared},
+        **{field_name: getattr(inputs, field_name) for field_name in shared},
     )
 
 
@@ -451,45 +477,46 @@ def from_arrays(
     frame = as_frame(X).reset_index(drop=True)
     title = str(getattr(y, "name", None) or "y")
     target = _checked_target(y, len(frame))
-    task, _ = choose_task(target, "auto", title)
+    task_name, _ = choose_task(target, "auto", title)
     codes = None
     if row_groups is not None:
         labels = np.asarray(row_groups)
-        fix = "For example: row_groups=frame['patient'], which keeps rows of one patient in one fold."
-        check_rows("row_groups", labels, len(frame), fix)
+        problem_hint = "For example: row_groups=frame['patient'], which keeps rows of one patient in one fold."
+        check_rows("row_groups", labels, len(frame), problem_hint)
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(
             np.int64
         )
     declared = checked_kinds(kinds, list(frame.columns))
     # What the encoders of the folds would refuse is refused here, before anything is computed.
     schema = infer_schema(frame, kinds=declared)
-    found = (
+    found_groups = (
         columns_as_one(frame, schema.of_kind("identifier"))
         if hasattr(X, "columns")
         else {}
     )
-    values = target_values(target, task, title)
+    values = target_values(target, task_name, title)
     return ComparedTable(
         name="table",
         target=title,
         X=frame,
         y=values,
-        task=task,
+        task=task_name,
         row_groups=codes,
         kinds=declared,
-        groups=found,
-        positive=positive_label(values, task, None),
+        groups=found_groups,
+        positive=positive_label(values, task_name, None),
         notes=(
             *(
                 doubt_on_task(target, title, "y as text")
-                if task == "regression"
+                if task_name == "regression"
                 else ()
             ),
             *(
                 replace(
-                    one, facts={**one.facts, "apart": "leave the others out"}
+                    group_finding,
+                    facts={**group_finding.facts, "apart": "leave the others out"},
                 ).text()
-                for one in as_one_found(found)
+                for group_finding in as_one_found(found_groups)
             ),
         ),
     )

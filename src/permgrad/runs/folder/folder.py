@@ -62,7 +62,7 @@ STAGES: dict[str, tuple[str, ...]] = {
 _ORDER = list(STAGES)
 
 #: What a run writes. The record comes first.
-NAMES = (RECORD, *(name for names in STAGES.values() for name in names))
+NAMES = (RECORD, *(file_name for names in STAGES.values() for file_name in names))
 
 
 # ---- the folder of a run ---------------------------------------------------------------------------------------------
@@ -109,11 +109,11 @@ class RunFolder:
         spent = time.perf_counter() - started + earlier
         if name == "model":
             shutil.rmtree(self.path / CHECKPOINT, ignore_errors=True)
-        sums = sums_of(self.path, STAGES[name])
+        checksums = sums_of(self.path, STAGES[name])
         self.record["stages"][name] = {
             "seconds": round(spent, 3),
             "finished_at": now(),
-            "sums": sums,
+            "sums": checksums,
         }
         self.record["finished_stages"].append(name)
         note_files(
@@ -125,33 +125,46 @@ class RunFolder:
 
         None: nothing is marked, and an interrupted training keeps its checkpoint.
         """
-        done = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
-        done = [name for name in self.record["finished_stages"] if name in done]
+        kept_stages = _ORDER if stage is None else _ORDER[: _ORDER.index(stage)]
+        kept_stages = [
+            stage_name
+            for stage_name in self.record["finished_stages"]
+            if stage_name in kept_stages
+        ]
         self.record["stages"] = {
-            name: facts for name, facts in self.record["stages"].items() if name in done
+            stage_name: facts
+            for stage_name, facts in self.record["stages"].items()
+            if stage_name in kept_stages
         }
-        self.record["finished_stages"] = done
+        self.record["finished_stages"] = kept_stages
         # The record is written first: after an interruption here, the folder holds an unfinished run.
         write_json_atomic(self.path / RECORD, self.record)
         names = [
-            name for other in _ORDER if other not in done for name in STAGES[other]
+            file_name
+            for later_stage in _ORDER
+            if later_stage not in kept_stages
+            for file_name in STAGES[later_stage]
         ]
         remove(
-            self.path / name
-            for name in names
-            if stage is not None or name != CHECKPOINT
+            self.path / file_name
+            for file_name in names
+            if stage is not None or file_name != CHECKPOINT
         )
         sweep(self.path, *NAMES)
-        for name in [name for name in NAMES if (self.path / name).is_dir()]:
-            sweep(self.path / name)
+        for folder_name in [
+            file_name for file_name in NAMES if (self.path / file_name).is_dir()
+        ]:
+            sweep(self.path / folder_name)
 
 
 def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) -> None:
     """Write the record, with the checksums that the files of its stages now have: of some names, or of all."""
     for stage in record["finished_stages"]:
-        sums = record["stages"][stage]["sums"]
-        sums |= {
-            name: sum_of(folder / name) for name in sums if not among or name in among
+        checksums = record["stages"][stage]["sums"]
+        checksums |= {
+            file_name: sum_of(folder / file_name)
+            for file_name in checksums
+            if not among or file_name in among
         }
     write_json_atomic(folder / RECORD, record)
 
@@ -169,24 +182,29 @@ def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
     """Yield the finished stages with files that are missing or changed, in their order. Nothing needs torch."""
     for stage in filter(record["finished_stages"].__contains__, STAGES):
         facts = record["stages"].get(stage)
-        sums = facts.get("sums") if isinstance(facts, dict) else None
-        if not isinstance(sums, dict):
-            files, fact = [RECORD], "damaged"
+        checksums = facts.get("sums") if isinstance(facts, dict) else None
+        if not isinstance(checksums, dict):
+            files, file_state = [RECORD], "damaged"
         # Unlike Path.exists this is False for a name that no file can have, and not an error.
-        elif files := [name for name in sums if not os.path.exists(folder / name)]:  # noqa: PTH110
-            fact = "missing"
+        elif files := [name for name in checksums if not os.path.exists(folder / name)]:  # noqa: PTH110
+            file_state = "missing"
         else:
-            files, fact = sorted(changed_files(folder, facts)), "damaged or changed"
+            files, file_state = (
+                sorted(changed_files(folder, facts)),
+                "damaged or changed",
+            )
         if files:
-            words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {fact}"
+            words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {file_state}"
             yield Lost(stage, words, len(files))
 
 
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Return the finished stages with complete files, up to the first that has lost some."""
-    lost = next(losses(folder, record), None)
-    done = _ORDER if lost is None else _ORDER[: _ORDER.index(lost.stage)]
-    return [stage for stage in record["finished_stages"] if stage in done]
+    first_loss = next(losses(folder, record), None)
+    earlier_stages = (
+        _ORDER if first_loss is None else _ORDER[: _ORDER.index(first_loss.stage)]
+    )
+    return [stage for stage in record["finished_stages"] if stage in earlier_stages]
 
 
 def finished_record(path: Path) -> dict[str, Any]:
@@ -194,14 +212,14 @@ def finished_record(path: Path) -> dict[str, Any]:
     RUN.refuse_damaged(path, "Run again with --overwrite.")
     record = read_record(path)
     if record is None:
-        what = (
+        folder_state = (
             "has no run.json"
             if path.is_dir()
             else "is a file"
             if path.exists()
             else "does not exist"
         )
-        problem = f"{path} {what}, so it is not a run's folder"
+        problem = f"{path} {folder_state}, so it is not a run's folder"
         raise InputError(
             problem,
             hint=near_file(path, folder=True) or "Pass the folder of permgrad run.",
@@ -217,10 +235,19 @@ def finished_record(path: Path) -> dict[str, Any]:
         raise InputError(
             problem, hint=f"Resume with `{command_for(path, record)}`", code="PG055"
         )
-    lost = next((one for one in losses(path, record) if one.stage != "report"), None)
-    if lost is not None:
-        fix = f"Write it again with `{command_for(path, record)}`"
-        raise InputError(f"In {path}, {lost.words}", hint=fix, code="PG052")
+    lost_stage = next(
+        (
+            stage_loss
+            for stage_loss in losses(path, record)
+            if stage_loss.stage != "report"
+        ),
+        None,
+    )
+    if lost_stage is not None:
+        problem_hint = f"Write it again with `{command_for(path, record)}`"
+        raise InputError(
+            f"In {path}, {lost_stage.words}", hint=problem_hint, code="PG052"
+        )
     return record
 
 
@@ -232,8 +259,8 @@ def command_for(folder: Path, record: Mapping[str, Any]) -> str:
         words = []
     words = words or ["permgrad", "run", "TABLE"]
     if "--out" in words:
-        place = words.index("--out")
-        del words[place : place + 2]
+        option_index = words.index("--out")
+        del words[option_index : option_index + 2]
     return shlex.join([*words, "--out", os.fspath(folder)])
 
 
@@ -257,7 +284,7 @@ def open_run(
         check_choice("from", from_stage, STAGES)
     with RUN.hold(folder, configuration, overwrite=overwrite):
         record = read_record(folder)
-        run = RunFolder(
+        run_folder = RunFolder(
             folder,
             RUN.new_record(
                 configuration, command, finished_stages=[], stages={}, facts={}
@@ -268,10 +295,12 @@ def open_run(
             and RUN.is_of(record, configuration)
             and (from_stage is not None or not overwrite)
         ):
-            run.record, first = record, from_stage
+            run_folder.record, first = record, from_stage
         else:
             first = from_stage or "data"
-        usable = _ORDER if from_stage is None else whole_stages(folder, run.record)
+        usable = (
+            _ORDER if from_stage is None else whole_stages(folder, run_folder.record)
+        )
         for stage in [] if from_stage is None else _ORDER[: _ORDER.index(from_stage)]:
             if stage not in usable:
                 problem = f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {folder}"
@@ -281,12 +310,16 @@ def open_run(
         with writing(folder):
             if (
                 first is None
-                and (lost := next(losses(folder, run.record), None)) is not None
+                and (first_loss := next(losses(folder, run_folder.record), None))
+                is not None
             ):
-                first, written = lost.stage, by_count(lost.files, "it", "them")
-                run.lost = f"note: {lost.words}. The stage that writes {written} is repeated, and all later ones."
-            run.forget_from(first)
-        yield run
+                first, written = (
+                    first_loss.stage,
+                    by_count(first_loss.files, "it", "them"),
+                )
+                run_folder.lost = f"note: {first_loss.words}. The stage that writes {written} is repeated, and all later ones."
+            run_folder.forget_from(first)
+        yield run_folder
 
 
 def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
@@ -296,16 +329,16 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
         facts = record["stages"].get(stage, {})
         if stage in record["finished_stages"] and "sums" in facts:
             added += [
-                name
-                for name in files_of(folder, STAGES[stage])
-                if name not in facts["sums"]
+                file_name
+                for file_name in files_of(folder, STAGES[stage])
+                if file_name not in facts["sums"]
             ]
     if added:
         files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
-        hint = f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out."
+        problem_hint = f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out."
         raise InputError(
             f"{folder} holds {files} in folders that would be replaced",
-            hint=hint,
+            hint=problem_hint,
             code="PG050",
         )
 
@@ -321,36 +354,43 @@ def refuse_input(
 
     ``names`` are written into the folder ``target``. None: the target itself is replaced.
     """
-    written = [target] if names is None else [target / name for name in names]
-    for role, path in inputs.items():
-        if path is None or not path.exists():
+    written = [target] if names is None else [target / file_name for file_name in names]
+    for input_role, input_path in inputs.items():
+        if input_path is None or not input_path.exists():
             continue
-        if any(_lies_in(path, place) for place in written):
-            problem = (
-                f"{target} is or contains the {role} {path}, which the command reads"
-            )
+        if any(_lies_in(input_path, written_path) for written_path in written):
+            problem = f"{target} is or contains the {input_role} {input_path}, which the command reads"
             yield problem, "Choose another place with --out.", "PG050"
-        if path.is_dir() and _lies_in(target, path) and not _lies_in(path, target):
-            problem = f"{target} is inside the {role} {path}, which the command reads"
+        if (
+            input_path.is_dir()
+            and _lies_in(target, input_path)
+            and not _lies_in(input_path, target)
+        ):
+            problem = f"{target} is inside the {input_role} {input_path}, which the command reads"
             yield problem, "Choose a place outside it with --out.", "PG050"
 
 
 def refuse_run_file(target: Path, folder: Path) -> None:
     """Refuse an output that is one of the files of a run, given by its folder or that of its model."""
-    run = folder if (folder / "model").is_dir() else folder.parent
-    places = [folder] if run == folder.parent else []
-    if read_record(run) is not None:
-        places += [run / name for name in NAMES]
-    if any(_lies_in(target, place) or _lies_in(run, target) for place in places):
-        problem = f"{target} belongs to the run in {run}, which the command reads"
+    run_folder = folder if (folder / "model").is_dir() else folder.parent
+    protected_paths = [folder] if run_folder == folder.parent else []
+    if read_record(run_folder) is not None:
+        protected_paths += [run_folder / file_name for file_name in NAMES]
+    if any(
+        _lies_in(target, protected_path) or _lies_in(run_folder, target)
+        for protected_path in protected_paths
+    ):
+        problem = (
+            f"{target} belongs to the run in {run_folder}, which the command reads"
+        )
         raise InputError(problem, hint="Choose another place with --out.", code="PG050")
 
 
-def _lies_in(path: Path, place: Path) -> bool:
+def _lies_in(path: Path, enclosing_path: Path) -> bool:
     """Whether a path is a place or inside it, with links resolved."""
     try:
-        if path.exists() and place.exists() and path.samefile(place):
+        if path.exists() and enclosing_path.exists() and path.samefile(enclosing_path):
             return True
-        return path.resolve().is_relative_to(place.resolve())
+        return path.resolve().is_relative_to(enclosing_path.resolve())
     except (OSError, RuntimeError):
         return False

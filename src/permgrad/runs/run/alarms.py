@@ -67,12 +67,12 @@ def table_alarms(
 
 def alarms_of(inputs: Inputs) -> TableAlarms:
     """Look at the divided table of a run."""
-    train, held, test = (inputs.parts[part] for part in PARTS)
+    train, validation, test_part = (inputs.parts[part_name] for part_name in PARTS)
     tables = [
-        with_categories(part.frame, inputs.feature_types)
-        for part in (train, held, test)
+        with_categories(table_part.frame, inputs.feature_types)
+        for table_part in (train, validation, test_part)
     ]
-    held_out = stacked(tables[1:]), np.concatenate([held.y, test.y])
+    held_out = stacked(tables[1:]), np.concatenate([validation.y, test_part.y])
     return table_alarms(
         inputs.target,
         (tables[0], train.y),

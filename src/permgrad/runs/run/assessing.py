@@ -33,38 +33,42 @@ BASELINE_PREDICTIONS = "baseline_predictions.npz"
 # ---- files -----------------------------------------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
-    data, metrics = (
-        read_json(folder / name) for name in (documents.DATA, documents.METRICS)
+    data_facts, metrics = (
+        read_json(folder / file_name)
+        for file_name in (documents.DATA, documents.METRICS)
     )
     content = Assessment(
-        title=data["table"],
-        target=data["target"],
-        task=cast("Any", data["task"]),
+        title=data_facts["table"],
+        target=data_facts["target"],
+        task=cast("Any", data_facts["task"]),
         positive=metrics.get("positive"),
-        data=data_section(data, read_json(folder / documents.COLUMNS)),
+        data=data_section(data_facts, read_json(folder / documents.COLUMNS)),
         subject=getattr(model, "label", ""),
     )
-    for name, place in PLACES.items():
-        if (value := Store(folder).get(*place)) is not None:
-            setattr(content, name, value)
+    for field_name, store_place in PLACES.items():
+        if (value := Store(folder).get(*store_place)) is not None:
+            setattr(content, field_name, value)
     classes = tuple(
         str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()
     )
-    table = documents.read_predictions(folder, data)
+    table = documents.read_predictions(folder, data_facts)
     weights = (
         None
         if content.weights is None
         else np.asarray(content.weights["weights"], dtype=np.float64)
     )
-    if data["task"] == "regression":
-        numbers, mean = (
+    if data_facts["task"] == "regression":
+        numbers, training_mean = (
             table["prediction"].to_numpy(dtype=np.float64),
             float(model.training_mean_),
         )
         of_counts = "poisson_deviance" in (metrics.get("test") or {})
-        known: dict[str, Any] = {"training_mean": mean, "counts": of_counts}
+        regression_facts: dict[str, Any] = {
+            "training_mean": training_mean,
+            "counts": of_counts,
+        }
         content.predictions = Predictions(
-            truth=table["truth"].to_numpy(), guess=numbers, **known
+            truth=table["truth"].to_numpy(), guess=numbers, **regression_facts
         )
     else:
         guess = table[[f"probability_{label}" for label in classes]].to_numpy(
@@ -85,17 +89,17 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
     if (folder / BASELINE_PREDICTIONS).exists():
         arrays = read_npz(folder / BASELINE_PREDICTIONS)
         content.guesses = {
-            name: array
-            for name, array in arrays.items()
-            if name not in ("row", "classes")
+            array_name: array
+            for array_name, array in arrays.items()
+            if array_name not in ("row", "classes")
         }
     return content
 
 
 def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSection:
     """Return what ``data.json`` and ``columns.json`` say of the table."""
-    counts, card = data["class_counts"], data["card"] or {}
-    same = (
+    counts, data_card = data["class_counts"], data["card"] or {}
+    shared_names = (
         "rows",
         "split",
         "shared_rows",
@@ -108,7 +112,7 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         "target_signs",
     )
     return DataSection(
-        **{name: data[name] for name in same},
+        **{field_name: data[field_name] for field_name in shared_names},
         columns=pd.DataFrame(data["columns"]),
         class_counts=None
         if counts is None
@@ -118,12 +122,12 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
         notes=[
             f"Task: {data['task']} ({data['task_reason']}).",
             *data["notes"],
-            *card.get("notes", ()),
+            *data_card.get("notes", ()),
         ],
         card={
-            name: str(card[name])
-            for name in ("title", "description", "home", "licence")
-            if card.get(name)
+            card_field: str(data_card[card_field])
+            for card_field in ("title", "description", "home", "licence")
+            if data_card.get(card_field)
         },
     )
 
@@ -136,10 +140,10 @@ def look_of(
 
     What the user does not ask for now is as the record keeps it.
     """
-    kept = {"title": None, "keep_rows": True} | record["facts"].get("page", {})
+    stored_look = {"title": None, "keep_rows": True} | record["facts"].get("page", {})
     return {
-        "title": kept["title"] if title is None else title,
-        "keep_rows": keep_rows and kept["keep_rows"],
+        "title": stored_look["title"] if title is None else title,
+        "keep_rows": keep_rows and stored_look["keep_rows"],
     }
 
 
@@ -162,7 +166,7 @@ def write_page(
         if layout.is_file()
         else None
     )
-    preset, seed, facts = (
+    preset, random_seed, facts = (
         split_preset(configuration.get("preset", ""))[0],
         configuration.get("seed"),
         record["facts"],
@@ -173,7 +177,7 @@ def write_page(
     provenance = ProvenanceSection(
         command=record.get("command", ""),
         folder=os.fspath(folder),
-        seed=seed,
+        seed=random_seed,
         versions=facts.get("versions", {}),
         machine=facts.get("machine", ""),
         configuration=configuration,
@@ -189,10 +193,10 @@ def write_page(
     content = replace(content, sentences=verdict(content))
     sentences = plain(content.sentences)
     write_text_atomic(folder / REPORT, render_report(content))
-    text, picture = in_short(content, sentences)
+    summary_text, picture = in_short(content, sentences)
     if picture:
         write_text_atomic(folder / PICTURE, picture)
-    write_text_atomic(folder / SUMMARY_FILE, text)
+    write_text_atomic(folder / SUMMARY_FILE, summary_text)
     stored.metrics = {**(content.metrics or {}), "verdict": sentences}
     write_json_atomic(folder / documents.METRICS, stored.metrics)
     return folder / REPORT

@@ -25,32 +25,38 @@ if TYPE_CHECKING:
 
 def check_model(request: RunRequest) -> None:
     """Refuse a model that a run cannot train, and options that do not apply to it."""
-    name = request.model
-    if request.preset.endswith(".json") and name != "auto":
-        try_settings(read_settings(request.preset, name), name, request.preset)
+    model_name = request.model
+    if request.preset.endswith(".json") and model_name != "auto":
+        try_settings(
+            read_settings(request.preset, model_name), model_name, request.preset
+        )
     elif request.preset != "default":
-        problem = f"--preset {request.preset} is for permgrad's network, and --model is {name}"
+        problem = f"--preset {request.preset} is for permgrad's network, and --model is {model_name}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
-    if is_file(name):
+    if is_file(model_name):
         _check_file(request)
-    elif ":" in name:
-        check_skops(name)
-        estimator_of(name)
-    elif name != "auto":
-        check_savable(name)
+    elif ":" in model_name:
+        check_skops(model_name)
+        estimator_of(model_name)
+    elif model_name != "auto":
+        check_savable(model_name)
 
 
 @refusing
 def _check_file(request: RunRequest) -> Iterator[Fault]:
     """Refuse a file that holds no model that can be read."""
-    name = request.model
+    model_name = request.model
     if request.refits is not None:
-        problem = f"--refits fits the model again, and {name} is fitted already"
+        problem = f"--refits fits the model again, and {model_name} is fitted already"
         yield problem, "Leave it out.", "PG006"
-    check_onnx(Path(name))
-    if not Path(name).is_file():
-        yield f"--model {name}: there is no such file", "Correct the path.", "PG010"
-    read_onnx(name)
+    check_onnx(Path(model_name))
+    if not Path(model_name).is_file():
+        yield (
+            f"--model {model_name}: there is no such file",
+            "Correct the path.",
+            "PG010",
+        )
+    read_onnx(model_name)
 
 
 @cache
@@ -63,50 +69,58 @@ def estimator_of(name: str) -> Any:
         InputError: there is no such module or function, it fails, or it returns something else.
     """
     module, _, function = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    working_folder = str(Path.cwd())
+    sys.path.insert(0, working_folder)
 
     def said(error: Exception) -> InputError:
-        hint = "Name a function without arguments that returns an unfitted estimator, as module:function."
+        problem_hint = "Name a function without arguments that returns an unfitted estimator, as module:function."
         if isinstance(error, ModuleNotFoundError):
-            hint = f"Start permgrad where {module}.py is, or install it."
+            problem_hint = f"Start permgrad where {module}.py is, or install it."
         return InputError(
-            f"--model {name}: {error_in_words(error)}", hint=hint, code="PG031"
+            f"--model {name}: {error_in_words(error)}", hint=problem_hint, code="PG031"
         )
 
     try:
         with turned(said):
-            made = getattr(import_module(module), function)()
+            made_estimator = getattr(import_module(module), function)()
     finally:
-        sys.path.remove(here)
-    return _unfitted(name, made)
+        sys.path.remove(working_folder)
+    return _unfitted(name, made_estimator)
 
 
-def _unfitted(name: str, made: Any) -> Any:
+def _unfitted(name: str, made_estimator: Any) -> Any:
     """Return the estimator that a user's function has made, also in a ``pg.Model``."""
     from permgrad.attribution.model import Model, described  # which loads torch
 
-    estimator = made.model if isinstance(made, Model) else made
-    if isinstance(made, Model) and (said := described(made)):
-        problem = f"--model {name} returns a pg.Model with {', '.join(f'{one}=' for one in said)}"
-        hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
-        raise InputError(problem, hint=hint, code="PG031")
+    estimator = (
+        made_estimator.model if isinstance(made_estimator, Model) else made_estimator
+    )
+    if isinstance(made_estimator, Model) and (
+        model_options := described(made_estimator)
+    ):
+        problem = f"--model {name} returns a pg.Model with {', '.join(f'{option_name}=' for option_name in model_options)}"
+        problem_hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
+        raise InputError(problem, hint=problem_hint, code="PG031")
     lacking = [
         method for method in ("fit", "predict") if not hasattr(estimator, method)
     ]
     if lacking or isinstance(estimator, type):
-        why = (
+        missing_words = (
             "a class"
             if isinstance(estimator, type)
             else f"no {' and no '.join(lacking)}"
         )
-        what = (
+        return_words = (
             "returns"
             if isinstance(estimator, type)
             else f"returns a {type(estimator).__name__}, which has"
         )
-        hint = "Return an estimator of scikit-learn's kind, such as a pipeline."
-        raise InputError(f"--model {name} {what} {why}", hint=hint, code="PG031")
+        problem_hint = "Return an estimator of scikit-learn's kind, such as a pipeline."
+        raise InputError(
+            f"--model {name} {return_words} {missing_words}",
+            hint=problem_hint,
+            code="PG031",
+        )
     return estimator
 
 

@@ -50,10 +50,10 @@ def plan_training(
 
     ``multiplications``: of the network for each row.
     """
-    parts = math.ceil(rows / EPOCH_ROWS)
-    seen = min(most_seen, MULTIPLICATIONS / max(multiplications, 1))
-    epochs = max(FEWEST_EPOCHS, math.ceil(seen * parts / rows))
-    return min(options.max_epochs * parts, epochs), parts
+    epoch_parts = math.ceil(rows / EPOCH_ROWS)
+    row_limit = min(most_seen, MULTIPLICATIONS / max(multiplications, 1))
+    epochs = max(FEWEST_EPOCHS, math.ceil(row_limit * epoch_parts / rows))
+    return min(options.max_epochs * epoch_parts, epochs), epoch_parts
 
 
 def watch_epochs(
@@ -62,13 +62,13 @@ def watch_epochs(
     rows: int,
     reserved: Callable[[], float],
     constant: float,
-    beside: int = 0,
+    extra_epochs: int = 0,
 ) -> Callable[[Mapping[str, float]], int | None]:
     """Return what sees each epoch of so many rows: it corrects the time left, and ends the training at the limit.
 
     After each epoch, it says how many epochs fit into the time that is left by the pace of the last ones, so that the
     learning rate has fallen when the time is over. ``reserved``: seconds that the rest of the run needs by
-    ``clock.per_row``. ``constant``: the validation loss of a constant prediction. ``beside``: how many epochs' time the
+    ``clock.per_row``. ``constant``: the validation loss of a constant prediction. ``extra_epochs``: how many epochs' time the
     training takes behind its last one.
     """
     losses, seconds = list[float](), list[float]()
@@ -77,20 +77,27 @@ def watch_epochs(
         losses.append(record["validation_loss"])
         seconds.append(record["seconds"])
         # Beside other work, one slow epoch says little of the next.
-        pace, done = median(seconds[-3:]), len(losses)
-        clock.per_row = pace / rows
-        left = (
+        epoch_pace, done_epochs = median(seconds[-3:]), len(losses)
+        clock.per_row = epoch_pace / rows
+        epochs_left = (
             expected_epochs(losses, options.max_epochs, options.patience, constant)
-            - done
+            - done_epochs
         )
-        possible = (clock.left() - reserved()) / max(pace, 1e-9)
-        clock.whole.expect(pace * (max(min(left, possible), 0) + beside))
-        if done == options.max_epochs or possible >= options.max_epochs - done:
+        possible = (clock.left() - reserved()) / max(epoch_pace, 1e-9)
+        clock.whole.expect(
+            epoch_pace * (max(min(epochs_left, possible), 0) + extra_epochs)
+        )
+        if (
+            done_epochs == options.max_epochs
+            or possible >= options.max_epochs - done_epochs
+        ):
             return options.max_epochs
         if possible < 1:
-            clock.cut.append(f"training after {done} of {options.max_epochs} epochs")
+            clock.cut.append(
+                f"training after {done_epochs} of {options.max_epochs} epochs"
+            )
             return True
-        return done + int(possible)
+        return done_epochs + int(possible)
 
     return seen
 
@@ -103,23 +110,30 @@ def expected_epochs(
     The share by which an epoch makes the loss smaller falls with the square of the epochs done, until it is
     ``_LAST_STEP``. The more of the loss of a ``constant`` prediction is left, the sooner this ends: the rest is noise.
     """
-    done = len(losses)
+    done_epochs = len(losses)
     if patience is None or (losses and not math.isfinite(losses[-1])):
         return most
-    if done < 2:
+    if done_epochs < 2:
         return min(most, USUAL_EPOCHS)
-    best = list(accumulate(losses, min))
-    since, recent = done - 1 - losses.index(best[-1]), min(4, (done + 1) // 2)
-    step = (best[-1 - recent] / max(best[-1], 1e-9) - 1) / recent
-    improving = (
-        done
-        * max(1 - best[-1] / max(constant, 1e-9), 0.0)
-        * math.sqrt(max(step, 0.0) / _LAST_STEP)
+    best_losses = list(accumulate(losses, min))
+    since, recent = (
+        done_epochs - 1 - losses.index(best_losses[-1]),
+        min(4, (done_epochs + 1) // 2),
     )
-    improving = min(improving, USUAL_EPOCHS + 2 * done)
-    if not since and done < _SURE:
-        improving = (done * improving + (_SURE - done) * USUAL_EPOCHS) / _SURE
+    relative_step = (best_losses[-1 - recent] / max(best_losses[-1], 1e-9) - 1) / recent
+    improving = (
+        done_epochs
+        * max(1 - best_losses[-1] / max(constant, 1e-9), 0.0)
+        * math.sqrt(max(relative_step, 0.0) / _LAST_STEP)
+    )
+    improving = min(improving, USUAL_EPOCHS + 2 * done_epochs)
+    if not since and done_epochs < _SURE:
+        improving = (
+            done_epochs * improving + (_SURE - done_epochs) * USUAL_EPOCHS
+        ) / _SURE
     # A loss that rises ends the training a little after ``SINCE``, and one that only pauses is likely to fall again.
-    ends = done - since + min(patience, SINCE + 3)
-    expected = ends + max(1 - since / SINCE, 0.0) * max(improving - ends, 0.0)
-    return min(most, max(round(expected), done + 1))
+    expected_end = done_epochs - since + min(patience, SINCE + 3)
+    expected = expected_end + max(1 - since / SINCE, 0.0) * max(
+        improving - expected_end, 0.0
+    )
+    return min(most, max(round(expected), done_epochs + 1))

@@ -52,17 +52,17 @@ def _is_by_place(name: str) -> bool:
 def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) -> None:
     """Refuse a target, and columns of options, that are not in the table."""
     if target is None:
-        hint = f"Which column should be predicted? Columns: {listed(names, 8)}."
-        raise InputError("Missing --target", hint=hint, code="PG005")
-    line = None if target in names else line_of(request.table, target)
-    if line is not None:
-        hint = f"It stands in line {line} of {request.table}: delete the lines above, so that this one is the header."
+        advice = f"Which column should be predicted? Columns: {listed(names, 8)}."
+        raise InputError("Missing --target", hint=advice, code="PG005")
+    header_line = None if target in names else line_of(request.table, target)
+    if header_line is not None:
+        advice = f"It stands in line {header_line} of {request.table}: delete the lines above, so that this one is the header."
         problem = f"{option_of('--target', target)}: no such column"
-        raise InputError(problem, hint=hint, code="PG012")
+        raise InputError(problem, hint=advice, code="PG012")
     find_column(target, names, "--target")
     for option, columns in {**request.columns, "--kind": tuple(request.kinds)}.items():
-        for name in columns:
-            find_column(name, names, option)
+        for column_name in columns:
+            find_column(column_name, names, option)
 
 
 def no_such_file(
@@ -71,19 +71,23 @@ def no_such_file(
     """Return the error for a file that cannot be read. ``names``: of the data sets that could have been meant."""
     from permgrad.base.files import near_file, why_missing  # loads NumPy
 
-    path = Path(source)
-    what = "is a folder" if path.is_dir() else why_missing(path)
-    sets = f" Named data sets: {', '.join(names)}." if names and not path.suffix else ""
-    if path.is_dir() and (path / "run.json").is_file():
+    source_path = Path(source)
+    path_state = "is a folder" if source_path.is_dir() else why_missing(source_path)
+    data_set_words = (
+        f" Named data sets: {', '.join(names)}."
+        if names and not source_path.suffix
+        else ""
+    )
+    if source_path.is_dir() and (source_path / "run.json").is_file():
         return InputError(
-            f"{os.fspath(path)!r} is the folder of a run",
-            f"Run: permgrad report {path}",
+            f"{os.fspath(source_path)!r} is the folder of a run",
+            f"Run: permgrad report {source_path}",
             "PG010",
         )
-    problem = f"The {role} file {os.fspath(path)!r} {what}"
+    problem = f"The {role} file {os.fspath(source_path)!r} {path_state}"
     return InputError(
         problem,
-        hint=f"{near_file(path, names) or 'Check the path.'}{sets}",
+        hint=f"{near_file(source_path, names) or 'Check the path.'}{data_set_words}",
         code="PG010",
     )
 
@@ -92,15 +96,15 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
     """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
     if name in names:
         return
-    fix = did_you_mean(name, names, f"Columns: {listed(names, 8)}.")
-    if {part.strip() for part in name.split(",")} <= {*names}:
-        fix = f"Name one column in each {role}."
+    problem_hint = did_you_mean(name, names, f"Columns: {listed(names, 8)}.")
+    if {column_name.strip() for column_name in name.split(",")} <= {*names}:
+        problem_hint = f"Name one column in each {role}."
     if len(names) == 1:
-        fix += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
+        problem_hint += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
     where = f"Column {name!r} ({role})"
     if role.startswith("--"):
         where = f"{role}{name}" if role.endswith("=") else option_of(role, name)
-    raise InputError(f"{where}: no such column", hint=fix, code="PG012")
+    raise InputError(f"{where}: no such column", hint=problem_hint, code="PG012")
 
 
 # ---- a table for a model ---------------------------------------------------------------------------------------------
@@ -111,16 +115,16 @@ def check_model(folder: Path) -> Iterator[Fault]:
     from permgrad.runs.folder.folder import read_record
 
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
+        path_state = "is a file" if folder.exists() else "does not exist"
         is_file = bool(folder.suffix) and not folder.exists()
-        problem = f"The model {'file' if is_file else 'folder'} {folder} {what}"
+        problem = f"The model {'file' if is_file else 'folder'} {folder} {path_state}"
         usual = (
             "Check the path."
             if is_file
             else "Pass a run's folder, such as permgrad-runs/heloc-0."
         )
-        hint = near_file(folder, folder=not is_file) or usual
-        yield problem, hint, "PG010"
+        problem_hint = near_file(folder, folder=not is_file) or usual
+        yield problem, problem_hint, "PG010"
     if read_record(folder) is not None and not (folder / "model").is_dir():
         problem = f"The run in {folder} has no trained model yet"
         yield problem, "Finish it with permgrad run.", "PG055"
@@ -142,7 +146,7 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
     from permgrad.base.stored import is_intact, read_json  # loads NumPy
 
     try:
-        description, data = (
+        description, data_path = (
             read_json(saved_in(folder) / "model.json"),
             run_of(folder) / "data.json",
         )
@@ -150,7 +154,7 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
             column["name"]
             for column in description["preprocessor"]["schema"]["columns"]
         ]
-        facts = read_json(data) if data.is_file() else {}
+        facts = read_json(data_path) if data_path.is_file() else {}
         silent = known_columns(facts)
         # Cells with two numbers become two columns.
         for name in {*names}.intersection(facts.get("pairs", {})):
@@ -159,19 +163,32 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
         is_whole = is_intact(description)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    missing = [name for name in features if name not in names]
+    missing = [column_name for column_name in features if column_name not in names]
     # A column without a name is named by its place, once the table is read.
-    if missing and is_whole and not any(name.startswith("column ") for name in missing):
+    if (
+        missing
+        and is_whole
+        and not any(column_name.startswith("column ") for column_name in missing)
+    ):
         raise columns_missing(
-            missing, [name for name in names if name not in {*features, *silent}]
+            missing,
+            [
+                column_name
+                for column_name in names
+                if column_name not in {*features, *silent}
+            ],
         )
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
     """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
-    named = [row["name"] for row in data.get("columns", ()) if not row["used"]]
+    named = [
+        column_row["name"]
+        for column_row in data.get("columns", ())
+        if not column_row["used"]
+    ]
     return [
-        name
-        for name in (data.get("target"), *data.get("identifiers", ()), *named)
-        if name is not None
+        column_name
+        for column_name in (data.get("target"), *data.get("identifiers", ()), *named)
+        if column_name is not None
     ]

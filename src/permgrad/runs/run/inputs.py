@@ -142,13 +142,14 @@ class Inputs:
         if self.task == "regression":
             return None
         labels = np.unique(
-            np.concatenate([rows.y for rows in self.parts.values()])
+            np.concatenate([part_rows.y for part_rows in self.parts.values()])
         ).tolist()
         return {
-            str(one): {
-                part: int((rows.y == one).sum()) for part, rows in self.parts.items()
+            str(class_label): {
+                part_name: int((part_rows.y == class_label).sum())
+                for part_name, part_rows in self.parts.items()
             }
-            for one in labels
+            for class_label in labels
         }
 
     @property
@@ -158,37 +159,45 @@ class Inputs:
         For numbers with units, the reason names the unit.
         """
         roles = {
-            column: f"part of {name}"
-            for name, members in self.groups.items()
+            column: f"part of {group_name}"
+            for group_name, members in self.groups.items()
             for column in members
         }
-        roles |= {name: str(why) for name, why in self.left_out.items()}
+        roles |= {
+            column_name: str(reason) for column_name, reason in self.left_out.items()
+        }
         reasons, lines = dict[str, str](), []
-        for one in self.schema:
+        for column_type in self.schema:
             has_unit = (
-                one.name in self.units
-                and one.kind == "numeric"
-                and "fused" not in one.flags
+                column_type.name in self.units
+                and column_type.kind == "numeric"
+                and "fused" not in column_type.flags
             )
-            reasons[one.name] = (
-                unit_said(self.units[one.name]) if has_unit else one.reason
+            reasons[column_type.name] = (
+                unit_said(self.units[column_type.name])
+                if has_unit
+                else column_type.reason
             )
-            if one.name in self.labels:
-                reasons[one.name] += f"; its label: {self.labels[one.name]}"
+            if column_type.name in self.labels:
+                reasons[column_type.name] += (
+                    f"; its label: {self.labels[column_type.name]}"
+                )
             facts = {
-                "name": one.name,
-                "kind": one.kind,
-                "missing": one.n_missing,
-                "levels": one.n_levels,
+                "name": column_type.name,
+                "kind": column_type.kind,
+                "missing": column_type.n_missing,
+                "levels": column_type.n_levels,
             }
-            role = {
-                "role": roles.get(one.name, "feature"),
-                "used": one.name not in self.left_out,
+            role_facts = {
+                "role": roles.get(column_type.name, "feature"),
+                "used": column_type.name not in self.left_out,
             }
-            lines.append({**facts, **role, "reason": reasons[one.name]})
-        own = LeftOut.LIKE_AN_IDENTIFIER
+            lines.append({**facts, **role_facts, "reason": reasons[column_type.name]})
+        default_reason = LeftOut.LIKE_AN_IDENTIFIER
         reasons |= {
-            name: str(why) for name, why in self.left_out.items() if why is not own
+            column_name: str(reason)
+            for column_name, reason in self.left_out.items()
+            if reason is not default_reason
         }
         return self.schema.to_text(40, reasons), lines
 
@@ -199,65 +208,88 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 
     ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
     """
-    read = read_table(request)
-    rows = split_table(request, read, undivided=undivided)
-    stated = read.card.positive if read.card is not None and read.is_of_card else None
+    table_read = read_table(request)
+    split_rows = split_table(request, table_read, undivided=undivided)
+    stated = (
+        table_read.card.positive
+        if table_read.card is not None and table_read.is_of_card
+        else None
+    )
     # Another split of the same table has the same positive class.
     labels = np.concatenate(
-        [y for part, y in rows.truths.items() if len(y) and part not in rows.files]
+        [
+            y
+            for part_name, y in split_rows.truths.items()
+            if len(y) and part_name not in split_rows.files
+        ]
     )
-    labels = labels[np.isin(labels, rows.truths["train"])]
-    positive = positive_label(labels, rows.task, request.positive, stated)
-    columns, rows = decide_columns(request, read, rows, undivided=undivided)
+    labels = labels[np.isin(labels, split_rows.truths["train"])]
+    positive = positive_label(labels, split_rows.task, request.positive, stated)
+    columns, split_rows = decide_columns(
+        request, table_read, split_rows, undivided=undivided
+    )
     features, codes, notes = (
         columns.features,
-        read.reading.codes,
-        [*read.notes, *rows.notes, *columns.notes],
+        table_read.reading.codes,
+        [*table_read.notes, *split_rows.notes, *columns.notes],
     )
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
-    tables = {part: table[features.names].copy() for part, table in rows.tables.items()}
-    photos = features.of_kind("image")
-    images, found = check_images(photos, tables, codes) if photos else ({}, [])
-    counts, shared = shared_rows(request, rows, [*features.names, read.target], codes)
-    dependence = dependence_of(rows.tables, request.row_group, request.time)
-    parts = {
-        part: _part(request, rows, part, table, dependence.get(part))
-        for part, table in tables.items()
+    tables = {
+        part_name: table[features.names].copy()
+        for part_name, table in split_rows.tables.items()
     }
-    notes += [*found, *shared]
-    if without := sum(map(len, tables.values())) - sum(map(len, parts.values())):
+    photos = features.of_kind("image")
+    images, image_notes = check_images(photos, tables, codes) if photos else ({}, [])
+    counts, shared = shared_rows(
+        request, split_rows, [*features.names, table_read.target], codes
+    )
+    dependence = dependence_of(split_rows.tables, request.row_group, request.time)
+    rows_by_part = {
+        part_name: _part(
+            request, split_rows, part_name, table, dependence.get(part_name)
+        )
+        for part_name, table in tables.items()
+    }
+    notes += [*image_notes, *shared]
+    if without := sum(map(len, tables.values())) - sum(map(len, rows_by_part.values())):
         notes.append(
             f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out"
         )
-    _check_dependence(request, rows, dependence)
+    _check_dependence(request, split_rows, dependence)
     written, categories = (
-        read.written,
-        [name for name, kind in columns.kinds.items() if kind == "categorical"],
+        table_read.written,
+        [
+            column_name
+            for column_name, column_kind in columns.kinds.items()
+            if column_kind == "categorical"
+        ],
     )
     return Inputs(
         name=table_name(request.table),
-        target=read.target,
-        task=rows.task,
-        task_reason=rows.reason,
-        parts=parts,
+        target=table_read.target,
+        task=split_rows.task,
+        task_reason=split_rows.reason,
+        parts=rows_by_part,
         schema=columns.schema,
         feature_types=features,
         left_out=dict(columns.left_out),
         groups=dict(columns.groups),
-        na=read.codes,
-        split=rows.split,
+        na=table_read.codes,
+        split=split_rows.split,
         **counts,
         notes=notes,
-        card=read.card,
+        card=table_read.card,
         decimal=written.decimal,
         units=dict(written.units),
         texts=list(dict.fromkeys([*written.texts, *categories])),
         kinds={
-            name: kind for name, kind in columns.kinds.items() if name in features.names
+            column_name: column_kind
+            for column_name, column_kind in columns.kinds.items()
+            if column_name in features.names
         },
         positive=positive,
         images=images,
-        counts=read.task == "counts",
+        counts=table_read.task == "counts",
         together=columns.together,
         cells=columns.cells,
         pairs=dict(written.pairs),
@@ -279,72 +311,86 @@ def _check_dependence(
             f"The test rows have one value of {request.row_group!r} (--row-group), and an explanation compares rows of "
             "several"
         )
-        hint = "Choose a column with at least 4 values, or leave --row-group out."
-        raise InputError(problem, hint=hint, code="PG018")
+        problem_hint = (
+            "Choose a column with at least 4 values, or leave --row-group out."
+        )
+        raise InputError(problem, hint=problem_hint, code="PG018")
     if request.refits is None:
         return
     from permgrad.attribution.explain_refits import check_enough  # loads torch
 
-    known = [dependence[part] for part in ("train", "validation") if part in dependence]
-    refitted = np.concatenate([rows.truths[part] for part in ("train", "validation")])
+    dependences = [
+        dependence[part_name]
+        for part_name in ("train", "validation")
+        if part_name in dependence
+    ]
+    refitted = np.concatenate(
+        [rows.truths[part_name] for part_name in ("train", "validation")]
+    )
     units = (
-        np.concatenate([one.codes for one in known])
-        if known
+        np.concatenate([part_dependence.codes for part_dependence in dependences])
+        if dependences
         else np.arange(len(refitted))
     )
-    what = "rows" if not known else "times" if known[0].timed else "groups"
+    unit_words = (
+        "rows" if not dependences else "times" if dependences[0].timed else "groups"
+    )
     classes = refitted if rows.task == "classification" else None
-    check_enough(request.refits, len(np.unique(units)), classes, what)
+    check_enough(request.refits, len(np.unique(units)), classes, unit_words)
 
 
 def _part(
     request: RunRequest,
     rows: SplitTable,
-    part: str,
+    part_name: str,
     table: pd.DataFrame,
     dependence: Dependence | None,
 ) -> Rows:
     """Return the rows of a part, of whose columns the features are read as a ``table``."""
     columns, judged, weights = (
-        rows.tables[part],
+        rows.tables[part_name],
         list(dict.fromkeys(request.sensitive)),
         None,
     )
     if request.weight is not None:
-        with rows.lines[part].named():
+        with rows.lines[part_name].named():
             weights = pd.Series(
                 read_weights(columns[request.weight]),
                 columns.index,
                 name=request.weight,
             )
         if not weights.any():
-            problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part} rows"
+            problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part_name} rows"
             raise InputError(
                 problem, hint="Correct it, or leave --weight out.", code="PG020"
             )
-    y = rows.truths[part]
+    y = rows.truths[part_name]
     if request.offset is not None:
         # The likelihood of counts with an offset is that of their rates, weighted by the exposures.
-        with rows.lines[part].named():
+        with rows.lines[part_name].named():
             exposure = read_exposures(columns[request.offset])
-        y, name = y / exposure, f"exp({request.offset})"
-        name = name if request.weight is None else f"{request.weight} × {name}"
+        y, weight_name = y / exposure, f"exp({request.offset})"
+        weight_name = (
+            weight_name
+            if request.weight is None
+            else f"{request.weight} × {weight_name}"
+        )
         weights = pd.Series(
             exposure * (1.0 if weights is None else weights.to_numpy()),
             columns.index,
-            name=name,
+            name=weight_name,
         )
-    chosen = Rows(
+    part_rows = Rows(
         inputs=table,
         y=y,
         numbers=columns.index.to_numpy(dtype=np.int64),
         table=table,
         identifiers=columns.filter(items=request.identifier),
         dependence=dependence,
-        sensitive=columns[judged] if judged and part == "test" else None,
+        sensitive=columns[judged] if judged and part_name == "test" else None,
         weights=weights,
     )
-    return chosen if weights is None else chosen.take(np.flatnonzero(weights))
+    return part_rows if weights is None else part_rows.take(np.flatnonzero(weights))
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
@@ -372,7 +418,7 @@ def decide_columns(
     request: RunRequest, read: ReadTable, rows: SplitTable, *, undivided: bool = False
 ) -> tuple[Columns, SplitTable]:
     """Third step of a run: decide each column by the training rows. Return the parts with the needed columns, too."""
-    target, written, codes, card, train = (
+    target, written, codes, data_card, train = (
         read.target,
         read.written,
         read.codes,
@@ -388,48 +434,60 @@ def decide_columns(
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
         declared = MissingCodes.of(codes)
-        coded = {str(name): declared.holds_for(str(name)) for name in columns}
-        for name in left_out:
-            if name in coded:
-                coded[name] = (*coded[name], "inf", "-inf")
-        asked = (
+        coded = {
+            str(column_name): declared.holds_for(str(column_name))
+            for column_name in columns
+        }
+        for left_column in left_out:
+            if left_column in coded:
+                coded[left_column] = (*coded[left_column], "inf", "-inf")
+        asked_target = (
             None if undivided else _asked_target(request, rows)
         )  # else rows that will test are asked
-        na: Any = coded if left_out else codes
+        missing_codes: Any = coded if left_out else codes
         schema = (
-            infer_schema(columns, na=na, kinds=kinds, target=asked)
+            infer_schema(columns, na=missing_codes, kinds=kinds, target=asked_target)
             if coded
             else Schema(())
         )
-    if asked is not None:  # what is trained again on other rows reads them alike
-        kinds |= {one.name: one.kind for one in schema if "names" in one.flags}
+    if asked_target is not None:  # what is trained again on other rows reads them alike
+        kinds |= {
+            column_type.name: column_type.kind
+            for column_type in schema
+            if "names" in column_type.flags
+        }
     notes += _words_of_groups(request, schema, left_out)
     left_out |= {
-        name: LeftOut.LIKE_AN_IDENTIFIER
-        for name in schema.of_kind("identifier")
-        if name not in left_out
+        column_name: LeftOut.LIKE_AN_IDENTIFIER
+        for column_name in schema.of_kind("identifier")
+        if column_name not in left_out
     }
-    features = [name for name in schema.names if name not in left_out]
+    features = [
+        column_name for column_name in schema.names if column_name not in left_out
+    ]
     _check_features(schema, features, left_out, target)
-    types = Schema(tuple(schema[name] for name in features))
+    types = Schema(tuple(schema[feature_name] for feature_name in features))
     rows, odd_cells = _match(request, rows, types, target, read.reading.codes)
     notes += odd_cells
-    groups, found = _groups(request, card, features, train)
+    groups, found_groups = _groups(request, data_card, features, train)
     together = find_together(request, read, rows, types, left_out)
     notes += notes_on_cells(request, target, rows, written, codes)
-    notes += notes_on_columns(request, card, written, schema, left_out, together)
+    notes += notes_on_columns(request, data_card, written, schema, left_out, together)
     notes += notes_on_roles(request, rows.tables["train"], types, codes, together)
     notes += notes_on_codes(blank_codes(train[features], codes), types, kinds)
-    notes += notes_on_blocks(train[features], types, groups, found)
+    notes += notes_on_blocks(train[features], types, groups, found_groups)
     notes += notes_on_counts(replace(request, task=read.task), target, rows)
     if together is not None:
-        fix = f" If so, pass {option_of('--row-group', together['columns'][0])}" * (
-            len(together["columns"]) == 1
+        option_advice = (
+            f" If so, pass {option_of('--row-group', together['columns'][0])}"
+            * (len(together["columns"]) == 1)
         )
-        notes.append(f"{say('together', together_facts(together))}{fix}")
+        notes.append(f"{say('together', together_facts(together))}{option_advice}")
     cells = cell_facts(read, types)
     signs = find_target_signs(rows, read.task)
-    notes += [say("target", target_sign_facts(sign, target)) for sign in signs]
+    notes += [
+        say("target", target_sign_facts(target_sign, target)) for target_sign in signs
+    ]
     columns_decided = Columns(
         schema, types, left_out, kinds, groups, tuple(notes), together, cells, signs
     )
@@ -452,33 +510,33 @@ def _what_returns(
     notes: list[str],
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
-    time, train = str(request.time), rows.tables["train"]
-    is_anywhere = all(time in table.columns for table in rows.files.values())
-    if left_out.get(time) is not LeftOut.TIME or not is_anywhere:
+    time_name, train = str(request.time), rows.tables["train"]
+    is_anywhere = all(time_name in table.columns for table in rows.files.values())
+    if left_out.get(time_name) is not LeftOut.TIME or not is_anywhere:
         return False
     later = "the test rows are later than those of training"
-    column = infer_schema(train[[time]], na=codes)[time]
-    encoder = TableEncoder(kinds={time: "calendar"}, na=codes)
-    parts = (
+    column = infer_schema(train[[time_name]], na=codes)[time_name]
+    encoder = TableEncoder(kinds={time_name: "calendar"}, na=codes)
+    returning = (
         ()
         if column.storage != "date"
-        else encoder.fit(train[[time]]).parts_of(time)[1:]
+        else encoder.fit(train[[time_name]]).parts_of(time_name)[1:]
     )
-    if not parts:
-        why = (
+    if not returning:
+        reason = (
             "nothing of it returns among them"
             if column.storage == "date"
             else "it is no date"
         )
         notes.append(
-            f"{time!r} orders the rows. It is not a feature, because {later} and {why}."
+            f"{time_name!r} orders the rows. It is not a feature, because {later} and {reason}."
         )
         return False
-    del left_out[time]
+    del left_out[time_name]
     notes.append(
-        f"{time!r} orders the rows. What returns of it is a feature: {listed(parts, 9)}. Left out is the year, and in "
+        f"{time_name!r} orders the rows. What returns of it is a feature: {listed(returning, 9)}. Left out is the year, and in "
         f"time later rows count as the latest training row, because {later}. To leave out all of it, pass "
-        f"{option_of('--drop', time)}"
+        f"{option_of('--drop', time_name)}"
     )
     return True
 
@@ -497,10 +555,10 @@ def _words_of_groups(
         return []
     del left_out[group]
     is_what, content = READ[schema[group].kind]
-    fact = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
+    group_words = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
     return [
         two_sentences(
-            fact,
+            group_words,
             f"Pass {option_of('--drop', group)} as well to leave its {content} out.",
         )
     ]
@@ -515,7 +573,8 @@ def _check_features(
 ) -> Iterator[Fault]:
     if not features:
         reasons = "; ".join(
-            f"{name!r} is {why}" for name, why in list(left_out.items())[:3]
+            f"{column_name!r} is {reason}"
+            for column_name, reason in list(left_out.items())[:3]
         )
         problem = f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}"
         yield (
@@ -523,19 +582,19 @@ def _check_features(
             f"Add columns{', or leave fewer out' if reasons else ''}.",
             "PG015",
         )
-    if all(schema[name].kind == "constant" for name in features):
+    if all(schema[feature_name].kind == "constant" for feature_name in features):
         fused = fused_columns(schema, left_out)
-        why = f" as float64: {listed(list(fused.values()))}" if fused else ""
-        fix = (
+        fused_words = f" as float64: {listed(list(fused.values()))}" if fused else ""
+        problem_hint = (
             f"Pass {option_of('--kind', next(iter(fused)))}=categorical, or add columns."
             if fused
             else "Add columns, or check --na."
         )
         problem = (
             f"No feature varies: {listed(features, show=repr)} "
-            f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{why}"
+            f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{fused_words}"
         )
-        yield problem, fix, "PG015"
+        yield problem, problem_hint, "PG015"
 
 
 def _match(
@@ -553,40 +612,56 @@ def _match(
     needed = [
         *columns.names,
         target,
-        *(name for name in (request.weight, request.offset) if name is not None),
+        *(
+            column_name
+            for column_name in (request.weight, request.offset)
+            if column_name is not None
+        ),
     ]
     optional = [
         *request.identifier,
-        *(name for name in (request.row_group, request.time) if name is not None),
+        *(
+            column_name
+            for column_name in (request.row_group, request.time)
+            if column_name is not None
+        ),
     ]
     trained, files = set(rows.tables["train"].columns), dict[str, pd.DataFrame]()
-    for part, table in rows.files.items():
-        wanted = [
+    for part_name, table in rows.files.items():
+        wanted_columns = [
             *needed,
             *(
-                name
-                for name in optional
-                if name in table.columns and name not in needed
+                column_name
+                for column_name in optional
+                if column_name in table.columns and column_name not in needed
             ),
         ]
         # Only test rows are judged by them.
         judged = (
             request.sensitive
-            if part == "test"
-            else [name for name in request.sensitive if name in table.columns]
+            if part_name == "test"
+            else [
+                column_name
+                for column_name in request.sensitive
+                if column_name in table.columns
+            ]
         )
-        wanted = list(dict.fromkeys([*wanted, *judged]))
+        wanted_columns = list(dict.fromkeys([*wanted_columns, *judged]))
         silent = [
-            name for name in table.columns if name in trained and name not in wanted
+            column_name
+            for column_name in table.columns
+            if column_name in trained and column_name not in wanted_columns
         ]
-        files[part] = align_columns(table.drop(columns=silent), wanted)
+        files[part_name] = align_columns(table.drop(columns=silent), wanted_columns)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
     tables, places = dict(rows.tables), list[InputError]()
     for part in rows.tables:
         lines = rows.lines[part]
         with lines.named():
-            tables[part], odd = without_odd_cells(rows.tables[part], columns, codes)
-        places += [lines.placed(error) for error in odd]
+            tables[part], odd_cells = without_odd_cells(
+                rows.tables[part], columns, codes
+            )
+        places += [lines.placed(error) for error in odd_cells]
     notes = [odd_cells_words(places)] if places else []
     return replace(rows, tables=tables), notes
 
@@ -603,23 +678,25 @@ def _groups(
     if request.groups is None:
         members = {} if card is None else card.groups
         present = {
-            name: [column for column in names if column in features]
-            for name, names in members.items()
+            group_name: [column for column in names if column in features]
+            for group_name, names in members.items()
         }
-        declared = {name: names for name, names in present.items() if names}
-        found = columns_as_one(
+        declared = {group_name: names for group_name, names in present.items() if names}
+        found_groups = columns_as_one(
             train[list(features)],
             {column for names in declared.values() for column in names},
         )
-        return declared | found, found
+        return declared | found_groups, found_groups
     groups = read_groups(request.groups)
-    for name, names in groups.items():
+    for declared_group, names in groups.items():
         for column in names:
             if column not in features:
-                hint = did_you_mean(column, features, f"Correct {request.groups}.")
+                problem_hint = did_you_mean(
+                    column, features, f"Correct {request.groups}."
+                )
                 raise InputError(
-                    f"Group {name!r} lists {column!r}, which is not a feature",
-                    hint=hint,
+                    f"Group {declared_group!r} lists {column!r}, which is not a feature",
+                    hint=problem_hint,
                     code="PG039",
                 )
     try:
@@ -632,7 +709,9 @@ def _groups(
 
 
 def check_images(
-    columns: Sequence[str], parts: Mapping[str, pd.DataFrame], codes: MissingCodes
+    columns: Sequence[str],
+    tables_by_part: Mapping[str, pd.DataFrame],
+    codes: MissingCodes,
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what the configuration of a run holds of its images: the columns, and a hash of all contents.
 
@@ -640,38 +719,50 @@ def check_images(
     training row.
     """
     digest, notes = hashlib.sha256(), list[str]()
-    for name in columns:
+    for column_name in columns:
         cells = {
-            part: Distinct.of(blank_codes(table[[name]], codes)[name], name)
-            for part, table in parts.items()
+            part_name: Distinct.of(
+                blank_codes(table[[column_name]], codes)[column_name], column_name
+            )
+            for part_name, table in tables_by_part.items()
         }
         every = list(
-            dict.fromkeys(text for one in cells.values() for text in one.texts)
+            dict.fromkeys(
+                cell_text
+                for part_cells in cells.values()
+                for cell_text in part_cells.texts
+            )
         )
-        check_image_cells(name, every)
-        sources = {text: source_of(text) for text in every}
-        for text, source in sources.items():
+        check_image_cells(column_name, every)
+        sources = {cell_text: source_of(cell_text) for cell_text in every}
+        for image_text, source in sources.items():
             content = (
-                source.read_bytes() if isinstance(source, Path) else text.encode()
+                source.read_bytes() if isinstance(source, Path) else image_text.encode()
             )  # which hashes the pixels
             digest.update(hashlib.sha256(content).digest())
         notes += pages_said(
-            name, [source for source in sources.values() if isinstance(source, Path)]
+            column_name,
+            [source for source in sources.values() if isinstance(source, Path)],
         )
         # A part may have a file, and a folder, of its own.
-        places = {
-            text: str(one.absolute()) if isinstance(one, Path) else text
-            for text, one in sources.items()
+        image_places = {
+            placed_text: str(image_source.absolute())
+            if isinstance(image_source, Path)
+            else placed_text
+            for placed_text, image_source in sources.items()
         }
         shown = {
-            part: [places[text] for text in one.texts] for part, one in cells.items()
+            part_name: [image_places[cell_text] for cell_text in part_cells.texts]
+            for part_name, part_cells in cells.items()
         }
         index = cells["test"].index
-        both = [image in set(shown["train"]) for image in shown["test"]]
-        if count := sum(both[at] for at in index.tolist() if at >= 0):
+        is_shared = [image in set(shown["train"]) for image in shown["test"]]
+        if count := sum(
+            is_shared[text_index] for text_index in index.tolist() if text_index >= 0
+        ):
             notes.append(
-                f"{count:,} of {len(index):,} test rows show the same image of column {name!r} as a training row, so "
+                f"{count:,} of {len(index):,} test rows show the same image of column {column_name!r} as a training row, so "
                 "figures on the test rows are too good. Keep equal images together with "
-                f"{option_of('--row-group', name)}"
+                f"{option_of('--row-group', column_name)}"
             )
     return {"images": list(columns), "image content": digest.hexdigest()}, notes

@@ -58,11 +58,16 @@ def notes_on_cells(
     """Note codes for missing values that never occur, and a target that is written like codes."""
     notes = []
     if request.na:
-        na = list(codes)
+        missing_codes = list(codes)
         first, *further = [
-            unused_codes(table, na) for table in (written.frame, *rows.files.values())
+            unused_codes(table, missing_codes)
+            for table in (written.frame, *rows.files.values())
         ]
-        unused = [code for code in first if all(code in codes for codes in further)]
+        unused = [
+            missing_code
+            for missing_code in first
+            if all(missing_code in codes for codes in further)
+        ]
         notes += (
             [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."]
             if unused
@@ -85,9 +90,9 @@ def notes_on_cells(
 def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[str]:
     """Name ``--task counts`` for a target that looks like counts with many zeros, and say what an offset does."""
     if request.offset is not None:
-        said = f"{request.offset!r} is the logarithm of each row's exposure, and {target!r} is divided by the exposure"
+        offset_words = f"{request.offset!r} is the logarithm of each row's exposure, and {target!r} is divided by the exposure"
         return [
-            f"{said}: predictions, errors and importances are those of rates. Rows count by their exposure."
+            f"{offset_words}: predictions, errors and importances are those of rates. Rows count by their exposure."
         ]
     y = rows.truths["train"]
     if (
@@ -97,18 +102,18 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
         or (y != np.rint(y)).any()
     ):
         return []
-    zeros, most = float((y == 0).mean()), float((y == y.max()).mean())
+    zeros, largest_share = float((y == 0).mean()), float((y == y.max()).mean())
     # Codes of classes have no zeros, or few levels, or as many rows in the last as in the first.
-    if zeros < _ZEROS or len(np.unique(y)) <= _LEAST_COUNT or most > zeros / 2:
+    if zeros < _ZEROS or len(np.unique(y)) <= _LEAST_COUNT or largest_share > zeros / 2:
         return []
     looks = f"the target {target!r} looks like a count: whole numbers, {percent(zeros)} of them 0"
-    how = (
+    training_words = (
         "predicted as classes"
         if rows.task == "classification"
         else "trained and judged by squared error"
     )
-    fix = "--task counts takes the Poisson loss, and --offset COLUMN the logarithm of an exposure"
-    return [f"{looks}. It is {how}; {fix}."]
+    counts_advice = "--task counts takes the Poisson loss, and --offset COLUMN the logarithm of an exposure"
+    return [f"{looks}. It is {training_words}; {counts_advice}."]
 
 
 def notes_on_columns(
@@ -124,54 +129,93 @@ def notes_on_columns(
     ``together``: what may say that rows belong together, which has a note of its own.
     """
     by_user = {
-        name for name, why in left_out.items() if why is not LeftOut.LIKE_AN_IDENTIFIER
+        column_name
+        for column_name, reason in left_out.items()
+        if reason is not LeftOut.LIKE_AN_IDENTIFIER
     }
     # The order of the rows hangs on how its dates are read.
-    found = findings_of(schema, by_user - {request.time})
+    column_findings = findings_of(schema, by_user - {request.time})
     # Odd cells have a note that says where they stand.
-    found = [one for one in found if one.kind != "mistakes"]
+    column_findings = [one for one in column_findings if one.kind != "mistakes"]
     if ":" in request.model:
-        own = {"reader": "which your estimator gets as it is"}
-        found = [
-            replace(one, facts=own) if one.kind == "free_text" else one for one in found
+        reader_facts = {"reader": "which your estimator gets as it is"}
+        column_findings = [
+            replace(column_finding, facts=reader_facts)
+            if column_finding.kind == "free_text"
+            else column_finding
+            for column_finding in column_findings
         ]
-    undecided = [one for one in schema if one.name not in {*left_out, *request.kinds}]
+    undecided = [
+        column_type
+        for column_type in schema
+        if column_type.name not in {*left_out, *request.kinds}
+    ]
     # One note has one advice on a column: the first of these that there is.
-    told = set[str]() if together is None else {*together["columns"]}
-    many = {
-        one.name: one.n_levels
-        for one in undecided
-        if one.kind == "categorical" and one.name not in told
+    told_columns = set[str]() if together is None else {*together["columns"]}
+    level_counts = {
+        column_type.name: column_type.n_levels
+        for column_type in undecided
+        if column_type.kind == "categorical" and column_type.name not in told_columns
     }
-    many = {name: count for name, count in many.items() if count >= _MANY_LEVELS}
-    told |= many.keys()
-    found = [
-        replace(one, columns=_but(one.columns, told)) if one.kind == "names" else one
-        for one in found
+    level_counts = {
+        column_name: count
+        for column_name, count in level_counts.items()
+        if count >= _MANY_LEVELS
+    }
+    told_columns |= level_counts.keys()
+    column_findings = [
+        replace(column_finding, columns=_but(column_finding.columns, told_columns))
+        if column_finding.kind == "names"
+        else column_finding
+        for column_finding in column_findings
     ]
     # Columns that are constant only as float64 are already noted.
     constant = set(schema.of_kind("constant")).difference(
         left_out, fused_columns(schema)
     )
-    found += _findings_of_amounts(
-        written, {one.name for one in undecided if one.kind == "numeric"}
+    column_findings += _findings_of_amounts(
+        written,
+        {
+            column_type.name
+            for column_type in undecided
+            if column_type.kind == "numeric"
+        },
     )
-    found += [
+    column_findings += [
         Finding(
             "also_levels",
-            _but((one.name for one in undecided if "also_levels" in one.flags), told),
+            _but(
+                (
+                    column_type.name
+                    for column_type in undecided
+                    if "also_levels" in column_type.flags
+                ),
+                told_columns,
+            ),
         ),
         Finding(
             "many_levels",
-            tuple(many),
-            {"shown": [f"{name} ({count:,})" for name, count in many.items()]},
+            tuple(level_counts),
+            {
+                "shown": [
+                    f"{column_name} ({count:,})"
+                    for column_name, count in level_counts.items()
+                ]
+            },
         ),
-        Finding("constant", tuple(name for name in schema.names if name in constant)),
+        Finding(
+            "constant",
+            tuple(
+                column_name for column_name in schema.names if column_name in constant
+            ),
+        ),
     ]
     if card is None:
-        return _texts(found)
+        return _texts(column_findings)
     story = [] if card.story is None or card.target in left_out else [card.story]
-    return story + _texts([*found, Finding("not_features", tuple(card.not_features))])
+    return story + _texts(
+        [*column_findings, Finding("not_features", tuple(card.not_features))]
+    )
 
 
 def notes_on_roles(
@@ -193,23 +237,39 @@ def notes_on_roles(
 
 def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Finding]:
     """Return what is noted on how amounts are written."""
-    units = {name: unit for name, unit in written.units.items() if name in amounts}
+    units = {
+        column_name: unit_text
+        for column_name, unit_text in written.units.items()
+        if column_name in amounts
+    }
     return [
         Finding(
             "units",
             tuple(units),
-            {"shown": [f"{name} ({unit})" for name, unit in units.items()]},
+            {
+                "shown": [
+                    f"{column_name} ({unit_text})"
+                    for column_name, unit_text in units.items()
+                ]
+            },
         ),
-        Finding("padded", tuple(name for name in written.padded if name in amounts)),
+        Finding(
+            "padded",
+            tuple(
+                column_name for column_name in written.padded if column_name in amounts
+            ),
+        ),
     ]
 
 
-def _but(columns: Iterable[str], told: Collection[str]) -> tuple[str, ...]:
-    return tuple(name for name in columns if name not in told)
+def _but(columns: Iterable[str], told_columns: Collection[str]) -> tuple[str, ...]:
+    return tuple(
+        column_name for column_name in columns if column_name not in told_columns
+    )
 
 
-def _texts(found: Iterable[Finding]) -> list[str]:
-    return [finding.text(command=True) for finding in found if finding.columns]
+def _texts(findings: Iterable[Finding]) -> list[str]:
+    return [finding.text(command=True) for finding in findings if finding.columns]
 
 
 # ---- what the page says of cells -------------------------------------------------------------------------------------
@@ -218,40 +278,50 @@ def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
 
     Totals among the rows are an alarm: one decides the errors. The others are cautions.
     """
-    found = list[dict[str, Any]]()
+    facts_found = list[dict[str, Any]]()
     if read.totals is not None and read.totals.how != "named":
-        found += _totals_facts(read)
+        facts_found += _totals_facts(read)
     for caution in read.written.cautions:
         advice = "Check the table: delete the line, or correct its cells if it is a row"
-        found.append({"words": f"{sentence_of(caution)}.", "advice": advice})
-    spelled = [one for one in types if "spelled" in one.flags]
-    words = {one.name: odd_words(one) for one in spelled}
-    words = {name: cells for name, cells in words.items() if cells}
+        facts_found.append({"words": f"{sentence_of(caution)}.", "advice": advice})
+    spelled = [column_type for column_type in types if "spelled" in column_type.flags]
+    words = {column_type.name: odd_words(column_type) for column_type in spelled}
+    words = {column_name: cells for column_name, cells in words.items() if cells}
     if words:
         shown = [
-            f"{name} ({listed(cells, 3, show=repr)})" for name, cells in words.items()
+            f"{column_name} ({listed(cells, 3, show=repr)})"
+            for column_name, cells in words.items()
         ]
         options = list[str]()
-        for name, cells in words.items():
-            for text in column_codes(name, cells):
-                options += ["--na", text]
-        one = by_count(len(words), "this column looks", "these columns look")
-        said = f"But for some cells {one} like numbers, and is read as categories: "
-        said = said.replace("and is", by_count(len(words), "and is", "and are"))
+        for odd_column, cells in words.items():
+            for code_text in column_codes(odd_column, cells):
+                options += ["--na", code_text]
+        columns_look = by_count(len(words), "this column looks", "these columns look")
+        cell_words = f"But for some cells {columns_look} like numbers, and is read as categories: "
+        cell_words = cell_words.replace(
+            "and is", by_count(len(words), "and is", "and are")
+        )
         advice = "If these cells mean missing, declare them"
-        facts = {"words": f"{said}{listed(shown)}.", "advice": advice}
-        found.append({**facts, "options": options})
-    others = [one for one in spelled if one.name not in words]
-    if others:
-        every = findings_of(Schema(tuple(others)))
+        facts = {"words": f"{cell_words}{listed(shown)}.", "advice": advice}
+        facts_found.append({**facts, "options": options})
+    other_columns = [
+        column_type for column_type in spelled if column_type.name not in words
+    ]
+    if other_columns:
+        every = findings_of(Schema(tuple(other_columns)))
         first = next(finding for finding in every if finding.kind == "spelled")
         alike = first.facts["alike"]
-        advice = f"Write all cells of {others[0].name} alike, such as {alike}"
-        shown = [f"{one.name} ({one.facts['example']!r})" for one in others]
-        said = "Cells that are written in several ways keep columns from being read as "
-        said += f"{first.facts['what']}: {listed(shown)}."
-        found.append({"words": said, "advice": advice})
-    return found
+        advice = f"Write all cells of {other_columns[0].name} alike, such as {alike}"
+        shown = [
+            f"{column_type.name} ({column_type.facts['example']!r})"
+            for column_type in other_columns
+        ]
+        cell_words = (
+            "Cells that are written in several ways keep columns from being read as "
+        )
+        cell_words += f"{first.facts['what']}: {listed(shown)}."
+        facts_found.append({"words": cell_words, "advice": advice})
+    return facts_found
 
 
 def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
@@ -259,18 +329,26 @@ def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
     assert read.totals is not None, "there are totals"
     frame, lines = read.written.frame, read.written.lines.lines
     cells = frame[read.target]
-    rows = [row for row in read.totals.rows if not pd.isna(cells.iloc[row])]
-    if not rows:
+    total_rows = [
+        row_index
+        for row_index in read.totals.rows
+        if not pd.isna(cells.iloc[row_index])
+    ]
+    if not total_rows:
         return []
-    texts = [canonical(cells.iloc[row]) for row in rows]
+    texts = [canonical(cells.iloc[row_index]) for row_index in total_rows]
     words = f"{sentence_of(read.totals.said(lines))}. One such row can decide the errors and the effects."
     facts = {"words": words, "part": "alarm"}
-    if int(cells.astype(str).isin({str(cells.iloc[row]) for row in rows}).sum()) > len(
-        rows
-    ):
+    if int(
+        cells.astype(str)
+        .isin({str(cells.iloc[row_index]) for row_index in total_rows})
+        .sum()
+    ) > len(total_rows):
         return [facts | {"advice": "Delete them from the table, and run again"}]
     options = [
-        word for text in column_codes(read.target, texts) for word in ("--na", text)
+        option_word
+        for code_text in column_codes(read.target, texts)
+        for option_word in ("--na", code_text)
     ]
     return [facts | {"advice": "Leave them out", "options": options}]
 
@@ -285,14 +363,14 @@ def find_target_signs(rows: SplitTable, task: str) -> tuple[Sign, ...]:
     if rows.task != "regression":
         return ()
     values = [np.asarray(truth, dtype=np.float64) for truth in rows.truths.values()]
-    places = [
-        (rows.lines[part], number)
-        for part in rows.truths
-        for number in rows.tables[part].index
+    row_places = [
+        (rows.lines[part_name], number)
+        for part_name in rows.truths
+        for number in rows.tables[part_name].index
     ]
 
     def where(position: int) -> str:
-        lines, number = places[position]
+        lines, number = row_places[position]
         return lines.where(number)
 
     return tuple(target_signs(np.concatenate(values), where, counts=task == "counts"))
@@ -313,46 +391,64 @@ def find_together(
         list(map(len, rows.tables.values())),
     )
     unasked = (read.target, request.weight)
-    both = [
-        name
-        for name in tables[0]
-        if all(name in table for table in tables) and name not in unasked
+    common_columns = [
+        column_name
+        for column_name in tables[0]
+        if all(column_name in table for table in tables) and column_name not in unasked
     ]
-    table = blank_codes(pd.concat([table[both] for table in tables]), read.codes)
+    table = blank_codes(
+        pd.concat([table[common_columns] for table in tables]), read.codes
+    )
     # Amounts with an odd cell are amounts, which name nobody.
-    for one in types:
-        is_spoiled = {"spelled", "mistakes"}.intersection(one.flags)
-        if is_spoiled and one.facts["what"] == "numbers" and one.name in table:
-            numbers = text_numbers(table[one.name].astype(str).tolist())
-            table = table.assign(**{one.name: numbers})
+    for column_type in types:
+        is_spoiled = {"spelled", "mistakes"}.intersection(column_type.flags)
+        if (
+            is_spoiled
+            and column_type.facts["what"] == "numbers"
+            and column_type.name in table
+        ):
+            numbers = text_numbers(table[column_type.name].astype(str).tolist())
+            table = table.assign(**{column_type.name: numbers})
     by_user = {
         *request.identifier,
-        *(name for name, kind in request.kinds.items() if kind == "identifier"),
+        *(
+            column_name
+            for column_name, column_kind in request.kinds.items()
+            if column_kind == "identifier"
+        ),
     }
     by_user |= set(filter(names_things, request.drop))
     named = [
-        name
-        for name, why in left_out.items()
-        if why is LeftOut.LIKE_AN_IDENTIFIER or name in by_user
+        column_name
+        for column_name, reason in left_out.items()
+        if reason is LeftOut.LIKE_AN_IDENTIFIER or column_name in by_user
     ]
     named += [
-        one.name
-        for one in types
-        if one.kind in _KINDS_NAMED and _names_many(one.name, table)
+        named_type.name
+        for named_type in types
+        if named_type.kind in _KINDS_NAMED and _names_many(named_type.name, table)
     ]
-    found = rows_together(
+    together_rows = rows_together(
         table,
         np.concatenate(
-            [rows.truths[part] for part, table in rows.tables.items() if len(table)]
+            [
+                rows.truths[part_name]
+                for part_name, table in rows.tables.items()
+                if len(table)
+            ]
         ),
         rows.task,
-        np.repeat([part == "train" for part in rows.tables], sizes),
-        np.repeat([part == "test" for part in rows.tables], sizes),
-        [name for name in types.names if name in both],
-        [name for name in named if name in both],
+        np.repeat([part_name == "train" for part_name in rows.tables], sizes),
+        np.repeat([part_name == "test" for part_name in rows.tables], sizes),
+        [
+            feature_name
+            for feature_name in types.names
+            if feature_name in common_columns
+        ],
+        [column_name for column_name in named if column_name in common_columns],
         types.of_kind("image"),
     )
-    return None if found is None else found.facts()
+    return None if together_rows is None else together_rows.facts()
 
 
 def _names_many(name: str, table: pd.DataFrame) -> bool:
@@ -375,37 +471,53 @@ def notes_on_codes(
 ) -> list[str]:
     """Propose codes for missing: of single columns where others hold them as values, and open ends of dates."""
     names = [
-        one.name
-        for one in types
-        if one.kind == "numeric" and is_native_number(features[one.name].dtype)
+        column_type.name
+        for column_type in types
+        if column_type.kind == "numeric"
+        and is_native_number(features[column_type.name].dtype)
     ]
     cells = {
-        name: features[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        for name in names
+        column_name: features[column_name].to_numpy(dtype=np.float64, na_value=np.nan)
+        for column_name in names
     }
     candidates = {
-        name: maybe_missing(values)
-        for name, values in cells.items()
-        if name not in kinds
+        column_name: maybe_missing(values)
+        for column_name, values in cells.items()
+        if column_name not in kinds
     }
     proposed: dict[str, list[Any]] = {}
     is_of_all = True
-    for code in sorted({code for codes in candidates.values() for code in codes}):
-        holders = [name for name in names if (cells[name] == code).any()]
-        for name in holders:
-            if code in candidates.get(name, ()):
-                proposed.setdefault(name, []).append(code)
+    for missing_code in sorted(
+        {candidate_code for codes in candidates.values() for candidate_code in codes}
+    ):
+        holders = [
+            holder_name
+            for holder_name in names
+            if (cells[holder_name] == missing_code).any()
+        ]
+        for holding_column in holders:
+            if missing_code in candidates.get(holding_column, ()):
+                proposed.setdefault(holding_column, []).append(missing_code)
             else:
                 is_of_all = False  # there it is a value
-    for name in types.of_kind("date"):
-        ends = [] if name in kinds else open_ends(features[name], types[name])
-        if ends:
-            proposed[name], is_of_all = ends, False
+    for date_column in types.of_kind("date"):
+        open_dates = (
+            []
+            if date_column in kinds
+            else open_ends(features[date_column], types[date_column])
+        )
+        if open_dates:
+            proposed[date_column], is_of_all = open_dates, False
     if not proposed:
         return []
-    codes = list(dict.fromkeys(code for codes in proposed.values() for code in codes))
+    codes = list(
+        dict.fromkeys(
+            proposed_code for codes in proposed.values() for proposed_code in codes
+        )
+    )
     shown = [
-        f"{name} ({', '.join(map(str, codes))})" for name, codes in proposed.items()
+        f"{column_name} ({', '.join(map(str, codes))})"
+        for column_name, codes in proposed.items()
     ]
     facts: dict[str, Any] = {"shown": shown}
     facts["codes"] = sorted(codes) if is_of_all else codes
@@ -418,10 +530,13 @@ def notes_on_blocks(
     features: pd.DataFrame,
     types: Schema,
     groups: Mapping[str, Sequence[str]],
-    found: Mapping[str, Sequence[str]],
+    found_groups: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """Note columns that were ``found`` to be one feature, and others that duplicate each other."""
+    """Note columns that were ``found_groups`` to be one feature, and others that duplicate each other."""
     # Columns of one group may duplicate each other.
     return _texts(
-        [*as_one_found(found), *duplicates_found(features, types, groups.values())]
+        [
+            *as_one_found(found_groups),
+            *duplicates_found(features, types, groups.values()),
+        ]
     )

@@ -52,76 +52,90 @@ CANDIDATES = (
 _PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
 
 
-def fit_other(work: RunWork, judging: Integers, others: float) -> None:
-    """Train another model than the network. ``judging``: validation rows. ``others``: seconds of the baselines."""
-    (model, train), parts, clock = work.untrained, work.inputs.parts, work.clock
+def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None:
+    """Train another model than the network. ``judging``: validation rows. ``baseline_seconds``: seconds of the baselines."""
+    (model, train), rows_by_part, clock = work.untrained, work.inputs.parts, work.clock
     y, between, weights = (
-        parts["train"].y,
-        parts["validation"].dependence,
-        parts["train"].weights,
+        rows_by_part["train"].y,
+        rows_by_part["validation"].dependence,
+        rows_by_part["train"].weights,
     )
-    rows, more = _rows_before_the_limit(work, others), dict[str, Any]()
-    if rows < len(y):
-        clock.cut.append(f"training: {rows:,} rows instead of {len(y):,}")
-        chosen = generator(work.request.seed, "rows in time").permutation(len(y))[:rows]
+    row_count, fit_options = (
+        _rows_before_the_limit(work, baseline_seconds),
+        dict[str, Any](),
+    )
+    if row_count < len(y):
+        clock.cut.append(f"training: {row_count:,} rows instead of {len(y):,}")
+        training_indices = generator(work.request.seed, "rows in time").permutation(
+            len(y)
+        )[:row_count]
         if work.inputs.task == "classification":  # every class is learned
-            chosen = np.union1d(chosen, np.unique(y, return_index=True)[1])
-        chosen = np.sort(chosen)
+            training_indices = np.union1d(
+                training_indices, np.unique(y, return_index=True)[1]
+            )
+        training_indices = np.sort(training_indices)
         train, y, weights = (
-            train.take(chosen),
-            y[chosen],
-            None if weights is None else weights.iloc[chosen],
+            train.take(training_indices),
+            y[training_indices],
+            None if weights is None else weights.iloc[training_indices],
         )
     with clock.whole.part("training"):
-        more |= {
+        fit_options |= {
             "weights": weights,
             "dependence": None if between is None else between.take(judging),
         }
-        model.fit(train, y, judged_rows(work, judging), **more)
+        model.fit(train, y, judged_rows(work, judging), **fit_options)
     if not is_file(work.request.model):
         work.say(f"  {model.label} was fitted in {readable(model.fitted_.seconds)}")
     work.model = model
     # As many rows as explanations predict together, so that a call's own cost does not count for each row.
-    test = work.encoded["test"]
-    test = test.take(np.resize(np.arange(len(test)), _MEASURED))
+    test_rows = work.encoded["test"]
+    test_rows = test_rows.take(np.resize(np.arange(len(test_rows)), _MEASURED))
     started = time.perf_counter()
-    model.predict_parts(test)
+    model.predict_parts(test_rows)
     # What an explanation takes is expected from it.
-    clock.per_row = (time.perf_counter() - started) / len(test) / PAIR
+    clock.per_row = (time.perf_counter() - started) / len(test_rows) / PAIR
     tested, features, outputs = (
-        len(parts["test"]),
+        len(rows_by_part["test"]),
         len(model.feature_names_in_),
         len(getattr(model, "classes_", "1")),
     )
     explanation = work.budget.expected(tested, features, outputs)
-    each = predictions_of_row(features)
+    predictions_by_row = predictions_of_row(features)
     explanation += (
-        clock.per_row * PAIR * min(tested, work.budget.swarm_rows(outputs, each)) * each
+        clock.per_row
+        * PAIR
+        * min(tested, work.budget.swarm_rows(outputs, predictions_by_row))
+        * predictions_by_row
     )
-    expected = {"baselines": others} if others else {}
+    expected = {"baselines": baseline_seconds} if baseline_seconds else {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 
 
-def _rows_before_the_limit(work: RunWork, others: float) -> int:
+def _rows_before_the_limit(work: RunWork, baseline_seconds: float) -> int:
     """Return on how many training rows a model is fitted in half of the time that ``--time-limit`` leaves."""
     model, count = work.untrained[0], len(work.inputs.parts["train"])
     if work.request.time_limit is None or not isinstance(model.model, str):
         return count
     seconds = _seconds(work, model.model)
-    left = max(work.clock.left() - others - REPORT, 0.1 * work.clock.left()) / 2
+    seconds_left = (
+        max(work.clock.left() - baseline_seconds - REPORT, 0.1 * work.clock.left()) / 2
+    )
     return (
         count
-        if seconds <= left
-        else max(min(count, _FEWEST_ROWS), int(count * left / seconds))
+        if seconds <= seconds_left
+        else max(min(count, _FEWEST_ROWS), int(count * seconds_left / seconds))
     )
 
 
 def _seconds(work: RunWork, name: str) -> float:
     """Return an estimate of the seconds that a model takes on all training rows."""
-    rows = BaselineRows(work.untrained[1].encoded, work.inputs.parts["train"].y)
+    training_rows = BaselineRows(
+        work.untrained[1].encoded, work.inputs.parts["train"].y
+    )
     return estimate_seconds(
         work.inputs.task,
-        rows,
+        training_rows,
         [name],
         seed=work.request.seed,
         threads=torch.get_num_threads(),
@@ -134,9 +148,15 @@ def choose(work: RunWork) -> dict[str, Any]:
 
     Each part of the rows is predicted by a model of the other parts, which validation rows stop early.
     """
-    inputs, seed, train = work.inputs, work.request.seed, work.inputs.parts["train"]
+    inputs, random_seed, train = (
+        work.inputs,
+        work.request.seed,
+        work.inputs.parts["train"],
+    )
     train = train.take(
-        np.sort(generator(seed, "rows of auto").permutation(len(train))[:_MOST_ROWS])
+        np.sort(
+            generator(random_seed, "rows of auto").permutation(len(train))[:_MOST_ROWS]
+        )
     )
     classes = np.unique(train.y) if inputs.task == "classification" else None
     metric = (
@@ -149,71 +169,78 @@ def choose(work: RunWork) -> dict[str, Any]:
         if classes is None
         else np.searchsorted(classes, train.y)
     )
-    part = _parts(train.y, inputs.task, seed, train.dependence)
-    tried, losses, late = dict[str, Predicted](), dict[str, float](), list[str]()
-    end, labels = time.monotonic() + _SHARE * work.clock.left(), _candidates(work)
-    for name, label in labels.items():
+    part_codes = _parts(train.y, inputs.task, random_seed, train.dependence)
+    tried, losses, late_labels = dict[str, Predicted](), dict[str, float](), list[str]()
+    end_time, labels = time.monotonic() + _SHARE * work.clock.left(), _candidates(work)
+    for model_name, label in labels.items():
         started = time.monotonic()
         guess = _crossed(
-            work, name, train, part, classes, end=end if tried else math.inf
+            work,
+            model_name,
+            train,
+            part_codes,
+            classes,
+            end=end_time if tried else math.inf,
         )
         if guess is None:
-            late.append(label)
+            late_labels.append(label)
             continue
-        tried[name] = Predicted(truth, guess, counts=inputs.counts)
-        known = () if classes is None else classes.tolist()
+        tried[model_name] = Predicted(truth, guess, counts=inputs.counts)
+        known_classes = () if classes is None else classes.tolist()
         further: dict[str, Any] = {"counts": True} if inputs.counts else {}
-        losses[name] = float(
-            scores_of(inputs.task, train.y, guess, classes=known, **further)[
+        losses[model_name] = float(
+            scores_of(inputs.task, train.y, guess, classes=known_classes, **further)[
                 metric.name
             ]
             or np.inf
         )
         seconds = time.monotonic() - started
         work.say(
-            f"  {label}: {metric.label} {number(losses[name])} on training rows ({seconds:.1f} s)"
+            f"  {label}: {metric.label} {number(losses[model_name])} on training rows ({seconds:.1f} s)"
         )
-    if late:
+    if late_labels:
         work.clock.cut.append(
-            f"choice of the model: {listed(late)} {by_count(len(late), 'was', 'were')} not tried"
+            f"choice of the model: {listed(late_labels)} {by_count(len(late_labels), 'was', 'were')} not tried"
         )
-    best, *behind = sorted(losses, key=lambda name: losses[name])
+    best_model, *behind = sorted(losses, key=lambda name: losses[name])
     sentence = (
-        f"--model auto chose {labels[best]}: on {len(train):,} training rows, each predicted by a model of other rows, "
-        f"its {metric.label} is {number(losses[best])}"
+        f"--model auto chose {labels[best_model]}: on {len(train):,} training rows, each predicted by a model of other rows, "
+        f"its {metric.label} is {number(losses[best_model])}"
     )
     if behind:
-        sentence += f", against {listed([f'{labels[name]} {number(losses[name])}' for name in behind], 9)}"
-        test = paired(
+        sentence += f", against {listed([f'{labels[behind_name]} {number(losses[behind_name])}' for behind_name in behind], 9)}"
+        paired_test = paired(
             metric.name,
-            tried[best],
+            tried[best_model],
             tried[behind[0]],
-            seed=seed,
+            seed=random_seed,
             dependence=train.dependence,
         )
-        if test is not None:
-            ends = " to ".join(number(test[end]) for end in ("ci_low", "ci_high"))
-            sentence += f". The first two differ by {number(test['difference'])} (95 % interval {ends})"
-            clear = test["difference"] > 0 and test["p_value"] < LEVEL
+        if paired_test is not None:
+            interval_words = " to ".join(
+                number(paired_test[end_name]) for end_name in ("ci_low", "ci_high")
+            )
+            sentence += f". The first two differ by {number(paired_test['difference'])} (95 % interval {interval_words})"
+            clear = paired_test["difference"] > 0 and paired_test["p_value"] < LEVEL
             sentence += "" if clear else ", which may be chance"
-    return {"model": best, "losses": losses, "sentence": f"{sentence}."}
+    return {"model": best_model, "losses": losses, "sentence": f"{sentence}."}
 
 
 def _candidates(work: RunWork) -> dict[str, str]:
     """Return the models that can be trained here by name, with what they are called, and say which are left out."""
     labels = {}
-    for name in CANDIDATES:
+    for model_name in CANDIDATES:
         try:
-            if name != "network":
-                check_savable(name)
+            if model_name != "network":
+                check_savable(model_name)
         except EnvironmentProblem as error:
-            work.say(f"note: auto leaves {name} out: {error}")
+            work.say(f"note: auto leaves {model_name} out: {error}")
         else:
-            network = name == "network"
-            labels[name] = (
+            network = model_name == "network"
+            labels[model_name] = (
                 "permgrad's network"
                 if network
-                else baselines.get(name).label_for(
+                else baselines.get(model_name).label_for(
                     work.inputs.task, counts=work.inputs.counts
                 )
             )
@@ -222,30 +249,30 @@ def _candidates(work: RunWork) -> dict[str, str]:
 
 def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> Integers:
     """Return the part of each row: drawn within classes, groups together, or stretches of time."""
-    draw = generator(seed, "parts of auto")
+    random_stream = generator(seed, "parts of auto")
     if dependence is not None:
         codes = np.unique(dependence.codes, return_inverse=True)[1]
         count = int(codes.max()) + 1
         return (
             np.arange(count) * _PARTS // count
             if dependence.timed
-            else draw.permutation(count) % _PARTS
+            else random_stream.permutation(count) % _PARTS
         )[codes]
-    order = draw.permutation(len(y))
+    order = random_stream.permutation(len(y))
     if task == "classification":
         order = order[
             np.argsort(np.unique(y, return_inverse=True)[1][order], kind="stable")
         ]
-    part = np.empty(len(y), dtype=np.int64)
-    part[order] = np.arange(len(y)) % _PARTS
-    return part
+    part_codes = np.empty(len(y), dtype=np.int64)
+    part_codes[order] = np.arange(len(y)) % _PARTS
+    return part_codes
 
 
 def _crossed(
     work: RunWork,
     name: str,
     train: Rows,
-    part: Integers,
+    part_codes: Integers,
     classes: Array | None,
     *,
     end: float,
@@ -254,26 +281,26 @@ def _crossed(
 
     None: its fits would not be done at ``end``.
     """
-    inputs, held = work.inputs, work.inputs.parts["validation"]
+    inputs, held_out_rows = work.inputs, work.inputs.parts["validation"]
     guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
     started = time.monotonic()
-    for done, number_of in enumerate(np.unique(part)):
+    for done_parts, number_of in enumerate(np.unique(part_codes)):
         if (
             time.monotonic()
-            + (time.monotonic() - started) / max(done, 1) * (_PARTS - done)
+            + (time.monotonic() - started) / max(done_parts, 1) * (_PARTS - done_parts)
             > end
         ):
             return None
-        fitted, left = (
-            train.take(np.flatnonzero(part != number_of)),
-            np.flatnonzero(part == number_of),
+        fitted, left_rows = (
+            train.take(np.flatnonzero(part_codes != number_of)),
+            np.flatnonzero(part_codes == number_of),
         )
         judging = (
-            np.arange(len(held))
+            np.arange(len(held_out_rows))
             if classes is None
-            else np.flatnonzero(np.isin(held.y, fitted.y))
+            else np.flatnonzero(np.isin(held_out_rows.y, fitted.y))
         )
-        stopping = held.take(judging[:MOST_HELD])
+        stopping = held_out_rows.take(judging[:MOST_HELD])
         model = make_estimator(work.request, inputs, name)
         if name == "network":
             model.set_params(progress=False)
@@ -283,11 +310,11 @@ def _crossed(
                 fitted.y,
                 eval_set=(stopping.frame, stopping.y) if len(stopping) else None,
             )
-        rows = train.frame.iloc[left]
+        left_frame = train.frame.iloc[left_rows]
         if classes is None:
-            guess[left] = model.predict(rows)
+            guess[left_rows] = model.predict(left_frame)
         else:
-            guess[np.ix_(left, np.searchsorted(classes, model.classes_))] = (
-                model.predict_proba(rows)
+            guess[np.ix_(left_rows, np.searchsorted(classes, model.classes_))] = (
+                model.predict_proba(left_frame)
             )
     return guess

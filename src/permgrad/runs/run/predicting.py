@@ -68,20 +68,24 @@ def prediction_table(
         else [f"in_set_{label}" for label in labels]
     )
     chances = [f"probability_{label}" for label in labels or ()]
-    taken = {"row", "truth", "prediction", *chances, *inside}
+    taken_names = {"row", "truth", "prediction", *chances, *inside}
     table = pd.DataFrame({"row": rows})
-    for name in identifiers.columns:
-        shown = name
-        while shown in taken or (shown != name and shown in identifiers.columns):
+    for column_name in identifiers.columns:
+        shown = column_name
+        while shown in taken_names or (
+            shown != column_name and shown in identifiers.columns
+        ):
             shown += "_"
-        table[shown] = without_points(identifiers[name]).array
+        table[shown] = without_points(identifiers[column_name]).array
     if truth is not None:
         table["truth"] = truth
     table["prediction"] = predicted["prediction"]
-    for place, name in enumerate(chances if "probabilities" in predicted else ()):
-        table[name] = predicted["probabilities"][:, place]
-    for place, name in enumerate(inside if "inside" in predicted else ()):
-        table[name] = predicted["inside"][:, place]
+    for class_index, chance_name in enumerate(
+        chances if "probabilities" in predicted else ()
+    ):
+        table[chance_name] = predicted["probabilities"][:, class_index]
+    for inside_index, inside_name in enumerate(inside if "inside" in predicted else ()):
+        table[inside_name] = predicted["inside"][:, inside_index]
     return table
 
 
@@ -97,12 +101,12 @@ def intervals_of(
         request.coverage is None or not hasattr(model, "classes_")
     ):
         problem = "--by-class is for sets of classes, which --coverage adds"
-        add, leave_out = (
+        add_words, leave_out = (
             "Add --coverage 0.9, for example.",
             "Leave it out: this model predicts numbers.",
         )
-        fix = add if hasattr(model, "classes_") else leave_out
-        raise InputError(problem, hint=fix, code="PG004")
+        advice = add_words if hasattr(model, "classes_") else leave_out
+        raise InputError(problem, hint=advice, code="PG004")
     coverage = (
         None
         if request.coverage is None
@@ -120,8 +124,10 @@ def check_threshold(threshold: float | None, model: Any) -> None:
         raise InputError(problem, "For example: --threshold 0.2.", "PG002")
     if getattr(model, "decision_", None) is None:
         classes = len(getattr(model, "classes_", ()))
-        fact = f"predicts {classes} classes" if classes else "predicts numbers"
-        problem = f"--threshold is for models of two classes, and this one {fact}"
+        model_words = f"predicts {classes} classes" if classes else "predicts numbers"
+        problem = (
+            f"--threshold is for models of two classes, and this one {model_words}"
+        )
         raise InputError(problem, "Leave it out.", "PG004")
 
 
@@ -136,8 +142,8 @@ def decide_at(model: Any, threshold: float | None) -> None:
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""
     return [
-        str(name)
-        for name in getattr(
+        str(column_name)
+        for column_name in getattr(
             model, "feature_names_in_", model.preprocessor_.feature_names_in_
         )
     ]
@@ -146,64 +152,66 @@ def features_of(model: Any) -> list[str]:
 def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
     """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one."""
     check_model(folder)
-    run = run_of(folder)
+    run_folder = run_of(folder)
     with loading():
         from permgrad.models.save.saving import load
 
         model = load(saved_in(folder))
         if (fitted := getattr(model, "fitted_", None)) is not None:
             _ = fitted.model.predict  # its file is read, or refused, now
-    record = read_record(run)
-    if record is None or not (run / DATA).is_file():
+    record = read_record(run_folder)
+    if record is None or not (run_folder / DATA).is_file():
         return model, _learned_target(model)
     if record["stages"].get("data", {}).get("sums", {}).get(DATA) not in (
         None,
-        sum_of(run / DATA),
+        sum_of(run_folder / DATA),
     ):
         raise InputError(
-            f"{run / DATA} is damaged or changed",
+            f"{run_folder / DATA} is damaged or changed",
             hint="Run again with --from data.",
             code="PG052",
         )
-    with believed(run):
-        return model, read_json(run / DATA)
+    with believed(run_folder):
+        return model, read_json(run_folder / DATA)
 
 
 def _learned_target(model: Any) -> dict[str, Any]:
     """Return what a model outside a run knows of its target: the column, and the task."""
-    name = getattr(model, "target_name_", None)
-    if name is None:
+    target_name = getattr(model, "target_name_", None)
+    if target_name is None:
         return {}
-    task = "classification" if hasattr(model, "classes_") else "regression"
-    return {"target": name, "task": task}
+    task_name = "classification" if hasattr(model, "classes_") else "regression"
+    return {"target": target_name, "task": task_name}
 
 
 def cache_of(model_folder: Path) -> Cache:
     """Return the cache of a run by its folder or its model's. A model outside a run has none."""
     from permgrad.assess.model import Cache  # loads torch
 
-    run = run_of(model_folder)
-    saved = run / "model"
+    run_folder = run_of(model_folder)
+    saved = run_folder / "model"
     if (
         not saved.is_dir()
-        or model_folder not in (run, saved)
-        or read_record(run) is None
+        or model_folder not in (run_folder, saved)
+        or read_record(run_folder) is None
     ):
         return Cache()
     # This file holds the checksums of the other files of the model.
-    return Cache(run / CACHE, file_hash(saved / "model.json"))
+    return Cache(run_folder / CACHE, file_hash(saved / "model.json"))
 
 
 def own_test_rows(folder: Path) -> Source:
     """Return the table with a run's test rows."""
-    run = run_of(folder)
-    record = read_record(run)
+    run_folder = run_of(folder)
+    record = read_record(run_folder)
     if record is None or "data" not in record["finished_stages"]:
         problem = f"{folder} is not a run, so it has no test rows"
         raise InputError(problem, hint="Name the TABLE to explain.", code="PG005")
-    with believed(run):
+    with believed(run_folder):
         return test_rows_of(
-            run, record, np.asarray(read_npz(run / "split.npz")["test"], dtype=np.int64)
+            run_folder,
+            record,
+            np.asarray(read_npz(run_folder / "split.npz")["test"], dtype=np.int64),
         )
 
 
@@ -212,19 +220,23 @@ def test_rows_of(
 ) -> Source:
     """Return the table with a run's test rows, if it is unchanged, with ``rows`` and its sheet."""
     sources = record["facts"]["sources"]
-    role = "test" if "test" in sources else "table"
-    wanted = record["configuration"][f"{role} content"]
-    table = str(sources[role])
+    source_role = "test" if "test" in sources else "table"
+    stored_content = record["configuration"][f"{source_role} content"]
+    table = str(sources[source_role])
     try:
-        fact = (
-            None if content_of(table, role) == wanted else "has changed since the run"
+        file_state = (
+            None
+            if content_of(table, source_role) == stored_content
+            else "has changed since the run"
         )
     except InputError:
-        fact = "no longer exists"
-    if fact is not None:
-        fix = "Put the file back. To explain other rows, name a TABLE."
+        file_state = "no longer exists"
+    if file_state is not None:
+        problem_hint = "Put the file back. To explain other rows, name a TABLE."
         raise InputError(
-            f"The {role} file of the run {run}, {table}, {fact}", hint=fix, code="PG010"
+            f"The {source_role} file of the run {run}, {table}, {file_state}",
+            hint=problem_hint,
+            code="PG010",
         )
     return Path(table), rows, sheet_of(table, record["configuration"].get("sheet"))
 
@@ -240,17 +252,17 @@ def read_rows(
     written = read_like(path, data, features)
     table = written.frame
     silent = [
-        name
-        for name in known_columns(data)
-        if name in table.columns and name not in features
+        column_name
+        for column_name in known_columns(data)
+        if column_name in table.columns and column_name not in features
     ]
     aligned = align_columns(table.drop(columns=silent), features)
-    for name in model.preprocessor_.schema_.of_kind("image"):
-        sources = map(source_of, Distinct.of(aligned[name], name).texts)
-        for note in pages_said(
-            name, [source for source in sources if isinstance(source, Path)]
+    for image_column in model.preprocessor_.schema_.of_kind("image"):
+        sources = map(source_of, Distinct.of(aligned[image_column], image_column).texts)
+        for page_note in pages_said(
+            image_column, [source for source in sources if isinstance(source, Path)]
         ):
-            warn_user(note)
+            warn_user(page_note)
     return aligned, written
 
 

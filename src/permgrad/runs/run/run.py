@@ -61,11 +61,11 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
     # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
-    kept = partial(
+    keep_vectors = partial(
         vectors_kept_in, request.folder / FEATURES if request.keep_rows else None
     )
     if replaces_a_model(request) or is_file(request.model):
-        with kept():
+        with keep_vectors():
             dry_run(request, inputs)
     say(headline(inputs))
 
@@ -85,15 +85,15 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
             from_stage=request.from_stage,
         ) as folder,
         surprises_told_once(),
-        kept(),
+        keep_vectors(),
     ):
         # A resumed run computes with as many threads as before, so that its result is the same.
         use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost:
             say(folder.lost)
-        work = RunWork(request, inputs, folder, tell, clock)
-        do_stages(work, STAGE_WORK, reading)
-    return work.summary()
+        run_work = RunWork(request, inputs, folder, tell, clock)
+        do_stages(run_work, STAGE_WORK, reading)
+    return run_work.summary()
 
 
 def replaces_a_model(request: RunRequest) -> bool:
@@ -108,20 +108,23 @@ def replaces_a_model(request: RunRequest) -> bool:
 
 def headline(inputs: Inputs) -> str:
     """Return a line on the table, the task and the split."""
-    rows = ", ".join(f"{len(rows):,} {part}" for part, rows in inputs.parts.items())
+    row_words = ", ".join(
+        f"{len(part_rows):,} {part_name}"
+        for part_name, part_rows in inputs.parts.items()
+    )
     source = "table" if inputs.card is None else "data set"
-    why = f"{inputs.task} of {inputs.target!r} ({inputs.task_reason})"
-    return f"{source} {inputs.name}: {why}; rows: {rows} ({inputs.split})"
+    task_words = f"{inputs.task} of {inputs.target!r} ({inputs.task_reason})"
+    return f"{source} {inputs.name}: {task_words}; rows: {row_words} ({inputs.split})"
 
 
 def run_demo(request: DemoRequest, *, say: Callable[[str], None] = print) -> Outcome:
     """Run the demonstration; the same command shows a finished one again."""
-    run = RunRequest(
+    demo_request = RunRequest(
         table="diabetes",
         out=request.out,
         threads=request.threads,
         overwrite=request.overwrite,
     )
-    say(f"This is the same as: {run.command}")
-    outcome = run_table(run, say=say)
-    return Outcome({**outcome.facts, "command": run.command}, outcome.text)
+    say(f"This is the same as: {demo_request.command}")
+    outcome = run_table(demo_request, say=say)
+    return Outcome({**outcome.facts, "command": demo_request.command}, outcome.text)

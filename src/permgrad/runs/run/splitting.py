@@ -85,41 +85,56 @@ def split_table(
     tables, notes = _rows_with_target(request, read)
     frame, files = (
         tables["table"],
-        {part: table for part, table in tables.items() if part != "table"},
+        {
+            part_name: table
+            for part_name, table in tables.items()
+            if part_name != "table"
+        },
     )
     if not undivided and len(frame) < FEWEST_ROWS:
         problem = f"The table needs at least {FEWEST_ROWS} rows with a target to be split, got {len(frame)}"
         raise InputError(problem, hint="Add rows.", code="PG013")
     if read.task == "auto" and read.card is not None and read.is_of_card:
-        task, reason = read.card.task, "by its data card"
+        task_name, reason = read.card.task, "by its data card"
     else:
-        task, reason = choose_task(frame[target], read.task, target)
-        if read.task == "auto" and task == "regression":
+        task_name, reason = choose_task(frame[target], read.task, target)
+        if read.task == "auto" and task_name == "regression":
             notes += doubt_on_task(frame[target], target, "--task classification")
     labels = {}
-    for name, table in tables.items():
-        with read.sources[name].lines.named():
-            alike = read.written.alike.get(target) if name == "table" else None
-            labels[name] = target_values(table[target], task, target, alike=alike)
+    for table_part, table in tables.items():
+        with read.sources[table_part].lines.named():
+            alike = read.written.alike.get(target) if table_part == "table" else None
+            labels[table_part] = target_values(
+                table[target], task_name, target, alike=alike
+            )
     if undivided:
-        none = np.zeros(0, dtype=np.int64)
-        places, split = (
-            {"train": np.arange(len(frame)), "validation": none, "test": none},
+        no_rows = np.zeros(0, dtype=np.int64)
+        row_indices, split = (
+            {"train": np.arange(len(frame)), "validation": no_rows, "test": no_rows},
             "not divided",
         )
     else:
-        places, split = _divide(request, frame, labels["table"], task, files)
+        row_indices, split = _divide(request, frame, labels["table"], task_name, files)
     truths = {
-        part: labels["table"][places[part]] if part in places else labels[part]
-        for part in PARTS
+        part_name: labels["table"][row_indices[part_name]]
+        if part_name in row_indices
+        else labels[part_name]
+        for part_name in PARTS
     }
-    _check_truths(request, target, task, labels, truths)
-    parts = {
-        part: frame.iloc[places[part]] if part in places else files[part]
-        for part in PARTS
+    _check_truths(request, target, task_name, labels, truths)
+    part_tables = {
+        part_name: frame.iloc[row_indices[part_name]]
+        if part_name in row_indices
+        else files[part_name]
+        for part_name in PARTS
     }
-    lines = {part: read.sources.get(part, read.written).lines for part in PARTS}
-    return SplitTable(task, reason, files, parts, truths, split, lines, tuple(notes))
+    lines = {
+        part_name: read.sources.get(part_name, read.written).lines
+        for part_name in PARTS
+    }
+    return SplitTable(
+        task_name, reason, files, part_tables, truths, split, lines, tuple(notes)
+    )
 
 
 def _rows_with_target(
@@ -127,9 +142,9 @@ def _rows_with_target(
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return the rows with a target of each file, numbered as in it, and notes on the others and on equal classes."""
     target, tables, notes = read.target, dict[str, pd.DataFrame](), list[str]()
-    for name, source in read.sources.items():
+    for source_name, source in read.sources.items():
         where, frame = (
-            "the table" if name == "table" else f"the {name} file",
+            "the table" if source_name == "table" else f"the {source_name} file",
             source.frame,
         )
         blanked = blank_codes(frame[[target]], read.reading.codes)[target]
@@ -144,7 +159,7 @@ def _rows_with_target(
         if count := int(missing.sum()):
             words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
             notes.append(f"{count:,} of {len(frame):,} rows of {where} {words}")
-        tables[name] = frame.assign(**{target: blanked}).loc[~missing]
+        tables[source_name] = frame.assign(**{target: blanked}).loc[~missing]
     spelled = Counter(
         text
         for table in tables.values()
@@ -152,13 +167,16 @@ def _rows_with_target(
         if isinstance(text, str)
     )
     if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
-        pairs = [f"{one!r} is {other!r}" for one, other in merged.items()]
-        fix = f"if they differ, pass {option_of('--kind', target)}=categorical"
+        pairs = [
+            f"{merged_spelling!r} is {kept_spelling!r}"
+            for merged_spelling, kept_spelling in merged.items()
+        ]
+        kind_advice = f"if they differ, pass {option_of('--kind', target)}=categorical"
         notes.append(
-            f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {fix}."
+            f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {kind_advice}."
         )
-        for name, table in tables.items():
-            tables[name] = table.assign(
+        for table_part, table in tables.items():
+            tables[table_part] = table.assign(
                 **{target: table[target].astype(object).replace(merged)}
             )
     return tables, notes
@@ -173,16 +191,16 @@ def _check_truths(
     truths: Mapping[str, npt.NDArray[Any]],
 ) -> Iterator[Fault]:
     """Refuse a target that cannot be learned or stopped by in the parts, and options that do not suit it."""
-    learned, held = truths["train"], truths["validation"]
+    learned, held_out_labels = truths["train"], truths["validation"]
     classes = np.unique(learned) if task == "classification" else np.zeros(0)
     kinds = {
-        name: ("text" if values.dtype.kind in "UO" else "numbers")
-        for name, values in labels.items()
+        part_name: ("text" if values.dtype.kind in "UO" else "numbers")
+        for part_name, values in labels.items()
     }
     if task == "classification" and len(set(kinds.values())) > 1:
         problem = (
             f"The classes in column {target!r} are of different types: "
-            f"{', '.join(f'{kind} in the {name} file' for name, kind in kinds.items())}"
+            f"{', '.join(f'{label_kind} in the {part_name} file' for part_name, label_kind in kinds.items())}"
         )
         yield (
             problem,
@@ -193,15 +211,23 @@ def _check_truths(
         yield from _other_spelling(target, classes, labels["test"])
     if len(classes) == 1:
         problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
-        hint = "Choose another --row-group or --time, or add rows."
-        yield problem, hint, "PG018"
-    flag = "--cost" if request.threshold is None else "--threshold"
+        problem_hint = "Choose another --row-group or --time, or add rows."
+        yield problem, problem_hint, "PG018"
+    decision_flag = "--cost" if request.threshold is None else "--threshold"
     decides = request.cost is not None or request.threshold is not None
     if decides and len(classes) != 2:
-        fact = f"the training rows of {target!r} hold {len(classes)} classes"
-        problem = f"{flag} needs a target of two classes, but {fact if len(classes) else f'{target!r} is a number'}"
-        yield problem, f"Leave {flag} out, or choose another --target.", "PG004"
-    if len(classes) and len(held) and not np.isin(held, classes).any():
+        class_text = f"the training rows of {target!r} hold {len(classes)} classes"
+        problem = f"{decision_flag} needs a target of two classes, but {class_text if len(classes) else f'{target!r} is a number'}"
+        yield (
+            problem,
+            f"Leave {decision_flag} out, or choose another --target.",
+            "PG004",
+        )
+    if (
+        len(classes)
+        and len(held_out_labels)
+        and not np.isin(held_out_labels, classes).any()
+    ):
         problem = "No validation row has a class of the training rows"
         yield problem, "Choose another --row-group or --time, or add rows.", "PG018"
 
@@ -210,22 +236,32 @@ def _other_spelling(
     target: str, classes: npt.NDArray[Any], tested: npt.NDArray[Any]
 ) -> Iterator[Fault]:
     """Refuse a test file whose classes are those of training in another spelling, or all others."""
-    known = {canonical(label): _letters(label) for label in classes}
-    other = [canonical(label) for label in np.unique(tested)]
-    new = [text for text in other if text not in known]
-    by_letters = {letters: name for name, letters in known.items()}
-    alike = {
-        text: by_letters[_letters(text)] for text in new if _letters(text) in by_letters
+    letters_by_class = {canonical(label): _letters(label) for label in classes}
+    tested_classes = [canonical(label) for label in np.unique(tested)]
+    new_classes = [
+        class_text
+        for class_text in tested_classes
+        if class_text not in letters_by_class
+    ]
+    by_letters = {
+        letters: class_name for class_name, letters in letters_by_class.items()
     }
-    if not new or not (alike or len(new) == len(other)):
+    alike = {
+        class_text: by_letters[_letters(class_text)]
+        for class_text in new_classes
+        if _letters(class_text) in by_letters
+    }
+    if not new_classes or not (alike or len(new_classes) == len(tested_classes)):
         return
-    pairs = [f"{text!r} is {name!r}" for text, name in alike.items()]
+    pairs = [
+        f"{class_text!r} is {class_name!r}" for class_text, class_name in alike.items()
+    ]
     problem = (
-        f"The classes of {target!r} in the test file are {listed(other, 4, show=repr)}, in the table "
-        f"{listed(list(known), 4, show=repr)}"
+        f"The classes of {target!r} in the test file are {listed(tested_classes, 4, show=repr)}, in the table "
+        f"{listed(list(letters_by_class), 4, show=repr)}"
     )
-    same = f": {listed(pairs, 4)}" if pairs else ""
-    yield problem, f"Write them as in the table{same}.", "PG015"
+    same_words = f": {listed(pairs, 4)}" if pairs else ""
+    yield problem, f"Write them as in the table{same_words}.", "PG015"
 
 
 def _letters(label: object) -> str:
@@ -241,44 +277,57 @@ def _divide(
     files: Mapping[str, pd.DataFrame],
 ) -> tuple[dict[str, Integers], str]:
     """Return the places in the table of each part that is taken from it, and a description of the split."""
-    by: dict[str, Any] = (
+    split_options: dict[str, Any] = (
         {}
         if request.row_group is None
         else {"groups": frame[request.row_group].to_numpy()}
     )
     if request.time is not None:
-        by["time"] = frame[request.time]
-    if not files and not by and task == "classification" and _is_published(request):
-        text = "72 % training, 8 % held out of training to choose thresholds, 20 % test"
-        places = divide_as_published(len(frame), y, SPLIT_SEED)
-        return places, f"{text}; stratified, seed {SPLIT_SEED}"
+        split_options["time"] = frame[request.time]
+    if (
+        not files
+        and not split_options
+        and task == "classification"
+        and _is_published(request)
+    ):
+        split_words = (
+            "72 % training, 8 % held out of training to choose thresholds, 20 % test"
+        )
+        row_indices = divide_as_published(len(frame), y, SPLIT_SEED)
+        return row_indices, f"{split_words}; stratified, seed {SPLIT_SEED}"
     # In time, the training rows next to the test rows tell the most of them.
     usual = (0.6, 0.2, 0.2) if request.time is None else (0.7, 0.1, 0.2)
     shares = (0.8, 0.1, 0.1) if files else usual
     split = split_rows(
-        len(frame), y, task=task, seed=SPLIT_SEED, fractions=shares, **by
+        len(frame), y, task=task, seed=SPLIT_SEED, fractions=shares, **split_options
     )
-    places = {"train": split.train, "validation": split.validation, "test": split.test}
-    text = (
+    row_indices = {
+        "train": split.train,
+        "validation": split.validation,
+        "test": split.test,
+    }
+    split_words = (
         f"{usual[0] * 100:.0f} % training, {usual[1] * 100:.0f} % validation, 20 % test"
     )
     if files:
         # Two parts are needed: both that were split off stop the training.
-        places = {
+        row_indices = {
             "train": split.train,
             "validation": np.sort(np.concatenate([split.validation, split.test])),
         }
-        text = f"80 % training, 20 % validation; test rows from {request.test}"
-    how = (
+        split_words = f"80 % training, 20 % validation; test rows from {request.test}"
+    division_words = (
         f"by groups of {request.row_group!r}"
         if request.row_group
         else f"by time, {request.time!r}"
         if request.time
         else ""
     )
-    how = how or ("stratified by class" if split.kind == "stratified" else "at random")
-    seed = "" if request.time is not None else f", seed {SPLIT_SEED}"
-    return places, f"{text}; {how}{seed}"
+    division_words = division_words or (
+        "stratified by class" if split.kind == "stratified" else "at random"
+    )
+    seed_words = "" if request.time is not None else f", seed {SPLIT_SEED}"
+    return row_indices, f"{split_words}; {division_words}{seed_words}"
 
 
 def _is_published(request: RunRequest) -> bool:
@@ -302,34 +351,40 @@ def shared_rows(
     feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
     target (``alike_rows``). ``shared_expected``: the first are no surprise.
     """
-    train, test, notes = rows.tables["train"], rows.tables["test"], list[str]()
-    for part, table in rows.files.items():
+    train, tested, notes = rows.tables["train"], rows.tables["test"], list[str]()
+    for part_name, table in rows.files.items():
         if request.row_group is None or request.row_group not in table.columns:
             continue
         there, learned = (
-            set(map(canonical, side[request.row_group].dropna().unique()))
-            for side in (table, train)
+            set(map(canonical, side_table[request.row_group].dropna().unique()))
+            for side_table in (table, train)
         )
         if shared := len(there & learned):
             notes.append(
-                f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the {part} file "
+                f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the {part_name} file "
                 f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
     # Only columns of both files can be compared.
-    columns = [name for name in train.columns if name in test.columns]
-    alike = count_shared_rows(train[list(read)], test[list(read)])
-    equal = count_shared_rows(train[columns], test[columns]) if alike else 0
+    columns = [
+        column_name for column_name in train.columns if column_name in tested.columns
+    ]
+    alike = count_shared_rows(train[list(read)], tested[list(read)])
+    equal = count_shared_rows(train[columns], tested[columns]) if alike else 0
     blank = 0
-    expected = are_expected(train[columns], test[columns], equal)
+    expected = are_expected(train[columns], tested[columns], equal)
     if equal:
-        empty = blank_codes(test[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
-        blank = count_shared_rows(train[columns], test.loc[empty, columns])
+        empty = (
+            blank_codes(tested[list(read[:-1])], codes).isna().all(axis=1).to_numpy()
+        )
+        blank = count_shared_rows(train[columns], tested.loc[empty, columns])
         # Rows without any value need not be copies.
         if (copies := equal - blank) and not expected:
-            words = f"{copies:,} of {len(test):,} test rows ({percent(copies / len(test))}) {by_count(copies, 'is', 'are')}"
+            words = f"{copies:,} of {len(tested):,} test rows ({percent(copies / len(tested))}) {by_count(copies, 'is', 'are')}"
             notes.append(f"{words} also in the training rows")
-    if alike > equal and not are_expected(train[list(read)], test[list(read)], alike):
-        apart = listed([name for name in columns if name not in read], 3)
+    if alike > equal and not are_expected(train[list(read)], tested[list(read)], alike):
+        apart = listed(
+            [column_name for column_name in columns if column_name not in read], 3
+        )
         further = f"{'a further ' * bool(equal)}{counted(alike - equal, 'test row')}"
         notes.append(
             f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}"
@@ -344,13 +399,15 @@ def shared_rows(
 
 
 # ---- the target ------------------------------------------------------------------------------------------------------
-def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, str]:
+def choose_task(
+    values: pd.Series[Any], requested_task: str, name: str
+) -> tuple[Task, str]:
     """Return the task and the reason. The values must not be missing.
 
     Text, booleans and categories are classes. So are whole numbers with at most 10 different values, each in at least
     5 rows, and any two whole numbers. Other numbers are for regression.
     """
-    if wanted == "classification":
+    if requested_task == "classification":
         return "classification", "as requested"
     is_flag = pd.api.types.is_bool_dtype(values.dtype)
     is_text = not (is_flag or pd.api.types.is_numeric_dtype(values.dtype))
@@ -359,36 +416,34 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
         cells = values.astype(str).value_counts(sort=False)
         texts = cells.index.tolist()
         if is_moment(values) or find_date_format(texts) or are_durations(texts):
-            hint = "Choose another target, or make it a number, such as days since the first date."
+            problem_hint = "Choose another target, or make it a number, such as days since the first date."
             problem = (
                 f"Column {name!r} holds dates or times, and these cannot be predicted"
             )
-            raise InputError(problem, hint=hint, code="PG015")
-        odd = odd_among_numbers(texts, cells.to_numpy())
-        fix = (
+            raise InputError(problem, hint=problem_hint, code="PG015")
+        odd_cell = odd_among_numbers(texts, cells.to_numpy())
+        cell_advice = (
             ""
-            if odd is None
-            else f"Pass {option_of('--na', odd[0])} if it means missing, or correct the cell."
+            if odd_cell is None
+            else f"Pass {option_of('--na', odd_cell[0])} if it means missing, or correct the cell."
         )
-        if wanted in ("regression", "counts"):
-            text = first_no_number(texts) if odd is None else odd[0]
-            problem = f"A regression target must be numeric, but column {name!r} holds text such as {text!r}"
+        if requested_task in ("regression", "counts"):
+            example_text = first_no_number(texts) if odd_cell is None else odd_cell[0]
+            problem = f"A regression target must be numeric, but column {name!r} holds text such as {example_text!r}"
             raise InputError(
                 problem,
-                hint=fix or "Choose another target, or --task classification.",
+                hint=cell_advice or "Choose another target, or --task classification.",
                 code="PG015",
             )
         # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are hardly meant as classes.
-        if odd is not None and len(texts) > MOST_CLASSES + 1:
-            problem = (
-                f"Most cells of the target {name!r} are numbers, but {odd[0]!r} is not"
-            )
+        if odd_cell is not None and len(texts) > MOST_CLASSES + 1:
+            problem = f"Most cells of the target {name!r} are numbers, but {odd_cell[0]!r} is not"
             raise InputError(
                 problem,
-                hint=f"{fix} If all are classes, pass --task classification.",
+                hint=f"{cell_advice} If all are classes, pass --task classification.",
                 code="PG015",
             )
-    if wanted == "counts":
+    if requested_task == "counts":
         if is_flag or (values < 0).any():
             example = "True and False" if is_flag else f"{values[values < 0].iloc[0]:g}"
             problem = f"Counts must be numbers of at least 0, but column {name!r} holds {example}"
@@ -396,7 +451,7 @@ def choose_task(values: pd.Series[Any], wanted: str, name: str) -> tuple[Task, s
                 problem, hint="Choose another target, or --task.", code="PG015"
             )
         return "regression", "counts, as requested"
-    if wanted == "regression":
+    if requested_task == "regression":
         return "regression", "as requested"
     return (
         ("classification", "its values are not numbers")
@@ -417,9 +472,9 @@ def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
     reason = f"whole numbers with {different} different values"
     if different <= 2 or (different <= MOST_CLASSES and fewest >= FEWEST_IN_CLASS):
         return "classification", reason
-    thin = different <= MOST_CLASSES
+    has_thin_class = different <= MOST_CLASSES
     return "regression", reason + (
-        f", the rarest in {counted(fewest, 'row')}" if thin else ""
+        f", the rarest in {counted(fewest, 'row')}" if has_thin_class else ""
     )
 
 
@@ -435,15 +490,15 @@ def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
 
 
 def positive_label(
-    y: npt.NDArray[Any], task: Task, wanted: Any, stated: Any = None
+    y: npt.NDArray[Any], task: Task, requested_label: Any, stated: Any = None
 ) -> Any:
     """Return the positive class of two among the rows of a table ``(rows,)`` as a Python value. None: not two classes.
 
-    It is the class that the user ``wanted``, else the one ``stated`` by the data card, else the rarer one.
+    It is the class that the user ``requested_label``, else the one ``stated`` by the data card, else the rarer one.
     """
     classes = np.unique(y) if task == "classification" else np.zeros(0)
-    if wanted is not None:
-        return classes[find_positive(classes.tolist(), wanted)].item()
+    if requested_label is not None:
+        return classes[find_positive(classes.tolist(), requested_label)].item()
     if len(classes) != 2:
         return None
     named = [
@@ -469,11 +524,11 @@ def target_values(
     if task == "regression":
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
-            row = int(np.argmin(np.isfinite(numbers)))
+            row_index = int(np.argmin(np.isfinite(numbers)))
             raise CellError.at(
-                row,
+                row_index,
                 values.index,
-                f"A regression target must be finite, but column {name!r} holds {numbers[row]}",
+                f"A regression target must be finite, but column {name!r} holds {numbers[row_index]}",
                 "Correct the cell or leave it empty.",
             )
         if len(np.unique(numbers)) < 2:
@@ -494,19 +549,19 @@ def target_values(
     levels = np.unique(classes)
     check_class_names(levels.tolist())
     if len(levels) < 2:
-        why = (
+        alike_words = (
             ""
             if alike is None
             else f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
         )
-        fix = (
+        problem_hint = (
             "Choose another target."
             if alike is None
             else f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
         )
         raise InputError(
-            f"Column {name!r} has only one class: {levels[0].item()!r}{why}",
-            hint=fix,
+            f"Column {name!r} has only one class: {levels[0].item()!r}{alike_words}",
+            hint=problem_hint,
             code="PG015",
         )
     if len(levels) > 2 and len(levels) > len(classes) / 2:
@@ -523,6 +578,6 @@ def target_values(
 def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Integers]:
     """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
     labels = np.unique(y, return_inverse=True)[1]
-    learned, test, _ = halve(np.arange(n, dtype=np.int64), labels, 0.2, seed)
-    train, held, _ = halve(learned, labels, _HELD_OUT, seed)
-    return {"train": train, "validation": held, "test": test}
+    learned, test_rows, _ = halve(np.arange(n, dtype=np.int64), labels, 0.2, seed)
+    train, held_out_rows, _ = halve(learned, labels, _HELD_OUT, seed)
+    return {"train": train, "validation": held_out_rows, "test": test_rows}

@@ -49,35 +49,41 @@ def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs, request = work.inputs, work.request
     shown, columns = inputs.described
-    for line in shown.splitlines():
-        work.say(f"  {line}")
+    for shown_line in shown.splitlines():
+        work.say(f"  {shown_line}")
     counts = inputs.class_counts
     if counts is not None:
         frequent = sorted(
-            ((sum(parts.values()), name) for name, parts in counts.items()),
+            (
+                (sum(counts_by_part.values()), class_name)
+                for class_name, counts_by_part in counts.items()
+            ),
             key=lambda one: -one[0],
         )
         work.say(
-            f"  classes of {inputs.target!r}: {listed([f'{name} ({count:,})' for count, name in frequent], 8)}"
+            f"  classes of {inputs.target!r}: {listed([f'{class_name} ({count:,})' for count, class_name in frequent], 8)}"
         )
     notes = work.notes
-    for note in notes:
-        work.say(f"note: {note}")
-    train, held, test = (inputs.parts[part] for part in PARTS)
+    for work_note in notes:
+        work.say(f"note: {work_note}")
+    train, validation, test_part = (inputs.parts[part_name] for part_name in PARTS)
     tables = [
-        with_categories(part.frame, inputs.feature_types)
-        for part in (train, held, test)
+        with_categories(table_part.frame, inputs.feature_types)
+        for table_part in (train, validation, test_part)
     ]
     alarms = alarms_of(inputs)
     for sentence in alarms.sentences:
         work.say(f"ALARM: {sentence}")
-    same = ["target", "task", "task_reason", "split", "groups", "units"]
-    same += ["shared_rows", "shared_expected", "blank_rows", "alike_rows"]
+    shared_names = ["target", "task", "task_reason", "split", "groups", "units"]
+    shared_names += ["shared_rows", "shared_expected", "blank_rows", "alike_rows"]
     content: dict[str, Any] = {
         "table": inputs.name,
-        **{name: getattr(inputs, name) for name in (*same, "decimal", "texts")},
+        **{
+            field_name: getattr(inputs, field_name)
+            for field_name in (*shared_names, "decimal", "texts")
+        },
         "notes": notes,
-        "rows": {part: len(inputs.parts[part]) for part in PARTS},
+        "rows": {part_name: len(inputs.parts[part_name]) for part_name in PARTS},
         "columns": columns,
         "identifiers": list(request.identifier),
         "weight": request.weight,
@@ -87,20 +93,29 @@ def data_stage(work: RunWork) -> None:
         "leaks": alarms.leaks,
         "together": inputs.together,
         "cells": inputs.cells,
-        "pairs": {name: list(parts) for name, parts in inputs.pairs.items()},
+        "pairs": {
+            pair_name: list(pair_parts)
+            for pair_name, pair_parts in inputs.pairs.items()
+        },
         "target_signs": inputs.target_signs,
         "card": None if inputs.card is None else inputs.card.to_dict(),
         "class_counts": counts,
         "positive": plain(inputs.positive),
     }
     work.write(DATA, content)
-    targets = (inputs.target, train.y, test.y)
-    both = Dependence.of_both(train.dependence, test.dependence)
-    options: dict[str, Any] = {"targets": targets, "na": inputs.na, "dependence": both}
+    targets = (inputs.target, train.y, test_part.y)
+    both_dependence = Dependence.of_both(train.dependence, test_part.dependence)
+    options: dict[str, Any] = {
+        "targets": targets,
+        "na": inputs.na,
+        "dependence": both_dependence,
+    }
     compared = compare_parts(tables[0], tables[2], **options)
     # Test rows are later by the split.
     compared["drift"] = [
-        one for one in compared["drift"] if one["column"] != request.time
+        drift_entry
+        for drift_entry in compared["drift"]
+        if drift_entry["column"] != request.time
     ]
     work.write(COLUMNS, compared)
     with_target = tables[0].assign(**{str(inputs.target): train.y})
@@ -110,19 +125,21 @@ def data_stage(work: RunWork) -> None:
     )
     write_npz(
         work.folder.path / "split.npz",
-        {part: inputs.parts[part].numbers for part in PARTS},
+        {part_name: inputs.parts[part_name].numbers for part_name in PARTS},
     )
     threads = torch.get_num_threads()
     machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
     # Paths that are valid from any folder, or names of data sets.
     paths = {
-        role: path
-        for role in ("table", "test")
-        if (path := getattr(request, role)) is not None
+        source_role: source_path
+        for source_role in ("table", "test")
+        if (source_path := getattr(request, source_role)) is not None
     }
     sources = {
-        role: os.fspath(path if path in data_sets() else Path(path).absolute())
-        for role, path in paths.items()
+        source_role: os.fspath(
+            source_path if source_path in data_sets() else Path(source_path).absolute()
+        )
+        for source_role, source_path in paths.items()
     }
     work.folder.record["facts"].update(
         plain(
@@ -142,12 +159,12 @@ def layout_stage(work: RunWork) -> None:
     if work.chosen != "network":
         work.write(LAYOUT, {"order": None})
         return
-    model, rows = work.untrained
+    model, encoded_rows = work.untrained
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _, layout = place_columns(
-        model, settings, rows.encoded, work.inputs.parts["train"].y
+        model, settings, encoded_rows.encoded, work.inputs.parts["train"].y
     )
-    names, order = list(rows.encoder.encoded_names_), model.order_
+    names, order = list(encoded_rows.encoder.encoded_names_), model.order_
     content: dict[str, Any] = {"order": None if order is None else asdict(order)}
     if order is not None:
         work.say(f"  {order.sentence(model.task)}")
@@ -171,7 +188,7 @@ def model_stage(work: RunWork) -> None:
 
     Only validation rows of known classes stop the training.
     """
-    request, folder, parts = work.request, work.folder, work.inputs.parts
+    request, folder, rows_by_part = work.request, work.folder, work.inputs.parts
     model = work.untrained[0]
     if work.chosen == "network":
         with believed(folder.path):
@@ -181,8 +198,8 @@ def model_stage(work: RunWork) -> None:
             layout=layout, **({"image": "never"} if layout is None else {})
         )
         model.order_ = Order(**placed["order"]) if placed.get("order") else None
-    for part in PARTS[1:]:
-        work.encoded[part] = model.encode_rows(parts[part].inputs)
+    for later_part in PARTS[1:]:
+        work.encoded[later_part] = model.encode_rows(rows_by_part[later_part].inputs)
     judging = np.flatnonzero(work.inputs.learned)
     if len(judging) > MOST_HELD and not work.clock.thorough:
         # A random part of very many rows is enough to compare epochs by.
@@ -205,9 +222,9 @@ def model_stage(work: RunWork) -> None:
     if work.chosen != "network":
         work.say(f"  {first_sentence(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
-        rows = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        row_words = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
         work.say(
-            f"note: {rows}; {by_count(count, 'it is', 'they are')} not used to stop the training"
+            f"note: {row_words}; {by_count(count, 'it is', 'they are')} not used to stop the training"
         )
 
 
@@ -223,7 +240,7 @@ def explanation_stage(work: RunWork) -> None:
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    found = (
+    related_groups = (
         related_columns(cells)
         if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3
         else {}
@@ -232,8 +249,12 @@ def explanation_stage(work: RunWork) -> None:
     work.write(
         PROPOSED,
         {
-            name: [one for own in names for one in members.get(own, (own,))]
-            for name, names in found.items()
+            group_name: [
+                member_name
+                for group_column in names
+                for member_name in members.get(group_column, (group_column,))
+            ]
+            for group_name, names in related_groups.items()
         },
     )
     if content.refits is not None:

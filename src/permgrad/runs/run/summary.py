@@ -53,14 +53,14 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
         times = (
             read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {}
         )
-        time = (read_record(folder) or {"facts": {}})["facts"].get("time")
+        time_facts = (read_record(folder) or {"facts": {}})["facts"].get("time")
         grouped = bool(read_json(folder / PROPOSED))
         return summarise(
             folder,
             content,
             ranking,
             times=times,
-            time=time,
+            time=time_facts,
             grouped=grouped,
             already=already,
         )
@@ -83,31 +83,39 @@ def summarise(
     """
     stored = content.metrics or {}
     # The first line of a feature is over all rows. A class may also be named "all".
-    top = ranking[ranking["class"] == "all"].drop_duplicates("feature")
-    top = top.sort_values("importance", ascending=False, kind="stable")
+    top_features = ranking[ranking["class"] == "all"].drop_duplicates("feature")
+    top_features = top_features.sort_values(
+        "importance", ascending=False, kind="stable"
+    )
     report, verdict, baselines = (
         folder / "report.html",
         stored["verdict"],
         stored["baselines"],
     )
-    kinds = {one["facts"]["kind"]: one for one in verdict}
-    loss = "squared_error" if stored["task"] == "regression" else "cross_entropy"
-    of_loss = {"loss": loss, "quantity": "increase of the loss"}
-    whole, without = advantage(of_loss, stored), loss_without(of_loss, stored)
+    kinds = {
+        sentence_entry["facts"]["kind"]: sentence_entry for sentence_entry in verdict
+    }
+    loss_name = "squared_error" if stored["task"] == "regression" else "cross_entropy"
+    of_loss = {"loss": loss_name, "quantity": "increase of the loss"}
+    loss_advantage, without = advantage(of_loss, stored), loss_without(of_loss, stored)
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
         "already_finished": already,
-        **{name: stored[name] for name in ("task", "rows", "test", "verdict")},
+        **{
+            fact_name: stored[fact_name]
+            for fact_name in ("task", "rows", "test", "verdict")
+        },
         "baselines": {
-            name: {**one, **times.get(name, {})} for name, one in baselines.items()
+            baseline_name: {**baseline_facts, **times.get(baseline_name, {})}
+            for baseline_name, baseline_facts in baselines.items()
         },
         **{
-            name: stored[name]
-            for name in ("positive", "decision", "never_predicted", "cuts")
-            if name in stored
+            fact_name: stored[fact_name]
+            for fact_name in ("positive", "decision", "never_predicted", "cuts")
+            if fact_name in stored
         },
-        "importance_unit": f"increase of the {'squared error' if loss == 'squared_error' else 'log loss'}",
+        "importance_unit": f"increase of the {'squared error' if loss_name == 'squared_error' else 'log loss'}",
         "loss": without
         and {
             "metric": without.metric,
@@ -115,10 +123,10 @@ def summarise(
             "constant": without.constant,
         },
         "top_features": [
-            row
+            feature_row
             if without is None
-            else row | {"without": without.without(row["importance"])}
-            for row in top.drop(columns=["class", "modality"])
+            else feature_row | {"without": without.without(feature_row["importance"])}
+            for feature_row in top_features.drop(columns=["class", "modality"])
             .head(10)
             .to_dict(orient="records")
         ],
@@ -132,7 +140,9 @@ def summarise(
         else []
     )
     lines += _sentences(verdict)
-    learnt = all(one["facts"].get("learnt", True) for one in verdict)
+    learnt = all(
+        sentence_entry["facts"].get("learnt", True) for sentence_entry in verdict
+    )
     lines += _metric_lines(stored)
     related = kinds["related"]["sentence"] if "related" in kinds else ""
     groups = (
@@ -141,7 +151,12 @@ def summarise(
         else None
     )
     lines += _feature_lines(
-        top, learnt=learnt, loss=without, whole=whole, related=related, groups=groups
+        top_features,
+        learnt=learnt,
+        loss=without,
+        loss_advantage=loss_advantage,
+        related=related,
+        groups=groups,
     )
     lines += _branch_lines(content.paths)
     lines += [] if content.refits is None else [training_words(content.refits)]
@@ -151,12 +166,15 @@ def summarise(
 def _sentences(verdict: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the sentences of the first page. Features that move together are named after the list of features."""
     shown = [
-        one
-        for one in verdict
-        if one["facts"]["part"] in PARTS and one["facts"]["kind"] != "related"
+        sentence_entry
+        for sentence_entry in verdict
+        if sentence_entry["facts"]["part"] in PARTS
+        and sentence_entry["facts"]["kind"] != "related"
     ]
     return [
-        "ALARM: " * (one["facts"]["part"] == "alarm") + one["sentence"] for one in shown
+        "ALARM: " * (sentence_entry["facts"]["part"] == "alarm")
+        + sentence_entry["sentence"]
+        for sentence_entry in shown
     ]
 
 
@@ -166,47 +184,51 @@ def _metric_lines(measured: Mapping[str, Any]) -> list[str]:
         measured.get("model", "network"): measured["test"],
         **measured["baselines"],
     }
-    labels = {one.name: one.label for one in metrics_in(measured["test"])}
+    labels = {metric.name: metric.label for metric in metrics_in(measured["test"])}
     if len(models) > _MODELS_SIDE_BY_SIDE:
-        rows = list(models)
+        line_labels = list(models)
         columns = [
             (
                 label,
                 max(len(label), 8) + 2,
-                [scores.get(name) for scores in models.values()],
+                [scores.get(metric_name) for scores in models.values()],
             )
-            for name, label in labels.items()
+            for metric_name, label in labels.items()
         ]
     else:
-        rows = list(labels.values())
+        line_labels = list(labels.values())
         columns = [
-            (model, 15, [scores.get(name) for name in labels])
+            (model, 15, [scores.get(metric_name) for metric_name in labels])
             for model, scores in models.items()
         ]
-    width = max(map(len, rows))
+    width = max(map(len, line_labels))
     lines = [f"Test rows ({measured['rows']['test']:,}):"]
     lines.append(
-        " " * (width + 2) + "".join(f"{head:>{size}}" for head, size, _ in columns)
+        " " * (width + 2)
+        + "".join(
+            f"{column_head:>{column_width}}" for column_head, column_width, _ in columns
+        )
     )
-    for place, row in enumerate(rows):
+    for line_index, line_label in enumerate(line_labels):
         texts = [
-            "–" if cells[place] is None else compact(cells[place], 4)
+            "–" if cells[line_index] is None else compact(cells[line_index], 4)
             for _, _, cells in columns
         ]
         cells = "".join(
-            f"{text:>{size}}" for text, (_, size, _) in zip(texts, columns, strict=True)
+            f"{cell_text:>{cell_width}}"
+            for cell_text, (_, cell_width, _) in zip(texts, columns, strict=True)
         )
-        lines.append(f"  {row:<{width}}{cells}")
+        lines.append(f"  {line_label:<{width}}{cells}")
     if measured.get("positive") is not None:
         lines.append(POSITIVE.format(str(measured["positive"])))
     if not (stored := measured.get("cuts")):
         return lines
-    width = max(len(row["cut"]) for row in stored["test"])
-    head = f"Threshold for {stored['positive']!r}:"
-    lines.append(f"{head:<{width + 2}}  accuracy  balanced      F1")
-    for row in stored["test"]:
-        numbers = f"{row['accuracy']:>8.3f}  {row['balanced_accuracy']:>8.3f}  {row['f1']:>6.3f}"
-        lines.append(f"  {row['cut']:<{width}}  {numbers}")
+    width = max(len(cut_row["cut"]) for cut_row in stored["test"])
+    cut_heading = f"Threshold for {stored['positive']!r}:"
+    lines.append(f"{cut_heading:<{width + 2}}  accuracy  balanced      F1")
+    for cut_facts in stored["test"]:
+        numbers = f"{cut_facts['accuracy']:>8.3f}  {cut_facts['balanced_accuracy']:>8.3f}  {cut_facts['f1']:>6.3f}"
+        lines.append(f"  {cut_facts['cut']:<{width}}  {numbers}")
     return lines
 
 
@@ -215,41 +237,47 @@ def _feature_lines(
     *,
     learnt: bool = True,
     loss: Loss | None = None,
-    whole: float | None = None,
+    loss_advantage: float | None = None,
     related: str = "",
     groups: Path | None = None,
 ) -> list[str]:
-    """List the leading features. ``loss``, ``whole``: the model's and its advantage. ``groups``: a file for related."""
+    """List the leading features. ``loss``, ``loss_advantage``: the model's and its advantage. ``groups``: a file for related."""
     whose = f"{len(top)} features" + (
         "" if learnt else ", of a model that is not clearly better than a constant"
     )
-    idle = (top[["importance", "ci_low", "ci_high"]] == 0).all(axis=1)
-    unused, top = top["feature"][idle], top[~idle]
+    is_idle = (top[["importance", "ci_low", "ci_high"]] == 0).all(axis=1)
+    unused, top = top["feature"][is_idle], top[~is_idle]
     adjusted_p = (
         top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
     )
-    clear = clearly(top["importance"], adjusted_p, whole)
+    clear = clearly(top["importance"], adjusted_p, loss_advantage)
     measured = "how much the loss grows when one is shuffled"
     if loss is not None:
         measured = f"{loss.label} without it, now {number(loss.model, 4)}, of a constant {number(loss.constant, 4)}"
     lines = [f"Most important of {whose} ({measured}; 95 % interval):"]
     names = labels_of(
-        [printable(str(name)) for name in top["feature"].head(_SHOWN)], 40
+        [printable(str(feature_name)) for feature_name in top["feature"].head(_SHOWN)],
+        40,
     )
     width = max(map(len, names), default=0)
-    for place, row in enumerate(top.head(_SHOWN).to_dict(orient="records"), start=1):
-        ends = [row[name] for name in ("importance", "ci_low", "ci_high")]
-        value, low, high = [
-            number(end) if loss is None else number(loss.without(end), 4)
-            for end in ends
+    for feature_rank, feature_row in enumerate(
+        top.head(_SHOWN).to_dict(orient="records"), start=1
+    ):
+        importance_ends = [
+            feature_row[column_name]
+            for column_name in ("importance", "ci_low", "ci_high")
         ]
-        mark = "*" if clear[place - 1] else " "
+        value, lower_text, upper_text = [
+            number(end_value) if loss is None else number(loss.without(end_value), 4)
+            for end_value in importance_ends
+        ]
+        clear_mark = "*" if clear[feature_rank - 1] else " "
         lines.append(
-            f"{mark} {place:>2}. {names[place - 1]:<{width}}  {value:>8}  [{low}, {high}]"
+            f"{clear_mark} {feature_rank:>2}. {names[feature_rank - 1]:<{width}}  {value:>8}  [{lower_text}, {upper_text}]"
         )
     if len(unused):
         lines.append(
-            f"  Not used by the model: {listed([printable(str(name)) for name in unused], _SHOWN)}."
+            f"  Not used by the model: {listed([printable(str(feature_name)) for feature_name in unused], _SHOWN)}."
         )
     if clear.any():
         count = f"{clear.sum()} {by_count(clear.sum(), 'does', 'do')}"
@@ -275,7 +303,7 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     shares = path_shares(entries)
     return (
         [
-            f"{whose} shares: {', '.join(f'{name} {share:.0%}' for name, share in shares.items())}"
+            f"{whose} shares: {', '.join(f'{branch_name} {share:.0%}' for branch_name, share in shares.items())}"
         ]
         if shares
         else []

@@ -92,15 +92,27 @@ class ReadTable:
 
 def read_table(request: RunRequest) -> ReadTable:
     """Read the files of a run. Refuse columns that are not there, and a target that is also left out."""
-    card, codes, reading, written = read_request(request)
+    data_card, codes, reading, written = read_request(request)
     kinds = {
-        name: kind for name, kind in request.kinds.items() if name not in written.unread
+        column_name: column_kind
+        for column_name, column_kind in request.kinds.items()
+        if column_name not in written.unread
     }
-    target, roles = _roles(request, card, [*written.frame.columns, *written.unread])
-    left_out = {name: why for name, why in roles.items() if name not in written.unread}
-    task = _task_of(kinds.pop(target, None), target, request.task)
+    target, roles = _roles(
+        request, data_card, [*written.frame.columns, *written.unread]
+    )
+    left_out = {
+        column_name: reason
+        for column_name, reason in roles.items()
+        if column_name not in written.unread
+    }
+    task_name = _task_of(kinds.pop(target, None), target, request.task)
     missing = missing_said(
-        {name: cells for name, cells in written.missing.items() if name not in left_out}
+        {
+            column_name: cells
+            for column_name, cells in written.missing.items()
+            if column_name not in left_out
+        }
     )
     sources = {"table": written}
     if request.test is not None:
@@ -121,22 +133,22 @@ def read_table(request: RunRequest) -> ReadTable:
         find_column(
             target, list(sources["test"].frame.columns), "target of the test file"
         )
-    known = blank_codes(written.frame[[target]], reading.codes)[target]
-    totals = find_totals(written.frame) if card is None else None
-    if totals is not None and known.iloc[list(totals.rows)].isna().all():
+    target_cells = blank_codes(written.frame[[target]], reading.codes)[target]
+    totals = find_totals(written.frame) if data_card is None else None
+    if totals is not None and target_cells.iloc[list(totals.rows)].isna().all():
         totals = None  # they have no target, and are left out
     lines = written.lines.lines
-    said = [] if totals is None else [totals.said(lines)]
+    total_notes = [] if totals is None else [totals.said(lines)]
     return ReadTable(
-        card,
+        data_card,
         codes,
         reading,
         sources,
         target,
         left_out,
         kinds,
-        task,
-        (*written.notes, *said, *missing),
+        task_name,
+        (*written.notes, *total_notes, *missing),
         totals,
     )
 
@@ -145,40 +157,56 @@ def read_request(
     request: RunRequest,
 ) -> tuple[DataCard | None, tuple[Any, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    card, columns = None, request.columns
+    data_card, columns = None, request.columns
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
-        card = get_card(request.table)
-    codes = codes_of(request) or (card.na if card else ())
-    named_kinds = [name for name, kind in request.kinds.items() if kind == "identifier"]
+        data_card = get_card(request.table)
+    codes = codes_of(request) or (data_card.na if data_card else ())
+    named_kinds = [
+        column_name
+        for column_name, column_kind in request.kinds.items()
+        if column_kind == "identifier"
+    ]
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
         # A time column is read as a number also if it names rows.
         text=[
-            *(name for name in request.identifier if name != request.time),
             *(
-                name
-                for name, kind in request.kinds.items()
-                if kind == "categorical" and name not in request.target
+                column_name
+                for column_name in request.identifier
+                if column_name != request.time
+            ),
+            *(
+                column_name
+                for column_name, column_kind in request.kinds.items()
+                if column_kind == "categorical" and column_name not in request.target
             ),
         ],
         # Columns that an option names are read also if they only name rows.
         named=(*chain(*columns.values()), *request.kinds),
-        images=[name for name, kind in request.kinds.items() if kind == "image"],
+        images=[
+            column_name
+            for column_name, column_kind in request.kinds.items()
+            if column_kind == "image"
+        ],
         not_na=separated(request.not_na),
         sheet=request.sheet,
         dropped={*request.drop, *named_kinds}.difference(
-            *(columns[name] for name in columns if name != "--drop")
+            *(
+                columns[option_name]
+                for option_name in columns
+                if option_name != "--drop"
+            )
         ),
     )
-    if card is not None:
+    if data_card is not None:
         return (
-            card,
+            data_card,
             codes,
             reading,
-            Written.typed(load_dataset(request.table).frame, card.na),
+            Written.typed(load_dataset(request.table).frame, data_card.na),
         )
     return None, codes, reading, read_written(request.table, reading)
 
@@ -188,27 +216,34 @@ def codes_of(request: RunRequest) -> tuple[Any, ...]:
 
     A text with commas is one code where a cell is it, else the codes between them.
     """
-    doubtful = [text for text in request.na if "=" in text or _may_be_cell(text)]
+    doubtful = [
+        code_text
+        for code_text in request.na
+        if "=" in code_text or _may_be_cell(code_text)
+    ]
     if not doubtful:
         return separated(request.na)
     with keeping_warnings():  # what is said of the table is said once
         frame = read_request(replace(request, na=()))[3].frame
     everywhere, columns = list[str](), dict[str, tuple[str, ...]]()
-    for text in request.na:
-        name, is_of_column, codes = text.partition("=")
-        if not is_of_column or _is_cell(text, frame, list(frame.columns)):
-            everywhere += _parted(text, frame, list(frame.columns))
+    for given_codes in request.na:
+        column_name, is_of_column, codes = given_codes.partition("=")
+        if not is_of_column or _is_cell(given_codes, frame, list(frame.columns)):
+            everywhere += _parted(given_codes, frame, list(frame.columns))
             continue
-        find_column(name, list(frame.columns), "--na")
-        columns[name] = (*columns.get(name, ()), *_parted(codes, frame, [name]))
+        find_column(column_name, list(frame.columns), "--na")
+        columns[column_name] = (
+            *columns.get(column_name, ()),
+            *_parted(codes, frame, [column_name]),
+        )
     return (*dict.fromkeys(everywhere), *([columns] if columns else []))
 
 
 def _may_be_cell(text: str) -> bool:
     """Whether a text with commas may be one cell: some of it is no number and no single sign."""
-    parts = separated([text])
-    return len(parts) > 1 and any(
-        len(part) > 1 and not is_number(part) for part in parts
+    code_parts = separated([text])
+    return len(code_parts) > 1 and any(
+        len(code_part) > 1 and not is_number(code_part) for code_part in code_parts
     )
 
 
@@ -218,9 +253,14 @@ def _parted(text: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, 
 
 def _is_cell(text: str, frame: pd.DataFrame, names: Sequence[str]) -> bool:
     """Whether a cell of some columns is a text."""
-    columns = [frame[name] for name in names if not is_native_number(frame[name].dtype)]
+    columns = [
+        frame[column_name]
+        for column_name in names
+        if not is_native_number(frame[column_name].dtype)
+    ]
     return any(
-        text.strip() in {str(cell).strip() for cell in column.dropna().unique()}
+        text.strip()
+        in {str(cell_value).strip() for cell_value in column.dropna().unique()}
         for column in columns
     )
 
@@ -230,34 +270,38 @@ def _roles(
 ) -> tuple[str, dict[str, LeftOut]]:
     """Return the target, and why other columns are not features. Refuse a target that is also left out."""
     usual = None if card is None else card.target
-    chosen = request.target[0] if request.target else usual
-    find_columns(request, chosen, columns)
-    target = str(chosen)
+    chosen_target = request.target[0] if request.target else usual
+    find_columns(request, chosen_target, columns)
+    target = str(chosen_target)
     unused = () if card is None else card.not_features
     roles = dict.fromkeys(unused, LeftOut.CARD)
     if card is not None and card.target != target:
         roles[card.target] = LeftOut.USUAL_TARGET
-    for why in _BY_OPTION:
-        for name in request.columns[why.value]:
-            roles[name] = roles.get(name, why) if why is LeftOut.TIME else why
+    for reason in _BY_OPTION:
+        for named_column in request.columns[reason.value]:
+            roles[named_column] = (
+                roles.get(named_column, reason) if reason is LeftOut.TIME else reason
+            )
     second = None if target in unused or target not in roles else roles[target].value
     second = "--sensitive" if target in request.sensitive else second
     if second is not None:
         problem = f"Column {target!r} is the target and also named by {second}"
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
     roles.pop(target, None)
-    for name, kind in request.kinds.items():
-        if name in roles and (roles[name] is not LeftOut.ROW_GROUP or kind not in READ):
-            problem = f"--kind {name}={kind} does not apply to {name!r}, which is {roles[name]}"
+    for kind_column, column_kind in request.kinds.items():
+        if kind_column in roles and (
+            roles[kind_column] is not LeftOut.ROW_GROUP or column_kind not in READ
+        ):
+            problem = f"--kind {kind_column}={column_kind} does not apply to {kind_column!r}, which is {roles[kind_column]}"
             raise InputError(
                 problem,
                 hint="--kind is for features. Leave one of the two out.",
                 code="PG006",
             )
     named = [
-        name
-        for name, kind in request.kinds.items()
-        if kind == "identifier" and name != target
+        column_name
+        for column_name, named_kind in request.kinds.items()
+        if named_kind == "identifier" and column_name != target
     ]
     return target, roles | dict.fromkeys(named, LeftOut.KIND)
 
@@ -268,9 +312,11 @@ def _task_of(kind: Kind | None, target: str, task: str) -> str:
         return task
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
-        hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
+        problem_hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
         raise InputError(
-            f"The target {target!r} cannot be of kind {kind}", hint=hint, code="PG015"
+            f"The target {target!r} cannot be of kind {kind}",
+            hint=problem_hint,
+            code="PG015",
         )
     if task == "counts" and kind == "numeric":
         return task

@@ -106,10 +106,12 @@ def make_estimator(
             if len(inputs.parts["train"]) > EPOCH_ROWS
             else {}
         )
-    kind: Any = HyNNClassifier if inputs.task == "classification" else HyNNRegressor
+    estimator_type: Any = (
+        HyNNClassifier if inputs.task == "classification" else HyNNRegressor
+    )
     options |= {"preset": preset or request.network}
     options |= {"branches": request.branches or "auto"}
-    return kind(**options, **inputs.encoder_options)
+    return estimator_type(**options, **inputs.encoder_options)
 
 
 def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
@@ -124,13 +126,15 @@ def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
     """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
     train = inputs.parts["train"]
-    known = {
+    fit_arguments = {
         "y": train.y,
         "sample_weight": train.weights,
         "dependence": train.dependence,
     }
-    rows: EncodedRows = model.fit_encoder(train.inputs, inputs.feature_types, **known)
-    return rows
+    encoded_rows: EncodedRows = model.fit_encoder(
+        train.inputs, inputs.feature_types, **fit_arguments
+    )
+    return encoded_rows
 
 
 def check_options(request: RunRequest, task: str) -> None:
@@ -155,49 +159,68 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
             request, inputs, "linear" if request.model == "auto" else request.model
         )
         train = fit_encoder(model, inputs)
-        held, _ = (model.encode_rows(inputs.parts[part].inputs) for part in PARTS[1:])
+        held_out_rows, _ = (
+            model.encode_rows(inputs.parts[part_name].inputs) for part_name in PARTS[1:]
+        )
         if request.model != "network":
             if is_file(
                 request.model
             ):  # it is known at once whether its columns and classes are those of the table
                 model.fit(train, inputs.parts["train"].y)
             return
-        places = np.flatnonzero(inputs.learned)
-        eval_set = held.take(places), inputs.parts["validation"].y[places]
+        row_indices = np.flatnonzero(inputs.learned)
+        eval_set = (
+            held_out_rows.take(row_indices),
+            inputs.parts["validation"].y[row_indices],
+        )
         model.prepare(train, inputs.parts["train"].y, eval_set=eval_set)
 
 
 def expect_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
     request = work.request
-    reasons = {name: why_absent(name) for name in request.wanted_baselines}
-    for name, why in reasons.items():
-        if why:
-            work.say(f"note: {name} is left out, because {why}")
-    names = [name for name, why in reasons.items() if not why]
-    quick, seconds = [name for name in names if not baselines.get(name).costly], 0.0
+    reasons = {
+        baseline_name: why_absent(baseline_name)
+        for baseline_name in request.wanted_baselines
+    }
+    for absent_name, absent_reason in reasons.items():
+        if absent_reason:
+            work.say(f"note: {absent_name} is left out, because {absent_reason}")
+    names = [baseline_name for baseline_name, reason in reasons.items() if not reason]
+    quick, seconds = (
+        [
+            baseline_name
+            for baseline_name in names
+            if not baselines.get(baseline_name).costly
+        ],
+        0.0,
+    )
     if quick:
-        rows = BaselineRows(work.encoded["train"].encoded, work.inputs.parts["train"].y)
+        training_rows = BaselineRows(
+            work.encoded["train"].encoded, work.inputs.parts["train"].y
+        )
         seconds = estimate_seconds(
             work.inputs.task,
-            rows,
+            training_rows,
             quick,
             seed=request.seed,
             threads=torch.get_num_threads(),
         )
         work.say(f"  baselines: about {readable(seconds)} for {listed(quick)}")
-    if slow := [name for name in names if name not in quick]:
-        work.say(f"  baselines: minutes for {listed(slow)}")
-    return seconds + SLOW_BASELINE * len(slow)
+    if slow_baselines := [
+        baseline_name for baseline_name in names if baseline_name not in quick
+    ]:
+        work.say(f"  baselines: minutes for {listed(slow_baselines)}")
+    return seconds + SLOW_BASELINE * len(slow_baselines)
 
 
 def judged_rows(work: RunWork, judging: npt.NDArray[np.int64]) -> tuple[Any, ...]:
     """Return the validation rows that stop a training, as an ``eval_set``."""
-    held = work.inputs.parts["validation"].take(judging)
+    held_out_rows = work.inputs.parts["validation"].take(judging)
     return (
         work.encoded["validation"].take(judging),
-        held.y,
-        *(() if held.weights is None else (held.weights,)),
+        held_out_rows.y,
+        *(() if held_out_rows.weights is None else (held_out_rows.weights,)),
     )
 
 
@@ -206,29 +229,29 @@ def train_network(
     model: Any,
     train: EncodedRows,
     judging: npt.NDArray[np.int64],
-    others: float,
+    baseline_seconds: float,
 ) -> None:
-    """Train a network, or finish its training. ``judging``: validation rows. ``others``: seconds of other models."""
-    parts, checkpoint = work.inputs.parts, work.folder.path / CHECKPOINT
+    """Train a network, or finish its training. ``judging``: validation rows. ``baseline_seconds``: seconds of other models."""
+    rows_by_part, checkpoint = work.inputs.parts, work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
-    done, stored = 0, checkpoint / CHECKPOINT_NAME
+    done_epochs, stored = 0, checkpoint / CHECKPOINT_NAME
     with suppress(
         EnvironmentProblem, KeyError, TypeError
     ):  # one that cannot be read is begun anew
-        done = (
+        done_epochs = (
             len(read_checkpoint(stored, torch.device("cpu"))["history"])
             if stored.exists()
             else 0
         )
-    if done:
+    if done_epochs:
         work.say(
-            f"  training resumes from epoch {done + 1}: {counted(done, 'epoch')} were done before"
+            f"  training resumes from epoch {done_epochs + 1}: {counted(done_epochs, 'epoch')} were done before"
         )
     order = getattr(model, "order_", None)
     ready = model.prepare(
         train,
-        parts["train"].y,
-        parts["train"].weights,
+        rows_by_part["train"].y,
+        rows_by_part["train"].weights,
         eval_set=judged_rows(work, judging),
     )
     model.order_ = model.order_ if order is None else order
@@ -238,22 +261,22 @@ def train_network(
         learned = Learned(
             work.inputs.task,
             work.encoded["train"].encoded,
-            parts["train"].y,
+            rows_by_part["train"].y,
             work.request.seed,
         )
         branches, beside = branches_in_time(learned, ready, work.clock)
         ready = replace(ready, beside=branches)
     features = len(train.encoder.features())
-    plan, watch = _plan(work, ready, features, done, (others, beside))
-    between = parts["validation"].dependence
+    plan, watch = _plan(work, ready, features, done_epochs, (baseline_seconds, beside))
+    between = rows_by_part["validation"].dependence
     ready = ready.with_epochs(*plan)
     ready = replace(
         ready, dependence=None if between is None else between.take(judging)
     )
     with work.clock.whole.part("training"):
         model.train(ready, checkpoint_folder=checkpoint, on_epoch=watch)
-    for name, facts in model.branches_.items():
-        work.say(f"  {branch_words(name, facts)}")
+    for branch_name, facts in model.branches_.items():
+        work.say(f"  {branch_words(branch_name, facts)}")
     if raised := getattr(model, "raised_", 0.0):
         work.say(f"  {raised_words(raised)}")
 
@@ -269,19 +292,21 @@ def _plan(
 
     ``further``: seconds of the baselines, and of the branches beside the network.
     """
-    clock, options, rows = work.clock, ready.job.options, len(ready.job.train_rows)
-    parts, network = work.inputs.parts, ready.job.network
+    clock, options, row_count = work.clock, ready.job.options, len(ready.job.train_rows)
+    rows_by_part, network = work.inputs.parts, ready.job.network
     planned, turns = options.max_epochs, 1
     if not clock.thorough:
-        most = ROWS_SEEN if work.request.network == "default" else math.inf
+        max_rows_seen = ROWS_SEEN if work.request.network == "default" else math.inf
         planned, turns = plan_training(
-            options, rows, multiplications(network), most_seen=most
+            options, row_count, multiplications(network), most_seen=max_rows_seen
         )
     measured = measure_training_time(ready.job, ready.device)
-    clock.per_row = measured.seconds_per_epoch / rows
+    clock.per_row = measured.seconds_per_epoch / row_count
     tested, outputs = (
-        len(parts["test"]),
-        1 if work.inputs.task == "regression" else len(np.unique(parts["train"].y)),
+        len(rows_by_part["test"]),
+        1
+        if work.inputs.task == "regression"
+        else len(np.unique(rows_by_part["train"].y)),
     )
     others = further[0]
     # Baselines that were asked for count where a limit was asked for.
@@ -303,9 +328,9 @@ def _plan(
             return 0.0
         return work.budget.ranking(tested, features)
 
-    per_epoch = clock.per_row * rows / turns
-    epochs, beside = max(planned - done, 0), BESIDE_EPOCHS if ready.beside else 0
-    usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside)
+    per_epoch = clock.per_row * row_count / turns
+    epochs, beside_epochs = max(planned - done, 0), BESIDE_EPOCHS if ready.beside else 0
+    usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside_epochs)
     expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}
     expected |= {
@@ -313,32 +338,39 @@ def _plan(
         "report": REPORT,
     }
     if work.budget.refits is not None:
-        sizes = len(parts["train"]), len(parts["validation"])
+        sizes = len(rows_by_part["train"]), len(rows_by_part["validation"])
         expected["refits"] = expected_refits(
             work.budget.refits, expected["training"], *sizes
         )
-    words = {name: readable(max(seconds, 1.0)) for name, seconds in expected.items()}
+    words = {
+        stage_name: readable(max(seconds, 1.0))
+        for stage_name, seconds in expected.items()
+    }
     words["training"] += (
-        f" (at most {readable(max(per_epoch * (epochs + beside), 1.0))} for {epochs} epochs)"
+        f" (at most {readable(max(per_epoch * (epochs + beside_epochs), 1.0))} for {epochs} epochs)"
     )
     late = max(sum(expected.values()) - clock.left(), 0.0) if not clock.left() else 0.0
     limit = clock.limit + expected.get("refits", 0.0) + late
     in_all = "" if math.isinf(limit) else f"; at most about {readable(limit)} in all"
-    parts_said = ", ".join(f"{name} {text}" for name, text in words.items())
+    parts_said = ", ".join(
+        f"{stage_name} {stage_text}" for stage_name, stage_text in words.items()
+    )
     work.say(
         f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{in_all}"
     )
     clock.whole.expect(**expected)
-    held = cast("Rows", ready.job.validation_rows)
+    held_out_rows = cast("Rows", ready.job.validation_rows)
     # The loss of a constant prediction: how frequent the classes are, or the mean.
     logits = (
-        held.y.mean()[None]
-        if held.y.is_floating_point()
-        else torch.bincount(held.y, held.weight).log()
+        held_out_rows.y.mean()[None]
+        if held_out_rows.y.is_floating_point()
+        else torch.bincount(held_out_rows.y, held_out_rows.weight).log()
     )
     logits = logits.clamp(min=1e-6) if work.inputs.counts else logits
-    constant = mean_loss(logits.expand(len(held), -1), held, options.loss)
+    constant = mean_loss(
+        logits.expand(len(held_out_rows), -1), held_out_rows, options.loss
+    )
     options = replace(options, max_epochs=planned)
     return (planned, turns), watch_epochs(
-        clock, options, math.ceil(rows / turns), reserved, constant, beside
+        clock, options, math.ceil(row_count / turns), reserved, constant, beside_epochs
     )

@@ -93,9 +93,9 @@ class RunWork:
     def untrained(self) -> tuple[Any, EncodedRows]:
         """The model that is to be trained, and the training rows, by which its encoder is fitted."""
         model = make_estimator(self.request, self.inputs, self.chosen)
-        rows = fit_encoder(model, self.inputs)
-        self.encoded["train"] = rows
-        return model, rows
+        encoded_rows = fit_encoder(model, self.inputs)
+        self.encoded["train"] = encoded_rows
+        return model, encoded_rows
 
     @property
     def chosen(self) -> str:
@@ -125,16 +125,19 @@ class RunWork:
     def notes(self) -> list[str]:
         """The notes on the table, on the choice of the model, and on columns without a score that helps."""
         inputs, request = self.inputs, self.request
-        why = (
+        choice_notes = (
             []
             if self.chosen == request.model
             else [self.folder.record["facts"]["auto"]["sentence"]]
         )
         if is_file(request.model):
-            why = [FITTED_BEFORE.format(Path(request.model).name)]
-        notes = [*inputs.notes, *why]
+            choice_notes = [FITTED_BEFORE.format(Path(request.model).name)]
+        notes = [*inputs.notes, *choice_notes]
         # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
-        if any(one.kind in ("text", "categorical") for one in inputs.feature_types):
+        if any(
+            feature_type.kind in ("text", "categorical")
+            for feature_type in inputs.feature_types
+        ):
             encoder = self.untrained[0].preprocessor_
             unused = without_scores(
                 encoder.schema_, encoder.scoreless_, encoder.max_levels
@@ -174,25 +177,28 @@ class RunWork:
             content = read_assessment(folder, self.model)
         content.data = data_section(self.read(DATA), self.read(COLUMNS))
         notes: dict[str, list[str]] = {}
-        for note in () if inputs.card is None else inputs.card.notes:
-            notes.setdefault(note.split(" ")[0], []).append(note)
-        for part, rows in inputs.parts.items():  # it is encoded once
-            known = self.encoded.get(part)
-            if known is None or known.encoder is not self.model.preprocessor_:
-                self.encoded[part] = self.model.encode_rows(
-                    rows.inputs if known is None else known
+        for card_note in () if inputs.card is None else inputs.card.notes:
+            notes.setdefault(card_note.split(" ")[0], []).append(card_note)
+        for part_name, part_rows in inputs.parts.items():  # it is encoded once
+            encoded_part = self.encoded.get(part_name)
+            if (
+                encoded_part is None
+                or encoded_part.encoder is not self.model.preprocessor_
+            ):
+                self.encoded[part_name] = self.model.encode_rows(
+                    part_rows.inputs if encoded_part is None else encoded_part
                 )
-        parts = {
-            part: replace(rows, inputs=self.encoded[part])
-            for part, rows in inputs.parts.items()
+        encoded_parts = {
+            encoded_name: replace(rows_of_part, inputs=self.encoded[encoded_name])
+            for encoded_name, rows_of_part in inputs.parts.items()
         }
         return Work(
             model,
-            parts["test"],
+            encoded_parts["test"],
             content,
             self.budget,
-            train=parts["train"],
-            validation=parts["validation"],
+            train=encoded_parts["train"],
+            validation=encoded_parts["validation"],
             store=Store(folder),
             fit_others=self.fit_baselines if request.wanted_baselines else None,
             refit=self.refit,
@@ -202,7 +208,10 @@ class RunWork:
     @cached_property
     def budget(self) -> Budget:
         """What the assessment may cost."""
-        options = {name: getattr(self.request, name) for name in ("seed", "refits")}
+        options = {
+            field_name: getattr(self.request, field_name)
+            for field_name in ("seed", "refits")
+        }
         return Budget(
             clock=self.clock,
             say=self.say,
@@ -213,11 +222,11 @@ class RunWork:
     def write_page(self) -> Path:
         """Write the report of what there is so far, in the look asked for now, else that of the record."""
         record = self.folder.record
-        look = record["facts"]["page"] = look_of(
+        page_look = record["facts"]["page"] = look_of(
             record, keep_rows=self.request.keep_rows
         )
         return write_page(
-            self.folder.path, record, self.assessing.content, self.model, look
+            self.folder.path, record, self.assessing.content, self.model, page_look
         )
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
@@ -225,18 +234,20 @@ class RunWork:
         inputs, names = (
             self.inputs,
             [
-                name
-                for name in self.request.wanted_baselines
-                if why_absent(name) is None
+                baseline_name
+                for baseline_name in self.request.wanted_baselines
+                if why_absent(baseline_name) is None
             ],
         )
-        parts = {
-            part: BaselineRows(self.encoded[part].encoded, rows.y, rows.weights)
-            for part, rows in inputs.parts.items()
+        rows_by_part = {
+            part_name: BaselineRows(
+                self.encoded[part_name].encoded, part_rows.y, part_rows.weights
+            )
+            for part_name, part_rows in inputs.parts.items()
         }
         scores = run_baselines(
             inputs.task,
-            parts,
+            rows_by_part,
             classes=getattr(self.model, "classes_", np.zeros(0)),
             names=names,
             seed=self.request.seed,
@@ -246,15 +257,17 @@ class RunWork:
             counts=inputs.counts,
         )
         times = {
-            name: {key: one.pop(key) for key in FIT_TIMES}
-            for name, one in scores.items()
+            baseline_name: {
+                time_key: baseline_scores.pop(time_key) for time_key in FIT_TIMES
+            }
+            for baseline_name, baseline_scores in scores.items()
         }
         self.write(TIMES, {"baselines": times})
         return scores
 
     def measure(self) -> None:
         """Evaluate the model on validation and test rows, train the baselines if requested, and write the metrics."""
-        folder, rows = self.folder.path, self.inputs.parts["test"].numbers
+        folder, test_numbers = self.folder.path, self.inputs.parts["test"].numbers
         content, predicted = (
             fill(self.assessing, ("model",)),
             self.assessing.predictions,
@@ -270,21 +283,30 @@ class RunWork:
             )
             write_npz(
                 folder / BASELINE_PREDICTIONS,
-                {"row": rows, **classes, **content.guesses},
+                {"row": test_numbers, **classes, **content.guesses},
             )
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """The lines of ``predictions.csv``."""
-        test, predicted = self.inputs.parts["test"], self.assessing.predictions
-        parts = {"prediction": predicted.guess}
+        test_rows, predicted = self.inputs.parts["test"], self.assessing.predictions
+        predicted_parts = {"prediction": predicted.guess}
         if predicted.classes:
-            best = np.asarray(self.model.classes_)[predicted.scored.decided]
-            parts = {"prediction": best, "probabilities": predicted.guess}
-        parts |= {} if predicted.inside is None else {"inside": predicted.inside}
-        assert test.identifiers is not None
+            decided_labels = np.asarray(self.model.classes_)[predicted.scored.decided]
+            predicted_parts = {
+                "prediction": decided_labels,
+                "probabilities": predicted.guess,
+            }
+        predicted_parts |= (
+            {} if predicted.inside is None else {"inside": predicted.inside}
+        )
+        assert test_rows.identifiers is not None
         return prediction_table(
-            test.numbers, test.identifiers, parts, self.model, truth=test.y
+            test_rows.numbers,
+            test_rows.identifiers,
+            predicted_parts,
+            self.model,
+            truth=test_rows.y,
         )
 
     @cached_property
@@ -295,26 +317,38 @@ class RunWork:
 
     def summary(self) -> Outcome:
         """Return what the terminal shows of the finished run."""
-        path = self.folder.path
+        folder_path = self.folder.path
         return summarise(
-            path,
+            folder_path,
             self.assessing.content,
             self.importances,
-            times=self.read(TIMES)["baselines"] if (path / TIMES).is_file() else {},
+            times=self.read(TIMES)["baselines"]
+            if (folder_path / TIMES).is_file()
+            else {},
             time=self.folder.record["facts"].get("time"),
             grouped=bool(self.read(PROPOSED)),
         )
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows."""
-        parts = [self.inputs.parts[part] for part in ("train", "validation")]
+        refit_parts = [
+            self.inputs.parts[part_name] for part_name in ("train", "validation")
+        ]
         self.say(
-            f"  refits: {refits} trainings on parts of {sum(map(len, parts)):,} rows"
+            f"  refits: {refits} trainings on parts of {sum(map(len, refit_parts)):,} rows"
         )
-        related = [part.dependence for part in parts if part.dependence is not None]
+        related = [
+            part_rows.dependence
+            for part_rows in refit_parts
+            if part_rows.dependence is not None
+        ]
         further: dict[str, Any] = {}
         further |= (
-            {related[0].argument[0]: np.concatenate([one.codes for one in related])}
+            {
+                related[0].argument[0]: np.concatenate(
+                    [dependence.codes for dependence in related]
+                )
+            }
             if related
             else {}
         )
@@ -328,8 +362,10 @@ class RunWork:
         features = len(self.model.preprocessor_.features())
         arguments = Arguments(
             Model(estimator, positive=self.inputs.positive),
-            pd.concat([part.table for part in parts], ignore_index=True),
-            np.concatenate([part.y for part in parts]),
+            pd.concat(
+                [part_rows.table for part_rows in refit_parts], ignore_index=True
+            ),
+            np.concatenate([part_rows.y for part_rows in refit_parts]),
             n_repeats=Budget().ranking_options(features)["n_repeats"],
             random_state=self.request.seed,
             **further,
@@ -342,12 +378,14 @@ def do_stages(
 ) -> None:
     """Do the stages that are not finished. ``reading``: seconds that the table took before there was a folder."""
     folder = work.folder
-    for number, (name, stage) in enumerate(stages.items(), start=1):
-        title = f"[{number}/{len(stages)}] {name}"
-        if name in folder.record["finished_stages"]:
+    for number, (stage_name, stage) in enumerate(stages.items(), start=1):
+        title = f"[{number}/{len(stages)}] {stage_name}"
+        if stage_name in folder.record["finished_stages"]:
             work.say(f"{title}: finished before")
             continue
         work.say(title)
-        with folder.stage(name, reading if name == "data" else 0.0):
+        with folder.stage(stage_name, reading if stage_name == "data" else 0.0):
             stage(work)
-        work.say(f"  {name} took {folder.record['stages'][name]['seconds']:.1f} s")
+        work.say(
+            f"  {stage_name} took {folder.record['stages'][stage_name]['seconds']:.1f} s"
+        )

@@ -142,33 +142,35 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     }
     folder = request.folder
     refuse_input(folder, request.files, names=STUDY.names)
-    beside = {"storage": request.shown_storage, "study": request.study}
-    there = STUDY.find(folder, identity, overwrite=request.overwrite, **beside)
+    study_facts = {"storage": request.shown_storage, "study": request.study}
+    there = STUDY.find(folder, identity, overwrite=request.overwrite, **study_facts)
     if (
         there is not None
-        and (done := finished_outcome(request, identity, space)) is not None
+        and (finished_result := finished_outcome(request, identity, space)) is not None
     ):
-        return done
+        return finished_result
     choose_device(request.device)
     use_threads(request.threads)
     inputs = load_inputs(request.run_request(space.base_name))
     say(headline(inputs))
-    with quiet_optuna(), _opened(request, identity) as (study, others):
-        wanted = (
+    with quiet_optuna(), _opened(request, identity) as (study, count_others):
+        wanted_trials = (
             request.trials
             if request.trials is not None
             else space.trials_for(inputs.task)
         )
         # A study that already has more trials is not shortened.
         before = finished(study)
-        total = max([wanted, *(place + 1 for place in before)])
-        session = TuneSession(request, inputs, space, total, folder, study, others, say)
+        total = max([wanted_trials, *(trial_number + 1 for trial_number in before)])
+        session = TuneSession(
+            request, inputs, space, total, folder, study, count_others, say
+        )
         counts = f"{total} trials" + (
             f", {len(before)} of them finished before" if before else ""
         )
         say(f"study {request.study!r}, space {space.name}: {space.text}; {counts}")
-        for note in inputs.notes:
-            say(f"note: {note}")
+        for input_note in inputs.notes:
+            say(f"note: {input_note}")
         for sentence in alarms_of(inputs).sentences:
             say(f"ALARM: {sentence}")
         try:
@@ -197,8 +199,8 @@ def _opened(
     with made_folder(folder):
         workers = _workers(request)
         try:
-            with at_work(workers) as others:
-                if request.overwrite and (count := others()):
+            with at_work(workers) as count_others:
+                if request.overwrite and (count := count_others()):
                     problem = (
                         f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
                         "study cannot be replaced"
@@ -218,36 +220,38 @@ def _opened(
                     if request.overwrite:
                         STUDY.clear(folder)
                     if STUDY.read(folder) is None:
-                        beside = {
+                        study_facts = {
                             "storage": request.shown_storage,
                             "study": request.study,
                         }
                         record = STUDY.new_record(
-                            identity, request.command, **beside, finished=None
+                            identity, request.command, **study_facts, finished=None
                         )
                         write_json_atomic(folder / TUNE_RECORD, record)
-                    yield study, others
+                    yield study, count_others
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
             problem = f"The study's storage failed: {str(error).splitlines()[0]}"
-            hint = "Correct this, then run the same command to resume."
-            raise EnvironmentProblem(problem, hint=hint, code="PG062") from error
+            problem_hint = "Correct this, then run the same command to resume."
+            raise EnvironmentProblem(
+                problem, hint=problem_hint, code="PG062"
+            ) from error
         finally:
             if not (folder / TUNE_RECORD).exists():
-                for left in workers.glob("*.guard"):
-                    left.unlink(missing_ok=True)
+                for left_guard in workers.glob("*.guard"):
+                    left_guard.unlink(missing_ok=True)
                 with contextlib.suppress(OSError):
                     workers.rmdir()
 
 
 def _workers(request: TuneRequest) -> Path:
     """Return the folder for the locks of the processes at work: beside the database, if that is a file."""
-    file = storage_file(request.url)
-    if file is not None and not file.parent.is_dir():
-        problem = f"The folder {file.parent} of --storage {request.url} does not exist"
+    database_file = storage_file(request.url)
+    if database_file is not None and not database_file.parent.is_dir():
+        problem = f"The folder {database_file.parent} of --storage {request.url} does not exist"
         raise EnvironmentProblem(
             problem, hint="Make it, or choose another storage.", code="PG062"
         )
-    return (request.folder if file is None else file.parent) / WORKERS
+    return (request.folder if database_file is None else database_file.parent) / WORKERS
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
@@ -290,22 +294,24 @@ def _end_interrupted(session: TuneSession) -> None:
 
 def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -> float:
     """Choose a trial's settings, train it, and return its loss. Add its place to ``begun``."""
-    place = claim(session.study, trial, session.total, guard)
-    begun.append(place)
+    trial_number = claim(session.study, trial, session.total, guard)
+    begun.append(trial_number)
     folder, train = (
-        session.folder / TRIALS / str(place),
+        session.folder / TRIALS / str(trial_number),
         _train if session.request.model == "network" else _train_other,
     )
-    set_sampler(session.study, session.space, seed=session.request.seed, place=place)
+    set_sampler(
+        session.study, session.space, seed=session.request.seed, place=trial_number
+    )
     try:
-        preset = plain(chosen(session.space, place, trial))
+        preset = plain(chosen(session.space, trial_number, trial))
         with writing(session.folder):
             remove(
                 [folder]
             )  # of an interrupted trial, or of an older study in this folder
             folder.mkdir(parents=True)
             write_json_atomic(folder / PRESET, preset)
-        value, facts, is_pruned = train(session, trial, preset, place)
+        value, facts, is_pruned = train(session, trial, preset, trial_number)
         if math.isnan(value):
             raise ArithmeticError("the validation loss is not a number")
     except _TRIAL_FAULTS as error:
@@ -317,74 +323,89 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
             else f"{type(error).__name__}: {reason}",
         )
         raise
-    for name, fact in {LOSS: value, **facts}.items():
-        trial.set_user_attr(name, fact)
+    for fact_name, trial_fact in {LOSS: value, **facts}.items():
+        trial.set_user_attr(fact_name, trial_fact)
     if is_pruned:
         raise need_optuna().TrialPruned
     return value
 
 
-def _tell_of(session: TuneSession, place: int) -> None:
+def _tell_of(session: TuneSession, trial_number: int) -> None:
     """Say how a trial ended, which is the best, and how long the rest may take."""
-    done = session.finished
-    if place not in done:
+    finished_trials = session.finished
+    if trial_number not in finished_trials:
         return
-    trial, facts = done[place], done[place].user_attrs
-    line = f"[{len(done)}/{session.total}] trial {place}: "
+    trial, facts = (
+        finished_trials[trial_number],
+        finished_trials[trial_number].user_attrs,
+    )
+    trial_line = f"[{len(finished_trials)}/{session.total}] trial {trial_number}: "
     if REASON in facts:
-        line += f"failed: {facts[REASON]}"
+        trial_line += f"failed: {facts[REASON]}"
     else:
-        line += f"{facts[LOSS]:.5g}" + (
+        trial_line += f"{facts[LOSS]:.5g}" + (
             f", {facts[EPOCHS]} epochs" if EPOCHS in facts else ""
         )
-        line += ", pruned" if trial.state.name == "PRUNED" else ""
-    if (best := best_of(done)) is not None:
-        line += f"; best so far {done[best].value:.5g}, trial {best}"
+        trial_line += ", pruned" if trial.state.name == "PRUNED" else ""
+    if (best_trial := best_of(finished_trials)) is not None:
+        trial_line += (
+            f"; best so far {finished_trials[best_trial].value:.5g}, trial {best_trial}"
+        )
     times = [
-        float(one.user_attrs[SECONDS])
-        for one in done.values()
-        if SECONDS in one.user_attrs
+        float(finished_trial.user_attrs[SECONDS])
+        for finished_trial in finished_trials.values()
+        if SECONDS in finished_trial.user_attrs
     ]
-    left = session.total - len(done)
-    if times and left:
-        line += f"; about {readable(sum(times) / len(times) * left / (1 + session.others()))} left"
-    session.say(line)
+    trials_left = session.total - len(finished_trials)
+    if times and trials_left:
+        trial_line += f"; about {readable(sum(times) / len(times) * trials_left / (1 + session.others()))} left"
+    session.say(trial_line)
 
 
 def _train(
-    session: TuneSession, trial: Any, content: Mapping[str, Any], place: int
+    session: TuneSession, trial: Any, content: Mapping[str, Any], trial_number: int
 ) -> _Trained:
     """Train a trial's network. Write its epochs into the trial's folder."""
-    preset, folder = check_preset(content), session.folder / TRIALS / str(place)
+    preset, folder = check_preset(content), session.folder / TRIALS / str(trial_number)
     request = session.request.run_request(
-        session.space.base_name, seed=seed_of(session.request.seed, place)
+        session.space.base_name, seed=seed_of(session.request.seed, trial_number)
     )
     inputs, epochs = session.inputs, int(preset.training["max_epochs"])
     prunes, pruned = session.space.pruning, False
     set_pruner(session.study, epochs)
-    parts, known = inputs.parts, inputs.learned
+    rows_by_part, learned_mask = inputs.parts, inputs.learned
     model = make_estimator(request, inputs, preset=preset)
-    rows = fit_encoder(model, inputs)
+    encoded_rows = fit_encoder(model, inputs)
     model.set_params(progress=False)
-    done, losses = session.finished, list[float]()
-    best = best_of(done)
-    with Progress(epochs, f"trial {place + 1} of {session.total}", lines=False) as bar:
+    finished_trials, losses = session.finished, list[float]()
+    best_trial = best_of(finished_trials)
+    with Progress(
+        epochs, f"trial {trial_number + 1} of {session.total}", lines=False
+    ) as progress_bar:
 
         def watch(record: Any) -> bool:
             nonlocal pruned
             losses.append(float(record["validation_loss"]))
             trial.report(losses[-1], int(record["epoch"]))
-            bar.advance()
-            bar.note(
+            progress_bar.advance()
+            progress_bar.note(
                 f"{min(losses):.4g}"
-                + ("" if best is None else f", best so far {done[best].value:.4g}")
+                + (
+                    ""
+                    if best_trial is None
+                    else f", best so far {finished_trials[best_trial].value:.4g}"
+                )
             )
             pruned = prunes and bool(trial.should_prune())
             return pruned
 
-        eval_set = parts["validation"].frame[known], parts["validation"].y[known]
+        eval_set = (
+            rows_by_part["validation"].frame[learned_mask],
+            rows_by_part["validation"].y[learned_mask],
+        )
         model.train(
-            model.prepare(rows, parts["train"].y, eval_set=eval_set), on_epoch=watch
+            model.prepare(encoded_rows, rows_by_part["train"].y, eval_set=eval_set),
+            on_epoch=watch,
         )
     with writing(session.folder):
         write_csv(model.history_.drop(columns="seconds"), folder / HISTORY)
@@ -401,22 +422,22 @@ def _train(
 
 
 def _train_other(
-    session: TuneSession, _trial: Any, content: Mapping[str, Any], place: int
+    session: TuneSession, _trial: Any, content: Mapping[str, Any], trial_number: int
 ) -> _Trained:
     """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
     inputs, chosen_model = session.inputs, session.request.model
     request = session.request.run_request(
-        session.space.base_name, seed=seed_of(session.request.seed, place)
+        session.space.base_name, seed=seed_of(session.request.seed, trial_number)
     )
     model = make_estimator(
         request,
         inputs,
         preset=Settings(chosen_model, check_settings(content, chosen_model, PRESET)),
     )
-    known, held = inputs.learned, inputs.parts["validation"]
-    X, y = held.frame[known], held.y[known]
+    learned_mask, held_out_rows = inputs.learned, inputs.parts["validation"]
+    X, y = held_out_rows.frame[learned_mask], held_out_rows.y[learned_mask]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
-    part, score = (
+    predicted_part, score = (
         ("prediction", "rmse")
         if inputs.task == "regression"
         else ("probabilities", "log_loss")
@@ -424,7 +445,7 @@ def _train_other(
     value = scores_of(
         inputs.task,
         y,
-        model.predict_parts(X)[part],
+        model.predict_parts(X)[predicted_part],
         classes=getattr(model, "classes_", ()),
     )[score]
     return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
@@ -438,20 +459,27 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
     """
     trials = session.finished
     names = list(
-        dict.fromkeys(name for trial in trials.values() for name in trial.params)
+        dict.fromkeys(
+            parameter_name
+            for trial in trials.values()
+            for parameter_name in trial.params
+        )
     )
-    rows = [
+    trial_rows = [
         [
-            place,
+            trial_number,
             STATES[trial.state.name],
-            *(trial.user_attrs.get(name) for name in (LOSS, EPOCHS, BEST_EPOCH)),
-            seed_of(session.request.seed, place),
-            *(trial.params.get(name) for name in names),
+            *(
+                trial.user_attrs.get(attribute)
+                for attribute in (LOSS, EPOCHS, BEST_EPOCH)
+            ),
+            seed_of(session.request.seed, trial_number),
+            *(trial.params.get(parameter_name) for parameter_name in names),
             trial.user_attrs.get(REASON),
         ]
-        for place, trial in trials.items()
+        for trial_number, trial in trials.items()
     ]
-    return pd.DataFrame(rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
+    return pd.DataFrame(trial_rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
 
 
 def write_table(session: TuneSession) -> None:
@@ -463,20 +491,23 @@ def write_table(session: TuneSession) -> None:
 def write_page(session: TuneSession) -> None:
     """Write ``tuning.html``."""
     trials = session.finished
-    best = best_of(trials)
+    best_trial = best_of(trials)
     curves = {
-        place: [loss for _, loss in sorted(one.intermediate_values.items())]
-        for place, one in trials.items()
+        trial_number: [
+            epoch_loss
+            for _, epoch_loss in sorted(finished_trial.intermediate_values.items())
+        ]
+        for trial_number, finished_trial in trials.items()
     }
     ranges = {
-        name: range_
+        parameter_name: range_
         for trial in trials.values()
-        for name, range_ in trial.distributions.items()
+        for parameter_name, range_ in trial.distributions.items()
     }
     record, metrics = STUDY.read(session.folder) or {}, session.folder / METRICS
-    model, base = session.request.model, session.space.base_name
+    model, base_preset = session.request.model, session.space.base_name
     first = (
-        f"preset {base}"
+        f"preset {base_preset}"
         if model == "network"
         else f"usual {baselines.get(model).label}"
     )
@@ -488,17 +519,22 @@ def write_page(session: TuneSession) -> None:
         "space_text": session.space.text,
         "starts_with": None if session.space.base is None else first,  # what trial 0 is
         "total": session.total,
-        "best": best,
+        "best": best_trial,
         "importances": importances(list(trials.values())),
-        "curves": {place: losses for place, losses in curves.items() if losses},
+        "curves": {
+            trial_number: losses for trial_number, losses in curves.items() if losses
+        },
         "seconds": {
-            place: trial.user_attrs.get(SECONDS) for place, trial in trials.items()
+            trial_number: trial.user_attrs.get(SECONDS)
+            for trial_number, trial in trials.items()
         },
         "log_scales": [
-            name for name, range_ in ranges.items() if getattr(range_, "log", False)
+            parameter_name
+            for parameter_name, range_ in ranges.items()
+            if getattr(range_, "log", False)
         ],
         "command": record.get("command", session.request.command),
-        "again": _again(session, best) if best is not None else "",
+        "again": _again(session, best_trial) if best_trial is not None else "",
         "study": session.request.study,
         "seed": session.request.seed,
         "split": session.inputs.split,
@@ -512,37 +548,37 @@ def write_page(session: TuneSession) -> None:
 
 
 def _again(session: TuneSession, best: int) -> str:
-    preset, seed = (
+    preset, trial_seed = (
         os.fspath(session.folder / PRESET),
         seed_of(session.request.seed, best),
     )
-    return session.request.run_request(preset, seed=seed, out=None).command
+    return session.request.run_request(preset, seed=trial_seed, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
     """Run the best settings in the study's folder. Test rows are used here, for these only."""
     folder, trials = session.folder, session.finished
-    best = best_of(trials)
-    if best is None:
+    best_trial = best_of(trials)
+    if best_trial is None:
         problem = f"All {len(trials)} trials failed, the first with: {trials[0].user_attrs[REASON]}"
         raise InputError(
             problem, hint="Choose another --space, or look at the table.", code="PG041"
         )
     states = [STATES[trial.state.name] for trial in trials.values()]
-    found = {
+    winner_facts = {
         "trials": session.total,
         "states": {state: states.count(state) for state in STATES.values()},
-        "best": best,
-        "value": trials[best].value,
-        "seed": seed_of(session.request.seed, best),
-        "parameters": dict(trials[best].params),
-        "again": _again(session, best),
+        "best": best_trial,
+        "value": trials[best_trial].value,
+        "seed": seed_of(session.request.seed, best_trial),
+        "parameters": dict(trials[best_trial].params),
+        "again": _again(session, best_trial),
     }
     with exclusive(folder / WORKERS / "export.guard"):
         record = STUDY.read(folder) or {}
         if (
-            record.get("finished") != found
+            record.get("finished") != winner_facts
             or changed_files(folder, record)
             or not RUN.finished(folder)
         ):
@@ -552,20 +588,21 @@ def export_winner(session: TuneSession) -> Outcome:
             write_table(session)
             with writing(folder):
                 write_json_atomic(
-                    folder / PRESET, plain(chosen(session.space, best, trials[best]))
+                    folder / PRESET,
+                    plain(chosen(session.space, best_trial, trials[best_trial])),
                 )
-            _run(session, best)
+            _run(session, best_trial)
             write_page(session)
             with writing(folder):
-                STUDY.finish(folder, record, found, (TABLE, PRESET, PAGE))
+                STUDY.finish(folder, record, winner_facts, (TABLE, PRESET, PAGE))
         return _outcome(session.request, session.space, record, already=False)
 
 
 def _run(session: TuneSession, best: int) -> None:
     """Run the best settings, as the command of ``again`` does. A run of other settings in the folder is replaced."""
-    folder, seed = session.folder, seed_of(session.request.seed, best)
+    folder, trial_seed = session.folder, seed_of(session.request.seed, best)
     request = session.request.run_request(
-        os.fspath(folder / PRESET), seed=seed, out=folder
+        os.fspath(folder / PRESET), seed=trial_seed, out=folder
     )
     there = RUN.read(folder)
     if there is None:
@@ -576,11 +613,13 @@ def _run(session: TuneSession, best: int) -> None:
     if not RUN.is_of(there, configuration(request) | session.inputs.images):
         request = replace(request, overwrite=True)
     session.say(f"the best is trial {best}; it becomes a run in {folder}")
-    known = {
+    known_lines = {
         headline(session.inputs),
-        *(f"note: {note}" for note in session.inputs.notes),
+        *(f"note: {input_note}" for input_note in session.inputs.notes),
     }
-    run_table(request, say=lambda line: None if line in known else session.say(line))
+    run_table(
+        request, say=lambda line: None if line in known_lines else session.say(line)
+    )
 
 
 # ---- the summary -----------------------------------------------------------------------------------------------------
@@ -595,8 +634,10 @@ def finished_outcome(
     with believed(folder):
         if RUN.finished(folder) is None:
             return None
-        task = read_json(folder / METRICS)["task"]
-        total = space.trials_for(task) if request.trials is None else request.trials
+        task_name = read_json(folder / METRICS)["task"]
+        total = (
+            space.trials_for(task_name) if request.trials is None else request.trials
+        )
         return (
             _outcome(request, space, record, already=True)
             if record["finished"]["trials"] >= total
@@ -609,7 +650,7 @@ def _outcome(
 ) -> Outcome:
     """Return which trial won, with which settings, and the results of its run."""
     folder, finished = request.folder, record["finished"]
-    run = read_summary(folder)
+    run_summary = read_summary(folder)
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(folder / PAGE),
@@ -618,11 +659,15 @@ def _outcome(
         "already_finished": already,
         "study": record["study"],
         "space": space.name,
-        **{name: finished[name] for name in ("trials", "states", "again")},
-        "best": {
-            name: finished[name] for name in ("best", "value", "seed", "parameters")
+        **{
+            fact_name: finished[fact_name]
+            for fact_name in ("trials", "states", "again")
         },
-        "run": run.facts,
+        "best": {
+            fact_name: finished[fact_name]
+            for fact_name in ("best", "value", "seed", "parameters")
+        },
+        "run": run_summary.facts,
     }
     states = ", ".join(
         f"{count} {state}" for state, count in finished["states"].items() if count
@@ -637,12 +682,12 @@ def _outcome(
         f"{finished['trials']} trials: {states}.",
         f"Best: trial {finished['best']}, validation loss {finished['value']:.5g}",
         *(
-            f"  {name} = {value:.4g}"
+            f"  {parameter_name} = {value:.4g}"
             if isinstance(value, float)
-            else f"  {name} = {value}"
-            for name, value in parameters
+            else f"  {parameter_name} = {value}"
+            for parameter_name, value in parameters
         ),
-        run.text,
+        run_summary.text,
         f"Study: {folder / PAGE}",
         f"Settings: {folder / PRESET}",
         f"Train the winner again: {finished['again']}",

@@ -71,10 +71,10 @@ def accumulated(
     shape = [len(axis.at) - 1 for axis in axes]
     count, cells = (
         int(np.prod(shape)),
-        sum((each * shape[-1] for each in steps[:-1]), steps[-1]),
+        sum((axis_steps * shape[-1] for axis_steps in steps[:-1]), steps[-1]),
     )
     means, nearest = _means(rows, cells, effects, count, sampled), np.arange(count)
-    known = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
+    filled_cells = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
     firsts = []
     inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
     located = axes[0].located(inside)
@@ -83,21 +83,23 @@ def accumulated(
             (axis.scale[1:] + axis.scale[:-1]) / (2 * max(np.ptp(axis.scale), 1e-300))
             for axis in axes
         ]
-        places = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(
+        cell_points = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(
             count, 2
         )
-        if len(known):
-            nearest = known[
-                ((places[:, None] - places[known]) ** 2).sum(axis=2).argmin(axis=1)
+        if len(filled_cells):
+            nearest = filled_cells[
+                ((cell_points[:, None] - cell_points[filled_cells]) ** 2)
+                .sum(axis=2)
+                .argmin(axis=1)
             ]
-        for axis, other in (axes, axes[::-1]):
-            moved, step = axis.moves
-            both = np.isfinite(other.places[moved])
-            lying = other.located(moved[both])
+        for axis, other_axis in (axes, axes[::-1]):
+            moved, axis_step = axis.moves
+            located_mask = np.isfinite(other_axis.places[moved])
+            lying = other_axis.located(moved[located_mask])
             firsts.append(
                 _means(
-                    moved[both],
-                    step[both],
+                    moved[located_mask],
+                    axis_step[located_mask],
                     lying,
                     len(axis.at) - 1,
                     sampled,
@@ -109,17 +111,21 @@ def accumulated(
         )
 
     def together(weights: Tensor) -> Tensor:
-        whole = means(weights)[nearest].reshape(*shape, effects.shape[1])
-        for way in range(len(shape)):
-            whole = _added_up(whole, way)
-        rest = whole
-        for way, lying in enumerate(firsts):
+        accumulated_effects = means(weights)[nearest].reshape(*shape, effects.shape[1])
+        for axis_index in range(len(shape)):
+            accumulated_effects = _added_up(accumulated_effects, axis_index)
+        joint_effects = accumulated_effects
+        for axis_index, lying in enumerate(firsts):
             # The mean step of the sum along one axis, of rows at their own places on the other.
-            step = torch.einsum(
-                "sp,spo->so", lying(weights), whole.diff(dim=way).movedim(way, 0)
+            mean_step = torch.einsum(
+                "sp,spo->so",
+                lying(weights),
+                accumulated_effects.diff(dim=axis_index).movedim(axis_index, 0),
             )
-            rest = rest - _added_up(step, 0).unsqueeze(1 - way)
-        return rest.flatten(0, -2)
+            joint_effects = joint_effects - _added_up(mean_step, 0).unsqueeze(
+                1 - axis_index
+            )
+        return joint_effects.flatten(0, -2)
 
     return _measured(together, located, inside, sampled)
 
@@ -135,10 +141,14 @@ def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Flo
     codes = rows if units is None else units.codes[rows]
     if units is not None and units.timed:
         codes = codes * most_waves(units) // units.count
-    pairs, place = np.unique(np.stack([which, codes]), axis=1, return_inverse=True)
-    weights = np.bincount(place.ravel(), sampled.weights[rows])
-    sums, squares = (np.bincount(pairs[0], weights**power, count) for power in (1, 2))
-    return np.divide(sums**2, squares, out=np.zeros(count), where=squares > 0)
+    pairs, pair_indices = np.unique(
+        np.stack([which, codes]), axis=1, return_inverse=True
+    )
+    weights = np.bincount(pair_indices.ravel(), sampled.weights[rows])
+    weight_sums, squares = (
+        np.bincount(pairs[0], weights**power, count) for power in (1, 2)
+    )
+    return np.divide(weight_sums**2, squares, out=np.zeros(count), where=squares > 0)
 
 
 def _means(
@@ -156,28 +166,30 @@ def _means(
     """
     # Rows of one stretch of time say more than nothing about their spread.
     timed = sampled.units is not None and sampled.units.timed
-    size = np.maximum(_sizes(rows, which, count, sampled), 2 if timed else 1 + 1e-9)
-    factor = torch.from_numpy(np.sqrt(size / (size - 1)) if widen else np.ones(count))[
-        :, None
-    ]
-    moved, of, held = (
+    step_sizes = np.maximum(
+        _sizes(rows, which, count, sampled), 2 if timed else 1 + 1e-9
+    )
+    factor = torch.from_numpy(
+        np.sqrt(step_sizes / (step_sizes - 1)) if widen else np.ones(count)
+    )[:, None]
+    moved, step_indices, value_tensor = (
         torch.from_numpy(rows),
         torch.from_numpy(which),
         torch.from_numpy(values),
     )
 
     def means(weights: Tensor) -> Tensor:
-        own = weights[moved]
+        row_weights = weights[moved]
         total = (
             torch.zeros(count, dtype=torch.float64)
-            .index_add(0, of, own)
+            .index_add(0, step_indices, row_weights)
             .clamp_min(1e-300)
         )
-        sums = torch.zeros(count, values.shape[1], dtype=torch.float64).index_add(
-            0, of, own[:, None] * held
-        )
-        mean = sums / total[:, None]
-        return mean.detach() + factor * (mean - mean.detach())
+        weighted_sums = torch.zeros(
+            count, values.shape[1], dtype=torch.float64
+        ).index_add(0, step_indices, row_weights[:, None] * value_tensor)
+        step_means = weighted_sums / total[:, None]
+        return step_means.detach() + factor * (step_means - step_means.detach())
 
     return means
 
@@ -212,42 +224,53 @@ def _measured(
     sampled: Sampled,
 ) -> Curve:
     """Return effects, centred over rows that lie at ``located`` ``(rows, points)``, with their errors."""
-    places, chosen = torch.from_numpy(located), torch.from_numpy(rows)
+    interpolation, row_indices = torch.from_numpy(located), torch.from_numpy(rows)
 
     def centred(weights: Tensor) -> Tensor:
-        found, own = effects(weights), weights[chosen]
-        return found - own @ (places @ found) / own.sum()
+        point_effects, row_weights = effects(weights), weights[row_indices]
+        return (
+            point_effects
+            - row_weights @ (interpolation @ point_effects) / row_weights.sum()
+        )
 
     def squares(weights: Tensor) -> Tensor:
-        own = weights[chosen]
-        return own @ (places @ centred(weights)) ** 2 / own.sum()
+        row_weights = weights[row_indices]
+        return row_weights @ (interpolation @ centred(weights)) ** 2 / row_weights.sum()
 
     weights, units = sampled.weights, sampled.units
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
-        given = torch.from_numpy(weights)
-        found, squared = centred(given).numpy(), squares(given).numpy()
-        parts, by_row = (
-            (jacobian(of, given) * given).numpy() for of in (centred, squares)
+        weight_tensor = torch.from_numpy(weights)
+        centred_effects, squared = (
+            centred(weight_tensor).numpy(),
+            squares(weight_tensor).numpy(),
         )
-    own = np.zeros_like(weights)
-    own[rows] = weights[rows]
-    quiet = ~np.asarray(found.any(axis=0))  # in no row anything changes
-    numbers, importance = _without_errors(found, squared, quiet)
-    if too_few(own, units):
+        influences, by_row = (
+            (jacobian(statistic, weight_tensor) * weight_tensor).numpy()
+            for statistic in (centred, squares)
+        )
+    curve_weights = np.zeros_like(weights)
+    curve_weights[rows] = weights[rows]
+    quiet = ~np.asarray(centred_effects.any(axis=0))  # in no row anything changes
+    numbers, importance = _without_errors(centred_effects, squared, quiet)
+    if too_few(curve_weights, units):
         return Curve(numbers, importance, by_row)
-    apart = located - own[rows] @ located / own.sum()
-    covariance = (apart * own[rows, None]).T @ apart / own.sum()
+    apart = located - curve_weights[rows] @ located / curve_weights.sum()
+    covariance = (apart * curve_weights[rows, None]).T @ apart / curve_weights.sum()
     for output in np.flatnonzero(~quiet):
-        scores = np.ascontiguousarray(parts[:, output])
-        variance, correction, freedom = spread(scores, own, units)
-        std = np.sqrt(variance * correction)
+        scores = np.ascontiguousarray(influences[:, output])
+        variance, correction, freedom = spread(scores, curve_weights, units)
+        std_error = np.sqrt(variance * correction)
         numbers[1:, :, output] = (
-            std,
-            *interval(found[:, output], std, freedom + 1, sampled.confidence)[:2],
+            std_error,
+            *interval(
+                centred_effects[:, output], std_error, freedom + 1, sampled.confidence
+            )[:2],
         )
         split = _independent_parts(scores, units, freedom)
         by_chance = covariance @ (split @ split.T)
-        variance, correction, freedom = spread(by_row[None, output], own, units)
+        variance, correction, freedom = spread(
+            by_row[None, output], curve_weights, units
+        )
         chance = 2 * (by_chance * by_chance.T).sum()
         value = max(squared[output] - np.trace(by_chance), 0.0)
         own_part = 0.0
@@ -260,26 +283,30 @@ def _measured(
 
 
 def _root(
-    value: float, chance: float, own: float, freedom: Floats, confidence: float
+    value: float, chance: float, own_variance: float, freedom: Floats, confidence: float
 ) -> list[float]:
     """Return the root of a square, its error, both ends of its interval and p-value.
 
-    The square has the variance ``chance`` if it is 0, and ``own`` beside it if it is ``value``, in proportion between.
+    The square has the variance ``chance`` if it is 0, and ``own_variance`` beside it if it is ``value``, in proportion between.
     Ends are those values from which the estimate is as far as chance allows there (as Wilson 1927 for shares).
     """
     quantiles, slope = (
         t_quantile(0.5 + confidence / 2, freedom),
-        own / value if value else 0.0,
+        own_variance / value if value else 0.0,
     )
-    apart = quantiles * np.sqrt(chance + own + quantiles**2 * slope**2 / 4) * (-1, 1)
-    low, high = np.maximum(value + quantiles**2 * slope / 2 + apart, 0.0)
+    apart = (
+        quantiles
+        * np.sqrt(chance + own_variance + quantiles**2 * slope**2 / 4)
+        * (-1, 1)
+    )
+    lower_bound, upper_bound = np.maximum(value + quantiles**2 * slope / 2 + apart, 0.0)
     p_value = (
         1.0
         if not value
         else float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
     )
-    error = (value + (chance + own) ** 0.5) ** 0.5 - value**0.5
-    return [value**0.5, error, low**0.5, high**0.5, p_value]
+    error = (value + (chance + own_variance) ** 0.5) ** 0.5 - value**0.5
+    return [value**0.5, error, lower_bound**0.5, upper_bound**0.5, p_value]
 
 
 # ---- the axis of a column --------------------------------------------------------------------------------------------
@@ -333,37 +360,39 @@ def read_columns(request: Request) -> dict[int, Column]:
         if request.shown is None
         else as_features(request.shown, request.as_one)
     )
-    for player, (name, size) in enumerate(zip(space.names, space.sizes(), strict=True)):
-        if frame is None or name not in frame:
+    for player, (column_name, position_count) in enumerate(
+        zip(space.names, space.sizes(), strict=True)
+    ):
+        if frame is None or column_name not in frame:
             continue
-        cells = frame[name]
+        cells = frame[column_name]
         if request.raw is None:
             modality = space.modality[
                 player
             ]  # of a layer's units, that of what they read
             if modality not in space.inputs:
                 continue
-            real = request.subject.real[space.inputs.index(modality)]
+            is_real = request.subject.real[space.inputs.index(modality)]
             missing = (
                 cells.isna().to_numpy()
             )  # whole numbers of a network are mostly codes
             columns[player] = (
-                Column(name, cells.to_numpy(float))
-                if real
-                else _levels(name, cells, missing)
+                Column(column_name, cells.to_numpy(float))
+                if is_real
+                else _levels(column_name, cells, missing)
             )
         elif (
-            name in request.as_one and name not in request.raw
+            column_name in request.as_one and column_name not in request.raw
         ):  # the category that dummies encode
-            columns[player] = _levels(name, cells, cells.isna().to_numpy())
+            columns[player] = _levels(column_name, cells, cells.isna().to_numpy())
         elif (
-            size == 1 or name in request.as_one
+            position_count == 1 or column_name in request.as_one
             if encoder is None
-            else _is_column(space, encoder, name)
+            else _is_column(space, encoder, column_name)
         ):
-            numbers, missing, dates = numbers_and_missing(request, name)
+            numbers, missing, dates = numbers_and_missing(request, column_name)
             if numbers is None:
-                columns[player] = _levels(name, cells, missing)
+                columns[player] = _levels(column_name, cells, missing)
             else:
                 numbers = np.where(missing | ~np.isfinite(numbers), np.nan, numbers)
                 words = (
@@ -372,7 +401,7 @@ def read_columns(request: Request) -> dict[int, Column]:
                     else ()
                 )
                 columns[player] = Column(
-                    name, numbers, dates=dates and not words, words=words
+                    column_name, numbers, dates=dates and not words, words=words
                 )
     return columns
 
@@ -389,10 +418,12 @@ def _levels(name: str, cells: pd.Series[Any], missing: Booleans) -> Column:
             name, np.where(missing, np.nan, cells.cat.codes.to_numpy()), labels
         )
     # One by one, because pandas' text type cannot hold half a character.
-    texts = np.array([str(cell) for cell in cells.astype(object)], dtype=object)
+    texts = np.array(
+        [str(cell_value) for cell_value in cells.astype(object)], dtype=object
+    )
     values = np.full(len(texts), np.nan)
-    found, values[~missing] = np.unique(texts[~missing], return_inverse=True)
-    return Column(name, values, tuple(found), nominal=True)
+    level_labels, values[~missing] = np.unique(texts[~missing], return_inverse=True)
+    return Column(name, values, tuple(level_labels), nominal=True)
 
 
 @dataclass(frozen=True)
@@ -420,8 +451,8 @@ class Axis:
     @property
     def moves(self) -> tuple[Integers, Integers]:
         """Rows, and the step over which each is moved, ``(moves,)``."""
-        rows, which = np.nonzero(self.steps >= 0)
-        return rows, self.steps[rows, which]
+        moved_rows, which = np.nonzero(self.steps >= 0)
+        return moved_rows, self.steps[moved_rows, which]
 
     @property
     def scale(self) -> Floats:
@@ -447,25 +478,34 @@ def make_axes(
     A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
     are fewer.
     """
-    beside = {
-        player: [column for other, column in columns.items() if other != player]
+    other_columns = {
+        player: [
+            column for other_player, column in columns.items() if other_player != player
+        ]
         for player in players
     }
-    axes = {
-        player: _axis(columns[player], others, sampled, bins, least)
-        for player, others in beside.items()
+    player_axes = {
+        player: _axis(columns[player], context_columns, sampled, bins, least)
+        for player, context_columns in other_columns.items()
     }
-    return {player: axis for player, axis in axes.items() if len(axis.at)}
+    return {player: axis for player, axis in player_axes.items() if len(axis.at)}
 
 
 def _axis(
-    column: Column, others: Sequence[Column], sampled: Sampled, bins: int, least: int
+    column: Column,
+    other_columns: Sequence[Column],
+    sampled: Sampled,
+    bins: int,
+    least: int,
 ) -> Axis:
-    used, units = sampled.weights > 0, sampled.units
-    places, steps = np.full(len(used), np.nan), np.full((len(used), 2), -1)
-    rows = np.flatnonzero(used & np.isfinite(column.values))
+    used_mask, units = sampled.weights > 0, sampled.units
+    row_positions, steps = (
+        np.full(len(used_mask), np.nan),
+        np.full((len(used_mask), 2), -1),
+    )
+    valued_rows = np.flatnonzero(used_mask & np.isfinite(column.values))
     values, codes, counts = np.unique(
-        column.values[rows], return_inverse=True, return_counts=True
+        column.values[valued_rows], return_inverse=True, return_counts=True
     )
     alone = len(values) < 2
     levels = (
@@ -475,41 +515,51 @@ def _axis(
     )
     if not levels:
         bins = min(bins, _MOMENTS - 1) if column.dates else bins
-        at = _edges(
-            column.values[rows],
-            None if units is None else units.codes[rows],
+        axis_points = _edges(
+            column.values[valued_rows],
+            None if units is None else units.codes[valued_rows],
             bins,
             least,
         )
-        step = np.maximum(np.searchsorted(at, column.values[rows]) - 1, 0)
-        steps[rows, 0], places[rows] = (
-            step,
-            step + (column.values[rows] - at[step]) / np.diff(at)[step],
+        row_steps = np.maximum(
+            np.searchsorted(axis_points, column.values[valued_rows]) - 1, 0
+        )
+        steps[valued_rows, 0], row_positions[valued_rows] = (
+            row_steps,
+            row_steps
+            + (column.values[valued_rows] - axis_points[row_steps])
+            / np.diff(axis_points)[row_steps],
         )
     else:
-        kept = np.flatnonzero(
-            counts >= (1 if alone else min(least, max(2, len(rows) // 8)))
+        kept_levels = np.flatnonzero(
+            counts >= (1 if alone else min(least, max(2, len(valued_rows) // 8)))
         )
-        among, codes = np.isin(codes, kept), np.searchsorted(kept, codes)
-        rows, codes = rows[among], codes[among]
+        among, codes = np.isin(codes, kept_levels), np.searchsorted(kept_levels, codes)
+        valued_rows, codes = valued_rows[among], codes[among]
         order = (
-            _alike(codes, len(kept), rows, others)
-            if column.nominal and len(kept) > 2
-            else np.arange(len(kept))
+            _alike(codes, len(kept_levels), valued_rows, other_columns)
+            if column.nominal and len(kept_levels) > 2
+            else np.arange(len(kept_levels))
         )
-        at, places[rows] = values[kept[order]], np.argsort(order)[codes]
-        steps[rows] = places[rows, None] + (-1, 0)
-        steps[steps == len(at) - 1] = -1
+        axis_points, row_positions[valued_rows] = (
+            values[kept_levels[order]],
+            np.argsort(order)[codes],
+        )
+        steps[valued_rows] = row_positions[valued_rows, None] + (-1, 0)
+        steps[steps == len(axis_points) - 1] = -1
     donors = np.array(
-        [np.flatnonzero(used & (column.values == value))[0] for value in at],
+        [
+            np.flatnonzero(used_mask & (column.values == value))[0]
+            for value in axis_points
+        ],
         dtype=np.int64,
     )
-    missing = used & ~np.isfinite(column.values)
+    missing = used_mask & ~np.isfinite(column.values)
     left_out = {
         "missing": int(missing.sum()),
-        "rare": int((used & ~missing & ~np.isfinite(places)).sum()),
+        "rare": int((used_mask & ~missing & ~np.isfinite(row_positions)).sum()),
     }
-    return Axis(column, at, donors, places, steps, levels, left_out)
+    return Axis(column, axis_points, donors, row_positions, steps, levels, left_out)
 
 
 def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:
@@ -521,16 +571,16 @@ def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Fl
             np.maximum(-(-np.arange(bins + 1) * len(values) // bins) - 1, 0)
         ]
     )
-    chosen = edges[:1]
-    for edge in edges[1:]:
-        inside = (values > chosen[-1]) | (len(chosen) == 1)
-        inside &= values <= edge
+    bin_edges = edges[:1]
+    for upper_edge in edges[1:]:
+        inside = (values > bin_edges[-1]) | (len(bin_edges) == 1)
+        inside &= values <= upper_edge
         if inside.sum() >= least and (
             groups is None or len(np.unique(groups[inside])) >= FEWEST_GROUPS
         ):
-            chosen = np.append(chosen, edge)
+            bin_edges = np.append(bin_edges, upper_edge)
     # What is left at the end joins the last bin.
-    return np.append(chosen[: max(len(chosen) - 1, 1)], edges[-1])
+    return np.append(bin_edges[: max(len(bin_edges) - 1, 1)], edges[-1])
 
 
 def _alike(
@@ -545,28 +595,36 @@ def _alike(
     from scipy.spatial.distance import cdist
 
     distance, member = np.zeros((count, count)), codes == np.arange(count)[:, None]
-    for other in others:
-        values = other.values[rows]
-        known = member & np.isfinite(values)
-        if other.nominal:
-            each, metric, part = (
-                values[:, None] == np.arange(len(other.labels)),
+    for other_column in others:
+        values = other_column.values[rows]
+        known_members = member & np.isfinite(values)
+        if other_column.nominal:
+            indicators, metric, distance_weight = (
+                values[:, None] == np.arange(len(other_column.labels)),
                 "cityblock",
                 0.5,
             )
         else:
             points = (
-                np.quantile(values[known.any(axis=0)], np.linspace(0, 1, _COMPARED))
-                if known.any()
+                np.quantile(
+                    values[known_members.any(axis=0)], np.linspace(0, 1, _COMPARED)
+                )
+                if known_members.any()
                 else values[:0]
             )
-            each, metric, part = values[:, None] <= points, "chebyshev", 1.0
+            indicators, metric, distance_weight = (
+                values[:, None] <= points,
+                "chebyshev",
+                1.0,
+            )
         shares = (
-            known
-            @ each.astype(np.float64)
-            / np.maximum(known.sum(axis=1, keepdims=True), 1)
+            known_members
+            @ indicators.astype(np.float64)
+            / np.maximum(known_members.sum(axis=1, keepdims=True), 1)
         )
-        distance += part * cdist(shares, shares, metric) if shares.shape[1] else 0.0
+        distance += (
+            distance_weight * cdist(shares, shares, metric) if shares.shape[1] else 0.0
+        )
     centring = np.eye(count) - 1 / count
     sizes, vectors = np.linalg.eigh(-centring @ distance**2 @ centring / 2)
     along = vectors[:, -1] * (-1 if vectors[0, -1] > 0 else 1)

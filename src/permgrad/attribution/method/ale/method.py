@@ -83,9 +83,11 @@ class Ale(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         pairs, sizes = _pairs(request), ("bins", "least_rows")
-        bins, least = (
-            check_whole(name, request.options[name], "Pass for example 10.")
-            for name in sizes
+        bin_count, least = (
+            check_whole(
+                option_name, request.options[option_name], "Pass for example 10."
+            )
+            for option_name in sizes
         )
         columns = read_columns(request)
         _refuse_no_columns(request, columns)
@@ -93,26 +95,28 @@ class Ale(Configured):
         if weights is None:
             weights = np.ones(request.count)
         sampled = Sampled(weights, request.units, request.confidence)
-        singles = make_axes(columns, columns, sampled, bins, least)
-        fewer = max(1, min(bins, _BINS_OF_PAIRS, int((request.count / least) ** 0.5)))
+        singles = make_axes(columns, columns, sampled, bin_count, least)
+        fewer = max(
+            1, min(bin_count, _BINS_OF_PAIRS, int((request.count / least) ** 0.5))
+        )
         coarse = make_axes(
-            {player for pair in pairs for player in pair} & set(singles),
+            {player for player_pair in pairs for player in player_pair} & set(singles),
             columns,
             sampled,
             fewer,
             least,
         )
         work = _curves_to_measure(singles, coarse, pairs)
-        game, curves = Blend(request), dict[Pair, Curve]()
+        coalition_game, curves = Blend(request), dict[Pair, Curve]()
         with (
             Progress(len(work), "ale", request.progress) as progress,
             request.subject.open(),
         ):
             if request.y is not None:
-                tell_of_dependence(request, game.base())
-            for players, axes in work.items():
+                tell_of_dependence(request, coalition_game.base())
+            for players, pair_axes in work.items():
                 curves[players] = accumulated(
-                    axes, *_moved(game, players, axes), sampled
+                    pair_axes, *_moved(coalition_game, players, pair_axes), sampled
                 )
                 progress.advance(1)
         _tell_of_without(request, singles)
@@ -120,7 +124,7 @@ class Ale(Configured):
             "quantity": "standard deviation of the accumulated local effect",
             "unit": output_unit(request),
             "direction_label": "local effect",
-            "model_rows": game.evaluations,
+            "model_rows": coalition_game.evaluations,
             "left_out": _left_out(singles),
         }
         if pairs:
@@ -137,26 +141,36 @@ class Ale(Configured):
 
 def _pairs(request: Request) -> list[Pair]:
     """Return the pairs of players that are asked for."""
-    asked, names = request.options["pairs"], request.space.names
-    if asked is None:
+    requested_pairs, names = request.options["pairs"], request.space.names
+    if requested_pairs is None:
         return []
     pairs: list[Pair] = list(combinations(range(len(names)), 2))
-    if not (isinstance(asked, str) and asked == "all"):
-        given = list(asked) if isinstance(asked, (list, tuple)) else [asked]
+    if not (isinstance(requested_pairs, str) and requested_pairs == "all"):
+        pair_list = (
+            list(requested_pairs)
+            if isinstance(requested_pairs, (list, tuple))
+            else [requested_pairs]
+        )
         if not all(
-            isinstance(pair, (list, tuple)) and len({*map(str, pair)}) == len(pair) == 2
-            for pair in given
+            isinstance(player_pair, (list, tuple))
+            and len({*map(str, player_pair)}) == len(player_pair) == 2
+            for player_pair in pair_list
         ):
             hint = f"Pass for example pairs=[{tuple(names[:2])}]."
             raise InputError(
-                f"pairs must be a list of two names each, got {shown(asked)}",
+                f"pairs must be a list of two names each, got {shown(requested_pairs)}",
                 hint=hint,
                 code="PG001",
             )
-        for name in (name for pair in given for name in pair):
-            check_choice("feature", name, names)
-        chosen = {tuple(sorted({names.index(name) for name in pair})) for pair in given}
-        pairs = [pair for pair in pairs if pair in chosen]
+        for feature_name in (
+            member_name for player_pair in pair_list for member_name in player_pair
+        ):
+            check_choice("feature", feature_name, names)
+        selected_pairs = {
+            tuple(sorted({names.index(member_name) for member_name in player_pair}))
+            for player_pair in pair_list
+        }
+        pairs = [player_pair for player_pair in pairs if player_pair in selected_pairs]
     if len(pairs) > _MOST_PAIRS:
         raise InputError(
             f"ale computes at most {_MOST_PAIRS} pairs, and {len(names)} features have {len(pairs):,}",
@@ -174,45 +188,65 @@ def _moved(
     Of two axes it is the second difference. A row at a point is predicted once.
     """
     request = game.request
-    ways = np.meshgrid(
+    step_choices = np.meshgrid(
         *(np.arange(axis.steps.shape[1]) for axis in axes), indexing="ij"
     )
-    each = [
-        axis.steps[:, way.ravel()] for axis, way in zip(axes, ways, strict=True)
+    axis_steps = [
+        axis.steps[:, step_choice.ravel()]
+        for axis, step_choice in zip(axes, step_choices, strict=True)
     ]  # (rows, moves of a row)
-    rows, which = np.nonzero(np.all(np.array(each) >= 0, axis=0))
-    steps = [step[rows, which] for step in each]
+    moved_rows, which = np.nonzero(np.all(np.array(axis_steps) >= 0, axis=0))
+    steps = [row_steps[moved_rows, which] for row_steps in axis_steps]
     shape = [len(axis.at) for axis in axes]
     points = [
         np.ravel_multi_index(
-            [step + by for step, by in zip(steps, corner, strict=True)], shape
+            [
+                axis_step + corner_offset
+                for axis_step, corner_offset in zip(steps, corner, strict=True)
+            ],
+            shape,
         )
         for corner in product((0, 1), repeat=len(axes))
     ]
     count, sizes = int(np.prod(shape)), np.concatenate(points)
-    once, place = np.unique(
-        np.tile(rows, len(points)) * count + sizes, return_inverse=True
+    unique_codes, code_indices = np.unique(
+        np.tile(moved_rows, len(points)) * count + sizes, return_inverse=True
     )
-    if not len(rows):
-        return rows, steps, np.zeros((0, len(request.targets)))
+    if not len(moved_rows):
+        return moved_rows, steps, np.zeros((0, len(request.targets)))
     mask = np.isin(np.arange(len(request.space)), players)
-    found = game.predict_one(
-        once // count, once % count, mask, _lent(request, players, axes)
+    predictions = game.predict_one(
+        unique_codes // count, unique_codes % count, mask, _lent(request, players, axes)
     )
-    outputs = list(found[torch.from_numpy(place).to(found.device)].chunk(len(points)))
-    read = [
-        request.scale.read(request.subject.outputs, one)[:, list(request.targets)]
-        for one in outputs
+    outputs = list(
+        predictions[torch.from_numpy(code_indices).to(predictions.device)].chunk(
+            len(points)
+        )
+    )
+    scaled_outputs = [
+        request.scale.read(request.subject.outputs, raw_outputs)[
+            :, list(request.targets)
+        ]
+        for raw_outputs in outputs
     ]
-    effects = seen = np.array([one.cpu().double().numpy() for one in read])
+    effects = point_values = np.array(
+        [point_outputs.cpu().double().numpy() for point_outputs in scaled_outputs]
+    )
     for _ in axes:
         effects = effects[len(effects) // 2 :] - effects[: len(effects) // 2]
     # Small effects add up, so that they are rounding only if those of all rows are.
-    rounding = _ROUNDING * torch.finfo(found.dtype).eps * np.abs(seen).sum(axis=0)
+    rounding = (
+        _ROUNDING
+        * torch.finfo(predictions.dtype).eps
+        * np.abs(point_values).sum(axis=0)
+    )
     quiet = (np.abs(effects[0]) <= rounding).all(axis=0)
-    ends = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
-    quiet |= all(torch.equal(settle(low, high, game.noise), high) for low, high in ends)
-    return rows, steps, np.where(quiet, 0.0, effects[0])
+    output_pairs = zip(outputs, outputs[len(outputs) // 2 :], strict=False)
+    quiet |= all(
+        torch.equal(settle(lower_outputs, upper_outputs, game.noise), upper_outputs)
+        for lower_outputs, upper_outputs in output_pairs
+    )
+    return moved_rows, steps, np.where(quiet, 0.0, effects[0])
 
 
 def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
@@ -220,15 +254,15 @@ def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]
     lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
     points = []
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
-        lent = [
+        lent_rows = [
             numbers_by_row(tensor)[torch.from_numpy(lender.ravel()).to(tensor.device)]
             for lender in lenders
         ]
-        spot = (
+        player_positions = (
             (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
         )
-        lent[0][:, spot] = lent[-1][:, spot]
-        points.append(lent[0].reshape(-1, *tensor.shape[1:]))
+        lent_rows[0][:, player_positions] = lent_rows[-1][:, player_positions]
+        points.append(lent_rows[0].reshape(-1, *tensor.shape[1:]))
     return points
 
 
@@ -244,7 +278,10 @@ def _fields(
     names = fields.get("names", request.space.names)
     unknown = np.full((5, len(request.targets)), np.nan)
     numbers = np.stack(
-        [curves[each].importance if each in curves else unknown for each in members],
+        [
+            curves[player_set].importance if player_set in curves else unknown
+            for player_set in members
+        ],
         axis=1,
     )
     fields |= zip(
@@ -252,14 +289,14 @@ def _fields(
     )
     nothing = np.zeros((len(request.targets), request.count))
     scores = [
-        curves[each].scores if each in curves else nothing
-        for each in members[: len(request.space)]
+        curves[player_set].scores if player_set in curves else nothing
+        for player_set in members[: len(request.space)]
     ]
     every = np.array(scores).swapaxes(0, 1)
     apart = (
         list(every)
         if request.units is None
-        else [independent(one, request.units) for one in every]
+        else [independent(output_scores, request.units) for output_scores in every]
     )
     fields["correlation"] = shared_errors(
         len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1]

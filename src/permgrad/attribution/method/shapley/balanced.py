@@ -50,8 +50,8 @@ def _made(players: int, size: int) -> BalancedDesign:
         one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
         return BalancedDesign(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
     if size == 2:
-        sets = _cycles(players)
-        return BalancedDesign(sets, np.linalg.pinv(sets - size / players))
+        pair_sets = _cycles(players)
+        return BalancedDesign(pair_sets, np.linalg.pinv(pair_sets - size / players))
     # All shifts of one block of players, the best of several.
     block, solution = _best_block(players, size)
     shifts = np.arange(players)[None] - np.arange(players)[:, None]
@@ -61,10 +61,12 @@ def _made(players: int, size: int) -> BalancedDesign:
 _kept = lru_cache(maxsize=1024)(_made)
 
 
-def drawn_size(players: int, place: Floats) -> Integers:
+def drawn_size(players: int, uniform_draws: Floats) -> Integers:
     """Return the size of each design, from numbers in [0, 1): even over 1 … players − 1, larger halves folded back."""
-    size = 1 + np.minimum((place * (players - 1)).astype(np.int64), players - 2)
-    return np.minimum(size, players - size)
+    design_size = 1 + np.minimum(
+        (uniform_draws * (players - 1)).astype(np.int64), players - 2
+    )
+    return np.minimum(design_size, players - design_size)
 
 
 @lru_cache(maxsize=4096)
@@ -85,23 +87,23 @@ def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
     error = (1 / np.maximum(np.abs(coefficients), np.finfo(np.float64).eps) ** 2).sum(
         axis=1
     )
-    best = int(error.argmin())
-    return blocks[best], np.fft.ifft(1 / coefficients[best].conj()).real
+    best_index = int(error.argmin())
+    return blocks[best_index], np.fft.ifft(1 / coefficients[best_index].conj()).real
 
 
 def _cycles(players: int) -> Booleans:
     """Return pairs that form triangles and, for what is left, one or two cycles of five or seven."""
-    odd = {0: [], 1: [5, 5], 2: [5]}[players % 3]
-    odd = [7] if players == 7 else odd
-    lengths = [3] * ((players - sum(odd)) // 3) + odd
-    sets = np.zeros((players, players), dtype=bool)
+    odd_lengths = {0: [], 1: [5, 5], 2: [5]}[players % 3]
+    odd_lengths = [7] if players == 7 else odd_lengths
+    lengths = [3] * ((players - sum(odd_lengths)) // 3) + odd_lengths
+    pair_sets = np.zeros((players, players), dtype=bool)
     start = 0
     for length in lengths:
         along = np.arange(length)
-        sets[start + along, start + along] = True
-        sets[start + along, start + (along + 1) % length] = True
+        pair_sets[start + along, start + along] = True
+        pair_sets[start + along, start + (along + 1) % length] = True
         start += length
-    return sets
+    return pair_sets
 
 
 #: Numbers of the matrices that are held at once.
@@ -115,13 +117,17 @@ def solve(
     rows: Integers,
     donors: Integers,
     counters: Counters,
-    place: Floats,
+    uniform_draws: Floats,
 ) -> Floats:
-    """Return each player's value from one shuffled design, ``(samples, players, V)``, sized by ``place`` in [0, 1)."""
+    """Return each player's value from one shuffled design, ``(samples, players, V)``, sized by ``uniform_draws`` in [0, 1)."""
     values = np.empty((len(rows), game.players, game.width))
-    for part in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
-        values[part] = _solve(
-            game, rows[part], donors[part], counters[part], place[part]
+    for sample_slice in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
+        values[sample_slice] = _solve(
+            game,
+            rows[sample_slice],
+            donors[sample_slice],
+            counters[sample_slice],
+            uniform_draws[sample_slice],
         )
     return values
 
@@ -169,7 +175,7 @@ def _solve(
     rows: Integers,
     donors: Integers,
     counters: Counters,
-    place: Floats,
+    uniform_draws: Floats,
 ) -> Floats:
     players, active = game.players, game.differs(rows, donors)
     count = active.sum(axis=1)
@@ -188,7 +194,7 @@ def _solve(
     # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
     # once.
     laid = [
-        _laid_out(np.flatnonzero(count == number), number, ranks, place)
+        _laid_out(np.flatnonzero(count == number), number, ranks, uniform_draws)
         for number in np.unique(count[count > 1]).tolist()
     ]
     if not laid:
@@ -208,27 +214,27 @@ def used_players(game: ShapleyGame) -> Booleans:
 
     Designs give an idle player nearly, not quite 0.
     """
-    grid = Blend(replace(game.request, inputs=game.request.donors))
+    background_blend = Blend(replace(game.request, inputs=game.request.donors))
     rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
 
     def play(row: Integers, player: Integers, _trials: int) -> Floats:
         first = rng.integers(0, background, len(player))
         second = (first + rng.integers(1, background, len(player))) % background
-        both = _with_and_without(
+        coalition_pairs = _with_and_without(
             player, rng.random(len(player)), rng.random((len(player), game.players))
         )
-        outputs = grid.grid(first, second[:, None], both)
+        outputs = background_blend.grid(first, second[:, None], coalition_pairs)
         return game.measure(outputs.flatten(0, 1), np.repeat(row, 2)).reshape(
             len(player), 2, -1
         )
 
-    used = _seen(
+    used_mask = _seen(
         np.ones((1, game.players), dtype=bool),
         game.rounding(np.zeros(1, dtype=np.int64), 1),
         play,
     )
-    game.evaluations += grid.evaluations
-    return used[0]
+    game.evaluations += background_blend.evaluations
+    return used_mask[0]
 
 
 def all_used_in(
@@ -249,10 +255,10 @@ def all_used_in(
             rows[row], donors[row], _with_and_without(player, drawn[:, 0], drawn[:, 1:])
         )
 
-    seen = _seen(
+    seen_mask = _seen(
         game.differs(rows, donors), game.rounding(rows, 1), play, all_or_none=True
     )
-    return np.asarray(seen.all(axis=1))
+    return np.asarray(seen_mask.all(axis=1))
 
 
 def _seen(
@@ -268,36 +274,42 @@ def _seen(
     """
 
     def ask(row: Integers, player: Integers, trials: int) -> None:
-        for part in slices(
+        for pair_slice in slices(
             len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))
         ):
-            which, whose = np.repeat(row[part], trials), np.repeat(player[part], trials)
+            which, whose = (
+                np.repeat(row[pair_slice], trials),
+                np.repeat(player[pair_slice], trials),
+            )
             steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
             moved = np.asarray(steps > rounding[which]).reshape(
                 -1, trials, steps.shape[1]
             )
-            doubted[row[part], player[part]] = ~moved.any(axis=1).all(axis=-1)
+            doubted[row[pair_slice], player[pair_slice]] = ~moved.any(axis=1).all(
+                axis=-1
+            )
 
     for trials in _TRIALS:
-        row, player = np.nonzero(doubted)
+        row_indices, player = np.nonzero(doubted)
         if not (all_or_none and trials == _TRIALS[-1]):
-            ask(row, player, trials)
+            ask(row_indices, player, trials)
             continue
         # Of each row one player, then two, four and so on, until one was not seen.
-        waves = np.log2(np.arange(len(row)) - np.searchsorted(row, row) + 1).astype(
-            np.int64
-        )
-        for wave in range(int(waves.max(initial=-1)) + 1):
-            asked = (waves == wave) & ~np.isin(
-                row, row[(waves < wave) & doubted[row, player]]
+        waves = np.log2(
+            np.arange(len(row_indices)) - np.searchsorted(row_indices, row_indices) + 1
+        ).astype(np.int64)
+        for wave_number in range(int(waves.max(initial=-1)) + 1):
+            asked_mask = (waves == wave_number) & ~np.isin(
+                row_indices,
+                row_indices[(waves < wave_number) & doubted[row_indices, player]],
             )
-            ask(row[asked], player[asked], trials)
+            ask(row_indices[asked_mask], player[asked_mask], trials)
     return np.logical_not(doubted)
 
 
 def _with_and_without(player: Integers | int, size: Floats, keys: Floats) -> Booleans:
     """Return a coalition without a player and the same with it, ``(trials, 2, players)``: sizes are spread evenly."""
-    both = np.repeat((keys < size[:, None])[:, None], 2, axis=1)
-    trials = np.arange(len(both))
-    both[trials, 0, player], both[trials, 1, player] = False, True
-    return both
+    coalition_pairs = np.repeat((keys < size[:, None])[:, None], 2, axis=1)
+    trials = np.arange(len(coalition_pairs))
+    coalition_pairs[trials, 0, player], coalition_pairs[trials, 1, player] = False, True
+    return coalition_pairs

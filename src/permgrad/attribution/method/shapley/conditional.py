@@ -52,30 +52,39 @@ class _Columns:
         """Learn from the background of a request."""
         background = _table(request.donors[0])
         design = request.subject.design(background)
-        form: Any = (
+        column_form: Any = (
             design or request.subject.preprocessor or PlainColumns(background.shape[1])
         )
-        places = [
-            np.asarray(request.space.columns[name]) for name in request.space.names
+        player_columns = [
+            np.asarray(request.space.columns[player_name])
+            for player_name in request.space.names
         ]
         of_player = (
-            places
+            player_columns
             if design is None
-            else [np.asarray(design.columns_of(one)) for one in places]
+            else [
+                np.asarray(design.columns_of(column_indices))
+                for column_indices in player_columns
+            ]
         )
         cells = background if design is None else np.asarray(design.expand(background))
         weights = request.sample_weight if request.shared else None
-        continuous = set(np.asarray(form.numeric_columns_).tolist())
+        continuous = set(np.asarray(column_form.numeric_columns_).tolist())
         continuous |= {
-            at for at, kind in enumerate(form.kinds_) if kind in ("score", "date_part")
+            column_index
+            for column_index, column_kind in enumerate(column_form.kinds_)
+            if column_kind in ("score", "date_part")
         }
         levels = []
-        for own in of_player:
+        for own_columns in of_player:
             flags = np.flatnonzero(
-                [column not in continuous for column in own.tolist()]
+                [column not in continuous for column in own_columns.tolist()]
             )
-            few = cells[:, own[flags]]
-            exclusive = np.isin(few, (0.0, 1.0)).all() and (few.sum(axis=1) <= 1).all()
+            flag_cells = cells[:, own_columns[flags]]
+            exclusive = (
+                np.isin(flag_cells, (0.0, 1.0)).all()
+                and (flag_cells.sum(axis=1) <= 1).all()
+            )
             levels.append(flags if exclusive else flags[:0])
         covariance = np.atleast_2d(
             np.cov(cells, rowvar=False, aweights=weights, ddof=0)
@@ -84,11 +93,13 @@ class _Columns:
         spread = np.where(spread > 0, spread, 1.0)
         correlation = covariance / np.outer(spread, spread)
         sizes = np.linalg.eigvalsh(correlation)
-        mean, flat = (
+        column_means, is_flat = (
             np.average(cells, axis=0, weights=weights),
             bool(sizes[0] <= _FLAT * sizes[-1]),
         )
-        return cls(design, of_player, levels, mean, spread, correlation, flat)
+        return cls(
+            design, of_player, levels, column_means, spread, correlation, is_flat
+        )
 
     def expand(self, table: Floats) -> Floats:
         """Return the columns of a table's cells."""
@@ -114,8 +125,8 @@ class ConditionalGame(ShapleyGame):
             raise InputError(problem, hint="Leave sampling= out.", code="PG006")
         self.columns = columns or _Columns.fit(request)
         self._rows, self._lent = (
-            self.columns.expand(_table(one[0]))
-            for one in (request.inputs, request.donors)
+            self.columns.expand(_table(input_tensors[0]))
+            for input_tensors in (request.inputs, request.donors)
         )
         self._solved: dict[
             tuple[tuple[int, ...], tuple[int, ...]], tuple[Integers, Floats]
@@ -132,16 +143,18 @@ class ConditionalGame(ShapleyGame):
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)``."""
         count, width = keeps.shape[1], donors.shape[1]
-        flat = keeps.reshape(-1, self.players)
-        patterns, which = np.unique(flat, axis=0, return_inverse=True)
-        drawn = np.empty((len(flat), width, self._rows.shape[1]))
+        flat_keeps = keeps.reshape(-1, self.players)
+        patterns, which = np.unique(flat_keeps, axis=0, return_inverse=True)
+        drawn = np.empty((len(flat_keeps), width, self._rows.shape[1]))
         order = np.argsort(which.reshape(-1), kind="stable")
         edges = np.searchsorted(which.reshape(-1)[order], np.arange(len(patterns) + 1))
-        for number, kept in enumerate(patterns):
-            at = order[edges[number] : edges[number + 1]]
-            drawn[at] = self._drawn(kept, rows[at // count], donors[at // count])
-        made = self._cells(drawn, np.repeat(rows, count), flat)
-        table = torch.from_numpy(made.reshape(-1, made.shape[2])).to(
+        for number, kept_players in enumerate(patterns):
+            pattern_rows = order[edges[number] : edges[number + 1]]
+            drawn[pattern_rows] = self._drawn(
+                kept_players, rows[pattern_rows // count], donors[pattern_rows // count]
+            )
+        drawn_cells = self._cells(drawn, np.repeat(rows, count), flat_keeps)
+        table = torch.from_numpy(drawn_cells.reshape(-1, drawn_cells.shape[2])).to(
             self.request.inputs[0].dtype
         )
         device = self.subject.device
@@ -155,114 +168,139 @@ class ConditionalGame(ShapleyGame):
         source, space = _table(self.request.inputs[0]), self.request.space
         cells = np.empty((*drawn.shape[:2], source.shape[1]))
         for player, columns in enumerate(self.columns.of_player):
-            places, values = (
+            cell_columns, values = (
                 np.asarray(space.columns[space.names[player]]),
                 drawn[..., columns],
             )
             if self.columns.design is not None:
-                flat = values.reshape(-1, len(columns))
-                values = np.asarray(self.columns.design.collapse(places, flat)).reshape(
-                    *drawn.shape[:2], -1
-                )
-            kept = keeps[:, player, None, None]
-            cells[..., places] = np.where(kept, source[rows][:, None, places], values)
+                flat_values = values.reshape(-1, len(columns))
+                values = np.asarray(
+                    self.columns.design.collapse(cell_columns, flat_values)
+                ).reshape(*drawn.shape[:2], -1)
+            kept_mask = keeps[:, player, None, None]
+            cells[..., cell_columns] = np.where(
+                kept_mask, source[rows][:, None, cell_columns], values
+            )
         return cells
 
-    def _drawn(self, kept: Booleans, rows: Integers, donors: Integers) -> Floats:
+    def _drawn(
+        self, kept_players: Booleans, rows: Integers, donors: Integers
+    ) -> Floats:
         """Return the columns of all players, ``(n, donors, columns)``, those that are kept with the row's values."""
-        values, known = self._lent[donors], np.flatnonzero(kept).tolist()
-        for player in known:
-            own = self.columns.of_player[player]
-            values[..., own] = self._rows[rows][:, None, own]
-        if known:  # else a donor's cells fit each other as they are
-            drawn = np.flatnonzero(~kept).tolist()
+        values, known_players = (
+            self._lent[donors],
+            np.flatnonzero(kept_players).tolist(),
+        )
+        for player in known_players:
+            own_columns = self.columns.of_player[player]
+            values[..., own_columns] = self._rows[rows][:, None, own_columns]
+        if known_players:  # else a donor's cells fit each other as they are
+            drawn = np.flatnonzero(~kept_players).tolist()
             # Drawn one after the other, numbers are what they are at once: regressions follow from each other.
             numbers = [
                 player for player in drawn if not len(self.columns.levels[player])
             ]
             if numbers:
-                self._move(numbers, known, values, donors)
-            known += numbers
+                self._move(numbers, known_players, values, donors)
+            known_players += numbers
             for player in drawn:
                 if player not in numbers:
-                    self._draw(player, known, values, donors)
-                    known = [*known, player]
+                    self._draw(player, known_players, values, donors)
+                    known_players = [*known_players, player]
         return values
 
     def _move(
         self,
         players: Sequence[int],
-        known: Sequence[int],
+        known_players: Sequence[int],
         values: Floats,
         donors: Integers,
     ) -> tuple[Floats, Integers, Floats]:
         """Move columns as others moved. Return by how much, and the regression: its columns and coefficients."""
-        given, matrix = self._regression(tuple(players), tuple(sorted(known)))
-        own, lent = (
-            np.concatenate([self.columns.of_player[one] for one in players]),
+        given_columns, matrix = self._regression(
+            tuple(players), tuple(sorted(known_players))
+        )
+        own_columns, lent_values = (
+            np.concatenate([self.columns.of_player[player] for player in players]),
             self._lent[donors],
         )
-        move = (values[..., given] - lent[..., given]) @ matrix
-        values[..., own] = lent[..., own] + move
-        return move, given, matrix
+        movement = (
+            values[..., given_columns] - lent_values[..., given_columns]
+        ) @ matrix
+        values[..., own_columns] = lent_values[..., own_columns] + movement
+        return movement, given_columns, matrix
 
     def _draw(
-        self, player: int, known: Sequence[int], values: Floats, donors: Integers
+        self,
+        player: int,
+        known_players: Sequence[int],
+        values: Floats,
+        donors: Integers,
     ) -> None:
-        """Write the columns of a player with levels, given those of ``known``."""
-        own, levels, mean = (
+        """Write the columns of a player with levels, given those of ``known_players``."""
+        own_columns, levels, column_means = (
             self.columns.of_player[player],
             self.columns.levels[player],
             self.columns.mean,
         )
-        move, given, matrix = self._move([player], known, values, donors)
-        lent = self._lent[donors]
-        expected = (lent[..., given] - mean[given]) @ matrix[:, levels] + mean[
-            own[levels]
-        ]
-        theirs, ours = _shares(expected), _shares(expected + move[..., levels])
-        is_level = lent[..., own[levels]]
-        at = np.where(is_level.any(axis=-1), is_level.argmax(axis=-1), len(levels))[
-            ..., None
-        ]
+        movement, given_columns, matrix = self._move(
+            [player], known_players, values, donors
+        )
+        lent_values = self._lent[donors]
+        expected = (
+            lent_values[..., given_columns] - column_means[given_columns]
+        ) @ matrix[:, levels] + column_means[own_columns[levels]]
+        theirs, row_shares = (
+            _shares(expected),
+            _shares(expected + movement[..., levels]),
+        )
+        is_level = lent_values[..., own_columns[levels]]
+        level_index = np.where(
+            is_level.any(axis=-1), is_level.argmax(axis=-1), len(levels)
+        )[..., None]
         # A place within the donor's level that no prediction decides, the same wherever the donor lends.
         chance = uniform(
             self.request.seed,
             ("level within", player),
             np.arange(len(self._lent), dtype=np.uint64),
         )
-        share = np.take_along_axis(theirs, at, axis=-1)
+        share = np.take_along_axis(theirs, level_index, axis=-1)
         quantile = (
-            np.take_along_axis(np.cumsum(theirs, axis=-1), at, axis=-1)
+            np.take_along_axis(np.cumsum(theirs, axis=-1), level_index, axis=-1)
             - share * chance[donors][..., None]
         )
-        chosen = (np.cumsum(ours, axis=-1) <= quantile).sum(axis=-1)[..., None]
-        values[..., own[levels]] = np.arange(len(levels)) == np.minimum(
-            chosen, len(levels)
+        drawn_level = (np.cumsum(row_shares, axis=-1) <= quantile).sum(axis=-1)[
+            ..., None
+        ]
+        values[..., own_columns[levels]] = np.arange(len(levels)) == np.minimum(
+            drawn_level, len(levels)
         )
 
     def _regression(
-        self, players: tuple[int, ...], known: tuple[int, ...]
+        self, players: tuple[int, ...], known_players: tuple[int, ...]
     ) -> tuple[Integers, Floats]:
-        """Return the columns of ``known``, and the coefficients ``(those, own columns)`` of the players on them."""
-        if (players, known) not in self._solved:
-            own, given = (
-                np.concatenate([self.columns.of_player[one] for one in some])
-                for some in (players, known)
+        """Return the columns of ``known_players``, and the coefficients ``(those, own columns)`` of the players on them."""
+        if (players, known_players) not in self._solved:
+            own_columns, given_columns = (
+                np.concatenate(
+                    [self.columns.of_player[player] for player in player_group]
+                )
+                for player_group in (players, known_players)
             )
             inner, outer = (
-                self.columns.correlation[np.ix_(given, other)] for other in (given, own)
+                self.columns.correlation[np.ix_(given_columns, column_set)]
+                for column_set in (given_columns, own_columns)
             )
             if self.columns.flat:
                 solved = np.linalg.pinv(inner, rcond=_FLAT, hermitian=True) @ outer
             else:
                 solved = np.linalg.solve(inner, outer)
             spread = self.columns.spread
-            self._solved[players, known] = (
-                given,
-                solved * spread[own] / spread[given, None],
+            self._solved[players, known_players] = (
+                given_columns,
+                solved * spread[own_columns] / spread[given_columns, None],
             )
-        return self._solved[players, known]
+        return self._solved[players, known_players]
 
 
 def _table(inputs: Tensor) -> Floats:
@@ -272,7 +310,7 @@ def _table(inputs: Tensor) -> Floats:
 def _shares(probabilities: Floats) -> Floats:
     """Return linear predictions as probabilities of the levels, and of none of them behind."""
     clipped = np.clip(probabilities, 0, 1)
-    none = np.clip(1 - clipped.sum(axis=-1, keepdims=True), 0, 1)
-    none[none < _FLAT] = 0.0
-    together: Array = np.concatenate([clipped, none], axis=-1)
+    no_level = np.clip(1 - clipped.sum(axis=-1, keepdims=True), 0, 1)
+    no_level[no_level < _FLAT] = 0.0
+    together: Array = np.concatenate([clipped, no_level], axis=-1)
     return np.asarray(together / together.sum(axis=-1, keepdims=True))

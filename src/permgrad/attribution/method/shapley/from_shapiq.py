@@ -33,31 +33,39 @@ class RowInteractions(RowValues):
     def fill(self) -> None:
         """Compute the numbers of all rows. What shapiq draws for a row depends on nothing but its contents."""
         request, references = self.game.request, self.references
-        parts = list(slices(request.count, max(1, _BLOCK_NUMBERS // self.game.players)))
-        rows = np.arange(request.count, dtype=np.int64)
+        row_slices = list(
+            slices(request.count, max(1, _BLOCK_NUMBERS // self.game.players))
+        )
+        all_rows = np.arange(request.count, dtype=np.int64)
         active = np.concatenate(
-            [self.game.differs(rows[part], np.broadcast_to(references, (len(rows[part]), len(references))))
-             for part in parts]
+            [self.game.differs(all_rows[block_slice], np.broadcast_to(references, (len(all_rows[block_slice]), len(references))))
+             for block_slice in row_slices]
         )  # fmt: skip
-        few = active.sum(axis=1) <= self.exact
-        if not few.all():
+        is_enumerated = active.sum(axis=1) <= self.exact
+        if not is_enumerated.all():
             self._check(int(active.sum(axis=1).max()))
         with Progress(request.count, "shapley", request.progress) as progress:
-            for part in parts:
-                enumerated = rows[part][few[part]]
+            for row_slice in row_slices:
+                enumerated = all_rows[row_slice][is_enumerated[row_slice]]
                 self._enumerate(enumerated, active[enumerated])
                 progress.advance(len(enumerated))
-                keys = content_keys(
-                    [row_bytes(tensor[part]) for tensor in request.inputs]
+                row_keys = content_keys(
+                    [row_bytes(tensor[row_slice]) for tensor in request.inputs]
                 )
-                seeds = uniform_integers(request.seed, ("shapiq",), keys, 2**31)
-                for row in rows[part][~few[part]].tolist():
-                    self._estimate(row, active[row], int(seeds[row - part.start]))
+                seeds = uniform_integers(request.seed, ("shapiq",), row_keys, 2**31)
+                for row_index in all_rows[row_slice][
+                    ~is_enumerated[row_slice]
+                ].tolist():
+                    self._estimate(
+                        row_index,
+                        active[row_index],
+                        int(seeds[row_index - row_slice.start]),
+                    )
                     progress.advance(1)
 
     def _check(self, players: int) -> None:
         """Refuse more names than are estimated, and interactions without shapiq."""
-        more = f"more than the {self.exact} whose coalitions are all played"
+        comparison = f"more than the {self.exact} whose coalitions are all played"
         names = len(
             InteractionIndex(
                 self.interactions.index, self.interactions.order, players
@@ -65,7 +73,7 @@ class RowInteractions(RowValues):
         )
         if names > _MOST_NAMES:
             problem = (
-                f"{players} players differ in a row and its background, {more}, and at most {_MOST_NAMES:,} features "
+                f"{players} players differ in a row and its background, {comparison}, and at most {_MOST_NAMES:,} features "
                 f"and interactions are estimated, got {names:,}"
             )
             raise InputError(
@@ -76,35 +84,39 @@ class RowInteractions(RowValues):
         try:
             import shapiq  # noqa: F401 — imported in the first row otherwise
         except ImportError as error:
-            problem = f"{players} players differ in a row and its background, {more}: interactions then need shapiq"
+            problem = f"{players} players differ in a row and its background, {comparison}: interactions then need shapiq"
             hint = "Run pip install 'permgrad[peers]', or join players with groups=."
             raise EnvironmentProblem(problem, hint=hint, code="PG060") from error
 
     def _estimate(self, row: int, active: Booleans, seed: int) -> None:
         """Estimate the numbers of a row with many active players."""
-        some, numbers = self.interactions.among(active)
-        coalitions = self.rule.most * some.players // len(self.references)
+        active_index, numbers = self.interactions.among(active)
+        coalitions = self.rule.most * active_index.players // len(self.references)
         played = _Played(self.game, row, self.references, active)
         for output in range(self.game.width):
-            estimator, budget = _estimator(some, coalitions, seed)
-            found = estimator.approximate(
+            estimator, budget = _estimator(active_index, coalitions, seed)
+            approximated = estimator.approximate(
                 budget, lambda sets, output=output: played(sets)[:, output]
             )
-            of_index = np.array([found[each] for each in some.members])
+            of_index = np.array(
+                [approximated[member_set] for member_set in active_index.members]
+            )
             # What an index gives to a set, divided among its players, makes their Shapley values, where all values add
             # up to the worth of everybody. Those of SII do not, and its values of single players are Shapley's.
-            shapley = np.zeros(some.players)
-            for each, value in zip(some.members, of_index, strict=True):
-                if some.index != "SII" or len(each) == 1:
-                    shapley[list(each)] += value / len(each)
+            shapley = np.zeros(active_index.players)
+            for player_set, value in zip(active_index.members, of_index, strict=True):
+                if active_index.index != "SII" or len(player_set) == 1:
+                    shapley[list(player_set)] += value / len(player_set)
             self.values[row, numbers, output] = [
                 *shapley,
-                *of_index[some.players :],
-                *of_index[: some.players],
+                *of_index[active_index.players :],
+                *of_index[: active_index.players],
             ]
         self.std[row, numbers] = np.nan
         self.ways.add(f"{type(estimator).__name__} of shapiq")
-        self.orders[row] = -(-played.count * len(self.references) // some.players)
+        self.orders[row] = -(
+            -played.count * len(self.references) // active_index.players
+        )
 
 
 class _Played:
@@ -128,18 +140,22 @@ class _Played:
 
     def __call__(self, coalitions: npt.NDArray[Any]) -> Floats:
         """Return the worth of coalitions of the active players ``(coalitions, players)``, or of a single one."""
-        sets = np.atleast_2d(coalitions).astype(bool)
-        codes = [one.tobytes() for one in sets]
-        new = {
-            code: one
-            for code, one in zip(codes, sets, strict=True)
-            if code not in self._known
+        coalition_rows = np.atleast_2d(coalitions).astype(bool)
+        codes = [coalition.tobytes() for coalition in coalition_rows]
+        new_coalitions = {
+            coalition_code: coalition
+            for coalition_code, coalition in zip(codes, coalition_rows, strict=True)
+            if coalition_code not in self._known
         }
-        if new:
+        if new_coalitions:
             self._known.update(
-                zip(new, self._play(np.stack(list(new.values()))), strict=True)
+                zip(
+                    new_coalitions,
+                    self._play(np.stack(list(new_coalitions.values()))),
+                    strict=True,
+                )
             )
-        return np.stack([self._known[code] for code in codes])
+        return np.stack([self._known[coalition_code] for coalition_code in codes])
 
     def _play(self, sets: Booleans) -> Floats:
         keeps = np.ones((1, len(sets), len(self.active)), dtype=bool)
@@ -155,7 +171,9 @@ class _Played:
         return worth
 
 
-def _estimator(some: InteractionIndex, coalitions: int, seed: int) -> tuple[Any, int]:
+def _estimator(
+    interaction_index: InteractionIndex, coalitions: int, seed: int
+) -> tuple[Any, int]:
     """Return the estimator of an index, and the budget with which it plays about so many different coalitions.
 
     STII is estimated from orders of the players, the others by regressions on coalitions and their complements.
@@ -166,21 +184,29 @@ def _estimator(some: InteractionIndex, coalitions: int, seed: int) -> tuple[Any,
         RegressionFSII,
     )
 
-    players, order, names = some.players, some.order, len(some.members)
+    players, order, names = (
+        interaction_index.players,
+        interaction_index.order,
+        len(interaction_index.members),
+    )
     settings: dict[str, Any] = {"n": players, "max_order": order, "random_state": seed}
-    if some.index == "STII":
+    if interaction_index.index == "STII":
         # An order has as many different coalitions as there are names, and nobody. They are counted more than once.
-        smaller = sum(comb(players, size) for size in range(order))
+        smaller = sum(comb(players, set_size) for set_size in range(order))
         orders = max(1, (coalitions - smaller) // (names + 1))
         return PermutationSamplingSTII(
             **settings
         ), smaller + 1 + orders * 2**order * comb(players, order)
     # With more than half of all coalitions, drawing those that are still missing takes long.
-    half, fewest = 2 ** (players - 1), 2 * names
+    half_coalitions, fewest = 2 ** (players - 1), 2 * names
     budget = max(coalitions, fewest)
-    if budget > half:
-        budget = 2 * half if coalitions >= 2 * half or fewest > half else half
-    if some.index == "FSII":
+    if budget > half_coalitions:
+        budget = (
+            2 * half_coalitions
+            if coalitions >= 2 * half_coalitions or fewest > half_coalitions
+            else half_coalitions
+        )
+    if interaction_index.index == "FSII":
         return RegressionFSII(pairing_trick=True, **settings), budget
-    index: Any = some.index  # its type names the indices, ours is any text
+    index: Any = interaction_index.index  # its type names the indices, ours is any text
     return KernelSHAPIQ(index=index, pairing_trick=True, **settings), budget

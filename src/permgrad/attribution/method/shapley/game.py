@@ -54,31 +54,47 @@ class ShapleyGame(Blend):
         ``"output"``: their mean. ``"expected"``: minus the mean loss of each; ``"prediction"``: minus the loss of their
         mean (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the divergence from the row's own prediction.
         """
-        form, y, donors = self.request.subject.outputs, self.request.y, outputs.shape[1]
-        flat = outputs.flatten(0, 1).double()
+        output_form, y, donors = (
+            self.request.subject.outputs,
+            self.request.y,
+            outputs.shape[1],
+        )
+        flat_outputs = outputs.flatten(0, 1).double()
         if self.measured == "output":
-            chosen = self.request.scale.read(form, flat)[:, list(self.request.targets)]
-            return chosen.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
-        base, loss = (
+            target_outputs = self.request.scale.read(output_form, flat_outputs)[
+                :, list(self.request.targets)
+            ]
+            return (
+                target_outputs.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
+            )
+        base_outputs, requested_loss = (
             self.row_outputs[torch.from_numpy(np.array(rows))].double(),
             self.request.loss,
         )
         if (
             self.measured == "expected"
-            or form.task == "regression"
-            or isinstance(loss, OtherLoss)
+            or output_form.task == "regression"
+            or isinstance(requested_loss, OtherLoss)
         ):
             if self.measured == "prediction":
-                flat, donors = outputs.double().mean(dim=1), 1
+                flat_outputs, donors = outputs.double().mean(dim=1), 1
             if y is None:
-                repeated = base.repeat_interleave(donors, dim=0)
-                lost = form.divergence_rows(flat, repeated, self.request.spread)
+                repeated = base_outputs.repeat_interleave(donors, dim=0)
+                row_losses = output_form.divergence_rows(
+                    flat_outputs, repeated, self.request.spread
+                )
             else:
-                lost = form.loss_rows(flat, y[np.repeat(rows, donors)], loss)
-            return -lost.reshape(-1, donors).mean(axis=1, keepdims=True)
+                row_losses = output_form.loss_rows(
+                    flat_outputs, y[np.repeat(rows, donors)], requested_loss
+                )
+            return -row_losses.reshape(-1, donors).mean(axis=1, keepdims=True)
         # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
-        averaged = form.probabilities(flat).reshape(*outputs.shape[:2], -1).mean(dim=1)
-        return self._of_mean(averaged, base, rows)
+        averaged = (
+            output_form.probabilities(flat_outputs)
+            .reshape(*outputs.shape[:2], -1)
+            .mean(dim=1)
+        )
+        return self._of_mean(averaged, base_outputs, rows)
 
     def _of_mean(self, averaged: Tensor, base: Tensor, rows: Integers) -> Floats:
         """Return minus the loss of mean probabilities, or their divergence from the row's own."""
@@ -131,10 +147,10 @@ class ShapleyGame(Blend):
             )[:, 0]
         worths = [
             self.measure(
-                self.background_outputs[torch.from_numpy(np.array(donors[part]))],
-                rows[part],
+                self.background_outputs[torch.from_numpy(np.array(donors[row_slice]))],
+                rows[row_slice],
             )
-            for part in slices(
+            for row_slice in slices(
                 len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1))
             )
         ]
@@ -144,17 +160,21 @@ class ShapleyGame(Blend):
         """Return the worth ``(n, coalitions, V)`` of coalitions that keep players ``(n, coalitions, players)``."""
         count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
         worths = np.empty((count, coalitions, self.width))
-        wide = max(
+        chunk_rows = max(
             1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1)
         )
-        for columns in slices(coalitions, wide):
-            size = columns.stop - columns.start
-            for part in slices(count, wide // size):
-                outputs = self.predicted(rows[part], donors[part], keeps[part, columns])
-                measured = self.measure(
-                    outputs.flatten(0, 1), np.repeat(rows[part], size)
+        for columns in slices(coalitions, chunk_rows):
+            coalition_count = columns.stop - columns.start
+            for row_slice in slices(count, chunk_rows // coalition_count):
+                outputs = self.predicted(
+                    rows[row_slice], donors[row_slice], keeps[row_slice, columns]
                 )
-                worths[part, columns] = measured.reshape(-1, size, measured.shape[1])
+                measured = self.measure(
+                    outputs.flatten(0, 1), np.repeat(rows[row_slice], coalition_count)
+                )
+                worths[row_slice, columns] = measured.reshape(
+                    -1, coalition_count, measured.shape[1]
+                )
         return worths
 
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
@@ -177,22 +197,26 @@ class ShapleyGame(Blend):
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
         """Return the change of the values by the network's rounding, ``(n, V)``."""
-        unchanged, kind = (
+        unchanged, output_dtype = (
             self.row_outputs[torch.from_numpy(np.array(rows))],
             self.row_outputs.dtype,
         )
-        mean = self.background_outputs.double().mean(dim=0).expand(len(rows), -1)
+        mean_outputs = (
+            self.background_outputs.double().mean(dim=0).expand(len(rows), -1)
+        )
         largest = np.zeros((len(rows), self.width))
-        for point in (unchanged.double(), mean):
-            size = rounding_size(point.to(kind), self._noise)[:, 0].double()
+        for point in (unchanged.double(), mean_outputs):
+            rounding_change = rounding_size(point.to(output_dtype), self._noise)[
+                :, 0
+            ].double()
             at_point = self.measure(point[:, None], rows)
             moved = np.zeros_like(largest)
             for column in range(unchanged.shape[1]):
                 shifted = point.clone()
-                shifted[:, column] += size
+                shifted[:, column] += rounding_change
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
-        return largest / np.sqrt(donors) if kind in HALF else _STEEPER * largest
+        return largest / np.sqrt(donors) if output_dtype in HALF else _STEEPER * largest
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
@@ -228,8 +252,8 @@ class Enumeration:
             np.zeros((0, len(self.coalitions.kept))),
         )
         if interactions is not None:
-            some, self._shown = interactions.among(self.active)
-            self._further = some.weights(self.coalitions.kept)[tree.players :]
+            active_index, self._shown = interactions.among(self.active)
+            self._further = active_index.weights(self.coalitions.kept)[tree.players :]
         sizes = self.coalitions.kept.sum(axis=1)
         self._nobody, self._everybody = int(np.argmin(sizes)), int(np.argmax(sizes))
         self._between = np.flatnonzero((sizes > 0) & (sizes < tree.players))

@@ -51,17 +51,19 @@ def share(index: str, order: int, size: int, of: int) -> Fraction:
     if index == "k-SII":
         steps = range(min(order, of) - size + 1)
         terms = (
-            comb(of - size, step) * _BERNOULLI[step] / (of - size - step + 1)
-            for step in steps
+            comb(of - size, step_number)
+            * _BERNOULLI[step_number]
+            / (of - size - step_number + 1)
+            for step_number in steps
         )
         return sum(terms, start=Fraction(0))
     if of <= order:
         return Fraction(of == size)
     if index == "STII":
         return Fraction(size == order, comb(of, order))
-    rest = Fraction(comb(of - 1, order), comb(of + order - 1, order + size))
+    remaining_share = Fraction(comb(of - 1, order), comb(of + order - 1, order + size))
     sign = -1 if (order - size) % 2 else 1
-    return sign * Fraction(size, order + size) * comb(order, size) * rest
+    return sign * Fraction(size, order + size) * comb(order, size) * remaining_share
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class InteractionIndex:
     def members(self) -> tuple[tuple[int, ...], ...]:
         """The players of each name: single ones, pairs and so on."""
         return tuple(
-            each
-            for size in range(1, self.order + 1)
-            for each in combinations(range(self.players), size)
+            member_set
+            for set_size in range(1, self.order + 1)
+            for member_set in combinations(range(self.players), set_size)
         )
 
     @property
@@ -91,7 +93,7 @@ class InteractionIndex:
 
     def among(self, active: Booleans) -> tuple[InteractionIndex, Booleans]:
         """Return the index over some players, and which numbers these are, ``(numbers,)``."""
-        shown = [bool(active[list(each)].all()) for each in self.members]
+        shown = [bool(active[list(member_set)].all()) for member_set in self.members]
         return InteractionIndex(self.index, self.order, int(active.sum())), np.array(
             [*shown, *active]
         )
@@ -101,25 +103,27 @@ class InteractionIndex:
         sizes = sets.sum(axis=1)
         result = np.zeros((self.numbers, len(sets)))
         every = [*self.members, *self.members[: self.players]]
-        for place, each in enumerate(every):
+        for number_index, member_set in enumerate(every):
             index, order = (
-                ("SII", 1) if place < self.players else (self.index, self.order)
+                ("SII", 1) if number_index < self.players else (self.index, self.order)
             )
             table = np.zeros(self.players + 1)
-            table[len(each) :] = [
-                share(index, order, len(each), of)
-                for of in range(len(each), self.players + 1)
+            table[len(member_set) :] = [
+                share(index, order, len(member_set), player_count)
+                for player_count in range(len(member_set), self.players + 1)
             ]
-            result[place] = np.where(sets[:, each].all(axis=1), table[sizes], 0.0)
+            result[number_index] = np.where(
+                sets[:, member_set].all(axis=1), table[sizes], 0.0
+            )
         return result
 
-    def weights(self, kept: Booleans) -> Floats:
+    def weights(self, kept_players: Booleans) -> Floats:
         """Return the numbers as weights of the worth of all coalitions, ``(numbers, 2 ** players)``."""
-        place = (kept << np.arange(self.players)).sum(axis=1)
-        weights = np.zeros((self.numbers, len(kept)))
-        weights[:, place] = self.shares(kept)
+        coalition_codes = (kept_players << np.arange(self.players)).sum(axis=1)
+        weights = np.zeros((self.numbers, len(kept_players)))
+        weights[:, coalition_codes] = self.shares(kept_players)
         for player in range(self.players):
             # a(T) is the sum of worths of subsets with the sign of what they lack: from T to its subsets.
-            both = weights.reshape(self.numbers, -1, 2, 2**player)
-            both[:, :, 0] -= both[:, :, 1]
-        return weights[:, place]
+            paired_weights = weights.reshape(self.numbers, -1, 2, 2**player)
+            paired_weights[:, :, 0] -= paired_weights[:, :, 1]
+        return weights[:, coalition_codes]

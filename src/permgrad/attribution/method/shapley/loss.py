@@ -54,7 +54,7 @@ def play_loss(
     """Return fields of the explanation ``(players, shown)``, walks per row, and the gap. Output 0 is all rows."""
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
-    groups = [place - 1 if place else None for place in shown]
+    groups = [output_index - 1 if output_index else None for output_index in shown]
     numbers = np.stack(
         [estimated(walks.moments, game.request.confidence, group) for group in groups],
         axis=2,
@@ -105,43 +105,51 @@ class _Walks:
             self.request,
         )
         with Progress(request.count, "shapley", request.progress) as progress:
-            for part in exact.blocks(request.count):
-                rows = np.arange(part.start, part.stop, dtype=np.int64)
-                donors = self._donors(rows, 0)
+            for row_slice in exact.blocks(request.count):
+                receiver_rows = np.arange(
+                    row_slice.start, row_slice.stop, dtype=np.int64
+                )
+                donors = self._donors(receiver_rows, 0)
                 for column in donors.T if self.plan.expected else ():
                     # Never the row itself, where rows are their own background.
-                    other = (column != rows + request.row_offset) | (not request.shared)
-                    if other.any():
+                    is_other_row = (column != receiver_rows + request.row_offset) | (
+                        not request.shared
+                    )
+                    if is_other_row.any():
                         self._add(
-                            rows[other],
-                            column[other, None],
-                            exact(rows[other], column[other, None]),
+                            receiver_rows[is_other_row],
+                            column[is_other_row, None],
+                            exact(
+                                receiver_rows[is_other_row], column[is_other_row, None]
+                            ),
                         )
                 if not self.plan.expected:
-                    self._add(rows, donors, exact(rows, donors))
-                progress.advance(len(rows))
+                    self._add(receiver_rows, donors, exact(receiver_rows, donors))
+                progress.advance(len(receiver_rows))
         return 0
 
     def sample(self) -> int:
         """Play all rows in turn, repeatedly, until errors are small or more samples no longer help."""
-        rows = np.arange(self.request.count, dtype=np.int64)
-        shifted = (rows + self.request.row_offset).astype(np.uint64)
+        receiver_rows = np.arange(self.request.count, dtype=np.int64)
+        shifted = (receiver_rows + self.request.row_offset).astype(np.uint64)
         start = uniform(
             self.request.seed, ("design size",), np.zeros(1, dtype=np.uint64)
         )
         with Progress(
-            len(rows) * self.plan.most, "shapley", self.request.progress
+            len(receiver_rows) * self.plan.most, "shapley", self.request.progress
         ) as progress:
             for number in range(self.plan.most):
-                for part in slices(len(rows), _WALKS):
+                for row_slice in slices(len(receiver_rows), _WALKS):
                     drawn = (
-                        rows[part],
-                        self._donors(rows[part], number),
-                        shifted[part] + np.uint64(number << 32),
+                        receiver_rows[row_slice],
+                        self._donors(receiver_rows[row_slice], number),
+                        shifted[row_slice] + np.uint64(number << 32),
                     )
                     if self.plan.designs:
                         # Sizes lie evenly over neighbouring rows, and over the samples of a row.
-                        turned = (shifted[part] % _TURN).astype(np.float64) * GOLDEN
+                        turned = (shifted[row_slice] % _TURN).astype(
+                            np.float64
+                        ) * GOLDEN
                         played = solve(
                             self.game, *drawn, (start + turned + number * SILVER) % 1.0
                         )
@@ -179,10 +187,10 @@ class _Walks:
         if count == background:
             return np.broadcast_to(np.sort(self.order), (len(rows), background))
         start = uniform(request.seed, ("references", number), shifted)
-        places = ((start[:, None] + np.arange(count)) * (background / count)).astype(
-            np.int64
-        )
-        return self.order[places % background]
+        donor_positions = (
+            (start[:, None] + np.arange(count)) * (background / count)
+        ).astype(np.int64)
+        return self.order[donor_positions % background]
 
     def _add(self, rows: Integers, donors: Integers, played: Floats) -> None:
         request, effects = self.request, played[:, :, 0]
@@ -221,12 +229,14 @@ class _Walks:
     def _settled(self, walks: int) -> bool:
         if self.plan.tolerance == 0:
             return False
-        _, std, _ = self.moments.estimate()
-        if (std <= self.plan.tolerance * self._scale()).all():
+        _, std_errors, _ = self.moments.estimate()
+        if (std_errors <= self.plan.tolerance * self._scale()).all():
             return True
         if walks < 2:
             return False
-        return bool(self._of_samples(walks).sum() <= _SMALL_SHARE * (std**2).sum())
+        return bool(
+            self._of_samples(walks).sum() <= _SMALL_SHARE * (std_errors**2).sum()
+        )
 
 
 def _other_rows(
@@ -241,7 +251,7 @@ def _other_rows(
         drawn = uniform_integers(
             request.seed, ("donor", number), shifted, max(count - 1, 1)
         )
-        chosen = order[drawn]
+        drawn_rows = order[drawn]
         # The last one replaces a row that would be its own donor.
-        return np.where(chosen == rows, order[count - 1], chosen)
+        return np.where(drawn_rows == rows, order[count - 1], drawn_rows)
     return order[uniform_integers(request.seed, ("donor", number), shifted, count)]

@@ -125,10 +125,10 @@ class Shapley(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        tree = make_tree(request.space, options["blocks"])
+        player_tree = make_tree(request.space, options["blocks"])
         explain = _explain_rows if request.scope == "local" else _explain_loss
         with request.subject.open():
-            return explain(request, tree, options)
+            return explain(request, player_tree, options)
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
@@ -140,9 +140,13 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         "pass for example 2000",
         least=4,
     )
-    for name, least in (("exact", 0), ("references", 1), ("min_permutations", 2)):
-        if options[name] is not None:
-            check_whole(name, options[name], "leave it out", least=least)
+    for option_name, least in (
+        ("exact", 0),
+        ("references", 1),
+        ("min_permutations", 2),
+    ):
+        if options[option_name] is not None:
+            check_whole(option_name, options[option_name], "leave it out", least=least)
     if options["exact"] is not None and options["exact"] > _MOST_EXACT:
         problem = f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions"
         raise InputError(
@@ -174,33 +178,37 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _game_of(request: Request, measured: str) -> ShapleyGame:
-    kind = ConditionalGame if request.sampling == "conditional" else ShapleyGame
-    return kind(request, measured)
+    game_class = ConditionalGame if request.sampling == "conditional" else ShapleyGame
+    return game_class(request, measured)
 
 
-def choose_references(request: Request, wanted: int | None) -> Integers:
+def choose_references(request: Request, reference_count: int | None) -> Integers:
     """Return the background rows that replace players, in rising order: all the user passed, else up to 100.
 
     Those that a model keeps to compare rows with are the same for page, command and Python.
     """
-    background, usual = len(request.donors[0]), wanted is None
+    background, usual = len(request.donors[0]), reference_count is None
     if usual and request.compared is not None:
         return request.compared
-    if wanted is None:
-        wanted = background if request.background_kind == "given" else REFERENCES
+    if reference_count is None:
+        reference_count = (
+            background if request.background_kind == "given" else REFERENCES
+        )
     weights = request.sample_weight if request.shared else None
-    if usual and wanted < background:
-        return rows_to_compare(columns_of(request.donors), weights, most=wanted)
+    if usual and reference_count < background:
+        return rows_to_compare(
+            columns_of(request.donors), weights, most=reference_count
+        )
     if weights is not None and (weights != weights[0]).any():
         # Evenly along the weights, so that heavy rows occur more often.
         along = np.cumsum(weights)
         return np.searchsorted(
-            along, (np.arange(wanted) + 0.5) / wanted * along[-1]
+            along, (np.arange(reference_count) + 0.5) / reference_count * along[-1]
         ).astype(np.int64)
-    if wanted >= background:
+    if reference_count >= background:
         return np.arange(background, dtype=np.int64)
     return np.sort(
-        generator(request.seed, "references").permutation(background)[:wanted]
+        generator(request.seed, "references").permutation(background)[:reference_count]
     ).astype(np.int64)
 
 
@@ -217,60 +225,62 @@ def error_of_rows(request: Request, references: Integers) -> float:
 
 
 def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
-    game = _game_of(request, "output")
+    shapley_game = _game_of(request, "output")
     references = choose_references(request, options["references"])
-    rows = np.arange(request.count, dtype=np.int64)
+    row_numbers = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
-    first = rows[:1] if game.covered else rows
-    nobody = game.empty(
+    first = row_numbers[:1] if shapley_game.covered else row_numbers
+    nobody = shapley_game.empty(
         first, np.broadcast_to(references, (len(first), len(references)))
     )
     # The outputs' range is taken over the background only, so that a row's result does not depend on other rows
     # explained in the same call. It is 1 where an output does not vary.
-    seen = game.measure(
-        game.background_outputs[:, None],
+    background_worths = shapley_game.measure(
+        shapley_game.background_outputs[:, None],
         np.zeros(len(request.donors[0]), dtype=np.int64),
     )
     scale = output_range(
-        torch.as_tensor(seen), request.subject.dtype, alike=len(seen) == 1
+        torch.as_tensor(background_worths),
+        request.subject.dtype,
+        alike=len(background_worths) == 1,
     ).numpy()
-    least, most = (
+    least, most_orders = (
         int(options["min_permutations"] or _LEAST),
         int(options["max_permutations"]),
     )
-    rule = StoppingRule(float(options["tolerance"]), least, most)
+    stopping_rule = StoppingRule(float(options["tolerance"]), least, most_orders)
     interactions = options["interactions"]
-    kind = RowValues if interactions is None else RowInteractions
+    estimator_class = RowValues if interactions is None else RowInteractions
     settings = (
-        game,
+        shapley_game,
         tree,
         references,
         int(options["exact"]),
-        rule,
+        stopping_rule,
         scale,
-        np.broadcast_to(nobody, (request.count, game.width)),
+        np.broadcast_to(nobody, (request.count, shapley_game.width)),
     )
-    estimates = kind(
+    estimates = estimator_class(
         *settings, same_orders=options["same_orders"], interactions=interactions
     )
     estimates.of_rows = error_of_rows(request, references)
     estimates.fill()
-    predictions = game.full(rows)
-    gap = (
+    predictions = shapley_game.full(row_numbers)
+    completeness_gap = (
         np.abs(estimates.values[:, : tree.players].sum(axis=1) - (predictions - nobody))
         / scale
     )
-    low, high, p_values = interval(
+    lower_bounds, upper_bounds, p_values = interval(
         estimates.values,
         estimates.std,
         estimates.freedom[:, None, None] + 1,
         request.confidence,
     )
     relative = (estimates.by_orders / scale).max(axis=(1, 2))
-    if (relative > rule.tolerance).any():
+    if (relative > stopping_rule.tolerance).any():
         warn_user(
-            f"After {most} orders, the standard error is above {rule.tolerance:g} of the output's range for "
-            f"{int((relative > rule.tolerance).sum()):,} of {len(relative):,} rows (largest: {relative.max():.2g}). "
+            f"After {most_orders} orders, the standard error is above {stopping_rule.tolerance:g} of the output's range for "
+            f"{int((relative > stopping_rule.tolerance).sum()):,} of {len(relative):,} rows (largest: {relative.max():.2g}). "
             "Raise max_permutations or tolerance, or lower references."
         )
     facts = {
@@ -281,15 +291,15 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "estimator": " or ".join(sorted(estimates.ways)),
         "permutations": int(estimates.orders.max()),
         "mean_permutations": float(estimates.orders.mean()),
-        "completeness_gap": float(gap.max()),
+        "completeness_gap": float(completeness_gap.max()),
         "output_range": scale.tolist(),
-        "model_rows": game.evaluations,
+        "model_rows": shapley_game.evaluations,
     }
     fields = dict[str, Any](
         values=estimates.values,
         std_error=estimates.std,
-        low=low,
-        high=high,
+        low=lower_bounds,
+        high=upper_bounds,
         p_values=p_values,
     )
     if interactions is not None:
@@ -302,14 +312,14 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         facts=facts,
         **fields,
         additive=True,
-        base_values=nobody[0] if game.covered else nobody,
+        base_values=nobody[0] if shapley_game.covered else nobody,
         predictions=predictions,
     )
 
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
-    game = _game_of(request, options["game"])
+    shapley_game = _game_of(request, options["game"])
     exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
     standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
     designs = not exact and tree.free
@@ -317,12 +327,12 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
         # rows explained and the requested outputs are not used, so values do not depend on them.
         every_output = tuple(range(len(request.subject.outputs.output_names)))
-        outputs_game = game.same(
+        outputs_game = shapley_game.same(
             replace(request, inputs=request.donors, targets=every_output), "output"
         )
         designs, _ = prefers_designs(outputs_game, tree)
-        game.evaluations += outputs_game.evaluations
-    plan = LossPlan(
+        shapley_game.evaluations += outputs_game.evaluations
+    loss_plan = LossPlan(
         expected=expected,
         references=min(len(request.donors[0]), options["references"] or standard),
         exact=exact,
@@ -332,11 +342,11 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         interactions=options["interactions"],
     )
     shown, every = shown_outputs(request), ("all", *request.subject.outputs.class_names)
-    tell_of_dependence(request, game.row_outputs)
-    fields, walks, gap = play_loss(game, tree, plan, shown)
-    every_row = game.full(np.arange(request.count, dtype=np.int64))[:, 0]
+    tell_of_dependence(request, shapley_game.row_outputs)
+    fields, walks, completeness_gap = play_loss(shapley_game, tree, loss_plan, shown)
+    every_row = shapley_game.full(np.arange(request.count, dtype=np.int64))[:, 0]
     unchanged = -float(np.average(every_row, weights=request.sample_weight))
-    loss, scale = (
+    loss_name, scale = (
         "divergence" if request.y is None else str(request.loss),
         loss_scale(request),
     )
@@ -344,23 +354,23 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "quantity": "part of the decrease of the loss"
         if request.y is not None
         else "part of the divergence",
-        "unit": loss_unit(request, loss),
-        "loss": loss,
+        "unit": loss_unit(request, loss_name),
+        "loss": loss_name,
         "loss_scale": scale,
         **({"model_loss": unchanged} if np.isfinite(scale) else {}),
-        "baseline": f"{plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
+        "baseline": f"{loss_plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
         "game": options["game"],
         "structure": "flat" if options["blocks"] is None else "owen",
-        "estimator": ENUMERATION if exact else DESIGNS if plan.designs else ORDERS,
+        "estimator": ENUMERATION if exact else DESIGNS if loss_plan.designs else ORDERS,
         "permutations": 2 * walks,
-        "completeness_gap": gap,
+        "completeness_gap": completeness_gap,
         "classes_by": "y" if request.y is not None else "predicted class",
-        "model_rows": game.evaluations,
+        "model_rows": shapley_game.evaluations,
     }
-    outputs = tuple(every[place] for place in shown)
-    if plan.interactions is not None:
+    outputs = tuple(every[output_index] for output_index in shown)
+    if loss_plan.interactions is not None:
         facts, fields = _with_interactions(
-            request, plan.interactions, "loss", facts, fields
+            request, loss_plan.interactions, "loss", facts, fields
         )
     return build(
         request, "shapley", facts=facts, outputs=outputs, additive=True, **fields
@@ -380,7 +390,8 @@ def _check_interactions(
         problem = f"order must be at most {min(MOST_ORDER, len(request.space))} here, got {options['order']}"
         yield problem, "Pass 2 for pairs.", "PG002"
     names = sum(
-        comb(len(request.space), size) for size in range(1, options["order"] + 1)
+        comb(len(request.space), set_size)
+        for set_size in range(1, options["order"] + 1)
     )
     if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
@@ -413,14 +424,14 @@ def _with_interactions(
     """
     players, names = interactions.players, len(interactions.members)
     result = {
-        name: array[..., :names, :] if name != "correlation" else array
-        for name, array in fields.items()
+        field_name: array[..., :names, :] if field_name != "correlation" else array
+        for field_name, array in fields.items()
     }
-    for group, name in (("parts", "values"), ("part_std", "std_error")):
-        beyond = result[name][..., players:, :]
+    for group, values_name in (("parts", "values"), ("part_std", "std_error")):
+        beyond = result[values_name][..., players:, :]
         result[group] = {
             interactions.index: np.concatenate(
-                [fields[name][..., names:, :], beyond], axis=-2
+                [fields[values_name][..., names:, :], beyond], axis=-2
             )
         }
     pairs = len(interactions.members) - interactions.players

@@ -76,33 +76,37 @@ def _walk(
     rows: Integers,
     donors: Integers,
     counters: Counters,
-    seen: Booleans | None,
+    seen_players: Booleans | None,
 ) -> tuple[Floats, Booleans]:
-    """Return ``walk``, and who changed an output in each walk, ``(walks, players)``. ``seen``: as of ``_path``."""
+    """Return ``walk``, and who changed an output in each walk, ``(walks, players)``. ``seen_players``: as of ``_path``."""
     players = tree.players
     values, moved = (
         np.empty((len(rows), players, game.width)),
         np.empty((len(rows), players), dtype=bool),
     )
-    for part in slices(len(rows), max(1, _MASK_BYTES // (_PATH_BYTES * players))):
-        ranks = tree.ranks(game.request.seed, "order", counters[part])
-        receivers, theirs, reverse = rows[part], donors[part], players - 1 - ranks
+    for walk_slice in slices(len(rows), max(1, _MASK_BYTES // (_PATH_BYTES * players))):
+        ranks = tree.ranks(game.request.seed, "order", counters[walk_slice])
+        receivers, theirs, reverse = (
+            rows[walk_slice],
+            donors[walk_slice],
+            players - 1 - ranks,
+        )
         rounding = game.rounding(receivers, theirs.shape[1])
-        both = np.stack([ranks, reverse], axis=1)
-        path = _path(
+        both_ranks = np.stack([ranks, reverse], axis=1)
+        path_worths = _path(
             game,
             receivers,
             theirs,
-            both,
-            None if seen is None else seen[part],
+            both_ranks,
+            None if seen_players is None else seen_players[walk_slice],
             rounding,
         )
-        steps = np.diff(path, axis=2)
+        steps = np.diff(path_worths, axis=2)
         steps[np.abs(steps) <= rounding[:, None, None]] = 0.0
         there = np.take_along_axis(steps[:, 0], ranks[:, :, None], axis=1)
-        back = np.take_along_axis(steps[:, 1], reverse[:, :, None], axis=1)
-        values[part] = (there + back) / 2
-        moved[part] = ((there != 0) | (back != 0)).any(axis=-1)
+        backward_steps = np.take_along_axis(steps[:, 1], reverse[:, :, None], axis=1)
+        values[walk_slice] = (there + backward_steps) / 2
+        moved[walk_slice] = ((there != 0) | (backward_steps != 0)).any(axis=-1)
     return values, moved
 
 
@@ -128,55 +132,70 @@ def _path(
     rows: Integers,
     donors: Integers,
     ranks: Integers,
-    seen: Booleans | None,
+    seen_players: Booleans | None,
     rounding: Floats,
 ) -> Floats:
     """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1, V)``.
 
-    With ``seen`` ``(n, players)``, the players between two that are seen join at once. Where this changes the worth by
+    With ``seen_players`` ``(n, players)``, the players between two that are seen join at once. Where this changes the worth by
     more than ``rounding``, they are halved until it is known who did it. Else they are taken to change nothing.
     """
     count, orders, players = ranks.shape
-    changed, alone = _joins(game.differs(rows, donors), ranks, seen)
+    changed, alone = _joins(game.differs(rows, donors), ranks, seen_players)
     # The last coalition that differs from the one before it.
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     changed[:, :, 0] = True
-    walk_of, order_of, size = np.nonzero(changed)
+    walk_of, order_of, coalition_sizes = np.nonzero(changed)
     # Coalitions that differ, one walk after the other, each from nobody to the row itself.
-    known = size == 0
-    ends = np.append(known[1:], True)
-    worth = np.zeros((len(size), game.width))
-    worth[known] = np.repeat(game.empty(rows, donors), orders, axis=0)
-    worth[ends & ~known] = game.full(rows)[walk_of[ends & ~known]]
-    known |= ends
-    ends_alone = alone[walk_of, order_of, size]
+    known_mask = coalition_sizes == 0
+    end_mask = np.append(known_mask[1:], True)
+    worth = np.zeros((len(coalition_sizes), game.width))
+    worth[known_mask] = np.repeat(game.empty(rows, donors), orders, axis=0)
+    worth[end_mask & ~known_mask] = game.full(rows)[walk_of[end_mask & ~known_mask]]
+    known_mask |= end_mask
+    ends_alone = alone[walk_of, order_of, coalition_sizes]
     # Before each of few that are seen, too, so that nobody hides behind them. Of many, only those who move are apart.
-    few = seen is None or (seen.sum(axis=1) <= _FEW_SEEN)[walk_of]
-    asked = (ends_alone | (np.append(ends_alone[1:], False) & few)) & ~known
+    is_few = seen_players is None or (seen_players.sum(axis=1) <= _FEW_SEEN)[walk_of]
+    asked_mask = (
+        ends_alone | (np.append(ends_alone[1:], False) & is_few)
+    ) & ~known_mask
     # Narrow numbers, because this array is the largest one here.
     narrow = ranks.reshape(-1, players).astype(
         np.int32 if players > np.iinfo(np.int16).max else np.int16
     )
-    while asked.any():
-        places = np.flatnonzero(asked)
-        for part in slices(len(places), max(1, _MASK_BYTES // (4 * players))):
-            some = places[part]
-            one, order, joined = walk_of[some], order_of[some], size[some]
-            keeps = narrow[one * orders + order] < joined[:, None].astype(narrow.dtype)
-            worth[some] = game.values(rows[one], donors[one], keeps[:, None])[:, 0]
-        known |= asked
-        before, after = (found := np.flatnonzero(known))[:-1], found[1:]
+    while asked_mask.any():
+        asked_positions = np.flatnonzero(asked_mask)
+        for position_slice in slices(
+            len(asked_positions), max(1, _MASK_BYTES // (4 * players))
+        ):
+            chunk_positions = asked_positions[position_slice]
+            walk_indices, order, joined = (
+                walk_of[chunk_positions],
+                order_of[chunk_positions],
+                coalition_sizes[chunk_positions],
+            )
+            keeps = narrow[walk_indices * orders + order] < joined[:, None].astype(
+                narrow.dtype
+            )
+            worth[chunk_positions] = game.values(
+                rows[walk_indices], donors[walk_indices], keeps[:, None]
+            )[:, 0]
+        known_mask |= asked_mask
+        before, after = (
+            (known_positions := np.flatnonzero(known_mask))[:-1],
+            known_positions[1:],
+        )
         moves = (np.abs(worth[after] - worth[before]) > rounding[walk_of[before]]).any(
             axis=-1
         )
-        asked = np.zeros_like(known)
+        asked_mask = np.zeros_like(known_mask)
         middle = np.where(ends_alone[after], after - 1, (before + after) // 2)
-        asked[middle[moves & (after - before > 1)]] = True
-    path = np.zeros((count, orders, players + 1, game.width))
-    path[walk_of, order_of, size] = worth[
-        np.maximum.accumulate(np.where(known, np.arange(len(known)), 0))
+        asked_mask[middle[moves & (after - before > 1)]] = True
+    path_worths = np.zeros((count, orders, players + 1, game.width))
+    path_worths[walk_of, order_of, coalition_sizes] = worth[
+        np.maximum.accumulate(np.where(known_mask, np.arange(len(known_mask)), 0))
     ]
-    return np.take_along_axis(path, source[..., None], axis=2)
+    return np.take_along_axis(path_worths, source[..., None], axis=2)
 
 
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
@@ -206,12 +225,16 @@ class StoppingRule:
         """Return the rounds of a row, with a walk for each background row if possible."""
         if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
             return Rounds(references, 1, 1)
-        size = min(_LOOSE_WALKS, self.most // 4)
+        round_size = min(_LOOSE_WALKS, self.most // 4)
         if 4 * references <= self.most:
             # Few background rows are used several times, because many predictions together cost less.
-            size = references * max(1, size // references)
-        most = self.most // (2 * size)
-        return Rounds(size, min(most, max(2, -(-self.least // (2 * size)))), most)
+            round_size = references * max(1, round_size // references)
+        most_rounds = self.most // (2 * round_size)
+        return Rounds(
+            round_size,
+            min(most_rounds, max(2, -(-self.least // (2 * round_size)))),
+            most_rounds,
+        )
 
 
 class Strata:
@@ -225,10 +248,10 @@ class Strata:
     def add(self, sample: Floats) -> None:
         """Add ``(rows, strata, walks, players, V)``."""
         walks = sample.shape[2]
-        mean = sample.mean(axis=2)
-        change = mean - self.mean
+        sample_mean = sample.mean(axis=2)
+        change = sample_mean - self.mean
         share = self.count * walks / (self.count + walks)
-        self.squares += ((sample - mean[:, :, None]) ** 2).sum(axis=(1, 2)) + (
+        self.squares += ((sample - sample_mean[:, :, None]) ** 2).sum(axis=(1, 2)) + (
             change**2
         ).sum(axis=1) * share
         self.count += walks
@@ -332,44 +355,50 @@ class RowValues:
 
     def fill(self) -> None:
         """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
-        game, tree, references = self.game, self.tree, self.references
-        count, background = game.request.count, len(game.request.donors[0])
-        everyone = tree.freedom() <= self.exact
+        shapley_game, player_tree, references = self.game, self.tree, self.references
+        count, background = (
+            shapley_game.request.count,
+            len(shapley_game.request.donors[0]),
+        )
+        everyone = player_tree.freedom() <= self.exact
         all_by_designs = None
         if self.same_orders or self.wide:
             all_by_designs = False
         elif not everyone and background > 1:
-            all_by_designs, self.used = prefers_designs(game, tree)
+            all_by_designs, self.used = prefers_designs(shapley_game, player_tree)
         walks = max(len(references), self.rounds.size)
-        numbers = max(1, 3 * walks * game.players * game.width)
+        numbers = max(1, 3 * walks * shapley_game.players * shapley_game.width)
         size = max(1, min(1024, _BLOCK_NUMBERS // numbers))
-        with Progress(count, "shapley", game.request.progress) as progress:
-            for part in slices(count, size):
-                rows = np.arange(part.start, part.stop, dtype=np.int64)
-                active = np.ones((len(rows), tree.players), dtype=bool)
+        with Progress(count, "shapley", shapley_game.request.progress) as progress:
+            for row_slice in slices(count, size):
+                block_rows = np.arange(row_slice.start, row_slice.stop, dtype=np.int64)
+                active = np.ones((len(block_rows), player_tree.players), dtype=bool)
                 if not everyone:
                     # Players that are the same in the row and in all background rows change nothing.
-                    active = game.differs(
-                        rows, np.broadcast_to(references, (len(rows), len(references)))
+                    active = shapley_game.differs(
+                        block_rows,
+                        np.broadcast_to(references, (len(block_rows), len(references))),
                     )
-                few = (active.sum(axis=1) <= self.exact) | everyone
-                self._enumerate(rows[few], active[few])
-                progress.advance(int(few.sum()))
-                rows, active = rows[~few], active[~few]
-                if not len(rows):
+                is_enumerated = (active.sum(axis=1) <= self.exact) | everyone
+                self._enumerate(block_rows[is_enumerated], active[is_enumerated])
+                progress.advance(int(is_enumerated.sum()))
+                block_rows, active = block_rows[~is_enumerated], active[~is_enumerated]
+                if not len(block_rows):
                     continue
-                keys = self._keys(part)[~few]
-                designs = np.full(len(rows), bool(all_by_designs))
+                keys = self._keys(row_slice)[~is_enumerated]
+                designs = np.full(len(block_rows), bool(all_by_designs))
                 if all_by_designs is None:
                     designs = rows_that_prefer_designs(
-                        game, tree, rows, keys, int(references[0])
+                        shapley_game, player_tree, block_rows, keys, int(references[0])
                     )
                 if self.wide:
-                    self._sample_wide(rows, keys, active, progress)
+                    self._sample_wide(block_rows, keys, active, progress)
                     continue
-                for way in np.unique(designs).tolist():
-                    some = designs == way
-                    self._sample(rows[some], keys[some], active[some], way, progress)
+                for by_designs in np.unique(designs).tolist():
+                    some = designs == by_designs
+                    self._sample(
+                        block_rows[some], keys[some], active[some], by_designs, progress
+                    )
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
         """Compute exact values. Rows with the same active players are enumerated together."""
@@ -384,8 +413,8 @@ class RowValues:
                     self.interactions,
                 )
                 receivers = rows[which.reshape(-1) == number]
-                for part in exact.blocks(len(receivers)):
-                    self._enumerate_block(exact, receivers[part])
+                for row_slice in exact.blocks(len(receivers)):
+                    self._enumerate_block(exact, receivers[row_slice])
 
     def _enumerate_block(self, exact: Enumeration, rows: Integers) -> None:
         """Compute the exact values of some rows, and their error where background rows were drawn.
@@ -414,13 +443,17 @@ class RowValues:
 
         Where these are few, walks are short, and there are as many as with few players. Else there are fewer walks.
         """
-        usual, most = self.rounds, self.rule.most // 2
-        whole = min(_WHOLE_WALKS, most)
-        first, seen = self._walks(rows, keys, 0, whole, np.ones_like(active))
+        usual, most_walks = self.rounds, self.rule.most // 2
+        first_walks = min(_WHOLE_WALKS, most_walks)
+        first, seen_players = self._walks(
+            rows, keys, 0, first_walks, np.ones_like(active)
+        )
         # Predictions of a walk: before and after each player that is seen.
-        each = 2 * np.clip(2 * seen.sum(axis=1), 1, active.sum(axis=1))
-        many = _MANY_CELLS // self.tree.players
-        short = usual.size * usual.least * each <= many
+        walk_predictions = 2 * np.clip(
+            2 * seen_players.sum(axis=1), 1, active.sum(axis=1)
+        )
+        prediction_limit = _MANY_CELLS // self.tree.players
+        short = usual.size * usual.least * walk_predictions <= prediction_limit
         if short.any():
             self._sample(
                 rows[short],
@@ -428,38 +461,47 @@ class RowValues:
                 active[short],
                 False,
                 progress,
-                seen=seen[short],
+                seen_players=seen_players[short],
             )
-        for row in np.flatnonzero(~short).tolist():
-            one = slice(row, row + 1)
+        for row_index in np.flatnonzero(~short).tolist():
+            row_slice = slice(row_index, row_index + 1)
             walks = int(
                 np.clip(
-                    many / (_SEEN_LATER * each[row]),
+                    prediction_limit / (_SEEN_LATER * walk_predictions[row_index]),
                     _FEWEST_WALKS,
                     usual.size * usual.least,
                 )
             )
             # In a few rounds, because many predictions together cost less.
-            size = max(whole, min(walks // 3, _LOOSE_WALKS))
-            rounds = Rounds(size, min(1 + walks // size, most // size), most // size)
+            round_size = max(first_walks, min(walks // 3, _LOOSE_WALKS))
+            rounds = Rounds(
+                round_size,
+                min(1 + walks // round_size, most_walks // round_size),
+                most_walks // round_size,
+            )
             self._sample(
-                rows[one],
-                keys[one],
-                active[one],
+                rows[row_slice],
+                keys[row_slice],
+                active[row_slice],
                 False,
                 progress,
                 rounds,
-                seen[one],
-                first.reshape(len(rows), whole, *first.shape[1:])[row],
+                seen_players[row_slice],
+                first.reshape(len(rows), first_walks, *first.shape[1:])[row_index],
             )
 
     def _walks(
-        self, rows: Integers, keys: Counters, number: int, size: int, seen: Booleans
+        self,
+        rows: Integers,
+        keys: Counters,
+        number: int,
+        size: int,
+        seen_players: Booleans,
     ) -> tuple[Floats, Booleans]:
         """Return the walks of a round ``(rows * size, players, V)``, and who moved an output in those of each row."""
         drawn = self._drawn(rows, keys, number, size)
         values, moved = _walk(
-            self.game, self.tree, *drawn, np.repeat(seen, size, axis=0)
+            self.game, self.tree, *drawn, np.repeat(seen_players, size, axis=0)
         )
         return values, np.asarray(moved.reshape(len(rows), size, -1).any(axis=1))
 
@@ -473,14 +515,14 @@ class RowValues:
             + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
         )
         in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
-        places = (
+        reference_positions = (
             in_turn
             if size % count == 0
             else _spread_donors(seed, keys, number * size, size, count)
         )
         return (
             np.repeat(rows, size),
-            self.references[places].reshape(-1, 1),
+            self.references[reference_positions].reshape(-1, 1),
             counters.reshape(-1),
         )
 
@@ -501,33 +543,35 @@ class RowValues:
         designs: bool,
         progress: Progress,
         rounds: Rounds | None = None,
-        seen: Booleans | None = None,
+        seen_players: Booleans | None = None,
         first: Floats | None = None,
     ) -> None:
         """Sample until the errors of every value of a row are small, by draws counted from the row's key.
 
-        ``seen``: players that are known to change an output (None: all may). ``first``: the walks of the first round.
+        ``seen_players``: players that are known to change an output (None: all may). ``first``: the walks of the first round.
         """
         self.ways.add(DESIGNS if designs else ORDERS)
         count = len(self.references)
-        size, least, most = rounds or self.rounds
-        around = rounds is None and size % count == 0
+        round_size, least, most_rounds = rounds or self.rounds
+        around = rounds is None and round_size % count == 0
         backgrounds = count if around else 1
         strata = Strata((len(rows), backgrounds, *self.values.shape[1:]))
-        for number in range(most):
+        for number in range(most_rounds):
             if designs:
                 sample = self._by_designs(
-                    rows, keys, number, size, count if around else 0
+                    rows, keys, number, round_size, count if around else 0
                 )
-            elif seen is None:
+            elif seen_players is None:
                 sample = walk(
-                    self.game, self.tree, *self._drawn(rows, keys, number, size)
+                    self.game, self.tree, *self._drawn(rows, keys, number, round_size)
                 )
             elif number == 0 and first is not None:
                 sample = first
             else:
-                sample, moved = self._walks(rows, keys, number, size, seen)
-                seen = seen | moved
+                sample, moved = self._walks(
+                    rows, keys, number, round_size, seen_players
+                )
+                seen_players = seen_players | moved
             # By row, time round and background row; of each row its walks with each background row.
             laid_out = sample.reshape(len(rows), -1, backgrounds, *sample.shape[1:])
             strata.add(laid_out.swapaxes(1, 2))
@@ -537,28 +581,35 @@ class RowValues:
             )
             if number + 1 < least:
                 continue
-            mean, std, freedom = strata.estimate()
+            mean_values, std_errors, freedom = strata.estimate()
             settled = np.asarray(
-                (std <= self.rule.tolerance * self.scale).all(axis=(1, 2))
-                | (number + 1 == most)
+                (std_errors <= self.rule.tolerance * self.scale).all(axis=(1, 2))
+                | (number + 1 == most_rounds)
             )
-            done = rows[settled]
+            settled_rows = rows[settled]
             # Players that changed an output in any walk.
             changed = ((strata.squares != 0) | (strata.mean != 0).any(axis=1)).any(
                 axis=-1
             )
             moves = changed[settled] | (self.used & active[settled])
-            self.values[done] = mean[settled]
-            self.by_orders[done], _ = moderated(std[settled], freedom, moves)
+            self.values[settled_rows] = mean_values[settled]
+            self.by_orders[settled_rows], _ = moderated(
+                std_errors[settled], freedom, moves
+            )
             if around and self.of_rows:
-                std, freedom = strata.with_rows(std, self.of_rows), count - 1
-            self.std[done], self.freedom[done] = moderated(std[settled], freedom, moves)
-            if rounds is not None and len(done):
-                self._complete(done)
-            self.orders[done] = 2 * strata.count * strata.mean.shape[1]
-            progress.advance((1 - _BEFORE_SETTLED) * len(done))
+                std_errors, freedom = (
+                    strata.with_rows(std_errors, self.of_rows),
+                    count - 1,
+                )
+            self.std[settled_rows], self.freedom[settled_rows] = moderated(
+                std_errors[settled], freedom, moves
+            )
+            if rounds is not None and len(settled_rows):
+                self._complete(settled_rows)
+            self.orders[settled_rows] = 2 * strata.count * strata.mean.shape[1]
+            progress.advance((1 - _BEFORE_SETTLED) * len(settled_rows))
             rows, keys, active = rows[~settled], keys[~settled], active[~settled]
-            seen = None if seen is None else seen[~settled]
+            seen_players = None if seen_players is None else seen_players[~settled]
             strata.mean = strata.mean[~settled]
             strata.squares = strata.squares[~settled]
             if not len(rows):
@@ -566,10 +617,12 @@ class RowValues:
 
     def _complete(self, rows: Integers) -> None:
         """Divide what the background rows of few walks leave of a row's sum, by the squares of the errors."""
-        gap = self.game.full(rows) - self.nobody[rows] - self.values[rows].sum(axis=1)
+        missing_sums = (
+            self.game.full(rows) - self.nobody[rows] - self.values[rows].sum(axis=1)
+        )
         variance = self.std[rows] ** 2
         total = variance.sum(axis=1, keepdims=True)
-        self.values[rows] += gap[:, None] * np.divide(
+        self.values[rows] += missing_sums[:, None] * np.divide(
             variance, total, out=np.zeros_like(variance), where=total > 0
         )
 
@@ -577,27 +630,27 @@ class RowValues:
 def row_bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
     """Return the bytes of each row, ``(rows, bytes)``."""
     # Copy even contiguous tensors: with one column, their strides may be anything.
-    flat = (
+    flat_rows = (
         tensor.detach()
         .cpu()
         .reshape(len(tensor), -1)
         .clone(memory_format=torch.contiguous_format)
     )
-    return flat.view(torch.uint8).numpy()
+    return flat_rows.view(torch.uint8).numpy()
 
 
 def _spread_donors(
     seed: int, keys: Counters, first: int, walks: int, references: int
 ) -> Integers:
     """Return the background row of each walk, ``(rows, walks)``: in golden steps, none twice before all once."""
-    step = next(
-        size
-        for size in range(max(1, round(0.618 * references)), references + 1)
-        if gcd(size, references) == 1
+    step_size = next(
+        candidate_step
+        for candidate_step in range(max(1, round(0.618 * references)), references + 1)
+        if gcd(candidate_step, references) == 1
     )
     start = uniform_integers(seed, ("reference",), keys, references)
     return (
-        start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step
+        start[:, None] + (first + np.arange(walks, dtype=np.int64)) * step_size
     ) % references
 
 
@@ -611,21 +664,23 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
     background = len(game.request.donors[0])
     if not tree.free or background < 2:
         return False, np.zeros(tree.players, dtype=bool)
-    used = used_players(game)
-    if not used.all():
-        return False, used
-    chosen = generator(game.request.seed, "pilot").permutation(background)[
+    used_mask = used_players(game)
+    if not used_mask.all():
+        return False, used_mask
+    pilot_rows = generator(game.request.seed, "pilot").permutation(background)[
         : 2 * _PILOT_PAIRS * _PILOTS
     ]
-    parts = torch.from_numpy(chosen).split(2 * _PILOT_PAIRS)
-    sums, telling = np.zeros(2), 0
-    for number, part in enumerate(piece for piece in parts if len(piece) > 1):
-        both = _pilot(game, tree, part, number)
-        sums += both.sum(axis=1)
-        telling += int((both > 0).any(axis=0).sum())
+    row_batches = torch.from_numpy(pilot_rows).split(2 * _PILOT_PAIRS)
+    variance_sums, telling = np.zeros(2), 0
+    for number, row_batch in enumerate(
+        piece for piece in row_batches if len(piece) > 1
+    ):
+        pair_variances = _pilot(game, tree, row_batch, number)
+        variance_sums += pair_variances.sum(axis=1)
+        telling += int((pair_variances > 0).any(axis=0).sum())
         if telling >= _PILOT_PAIRS - 1:
             break
-    return bool(sums[1] >= _CLEARLY_LESS * sums[0]), used
+    return bool(variance_sums[1] >= _CLEARLY_LESS * variance_sums[0]), used_mask
 
 
 def rows_that_prefer_designs(
@@ -635,22 +690,22 @@ def rows_that_prefer_designs(
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
         return prefers
-    for part in slices(
+    for row_slice in slices(
         len(rows), max(1, _BLOCK_NUMBERS // (8 * game.players * game.width))
     ):
-        used = all_used_in(
+        used_mask = all_used_in(
             game,
-            rows[part],
-            keys[part],
-            np.full((len(rows[part]), 1), donor, dtype=np.int64),
+            rows[row_slice],
+            keys[row_slice],
+            np.full((len(rows[row_slice]), 1), donor, dtype=np.int64),
         )
-        if used.any():
+        if used_mask.any():
             counters = (
-                keys[part][used, None]
+                keys[row_slice][used_mask, None]
                 + (_PILOT_NUMBERS + np.arange(2 * _PILOTS_OF_ROW)).astype(np.uint64)
                 * _STRIDE
             )
-            receivers = np.repeat(rows[part][used], counters.shape[1])
+            receivers = np.repeat(rows[row_slice][used_mask], counters.shape[1])
             varied = _varied(
                 game,
                 tree,
@@ -659,22 +714,28 @@ def rows_that_prefer_designs(
                 counters.reshape(-1),
             )
             designs, orders = varied.reshape(2, -1, _PILOTS_OF_ROW).sum(axis=2)
-            prefers[np.flatnonzero(used) + part.start] = (
+            prefers[np.flatnonzero(used_mask) + row_slice.start] = (
                 orders >= _CLEARLY_LESS * designs
             )
     return prefers
 
 
-def _pilot(game: ShapleyGame, tree: Tree, chosen: torch.Tensor, number: int) -> Floats:
+def _pilot(
+    game: ShapleyGame, tree: Tree, pilot_rows: torch.Tensor, number: int
+) -> Floats:
     """Return the variance of designs and of orders for pairs of some background rows, ``(2, pairs)``."""
-    few = tuple(tensor[chosen.to(tensor.device)] for tensor in game.request.donors)
-    pilot = game.same(replace(game.request, inputs=few, donors=few), "output")
-    receivers = np.repeat(np.arange(len(chosen) // 2, dtype=np.int64), 2)
+    donor_tensors = tuple(
+        tensor[pilot_rows.to(tensor.device)] for tensor in game.request.donors
+    )
+    pilot = game.same(
+        replace(game.request, inputs=donor_tensors, donors=donor_tensors), "output"
+    )
+    receivers = np.repeat(np.arange(len(pilot_rows) // 2, dtype=np.int64), 2)
     counters = np.arange(len(receivers), dtype=np.uint64) + np.uint64(
         number * len(receivers)
     )
     varied = _varied(
-        pilot, tree, receivers, (len(chosen) - 1 - receivers)[:, None], counters
+        pilot, tree, receivers, (len(pilot_rows) - 1 - receivers)[:, None], counters
     )
     game.evaluations += pilot.evaluations
     return varied
@@ -684,10 +745,10 @@ def _varied(
     game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters
 ) -> Floats:
     """Return the squared differences of neighbouring samples of both kinds, ``(2, samples / 2)``: each pair twice."""
-    place = uniform(game.request.seed, ("pilot",), counters)
+    uniform_draws = uniform(game.request.seed, ("pilot",), counters)
     samples = np.stack(
         [
-            solve(game, rows, donors, counters, place),
+            solve(game, rows, donors, counters, uniform_draws),
             walk(game, tree, rows, donors, counters),
         ]
     )

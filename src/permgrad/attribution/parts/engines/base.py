@@ -105,5 +105,7 @@ def check_workers(workers: Any) -> int | None:
 def settle_model(model: Any) -> None:
     """Bring a model, which is sent without an accelerator, to this worker's if there is one that it may use."""
     if hasattr(model, "module_"):
-        wanted = getattr(model, "device", "auto")
-        model.module_.to(choose_device("cpu" if str(wanted) == "cpu" else "auto"))
+        requested_device = getattr(model, "device", "auto")
+        model.module_.to(
+            choose_device("cpu" if str(requested_device) == "cpu" else "auto")
+        )

@@ -40,8 +40,11 @@ _PARTS, _FEWEST, _MOST = 32, 500, 20_000
 
 def spans(rows: int) -> list[slice]:
     """Cut rows into parts."""
-    size = min(_MOST, max(_FEWEST, -(-rows // _PARTS)))
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+    part_rows = min(_MOST, max(_FEWEST, -(-rows // _PARTS)))
+    return [
+        slice(start, min(start + part_rows, rows))
+        for start in range(0, rows, part_rows)
+    ]
 
 
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
@@ -104,8 +107,10 @@ class OnRows:
     def store_bytes(self) -> int:
         """Bytes of shared memory for the rows."""
         background = 0 if self.background is None else self.background.nbytes
-        raw = 0 if self.raw is None else int(self.raw.memory_usage(deep=True).sum())
-        return self.encoded.nbytes + background + raw
+        raw_bytes = (
+            0 if self.raw is None else int(self.raw.memory_usage(deep=True).sum())
+        )
+        return self.encoded.nbytes + background + raw_bytes
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "opened": None}
@@ -113,12 +118,12 @@ class OnRows:
     def __call__(self, rows: slice) -> tuple[slice, Any, list[str]]:
         """Return a part, its explanation (or the sums of a loss game), and the warnings to be passed on."""
         with full_float32(), keeping_warnings() as notes:
-            request, game = self.opened = self.opened or self._open()
+            request, loss_game = self.opened = self.opened or self._open()
             return (
                 rows,
                 self._explained(request, rows)
-                if game is None
-                else self._played(request, game, rows),
+                if loss_game is None
+                else self._played(request, loss_game, rows),
                 notes,
             )
 
@@ -146,7 +151,7 @@ class OnRows:
 
     def _explained(self, request: Request, rows: slice) -> Explanation:
         y, weight, offset = request.y, request.sample_weight, request.row_offset
-        part = replace(
+        part_request = replace(
             request,
             raw=None
             if self.raw is None
@@ -160,7 +165,7 @@ class OnRows:
             row_offset=offset + rows.start,
             started=time.perf_counter(),
         )
-        return methods.get(self.method)()(part)
+        return methods.get(self.method)()(part_request)
 
     def _played(
         self, request: Request, game: Game, rows: slice
@@ -177,60 +182,71 @@ class OnRows:
             classes = everywhere
         game.moments, game.classes, game.class_count = {}, classes, count
         with Progress(0, "part", mode=False) as progress:
-            for numbers, some in self.steps.items():
-                game.play(some, numbers, game.add, progress, rows)
-        return {name: packed(moments) for name, moments in game.moments.items()}
+            for numbers, step_plays in self.steps.items():
+                game.play(step_plays, numbers, game.add, progress, rows)
+        return {
+            player_name: packed(moments)
+            for player_name, moments in game.moments.items()
+        }
 
 
 def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
     """Return the parts' results in the order of the rows. Repeat their warnings once."""
     results: dict[int, Any] = {}
     notes: list[str] = []
-    parts = spans(len(work.encoded))
+    row_slices = spans(len(work.encoded))
     with Progress(len(work.encoded), work.method, mode) as progress:
-        for rows, result, warned in engine.run(parts, work):
-            results[rows.start] = result
+        for row_slice, result, warned in engine.run(row_slices, work):
+            results[row_slice.start] = result
             notes += warned
-            progress.advance(rows.stop - rows.start)
-    warn_first(notes, "In a part of the rows: " if len(parts) > 1 else "")
-    return [results[rows.start] for rows in parts]
+            progress.advance(row_slice.stop - row_slice.start)
+    warn_first(notes, "In a part of the rows: " if len(row_slices) > 1 else "")
+    return [results[part_slice.start] for part_slice in row_slices]
 
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Game:
     """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
-    game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    game.loss_scale, moments = loss_scale(request), game.moments
-    for steps in rounds(request, plays, game):
+    loss_game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
+    loss_game.loss_scale, moments = loss_scale(request), loss_game.moments
+    for steps in rounds(request, plays, loss_game):
         # Merged in the order of the rows, so that the last digits do not depend on who was first.
         for result in _run(
             engine, OnRows(request, label, plays, steps), request.progress
         ):
-            for name, arrays in result.items():
-                part = unpacked(arrays)
-                part.units = request.units
-                moments[name] = moments[name].merge(part) if name in moments else part
-    game.back_end.evaluations = (
-        sum(game.repeats.values()) * request.count * plays.coalitions
+            for player_name, arrays in result.items():
+                part_moments = unpacked(arrays)
+                part_moments.units = request.units
+                moments[player_name] = (
+                    moments[player_name].merge(part_moments)
+                    if player_name in moments
+                    else part_moments
+                )
+    loss_game.back_end.evaluations = (
+        sum(loss_game.repeats.values()) * request.count * plays.coalitions
     )
-    return game
+    return loss_game
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:
     """Return the sums of a part's pairs without the rows and donors that are in none, which have zeros."""
     sparse: dict[str, Any] = {}
-    for name, array in moments.to_arrays().items():
-        places = np.flatnonzero(array)
-        sparse[name] = array.shape, places, array.flat[places]
+    for array_name, array in moments.to_arrays().items():
+        nonzero_positions = np.flatnonzero(array)
+        sparse[array_name] = (
+            array.shape,
+            nonzero_positions,
+            array.flat[nonzero_positions],
+        )
     return sparse
 
 
 def unpacked(arrays: dict[str, Any]) -> PairMoments:
     """Return the moments from the arrays of ``packed``."""
-    full: dict[str, Array] = {}
-    for name, (shape, places, values) in arrays.items():
-        full[name] = np.zeros(shape, dtype=values.dtype)
-        full[name].flat[places] = values
-    return PairMoments.from_arrays(full)
+    full_arrays: dict[str, Array] = {}
+    for array_name, (shape, nonzero_positions, values) in arrays.items():
+        full_arrays[array_name] = np.zeros(shape, dtype=values.dtype)
+        full_arrays[array_name].flat[nonzero_positions] = values
+    return PairMoments.from_arrays(full_arrays)
 
 
 # ---- local -----------------------------------------------------------------------------------------------------------
@@ -239,21 +255,33 @@ def unpacked(arrays: dict[str, Any]) -> PairMoments:
 _BY_ROW = ("values", "std_error", "low", "high", "p_values", "predictions")
 
 
-def join_rows(parts: Sequence[Explanation]) -> Explanation:
+def join_rows(part_explanations: Sequence[Explanation]) -> Explanation:
     """Join local explanations of neighbouring rows."""
-    first = parts[0]
-    weights = [float(len(part.values)) for part in parts]
+    first = part_explanations[0]
+    weights = [
+        float(len(part_explanation.values)) for part_explanation in part_explanations
+    ]
     fields: dict[str, Any] = {}
-    for name in _BY_ROW:
-        arrays = [getattr(part, name) for part in parts]
-        fields[name] = None if arrays[0] is None else np.concatenate(arrays)
-    for name in ("parts", "part_std", "maps"):
-        mappings = [getattr(part, name) for part in parts]
-        fields[name] = {
-            key: np.concatenate([one[key] for one in mappings]) for key in mappings[0]
+    for field_name in _BY_ROW:
+        arrays = [
+            getattr(part_explanation, field_name)
+            for part_explanation in part_explanations
+        ]
+        fields[field_name] = None if arrays[0] is None else np.concatenate(arrays)
+    for field_name in ("parts", "part_std", "maps"):
+        mappings = [
+            getattr(part_explanation, field_name)
+            for part_explanation in part_explanations
+        ]
+        fields[field_name] = {
+            array_key: np.concatenate([mapping[array_key] for mapping in mappings])
+            for array_key in mappings[0]
         }
     if first.base_values is not None:
-        bases = [np.asarray(part.base_values) for part in parts]
+        bases = [
+            np.asarray(part_explanation.base_values)
+            for part_explanation in part_explanations
+        ]
         by_row = bases[0].ndim == 2
         fields["base_values"] = (
             np.concatenate(bases)
@@ -262,13 +290,21 @@ def join_rows(parts: Sequence[Explanation]) -> Explanation:
         )
     if first.feature_values is not None:
         fields["feature_values"] = pd.concat(
-            [part.feature_values for part in parts], ignore_index=True
+            [part_explanation.feature_values for part_explanation in part_explanations],
+            ignore_index=True,
         )
-    meta = {
-        name: join_fact(name, [part.meta.get(name) for part in parts], weights)
-        for name in first.meta
+    joined_meta = {
+        fact_name: join_fact(
+            fact_name,
+            [
+                part_explanation.meta.get(fact_name)
+                for part_explanation in part_explanations
+            ],
+            weights,
+        )
+        for fact_name in first.meta
     }
-    return replace(first, **fields, meta=meta)
+    return replace(first, **fields, meta=joined_meta)
 
 
 #: Facts about rows that add up over parts, that are averaged over rows, and of which the largest counts.
@@ -294,13 +330,20 @@ def join_fact(name: str, values: Sequence[Any], weights: Sequence[float]) -> Any
         return first
     if isinstance(first, dict):
         return {
-            key: join_fact(name, [value[key] for value in values], weights)
-            for key in first
+            fact_key: join_fact(name, [value[fact_key] for value in values], weights)
+            for fact_key in first
         }
-    numbers = {place: value for place, value in enumerate(values) if value is not None}
+    numbers = {
+        part_index: value
+        for part_index, value in enumerate(values)
+        if value is not None
+    }
     if not numbers:
         return None
     if name in _AVERAGED:
-        total = sum(weights[place] for place in numbers)
-        return sum(value * weights[place] for place, value in numbers.items()) / total
+        total = sum(weights[part_index] for part_index in numbers)
+        return (
+            sum(value * weights[part_index] for part_index, value in numbers.items())
+            / total
+        )
     return sum(numbers.values()) if name in _SUMMED else max(numbers.values())

@@ -104,8 +104,10 @@ class RayEngine:
     @property
     def facts(self) -> dict[str, Any]:
         """Facts for an explanation's ``meta``."""
-        died = {"workers_restarted": self._restarted} if self._restarted else {}
-        return {"engine": "ray", "workers": self.workers, **died}
+        restart_facts = (
+            {"workers_restarted": self._restarted} if self._restarted else {}
+        )
+        return {"engine": "ray", "workers": self.workers, **restart_facts}
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
         """Yield each task's result once, in order of completion. Errors of ``work`` are raised.
@@ -121,55 +123,64 @@ class RayEngine:
         with session(
             workers=needed, address=self.address, store_bytes=store_bytes
         ) as resources:
-            count, gpus = self._plan(resources, len(tasks))
-            actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus)(_Worker)
+            count, gpus_per_worker = self._plan(resources, len(tasks))
+            actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus_per_worker)(_Worker)
             # The reference keeps the work in shared memory until the last worker that may have to be started is done.
             reference = _share(ray, work)
-            pool = _Pool(
+            worker_pool = _Pool(
                 ray,
                 tasks,
                 lambda: actor.remote(__version__, self.cpus, [reference]),
                 is_shared=resources.shared,
             )
             try:
-                yield from pool.run(count)
+                yield from worker_pool.run(count)
             finally:
-                pool.end()
-                self._restarted += pool.died
-        if pool.died:
-            who = by_count(
-                pool.died,
+                worker_pool.end()
+                self._restarted += worker_pool.died
+        if worker_pool.died:
+            crash_text = by_count(
+                worker_pool.died,
                 "A worker crashed and was",
-                f"{pool.died} workers crashed and were",
+                f"{worker_pool.died} workers crashed and were",
             )
-            parts = by_count(pool.died, "Its part was", "Their parts were")
+            parts_text = by_count(worker_pool.died, "Its part was", "Their parts were")
             warn_user(
-                f"{who} started again. {parts} computed again, so results do not change."
+                f"{crash_text} started again. {parts_text} computed again, so results do not change."
             )
 
     def _plan(self, resources: RaySession, tasks: int) -> tuple[int, float]:
         """Return how many workers are started, and how many accelerators each of them has."""
-        room = int(resources.cpus // self.cpus)
-        wanted = self.workers or max(1, int(resources.gpus) or room)
-        if room < 1 or (wanted > room and not resources.shared):
-            problem = f"workers={wanted} of {self.cpus} processors each exceed the {resources.cpus:g} processors"
+        worker_room = int(resources.cpus // self.cpus)
+        requested_workers = self.workers or max(1, int(resources.gpus) or worker_room)
+        if worker_room < 1 or (
+            requested_workers > worker_room and not resources.shared
+        ):
+            problem = f"workers={requested_workers} of {self.cpus} processors each exceed the {resources.cpus:g} processors"
             raise InputError(
                 f"{problem} of the Ray session", hint="Use fewer workers", code="PG002"
             )
-        if wanted > room:
+        if requested_workers > worker_room:
             warn_user(
-                f"The Ray cluster has room for {room} of {wanted} workers. The others join if the cluster grows."
+                f"The Ray cluster has room for {worker_room} of {requested_workers} workers. The others join if the cluster grows."
             )
-        gpus = self.gpus if self.gpus != "auto" else float(resources.gpus >= wanted)
-        if gpus * min(wanted, room) > resources.gpus and not resources.shared:
-            problem = f"gpus={gpus:g} for each of {wanted} workers exceed the {resources.gpus:g} accelerators"
+        gpus_per_worker = (
+            self.gpus
+            if self.gpus != "auto"
+            else float(resources.gpus >= requested_workers)
+        )
+        if (
+            gpus_per_worker * min(requested_workers, worker_room) > resources.gpus
+            and not resources.shared
+        ):
+            problem = f"gpus={gpus_per_worker:g} for each of {requested_workers} workers exceed the {resources.gpus:g} accelerators"
             raise InputError(
                 f"{problem} of the Ray session",
                 hint="Use fewer workers, or gpus='auto'",
                 code="PG002",
             )
-        self.workers = wanted
-        return min(wanted, tasks), float(gpus)
+        self.workers = requested_workers
+        return min(requested_workers, tasks), float(gpus_per_worker)
 
 
 class _Pool:
@@ -193,19 +204,21 @@ class _Pool:
 
     def run(self, workers: int) -> Iterator[Any]:
         """Yield the tasks' results as they come."""
-        done = 0
+        finished_tasks = 0
         for _ in range(workers):
             self._open()
-        while done < len(self.tasks):
+        while finished_tasks < len(self.tasks):
             (ready,), _ = self.ray.wait(list(self.running), num_returns=1)
             worker, number = self.running.pop(ready)
             try:
-                result, met = pickle.loads(self.ray.get(ready))  # noqa: S301 — written by a worker of ours
+                result, worker_error = pickle.loads(self.ray.get(ready))  # noqa: S301 — written by a worker of ours
             except self.ray.exceptions.RayError as error:
-                self._start_again(number, done, error)
+                self._start_again(number, finished_tasks, error)
                 continue
-            if met is not None:
-                raise _blame(*met, opened=number is not None, is_shared=self.is_shared)
+            if worker_error is not None:
+                raise _blame(
+                    *worker_error, opened=number is not None, is_shared=self.is_shared
+                )
             if self.waiting:
                 further = self.waiting.pop()
                 self.running[worker.do.remote(pickle.dumps(self.tasks[further]))] = (
@@ -213,7 +226,7 @@ class _Pool:
                     further,
                 )
             if number is not None:
-                done += 1
+                finished_tasks += 1
                 yield result
 
     def _open(self) -> None:
@@ -229,8 +242,10 @@ class _Pool:
             problem = f"{_ATTEMPTS} workers crashed on the same part"
             hint = "If memory ran out, use fewer workers or smaller parts"
             if number is None:
-                text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-                problem = f"Workers keep crashing after {done} of {len(self.tasks)} parts ({text})"
+                error_text = (
+                    f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                )
+                problem = f"Workers keep crashing after {done} of {len(self.tasks)} parts ({error_text})"
                 hint = "Check the cluster"
             hint += ", then run the same command to compute the missing parts"
             raise EnvironmentProblem(problem, hint=hint, code="PG065") from error
@@ -276,16 +291,19 @@ def _answered(work: Callable[[], Any]) -> bytes:
     try:
         return pickle.dumps((work(), None))
     except Exception as error:  # noqa: BLE001 — the driver raises it again
-        met: tuple[Exception, str, str] = (
+        error_facts: tuple[Exception, str, str] = (
             error,
             socket.gethostname(),
             traceback.format_exc(),
         )
         try:
-            pickle.loads(pickle.dumps(met))  # noqa: S301 — our own, just written
+            pickle.loads(pickle.dumps(error_facts))  # noqa: S301 — our own, just written
         except Exception:  # noqa: BLE001 — whatever its class does wrong
-            met = (RuntimeError(f"{type(error).__name__}: {error}"), *met[1:])
-        return pickle.dumps((None, met))
+            error_facts = (
+                RuntimeError(f"{type(error).__name__}: {error}"),
+                *error_facts[1:],
+            )
+        return pickle.dumps((None, error_facts))
 
 
 def _share(ray: ModuleType, work: Any) -> Any:
@@ -293,10 +311,10 @@ def _share(ray: ModuleType, work: Any) -> Any:
     try:
         return ray.put(work)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
-        text = " ".join(str(error).split())
+        error_text = " ".join(str(error).split())
         hint = "Define its classes and functions in a module, or explain it in this process, without engine='ray'"
         raise InputError(
-            f"The model cannot be sent to workers: {text[:300]}",
+            f"The model cannot be sent to workers: {error_text[:300]}",
             hint=hint,
             code="PG031",
         ) from error
@@ -308,9 +326,9 @@ def _blame(
     """Return the error of a worker, in the form for the caller."""
     blamed, where = error, f"on the worker at {host}"
     if not opened and not isinstance(error, PermgradError):
-        text = (str(error).strip().splitlines() or [""])[0]
+        error_text = (str(error).strip().splitlines() or [""])[0]
         blamed = EnvironmentProblem(
-            f"The worker at {host} cannot load the model: {type(error).__name__}: {text}",
+            f"The worker at {host} cannot load the model: {type(error).__name__}: {error_text}",
             hint="Install the same packages there as here",
             code="PG065",
         )
@@ -320,10 +338,12 @@ def _blame(
             if isinstance(error, PermgradError)
             else EnvironmentProblem(str(error), code="PG062")
         )
-        kind = InputError if isinstance(error, InputError) else EnvironmentProblem
+        error_class = (
+            InputError if isinstance(error, InputError) else EnvironmentProblem
+        )
         hint = "Put tables and folders on storage that all machines share"
         hint = two_sentences(shared.hint, hint) if shared.hint else hint
-        blamed = kind(
+        blamed = error_class(
             f"{shared.problem.rstrip('.')} ({where})", hint=hint, code=shared.code
         )
     blamed.__cause__ = RuntimeError(f"\n{trace}")
@@ -342,7 +362,7 @@ class RaySession:
 
 def import_ray() -> ModuleType:
     """Return the module of Ray. ``EnvironmentProblem``: it is not installed."""
-    hook = sys.excepthook
+    exception_hook = sys.excepthook
     try:
         import ray
     except ImportError as error:
@@ -351,7 +371,7 @@ def import_ray() -> ModuleType:
             problem, hint="Run pip install 'permgrad[scale]'", code="PG060"
         ) from None
     finally:
-        sys.excepthook = hook
+        sys.excepthook = exception_hook
     return ray
 
 
@@ -416,33 +436,35 @@ def session(
 
 
 def _start(ray: ModuleType, **options: Any) -> None:
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM) if main else None
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGTERM) if is_main_thread else None
     try:
         ray.init(**options)
         # Ray's handler ends the process in order, so that no worker is left. The user's own handler comes first.
-        if main and callable(handler):
+        if is_main_thread and callable(handler):
             signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:
         raise _refused(options["address"], error) from error
 
 
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
-    text, cause = " ".join(str(error).split()), error.__cause__
-    if "Authentication" in f"{text} {cause}":
+    error_text, cause = " ".join(str(error).split()), error.__cause__
+    if "Authentication" in f"{error_text} {cause}":
         problem = (
             f"The Ray cluster at {address} requires its token and refused this process"
         )
         hint = "Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN"
         return EnvironmentProblem(problem, hint=hint, code="PG065")
-    what = "start on this machine" if address == "local" else f"connect to {address}"
+    failed_action = (
+        "start on this machine" if address == "local" else f"connect to {address}"
+    )
     hint = (
         "Free memory or disk, or leave engine='ray' out"
         if address == "local"
         else "Check --ray-address"
     )
     return EnvironmentProblem(
-        f"Ray cannot {what}: {type(error).__name__}: {text[:300]}",
+        f"Ray cannot {failed_action}: {type(error).__name__}: {error_text[:300]}",
         hint=hint,
         code="PG065",
     )
@@ -459,8 +481,13 @@ def _check_address(address: str) -> None:
     """Refuse a malformed address, and one where no cluster answers."""
     if address == "auto":
         return
-    host, sign, port = address.rpartition(":")
-    if "://" in address or not sign or not host or not port.isdecimal():
+    host_name, separator, port_number = address.rpartition(":")
+    if (
+        "://" in address
+        or not separator
+        or not host_name
+        or not port_number.isdecimal()
+    ):
         raise InputError(
             f"The address of a cluster must be 'auto' or host:port, got {address!r}",
             hint="Start the command on a machine of the cluster, for example with `ray job submit`, and pass "
@@ -469,7 +496,7 @@ def _check_address(address: str) -> None:
         )
     try:
         socket.create_connection(
-            (host.strip("[]"), int(port)), timeout=_PATIENCE
+            (host_name.strip("[]"), int(port_number)), timeout=_PATIENCE
         ).close()
     except (OSError, OverflowError) as error:
         problem = f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}"
@@ -485,13 +512,16 @@ def _restored(ray: ModuleType) -> Iterator[None]:
 
     Its driver shows on stdout what happens to workers, for which there is a private switch alone.
     """
-    environment, hook, logger = (
+    environment, exception_hook, logger = (
         dict(os.environ),
         sys.excepthook,
         logging.getLogger("ray"),
     )
-    main, level = threading.current_thread() is threading.main_thread(), logger.level
-    handler = signal.getsignal(signal.SIGTERM) if main else None
+    is_main_thread, level = (
+        threading.current_thread() is threading.main_thread(),
+        logger.level,
+    )
+    handler = signal.getsignal(signal.SIGTERM) if is_main_thread else None
     worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
     prints = getattr(worker, "_worker_logs_enabled", None)
     logger.setLevel(logging.CRITICAL)
@@ -500,12 +530,12 @@ def _restored(ray: ModuleType) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in set(os.environ) - set(environment):
-            del os.environ[name]
+        for variable_name in set(os.environ) - set(environment):
+            del os.environ[variable_name]
         os.environ.update(environment)
-        sys.excepthook = hook
+        sys.excepthook = exception_hook
         logger.setLevel(level)
         if prints is not None:
             worker._worker_logs_enabled = prints  # noqa: SLF001
-        if main and handler is not None:
+        if is_main_thread and handler is not None:
             signal.signal(signal.SIGTERM, handler)
