@@ -532,8 +532,9 @@ def _with_fields(value: Any) -> Any:
         type(value),
         [data_field.name for data_field in fields(value) if data_field.init],
     )
-    base_class = namedtuple("Fields", names)  # noqa: PYI024
-    named = type(data_class.__name__, (base_class,), {"made_of": data_class})
+    create: Any = namedtuple
+    bases = (create("Fields", names),)
+    named = type(data_class.__name__, bases, {"made_of": data_class})
     return named(*(getattr(value, field_name) for field_name in names))
 
 
