@@ -104,9 +104,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("permgrad.integrations")
     if name in _PUBLIC:
         module = importlib.import_module(_PUBLIC[name])
-        value = (
-            module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
-        )
+        if module.__name__ == f"{__name__}.{name}":
+            value = module
+        else:
+            value = getattr(module, name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'permgrad' has no attribute {name!r}")

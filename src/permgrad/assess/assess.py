@@ -24,7 +24,9 @@ def assess(work: Work) -> Assessment:
         >>> from sklearn.linear_model import LinearRegression
         >>> from permgrad.assess.reading import ReadModel
         >>> X = np.random.default_rng(0).normal(size=(80, 2))
-        >>> read = ReadModel(LinearRegression().fit(X[:40], X[:40, 0]), X[40:], X[40:, 0], n_repeats=2)
+        >>> read = ReadModel(
+        ...     LinearRegression().fit(X[:40], X[:40, 0]), X[40:], X[40:, 0], n_repeats=2
+        ... )
         >>> content = Assessment(title="t", target="y", task="regression", subject="model")
         >>> done = assess(Work(read.model, read.rows, content))
         >>> done.explanation.ranking(), round(done.test["r2"], 2), len(done.rows)
@@ -51,18 +53,15 @@ def completed(
     That are the network's sections, the rows one by one, and the beeswarm.
     """
     content = replace(content, **network_sections(model, preset=preset, drawing=layout))
-    explained, map_section, listed_rows = (
-        content.explained,
-        content.maps,
-        content.listed,
-    )
+    explained = content.explained
+    map_section = content.maps
+    listed_rows = content.listed
     if explained is None:
         return content
     local = explained.explanation
-    row_sections = [
-        _row(content, row_index, facts)
-        for row_index, facts in enumerate(content.chosen or ())
-    ]
+    row_sections = []
+    for row_index, facts in enumerate(content.chosen or ()):
+        row_sections.append(_row(content, row_index, facts))
     if listed_rows is not None:
         local_rows = [
             explained,
@@ -80,21 +79,23 @@ def completed(
 
 def _row(content: Assessment, row_index: int, facts: Mapping[str, Any]) -> RowSection:
     assert content.explained is not None
-    local, drawn = (
-        content.explained.explanation,
-        None if content.maps is None else content.maps.explanation,
-    )
-    output = facts["output"] if len(local.outputs) > 1 else 0
+    local = content.explained.explanation
+    drawn = None if content.maps is None else content.maps.explanation
+    if len(local.outputs) > 1:
+        output = facts["output"]
+    else:
+        output = 0
     if (
         content.subject and content.positive in local.outputs
     ):  # of two classes, as everywhere on the page
         output = local.outputs.index(content.positive)
-    row_text, image, heat_map, heat_title = f"Chosen as {facts['why']}.", None, None, ""
+    row_text = f"Chosen as {facts['why']}."
+    image = None
+    heat_map = None
+    heat_title = ""
     if drawn is not None and {"cam", "images"} <= set(drawn.maps):
-        image, heat_map = (
-            drawn.maps["images"][row_index],
-            drawn.maps["cam"][row_index, output],
-        )
+        image = drawn.maps["images"][row_index]
+        heat_map = drawn.maps["cam"][row_index, output]
         label = local.outputs[output]
         map_name = MAP_NAMES[drawn.meta.get("variant", "gradcam")]
         heat_title = f"{map_name} of the last convolution" + (

@@ -51,8 +51,13 @@ def is_hybrid(branches: Mapping[str, Any]) -> bool:
 
 def value_of(entry: Any, key: str) -> float:
     """Return a number of an entry, or NaN if it is missing, null or not a number."""
-    value = entry.get(key) if isinstance(entry, Mapping) else None
-    return float(value) if isinstance(value, (int, float, np.number)) else math.nan
+    if isinstance(entry, Mapping):
+        value = entry.get(key)
+    else:
+        value = None
+    if isinstance(value, (int, float, np.number)):
+        return float(value)
+    return math.nan
 
 
 #: Share of the model from which the image of a row is shown in the first tabs, else in Details.
@@ -219,18 +224,21 @@ class Assessment:
     def positive_place(self, classes: Sequence[Any]) -> int:
         """Return the position of the positive one of two classes: by default the second."""
         labels = [str(label) for label in classes]
-        return labels.index(str(self.positive)) if str(self.positive) in labels else 1
+        if str(self.positive) in labels:
+            return labels.index(str(self.positive))
+        return 1
 
     def by_rank(self, names: Iterable[Any]) -> list[int]:
         """Return the positions of features or columns, the most important first, in the ranking as it now is."""
-        explanation, rank_positions = self.explanation, dict[str, int]()
+        explanation = self.explanation
+        rank_positions = dict[str, int]()
         if explanation is not None:
-            ranking, groups = explanation.ranking(), explanation.groups or {}
-            rank_positions = {
-                str(column): position
-                for position, feature_name in enumerate(ranking)
-                for column in (feature_name, *groups.get(feature_name, ()))
-            }
+            ranking = explanation.ranking()
+            groups = explanation.groups or {}
+            rank_positions = {}
+            for position, feature_name in enumerate(ranking):
+                for column in (feature_name, *groups.get(feature_name, ())):
+                    rank_positions[str(column)] = position
         return [
             position
             for position, _ in sorted(

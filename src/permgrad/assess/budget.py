@@ -16,14 +16,17 @@ from permgrad.base.progress import Whole
 #: Rows explained one by one, and rows behind the beeswarm: fewer, but at least so many, where their attributions to all
 #: outputs would be more than ``_SWARM_NUMBERS``. With 300 classes 200 rows took 80 s.
 SHOWN_ROWS = 4
-SWARM_ROWS, FEWEST_SWARM_ROWS, _SWARM_NUMBERS = 200, 20, 4000
+SWARM_ROWS = 200
+FEWEST_SWARM_ROWS = 20
+_SWARM_NUMBERS = 4000
 #: Predictions for the beeswarm of a model without slopes, at most: of 130 columns 200 rows took five times as many as
 #: the ranking, and with this number 45 rows are shown.
 _SWARM_PREDICTIONS = 600_000
 #: Rows of a network that reads no table: each costs more, and no list shows them.
 FEW_ROWS = 12
 #: Rows that are explained of a test set of more than ``AT_ONCE`` rows.
-FIRST_ROWS, AT_ONCE = 1000, 3000
+FIRST_ROWS = 1000
+AT_ONCE = 3000
 #: Rows of a ranking for which there is no time.
 FEWEST_ROWS = 200
 #: Rows that are explained as published.
@@ -32,9 +35,12 @@ PAPER_ROWS = 100
 REPORT = 3.0
 #: Up to this many features each has as many donors as pay, and up to so many its direction is traced. Beyond, either
 #: would take longer than the ranking.
-MOST_FEATURES, MOST_DIRECTIONS = 1000, 2000
+MOST_FEATURES = 1000
+MOST_DIRECTIONS = 2000
 #: What work takes in units of a training step on one row: a replaced pair, a row explained by gradients, a prediction.
-PAIR, GRADIENT_ROW, PREDICTION = 0.09, 60.0, 0.35
+PAIR = 0.09
+GRADIENT_ROW = 60.0
+PREDICTION = 0.35
 
 Say = Callable[[str], None]
 
@@ -114,8 +120,14 @@ class Budget:
     def expected(self, rows: int, features: int, classes: int) -> float:
         """Return about how many seconds the explanation will take."""
         clock = self.clock
-        first = rows if clock.thorough or rows <= AT_ONCE else FIRST_ROWS
-        published = first if clock.thorough else min(rows, PAPER_ROWS)
+        if clock.thorough or rows <= AT_ONCE:
+            first = rows
+        else:
+            first = FIRST_ROWS
+        if clock.thorough:
+            published = first
+        else:
+            published = min(rows, PAPER_ROWS)
         swarm = min(rows, self.swarm_rows(classes)) * max(
             1, classes * SWARM_ROWS // _SWARM_NUMBERS
         )
@@ -135,19 +147,24 @@ class Budget:
         self, rows: int, fewest: int, features: int, classes: int, of: int
     ) -> int:
         """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
-        clock, expected = self.clock, self.expected(of, features, classes)
-        share = (clock.left() - REPORT) / expected if expected else 1.0
-        fewer = min(rows, max(fewest, int(share * rows))) if share < 1 else rows
+        clock = self.clock
+        expected = self.expected(of, features, classes)
+        if expected:
+            share = (clock.left() - REPORT) / expected
+        else:
+            share = 1.0
+        if share < 1:
+            fewer = min(rows, max(fewest, int(share * rows)))
+        else:
+            fewer = rows
         if fewer < rows:
             clock.cut.append(f"explanation: {fewer:,} rows instead of {rows:,}")
         return fewer
 
     def ranking_options(self, features: int) -> dict[str, Any]:
         """Return the arguments of a ranking of a network. Report what limits it."""
-        directed, donors = (
-            features <= MOST_DIRECTIONS,
-            "auto" if features <= MOST_FEATURES else FEWEST_REPEATS,
-        )
+        directed = features <= MOST_DIRECTIONS
+        donors = "auto" if features <= MOST_FEATURES else FEWEST_REPEATS
         wide_note = "note: the table is wide, so"
         if donors != "auto":
             self.say(

@@ -110,18 +110,21 @@ def _of_numbers(
     """Return what a column of numbers, of dates, or of yes and no adds to its form."""
     scaling = encoder.scaling_
     number_form: dict[str, Any] = {"fill": float(scaling.fill[column_index])}
-    value = {
-        column_slot.detail or "value": slot_index
-        for slot_index, column_slot in slots
-        if column_slot.kind not in ("missing", "boolean")
-    }
+    value = {}
+    for slot_index, column_slot in slots:
+        if column_slot.kind not in ("missing", "boolean"):
+            value[column_slot.detail or "value"] = slot_index
     column_kind = "date" if column.kind == "date" else "number"
     if column.kind == "boolean":
         column_kind = "boolean"
-        value = {"value": slots[0][0]} if slots[0][1].kind == "boolean" else {}
-        number_form["words"] = (
-            [column.false_level, column.true_level] if column.true_level else None
-        )
+        if slots[0][1].kind == "boolean":
+            value = {"value": slots[0][0]}
+        else:
+            value = {}
+        if column.true_level:
+            number_form["words"] = [column.false_level, column.true_level]
+        else:
+            number_form["words"] = None
     elif len(scaling.knots):
         number_form["knots"] = scaling.knots[:, column_index].tolist()
     else:
@@ -151,25 +154,24 @@ def _scores(
 
     Kinds "text" and "image": a cell that is none of these levels is read as well, so it keeps its row's scores.
     """
-    score_slots = [
-        slot_index for slot_index, column_slot in slots if column_slot.kind == "score"
-    ]
-    designs = {
-        design_kind: design
-        for design_kind, design, _ in encoder.scores_.columns[column.name]
-    }
-    known_levels, levels = designs.get("levels"), list[str]()
+    score_slots = []
+    for slot_index, column_slot in slots:
+        if column_slot.kind == "score":
+            score_slots.append(slot_index)
+    designs = {}
+    for design_kind, design, _ in encoder.scores_.columns[column.name]:
+        designs[design_kind] = design
+    known_levels = designs.get("levels")
+    levels = list[str]()
     if isinstance(known_levels, Levels) and column.kind not in ("text", "image"):
         levels = known_levels.entries[: MOST_SCORES // len(score_slots)]
-    scores = (
-        encoder.scores_.of(column.name, levels)
-        if levels
-        else np.zeros((0, len(score_slots)), dtype=np.float32)
-    )
-    pairs = [
-        [level, level_scores]
-        for level, level_scores in zip(levels, scores.tolist(), strict=True)
-    ]
+    if levels:
+        scores = encoder.scores_.of(column.name, levels)
+    else:
+        scores = np.zeros((0, len(score_slots)), dtype=np.float32)
+    pairs = []
+    for level, level_scores in zip(levels, scores.tolist(), strict=True):
+        pairs.append([level, level_scores])
     other_kind = "image" if column.kind == "image" else "text"
     return {
         "kind": "category" if set(designs) == {"levels"} and levels else other_kind,
@@ -194,14 +196,12 @@ def _range(scaling: Scaling, column_index: int, slot: Slot) -> list[float] | Non
                 np.nan,
             )
     least = 1e-10 * np.abs(range_ends).max()  # what rounding may leave of 0
-    return (
-        [
+    if np.isfinite(range_ends).all():
+        return [
             float(f"{range_end:.10g}") if abs(range_end) > least else 0.0
             for range_end in range_ends
         ]
-        if np.isfinite(range_ends).all()
-        else None
-    )
+    return None
 
 
 def cells_of(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, list[Any]]:

@@ -95,38 +95,41 @@ class Cache:
                 warn_user(
                     f"The saved explanation {entry} is damaged. It is computed again."
                 )
-        explanation = (
-            compute(model, X, y, method=method, **options) if cached is None else cached
-        )
+        if cached is None:
+            explanation = compute(model, X, y, method=method, **options)
+        else:
+            explanation = cached
         explanation.meta["cached"] = cached is not None
         if entry is not None and cached is None:
             # The folder may be read-only. The explanation is valid without the cache.
             with suppress(OSError), atomic_path(entry, folder=True) as temporary:
                 explanation.save(temporary, overwrite=True)
-                files = [
-                    file_path
-                    for file_path in sorted(temporary.iterdir())
-                    if file_path.is_file() and file_path.name != TIMES
-                ]
-                checksums = {
-                    file_path.name: file_hash(file_path) for file_path in files
-                }
+                files = []
+                for file_path in sorted(temporary.iterdir()):
+                    if file_path.is_file() and file_path.name != TIMES:
+                        files.append(file_path)
+                checksums = {}
+                for file_path in files:
+                    checksums[file_path.name] = file_hash(file_path)
                 write_json_atomic(temporary / _SUMS, checksums)
         return explanation
 
 
 #: Tolerance of the attributions of single rows, as a share of the output's range. A page shows less detail than this.
 #: With the method's own default these rows would take half as long again.
-TOLERANCE, TOLERANCE_OF_NOTABLE = 0.005, 0.02
+TOLERANCE = 0.005
+TOLERANCE_OF_NOTABLE = 0.02
 #: Shapley values of predictors: an order and its reverse with each background row. The standard errors of a single
 #: round are several times as large as these orders leave, so that only very large ones are told. All coalitions, each
 #: with every background row, would take 5 times as many predictions as these orders with 7 features.
 _SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=2 * MOST_ROWS), exact=5)
 #: Training rows that stand for all others, and rows that are their own donors from this number on.
-_BACKGROUND, _OWN_DONORS = 1000, 200
+_BACKGROUND = 1000
+_OWN_DONORS = 200
 #: Orders of features for which there is always time, and columns from which on there are fewer orders than usual: each
 #: order takes a prediction of every row for each column.
-_FEWEST_ORDERS, _WIDE = 8, 400
+_FEWEST_ORDERS = 8
+_WIDE = 400
 #: Arguments that only a loss over all rows has.
 _GLOBAL_ONLY = ("loss", "confidence", "n_repeats")
 
@@ -183,11 +186,9 @@ class EvaluatedModel:
     @cached_property
     def read(self) -> Model:
         """The model as explanations read it, once."""
-        return (
-            Model(self.model, positive=self.positive_label)
-            if self.described is None
-            else self.described
-        )
+        if self.described is None:
+            return Model(self.model, positive=self.positive_label)
+        return self.described
 
     @property
     def decision(self) -> Decision | None:
@@ -209,11 +210,9 @@ class EvaluatedModel:
     def codes(self, rows: Rows) -> Array:
         """Return the targets as positions of classes (-1: none of them), or numbers ``(rows,)``."""
         truth = self.truth(rows)
-        return (
-            pd.Index(self.classes).get_indexer(pd.Index(truth))
-            if self.classes
-            else truth
-        )
+        if self.classes:
+            return pd.Index(self.classes).get_indexer(pd.Index(truth))
+        return truth
 
     @property
     def positive_label(self) -> Any:
@@ -227,16 +226,21 @@ class EvaluatedModel:
         self, guess: Floats, rows: Rows, called: Array | None = None
     ) -> dict[str, Any]:
         """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
-        called = guess.argmax(axis=1) if self.labels_only else called
-        decided = (
-            None if called is None else np.asarray(self.labels, dtype=object)[called]
-        )
+        if self.labels_only:
+            called = guess.argmax(axis=1)
+        if called is None:
+            decided = None
+        else:
+            decided = np.asarray(self.labels, dtype=object)[called]
         options: dict[str, Any] = {
             "weights": rows.weights,
             "classes": self.labels,
             "positive": self.positive_label,
         }
-        options |= {"counts": True} if self.counts else {}
+        if self.counts:
+            options |= {"counts": True}
+        else:
+            options |= {}
         probabilities = None if self.labels_only else guess
         return scores_of(
             self.task, self.targets(rows), probabilities, called=decided, **options
@@ -366,22 +370,22 @@ class Trained(EvaluatedModel):
         Further columns are features of dates: they hold the date that has their value.
         """
         assert self.encoder is not None
-        changed = [
-            column_name
-            for column_name in table
-            if column_name in self.encoder.date_parts_
-        ]
+        changed = []
+        for column_name in table:
+            if column_name in self.encoder.date_parts_:
+                changed.append(column_name)
         if changed:
             table = self._with_parts_of(
                 table.drop(columns=changed),
                 {column_name: table[column_name] for column_name in changed},
             )
-        guess = (
-            self.model.predict_proba(table)
-            if self.classes
-            else self.model.predict(table)
-        )
-        return np.asarray(guess) if self.classes else np.asarray(guess)[:, None]
+        if self.classes:
+            guess = self.model.predict_proba(table)
+        else:
+            guess = self.model.predict(table)
+        if self.classes:
+            return np.asarray(guess)
+        return np.asarray(guess)[:, None]
 
     def _with_parts_of(
         self, table: pd.DataFrame, dates: Mapping[str, pd.Series[Any]]
@@ -403,9 +407,10 @@ class Trained(EvaluatedModel):
     def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:
         """Return the features of dates, their columns, and after how many values they begin again."""
         assert self.encoder is not None
-        features_of_dates = (
-            self.encoder.date_parts_ if hasattr(self.model, "encode_rows") else {}
-        )
+        if hasattr(self.model, "encode_rows"):
+            features_of_dates = self.encoder.date_parts_
+        else:
+            features_of_dates = {}
         return {
             feature_name: (date_part.column, CIRCLES.get(date_part.part))
             for feature_name, date_part in features_of_dates.items()
@@ -416,40 +421,34 @@ class Trained(EvaluatedModel):
         """Return a table with the features that its dates are, in words."""
         assert self.encoder is not None
         wanted_parts = self.date_parts(table)
-        return (
-            table
-            if not wanted_parts
-            else pd.concat([table, self.encoder.cells_of_parts(table)], axis=1)
-        )
+        if not wanted_parts:
+            return table
+        return pd.concat([table, self.encoder.cells_of_parts(table)], axis=1)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, and what they say, as numbers."""
         assert self.encoder is not None
-        columns = [
-            column
-            for column in self.encoder.schema_
-            if column.kind == "date" and column.name in table
-        ]
-        dates = {
-            column.name: read_numbers(table[column.name], column, self.encoder.codes_)[
-                0
-            ]
-            for column in columns
-        }
+        columns = []
+        for column in self.encoder.schema_:
+            if column.kind == "date" and column.name in table:
+                columns.append(column)
+        dates = {}
+        for column in columns:
+            dates[column.name] = read_numbers(
+                table[column.name], column, self.encoder.codes_
+            )[0]
         features_of_dates = self.date_parts(table)
         if features_of_dates:
             cells = self.encoder.cells_of_parts(table)
             for feature_name, (date_column, _) in features_of_dates.items():
-                codes = (
-                    cells[feature_name].cat.codes
-                    if isinstance(cells[feature_name].dtype, pd.CategoricalDtype)
-                    else None
-                )
-                dates[feature_name] = (
-                    dates[date_column]
-                    if codes is None
-                    else np.where(codes < 0, np.nan, codes)
-                )
+                if isinstance(cells[feature_name].dtype, pd.CategoricalDtype):
+                    codes = cells[feature_name].cat.codes
+                else:
+                    codes = None
+                if codes is None:
+                    dates[feature_name] = dates[date_column]
+                else:
+                    dates[feature_name] = np.where(codes < 0, np.nan, codes)
         return dates
 
 
@@ -460,15 +459,16 @@ class Network(Trained):
     @classmethod
     def of(cls, model: Any, **facts: Any) -> Network:
         """Return a fitted ``HyNNClassifier`` or ``HyNNRegressor``."""
-        labels = model.classes_.tolist() if hasattr(model, "classes_") else []
+        if hasattr(model, "classes_"):
+            labels = model.classes_.tolist()
+        else:
+            labels = []
         names = tuple(map(str, labels))
         paths = tuple(getattr(model.module_, "paths", ()))
         if len(names) == 2 and facts.get("positive") is None:
             facts |= {"positive": names[model.decision_.positive]}
-        renderer, options = (
-            getattr(model, "renderer_", None),
-            getattr(model, "network_options_", {}),
-        )
+        renderer = getattr(model, "renderer_", None)
+        options = getattr(model, "network_options_", {})
         return cls(
             model=model,
             task="classification" if labels else "regression",
@@ -517,10 +517,11 @@ class TrainedOther(Trained):
         cls, model: Any, train: pd.DataFrame, clock: Clock, **facts: Any
     ) -> TrainedOther:
         """Return a fitted ``TableModel``, with the training rows."""
-        labels, model_seed = (
-            model.classes_.tolist() if hasattr(model, "classes_") else [],
-            int(model.random_state),
-        )
+        if hasattr(model, "classes_"):
+            labels = model.classes_.tolist()
+        else:
+            labels = []
+        model_seed = int(model.random_state)
         background_rows = np.sort(
             generator(model_seed, "background").permutation(len(train))[:_BACKGROUND]
         )
@@ -552,11 +553,8 @@ class TrainedOther(Trained):
                 options = {"background": compared, **options}
         elif len(rows) < _OWN_DONORS:
             options = {"background": self.background, **options}
-        rows = (
-            rows
-            if hasattr(self.model, "of_encoded")
-            else replace(rows, inputs=rows.frame)
-        )
+        if not hasattr(self.model, "of_encoded"):
+            rows = replace(rows, inputs=rows.frame)
         return super().explain(rows, y, **options)
 
     def _options(self, rows: Rows, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -584,16 +582,13 @@ class TrainedOther(Trained):
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
     ) -> Explanation:
         """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
-        usual, per_order = (
-            int(_SHAPLEY.max_permutations),
-            self.clock.per_row * PAIR * len(rows) * (self.width + 1),
-        )
+        usual = int(_SHAPLEY.max_permutations)
+        per_order = self.clock.per_row * PAIR * len(rows) * (self.width + 1)
         usual_orders = orders_of_features(self.width)
-        in_time = (
-            int(min(usual_orders, self.clock.left() / 3 / per_order))
-            if per_order
-            else usual_orders
-        )
+        if per_order:
+            in_time = int(min(usual_orders, self.clock.left() / 3 / per_order))
+        else:
+            in_time = usual_orders
         orders = max(_FEWEST_ORDERS, in_time)
         if orders < usual_orders:
             self.clock.cut.append(

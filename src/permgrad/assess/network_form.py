@@ -143,12 +143,13 @@ def _form_of_network(
         if type(branch) is not TableBranch:
             raise NotImplementedError("its table branch is not permgrad's")
         layers: list[Any] = list(branch.layers)
-        scale = layers.pop(0) if isinstance(layers[0], MemberScale) else None
-        embedding, described, other_columns = (
-            branch.embedding,
-            None,
-            list(range(layers[0].in_features)),
-        )
+        if isinstance(layers[0], MemberScale):
+            scale = layers.pop(0)
+        else:
+            scale = None
+        embedding = branch.embedding
+        described = None
+        other_columns = list(range(layers[0].in_features))
         if embedding is not None:
             weight_names = ("frequency", "phase", "weight", "bias")
             described = {"columns": branch.numeric.tolist(), "size": embedding.size}
@@ -164,28 +165,26 @@ def _form_of_network(
             "scale": None if scale is None else add(weights, scale.weight),
             "layers": _layers(layers, weights),
         }
-    network_form["image"] = (
-        None if module.image_branch is None else _image(module, weights)
-    )
+    if module.image_branch is None:
+        network_form["image"] = None
+    else:
+        network_form["image"] = _image(module, weights)
     network_form["head"] = _head(list(module.head), dict(module.widths), weights)
     network_form["rates"] = module.rates
     network_form["beside"] = [
         _beside(branch, weights) for branch in module.additive.values()
     ]
-    scales = {
-        scale_name: float(getattr(model, f"target_{scale_name}_", 0.0))
-        for scale_name in ("mean", "scale")
-    }
+    scales = {}
+    for scale_name in ("mean", "scale"):
+        scales[scale_name] = float(getattr(model, f"target_{scale_name}_", 0.0))
     network_form["result"] = _result(model, scales)
     return network_form
 
 
 def _result(model: Any, units: dict[str, float]) -> dict[str, Any]:
     """Describe how outputs become what users read. ``units``: those of numbers."""
-    classes, calibration = (
-        getattr(model, "classes_", None),
-        getattr(model, "calibration_", None),
-    )
+    classes = getattr(model, "classes_", None)
+    calibration = getattr(model, "calibration_", None)
     if classes is None:
         return {"task": "regression", **units}
     return {
@@ -261,10 +260,9 @@ def _head(
     # Members that share a matrix scale what is the same for all of them.
     scale = getattr(first, "scale", None)
     if type(first) is MemberLinear:
-        path_weights = {
-            path_name: first.weight[:, :, _place(first, path_name)]
-            for path_name in widths
-        }
+        path_weights = {}
+        for path_name in widths:
+            path_weights[path_name] = first.weight[:, :, _place(first, path_name)]
     elif is_plain(first, nn.Linear):
         path_weights = dict(
             zip(widths, first.weight.split(list(widths.values()), dim=1), strict=True)

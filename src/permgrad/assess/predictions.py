@@ -68,16 +68,16 @@ class Predictions:
     @property
     def columns(self) -> npt.NDArray[np.float64]:
         """The predictions, one column for each output ``(rows, outputs)``."""
-        return self.guess if self.classes else self.guess[:, None]
+        if self.classes:
+            return self.guess
+        return self.guess[:, None]
 
     @property
     def best(self) -> npt.NDArray[Any]:
         """The predicted class, or number, of each row."""
-        return (
-            np.asarray(self.classes, dtype=object)[self.scored.decided]
-            if self.classes
-            else self.guess
-        )
+        if self.classes:
+            return np.asarray(self.classes, dtype=object)[self.scored.decided]
+        return self.guess
 
     @property
     def scored(self) -> Predicted:
@@ -87,7 +87,9 @@ class Predictions:
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
         """The probabilities, or None for regression and for models that return classes alone."""
-        return self.guess if self.classes and not self.labels_only else None
+        if self.classes and not self.labels_only:
+            return self.guess
+        return None
 
     @property
     def predictions(self) -> npt.NDArray[np.float64] | None:
@@ -96,7 +98,10 @@ class Predictions:
 
     def take(self, places: npt.NDArray[np.integer]) -> Predictions:
         """Return the predictions for some of the rows."""
-        inside = None if self.inside is None else self.inside[places]
+        if self.inside is None:
+            inside = None
+        else:
+            inside = self.inside[places]
         called, weights = (
             None if row_values is None else row_values[places]
             for row_values in (self.called, self.weights)

@@ -84,7 +84,8 @@ class Foreign(EvaluatedModel):
         table: pd.DataFrame,
     ) -> Floats:
         """Return predictions ``(places, outputs)`` for a table like the reported one. It is all of a row."""
-        subject, request = self.request.subject, self.request
+        subject = self.request.subject
+        request = self.request
         if isinstance(self.model, nn.Module):
             inputs: Any = (
                 torch.as_tensor(
@@ -100,15 +101,19 @@ class Foreign(EvaluatedModel):
         guess = np.asarray(
             subject.outputs.predicted(outputs_of(subject, inputs)), dtype=np.float64
         )
-        guess = guess if self.output is None else column_of(guess, self.output)
+        if self.output is not None:
+            guess = column_of(guess, self.output)
         if subject.task == "multilabel":
             return np.column_stack([1 - guess, guess])
-        return guess if self.classes else guess.reshape(-1, 1)
+        if self.classes:
+            return guess
+        return guess.reshape(-1, 1)
 
     @cached_property
     def told(self) -> Model:
         """The model with the task and the kind of outputs that targets told."""
-        wrapped_model, subject = self.read, self.request.subject
+        wrapped_model = self.read
+        subject = self.request.subject
         further: dict[str, Any] = {"task": wrapped_model.task or subject.task}
         if subject.task != "regression":
             further["returns"] = wrapped_model.returns or subject.outputs.kind
@@ -139,11 +144,9 @@ class Foreign(EvaluatedModel):
     ) -> Explanation:
         """Explain some rows. Raw columns of a table are its features."""
         explanation = super().explain(rows, y, model=model, **options)
-        return (
-            replace(explanation, level="feature")
-            if explanation.level == "column"
-            else explanation
-        )
+        if explanation.level == "column":
+            return replace(explanation, level="feature")
+        return explanation
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
@@ -158,10 +161,9 @@ class Foreign(EvaluatedModel):
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
         """Return the columns of dates, also those written as text or whole numbers, in seconds."""
-        cells = {
-            column_name: cells_of(table[column_name], str(column_name))
-            for column_name in table.columns
-        }
+        cells = {}
+        for column_name in table.columns:
+            cells[column_name] = cells_of(table[column_name], str(column_name))
         return {
             column_name: column_cells.values
             for column_name, column_cells in cells.items()
@@ -178,7 +180,10 @@ def _drawn(rows: Rows, seed: int) -> Rows:
 
 def column_of(guess: Floats, position: int) -> Floats:
     """Return the predictions of one output ``(rows,)``."""
-    columns = guess if guess.ndim == 2 else guess[:, None]
+    if guess.ndim == 2:
+        columns = guess
+    else:
+        columns = guess[:, None]
     return np.asarray(columns[:, 0 if columns.shape[1] == 1 else position])
 
 
@@ -190,7 +195,10 @@ def sensitive_columns(sensitive: Any, rows: Rows) -> pd.DataFrame | None:
     """
     if sensitive is None:
         return None
-    names = [sensitive] if isinstance(sensitive, str) else sensitive
+    if isinstance(sensitive, str):
+        names = [sensitive]
+    else:
+        names = sensitive
     if isinstance(names, (list, tuple)) and (
         names is not sensitive or len(names) != len(rows)
     ):
@@ -384,11 +392,10 @@ class ReadModel:
         numbers = np.arange(count)
         if not isinstance(self.model, Foreign):
             names = list(self.model.model.preprocessor_.feature_names_in_)
-            table = (
-                inputs[names]
-                if isinstance(inputs, pd.DataFrame)
-                else pd.DataFrame(np.asarray(inputs), columns=names)
-            )
+            if isinstance(inputs, pd.DataFrame):
+                table = inputs[names]
+            else:
+                table = pd.DataFrame(np.asarray(inputs), columns=names)
             table = with_image_cells(table.reset_index(drop=True))
             return Rows(
                 inputs=self.model.model.encode_rows(table),
@@ -396,9 +403,13 @@ class ReadModel:
                 numbers=numbers,
                 table=table,
             )
-        codes = codes if self.model.output is None else codes[:, self.model.output]
+        if self.model.output is not None:
+            codes = codes[:, self.model.output]
         classes = np.asarray(self.model.classes, dtype=object)
-        truth = classes[codes.astype(np.int64)] if len(classes) else codes
+        if len(classes):
+            truth = classes[codes.astype(np.int64)]
+        else:
+            truth = codes
         return Rows(
             inputs=inputs,
             y=y,
@@ -425,27 +436,31 @@ class ReadModel:
         columns = getattr(self.rows.y, "columns", None)
         if target_name is None and columns is not None and len(columns) == 1:
             target_name = columns[0]
-        return "y" if target_name is None else str(target_name)
+        if target_name is None:
+            return "y"
+        return str(target_name)
 
     @property
     def inputs(self) -> pd.DataFrame:
         """The inputs of a network: name, size, type."""
-        lines = [
-            (
-                input_name,
-                " × ".join(map(str, tensor.shape[1:])) or "one number",
-                str(tensor.dtype).removeprefix("torch."),
+        lines = []
+        for input_name, tensor in zip(
+            self.request.subject.input_names, self.request.inputs, strict=False
+        ):
+            lines.append(
+                (
+                    input_name,
+                    " × ".join(map(str, tensor.shape[1:])) or "one number",
+                    str(tensor.dtype).removeprefix("torch."),
+                )
             )
-            for input_name, tensor in zip(
-                self.request.subject.input_names, self.request.inputs, strict=False
-            )
-        ]
         return pd.DataFrame(lines, columns=["name", "size", "type"])
 
 
 def _cut(request: Request) -> Callable[[Places], Any]:
     """Return how some of the rows of a predictor are taken, in the user's form."""
-    subject, tensors = request.subject, request.inputs
+    subject = request.subject
+    tensors = request.inputs
     return lambda places: subject.form.write(tensors[0][torch.from_numpy(places)])
 
 
@@ -458,11 +473,10 @@ def _dependence(
     arguments = with_columns(Arguments(model, inputs, y, **related))
     units = read_units(arguments, len(y))
     ((argument, value),) = related.items()
-    column_name = (
-        value
-        if isinstance(value, str)
-        else str(getattr(value, "name", None) or argument)
-    )
+    if isinstance(value, str):
+        column_name = value
+    else:
+        column_name = str(getattr(value, "name", None) or argument)
     return arguments.X, replace(units, name=column_name)
 
 
@@ -498,17 +512,16 @@ def _foreign(request: Request, rows: Rows, facts: Mapping[str, Any]) -> Foreign:
             problem, hint="Look for missing values in the inputs.", code="PG040"
         )
     several = len(request.inputs) > 1 and isinstance(facts["model"], nn.Module)
-    facts, output = {**facts, "request": request, "several_inputs": several}, None
+    facts = {**facts, "request": request, "several_inputs": several}
+    output = None
     if subject.task == "classification":
         return _with_classes(request, rows, facts, guess)
     truth = np.asarray(as_target(rows.y))
     if subject.outputs.count > 1 or truth.ndim != 1:
         position = _chosen_output(request, facts["options"].get("target"))
-        truth, guess, output = (
-            np.asarray(request.y)[:, position],
-            column_of(guess, position),
-            position,
-        )
+        truth = np.asarray(request.y)[:, position]
+        guess = column_of(guess, position)
+        output = position
     if subject.task == "multilabel":
         label = subject.outputs.output_names[output or 0]
         classes = (f"not {label}", label)
@@ -584,11 +597,10 @@ def _called(
     predicted = decided.outputs.predicted(
         outputs_of(decided, request.inputs, decided.table_batch)
     )
-    called = (
-        predicted.argmax(axis=1)
-        if output is None
-        else (column_of(predicted, output) > 0.5).astype(np.int64)
-    )
+    if output is None:
+        called = predicted.argmax(axis=1)
+    else:
+        called = (column_of(predicted, output) > 0.5).astype(np.int64)
     return None if np.array_equal(called, guess.argmax(axis=1)) else called
 
 
@@ -612,19 +624,16 @@ def _of_classes(
 
 def label_of(model: Any) -> str:
     """Return what a model is called: by its class, by the last step of a pipeline, or by a function's name."""
-    last_step = (
-        model[-1]
-        if hasattr(model, "steps") and not isinstance(model, nn.Module)
-        else model
-    )
+    if hasattr(model, "steps") and not isinstance(model, nn.Module):
+        last_step = model[-1]
+    else:
+        last_step = model
     owner = getattr(last_step, "__self__", None)
     if owner is not None and not isinstance(owner, type):
         return label_of(owner)
     if type(last_step).__name__.endswith("ResultsWrapper"):  # of statsmodels
         return label_of(last_step.model)
     function_name = getattr(last_step, "__name__", "")
-    return (
-        "function"
-        if function_name == "<lambda>"
-        else function_name or type(last_step).__name__
-    )
+    if function_name == "<lambda>":
+        return "function"
+    return function_name or type(last_step).__name__

@@ -63,15 +63,15 @@ class Rows:
         """Return some of the rows, by position."""
         if len(places) == len(self) and np.array_equal(places, np.arange(len(self))):
             return self
-        cut_rows, y = self.cut, self.y
+        cut_rows = self.cut
+        y = self.y
         if not (hasattr(y, "iloc") or isinstance(y, np.ndarray)):
             from permgrad.attribution.subject.outputs import as_target  # loads torch
 
             y = as_target(y)
-        frames = {
-            field_name: getattr(self, field_name)
-            for field_name in ("table", "identifiers", "sensitive", "weights")
-        }
+        frames = {}
+        for field_name in ("table", "identifiers", "sensitive", "weights"):
+            frames[field_name] = getattr(self, field_name)
         return Rows(
             inputs=taken(self.inputs, places, len(self))
             if cut_rows is None

@@ -42,7 +42,12 @@ def taken_apart(  # noqa: PLR0911 — one return for each kind of value
 
     Examples:
         >>> arrays = {}
-        >>> facts = taken_apart({"curve": np.arange(3), "table": pd.DataFrame({"a": ["x", None]})}, "cards", arrays, {})
+        >>> facts = taken_apart(
+        ...     {"curve": np.arange(3), "table": pd.DataFrame({"a": ["x", None]})},
+        ...     "cards",
+        ...     arrays,
+        ...     {},
+        ... )
         >>> list(arrays)
         ['cards/0', 'cards/1/0']
         >>> put_together(facts, arrays, {})["table"]["a"].tolist()
@@ -123,7 +128,8 @@ def put_together(  # noqa: PLR0911 — as above
         # Texts are objects, None where missing.
         columns: list[Any] = []
         for column_index, entry in enumerate(facts["columns"]):
-            values, levels = arrays[f"{facts['key']}/{column_index}"], entry["levels"]
+            values = arrays[f"{facts['key']}/{column_index}"]
+            levels = entry["levels"]
             if levels is not None:
                 values = np.array([*levels, None], dtype=object)[values]
             columns.append(
@@ -200,13 +206,12 @@ class Store:
         value_path = self.folder / location
         if value_path.is_dir():
             return _read_explanation(value_path)
-        json_file, arrays_file = (
-            value_path.with_suffix(".json"),
-            value_path.with_suffix(".npz"),
-        )
+        json_file = value_path.with_suffix(".json")
+        arrays_file = value_path.with_suffix(".npz")
         if not json_file.is_file():
             return None
-        read_file, stage = json_file, "explanation" if "/" in location else "model"
+        read_file = json_file
+        stage = "explanation" if "/" in location else "model"
         with turned(
             lambda _: InputError(
                 f"{read_file} is damaged", f"Run again with --from {stage}.", "PG052"
@@ -215,7 +220,10 @@ class Store:
         ):
             facts = read_json(json_file)
             read_file = arrays_file
-            arrays = read_npz(arrays_file) if arrays_file.is_file() else {}
+            if arrays_file.is_file():
+                arrays = read_npz(arrays_file)
+            else:
+                arrays = {}
             read_file = json_file
             explanations: dict[str, Explanation] = defaultdict(
                 partial(_read_explanation, value_path.parent / explanation)

@@ -41,11 +41,10 @@ def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
     starts = np.sort(roots)
     of_node = np.searchsorted(starts, np.arange(nodes), side="right") - 1
     before = np.cumsum(is_inner_node) - is_inner_node  # nodes that ask, of all trees
-    expected = (
-        starts[of_node] + 1 + 2 * (before - before[starts[of_node]])
-        if nodes
-        else trees.left
-    )
+    if nodes:
+        expected = starts[of_node] + 1 + 2 * (before - before[starts[of_node]])
+    else:
+        expected = trees.left
     if not (trees.left[is_inner_node] == expected[is_inner_node]).all():
         raise NotImplementedError("its trees stand in another order")
     about = {

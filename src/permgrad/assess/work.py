@@ -88,22 +88,21 @@ class Work:
     @property
     def learned(self) -> Rows:
         """The rows that a constant is learned from: the training rows, unless only the test rows have weights."""
-        train, test_rows = self.train, self.test
-        return (
-            test_rows
-            if train is None or (train.weights is None) != (test_rows.weights is None)
-            else train
-        )
+        train = self.train
+        test_rows = self.test
+        if train is None or (train.weights is None) != (test_rows.weights is None):
+            return test_rows
+        return train
 
     @cached_property
     def places(self) -> Places:
         """Which test rows are explained: those of classes that the model knows."""
-        codes, budget = self.predictions.codes, self.budget
-        row_indices = (
-            np.flatnonzero(codes >= 0)
-            if self.model.classes
-            else np.arange(len(self.test))
-        )
+        codes = self.predictions.codes
+        budget = self.budget
+        if self.model.classes:
+            row_indices = np.flatnonzero(codes >= 0)
+        else:
+            row_indices = np.arange(len(self.test))
         if unknown := len(self.test) - len(row_indices):
             row_words = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
             budget.say(
@@ -119,11 +118,9 @@ class Work:
     @cached_property
     def seen(self) -> Predictions:
         """The predictions for the rows explained."""
-        return (
-            self.predictions
-            if len(self.places) == len(self.test)
-            else self.predictions.take(self.places)
-        )
+        if len(self.places) == len(self.test):
+            return self.predictions
+        return self.predictions.take(self.places)
 
     @cached_property
     def drawn(self) -> Places:
@@ -148,20 +145,19 @@ class Work:
 
         They have one column for each feature. Written as text, dates have nearly as many values as there are rows.
         """
-        source_rows = (
-            self.test if self.train is None or self.train.table is None else self.train
-        )
+        if self.train is None or self.train.table is None:
+            source_rows = self.test
+        else:
+            source_rows = self.train
         if source_rows.table is None:
             return None
         encoder = self.model.encoder
         if encoder is not None:
             dates = set(encoder.schema_.of_kind("date"))
+        elif self.test.table is None:
+            dates = set()
         else:
-            dates = (
-                set()
-                if self.test.table is None
-                else set(self.model.dates(self.test.table))
-            )
+            dates = set(self.model.dates(self.test.table))
         table = blank_codes(source_rows.table, self.model.na).drop(
             columns=[
                 column_name for column_name in source_rows.table if column_name in dates
@@ -172,7 +168,8 @@ class Work:
     @cached_property
     def texts(self) -> list[str]:
         """The columns of free text and of images. Their cells are no levels to count, to compare or to set."""
-        encoder, table = self.model.encoder, self.test.table
+        encoder = self.model.encoder
+        table = self.test.table
         if encoder is not None:
             schema = encoder.schema_
         elif table is not None:

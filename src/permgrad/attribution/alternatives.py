@@ -22,10 +22,13 @@ from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
 #: The nearest rows that reach the goal, from which the search starts, values of a column that are tried alone, and
 #: values between a cell and its own that are tried at a time.
-_STARTS, _TRIED, _BETWEEN = 64, 32, 48
+_STARTS = 64
+_TRIED = 32
+_BETWEEN = 48
 #: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
 #: those of which the usual distance is taken have the outcome.
-_NEAR, _USUAL = 2000, 100
+_NEAR = 2000
+_USUAL = 100
 
 
 #: Outputs of rows, and those of which the largest is the class that the model decides for.
@@ -97,10 +100,9 @@ class RowCells:
             self._place(column_name, "direction"): allowed_direction
             for column_name, allowed_direction in direction.items()
         }
-        fixed_places = [
-            self._place(column_name, "fixed")
-            for column_name in check_names("fixed", fixed, "Pass a list of columns.")
-        ]
+        fixed_places = []
+        for column_name in check_names("fixed", fixed, "Pass a list of columns."):
+            fixed_places.append(self._place(column_name, "fixed"))
         self.values = [self._values_of(k) for k in range(len(self.names))]
         for place in fixed_places:
             self.values[place] = self.values[place][:0]
@@ -110,7 +112,8 @@ class RowCells:
         for block in together:  # a feature counts once, however many columns it has
             for block_column in block:
                 self._spreads[block_column] *= len(block)
-        known_rows, own_cells = self.known(self.rows), self.known(self.row[None])[0]
+        known_rows = self.known(self.rows)
+        own_cells = self.known(self.row[None])[0]
         self.units = units_of(
             self.values, self.ordered, together, known_rows, own_cells
         )
@@ -164,18 +167,22 @@ class RowCells:
             for column, codes in self._codes.items()
             if column_index in (None, column)
         }
-        rows = np.array(rows) if coded else np.asarray(rows)
+        if coded:
+            rows = np.array(rows)
+        else:
+            rows = np.asarray(rows)
         for column, codes in coded.items():
-            cells = rows if column_index is not None else rows[:, column]
+            if column_index is not None:
+                cells = rows
+            else:
+                cells = rows[:, column]
             cells[np.isin(cells, codes)] = np.nan
         return rows
 
     def _on_scale(self, column_index: int) -> Floats:
         """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
-        known_cells, own_cell = (
-            self.known(self.rows[:, column_index], column_index),
-            self.known(self.row[column_index], column_index),
-        )
+        known_cells = self.known(self.rows[:, column_index], column_index)
+        own_cell = self.known(self.row[column_index], column_index)
         values = np.unique(known_cells[~np.isnan(known_cells)])
         limit = self._limits.get(column_index, (None, None))
         lower_bound, upper_bound = _ends(
@@ -204,20 +211,17 @@ class RowCells:
         allowed_direction = self._ways.get(column_index)
         if allowed_direction is not None:
             check_choice("direction", allowed_direction, ("up", "down"))
-            values = (
-                values[values >= own_cell]
-                if allowed_direction == "up"
-                else values[values <= own_cell]
-            )
+            if allowed_direction == "up":
+                values = values[values >= own_cell]
+            else:
+                values = values[values <= own_cell]
         return values[(values >= lower_bound) & (values <= upper_bound)]
 
     def _listed(self, column_index: int) -> Floats:
         """Return the codes that a column without an order may take: those of the table, or those listed."""
-        column_name, cells, listed = (
-            self.names[column_index],
-            self._pools[column_index],
-            self._limits.get(column_index),
-        )
+        column_name = self.names[column_index]
+        cells = self._pools[column_index]
+        listed = self._limits.get(column_index)
         if column_index in self._ways:
             problem = (
                 f"direction needs numbers or dates, and {column_name!r} has other cells"
@@ -258,17 +262,17 @@ class RowCells:
         """Return rows as the numbers of the table's form."""
         rows = rows.copy()
         for column_index, scale in self._scales.items():
-            order, missing = np.argsort(scale), np.isnan(rows[:, column_index])
+            order = np.argsort(scale)
+            missing = np.isnan(rows[:, column_index])
             nearest = order[
                 np.searchsorted(scale[order], rows[:, column_index]).clip(
                     0, len(order) - 1
                 )
             ]
-            absent = (
-                self._row_codes[column_index]
-                if np.isnan(self.row[column_index])
-                else np.isnan(scale).argmax()
-            )
+            if np.isnan(self.row[column_index]):
+                absent = self._row_codes[column_index]
+            else:
+                absent = np.isnan(scale).argmax()
             rows[:, column_index] = np.where(missing, absent, nearest)
         return rows
 
@@ -276,13 +280,13 @@ class RowCells:
         """Return how far rows are apart, ``(rows, others)``, summed over columns."""
         from scipy.spatial.distance import cdist
 
-        rows, other_rows = self.known(rows), self.known(other_rows)
+        rows = self.known(rows)
+        other_rows = self.known(other_rows)
         has_gaps = np.isnan(rows).any(axis=0) | np.isnan(other_rows).any(axis=0)
-        numbers, codes = self.ordered & ~has_gaps, ~(self.ordered | has_gaps)
-        column_spreads, total = (
-            np.array(self._spreads)[numbers],
-            np.zeros((len(rows), len(other_rows))),
-        )
+        numbers = self.ordered & ~has_gaps
+        codes = ~(self.ordered | has_gaps)
+        column_spreads = np.array(self._spreads)[numbers]
+        total = np.zeros((len(rows), len(other_rows)))
         total += cdist(
             rows[:, numbers] / column_spreads,
             other_rows[:, numbers] / column_spreads,
@@ -304,32 +308,28 @@ class RowCells:
         self, column_index: int, first_cells: Floats, second_cells: Floats
     ) -> Floats:
         """Return distances of cells: in median absolute deviations, and 1 between categories and to a missing cell."""
-        first_cells, second_cells = (
-            self.known(first_cells, column_index),
-            self.known(second_cells, column_index),
-        )
+        first_cells = self.known(first_cells, column_index)
+        second_cells = self.known(second_cells, column_index)
         missing = np.isnan(first_cells) | np.isnan(second_cells)
-        apart = (
-            np.abs(first_cells - second_cells) / self._spreads[column_index]
-            if self.ordered[column_index]
-            else first_cells != second_cells
-        )
+        if self.ordered[column_index]:
+            apart = np.abs(first_cells - second_cells) / self._spreads[column_index]
+        else:
+            apart = first_cells != second_cells
         return np.where(missing, np.isnan(first_cells) != np.isnan(second_cells), apart)
 
     def moved(self, rows: Floats) -> Floats:
         """Return how far each cell of rows is from the row's. Unchanged cells have 0."""
-        apart = [
-            self._apart(column_index, rows[:, column_index], own_cell)
-            for column_index, own_cell in enumerate(self.row)
-        ]
+        apart = []
+        for column_index, own_cell in enumerate(self.row):
+            apart.append(self._apart(column_index, rows[:, column_index], own_cell))
         return np.stack(apart, axis=1)
 
     def moved_units(self, rows: Floats) -> Floats:
         """Return how far each unit of rows is from the row's ``(rows, units)``. Unchanged units have 0."""
         moved = self.moved(rows)
-        unit_sums = [
-            moved[:, column_unit.columns].sum(axis=1) for column_unit in self.units
-        ]
+        unit_sums = []
+        for column_unit in self.units:
+            unit_sums.append(moved[:, column_unit.columns].sum(axis=1))
         return np.stack(unit_sums, axis=1)
 
     def possible(self, rows: Floats) -> Booleans:
@@ -338,10 +338,8 @@ class RowCells:
 
     def offered(self, donors: Floats) -> Floats:
         """Return the row with what it may take from donors: on a scale the nearest allowed value."""
-        offered_rows, theirs = (
-            np.repeat(self.row[None], len(donors), axis=0),
-            self.known(donors),
-        )
+        offered_rows = np.repeat(self.row[None], len(donors), axis=0)
+        theirs = self.known(donors)
         for column_unit in self.units:
             if not len(column_unit.patterns):
                 continue
@@ -381,11 +379,10 @@ def _are_dates(cells: pd.Series[Any]) -> bool:
 
 def _scale(cells: pd.Series[Any]) -> Floats:
     """Return what the codes of a pool stand for: seconds of dates, else the codes, NaN where missing."""
-    scale = (
-        _seconds(cells)
-        if _are_dates(cells)
-        else np.arange(len(cells), dtype=np.float64)
-    )
+    if _are_dates(cells):
+        scale = _seconds(cells)
+    else:
+        scale = np.arange(len(cells), dtype=np.float64)
     return np.where(cells.isna(), np.nan, scale)
 
 
@@ -403,7 +400,9 @@ def _spread(values: Floats) -> float:
     """
     levels = np.unique(values)
     if len(levels) < 3:
-        return float(levels[-1] - levels[0]) or 1.0 if len(levels) else 1.0
+        if len(levels):
+            return float(levels[-1] - levels[0]) or 1.0
+        return 1.0
     apart = np.abs(values - np.median(values))
     return float(np.median(apart)) or float(apart.mean())
 
@@ -447,7 +446,8 @@ class Goal:
     """
 
     def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
-        self.subject, self.cells = subject, cells
+        self.subject = subject
+        self.cells = cells
         self.ends: tuple[float, float] | None = None
         self.classes = subject.task == "classification"
         self.names = (
@@ -462,7 +462,8 @@ class Goal:
         own_decisions = self.own[1]
         if want is None and self.classes and len(self.names) == 2:
             want = self.names[own_decisions[0].argmin()]
-        self.other, target_name = want is None and self.classes, want
+        self.other = want is None and self.classes
+        target_name = want
         if self.other:
             target_name = self.names[own_decisions[0].argmax()]
             self.words = f"predict another class than {target_name!r}"
@@ -473,7 +474,8 @@ class Goal:
             )
         elif not self.classes:
             _refuse_several(self.names)
-            target_name, self.ends = self.names[0], _ends("want", want)
+            target_name = self.names[0]
+            self.ends = _ends("want", want)
         if self.ends is not None:
             what = _measured_in_words(subject.task, target_name)
             self.words = f"predict {what} of {_range_in_words(self.ends)}"
@@ -495,10 +497,8 @@ class Goal:
         return np.append(valid, np.zeros(len(table_rows) - len(valid), dtype=bool))
 
     def _outputs(self, rows: Floats, subject: PredictorSubject | None = None) -> Floats:
-        subject, numbers = (
-            subject or self.subject,
-            torch.from_numpy(self.cells.written(rows)),
-        )
+        subject = subject or self.subject
+        numbers = torch.from_numpy(self.cells.written(rows))
         return subject.outputs.predicted(
             outputs_of(subject, (numbers,), subject.table_batch)
         )
@@ -531,7 +531,8 @@ class Goal:
         """Return which rows reach the goal, of those that combine what rows of the table do."""
         if not len(rows):
             return np.zeros(0, dtype=bool)
-        reached, possible = np.zeros(len(rows), dtype=bool), self.cells.possible(rows)
+        reached = np.zeros(len(rows), dtype=bool)
+        possible = self.cells.possible(rows)
         if possible.any():
             subject = self.subject if self.ends else self._decides
             outputs = self._outputs(rows[possible], subject)
@@ -575,10 +576,9 @@ def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
         )
     except (TypeError, ValueError):
         lower_bound = upper_bound = np.nan
-    lower_bound, upper_bound = (
-        -np.inf if lower_bound is None else lower_bound,
-        np.inf if upper_bound is None else upper_bound,
-    )
+    if lower_bound is None:
+        lower_bound = -np.inf
+    upper_bound = np.inf if upper_bound is None else upper_bound
     if not (
         is_number(lower_bound) and is_number(upper_bound) and lower_bound <= upper_bound
     ):
@@ -597,7 +597,8 @@ def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
     ``count``, as some may be predicted otherwise in another table.
     """
     order = np.argsort(~goal.valid, kind="stable")[:_NEAR]
-    donors, reach = cells.rows[order], goal.valid[order]
+    donors = cells.rows[order]
+    reach = goal.valid[order]
     offered = cells.offered(donors)
     if len(
         differing_positions := np.flatnonzero(~same(offered, donors).all(axis=1))
@@ -626,7 +627,8 @@ def _in_order(cells: RowCells, rows: Floats) -> Floats:
 def _undone(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     """Undo changes that are not needed, the largest first."""
     moved = cells.moved_units(rows)
-    order, changes = np.argsort(-moved, axis=1, kind="stable"), (moved > 0).sum(axis=1)
+    order = np.argsort(-moved, axis=1, kind="stable")
+    changes = (moved > 0).sum(axis=1)
     for change_rank in range(int(changes.max(initial=0))):
         row_positions = np.flatnonzero(changes > max(change_rank, 1))
         tried = rows[row_positions]
@@ -648,17 +650,16 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
     order = np.argsort(-moved, axis=1, kind="stable")
     for change_rank in range(int((moved > 0).sum(axis=1).max(initial=0))):
         row_positions = np.flatnonzero((moved > 0).sum(axis=1) > change_rank)
-        units = [
-            cells.units[number_of] for number_of in order[row_positions, change_rank]
-        ]
-        steps = [
-            _steps(cells, rows[row_number, moved_unit.columns], moved_unit)
-            for row_number, moved_unit in zip(row_positions, units, strict=True)
-        ]
-        lower_steps, upper_steps = (
-            np.zeros(len(row_positions), dtype=np.int64),
-            np.array([len(unit_steps) - 1 for unit_steps in steps]),
-        )
+        units = []
+        for number_of in order[row_positions, change_rank]:
+            units.append(cells.units[number_of])
+        steps = []
+        for row_number, moved_unit in zip(row_positions, units, strict=True):
+            steps.append(
+                _steps(cells, rows[row_number, moved_unit.columns], moved_unit)
+            )
+        lower_steps = np.zeros(len(row_positions), dtype=np.int64)
+        upper_steps = np.array([len(unit_steps) - 1 for unit_steps in steps])
         while (open_searches := np.flatnonzero(lower_steps < upper_steps)).size:
             # Several values at a time, as a call of a model costs more than a few rows of it.
             between = (
@@ -676,19 +677,15 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
                 )
                 tried[candidate_slice, units[k].columns] = steps[k][step_indices]
             valid = goal(tried).reshape(between.shape)
-            first, step_bounds = (
-                np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN),
-                np.c_[between, upper_steps[open_searches]],
-            )
+            first = np.where(valid.any(axis=1), valid.argmax(axis=1), _BETWEEN)
+            step_bounds = np.c_[between, upper_steps[open_searches]]
             search_indices = np.arange(len(open_searches))
-            lower_steps[open_searches], upper_steps[open_searches] = (
-                np.where(
-                    first > 0,
-                    step_bounds[search_indices, first - 1] + 1,
-                    lower_steps[open_searches],
-                ),
-                step_bounds[search_indices, first],
+            lower_steps[open_searches] = np.where(
+                first > 0,
+                step_bounds[search_indices, first - 1] + 1,
+                lower_steps[open_searches],
             )
+            upper_steps[open_searches] = step_bounds[search_indices, first]
         for row_index, changed_unit, unit_patterns, k in zip(
             row_positions, units, steps, upper_steps, strict=True
         ):
@@ -698,11 +695,10 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
 
 def _steps(cells: RowCells, changed: Floats, unit: Unit) -> Floats:
     """Return the patterns between a unit of the row and a changed one, from the row's own on ``(steps, columns)``."""
-    column, value = int(unit.columns[0]), float(changed[0])
-    own_value, values = (
-        float(cells.known(cells.row[column], column)),
-        unit.patterns[:, 0],
-    )
+    column = int(unit.columns[0])
+    value = float(changed[0])
+    own_value = float(cells.known(cells.row[column], column))
+    values = unit.patterns[:, 0]
     # Nothing is between a missing cell and a number.
     inside = unit.patterns[
         (values > min(own_value, value)) & (values < max(own_value, value))
@@ -719,8 +715,6 @@ def near_data(cells: RowCells, goal: Goal, rows: Floats) -> tuple[Floats, Floats
         return np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     distances = cells.distances(nearest_rows[:_USUAL], nearest_rows)
     np.fill_diagonal(distances, np.inf)
-    usual, to_data = (
-        distances.min(axis=1),
-        cells.distances(rows, nearest_rows).min(axis=1),
-    )
+    usual = distances.min(axis=1)
+    to_data = cells.distances(rows, nearest_rows).min(axis=1)
     return to_data, (1 + (usual >= to_data[:, None]).sum(axis=1)) / (len(usual) + 1)

@@ -74,21 +74,19 @@ class Counterfactuals:
         one feature. ``to_data`` is that to the nearest row with the outcome, and
         ``plausibility`` the share of such rows that are as far from the nearest other one.
         """
-        changed = [
-            column_name
-            for column_name, has_changed in zip(
-                self.cells.columns, self.changed.sum(axis=0), strict=True
-            )
-            if has_changed
-        ]
-        new_columns = {
-            f"{column_name} (new)"
-            if column_name in self.measures
-            else str(column_name): self.cells[column_name]
-            .iloc[1:]
-            .reset_index(drop=True)
-            for column_name in changed
-        }
+        changed = []
+        for column_name, has_changed in zip(
+            self.cells.columns, self.changed.sum(axis=0), strict=True
+        ):
+            if has_changed:
+                changed.append(column_name)
+        new_columns = {}
+        for column_name in changed:
+            new_columns[
+                f"{column_name} (new)"
+                if column_name in self.measures
+                else str(column_name)
+            ] = self.cells[column_name].iloc[1:].reset_index(drop=True)
         return as_library(pd.DataFrame({**self.measures, **new_columns}), library)
 
     def summary(self) -> str:

@@ -131,7 +131,8 @@ def explain(
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> rng = np.random.default_rng(0)
-        >>> X = rng.normal(size=(300, 3)); y = X[:, 0] * 2
+        >>> X = rng.normal(size=(300, 3))
+        ... y = X[:, 0] * 2
         >>> model = pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X, y)
         >>> explanation = pg.explain(model, X, y, n_repeats=2)
         >>> explanation.ranking()[0]
@@ -242,14 +243,13 @@ def explain_some(
     arguments: Arguments, explained: Callable[[Arguments], Explanation]
 ) -> Explanation:
     """Explain at most ``max_rows`` of the rows."""
-    seed, first = resolve_seed(arguments.random_state), arguments.X
+    seed = resolve_seed(arguments.random_state)
+    first = arguments.X
     while isinstance(first, (dict, tuple)):
         first = next(iter(first.values() if isinstance(first, dict) else first))
     count = len(first)
-    row_positions, changed = (
-        drawn_rows(count, int(arguments.max_rows), seed),
-        dict[str, Any](),
-    )
+    row_positions = drawn_rows(count, int(arguments.max_rows), seed)
+    changed = dict[str, Any]()
     by_row = tuple(getattr(arguments.target, "shape", ())) == (count,)
     names = (
         "X",
@@ -294,20 +294,18 @@ def explain_mixed(arguments: Arguments) -> Explanation:
         raise InputError(
             problem, hint="Pass for example {'image': 'gradcam'}.", code="PG005"
         )
-    resolved_methods = {
-        str(input_name): find_method(value)
-        for input_name, value in input_methods.items()
-    }
+    resolved_methods = {}
+    for input_name, value in input_methods.items():
+        resolved_methods[str(input_name)] = find_method(value)
     scope = _common_scope(
         arguments.scope, [method for method, _ in resolved_methods.values()]
     )
     arguments = replace(arguments, random_state=resolve_seed(arguments.random_state))
-    input_explanations = {
-        input_name: _explain_input(
+    input_explanations = {}
+    for input_name, method_and_label in resolved_methods.items():
+        input_explanations[input_name] = _explain_input(
             arguments, input_name, *method_and_label, scope=scope
         )
-        for input_name, method_and_label in resolved_methods.items()
-    }
     return _combine(input_explanations, scope)
 
 
@@ -319,7 +317,10 @@ def _common_scope(scope: str, used: Sequence[Method]) -> str:
 def _explain_input(
     arguments: Arguments, name: str, method: Method, label: str, *, scope: str
 ) -> Explanation:
-    method_scope = scope if scope in method.scopes else method.scopes[0]
+    if scope in method.scopes:
+        method_scope = scope
+    else:
+        method_scope = method.scopes[0]
     request = build_request(
         replace(arguments, method=label, scope=method_scope),
         method,
@@ -331,11 +332,9 @@ def _explain_input(
     if name not in explanation.modality:
         problem = f"method={label!r} cannot explain input {name!r}"
         raise InputError(problem, hint="Choose another method for it.", code="PG034")
-    return (
-        explanation.to_global()
-        if scope == "global" and explanation.scope == "local"
-        else explanation
-    )
+    if scope == "global" and explanation.scope == "local":
+        return explanation.to_global()
+    return explanation
 
 
 def _groups_of(parts: Sequence[Explanation]) -> dict[str, Any]:
@@ -384,18 +383,16 @@ def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
         for input_explanation in input_explanations
     )
     names = ("values", "std_error", "low", "high", "p_values")
-    fields: dict[str, Any] = {
-        field_name: beside(
+    fields: dict[str, Any] = {}
+    for field_name in names:
+        fields[field_name] = beside(
             getattr(input_explanation, field_name)
             for input_explanation in input_explanations
         )
-        for field_name in names
-    }
-    frames = [
-        input_explanation.feature_values
-        for input_explanation in input_explanations
-        if input_explanation.feature_values is not None
-    ]
+    frames = []
+    for input_explanation in input_explanations:
+        if input_explanation.feature_values is not None:
+            frames.append(input_explanation.feature_values)
     return Explanation(
         **fields,
         names=tuple(
@@ -440,14 +437,11 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
         "independent",
         *OF_ROWS[1:],
     )
-    metas = {
-        input_name: input_explanation.meta
-        for input_name, input_explanation in explanations.items()
-    }
-    first, repeats = (
-        next(iter(metas.values())),
-        [input_meta.get("n_repeats", 1) for input_meta in metas.values()],
-    )
+    metas = {}
+    for input_name, input_explanation in explanations.items():
+        metas[input_name] = input_explanation.meta
+    first = next(iter(metas.values()))
+    repeats = [input_meta.get("n_repeats", 1) for input_meta in metas.values()]
     return {
         **{fact_name: first[fact_name] for fact_name in common if fact_name in first},
         "methods": {
@@ -493,9 +487,8 @@ def _renumbered(
             and kind_and_input[1] not in input_explanation.modality
         ):
             continue
-        numbered_maps[map_name] = (
-            np.where(array >= 0, array + before, array)
-            if kind_and_input[0] == "segments"
-            else array
-        )
+        if kind_and_input[0] == "segments":
+            numbered_maps[map_name] = np.where(array >= 0, array + before, array)
+        else:
+            numbered_maps[map_name] = array
     return numbered_maps

@@ -134,7 +134,8 @@ def explain_refits(
         >>> import permgrad as pg
         >>> from sklearn.linear_model import Ridge
         >>> rng = np.random.default_rng(0)
-        >>> X = rng.normal(size=(200, 3)); y = X @ [2.0, 1.0, 0.0] + rng.normal(size=200)
+        >>> X = rng.normal(size=(200, 3))
+        ... y = X @ [2.0, 1.0, 0.0] + rng.normal(size=200)
         >>> result = pg.explain_refits(Ridge(), X, y, refits=6, n_repeats=2, progress=False)
         >>> result.ranking()[:2], result.meta["refits"]["fits"]
         (['x0', 'x1'], 6)
@@ -155,14 +156,17 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
     seed = resolve_seed(arguments.random_state)
     tell_of_other_order(arguments.X, y=arguments.y, row_groups=arguments.row_groups)
     timed = arguments.row_time is not None
-    X, y, together = arguments.X, np.asarray(arguments.y), None
+    X = arguments.X
+    y = np.asarray(arguments.y)
+    together = None
     if arguments.row_groups is not None or timed:
         X, together = _related(arguments, count)
     progress = arguments.progress
     arguments = replace(
         arguments, X=None, y=None, row_groups=None, row_time=None, progress=False
     )
-    estimator, fixed = arguments.model.model, dict[str, Any]()
+    estimator = arguments.model.model
+    fixed = dict[str, Any]()
     if arguments.groups is None and hasattr(X, "columns"):
         # Parts of the rows may say other things of the columns. All refits have the same as one feature.
         frame = as_frame(X)
@@ -188,11 +192,9 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
         measured = np.sort(
             generator(seed, "rows measured").permutation(design.rows)[:max_rows]
         )
-    started, fit_explanations, notes = (
-        time.perf_counter(),
-        list[Explanation](),
-        list[str](),
-    )
+    started = time.perf_counter()
+    fit_explanations = list[Explanation]()
+    notes = list[str]()
     with Progress(count, "refits", progress) as progress_bar:
         for number, trained in enumerate(design.trained):
             refit_explanation, warned = refit_work.explained(
@@ -258,7 +260,9 @@ class _Work:
             classifies = bool(is_classifier(self.estimator))
         except (AttributeError, TypeError):  # one without scikit-learn's tags
             classifies = hasattr(self.estimator, "predict_proba")
-        return self.y if classifies and self.y.ndim == 1 else None
+        if classifies and self.y.ndim == 1:
+            return self.y
+        return None
 
     @refusing
     def check(self) -> Iterator[Fault]:
@@ -277,10 +281,16 @@ class _Work:
                 len(self.y),
                 "Pass for example a column of ids.",
             )
-        constant = DummyRegressor() if self.classes is None else DummyClassifier()
+        if self.classes is None:
+            constant = DummyRegressor()
+        else:
+            constant = DummyClassifier()
         sample_rows = np.arange(min(len(frame), 50))
         # What a network of permgrad calls features is known once it is fitted.
-        named = {"groups": None} if is_estimator(self.estimator) else {}
+        if is_estimator(self.estimator):
+            named = {"groups": None}
+        else:
+            named = {}
         self._request(
             constant.fit(np.zeros((len(self.y), 1)), self.y), sample_rows, 0, **named
         )
@@ -318,13 +328,14 @@ class _Work:
     def _fitted(self, number: int, trained: Integers) -> Any:
         # One without parameters is copied as it is.
         copied = clone if hasattr(self.estimator, "get_params") else deepcopy
-        model, names = copied(self.estimator), _params(self.estimator)
-        seeds = {
-            parameter_name: derive_seed(self.seed, "fit", number, parameter_name)
-            % 2**31
-            for parameter_name in names
-            if parameter_name.endswith("random_state")
-        }
+        model = copied(self.estimator)
+        names = _params(self.estimator)
+        seeds = {}
+        for parameter_name in names:
+            if parameter_name.endswith("random_state"):
+                seeds[parameter_name] = (
+                    derive_seed(self.seed, "fit", number, parameter_name) % 2**31
+                )
         if hasattr(model, "set_params"):
             model.set_params(
                 **seeds,
@@ -345,11 +356,9 @@ class _Work:
 
 def _params(estimator: Any) -> dict[str, Any]:
     """Return the parameters of an estimator, or the attributes of one that does not list any."""
-    return (
-        estimator.get_params()
-        if hasattr(estimator, "get_params")
-        else getattr(estimator, "__dict__", {})
-    )
+    if hasattr(estimator, "get_params"):
+        return estimator.get_params()
+    return getattr(estimator, "__dict__", {})
 
 
 @refusing
@@ -380,11 +389,14 @@ def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
 
 
 #: Places at the top that ``another_training`` is about, and how many trainings are drawn for it.
-FIRST, _DRAWS = 3, 10_000
+FIRST = 3
+_DRAWS = 10_000
 #: The fewest features whose variances are moderated, and the most degrees of freedom that the others add.
-_FEWEST, _MOST_PRIOR = 3, 50.0
+_FEWEST = 3
+_MOST_PRIOR = 50.0
 #: What a refit's ``Explanation.maps`` hold: the rows explained, and each one's part in the values.
-_ROWS, _SCORES = "rows", "row_scores"
+_ROWS = "rows"
+_SCORES = "row_scores"
 
 
 # ---- the rows of each refit ------------------------------------------------------------------------------------------
@@ -425,7 +437,8 @@ def draw_design(
         if groups is None
         else np.unique(np.asarray(groups), return_inverse=True)[1]
     )
-    count, folds = int(row_units.max()) + 1, refits - refits // 2
+    count = int(row_units.max()) + 1
+    folds = refits - refits // 2
     strata = (
         np.zeros(count)
         if classes is None or groups is not None
@@ -441,10 +454,8 @@ def draw_design(
     trained_masks = [unit_folds != number for number in range(folds)]
     for number in range(refits - folds):
         # One of each two neighbours, so that every class is halved.
-        drawn_sides, half_mask = (
-            generator(seed, "sides", number).integers(0, 2, -(-count // 2)),
-            np.zeros(count, dtype=bool),
-        )
+        drawn_sides = generator(seed, "sides", number).integers(0, 2, -(-count // 2))
+        half_mask = np.zeros(count, dtype=bool)
         half_mask[shuffled("half", number)] = (
             np.arange(count) % 2 == np.repeat(drawn_sides, 2)[:count]
         )
@@ -468,10 +479,11 @@ def explain_refit(request: Request, chosen_method: Any, rows: Integers) -> Expla
         for output, title in enumerate(
             explanation.outputs if player_name in played.moments else ()
         ):
-            group, moments = (
-                request.subject.outputs.class_names.index(title) if output else None,
-                played.moments[player_name],
-            )
+            if output:
+                group = request.subject.outputs.class_names.index(title)
+            else:
+                group = None
+            moments = played.moments[player_name]
             member = moments.receiver_weight * (
                 group is None or moments.receiver_class == group
             )
@@ -493,7 +505,8 @@ def _sums_of_parts(
 ) -> tuple[Floats, Floats, Floats]:
     """Return which rows each fit has seen, and the rows' parts summed over fits and over rows."""
     features = len(fits[0].names)
-    seen, sums = np.zeros((len(fits), rows)), np.zeros((features, rows))
+    seen = np.zeros((len(fits), rows))
+    sums = np.zeros((features, rows))
     totals = np.zeros((len(fits), features))
     for number, fit in enumerate(fits):
         places = fit.maps[_ROWS]
@@ -514,7 +527,8 @@ def _divided(
     """
     seen, sums, totals = _sums_of_parts(fits, design.rows, output)
     measured = np.flatnonzero(seen.any(axis=0))
-    seen, sums = seen[:, measured], sums[:, measured]
+    seen = seen[:, measured]
+    sums = sums[:, measured]
     count = seen.sum(axis=0)
     matrix = np.diag(seen.sum(axis=1)) - (seen / count) @ seen.T
     of_fits = np.linalg.lstsq(matrix, totals - seen @ (sums / count).T, rcond=None)[0]
@@ -548,14 +562,18 @@ def _estimate(
         fit_effects[design.folds :] - fit_effects[design.folds :].mean(axis=0)
         for fit_effects in of_fits
     )
-    row_count, half_freedom = of_rows.shape[1], len(halves) - 1
+    row_count = of_rows.shape[1]
+    half_freedom = len(halves) - 1
     within = (of_rows**2).sum(axis=1) / (row_count * (row_count - 1))
     variance = (halves**2).sum(axis=0) / half_freedom
     moves = (variance > 0) & ((shares**2).sum(axis=0) > 0)
     related = (halves * shares).sum(axis=0)[moves] / np.sqrt(
         (halves**2).sum(axis=0) * (shares**2).sum(axis=0)
     )[moves]
-    shared = float(np.clip(related.mean(), 0, 1)) if len(related) else 0.0
+    if len(related):
+        shared = float(np.clip(related.mean(), 0, 1))
+    else:
+        shared = 0.0
     between, freedom = moderated(variance, within, half_freedom)
     training = between + 2 * shared * np.sqrt(within * between)
     _, count = two_parts(within, row_count, training, freedom + 1)
@@ -569,10 +587,8 @@ def _estimate(
     if len(std_errors) <= MOST_TOGETHER:
         correlation = error_correlation(np.hstack([of_rows / row_count, trainings.T]))
     # A new training is drawn: the mean over trainings, with its error, and how one training differs from the mean.
-    covariance_root, random_generator = (
-        np.diag(std_errors),
-        generator(seed, "another training"),
-    )
+    covariance_root = np.diag(std_errors)
+    random_generator = generator(seed, "another training")
     if correlation is not None:
         levels, vectors = np.linalg.eigh(correlation)
         covariance_root = (vectors * np.sqrt(np.maximum(levels, 0.0))).T * std_errors
@@ -627,11 +643,10 @@ def _facts_of_fits(
     fits: Sequence[Explanation], design: RefitDesign, seed: int
 ) -> dict[str, Any]:
     """Return what was fitted and measured, with the facts of the first refit that hold for all."""
-    meta = {
-        name: fact
-        for name, fact in fits[0].meta.items()
-        if name not in ("repeats", "digests", "background")
-    }
+    meta = {}
+    for name, fact in fits[0].meta.items():
+        if name not in ("repeats", "digests", "background"):
+            meta[name] = fact
     rows = np.unique(np.concatenate([fit.maps[_ROWS] for fit in fits]))
     if design.groups is not None:
         counted = len(np.unique(design.groups[rows]))
@@ -658,7 +673,8 @@ def combine(
     facts: Mapping[str, Any],
 ) -> Explanation:
     """Return the explanation of the procedure from those of its refits, in the order of the design."""
-    first, confidence = fits[0], float(fits[0].meta["confidence"])
+    first = fits[0]
+    confidence = float(fits[0].meta["confidence"])
     value = np.tensordot(
         design.weights,
         np.stack([fit_explanation.values for fit_explanation in fits]),
@@ -666,12 +682,14 @@ def combine(
     )
     # Some refit could not measure an output: a class without rows.
     undefined = np.full((5, len(value)), np.nan), None
-    estimates = [
-        _estimate(column, _divided(fits, design, output), design, seed)
-        if np.isfinite(column).all()
-        else undefined
-        for output, column in enumerate(value.T)
-    ]
+    estimates = []
+    for output, column in enumerate(value.T):
+        if np.isfinite(column).all():
+            estimates.append(
+                _estimate(column, _divided(fits, design, output), design, seed)
+            )
+        else:
+            estimates.append(undefined)
     std_errors, count, within, between, among_first = np.stack(
         [numbers for numbers, _ in estimates], axis=2
     )

@@ -87,10 +87,12 @@ class Missing:
         """
         columns: dict[str, Any] = {"present": list(self.names)}
         for measure, numbers in self.measures.items():
-            column_names = [
-                f"{measure}_{column_suffix}" if measure != "loss" else column_suffix
-                for column_suffix in ("std_error", "ci_low", "ci_high")
-            ]
+            column_names = []
+            for column_suffix in ("std_error", "ci_low", "ci_high"):
+                if measure != "loss":
+                    column_names.append(f"{measure}_{column_suffix}")
+                else:
+                    column_names.append(column_suffix)
             columns |= dict(zip([measure, *column_names], numbers, strict=True))
         return as_library(pd.DataFrame(columns), library)
 
@@ -184,13 +186,18 @@ def missing_modalities(
         >>> X = rng.normal(size=(400, 3))
         >>> model = pg.Model(lambda table: table @ [2.0, 1.0, 0.0], task="regression")
         >>> groups = {"first": ["x0"], "others": ["x1", "x2"]}
-        >>> result = pg.missing_modalities(model, X, X @ [2.0, 1.0, 0.0], groups=groups, n_repeats=2)
+        >>> result = pg.missing_modalities(
+        ...     model, X, X @ [2.0, 1.0, 0.0], groups=groups, n_repeats=2
+        ... )
         >>> result.to_frame()["present"].tolist()
         ['first + others', 'first', 'others', 'nothing']
         >>> result.to_frame()["loss"].round(1).tolist()[0]
         0.0
     """
-    scorers = None if scoring is None else resolve_scorers(scoring)
+    if scoring is None:
+        scorers = None
+    else:
+        scorers = resolve_scorers(scoring)
     arguments = Arguments(
         model, X, y, groups=groups or "modality", background=background, loss=loss, row_groups=row_groups,
         n_repeats=n_repeats, random_state=random_state, progress=progress,
@@ -208,14 +215,14 @@ def missing_modalities(
 
 def _modalities(space: PlayerSpace) -> PlayerSpace:
     """Return the space of modalities and groups that may be missing, or refuse it."""
-    remaining = {
-        player_name: input_name
-        for player_name, input_name in zip(space.names, space.modality, strict=True)
-        if player_name not in space.groups
-    }
-    clash = [
-        group_name for group_name in space.groups if group_name in remaining.values()
-    ]
+    remaining = {}
+    for player_name, input_name in zip(space.names, space.modality, strict=True):
+        if player_name not in space.groups:
+            remaining[player_name] = input_name
+    clash = []
+    for group_name in space.groups:
+        if group_name in remaining.values():
+            clash.append(group_name)
     if clash:
         problem = f"Group {clash[0]!r} has the name of an input that also has features outside it"
         raise InputError(problem, hint="Rename the group.", code="PG008")
@@ -235,7 +242,8 @@ def _modalities(space: PlayerSpace) -> PlayerSpace:
 
 def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     """Play all subsets of modalities and return their numbers."""
-    count, modalities = request.count, len(request.space)
+    count = request.count
+    modalities = len(request.space)
     absent = _subsets(modalities)
 
     value = _loss_with_predictions(request)
@@ -249,13 +257,15 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
     outputs = subset_game.back_end.explained()
     tell_of_dependence(request, outputs)
     base_values = value(outputs, slice(0, count), outputs)
-    judge = (
-        None
-        if scorers is None
-        else Judge(request, scorers, subset_game, base_values[:, 1:])
-    )
+    if scorers is None:
+        judge = None
+    else:
+        judge = Judge(request, scorers, subset_game, base_values[:, 1:])
     pairs = count * request.n_repeats * base_values.shape[1]
-    subset_chunk = len(absent) if judge is None else max(1, _KEPT // pairs)
+    if judge is None:
+        subset_chunk = len(absent)
+    else:
+        subset_chunk = max(1, _KEPT // pairs)
     # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
     parts = [_whole_loss(request, base_values[:, 0])]
     if judge is not None:
@@ -277,10 +287,9 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
         parts, axis=2
     )  # (mean | std | size of both ends, measures, subsets)
     names = ("loss", *(scorers or ()))
-    measures = {
-        name: _with_interval(numbers, request.confidence)
-        for name, numbers in zip(names, estimates.swapaxes(0, 1), strict=True)
-    }
+    measures = {}
+    for name, numbers in zip(names, estimates.swapaxes(0, 1), strict=True):
+        measures[name] = _with_interval(numbers, request.confidence)
     return Missing(request.space.names, ~absent, measures, _facts(request))
 
 
@@ -304,7 +313,8 @@ def _loss_with_predictions(request: Request) -> Value:
 
 def _unchanged_scores(judge: Judge, nothing: Booleans, predictions: Floats) -> Floats:
     """Return the scores of the model itself, as ``_stacked`` lays them out."""
-    modalities, count = nothing.shape[1], len(predictions)
+    modalities = nothing.shape[1]
+    count = len(predictions)
     play = Play(
         "modalities", ("subsets",), np.arange(modalities), nothing[:, :, None], None
     )
@@ -349,7 +359,8 @@ def _some_subsets(
     game: Game, judge: Judge | None, absent: Booleans, progress: Progress
 ) -> Floats:
     """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
-    request, subsets = game.request, len(absent)
+    request = game.request
+    subsets = len(absent)
     modality_play = Play(
         "modalities", ("subsets",), np.arange(absent.shape[1]), absent[..., None], None
     )
@@ -359,7 +370,10 @@ def _some_subsets(
     kept_predictions: list[tuple[Integers, Integers, Floats]] = []
 
     def collect(_name: str, rows: Integers, donors: Integers, effects: Floats) -> None:
-        weights = None if request.sample_weight is None else request.sample_weight[rows]
+        if request.sample_weight is None:
+            weights = None
+        else:
+            weights = request.sample_weight[rows]
         # The loss itself, not its increase: their errors differ.
         moments.add(rows, donors, effects[:, :, 0], weights=weights)
         if judge is not None:

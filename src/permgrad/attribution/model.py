@@ -54,7 +54,9 @@ class Model:
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(300, 3))
-        >>> model = pg.Model(lambda rows: rows[:, 0] > 0, task="classification", class_names=["low", "high"])
+        >>> model = pg.Model(
+        ...     lambda rows: rows[:, 0] > 0, task="classification", class_names=["low", "high"]
+        ... )
         >>> pg.explain(model, X, X[:, 0] > 0).ranking()[0]
         'x0'
         >>> print(model.describe(X))
@@ -140,7 +142,9 @@ class Model:
 
 def as_model(model: Any) -> Model:
     """Return a model as it is read by default, or as the user described it."""
-    return model if isinstance(model, Model) else Model(model)
+    if isinstance(model, Model):
+        return model
+    return Model(model)
 
 
 def described(model: Model) -> dict[str, Any]:

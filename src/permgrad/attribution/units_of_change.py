@@ -63,11 +63,16 @@ def units_of(
         if (rows[:, block] == own_cells[block]).all(axis=1).any()
     ]
     inside = {column_index for block in blocks for column_index in block}
-    units = [
-        Unit(np.array([column_index]), allowed[:, None], bool(ordered[column_index]))
-        for column_index, allowed in enumerate(values)
-        if column_index not in inside
-    ]
+    units = []
+    for column_index, allowed in enumerate(values):
+        if column_index not in inside:
+            units.append(
+                Unit(
+                    np.array([column_index]),
+                    allowed[:, None],
+                    bool(ordered[column_index]),
+                )
+            )
     for block in blocks:
         column_indices = np.asarray(block)
         seen_patterns = np.unique(rows[:, column_indices], axis=0)
@@ -77,10 +82,9 @@ def units_of(
             allowed_mask &= stays | np.isin(
                 seen_patterns[:, block_position], values[block_column]
             )
-        is_flag = [
-            set(seen_patterns[:, position].tolist()) <= {0.0, 1.0}
-            for position in range(len(block))
-        ]
+        is_flag = []
+        for position in range(len(block)):
+            is_flag.append(set(seen_patterns[:, position].tolist()) <= {0.0, 1.0})
         follows = bool(ordered[column_indices].all()) and not all(is_flag)
         units.append(Unit(column_indices, seen_patterns[allowed_mask], follows))
     return sorted(units, key=lambda unit: int(unit.columns[0]))
@@ -105,7 +109,8 @@ class Combinations:
         wordings: Collection[int] = (),
     ) -> None:
         self._levels: list[tuple[Integers, Mapping[tuple[float, ...], int]]] = []
-        indexes, total = list[Integers](), 0
+        indexes = list[Integers]()
+        total = 0
         for column_unit in units:
             if not set(wordings).isdisjoint(column_unit.columns.tolist()):
                 continue

@@ -45,9 +45,12 @@ from permgrad.models.estimators.kept_rows import (
 from permgrad.models.images import PATCHES, patch_grid
 
 #: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
-FEWEST_ROWS, _MOST_ROWS, _MOST_WORDS = 10, 200, 40
+FEWEST_ROWS = 10
+_MOST_ROWS = 200
+_MOST_WORDS = 40
 #: Levels whose effects are looked at, and rows in which each is set.
-_MOST_LEVELS, _LEVEL_ROWS = 400, 25
+_MOST_LEVELS = 400
+_LEVEL_ROWS = 25
 
 
 def word_effects(
@@ -69,16 +72,16 @@ def word_effects(
     ``InputError``: the model has no scores of words of that column.
     """
     scored = _Scored(model, X, column, "words", random_state, **related)
-    word_rows, changed = scored.chosen_words(), []
+    word_rows = scored.chosen_words()
+    changed = []
     for chosen_word, rows_with_word in word_rows:
         row_positions = scored.drawn(
             rows_with_word, f"rows of {chosen_word}", _MOST_ROWS
         )
         cells, cell_index = np.unique(scored.index[row_positions], return_inverse=True)
-        shorter_texts = [
-            without(cell_text, spans_of(cell_text, chosen_word))
-            for cell_text in (scored.texts[text_index] for text_index in cells.tolist())
-        ]
+        shorter_texts = []
+        for cell_text in (scored.texts[text_index] for text_index in cells.tolist()):
+            shorter_texts.append(without(cell_text, spans_of(cell_text, chosen_word)))
         changed.append(
             (
                 row_positions,
@@ -122,11 +125,11 @@ def place_effects(
             f"No row has an image in {column!r}", hint="Pass other rows.", code="PG013"
         )
     cells, cell_index = np.unique(scored.index[row_positions], return_inverse=True)
-    images, kept_patches = scored.encoder.images_, ~np.eye(count, dtype=bool)
-    vectors = [
-        images.covered(column, scored.texts[text_index], kept_patches)
-        for text_index in cells.tolist()
-    ]
+    images = scored.encoder.images_
+    kept_patches = ~np.eye(count, dtype=bool)
+    vectors = []
+    for text_index in cells.tolist():
+        vectors.append(images.covered(column, scored.texts[text_index], kept_patches))
     scores = scored.encoder.scores_.of(column, np.concatenate(vectors)).reshape(
         len(cells), count, -1
     )[cell_index]
@@ -153,10 +156,8 @@ def level_effects(
     design, weights = scored.design
     shown = np.arange(len(design.entries))
     if len(shown) > _MOST_LEVELS:
-        order, side_count = (
-            np.argsort(weights, axis=0, kind="stable"),
-            max(_MOST_LEVELS // (4 * weights.shape[1]), 8),
-        )
+        order = np.argsort(weights, axis=0, kind="stable")
+        side_count = max(_MOST_LEVELS // (4 * weights.shape[1]), 8)
         along = np.linspace(0, len(order) - 1, _MOST_LEVELS // 2).astype(np.int64)
         shown = np.unique(
             np.concatenate(
@@ -181,10 +182,8 @@ def level_effects(
     spread = prediction * (1 - prediction)
     if model.task == "regression":
         spread = (np.asarray(y, dtype=np.float64)[:, None] - prediction) ** 2
-    counts, noise = (
-        np.array(design.counts, dtype=np.float64)[shown, None],
-        spread.mean(axis=0),
-    )
+    counts = np.array(design.counts, dtype=np.float64)[shown, None]
+    noise = spread.mean(axis=0)
     between = np.maximum(effects.var(axis=0), 1e-300)
     for _ in range(200):  # the EM algorithm (Laird & Ware 1982)
         remaining_variance = noise / (counts + noise / between)
@@ -209,11 +208,9 @@ class _Scored:
         self, model: Any, X: Any, column: str, kind: str, seed: Any, **related: Any
     ) -> None:
         read_arguments = with_columns(Arguments(model=model, X=X, **related))
-        self.model, self.seed, self.encoder = (
-            model,
-            resolve_seed(seed),
-            model.preprocessor_,
-        )
+        self.model = model
+        self.seed = resolve_seed(seed)
+        self.encoder = model.preprocessor_
         scores = self.encoder.scores_.columns.get(column, ())
         designs = [
             (design, weights)
@@ -227,7 +224,8 @@ class _Scored:
                 hint="Name another column.",
                 code="PG004",
             )
-        encoded_rows, self.design = model.encode_rows(read_arguments.X), designs[0]
+        encoded_rows = model.encode_rows(read_arguments.X)
+        self.design = designs[0]
         self.encoded, (self.texts, self.index) = (
             encoded_rows.encoded,
             self.encoder.texts_of(encoded_rows.table, column),
@@ -263,7 +261,10 @@ class _Scored:
                 self.predict(self.encoded[row_positions]),
                 self.predict(self.changed(row_positions, scores)),
             )
-            units = None if self.units is None else self.units.take(row_positions)
+            if self.units is None:
+                units = None
+            else:
+                units = self.units.take(row_positions)
             mean_changes, std_errors, effective_sizes = mean_over_rows(
                 changes, units=units
             )
@@ -301,20 +302,20 @@ class _Scored:
         strength[(word_matrix > 0).T @ counts < FEWEST_ROWS] = 0
         entry_index = {entry: j for j, entry in enumerate(entries)}
         for word_pair in (entry for entry in entries if " " in entry):
-            words = [
-                entry_index[pair_word]
-                for pair_word in word_pair.split(" ")
-                if pair_word in entry_index
-            ]
+            words = []
+            for pair_word in word_pair.split(" "):
+                if pair_word in entry_index:
+                    words.append(entry_index[pair_word])
             strength[entry_index[word_pair]] *= strength[
                 entry_index[word_pair]
             ] > strength[words].max(axis=0, initial=0)
         first = np.argsort(-strength, axis=0, kind="stable")[
             : max(8, _MOST_WORDS // weights.shape[1])
         ]
-        chosen_entries = [
-            j for j in dict.fromkeys(first.ravel().tolist()) if strength[j].any()
-        ]
+        chosen_entries = []
+        for j in dict.fromkeys(first.ravel().tolist()):
+            if strength[j].any():
+                chosen_entries.append(j)
         return [
             (
                 entries[j],
@@ -327,10 +328,9 @@ class _Scored:
         self, what: str, of: list[Any], names: list[str], table: Floats, rows: list[int]
     ) -> pd.DataFrame:
         """Return a table ``(entries, names, outputs)`` as a frame, by output and falling effect."""
-        frames = [
-            pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows)
-            for k in range(len(self.outputs))
-        ]
+        frames = []
+        for k in range(len(self.outputs)):
+            frames.append(pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows))
         for frame, output_name in zip(frames, self.outputs, strict=True):
             frame.insert(0, "output", output_name)
             frame.insert(0, what, of)
@@ -363,11 +363,9 @@ def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
         )
     logits = class_logits(outputs)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (
-        logits
-        if output == "logit"
-        else np.asarray(shares / shares.sum(axis=1, keepdims=True))
-    )
+    if output == "logit":
+        return logits
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 #: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
@@ -410,11 +408,18 @@ def explain_parts(
     Examples:
         >>> import permgrad as pg
         >>> rng = np.random.default_rng(0)
-        >>> texts = [" ".join(rng.choice(["good", "bad", "red", "blue", "green"], 6)) for _ in range(200)]
+        >>> texts = [
+        ...     " ".join(rng.choice(["good", "bad", "red", "blue", "green"], 6)) for _ in range(200)
+        ... ]
         >>> X = pd.DataFrame({"review": texts, "size": rng.normal(size=200)})
-        >>> y = np.array([text.count("good") - text.count("bad") for text in texts]) + 0.1 * X["size"]
+        >>> y = (
+        ...     np.array([text.count("good") - text.count("bad") for text in texts])
+        ...     + 0.1 * X["size"]
+        ... )
         >>> kinds = {"review": "text"}
-        >>> model = pg.HyNNRegressor(preset="fast", kinds=kinds, max_epochs=5, random_state=0).fit(X, y)
+        >>> model = pg.HyNNRegressor(preset="fast", kinds=kinds, max_epochs=5, random_state=0).fit(
+        ...     X, y
+        ... )
         >>> explanation = pg.explain_parts(model, X[:1])
         >>> explanation.level, len(explanation.names)
         ('part', 7)
@@ -490,11 +495,10 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
             request, space=replace(request.space, modality=blocks, groups=quarters)
         )
         explanation = method(request)
-    texts = {
-        row_cell.name: {"tokens": {"input": row_cell.name}}
-        for row_cell in row_parts.cells
-        if isinstance(row_cell, _Words)
-    }
+    texts = {}
+    for row_cell in row_parts.cells:
+        if isinstance(row_cell, _Words):
+            texts[row_cell.name] = {"tokens": {"input": row_cell.name}}
     return replace(
         explanation,
         level="part",
@@ -517,15 +521,11 @@ class _Cell:
     """A text or an image of one row, in parts. What is left of it is scored once for each set of parts."""
 
     def __init__(self, encoder: Any, name: str, count: int) -> None:
-        self.encoder, self.name, self.parts = (
-            encoder,
-            name,
-            [f"{name}[{k}]" for k in range(count)],
-        )
-        self.columns, self.places = (
-            encoder.columns_of(name),
-            score_places(encoder, name),
-        )
+        self.encoder = encoder
+        self.name = name
+        self.parts = [f"{name}[{k}]" for k in range(count)]
+        self.columns = encoder.columns_of(name)
+        self.places = score_places(encoder, name)
         self.blocks: dict[str, list[str]] = {}
         nothing = np.zeros(len(self.places), dtype=np.float32)
         self._known = {
@@ -569,24 +569,23 @@ class _Words(_Cell):
     ) -> None:
         stretches = np.array_split(np.array(spans), min(len(spans), MOST_PARTS))
         super().__init__(encoder, name, len(stretches))
-        self.text, self.spans = (
-            text,
-            [stretch_spans.tolist() for stretch_spans in stretches],
-        )
+        self.text = text
+        self.spans = [stretch_spans.tolist() for stretch_spans in stretches]
         self.shown = [
             text[stretch_spans[0][0] : stretch_spans[-1][1]]
             for stretch_spans in self.spans
         ]
 
     def left(self, kept_mask: Booleans) -> Cells:
-        removed_spans = [
-            [
-                word_span
-                for k in np.flatnonzero(~part_mask).tolist()
-                for word_span in self.spans[k]
-            ]
-            for part_mask in kept_mask
-        ]
+        removed_spans = []
+        for part_mask in kept_mask:
+            removed_spans.append(
+                [
+                    word_span
+                    for k in np.flatnonzero(~part_mask).tolist()
+                    for word_span in self.spans[k]
+                ]
+            )
         return [without(self.text, spans) for spans in removed_spans]
 
 
@@ -595,7 +594,8 @@ class _Patches(_Cell):
 
     def __init__(self, encoder: Any, name: str, cell: str) -> None:
         super().__init__(encoder, name, PATCHES**2)
-        self.cell, half_patches = cell, PATCHES // 2
+        self.cell = cell
+        half_patches = PATCHES // 2
         patch_rows, across = np.divmod(np.arange(PATCHES**2), PATCHES)
         quarters = 2 * (patch_rows // half_patches) + across // half_patches
         for part_name, quarter in zip(self.parts, quarters.tolist(), strict=True):
@@ -628,14 +628,17 @@ class _Row:
         if encoder is None or not encoder.scores_.columns or len(X) != 1:
             raise _no_row_of_parts(model)
         encoded_rows = model.encode_rows(X)
-        self.model, self.own = model, encoded_rows.encoded
+        self.model = model
+        self.own = encoded_rows.encoded
         self.donors = (
             kept_rows(model)[rows_compared(model)]
             if background is None
             else model.encode_rows(background).encoded
         )
         self.cells: list[_Words | _Patches] = []
-        self.features, self.names, shown = {}, list[str](), dict[str, Any]()
+        self.features = {}
+        self.names = list[str]()
+        shown = dict[str, Any]()
         cells = pd.concat(
             [encoded_rows.table, encoder.cells_of_parts(encoded_rows.table)], axis=1
         )

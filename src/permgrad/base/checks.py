@@ -43,7 +43,10 @@ def is_finite_number(value: Any) -> TypeGuard[float]:
 def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> int:
     """Return a whole number of at least ``least`` (None: any) as one of Python. ``fix`` ends the message."""
     if not is_whole(value) or (least is not None and value < least):
-        words = "" if least is None else f" of at least {least}"
+        if least is None:
+            words = ""
+        else:
+            words = f" of at least {least}"
         raise InputError(
             f"{name} must be an integer{words}, got {shown(value)}",
             hint=fix,
@@ -117,7 +120,10 @@ def check_flag(name: str, value: Any, *, auto: bool = False) -> bool | Literal["
 
 def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") -> Path:
     """Return text or an ``os.PathLike`` as a path. Bytes and open files are refused."""
-    path_text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if isinstance(value, (str, os.PathLike)):
+        path_text = os.fspath(value)
+    else:
+        path_text = None
     reason = ""
     if isinstance(path_text, str):
         try:
@@ -127,9 +133,10 @@ def check_path(name: str, value: Any, fix: str = "pass text or a pathlib.Path") 
         ) as error:  # a null character, or one that the system's encoding has not
             reason = f" ({error})"
         except OSError as error:
-            reason = (
-                " (the name is too long)" if error.errno == errno.ENAMETOOLONG else ""
-            )
+            if error.errno == errno.ENAMETOOLONG:
+                reason = " (the name is too long)"
+            else:
+                reason = ""
         if not reason:
             return Path(path_text)
     raise InputError(

@@ -28,7 +28,8 @@ _NUMBER = r"[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _FORMULA = re.compile(rf"\A(?![{_FIRST_SIGNS}]\Z|{_NUMBER}\Z)'*[{_FIRST_SIGNS}]")
 #: Where a spreadsheet that splits lines at semicolons, tabs or line ends begins a cell within
 #: a text, and where this cell ends. Double quotes protect whole cells alone.
-_INNER_START, _INNER_END = "[;\t\r\n] *", r"(?=[;\t\r\n]|\Z)"
+_INNER_START = "[;\t\r\n] *"
+_INNER_END = r"(?=[;\t\r\n]|\Z)"
 _INNER_FORMULA = re.compile(
     rf"({_INNER_START})(?![{_SIGNS}]{_INNER_END}|{_NUMBER}{_INNER_END})('*[{_SIGNS}])"
 )
@@ -124,9 +125,11 @@ def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
     major, minor = (
         int(version_number) for version_number in pd.__version__.split(".")[:2]
     )
-    exact: dict[str, Any] = (
-        {"float_precision": "round_trip"} if (major, minor) < (3, 1) else {}
-    )
+    exact: dict[str, Any]
+    if (major, minor) < (3, 1):
+        exact = {"float_precision": "round_trip"}
+    else:
+        exact = {}
     return _changed(pd.read_csv(path, **exact, **options), unquoted)[0]
 
 
@@ -134,7 +137,8 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     """Return a copy of a frame with changed texts and names, and how many changed."""
     import pandas as pd
 
-    count, columns = 0, []
+    count = 0
+    columns = []
     for column_index in range(frame.shape[1]):
         column = frame.iloc[:, column_index]
         if isinstance(column.dtype, pd.CategoricalDtype):

@@ -24,11 +24,14 @@ _WINDOW = 4
 #: With fewer independent groups, or as many independent rows, a difference is not tested.
 FEWEST_GROUPS = 5
 #: Rows, and values of a column, that are needed to see that rows depend on each other. Such values by chance.
-_FEWEST_SEEN, _FEWEST_VALUES, _CHANCE = 30, 20, 0.002
+_FEWEST_SEEN = 30
+_FEWEST_VALUES = 20
+_CHANCE = 0.002
 #: Levels that a table may be sorted by.
 _FEW_LEVELS = 20
 #: Levels of a column that are needed, and how much more rows of one level are alike than rows of neighbouring levels.
-_FEWEST_LEVELS, _WITHIN = 10, 0.3
+_FEWEST_LEVELS = 10
+_WITHIN = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +214,10 @@ def mean_widening(between: Dependence | None, values: Floats) -> float:
 
     Examples:
         >>> patients = Dependence(np.repeat(np.arange(20), 5))
-        >>> mean_widening(None, np.ones(9)), round(mean_widening(patients, np.repeat(np.arange(20.0), 5)), 2)
+        >>> (
+        ...     mean_widening(None, np.ones(9)),
+        ...     round(mean_widening(patients, np.repeat(np.arange(20.0), 5)), 2),
+        ... )
         (1.0, 2.39)
     """
     if between is None:
@@ -307,12 +313,11 @@ def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
         float(products[pair_mask].mean()) * len(column) / total_squares
         for pair_mask in (is_same_level, ~is_same_level)
     )
-    return (
-        within
-        if within
-        >= max(_WITHIN + max(between, 0.0), _by_chance(int(is_same_level.sum()), tests))
-        else None
-    )
+    if within >= max(
+        _WITHIN + max(between, 0.0), _by_chance(int(is_same_level.sum()), tests)
+    ):
+        return within
+    return None
 
 
 def in_blocks(column: Array) -> bool:
@@ -323,17 +328,19 @@ def in_blocks(column: Array) -> bool:
     has_few_levels = len(different) < _FEW_LEVELS and len(different) + 1 == len(
         np.unique(column)
     )
-    steps = (
-        np.diff(column[np.append(different, different[-1] + 1)])
-        if column.dtype.kind in "fiub"
-        else np.zeros(1)
-    )
+    if column.dtype.kind in "fiub":
+        steps = np.diff(column[np.append(different, different[-1] + 1)])
+    else:
+        steps = np.zeros(1)
     return bool(has_few_levels or (steps > 0).all() or (steps < 0).all())
 
 
 def is_clock(column: Array) -> bool:
     """Return whether a sorted column counts time: mostly different values, most steps equal, or whole and dense."""
-    values = np.unique(column) if column.dtype.kind in "fiu" else np.zeros(0)
+    if column.dtype.kind in "fiu":
+        values = np.unique(column)
+    else:
+        values = np.zeros(0)
     steps = np.diff(values)
     if 2 * len(values) < len(column) or not len(steps):
         return False

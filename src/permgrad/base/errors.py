@@ -94,7 +94,9 @@ class PermgradError(Exception):
 
     def __init__(self, problem: str = "", hint: str = "", code: str = "") -> None:
         super().__init__(problem, hint, code)
-        self.problem, self.hint, self.code = problem, hint, code
+        self.problem = problem
+        self.hint = hint
+        self.code = code
 
     @property
     def message(self) -> str:
@@ -102,7 +104,9 @@ class PermgradError(Exception):
         return two_sentences(self.problem, self.hint)
 
     def __str__(self) -> str:
-        return f"{self.message} [{self.code}]" if self.code else self.message
+        if self.code:
+            return f"{self.message} [{self.code}]"
+        return self.message
 
 
 @contextmanager
@@ -157,7 +161,10 @@ def refusing(faults: Callable[P, Iterator[Fault]]) -> Callable[P, None]:
 
 def two_sentences(problem: str, hint: str = "") -> str:
     """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
-    texts = [problem, hint[0].upper() + hint[1:]] if hint else [problem]
+    if hint:
+        texts = [problem, hint[0].upper() + hint[1:]]
+    else:
+        texts = [problem]
     texts = [
         sentence
         if not sentence or sentence.endswith((".", "!", "?", "…", ":"))
@@ -246,7 +253,9 @@ class PermgradWarning(UserWarning):
     Examples:
         >>> import warnings
         >>> with warnings.catch_warnings():
-        ...     warnings.simplefilter("error", PermgradWarning)  # stop at the first warning of permgrad
+        ...     warnings.simplefilter(
+        ...         "error", PermgradWarning
+        ...     )  # stop at the first warning of permgrad
         ...     # your code
     """
 
@@ -275,7 +284,10 @@ def warn_user(message: str, hint: str = "") -> None:
 
     With a ``hint`` these are two sentences.
     """
-    message = two_sentences(message, hint) if hint else printable(message, lines=True)
+    if hint:
+        message = two_sentences(message, hint)
+    else:
+        message = printable(message, lines=True)
     warned = _kept_warnings.get()
     if warned is not None:
         warned.append(message)
@@ -294,9 +306,10 @@ def warn_first(messages: Iterable[str], where: str) -> None:
     """Warn of the first of several messages, which begins with ``where``, and say how many others there were."""
     distinct = list(dict.fromkeys(messages))
     if distinct:
-        further = (
-            f"; and {len(distinct) - 1} more such notes" if len(distinct) > 1 else ""
-        )
+        if len(distinct) > 1:
+            further = f"; and {len(distinct) - 1} more such notes"
+        else:
+            further = ""
         warn_user(f"{where}{distinct[0]}{further}")
 
 
@@ -330,30 +343,31 @@ def did_you_mean(
 ) -> str:
     """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if none is near."""
     nearest_name = nearest(requested_name, names)
-    return otherwise if nearest_name is None else f"Did you mean {nearest_name!r}?"
+    if nearest_name is None:
+        return otherwise
+    return f"Did you mean {nearest_name!r}?"
 
 
 def nearest(requested_name: object, names: Iterable[str]) -> str | None:
     """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
-    folded_names = {
-        str(original_name).casefold(): str(original_name) for original_name in names
-    }
+    folded_names = {}
+    for original_name in names:
+        folded_names[str(original_name).casefold()] = str(original_name)
     written = text_of(requested_name).casefold()
-    begun = [
-        folded_name
-        for folded_name in folded_names
-        if len(written) > 2 and folded_name.startswith(written)
-    ]
-    begins = [
-        folded_name
-        for folded_name in folded_names
-        if len(folded_name) > 1 and written.startswith(f"{folded_name}_")
-    ]
-    close_matches = (
-        begun
-        if len(begun) == 1
-        else difflib.get_close_matches(written, folded_names, n=1, cutoff=0.9)
-    )
+    begun = []
+    for folded_name in folded_names:
+        if len(written) > 2 and folded_name.startswith(written):
+            begun.append(folded_name)
+    begins = []
+    for folded_name in folded_names:
+        if len(folded_name) > 1 and written.startswith(f"{folded_name}_"):
+            begins.append(folded_name)
+    if len(begun) == 1:
+        close_matches = begun
+    else:
+        close_matches = difflib.get_close_matches(
+            written, folded_names, n=1, cutoff=0.9
+        )
     close_matches = close_matches or (
         begins
         if len(begins) == 1
@@ -380,18 +394,20 @@ def synonym(requested_name: object, names: Iterable[str]) -> str | None:
 
 def error_in_words(error: BaseException) -> str:
     """Return an error's type and text in one line, also where it cannot be printed. Of a long one whole sentences."""
-    error_text, error_name = "", type(error).__name__
+    error_text = ""
+    error_name = type(error).__name__
     with suppress(Exception):  # the user's own error may not even be printed
         error_text = " ".join(str(error).split())
     if len(error_text) > _MOST_WORDS:
         error_text = error_text[:_MOST_WORDS]
         complete_sentences = error_text.rpartition(". ")[0]
-        error_text = (
-            f"{complete_sentences}."
-            if complete_sentences
-            else f"{error_text.rpartition(' ')[0] or error_text}…"
-        )
-    return f"{error_name}: {error_text}" if error_text else error_name
+        if complete_sentences:
+            error_text = f"{complete_sentences}."
+        else:
+            error_text = f"{error_text.rpartition(' ')[0] or error_text}…"
+    if error_text:
+        return f"{error_name}: {error_text}"
+    return error_name
 
 
 def one_line(error: BaseException) -> str:
@@ -400,7 +416,8 @@ def one_line(error: BaseException) -> str:
 
 
 #: How many characters of a value a message shows, and of another error's text.
-_SHOWN, _MOST_WORDS = 200, 300
+_SHOWN = 200
+_MOST_WORDS = 300
 
 
 def text_of(value: object) -> str:
@@ -417,7 +434,9 @@ def shown(value: object) -> str:
         value_text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001 — the user's own object may not even be printed, nor may a number of 5,000 digits
         return f"a value of type {type(value).__name__}"
-    return value_text if len(value_text) <= _SHOWN else value_text[: _SHOWN - 1] + "…"
+    if len(value_text) <= _SHOWN:
+        return value_text
+    return value_text[: _SHOWN - 1] + "…"
 
 
 def counted(count: int, noun: str) -> str:
@@ -467,17 +486,17 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
                 )
                 or None
             )
-        return "not given" if value is None else str(value)
+        if value is None:
+            return "not given"
+        return str(value)
 
     def words(name: str) -> str:
         before, current = (
             setting(settings_side.get(name)) for settings_side in (old, new)
         )
-        return (
-            name
-            if max(len(before), len(current)) > _LONGEST_SETTING
-            else f"{name} ({before} there, {current} now)"
-        )
+        if max(len(before), len(current)) > _LONGEST_SETTING:
+            return name
+        return f"{name} ({before} there, {current} now)"
 
     return listed(
         [
@@ -543,14 +562,17 @@ def unknown(
         requested_name, str
     ):
         noun, _, where = kind.partition(" in ")
-        problem = (
-            f"{where}: no {noun} {shown(requested_name)}"
-            if where
-            else f"{kind} cannot be {shown(requested_name)}"
-        )
-        problem = f"No {kind} {shown(requested_name)}" if kind in _NOUNS else problem
+        if where:
+            problem = f"{where}: no {noun} {shown(requested_name)}"
+        else:
+            problem = f"{kind} cannot be {shown(requested_name)}"
+        if kind in _NOUNS:
+            problem = f"No {kind} {shown(requested_name)}"
         return InputError(problem, hint=nearest_hint, code="PG003")
-    further = [f"… ({len(names)} in all)"] if len(names) > _LISTED else []
+    if len(names) > _LISTED:
+        further = [f"… ({len(names)} in all)"]
+    else:
+        further = []
     listed = ", ".join([*map(repr, names[:_LISTED]), *patterns, *further])
     return InputError(
         f"{kind} must be one of {listed}, got {shown(requested_name)}", code="PG003"

@@ -69,7 +69,9 @@ class PlotFigure(Figure):
 
     def to_svg(self) -> str:
         """Return SVG markup without a background. ``savefig`` draws twice, first to arrange the figure."""
-        buffer, canvas, resolution = io.StringIO(), self.canvas, self.dpi
+        buffer = io.StringIO()
+        canvas = self.canvas
+        resolution = self.dpi
         try:
             with style.house_style():
                 FigureCanvasSVG(self).print_svg(

@@ -29,7 +29,8 @@ _LONG = 2**20
 #: In the names of files and folders under way, so that leftovers of a stopped process are recognised.
 _UNDER_WAY = ".permgrad-"
 #: Linux' numbers for "relative to this folder" and "take each other's name".
-_HERE, _RENAME_EXCHANGE = -100, 2
+_HERE = -100
+_RENAME_EXCHANGE = 2
 #: What to do where a folder cannot be written.
 ELSEWHERE = "choose another folder with --out"
 
@@ -112,11 +113,10 @@ def made_folder(
 
     An error of the file system names the folder, or another ``path``.
     """
-    new_folders = [
-        new_folder
-        for new_folder in (folder, *folder.parents)
-        if not new_folder.exists()
-    ]
+    new_folders = []
+    for new_folder in (folder, *folder.parents):
+        if not new_folder.exists():
+            new_folders.append(new_folder)
     try:
         with writing(path or folder, hint):
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,11 +129,10 @@ def made_folder(
 
 def _exchange(temporary: Path, target: Path) -> None:
     """Let a folder take the place of another in one step, if the system can, and get the other's name."""
-    exchange = (
-        getattr(ctypes.CDLL(None), "renameat2", None)
-        if sys.platform == "linux"
-        else None
-    )
+    if sys.platform == "linux":
+        exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    else:
+        exchange = None
     names = (
         _HERE,
         os.fsencode(temporary),
@@ -189,42 +188,39 @@ def near_file(
     """
     names: list[str] = []
     with suppress(OSError):
-        sibling_entries = [
-            entry
-            for entry in islice(path.parent.iterdir(), 1000)
-            if entry.name != path.name
-        ]
-        names = [
-            entry.name for entry in sibling_entries if entry.is_dir() or not folder
-        ]
-    near_names = [
-        sibling_name
-        for sibling_name in names
-        if did_you_mean(path.stem, [Path(sibling_name).stem])
-    ]
+        sibling_entries = []
+        for entry in islice(path.parent.iterdir(), 1000):
+            if entry.name != path.name:
+                sibling_entries.append(entry)
+        names = []
+        for entry in sibling_entries:
+            if entry.is_dir() or not folder:
+                names.append(entry.name)
+    near_names = []
+    for sibling_name in names:
+        if did_you_mean(path.stem, [Path(sibling_name).stem]):
+            near_names.append(sibling_name)
     return did_you_mean(path.name, [*other_names, *near_names])
 
 
 def what_lies_at(path: Path) -> str:
     """Return in words what exists at a path that should be a folder."""
-    return (
-        "a link that leads nowhere"
-        if path.is_symlink() and not path.exists()
-        else "a file"
-    )
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
+    return "a file"
 
 
 def sweep(folder: Path, *names: str) -> None:
     """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
     leftover_pattern = f"{_UNDER_WAY}*"
-    leftovers = (
-        [
-            folder.glob(f".{glob.escape(target_name)}{leftover_pattern}")
-            for target_name in names
-        ]
-        if names
-        else [folder.rglob(f".*{leftover_pattern}")]
-    )
+    if names:
+        leftovers = []
+        for target_name in names:
+            leftovers.append(
+                folder.glob(f".{glob.escape(target_name)}{leftover_pattern}")
+            )
+    else:
+        leftovers = [folder.rglob(f".*{leftover_pattern}")]
     remove(
         [leftover_path for paths in leftovers for leftover_path in paths],
         ignore_errors=True,
@@ -275,7 +271,9 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of v
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
+        if math.isfinite(value):
+            return float(value)
+        return None
     if isinstance(value, (int, np.integer)):
         return int(value)
     if isinstance(value, (list, tuple, set, frozenset)):

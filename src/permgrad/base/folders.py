@@ -66,7 +66,10 @@ class FolderKind:
             record = read_json(record_path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None
-        version = record.get("schema_version") if isinstance(record, dict) else None
+        if isinstance(record, dict):
+            version = record.get("schema_version")
+        else:
+            version = None
         if not isinstance(version, int):
             return None
         if version != SCHEMA_VERSION:
@@ -78,14 +81,12 @@ class FolderKind:
                 code="PG053",
             )
         holds = {self.key: dict, **self.holds}
-        return (
-            record
-            if all(
-                isinstance(record.get(entry_name), entry_type)
-                for entry_name, entry_type in holds.items()
-            )
-            else None
-        )
+        if all(
+            isinstance(record.get(entry_name), entry_type)
+            for entry_name, entry_type in holds.items()
+        ):
+            return record
+        return None
 
     def new_record(
         self, configuration: Mapping[str, Any], command: str, **beside: Any
@@ -180,11 +181,10 @@ class FolderKind:
             }
             for entries in (old, new)
         )
-        holds = (
-            "another one"
-            if self.same == self.owner
-            else f"a {self.owner} of another {self.same}"
-        )
+        if self.same == self.owner:
+            holds = "another one"
+        else:
+            holds = f"a {self.owner} of another {self.same}"
         hint = "Replace it with --overwrite, or choose another folder with --out."
         return InputError(
             f"{folder} holds {holds}, which differs in {differences(old, new)}",
@@ -206,11 +206,10 @@ class FolderKind:
             if not entry.name.startswith(own_prefixes)
         )
         if foreign:
-            overwrite_hint = (
-                ""
-                if set(foreign) & set(self.names)
-                else ", or add to it with --overwrite"
-            )
+            if set(foreign) & set(self.names):
+                overwrite_hint = ""
+            else:
+                overwrite_hint = ", or add to it with --overwrite"
             problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
             raise InputError(
                 problem,
@@ -290,9 +289,10 @@ class FolderKind:
                     folder / changed_name
                     for changed_name in changed_files(folder, found_record)
                 )
-                started = (
-                    {} if found_record is None else {"started": found_record["started"]}
-                )
+                if found_record is None:
+                    started = {}
+                else:
+                    started = {"started": found_record["started"]}
                 record = (
                     self.new_record(configuration, command)
                     | started
@@ -356,7 +356,9 @@ def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def sum_of(file: Path) -> str:
     """Return the checksum of a file, or nothing of one that is missing."""
-    return files.file_hash(file) if file.is_file() else ""
+    if file.is_file():
+        return files.file_hash(file)
+    return ""
 
 
 def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:

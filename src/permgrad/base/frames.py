@@ -25,7 +25,9 @@ def as_library(frame: pd.DataFrame, library: Library) -> Any:
         .Table.from_pandas(frame, preserve_index=False)
         .replace_schema_metadata()
     )
-    return optional("polars").from_arrow(table) if library == "polars" else table
+    if library == "polars":
+        return optional("polars").from_arrow(table)
+    return table
 
 
 def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -39,12 +39,10 @@ else:
             setattr(self, name, value)  # not asked for again
             return value
 
-    np, pd, pa, pc = (
-        _Late("numpy"),
-        _Late("pandas"),
-        _Late("pyarrow"),
-        _Late("pyarrow.compute"),
-    )
+    np = _Late("numpy")
+    pd = _Late("pandas")
+    pa = _Late("pyarrow")
+    pc = _Late("pyarrow.compute")
     pq = _Late("pyarrow.parquet")
 
 
@@ -70,11 +68,10 @@ def optional(name: str, install: str | None = None) -> Any:
     except ImportError as error:
         package = name.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
-        problem = (
-            f"{package} is not installed."
-            if missing
-            else f"{package} cannot be imported: {error}."
-        )
+        if missing:
+            problem = f"{package} is not installed."
+        else:
+            problem = f"{package} cannot be imported: {error}."
         raise EnvironmentProblem(
             problem, hint=f"Run: pip install '{install or package}'", code="PG060"
         ) from None

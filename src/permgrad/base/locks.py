@@ -52,10 +52,8 @@ def release(lock: FileLock) -> None:
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
     """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
-    suggestion, lock_path = (
-        "choose another name with --out (out=)",
-        target.parent / f".{target.name}{LOCK}",
-    )
+    suggestion = "choose another name with --out (out=)"
+    lock_path = target.parent / f".{target.name}{LOCK}"
     with (
         made_folder(target.parent, suggestion, target),
         hold_folder(target, suggestion, lock_path),
@@ -74,13 +72,13 @@ def hold_folder(
 
     The file of the lock has the number of the process that holds it.
     """
-    lock_file, action_text, activity = folder / LOCK, "work in a folder", "at work in"
+    lock_file = folder / LOCK
+    action_text = "work in a folder"
+    activity = "at work in"
     if lock_path is not None:
-        lock_file, action_text, activity = (
-            lock_path,
-            "write a file or folder",
-            "writing",
-        )
+        lock_file = lock_path
+        action_text = "write a file or folder"
+        activity = "writing"
     with writing(folder, fix):
         folder_lock = take(lock_file)
     if folder_lock is None:

@@ -17,7 +17,8 @@ from permgrad.base.arrays import Floats
 #: Units of large numbers.
 _LARGE = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"))
 #: Numbers from the last unit on, and numbers below the second, have an exponent.
-_TOO_LARGE, _TOO_SMALL = 1e16, 1e-4
+_TOO_LARGE = 1e16
+_TOO_SMALL = 1e-4
 #: A number is 0 beside one that is so many times larger.
 _NOTHING = 1e-9
 #: Digits of the largest double.
@@ -56,7 +57,8 @@ def number(value: float | None, digits: int = 3) -> str:
             return f"{fixed(value / least, digits - 1 - math.floor(math.log10(rounded_size / least)))}\u00a0{unit}"
     if rounded_size >= _TOO_LARGE or rounded_size < _TOO_SMALL:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        if "." in mantissa:
+            mantissa = mantissa.rstrip("0").rstrip(".")
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
     power = math.floor(math.log10(rounded_size))
     return fixed(
@@ -103,7 +105,11 @@ def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
     r"""Write different numbers so that they differ: with more ``digits`` where that is needed. Whole ones are exact.
 
     Examples:
-        >>> distinct([50720.55, 1e6, 33.5]), distinct([2019.0, 12345.0]), distinct([0.12341, 0.12344])
+        >>> (
+        ...     distinct([50720.55, 1e6, 33.5]),
+        ...     distinct([2019.0, 12345.0]),
+        ...     distinct([0.12341, 0.12344]),
+        ... )
         (['50,720', '1\xa0M', '33.5'], ['2019', '12,345'], ['0.12341', '0.12344'])
     """
     if all(float(value).is_integer() and abs(value) < 1e6 for value in values):
@@ -127,9 +133,6 @@ def percent(share: float | None, decimals: int | None = None) -> str:
     """
     if share is None or not math.isfinite(share):
         return "–"
-    decimals = (
-        int(0 < abs(share) < 0.01 or 0.995 <= abs(share) < 1)
-        if decimals is None
-        else decimals
-    )
+    if decimals is None:
+        decimals = int(0 < abs(share) < 0.01 or 0.995 <= abs(share) < 1)
     return f"{fixed(100 * share, decimals)}\u00a0%"

@@ -20,8 +20,10 @@ _WAITING = {
 }
 #: Looks at the processes that run, and the seconds between two: one that runs in at least three of four computes. A
 #: tenth of a second, as a short command of somebody else must not halve the threads of a long run.
-_LOOKS, _BETWEEN = 11, 0.01
-_STATISTICS, _PROCESSOR = Path("/proc/stat"), Path("/proc/cpuinfo")
+_LOOKS = 11
+_BETWEEN = 0.01
+_STATISTICS = Path("/proc/stat")
+_PROCESSOR = Path("/proc/cpuinfo")
 
 
 def prepare_threads(threads: int | None) -> None:
@@ -78,4 +80,6 @@ def _others_running() -> int:
             ]
         except (OSError, ValueError, IndexError):
             return 0
-    return max(0, sorted(counts)[len(counts) // 4] - 1) if counts else 0
+    if counts:
+        return max(0, sorted(counts)[len(counts) // 4] - 1)
+    return 0

@@ -15,11 +15,13 @@ from permgrad.base.errors import printable
 
 ProgressMode = Literal["auto"] | bool
 #: Seconds after which the first line is written, and between two lines.
-FIRST, AGAIN = 10.0, 30.0
+FIRST = 10.0
+AGAIN = 30.0
 #: Seconds after which a long work says how long it will be, and what takes less.
 SOON = 1.0
 #: Seconds that are left from which on a sentence says what would shorten them, and rows from which on fewer are enough.
-LONG, FEW = 60.0, 1000
+LONG = 60.0
+FEW = 1000
 #: Seconds after which the line of a larger work is renewed.
 LOOK = 0.5
 #: The share of the time taken that a work is expected to take further once it has taken longer than planned.
@@ -43,18 +45,24 @@ class Progress(ExitStack):
     ) -> None:
         """Begin. ``every``: each step is shown, as where few of them take long."""
         super().__init__()
-        self._writes, self._label, self._started = False, label, time.monotonic()
+        self._writes = False
+        self._label = label
+        self._started = time.monotonic()
         progress_mode = check_flag("progress", mode, auto=True)
-        progress_mode = (
-            False if progress_mode == "auto" and startup.silent else progress_mode
-        )
+        if progress_mode == "auto" and startup.silent:
+            progress_mode = False
         stream = None if getattr(sys.stderr, "closed", False) else sys.stderr
-        self.done, self._weight, self.ended = 0.0, 1.0, threading.Event()
+        self.done = 0.0
+        self._weight = 1.0
+        self.ended = threading.Event()
         self._ahead = 0.0
         self.callback(self.ended.set)
         self._bar: Any = None
         # Within a larger work there is one line, that of the larger work.
-        self._within = _whole if progress_mode == "auto" and total > 0 else None
+        if progress_mode == "auto" and total > 0:
+            self._within = _whole
+        else:
+            self._within = None
         if self._within is not None:
             self._within.work()
             self.callback(self._within.work)
@@ -110,11 +118,9 @@ class Progress(ExitStack):
             and spent > SOON
             and (seconds_left := spent * (self._total / self.done - 1)) > LONG
         ):
-            suggested_rows, row_count, self.rows = (
-                min(10_000, self.rows // 10),
-                self.rows,
-                0,
-            )
+            suggested_rows = min(10_000, self.rows // 10)
+            row_count = self.rows
+            self.rows = 0
             _ = self._bar is None or self._bar.clear()
             words = f"about {readable(seconds_left)} left. In Python, max_rows={suggested_rows} explains a random part"
             _write_line(
@@ -142,16 +148,17 @@ class Whole(ExitStack):
 
     def __init__(self, label: str) -> None:
         super().__init__()
-        self.label, self.started = label, time.monotonic()
+        self.label = label
+        self.started = time.monotonic()
         self.expected: dict[str, float] = {}
-        self._ended, self._shown, self._stream = threading.Event(), False, sys.stderr
+        self._ended = threading.Event()
+        self._shown = False
+        self._stream = sys.stderr
         self._rewrites = not startup.silent and _rewrites(self._stream)
-        self._name, self._since, self._work_since, self.share = (
-            "",
-            self.started,
-            self.started,
-            0.0,
-        )
+        self._name = ""
+        self._since = self.started
+        self._work_since = self.started
+        self.share = 0.0
         self._left: tuple[float, float] | None = (
             None  # the seconds that a part has left, and when this was said
         )
@@ -166,7 +173,8 @@ class Whole(ExitStack):
         ``left``: of the part at work, where it knows better than by its share.
         """
         self.expected |= seconds
-        self._left = self._left if left is None else (left, time.monotonic())
+        if left is not None:
+            self._left = (left, time.monotonic())
         if self.expected and self._writer is None and not startup.silent:
             self._writer = threading.Thread(
                 target=self._write, name="permgrad-progress", daemon=True
@@ -180,8 +188,11 @@ class Whole(ExitStack):
             yield
             return
         global _whole  # noqa: PLW0603 — a property of the process
-        before, _whole = _whole, self
-        self._name, self._since, self._left = name, time.monotonic(), None
+        before = _whole
+        _whole = self
+        self._name = name
+        self._since = time.monotonic()
+        self._left = None
         self.work()
         try:
             yield
@@ -192,7 +203,8 @@ class Whole(ExitStack):
 
     def work(self) -> None:
         """Begin or end a work within the part."""
-        self._work_since, self.share = time.monotonic(), 0.0
+        self._work_since = time.monotonic()
+        self.share = 0.0
 
     def left(self) -> float:
         """Return the seconds that all parts will still take."""
@@ -203,7 +215,8 @@ class Whole(ExitStack):
         )
         if not self._name:
             return later
-        current_time, planned = time.monotonic(), self.expected.get(self._name, 0.0)
+        current_time = time.monotonic()
+        planned = self.expected.get(self._name, 0.0)
         spent = current_time - self._since
         if self._left is not None:
             since = current_time - self._left[1]
@@ -225,14 +238,16 @@ class Whole(ExitStack):
 
     def line(self) -> tuple[float, str]:
         """Return the share that is done, and the line."""
-        spent, seconds_left = time.monotonic() - self.started, self.left()
+        spent = time.monotonic() - self.started
+        seconds_left = self.left()
         # It never falls: where more turns out to be left, the seconds say so.
         self._most = max(self._most, spent / max(spent + seconds_left, 1e-9))
         return self._most, progress_line(self.label, self._most, spent, seconds_left)
 
     def _write(self) -> None:
         """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""
-        marks, last_written = [0.25, 0.5, 0.75], time.monotonic() + FIRST - AGAIN
+        marks = [0.25, 0.5, 0.75]
+        last_written = time.monotonic() + FIRST - AGAIN
         while not self._ended.wait(LOOK):
             share, status_line = self.line()
             passed = [passed_mark for passed_mark in marks if share >= passed_mark]
@@ -244,7 +259,8 @@ class Whole(ExitStack):
                 and current_time - last_written < AGAIN
             ):
                 continue
-            last_written, self._shown = current_time, True
+            last_written = current_time
+            self._shown = True
             _write_line(
                 self._stream,
                 f"\r\x1b[K{status_line.rstrip()}" if self._rewrites else status_line,
@@ -266,7 +282,8 @@ def _rewrites(stream: Any) -> bool:
 
 
 def _write_lines(work: Progress, total: int, label: str, stream: TextIO) -> None:
-    wait_seconds, started = FIRST, time.monotonic()
+    wait_seconds = FIRST
+    started = time.monotonic()
     while not work.ended.wait(wait_seconds):
         _write_line(
             stream, progress_line(label, work.done / total, time.monotonic() - started)
@@ -286,11 +303,10 @@ def progress_line(
     """Return how much of a work is done after some seconds, and about how long the rest takes (None: at this pace)."""
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
-    remaining_time = (
-        readable(seconds / share - seconds if left is None else left)
-        if share < 1
-        else "no time"
-    )
+    if share < 1:
+        remaining_time = readable(seconds / share - seconds if left is None else left)
+    else:
+        remaining_time = "no time"
     return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {remaining_time} left\n"
 
 
@@ -300,5 +316,7 @@ def readable(seconds: float) -> str:
         return f"{seconds:.2g} s"
     minutes = seconds / 60
     if minutes < 100:
-        return f"{minutes:.2g} min" if minutes < 9.5 else f"{minutes:.0f} min"
+        if minutes < 9.5:
+            return f"{minutes:.2g} min"
+        return f"{minutes:.0f} min"
     return f"{minutes / 60:.1f} h"

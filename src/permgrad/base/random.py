@@ -128,8 +128,13 @@ def content_keys(arrays: Iterable[Array]) -> npt.NDArray[np.uint64]:
             )
             words = _mix(padded + position_words).sum(axis=1, dtype=np.uint64)
             mixed = _mix(words + np.uint64(position + 1) * _GOLDEN)
-            total = mixed if total is None else _mix(total + mixed)
-    return np.zeros(0, dtype=np.uint64) if total is None else total
+            if total is None:
+                total = mixed
+            else:
+                total = _mix(total + mixed)
+    if total is None:
+        return np.zeros(0, dtype=np.uint64)
+    return total
 
 
 @contextmanager
@@ -142,9 +147,10 @@ def forked_torch(seed: int) -> Iterator[None]:
             torch.set_rng_state, torch.get_rng_state()
         ),
     }
-    devices = (
-        list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    )
+    if torch.cuda.is_available():
+        devices = list(range(torch.cuda.device_count()))
+    else:
+        devices = []
     if devices:
         generator_changes["GPUs' generators"] = lambda: partial(
             torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()
@@ -164,9 +170,11 @@ def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterato
     Everything is restored, as are the other changes listed.
     """
     # Only what has loaded the compiler can have compiled anything.
-    compiler: dict[Hashable, Change] = (
-        {"compiler": _as_written} if "torch._dynamo" in sys.modules else {}
-    )
+    compiler: dict[Hashable, Change]
+    if "torch._dynamo" in sys.modules:
+        compiler = {"compiler": _as_written}
+    else:
+        compiler = {}
     with forked_torch(0), together({**GENERATORS, **compiler, **changes}):
         random.seed(0)
         np.random.seed(0)  # noqa: NPY002 — it is the user's that is kept

@@ -47,8 +47,6 @@ def registered(name: str, names: Container[str]) -> str:
         >>> registered("permgrad-paper", ["permgrad", "permgrad_paper"])
         'permgrad_paper'
     """
-    return (
-        name
-        if name in names or (joined := name.replace("-", "_")) not in names
-        else joined
-    )
+    if name in names or (joined := name.replace("-", "_")) not in names:
+        return name
+    return joined

@@ -48,7 +48,8 @@ def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
     Brannath & Posch 2009). So the chance of any false feature stays within the level, and a single family, or families
     of one feature each, are adjusted as by ``adjusted``.
     """
-    values, labels = np.array(p_values, dtype=np.float64), np.asarray(families)
+    values = np.array(p_values, dtype=np.float64)
+    labels = np.asarray(families)
     last_values = []  # the p-value at which all of a family has passed
     for label in np.unique(labels):
         values[..., labels == label, :] = adjusted(values[..., labels == label, :])
@@ -88,11 +89,9 @@ def t_two_sided(sizes: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
 def over_splits(p_values: npt.ArrayLike) -> Floats:
     """Return twice the median of p-values ``(splits, features)``, at most 1 (Meinshausen, Meier & Bühlmann 2009)."""
     values = np.asarray(p_values, dtype=np.float64)
-    return (
-        values[0]
-        if len(values) == 1
-        else np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
-    )
+    if len(values) == 1:
+        return values[0]
+    return np.asarray(np.minimum(2 * np.median(values, axis=0), 1.0))
 
 
 def clearly(

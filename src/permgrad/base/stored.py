@@ -29,7 +29,8 @@ _HEADERS = {
 #: Levels of a document. Ours have fewer than ten. Python itself fails somewhere below a thousand.
 _DEEPEST = 100
 #: Arrays that take more than this, unpacked, are stored as they are: a small file then never becomes a large one.
-MOST_UNPACKED, _MOST_TIMES = 2**28, 100
+MOST_UNPACKED = 2**28
+_MOST_TIMES = 100
 #: Kinds of numbers and text that permgrad writes: no objects, no records.
 _KINDS = "biufcSUmM"
 
@@ -64,7 +65,10 @@ def read_saved(file: Path) -> bytes:
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
     """Return what a JSON document says. ``ValueError``: too deep, no finite number, or (``names_once``) names twice."""
-    document_text = content.decode("utf-8") if isinstance(content, bytes) else content
+    if isinstance(content, bytes):
+        document_text = content.decode("utf-8")
+    else:
+        document_text = content
     too_deep = f"it is nested more than {_DEEPEST} levels deep"
     pairs_hook = _named_once if names_once else None
     try:
@@ -119,9 +123,10 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _finite(digits: str) -> float:
     number = float(digits)
-    number_problem = (
-        "beyond what a number can be" if digits[-1].isdigit() else "no number"
-    )
+    if digits[-1].isdigit():
+        number_problem = "beyond what a number can be"
+    else:
+        number_problem = "no number"
     must(math.isfinite(number), f"it holds {digits}, which is {number_problem}")
     return number
 
@@ -142,7 +147,10 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another size of an array than it has,
     for which NumPy would reserve memory. Or it unpacks to more than 256 MB and a hundred times its size.
     """
-    content = source if isinstance(source, bytes) else read_saved(Path(source))
+    if isinstance(source, bytes):
+        content = source
+    else:
+        content = read_saved(Path(source))
     with io.BytesIO(content) as stream:
         must(
             stream.read(1) != b"\x80",
@@ -275,11 +283,10 @@ def read_times(folder: Path) -> Any:
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a description with a checksum of all that it says, so that damage is seen."""
-    content = {
-        entry_name: value
-        for entry_name, value in description.items()
-        if entry_name != _SEAL
-    }
+    content = {}
+    for entry_name, value in description.items():
+        if entry_name != _SEAL:
+            content[entry_name] = value
     # What JSON gives back: tuples are lists, keys are text.
     stored = json.loads(json.dumps(plain(content)))
     return {

@@ -54,7 +54,8 @@ DARK = dict(TOKENS.values())
     *SERIES,
 ) = VARIABLES
 #: Texts on coloured cells, which do not change on a dark page.
-FIXED_DARK, FIXED_LIGHT = "#20262a", "#ffffff"
+FIXED_DARK = "#20262a"
+FIXED_LIGHT = "#ffffff"
 PATH_COLOURS = {
     "tabular": TABULAR,
     "image": IMAGE,
@@ -99,8 +100,11 @@ OTHER_SCRIPTS = (
 )
 
 #: Width of an ordinary figure and height of one row of bars in inches.
-WIDTH, ROW = 7.2, 0.27
-SIZE_TITLE, SIZE_LABEL, SIZE_SMALL = 11.0, 9.0, 8.0
+WIDTH = 7.2
+ROW = 0.27
+SIZE_TITLE = 11.0
+SIZE_LABEL = 9.0
+SIZE_SMALL = 8.0
 
 
 @lru_cache(maxsize=1)

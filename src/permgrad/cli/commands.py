@@ -88,21 +88,19 @@ class _Commands(TyperGroup):
             if error_kind == "NoArgsIsHelpError":  # the help is the answer
                 error.show()
                 sys.exit(error.exit_code)
-            command_path = (
-                error.ctx.command_path
-                if error.ctx
-                else " ".join(["permgrad", *sys.argv[1:2]])
-            )
+            if error.ctx:
+                command_path = error.ctx.command_path
+            else:
+                command_path = " ".join(["permgrad", *sys.argv[1:2]])
             suggestion = did_you_mean(
                 getattr(error, "option_name", ""),
                 getattr(error, "possibilities", None) or (),
             )
             full_hint = f"{suggestion} See '{command_path} --help'.".lstrip()
-            problem = (
-                error.message
-                if error_kind == "NoSuchOption"
-                else error.format_message()
-            )
+            if error_kind == "NoSuchOption":
+                problem = error.message
+            else:
+                problem = error.format_message()
             problem = problem.partition(", unable to parse")[0].rstrip(".")
             problem = re.sub(
                 "Invalid value for '(.+)': Input should be a valid",
@@ -198,7 +196,8 @@ def command(
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
         request: Any = next(iter(get_type_hints(function).values()))
-        options, hints = options_of(request), get_type_hints(request)
+        options = options_of(request)
+        hints = get_type_hints(request)
         # Fields that hold several names, and flags such as --no-rows, which turn one off.
         lists = {
             field_name for field_name in options if ... in get_args(hints[field_name])
@@ -246,7 +245,8 @@ def command(
             _keyword("quiet", _QUIET, False),
         ]
         parameters.append(_keyword("debug", _DEBUG, False))
-        invoked.__doc__, invoked.__name__ = function.__doc__, function.__name__
+        invoked.__doc__ = function.__doc__
+        invoked.__name__ = function.__name__
         invoked.__annotations__ = {
             parameter.name: parameter.annotation for parameter in parameters
         }
@@ -277,11 +277,10 @@ def _parameter(name: str, option: Option, hint: Any, default: Any) -> inspect.Pa
     if hint in (int, int | None) and metavar is None:
         facts["metavar"] = "N"
     if hint in (Path, Path | None) or option.table:
-        facts["parser"] = (
-            (table_path if hint is not str else named)
-            if option.table
-            else lambda text: Path(named(text))
-        )
+        if option.table:
+            facts["parser"] = table_path if hint is not str else named
+        else:
+            facts["parser"] = lambda text: Path(named(text))
     if option.positional:
         facts.setdefault("parser", named)
         return _keyword(name, Annotated[hint, typer.Argument(**facts)], default)
@@ -306,17 +305,19 @@ def _checked(
         # Without the form that turns it off.
         option_flag = option.flag(field_name).partition("/")[0]
         is_split = option.lists == "names"
-        texts = (
-            tuple(values[field_name] or ())
-            if field_name in lists
-            else (values[field_name],)
-        )
+        if field_name in lists:
+            texts = tuple(values[field_name] or ())
+        else:
+            texts = (values[field_name],)
         if option.choices and not option.table:
             texts = tuple(
                 choice_text and registered(choice_text, option.choices)
                 for choice_text in texts
             )
-            checked[field_name] = texts if field_name in lists else texts[0]
+            if field_name in lists:
+                checked[field_name] = texts
+            else:
+                checked[field_name] = texts[0]
         if (option.choices or option.least is not None) and not (
             option.table or is_split
         ):
@@ -326,9 +327,10 @@ def _checked(
                 )
         if field_name not in lists:
             continue
-        checked[field_name] = (
-            tuple(dict.fromkeys(separated(texts))) if is_split else texts
-        )
+        if is_split:
+            checked[field_name] = tuple(dict.fromkeys(separated(texts)))
+        else:
+            checked[field_name] = texts
         if texts and not checked[field_name]:
             raise InputError(
                 f"{option_flag} is empty",
@@ -348,7 +350,9 @@ def named(text: str) -> str:
 def table_path(text: str) -> Path:
     """Return a path, or the name of a data set. ``./heloc`` is a file, ``heloc`` a data set."""
     table_file = Path(named(text))
-    return table_file if text == str(table_file) else table_file.absolute()
+    if text == str(table_file):
+        return table_file
+    return table_file.absolute()
 
 
 # ---- output ----------------------------------------------------------------------------------------------------------
@@ -582,20 +586,19 @@ def datasets_list(_: _ListRequest) -> Outcome:
     """List the named data sets: target, size, licence, home, and whether they are downloaded."""
     from permgrad.data.datasets import cache_folder, get_card, list_datasets
 
-    folders = [
-        Path(folder)
-        for folder in (os.environ.get("PERMGRAD_DATA"), cache_folder())
-        if folder
-    ]
+    folders = []
+    for folder in (os.environ.get("PERMGRAD_DATA"), cache_folder()):
+        if folder:
+            folders.append(Path(folder))
     width = max(map(len, list_datasets()))
-    facts, lines = [], []
+    facts = []
+    lines = []
     for data_set_name in list_datasets():
         data_card = get_card(data_set_name)
-        files = [
-            folder / data_card.file_name
-            for folder in folders
-            if data_card.file_name is not None
-        ]
+        files = []
+        for folder in folders:
+            if data_card.file_name is not None:
+                files.append(folder / data_card.file_name)
         where = next(
             (os.fspath(data_file) for data_file in files if data_file.is_file()), None
         )
@@ -607,10 +610,11 @@ def datasets_list(_: _ListRequest) -> Outcome:
                 "where": where,
             }
         )
-        card_facts, location_note = (
-            facts[-1],
-            "not here" if where is None else f"here ({where})",
-        )
+        card_facts = facts[-1]
+        if where is None:
+            location_note = "not here"
+        else:
+            location_note = f"here ({where})"
         table_size = f"{card_facts['rows']:,} × {card_facts['columns']}"
         lines.append(
             f"{data_set_name:<{width}}  {table_size:>13}  {card_facts['task']:<14}  target {card_facts['target']}; {location_note}"
@@ -635,16 +639,20 @@ def datasets_fetch(request: _FetchRequest) -> Outcome:
     """Download named data sets and check their content."""
     from permgrad.data.datasets import fetch_dataset, get_card, list_datasets
 
-    names = list_datasets() if request.names == ("all",) else list(request.names)
+    if request.names == ("all",):
+        names = list_datasets()
+    else:
+        names = list(request.names)
     for data_set_name in names:
         get_card(data_set_name)  # refuse an unknown name before anything is downloaded
     facts = {}
     for data_set_name in names:
         tell(f"{data_set_name} ...")
         data_file = fetch_dataset(data_set_name)
-        facts[data_set_name] = (
-            "scikit-learn" if data_file is None else os.fspath(data_file)
-        )
+        if data_file is None:
+            facts[data_set_name] = "scikit-learn"
+        else:
+            facts[data_set_name] = os.fspath(data_file)
     return Outcome(
         {"datasets": facts},
         "\n".join(f"{fetched_name}: {where}" for fetched_name, where in facts.items()),

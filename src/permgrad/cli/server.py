@@ -92,10 +92,9 @@ class Tool:
     @cached_property
     def names(self) -> dict[str, str]:
         """The field of each argument, which is named as on the command line."""
-        flags = {
-            field: (option.name or "").partition("/")[0]
-            for field, option in options_of(self.request).items()
-        }
+        flags = {}
+        for field, option in options_of(self.request).items():
+            flags[field] = (option.name or "").partition("/")[0]
         flags |= {"model_folder": "run", "keep_rows": ""}
         return {
             flags[field].lstrip("-").replace("-", "_") or field: field
@@ -105,14 +104,16 @@ class Tool:
     @property
     def signature(self) -> Signature:
         """The arguments with their types and descriptions. Those that are not given are None."""
-        options, hints = options_of(self.request), get_type_hints(self.request)
+        options = options_of(self.request)
+        hints = get_type_hints(self.request)
         needed = {
             "row",
             *(entry.name for entry in fields(self.request) if entry.default is MISSING),
         }
         parameters = [Parameter("context", Parameter.KEYWORD_ONLY, annotation=Context)]
         for argument_name, field in self.names.items():
-            option, kinds = options[field], get_args(hints[field]) or (hints[field],)
+            option = options[field]
+            kinds = get_args(hints[field]) or (hints[field],)
             # Words in capitals stand for files and functions.
             words = (
                 ()
@@ -157,7 +158,8 @@ class Tool:
         return Signature(parameters, return_annotation=CallToolResult)
 
 
-_RUNS, _ROWS = "permgrad.cli.commands:", "permgrad.runs.commands.rows:"
+_RUNS = "permgrad.cli.commands:"
+_ROWS = "permgrad.runs.commands.rows:"
 _RUN = ("time", "test", "model", "preset", "baselines", "time_limit", "max_rows", "refits", "sensitive",
         "keep_rows")  # fmt: skip
 TOOLS: dict[str, Tool] = {
@@ -218,10 +220,9 @@ def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> 
     values = {**dict(tool.fixed), "threads": settings.threads}
     hints = get_type_hints(tool.request)
     for argument_name, value in arguments.items():
-        field, kinds = (
-            tool.names[argument_name],
-            get_args(hints[tool.names[argument_name]])
-            or (hints[tool.names[argument_name]],),
+        field = tool.names[argument_name]
+        kinds = get_args(hints[tool.names[argument_name]]) or (
+            hints[tool.names[argument_name]],
         )
         if ... in kinds:
             values[field] = tuple(
@@ -232,7 +233,10 @@ def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> 
             resolved_path = _place(argument_name, value, folder, reading=is_table)
             if is_table and settings.tables_in_folder:
                 _refuse_table_elsewhere(argument_name, value, resolved_path, folder)
-            values[field] = str(resolved_path) if str in kinds else resolved_path
+            if str in kinds:
+                values[field] = str(resolved_path)
+            else:
+                values[field] = resolved_path
         else:
             values[field] = value
     request = tool.request(**values)
@@ -256,15 +260,18 @@ def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
         if reading
         else folder in resolved_path.parents
     ):
-        path_problem = (
-            "no file" if reading else f"not inside {folder}, the folder of permgrad mcp"
-        )
+        if reading:
+            path_problem = "no file"
+        else:
+            path_problem = f"not inside {folder}, the folder of permgrad mcp"
         raise InputError(
             f"{argument} {text!r} is {path_problem}",
             hint="Name another place.",
             code="PG050",
         )
-    return resolved_path if reading else resolved_path.relative_to(folder)
+    if reading:
+        return resolved_path
+    return resolved_path.relative_to(folder)
 
 
 def _refuse_table_elsewhere(argument: str, text: str, path: Path, folder: Path) -> None:
@@ -301,11 +308,10 @@ def guard(folder: Path) -> None:
     """Refuse, from now on in this process, to change anything outside a folder, whatever the code or a link says."""
 
     def check(event: str, values: tuple[Any, ...]) -> None:
-        path_positions = (
-            (0,) * bool(values[2] & _WRITES)
-            if event == "open"
-            else _CHANGES.get(event, ())
-        )
+        if event == "open":
+            path_positions = (0,) * bool(values[2] & _WRITES)
+        else:
+            path_positions = _CHANGES.get(event, ())
         if (
             event in ("os.remove", "os.rmdir") and values[-1] >= 0
         ):  # in a folder that shutil.rmtree removes
@@ -318,11 +324,10 @@ def guard(folder: Path) -> None:
             absolute = Path.cwd() / changed_path
             # A link as the last name is changed itself, except by what opens it.
             is_link = event != "open" and absolute.name not in ("", "..")
-            real_path = (
-                absolute.parent.resolve() / absolute.name
-                if is_link
-                else absolute.resolve()
-            )
+            if is_link:
+                real_path = absolute.parent.resolve() / absolute.name
+            else:
+                real_path = absolute.resolve()
             if changed_path != os.devnull and folder not in (
                 real_path,
                 *real_path.parents,
@@ -343,7 +348,8 @@ def _settle(folder: Path, scratch: str) -> None:
                 Path(named).resolve()
             )  # as named from where the server was started
     os.chdir(folder)
-    tempfile.tempdir, sys.dont_write_bytecode = scratch, True
+    tempfile.tempdir = scratch
+    sys.dont_write_bytecode = True
     warnings.simplefilter("ignore")
     guard(folder)
 
@@ -379,10 +385,9 @@ def answer(
             outcome.text,
         ]
     )
-    content: list[Any] = [
-        TextContent(type="text", text=content_text)
-        for content_text in (answer_text, json.dumps(facts, ensure_ascii=False))
-    ]
+    content: list[Any] = []
+    for content_text in (answer_text, json.dumps(facts, ensure_ascii=False)):
+        content.append(TextContent(type="text", text=content_text))
     return CallToolResult(content=content, structured_content=facts)
 
 
@@ -397,18 +402,18 @@ class Server(MCPServer):
     """The server of the tools, which refuses wrong arguments in one sentence."""
 
     def __init__(self, settings: Settings) -> None:
-        tables = (
-            "Tables are files in it"
-            if settings.tables_in_folder
-            else "Tables may be anywhere"
-        )
+        if settings.tables_in_folder:
+            tables = "Tables are files in it"
+        else:
+            tables = "Tables may be anywhere"
         super().__init__(
             "permgrad",
             version=__version__,
             instructions=_ABOUT.format(settings.folder, tables),
             log_level="CRITICAL",
         )
-        self._settings, self._turn = settings, anyio.CapacityLimiter(1)
+        self._settings = settings
+        self._turn = anyio.CapacityLimiter(1)
         for tool_name, tool in TOOLS.items():
             hints = ToolAnnotations(read_only_hint="out" not in tool.fields)
             self.add_tool(
@@ -420,11 +425,10 @@ class Server(MCPServer):
 
     def _function(self, name: str, tool: Tool) -> Any:
         async def call(context: Context, **arguments: Any) -> CallToolResult:
-            given_arguments = {
-                argument_name: value
-                for argument_name, value in arguments.items()
-                if value is not None
-            }
+            given_arguments = {}
+            for argument_name, value in arguments.items():
+                if value is not None:
+                    given_arguments[argument_name] = value
             file_descriptor, progress_path = tempfile.mkstemp(
                 dir=self._settings.scratch
             )
@@ -473,7 +477,8 @@ class Server(MCPServer):
 
 async def _follow(path: Path, context: Context) -> None:
     """Tell the client each line that a call writes into a file."""
-    steps_done, unfinished_line = 0.0, ""
+    steps_done = 0.0
+    unfinished_line = ""
     with path.open(encoding="utf8", errors="replace") as lines:
         while True:
             *complete_lines, unfinished_line = (unfinished_line + lines.read()).split(

@@ -25,14 +25,18 @@ _STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
 def say(text: str, mark: str = "", style: str = "") -> None:
     """Write one line on stderr, after a ``mark`` in a style. A closed pipe is not an error."""
     with suppress(BrokenPipeError):
-        start = f"{painted(mark, style, sys.stderr)} " if mark else ""
+        if mark:
+            start = f"{painted(mark, style, sys.stderr)} "
+        else:
+            start = ""
         print(f"{start}{printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 — the command line's voice
 
 
 def put(text: str) -> None:
     """Write lines on stdout. A table that another program reads, which ends its last line itself, stays as it is."""
     is_table = text.endswith("\n")
-    text = text if is_table and not sys.stdout.isatty() else printable(text, lines=True)
+    if not (is_table and not sys.stdout.isatty()):
+        text = printable(text, lines=True)
     sys.stdout.write(text if is_table else f"{text}\n")
     sys.stdout.flush()
 
@@ -47,9 +51,9 @@ def painted(text: str, style: str, stream: TextIO | Any) -> str:
     """Return a text in a style, if the stream is a terminal whose user wants colours (https://no-color.org)."""
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     is_terminal = getattr(stream, "isatty", lambda: False)()
-    return (
-        f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if is_terminal and not is_plain else text
-    )
+    if is_terminal and not is_plain:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+    return text
 
 
 def open_page(page: str | os.PathLike[str]) -> None:
@@ -85,7 +89,10 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
             code="PG061",
         )
     elif isinstance(error, OSError) and not isinstance(error, PermgradError):
-        where = f"{error.filename}: " if error.filename else ""
+        if error.filename:
+            where = f"{error.filename}: "
+        else:
+            where = ""
         error = EnvironmentProblem(
             f"Cannot read or write a file: {where}{error.strerror or sentence}",
             hint="Free some space or check the permissions, or choose another place with --out.",
@@ -199,12 +206,11 @@ class HelpfulCommand(TyperCommand):
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             args = args[:-1]
         following = [*args[1:], "-"]
-        alone = {
-            flag: parameter.metavar
-            for parameter in self.params
-            for flag in parameter.opts
-            if getattr(parameter, "metavar", None) in ALONE
-        }
+        alone = {}
+        for parameter in self.params:
+            for flag in parameter.opts:
+                if getattr(parameter, "metavar", None) in ALONE:
+                    alone[flag] = parameter.metavar
         for place, (word, after) in enumerate(zip(args, following, strict=False)):
             metavar = alone.get(word)
             if metavar is not None and not _is_value(after, metavar):
@@ -250,11 +256,10 @@ def completion_of(option: Option) -> Callable[..., list[str]] | None:
         name_ending = "=" if "=" in (option.metavar or "") else ""
 
         def columns(ctx: typer.Context, incomplete: str) -> list[str]:
-            names = [
-                f"{column_name}{name_ending}"
-                for column_name in csv_header(ctx.params.get("table"))
-                if column_name == printable(column_name)
-            ]
+            names = []
+            for column_name in csv_header(ctx.params.get("table")):
+                if column_name == printable(column_name):
+                    names.append(f"{column_name}{name_ending}")
             return _continued(names, incomplete, commas=False)
 
         return columns

@@ -103,11 +103,10 @@ def each_image(
     for broken_rule, broken in faults.items():
         if broken:
             fault_text, rule_hint = _RULES[broken_rule]
-            further_text = (
-                f"; and {len(broken) - _MOST_NAMED} more"
-                if len(broken) > _MOST_NAMED
-                else ""
-            )
+            if len(broken) > _MOST_NAMED:
+                further_text = f"; and {len(broken) - _MOST_NAMED} more"
+            else:
+                further_text = ""
             problem = (
                 f"{len(broken):,} of {count:,} image files in column {name!r} {fault_text} "
                 f"({'; '.join(broken[:_MOST_NAMED])}{further_text})"
@@ -123,7 +122,10 @@ def opened_image(source: Any) -> Any:
     from PIL import Image
 
     if isinstance(source, np.ndarray):
-        plain = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
+        if source.ndim == 3 and source.shape[2] == 1:
+            plain = source[..., 0]
+        else:
+            plain = source
         image = Image.fromarray(
             _eight_bits(plain) if plain.ndim == 3 and plain.dtype != np.uint8 else plain
         )
@@ -179,14 +181,14 @@ def read_image(
     with opened_image(source) as image:
         # In place: a second copy of a large image is as large.
         ImageOps.exif_transpose(image, in_place=True)
-        brought = (
-            Image.fromarray(_eight_bits(np.asarray(image)))
-            if is_deep(image.mode)
-            else image
-        )
+        if is_deep(image.mode):
+            brought = Image.fromarray(_eight_bits(np.asarray(image)))
+        else:
+            brought = image
         if "transparency" in brought.info:  # Pillow warns of what palettes lose
             brought = brought.convert("RGBA")
-        brought = brought if brought.mode == image_mode else brought.convert(image_mode)
+        if brought.mode != image_mode:
+            brought = brought.convert(image_mode)
         if framed:
             brought = ImageOps.pad(
                 brought, (width, height), Image.Resampling.BILINEAR, (_GREY,) * channels
@@ -196,7 +198,9 @@ def read_image(
                 (width, height), Image.Resampling.BILINEAR, reducing_gap=2.0
             )
         array = np.asarray(brought, dtype=np.uint8)
-    return array[None] if channels == 1 else np.moveaxis(array, -1, 0)
+    if channels == 1:
+        return array[None]
+    return np.moveaxis(array, -1, 0)
 
 
 def _eight_bits(values: Array) -> Pixels:
@@ -207,13 +211,16 @@ def _eight_bits(values: Array) -> Pixels:
         if values.dtype.kind == "f"
         else ("integer", 65535.0, 0.0)
     )
-    minimum, maximum = values.min(initial=0), values.max(initial=0)
+    minimum = values.min(initial=0)
+    maximum = values.max(initial=0)
     if minimum < -slack or maximum > highest_level + slack:
         # Numbers of NumPy as text have as many digits as tell them from their neighbours.
-        range_texts = [
-            str(range_end) if value_rule == "real" else f"{int(range_end):,}"
-            for range_end in (values.min(), values.max())
-        ]
+        range_texts = []
+        for range_end in (values.min(), values.max()):
+            if value_rule == "real":
+                range_texts.append(str(range_end))
+            else:
+                range_texts.append(f"{int(range_end):,}")
         raise _LevelsError(value_rule, " … ".join(range_texts))
     brought = np.empty(values.shape, dtype=np.uint8)
     # Row by row of a large image: in float64 it would take eight times the memory that the result does.

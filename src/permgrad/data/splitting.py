@@ -60,7 +60,12 @@ def split_rows(
         )
     if time is not None and groups is None:
         return _by_time(n, moments(time, n), fractions)
-    labels = groups if groups is not None else y if task == "classification" else None
+    if groups is not None:
+        labels = groups
+    elif task == "classification":
+        labels = y
+    else:
+        labels = None
     if labels is None:
         return _at_random(n, None, seed, fractions)
     # Sorted, as scikit-learn numbers classes: the order decides which rows a seed draws.
@@ -75,7 +80,8 @@ def split_rows(
 def _at_random(
     n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
 ) -> Split:
-    off_share, all_rows = shares[1] + shares[2], np.arange(n, dtype=np.int64)
+    off_share = shares[1] + shares[2]
+    all_rows = np.arange(n, dtype=np.int64)
     train, off_rows, is_balanced = halve(all_rows, labels, off_share, seed)
     validation, test_rows, _ = halve(
         off_rows, labels, shares[2] / off_share, seed, keep=False
@@ -108,25 +114,20 @@ def halve(
     with loading():
         from sklearn.model_selection import train_test_split
 
-    count, strata, alone = (
-        int(np.ceil(len(rows) * share)),
-        None,
-        np.zeros(len(rows), dtype=bool),
-    )
+    count = int(np.ceil(len(rows) * share))
+    strata = None
+    alone = np.zeros(len(rows), dtype=bool)
     if labels is not None:
         row_labels = labels[rows]
         alone = np.bincount(row_labels)[row_labels] == 1
         if not keep and alone.any():
             # Such rows are one label together. A last one joins the most frequent.
-            together = (
-                row_labels.max() + 1
-                if alone.sum() > 1
-                else np.bincount(row_labels).argmax()
-            )
-            row_labels, alone = (
-                np.where(alone, together, row_labels),
-                np.zeros(len(rows), dtype=bool),
-            )
+            if alone.sum() > 1:
+                together = row_labels.max() + 1
+            else:
+                together = np.bincount(row_labels).argmax()
+            row_labels = np.where(alone, together, row_labels)
+            alone = np.zeros(len(rows), dtype=bool)
         label_count = len(np.unique(row_labels[~alone]))
         if (
             label_count
@@ -180,11 +181,10 @@ def dependence_of(
     A group or time has the same number in all tables.
     """
     column_name = time if group is None else group
-    columns = {
-        table_part: table[column_name]
-        for table_part, table in tables.items()
-        if column_name in table.columns and len(table)
-    }
+    columns = {}
+    for table_part, table in tables.items():
+        if column_name in table.columns and len(table):
+            columns[table_part] = table[column_name]
     if not columns:
         return {}
     column = pd.concat(columns.values())
@@ -200,10 +200,8 @@ def dependence_of(
             )
         }
     between = in_time(column, str(time))
-    codes, times = (
-        np.split(between.codes, table_ends),
-        np.split(np.asarray(between.times), table_ends),
-    )
+    codes = np.split(between.codes, table_ends)
+    times = np.split(np.asarray(between.times), table_ends)
     return {
         timed_table: replace(between, codes=time_codes, times=part_times)
         for timed_table, time_codes, part_times in zip(
@@ -238,11 +236,17 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
         try:
             column = infer_schema(frame, kinds={"time": "date"})["time"]
         except InputError:
-            which = f"column {series.name!r}" if series.name is not None else "it"
+            if series.name is not None:
+                which = f"column {series.name!r}"
+            else:
+                which = "it"
             counts = series.dropna().astype(str).value_counts(sort=False)
             texts = counts.index.tolist()
             odd_text = odd_among_numbers(texts, counts.to_numpy())
-            example_text = first_no_number(texts) if odd_text is None else odd_text[0]
+            if odd_text is None:
+                example_text = first_no_number(texts)
+            else:
+                example_text = odd_text[0]
             problem = f"time must be a number or a date in every row, but {which} holds text such as {example_text!r:.60}"
             raise InputError(
                 problem, hint="Choose another column, or split at random.", code="PG018"
@@ -284,7 +288,8 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
 
 
 #: Rows are no copies if no more than so many times those are equal that chance explains. Columns that are tried for it.
-_TIMES_EXPECTED, _COLUMNS_TRIED = 2, 50
+_TIMES_EXPECTED = 2
+_COLUMNS_TRIED = 50
 
 
 # ---- rows in both ---------------------------------------------------------------------------------------------------
@@ -319,7 +324,8 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
     """
     if not shared:
         return True
-    codes, learned = _codes_of_both(train, test).to_numpy() + 1, len(train)
+    codes = _codes_of_both(train, test).to_numpy() + 1
+    learned = len(train)
 
     def marks(column_index: int) -> npt.NDArray[np.uint64]:
         levels = int(codes[:, column_index].max()) + 1
@@ -359,15 +365,13 @@ def are_expected(train: Any, test: Any, shared: int) -> bool:
 
 def _codes_of_both(train: Any, test: Any) -> pd.DataFrame:
     """Return which level each cell is, of the rows of both tables, −1 where missing."""
-    first, second = as_frame(train, allow_empty=True), as_frame(test, allow_empty=True)
+    first = as_frame(train, allow_empty=True)
+    second = as_frame(test, allow_empty=True)
     levels = {}
     for column_name in first.columns:
         column_pair = [first[column_name], second[column_name]]
-        column_pair = (
-            column_pair
-            if column_pair[0].dtype == column_pair[1].dtype
-            else [column.astype(object) for column in column_pair]
-        )
+        if column_pair[0].dtype != column_pair[1].dtype:
+            column_pair = [column.astype(object) for column in column_pair]
         levels[column_name] = column_levels(
             pd.concat(column_pair, ignore_index=True), column_name
         )[0]

@@ -13,7 +13,8 @@ from permgrad.base.late import pd
 from permgrad.data.read.cells import CellError
 
 #: Only ratios of weights count. Beyond these their squares, and those of their sums, are no longer float64's.
-LEAST, MOST = 1e-100, 1e100
+LEAST = 1e-100
+MOST = 1e100
 #: Logarithms of exposures are no larger: e¹⁰⁰ is beyond any time, area or number of people.
 MOST_OFFSET = 100
 
@@ -81,7 +82,8 @@ def read_exposures(values: pd.Series[Any]) -> Floats:
         dtype=np.float64, na_value=np.nan
     )
     if (wrong := np.flatnonzero(~(np.abs(log_exposures) <= MOST_OFFSET))).size:
-        wrong_row, column_name = int(wrong[0]), str(values.name)
+        wrong_row = int(wrong[0])
+        column_name = str(values.name)
         offset_rule = f"a number between -{MOST_OFFSET} and {MOST_OFFSET}"
         cell_problem = f"The offset must be {offset_rule}, but column {column_name!r} holds {str(values.iloc[wrong_row])!r}"
         correction = (

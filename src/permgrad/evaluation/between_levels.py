@@ -24,9 +24,11 @@ from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, t_quantile
 
 #: A level is judged with so many rows, and so many events and others, in it and outside.
-FEWEST_ROWS, FEWEST_EVENTS = 20, 5
+FEWEST_ROWS = 20
+FEWEST_EVENTS = 5
 #: Exchanges of levels: so many at once, and at most. There are no more where p-values are far from 5 %.
-_ROUND, _MOST_DRAWS = 200, 2000
+_ROUND = 200
+_MOST_DRAWS = 2000
 #: p-values between these are near 5 %.
 _NEAR = (0.015, 0.15)
 #: A row's variance is at least this share of the mean variance, because no model is right to the last digit.
@@ -36,7 +38,8 @@ _NO_SQUARES = 1e-9
 #: Numbers that are held at once.
 _NUMBERS = 4_000_000
 #: Rows for each range of predictions in which the usual error is measured, and the most ranges.
-_ROWS_OF_A_RANGE, _MOST_RANGES = 50, 12
+_ROWS_OF_A_RANGE = 50
+_MOST_RANGES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,9 @@ class Compared:
         sizes = np.nan_to_num(np.abs(self.difference / self.error), nan=-1.0)
         # Two levels differ from each other by the same amount, up to rounding: the first one is named.
         largest = float(sizes.max())
-        return None if largest < 0 else int(np.argmax(sizes >= largest * (1 - 1e-9)))
+        if largest < 0:
+            return None
+        return int(np.argmax(sizes >= largest * (1 - 1e-9)))
 
 
 def compare_levels(
@@ -114,7 +119,8 @@ def compare_levels(
     member = _rows_of_levels(columns, starts)
     table = _table(measures, events, row_count)
     testable = _testable(member, measures, dependence)
-    total, level_sums = table.sum(axis=0), member @ table
+    total = table.sum(axis=0)
+    level_sums = member @ table
     groups = _Groups.of(dependence, columns, starts)
     judged = testable & _enough(level_sums, total, by_events=events is not None)
     difference, error = _differences(measures, level_sums, total)
@@ -175,7 +181,10 @@ def _table(
     every = np.ones(rows)
     columns = [every, every if events is None else events.astype(np.float64)]
     for measure in measures.values():
-        inside = every if measure.member is None else measure.member.astype(np.float64)
+        if measure.member is None:
+            inside = every
+        else:
+            inside = measure.member.astype(np.float64)
         values = np.where(inside > 0, measure.values, 0.0)
         count = max(float(inside.sum()), 1.0)
         values = (values - values.sum() / count) * inside
@@ -193,7 +202,8 @@ def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
     """Return which levels have enough rows, events and others, in them and outside ``(levels, *)``."""
     enough = np.ones(sums.shape[:-1], dtype=bool)
     for side_sums in (sums, total - sums):
-        row_counts, events = side_sums[..., 0], side_sums[..., 1]
+        row_counts = side_sums[..., 0]
+        events = side_sums[..., 1]
         enough &= row_counts >= FEWEST_ROWS
         if by_events:
             enough &= np.minimum(events, row_counts - events) >= FEWEST_EVENTS
@@ -205,10 +215,13 @@ def _differences(
 ) -> tuple[Floats, Floats]:
     """Return differences and their errors ``(levels, *, measures)`` from sums ``(levels, *, numbers)``."""
     other_sums = total - sums
-    differences, errors = [], []
+    differences = []
+    errors = []
     with np.errstate(invalid="ignore", divide="ignore"):
         for k, measure in enumerate(measures.values()):
-            means, variances, spreads = [], [], []
+            means = []
+            variances = []
+            spreads = []
             for side_sums in (sums, other_sums):
                 count, value, variance, square = np.moveaxis(
                     side_sums[..., 2 + 4 * k : 6 + 4 * k], -1, 0
@@ -234,7 +247,10 @@ def _testable(
     if dependence is None:
         return np.ones(member.shape[0], dtype=bool)
     first = next(iter(measures.values()))
-    values = first.values if first.member is None else first.values * first.member
+    if first.member is None:
+        values = first.values
+    else:
+        values = first.values * first.member
     related = dependence.correlation(values)
     lines = (
         member[level_index].toarray().ravel() > 0
@@ -271,7 +287,8 @@ class _Groups:
         if dependence is None or dependence.timed:
             return None
         codes = np.unique(dependence.codes, return_inverse=True)[1]
-        row_count, count = len(codes), int(codes.max()) + 1
+        row_count = len(codes)
+        count = int(codes.max()) + 1
         pairs = np.concatenate(
             [
                 (column + start) * count + codes
@@ -280,7 +297,8 @@ class _Groups:
         )
         used_pairs, pair_positions = np.unique(pairs, return_inverse=True)
         row_indices = np.tile(np.arange(row_count), len(columns))
-        level, levels = used_pairs // count, int(starts[-1])
+        level = used_pairs // count
+        levels = int(starts[-1])
         return cls(
             level=level,
             group=used_pairs % count,
@@ -313,13 +331,15 @@ class _Groups:
         ratios = []
         for whole, squares, count in (inner, outer):
             equal = np.maximum(whole**2 / np.maximum(squares, 1.0), 2.0)
-            limits = [
-                t_quantile(1 - LEVEL / 2, groups - 1) * np.sqrt(groups / (groups - 1))
-                for groups in (
-                    np.minimum(equal, np.maximum(count, 2.0)),
-                    np.maximum(count, 2.0),
+            limits = []
+            for groups in (
+                np.minimum(equal, np.maximum(count, 2.0)),
+                np.maximum(count, 2.0),
+            ):
+                limits.append(
+                    t_quantile(1 - LEVEL / 2, groups - 1)
+                    * np.sqrt(groups / (groups - 1))
                 )
-            ]
             ratios.append(limits[0] / limits[1])
         return np.maximum(np.maximum(ratios[0], ratios[1]), 1.0)
 
@@ -344,10 +364,13 @@ class _Groups:
         mean of their side.
         """
         counts, values = (np.ascontiguousarray(table[:, :, begin + k]) for k in (0, 1))
-        all_counts, all_values = self.whole @ counts, self.whole @ values
-        pair_counts, pair_values = self.member @ counts, self.member @ values
+        all_counts = self.whole @ counts
+        all_values = self.whole @ values
+        pair_counts = self.member @ counts
+        pair_values = self.member @ values
         with np.errstate(invalid="ignore", divide="ignore"):
-            level_size, size_others = sums[..., begin], other_sums[..., begin]
+            level_size = sums[..., begin]
+            size_others = other_sums[..., begin]
             level_mean = sums[..., begin + 1] / level_size
             mean_others = other_sums[..., begin + 1] / size_others
             # Of all groups as if the level were in none of them, then of those that it is in.
@@ -356,7 +379,8 @@ class _Groups:
                 - 2 * mean_others * (all_values * all_counts).sum(axis=0)
                 + mean_others**2 * (all_counts**2).sum(axis=0)
             ) / size_others**2
-            level, group = self.level, self.group
+            level = self.level
+            group = self.group
             without = all_values[group] - all_counts[group] * mean_others[level]
             inside = pair_values - pair_counts * level_mean[level]
             outside = without - (pair_values - pair_counts * mean_others[level])
@@ -386,7 +410,10 @@ def _exchanged(
     """Yield ``table`` with other levels for its rows, several times side by side, and how many times."""
     stream, (row_count, numbers) = generator(seed, "levels exchanged"), table.shape
     exchange = _Exchange.of(dependence, row_count)
-    lines = row_count if groups is None else max(row_count, groups.member.shape[0])
+    if groups is None:
+        lines = row_count
+    else:
+        lines = max(row_count, groups.member.shape[0])
     draws_at_once = max(1, min(_ROUND, _NUMBERS // (lines * numbers)))
     for _ in range(0, _MOST_DRAWS, draws_at_once):
         moved = np.empty((row_count, draws_at_once, numbers))
@@ -485,7 +512,8 @@ class _Drawn:
         scale = np.where(scale > 0, scale, 1.0)
         sizes = np.abs(every) / scale[:, None]
         largest_sizes = np.where(defined, sizes, 0.0).max(axis=(0, 2))
-        first, drawn_largest = sizes[:, 0], np.sort(largest_sizes[1:])
+        first = sizes[:, 0]
+        drawn_largest = np.sort(largest_sizes[1:])
         above = len(drawn_largest) - np.searchsorted(drawn_largest, first * (1 - 1e-9))
         p_values = (1 + above) / (1 + len(drawn_largest))
         p_values = np.where(np.isfinite(first), p_values, np.nan)
@@ -498,9 +526,11 @@ def usual_errors(truth: Array, guess: Floats) -> Floats:
 
     It is that of the rows with similar predictions, fifty or more.
     """
-    errors, order = np.abs(truth - guess), np.argsort(guess, kind="stable")
+    errors = np.abs(truth - guess)
+    order = np.argsort(guess, kind="stable")
     ranges = int(np.clip(len(guess) // _ROWS_OF_A_RANGE, 1, _MOST_RANGES))
-    centres, means = [], []
+    centres = []
+    means = []
     for row_indices in np.array_split(order, ranges):
         centres.append(float(np.mean(guess[row_indices])))
         means.append(float(np.mean(errors[row_indices])))
@@ -524,7 +554,8 @@ def beyond_expected(
     smallest_share = np.finfo(np.float64).eps
     shares = probabilities / probabilities.sum(axis=1, keepdims=True)
     surprise = -np.log(np.clip(shares, smallest_share, 1.0))
-    row_indices, has_class = np.arange(len(truth)), truth >= 0
+    row_indices = np.arange(len(truth))
+    has_class = truth >= 0
     decided_share = shares[row_indices, decided]
     expected = (shares * surprise).sum(axis=1)
     log_losses = surprise[row_indices, np.where(has_class, truth, 0)]

@@ -21,7 +21,9 @@ from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.significance import NORMAL_95
 
 #: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin should have.
-MOST_BINS, FEWEST_ROWS, LEAST_DOUBT = 10, 25, 2.0
+MOST_BINS = 10
+FEWEST_ROWS = 25
+LEAST_DOUBT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +56,10 @@ def reliability(
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
-    defined, wider = (
-        np.isfinite(scores),
-        mean_widening(dependence, truth - np.clip(scores, 0, 1)),
-    )
-    truth, scores = truth[defined], np.clip(scores[defined], 0, 1)
+    defined = np.isfinite(scores)
+    wider = mean_widening(dependence, truth - np.clip(scores, 0, 1))
+    truth = truth[defined]
+    scores = np.clip(scores[defined], 0, 1)
     doubt = scores * (1 - scores)
     member = _bins_of(scores, doubt)
     bin_rows = np.bincount(member)
@@ -98,7 +99,8 @@ def _bins_of(scores: Floats, doubt: Floats) -> Integers:
     # Where everything is certain, rows are counted.
     level = np.unique(scores, return_inverse=True)[1]
     sizes = np.bincount(level, weights=doubt)
-    sizes = sizes if sizes.sum() > 0 else np.bincount(level).astype(np.float64)
+    if not (sizes.sum() > 0):
+        sizes = np.bincount(level).astype(np.float64)
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
     member = np.minimum((middle * bins).astype(np.int64), bins - 1)
     return np.unique(member[level], return_inverse=True)[1].astype(np.int64)
@@ -106,10 +108,8 @@ def _bins_of(scores: Floats, doubt: Floats) -> Integers:
 
 def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return the 95 % interval of a share observed in so many rows (Wilson 1927). Both can be arrays."""
-    observed, counts = (
-        np.asarray(share, dtype=np.float64),
-        np.asarray(rows, dtype=np.float64),
-    )
+    observed = np.asarray(share, dtype=np.float64)
+    counts = np.asarray(rows, dtype=np.float64)
     square = NORMAL_95**2
     centre = (observed + square / (2 * counts)) / (1 + square / counts)
     half_width = (
@@ -139,11 +139,13 @@ def per_class(
         roc_auc_score,
     )
 
-    truth, table = np.asarray(y), np.asarray(probabilities, dtype=np.float64)
-    labels, called = (
-        np.asarray(classes),
-        table.argmax(axis=1) if decided is None else decided,
-    )
+    truth = np.asarray(y)
+    table = np.asarray(probabilities, dtype=np.float64)
+    labels = np.asarray(classes)
+    if decided is None:
+        called = table.argmax(axis=1)
+    else:
+        called = decided
     scores_of = precision_recall_fscore_support(
         truth, labels[called], labels=labels, zero_division=np.nan
     )
@@ -162,10 +164,12 @@ def per_class(
         has_both = (
             is_label.any() and not is_label.all() and bool(np.all(np.isfinite(scores)))
         )
-        ranked = [
-            score(is_label, scores) if has_both else math.nan
-            for score in (roc_auc_score, average_precision_score)
-        ]
+        ranked = []
+        for score in (roc_auc_score, average_precision_score):
+            if has_both:
+                ranked.append(score(is_label, scores))
+            else:
+                ranked.append(math.nan)
         defined = np.isfinite(scores).any()
         areas.append(
             [
@@ -208,23 +212,24 @@ def score_intervals(
     names of ``classes`` the same ``by_class``, for those with rows. ``dependence``: which rows depend on each other.
 
     Examples:
-        >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)["covered"]
+        >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)[
+        ...     "covered"
+        ... ]
         0.5
     """
     is_covered = holds(truth, inside)
-    related = (
-        0.0
-        if dependence is None
-        else dependence.correlation(is_covered.astype(np.float64))
-    )
+    if dependence is None:
+        related = 0.0
+    else:
+        related = dependence.correlation(is_covered.astype(np.float64))
 
     def share(member: Booleans) -> dict[str, Any]:
-        covered, row_count = float(is_covered[member].mean()), int(member.sum())
-        wider = (
-            1.0
-            if dependence is None
-            else dependence.widening(member.astype(np.float64), related)
-        )
+        covered = float(is_covered[member].mean())
+        row_count = int(member.sum())
+        if dependence is None:
+            wider = 1.0
+        else:
+            wider = dependence.widening(member.astype(np.float64), related)
         lower_end, upper_end = wilson(covered, row_count / wider**2)
         return {
             "covered": covered,
@@ -239,21 +244,22 @@ def score_intervals(
     sizes = inside.sum(axis=1)
     facts |= {"size": float(sizes.mean()), "empty": float((sizes == 0).mean())}
     counts = np.bincount(truth[truth >= 0], minlength=len(classes))
-    by_class = {
-        class_name: share(truth == class_code)
-        for class_code, class_name in enumerate(classes)
-        if counts[class_code]
-    }
+    by_class = {}
+    for class_code, class_name in enumerate(classes):
+        if counts[class_code]:
+            by_class[class_name] = share(truth == class_code)
     return facts | ({"by_class": by_class} if by_class else {})
 
 
 # ---- errors of numbers -----------------------------------------------------------------------------------------------
 #: Ranges of the predictions, and the fewest rows of each.
-BANDS, FEWEST_OF_A_BAND = 12, 20
+BANDS = 12
+FEWEST_OF_A_BAND = 20
 #: Quantiles of the error in each range.
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Up to this many rows, every error is kept. Of more, as many of each range.
-MOST_ROWS, KEPT = 5000, 400
+MOST_ROWS = 5000
+KEPT = 400
 
 
 def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any]:
@@ -280,16 +286,19 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
         np.asarray(values, dtype=np.float64).ravel() for values in (truth, predicted)
     )
     defined = np.isfinite(actual) & np.isfinite(guess)
-    actual, guess = actual[defined], guess[defined]
+    actual = actual[defined]
+    guess = guess[defined]
     if not len(guess):
         return {"rows": 0, "exact": True, "sizes": np.zeros(0), "bands": []}
-    error, exact = actual - guess, len(guess) <= MOST_ROWS
+    error = actual - guess
+    exact = len(guess) <= MOST_ROWS
     count = max(1, min(BANDS, len(guess) // FEWEST_OF_A_BAND))
     range_ends = np.quantile(guess, np.arange(1, count) / count, method="inverted_cdf")
     band_codes = np.searchsorted(np.unique(range_ends), guess, side="left")
     bands = []
     for band_code in np.unique(band_codes):
-        inside, errors = guess[band_codes == band_code], error[band_codes == band_code]
+        inside = guess[band_codes == band_code]
+        errors = error[band_codes == band_code]
         sizes = np.sort(np.abs(errors))
         positions = (
             np.arange(len(sizes))

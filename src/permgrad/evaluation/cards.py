@@ -33,9 +33,12 @@ from permgrad.evaluation.levels import Levels, levels_of
 Predict = Callable[[Integers, pd.DataFrame], Floats]
 
 #: Features that get a card, and curves of single rows in each. Fewer where the predictions would be more than the last.
-MOST_CARDS, MOST_CURVES, MOST_PREDICTIONS = 40, 50, 12_000
+MOST_CARDS = 40
+MOST_CURVES = 50
+MOST_PREDICTIONS = 12_000
 #: Values of a number at which a curve is evaluated, and most levels of anything else.
-POINTS, LEVELS = 10, 10
+POINTS = 10
+LEVELS = 10
 #: Most values of a circle that are levels: weekdays.
 _FEW = 7
 
@@ -66,7 +69,9 @@ class Sample:
 
     def period(self, name: str) -> int | None:
         """Return after how many values a feature begins again, or None."""
-        return self.parts[name][1] if name in self.parts else None
+        if name in self.parts:
+            return self.parts[name][1]
+        return None
 
     def predicted_with(
         self, predict: Predict, row_indices: Integers, donors: Mapping[str, Integers]
@@ -78,11 +83,10 @@ class Sample:
         changed = self.raw.iloc[row_indices].reset_index(drop=True)
         for feature, donor_rows in donors.items():
             for column_name in self.members.get(feature, (feature,)):
-                column = (
-                    self.parts[column_name][0]
-                    if column_name in self.parts
-                    else column_name
-                )
+                if column_name in self.parts:
+                    column = self.parts[column_name][0]
+                else:
+                    column = column_name
                 changed[column_name] = (
                     self.raw[column].iloc[donor_rows].reset_index(drop=True)
                 )
@@ -98,34 +102,37 @@ def feature_cards(
 
     Features that are not one column of the table have no values to show, and get only their name.
     """
-    named = [
-        feature_name
-        for feature_name in names[:MOST_CARDS]
-        if feature_name in sample.table.columns
-    ]
+    named = []
+    for feature_name in names[:MOST_CARDS]:
+        if feature_name in sample.table.columns:
+            named.append(feature_name)
     # Many features must not cost more predictions.
     rows = rows[
         : max(5, min(MOST_CURVES, MOST_PREDICTIONS // max(len(named) * POINTS, 1)))
     ]
-    cards, curves = [], {}
+    cards = []
+    curves = {}
     for card_name in names[:MOST_CARDS]:
         feature_card: dict[str, Any] = {"feature": card_name}
         cards.append(feature_card)
         if card_name not in named:
             continue
-        column, dates = sample.table[card_name], sample.numbers.get(card_name)
-        levels = levels_of(column) if dates is None else dated_levels(column, dates)
+        column = sample.table[card_name]
+        dates = sample.numbers.get(card_name)
+        if dates is None:
+            levels = levels_of(column)
+        else:
+            levels = dated_levels(column, dates)
         feature_card["values"] = distribution(column, dates)
         if card_name in sample.texts:
             feature_card["values"] = {"missing": feature_card["values"]["missing"]}
             continue
-        feature_card["outcome"] = (
-            []
-            if levels is None
-            else outcome_table(
+        if levels is None:
+            feature_card["outcome"] = []
+        else:
+            feature_card["outcome"] = outcome_table(
                 levels, sample.outcome, sample.predicted, sample.dependence
             )
-        )
         donors, axis = points_of(column, dates, period=sample.period(card_name))
         if len(donors) < 2 or not len(rows):
             continue
@@ -173,11 +180,10 @@ def points_of(
     numbers = as_numbers(column, dates)
     if numbers is not None and period is not None:
         return _round_points(column, numbers, count, period)
-    present = (
-        np.flatnonzero(np.isfinite(numbers))
-        if numbers is not None
-        else np.flatnonzero(column.notna().to_numpy())
-    )
+    if numbers is not None:
+        present = np.flatnonzero(np.isfinite(numbers))
+    else:
+        present = np.flatnonzero(column.notna().to_numpy())
     if numbers is not None and (
         dates is not None or len(np.unique(numbers[present])) > count
     ):
@@ -232,14 +238,11 @@ def _round_points(
     picked, axis_positions, closed = around(
         numbers, ~np.isfinite(numbers), count, period
     )
-    labels, levels = (
-        [written(value) for value in column.iloc[picked].tolist()],
-        len(picked) <= _FEW,
-    )
+    labels = [written(value) for value in column.iloc[picked].tolist()]
+    levels = len(picked) <= _FEW
     if levels or not closed:
-        axis_positions = (
-            list(map(float, range(len(axis_positions)))) if levels else axis_positions
-        )
+        if levels:
+            axis_positions = list(map(float, range(len(axis_positions))))
         return picked, {
             "numeric": not levels,
             "at": axis_positions,
@@ -263,7 +266,9 @@ def written(value: Any) -> str:
         return str(value).removesuffix(" 00:00:00")
     if isinstance(value, (float, np.floating)):
         integer = float(value).is_integer() and abs(float(value)) < 1e15
-        return str(int(value)) if integer else f"{value:.4g}"
+        if integer:
+            return str(int(value))
+        return f"{value:.4g}"
     return str(value)
 
 
@@ -274,7 +279,10 @@ def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[st
     missing = int(
         (column.isna().to_numpy() if numbers is None else np.isnan(numbers)).sum()
     )
-    present = np.zeros(0) if numbers is None else numbers[np.isfinite(numbers)]
+    if numbers is None:
+        present = np.zeros(0)
+    else:
+        present = numbers[np.isfinite(numbers)]
     if len(np.unique(present)) > LEVELS:
         edges = bar_edges(present)
         counts = np.histogram(np.clip(present, edges[0], edges[-1]), edges)[0]
@@ -301,17 +309,21 @@ def outcome_table(
     """
     codes, names = levels
     table = []
-    related = 0.0 if dependence is None else dependence.correlation(outcome)
+    if dependence is None:
+        related = 0.0
+    else:
+        related = dependence.correlation(outcome)
     shares = bool(np.isin(outcome, (0.0, 1.0)).all())
     for level_code, level_name in enumerate(names):
         level_outcomes = outcome[codes == level_code]
         if not len(level_outcomes):
             continue
-        wider = (
-            1.0
-            if dependence is None
-            else dependence.widening((codes == level_code).astype(np.float64), related)
-        )
+        if dependence is None:
+            wider = 1.0
+        else:
+            wider = dependence.widening(
+                (codes == level_code).astype(np.float64), related
+            )
         mean_outcome = level_outcomes.mean(axis=0)
         half_width = np.full(len(mean_outcome), np.nan)  # of a single row
         if not shares and len(level_outcomes) > 1:
@@ -332,12 +344,11 @@ def outcome_table(
             "high": upper_end,
             "predicted": predicted[codes == level_code].mean(axis=0),
         }
-        entry = {
-            column_name: [
+        entry = {}
+        for column_name, numbers in columns.items():
+            entry[column_name] = [
                 float(value) if np.isfinite(value) else None for value in numbers
             ]
-            for column_name, numbers in columns.items()
-        }
         table.append({"level": level_name, "rows": len(level_outcomes), **entry})
     return table
 
@@ -345,7 +356,9 @@ def outcome_table(
 def dated_levels(column: pd.Series[Any], dates: Floats) -> Levels | None:
     """Return the ranges of a column of ``dates``, with the first and last date of each as its name."""
     levels = levels_of(pd.Series(dates))
-    return None if levels is None else (levels[0], _dated(column, dates, levels))
+    if levels is None:
+        return None
+    return (levels[0], _dated(column, dates, levels))
 
 
 def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
@@ -357,15 +370,11 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
         if not len(member):
             texts.append(level_name)
             continue
-        end_dates = [
-            written(column.iloc[member[extreme_index(dates[member])]])
-            for extreme_index in (np.argmin, np.argmax)
-        ]
-        end_dates = (
-            end_dates
-            if isinstance(column.dtype, pd.CategoricalDtype)
-            else [end_date[:10] for end_date in end_dates]
-        )
+        end_dates = []
+        for extreme_index in (np.argmin, np.argmax):
+            end_dates.append(written(column.iloc[member[extreme_index(dates[member])]]))
+        if not isinstance(column.dtype, pd.CategoricalDtype):
+            end_dates = [end_date[:10] for end_date in end_dates]
         texts.append(
             end_dates[0]
             if end_dates[0] == end_dates[1]
@@ -376,7 +385,10 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
 
 # ---- two features at a time ------------------------------------------------------------------------------------------
 #: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
-_MOST_PAIRS, VALUES, _MOST_ROWS, MOST_DOTS = 8, 8, 40, 200
+_MOST_PAIRS = 8
+VALUES = 8
+_MOST_ROWS = 40
+MOST_DOTS = 200
 #: Predictions for all pairs together.
 _MOST_PREDICTIONS = 12_000
 
@@ -416,10 +428,9 @@ def _effect(
         donors.ravel()
         for donors in np.meshgrid(*(donors for donors, _ in points), indexing="ij")
     )
-    donors = {
-        column_name: np.tile(donor_rows, len(rows))
-        for column_name, donor_rows in zip(pair, (first, second), strict=True)
-    }
+    donors = {}
+    for column_name, donor_rows in zip(pair, (first, second), strict=True):
+        donors[column_name] = np.tile(donor_rows, len(rows))
     outputs = sample.predicted_with(predict, np.repeat(rows, len(first)), donors)
     mean_outputs = outputs.reshape(len(rows), *shape, -1).mean(axis=0)
     # Numbers that float32 can hold may come from a network.
@@ -429,15 +440,15 @@ def _effect(
         else np.float64
     ).eps
     rounding = 8 * float(precision) * float(np.abs(outputs).max(initial=0.0))
-    dot_positions = [
-        _places(sample, column_name, axis)[:MOST_DOTS].tolist()
-        for column_name, (_, axis) in zip(pair, points, strict=True)
-    ]
+    dot_positions = []
+    for column_name, (_, axis) in zip(pair, points, strict=True):
+        dot_positions.append(_places(sample, column_name, axis)[:MOST_DOTS].tolist())
     axis_keys = ("numeric", "at", "label", "dates", "circle")
-    axis_facts = [
-        {axis_key: axis[axis_key] for axis_key in axis_keys if axis_key in axis}
-        for _, axis in points
-    ]
+    axis_facts = []
+    for _, axis in points:
+        axis_facts.append(
+            {axis_key: axis[axis_key] for axis_key in axis_keys if axis_key in axis}
+        )
     facts = {
         "pair": list(pair),
         "axes": axis_facts,
@@ -471,7 +482,8 @@ def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
 
 def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
     """Return where each row is on the axis of a feature."""
-    column, axis_positions = sample.table[name], axis["at"]
+    column = sample.table[name]
+    axis_positions = axis["at"]
     if axis["numeric"]:
         numbers = as_numbers(column, sample.numbers.get(name))
         assert numbers is not None
@@ -487,16 +499,22 @@ def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
 
 # ---- accumulated local effects beside the curves ---------------------------------------------------------------------
 #: Cards that get a local effect, and predictions for all of them together: a row is moved to both ends of its bin.
-_CARDS, _PREDICTIONS, _FEWEST = 10, 6000, 200
+_CARDS = 10
+_PREDICTIONS = 6000
+_FEWEST = 200
 #: Most bins, and the rows that each has at least.
-_BINS, _LEAST = 12, 10
+_BINS = 12
+_LEAST = 10
 #: Rows that are compared with those nearest to a value: so many, and at least this share of all.
-_COMPARED, _NEAREST, _SHARE = 1000, 50, 0.05
+_COMPARED = 1000
+_NEAREST = 50
+_SHARE = 0.05
 #: A curve leaves the data where more than this share of its rows is unlike all those nearest to the value.
 _OUTSIDE = 0.5
 #: Standard errors beyond which two curves differ (95 % for ten points together). Less than this share of the range of
 #: the curves is not worth a word.
-_APART, _LITTLE = 2.8, 0.02
+_APART = 2.8
+_LITTLE = 0.02
 
 
 def add_local_effects(
@@ -514,11 +532,10 @@ def add_local_effects(
     with 95 % intervals, moved to the mean of the other curve. ``leaves`` is what ``_left`` returns, with how far the
     curves are ``apart`` there in each output, and whether that is ``clear``.
     """
-    columns = {
-        feature_card["feature"]: _column(sample, feature_card["feature"])
-        for feature_card in cards
-        if feature_card["feature"] in sample.table
-    }
+    columns = {}
+    for feature_card in cards:
+        if feature_card["feature"] in sample.table:
+            columns[feature_card["feature"]] = _column(sample, feature_card["feature"])
     drawable = [card for card in cards if card["feature"] in curves]
     shown = [card for card in drawable if not columns[card["feature"]].labels][:_CARDS]
     count = min(len(sample.raw), max(_FEWEST, _PREDICTIONS // max(2 * len(shown), 1)))
@@ -580,11 +597,10 @@ def _places_of(card: Mapping[str, Any], sample: Sample, values: Floats) -> Float
     if card["numeric"]:
         return np.asarray(card["at"], dtype=np.float64)
     labels = map(written, sample.table[card["feature"]].tolist())
-    of_label = {
-        label: number
-        for label, number in zip(labels, values.tolist(), strict=True)
-        if np.isfinite(number)
-    }
+    of_label = {}
+    for label, number in zip(labels, values.tolist(), strict=True):
+        if np.isfinite(number):
+            of_label[label] = number
     return np.array([of_label[label] for label in card["label"]])
 
 
@@ -688,11 +704,10 @@ def _left(
     own_values = columns[name].values[:_COMPARED]
     order = np.argsort(own_values, kind="stable")[: np.isfinite(own_values).sum()]
     nearest_count = max(_NEAREST, round(_SHARE * len(order)))
-    other_columns = {
-        other_name: column
-        for other_name, column in columns.items()
-        if other_name != name
-    }
+    other_columns = {}
+    for other_name, column in columns.items():
+        if other_name != name:
+            other_columns[other_name] = column
     if len(order) < 4 * nearest_count or not other_columns:
         return None
     first, last_ranks = (
@@ -714,10 +729,8 @@ def _left(
         ]
     )  # (points, others)
     beyond = shares > _OUTSIDE
-    lower, upper = (
-        np.logical_and.accumulate(beyond),
-        np.logical_and.accumulate(beyond[::-1])[::-1],
-    )
+    lower = np.logical_and.accumulate(beyond)
+    upper = np.logical_and.accumulate(beyond[::-1])[::-1]
     outside_mask = lower | upper
     best_column = int(np.argmax(((shares - _OUTSIDE) * outside_mask).sum(axis=0)))
     points = np.flatnonzero(outside_mask[:, best_column])
@@ -758,7 +771,8 @@ def _outside(
     shares = []
     for column in other_columns.values():
         values = column.values[rows]
-        known_values, near_values = values[np.isfinite(values)], column.values[near]
+        known_values = values[np.isfinite(values)]
+        near_values = column.values[near]
         near_values = near_values[np.isfinite(near_values)]
         if len(near_values) < _NEAREST // 2:
             shares.append(0.0)

@@ -138,10 +138,9 @@ def changes(
         random_state=resolve_seed(random_state), progress=progress,
     )  # fmt: skip
     sides = _pair("row_groups", row_groups)
-    samples = [
-        replace(shared, X=X, y=y, row_groups=side_groups)
-        for X, y, side_groups in zip((X_old, X_new), (y_old, y_new), sides, strict=True)
-    ]
+    samples = []
+    for X, y, side_groups in zip((X_old, X_new), (y_old, y_new), sides, strict=True):
+        samples.append(replace(shared, X=X, y=y, row_groups=side_groups))
     return changes_between(*samples)
 
 
@@ -155,10 +154,9 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
         hint = "Pass both y_old and y_new, or None for both."
         raise InputError(problem, hint=hint, code="PG005")
     with sparing(), full_float32():
-        requests = [
-            _request(sample, sample_name)
-            for sample, sample_name in ((old, "old"), (new, "new"))
-        ]
+        requests = []
+        for sample, sample_name in ((old, "old"), (new, "new")):
+            requests.append(_request(sample, sample_name))
         losses, guesses = zip(*map(_predicted, requests), strict=True)
     explained = [answer(sample) for sample in (old, new)]
     confidence = old.confidence
@@ -177,10 +175,9 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
 def _without_targets(old: Arguments, new: Arguments) -> Changes:
     """Compare columns and outputs of two samples of rows whose targets are not known."""
     with sparing(), full_float32():
-        requests = [
-            _request(replace(sample, scope="local"), name)
-            for sample, name in ((old, "old"), (new, "new"))
-        ]
+        requests = []
+        for sample, name in ((old, "old"), (new, "new")):
+            requests.append(_request(replace(sample, scope="local"), name))
         outputs = [_outputs_by_name(request) for request in requests]
     units = requests[0].units, requests[1].units
     lines = lines_of_outputs(outputs[0], outputs[1], units, old.confidence)
@@ -203,7 +200,10 @@ def _outputs_by_name(request: Request) -> dict[str, Floats]:
         return {"prediction": table.reshape(-1)}
     names = list(map(str, subject.outputs.class_names))
     if subject.task == "classification":
-        positive = 1 if request.positive is None else names.index(request.positive)
+        if request.positive is None:
+            positive = 1
+        else:
+            positive = names.index(request.positive)
         return of_classes(names, table, positive)
     return dict(zip(names, table.T, strict=True))
 
@@ -314,9 +314,10 @@ def _request(arguments: Arguments, sample: str) -> Request:
     has_few_rows = request.count < FEWEST
     if has_few_rows or (units is not None and units.count < FEWEST_UNITS):
         least = counted(*((FEWEST, "row") if has_few_rows else (FEWEST_UNITS, "group")))
-        available_count = (
-            request.count if has_few_rows or units is None else units.count
-        )
+        if has_few_rows or units is None:
+            available_count = request.count
+        else:
+            available_count = units.count
         problem = f"changes needs {least} in each sample, and the {sample} one has {available_count}"
         raise InputError(problem, hint="Pass more rows.", code="PG013")
     return request
@@ -324,7 +325,8 @@ def _request(arguments: Arguments, sample: str) -> Request:
 
 def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
     """Return the loss of each row, and predictions for metrics, None of several outputs."""
-    subject, y = request.subject, request.y
+    subject = request.subject
+    y = request.y
     outputs = outputs_of(subject, request.inputs)
     losses = np.asarray(
         subject.outputs.loss_rows(outputs, y, request.loss), dtype=np.float64
@@ -389,7 +391,10 @@ def _scores(
     predicted = [guess for guess in guesses if guess is not None]
     names: tuple[str, ...] = ()
     if len(predicted) == 2:
-        names = ("accuracy", "roc_auc") if predicted[0].classes else ("rmse",)
+        if predicted[0].classes:
+            names = ("accuracy", "roc_auc")
+        else:
+            names = ("rmse",)
     for metric_name in names:
         score_sides[metric_name] = [
             metric_by_rows(metric_name, guess) for guess in predicted
@@ -505,11 +510,10 @@ def _importances(
         values, lower_ends, upper_ends = (
             array[:, 0] for array in (explanation.values, *explanation.ci())
         )
-        std_errors = (
-            np.full(len(values), np.nan)
-            if explanation.std_error is None
-            else explanation.std_error[:, 0]
-        )
+        if explanation.std_error is None:
+            std_errors = np.full(len(values), np.nan)
+        else:
+            std_errors = explanation.std_error[:, 0]
         widths = np.stack([values - lower_ends, upper_ends - values])
         freedom = freedoms_of(
             widths,
@@ -518,10 +522,11 @@ def _importances(
         )
         estimates.append((values, std_errors, np.minimum(freedom, _MANY) + 1))
     (old_values, old_std, old_sizes), (values, std_errors, sizes) = estimates
-    explained_rows = [
-        float(compared_explanation.meta.get("rows_explained") or math.nan)
-        for compared_explanation in (old, new)
-    ]
+    explained_rows = []
+    for compared_explanation in (old, new):
+        explained_rows.append(
+            float(compared_explanation.meta.get("rows_explained") or math.nan)
+        )
     nothing = _if_nothing_changed(
         old_std, std_errors, explained_rows, values - old_values
     )

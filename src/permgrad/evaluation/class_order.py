@@ -24,9 +24,13 @@ _CLEARLY = 3.0
 #: A feature speaks of the order if its classes differ by so many times what chance makes (an F statistic).
 _MATTERS = 4.0
 #: Other orders that the classes are put in: all of so many classes, else so many drawn ones.
-_MOST_PERMUTED, _CODINGS = 6, 999
+_MOST_PERMUTED = 6
+_CODINGS = 999
 #: Classes, rows and columns that are looked at, and levels of a column, each as yes or no.
-_MOST_CLASSES, _MOST_ROWS, _MOST_COLUMNS, _MOST_LEVELS = 30, 20_000, 200, 8
+_MOST_CLASSES = 30
+_MOST_ROWS = 20_000
+_MOST_COLUMNS = 200
+_MOST_LEVELS = 8
 
 #: How classes in an order are judged beside accuracy.
 QUADRATIC_KAPPA = Metric(
@@ -62,9 +66,9 @@ def kappa_of(scores: Mapping[str, Any]) -> float | None:
     by_chance = (
         squared_distances * np.outer(counts.sum(axis=1), counts.sum(axis=0))
     ).sum() / counts.sum()
-    return (
-        float(1 - (squared_distances * counts).sum() / by_chance) if by_chance else None
-    )
+    if by_chance:
+        return float(1 - (squared_distances * counts).sum() / by_chance)
+    return None
 
 
 def with_kappa(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,20 +114,32 @@ def classes_in_order(
         >>> stars = np.digitize(x + rng.normal(size=900), [-1.5, -0.5, 0.5, 1.5])
         >>> chances = np.exp(-((x[:, None] - [-2, -1, 0, 1, 2]) ** 2))
         >>> chances /= chances.sum(axis=1, keepdims=True)
-        >>> sorted(classes_in_order([1, 2, 3, 4, 5], (stars, chances), (pd.DataFrame({"x": x}), stars)))
+        >>> sorted(
+        ...     classes_in_order([1, 2, 3, 4, 5], (stars, chances), (pd.DataFrame({"x": x}), stars))
+        ... )
         ['along', 'near']
         >>> names = np.array([2, 0, 4, 1, 3])[stars]
-        >>> print(classes_in_order([1, 2, 3, 4, 5], (names, chances[:, [1, 3, 0, 4, 2]]), (None, names)))
+        >>> print(
+        ...     classes_in_order(
+        ...         [1, 2, 3, 4, 5], (names, chances[:, [1, 3, 0, 4, 2]]), (None, names)
+        ...     )
+        ... )
         None
     """
-    on_scale = places_on_scale(labels) if 3 <= len(labels) <= _MOST_CLASSES else None
+    if 3 <= len(labels) <= _MOST_CLASSES:
+        on_scale = places_on_scale(labels)
+    else:
+        on_scale = None
     if on_scale is None:
         return None
     order = np.argsort(on_scale[0])
     ranks = np.append(np.argsort(order), -1)
     near_share, errors = _near(ranks[held_out[0]], held_out[1][:, order])
     if on_scale[1]:
-        along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
+        if rows[0] is None:
+            along = None
+        else:
+            along = _along(rows[0], ranks[rows[1]])
         scale = [str(labels[at]) for at in order.tolist()]
         return {"near": near_share, "along": along, "scale": scale}
     if near_share is None or near_share < _IN_ORDER or errors < _CLEARLY:
@@ -133,12 +149,13 @@ def classes_in_order(
         >= LEVEL
     ):
         return None
-    along = None if rows[0] is None else _along(rows[0], ranks[rows[1]])
-    return (
-        None
-        if along is not None and along < _IN_ORDER
-        else {"near": near_share, "along": along}
-    )
+    if rows[0] is None:
+        along = None
+    else:
+        along = _along(rows[0], ranks[rows[1]])
+    if along is not None and along < _IN_ORDER:
+        return None
+    return {"near": near_share, "along": along}
 
 
 def _lifts(ranks: Integers, chances: Floats) -> tuple[Floats, Integers]:
@@ -150,18 +167,21 @@ def _lifts(ranks: Integers, chances: Floats) -> tuple[Floats, Integers]:
 
 def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
     """Return the share of differences in favour of neighbours, and their sum in standard errors."""
-    total, total_size, variance = 0.0, 0.0, 0.0
+    total = 0.0
+    total_size = 0.0
+    variance = 0.0
     lifts, classes = _lifts(ranks, chances)
     for low_class, middle, high_class in combinations(classes.tolist(), 3):
         for true_class, far_class in ((low_class, high_class), (high_class, low_class)):
             differences = (lifts[:, middle] - lifts[:, far_class])[ranks == true_class]
             if len(differences) > 1:
-                total, total_size = (
-                    total + differences.sum(),
-                    total_size + abs(differences.sum()),
-                )
+                total = total + differences.sum()
+                total_size = total_size + abs(differences.sum())
                 variance += float(np.var(differences, ddof=1)) * len(differences)
-    share = (total_size + total) / (2 * total_size) if total_size else None
+    if total_size:
+        share = (total_size + total) / (2 * total_size)
+    else:
+        share = None
     return share, total / np.sqrt(variance) if variance else 0.0
 
 
@@ -173,14 +193,13 @@ def _as_near_at_random(ranks: Integers, chances: Floats, near: float) -> float:
     lift_sums = np.zeros((count, count))
     for class_index, label in enumerate(classes.tolist()):
         class_lifts = lifts[ranks == label][:, classes]
-        lift_sums[class_index] = (
-            class_lifts.sum(axis=0) if len(class_lifts) > 1 else 0.0
-        )
+        if len(class_lifts) > 1:
+            lift_sums[class_index] = class_lifts.sum(axis=0)
+        else:
+            lift_sums[class_index] = 0.0
     low_classes, middle, high_classes = np.array(list(combinations(range(count), 3))).T
-    true_classes, between = (
-        np.append(low_classes, high_classes),
-        np.append(middle, middle),
-    )
+    true_classes = np.append(low_classes, high_classes)
+    between = np.append(middle, middle)
     far_classes = np.append(high_classes, low_classes)
     if count <= _MOST_PERMUTED:
         codings = np.array(list(permutations(range(count))))
@@ -208,13 +227,12 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
 
     labelled_rows = np.flatnonzero(ranks >= 0)
     labelled_rows = labelled_rows[:: 1 + len(labelled_rows) // _MOST_ROWS]
-    monotone, total_between = 0.0, 0.0
+    monotone = 0.0
+    total_between = 0.0
     for values in _numbers(table.iloc[labelled_rows, :_MOST_COLUMNS]):
         there = np.isfinite(values)
-        codes, numbers = (
-            ranks[labelled_rows][there],
-            pd.Series(values[there]).rank().to_numpy(),
-        )
+        codes = ranks[labelled_rows][there]
+        numbers = pd.Series(values[there]).rank().to_numpy()
         counts = np.bincount(codes)
         classes = np.flatnonzero(counts)
         if len(classes) < 3 or not np.ptp(numbers):
@@ -236,16 +254,19 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
             IsotonicRegression(increasing=is_increasing)
             for is_increasing in (True, False)
         )
-        monotone_fits = [
-            regression.fit_transform(classes, means, sample_weight=counts)
-            for regression in regressions
-        ]
+        monotone_fits = []
+        for regression in regressions:
+            monotone_fits.append(
+                regression.fit_transform(classes, means, sample_weight=counts)
+            )
         monotone += max(
             between - float(counts @ (means - fitted_means) ** 2)
             for fitted_means in monotone_fits
         )
         total_between += between
-    return monotone / total_between if total_between else None
+    if total_between:
+        return monotone / total_between
+    return None
 
 
 def _numbers(table: pd.DataFrame) -> list[Array]:

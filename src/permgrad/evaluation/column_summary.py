@@ -43,7 +43,10 @@ def summary_of(
 
     Examples:
         >>> kept = summary_of(pd.DataFrame({"town": ["a", "a", None]}))
-        >>> kept["rows"], [(one["values"], one["counts"], one["missing"]) for one in kept["columns"]]
+        >>> (
+        ...     kept["rows"],
+        ...     [(one["values"], one["counts"], one["missing"]) for one in kept["columns"]],
+        ... )
         (3, [(['a'], [2], 1)])
     """
     places = looked_at(len(table), len(table.columns))
@@ -80,7 +83,8 @@ def _counted(cells: ColumnCells) -> dict[str, Any] | None:
     if len(values) > _MOST_VALUES:
         # Each part of the sorted rows is as its middle one.
         ends = np.linspace(0, len(present), _MOST_VALUES + 1).astype(np.int64)
-        values, counts = present[(ends[:-1] + ends[1:]) // 2], np.diff(ends)
+        values = present[(ends[:-1] + ends[1:]) // 2]
+        counts = np.diff(ends)
     return {"values": values.tolist(), "counts": counts.tolist()}
 
 
@@ -113,7 +117,8 @@ def against_summary(
     places = looked_at(len(table), len(table.columns))
     rows = blank_codes(pd.DataFrame(table.iloc[places]), list(na))
     kept = {facts["column"]: facts for facts in summary["columns"]}
-    shares, cells = dict[str, float](), []
+    shares = dict[str, float]()
+    cells = []
     for at, name in enumerate(map(str, rows.columns)):
         if name not in kept:
             continue
@@ -178,8 +183,9 @@ def _joined(first: ColumnCells, second: ColumnCells) -> ColumnCells | None:
         return None
     names = list(dict.fromkeys([*first.names, *(second.names or ())]))
     place = pd.Index(names)
-    codes = [
-        np.append(place.get_indexer(pd.Index(one.names or [])), -1)[one.codes]
-        for one in (first, second)
-    ]
+    codes = []
+    for one in (first, second):
+        codes.append(
+            np.append(place.get_indexer(pd.Index(one.names or [])), -1)[one.codes]
+        )
     return ColumnCells("levels", np.concatenate(codes), None, None, names)

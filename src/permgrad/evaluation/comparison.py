@@ -41,8 +41,11 @@ from permgrad.evaluation.ranking import strongest as strongest_of
 _TEST = ["difference", "ci_low", "ci_high", "p_value"]
 #: Least share of a model's importance for a feature to be one of its strongest.
 MATTERS = 0.01
-SCORES, IMPORTANCES, AGREEMENT = "scores.csv", "importances.csv", "agreement.csv"
-RECORD, PAGE = "comparison.json", "comparison.html"
+SCORES = "scores.csv"
+IMPORTANCES = "importances.csv"
+AGREEMENT = "agreement.csv"
+RECORD = "comparison.json"
+PAGE = "comparison.html"
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,21 @@ class Comparison:
         facts: Further facts: how rows were divided, settings, versions, notes.
 
     Examples:
-        >>> frame = pd.DataFrame({"model": ["a", "b"] * 3, "fold": [1, 1, 2, 2, 3, 3], "rmse": [1, 2, 1, 2.1, 1, 1.9]})
-        >>> comparison = Comparison("t", "y", "regression", "rmse", (ComparedModel("a", "A", "baseline"),
-        ...                         ComparedModel("b", "B", "baseline")), frame.assign(train_rows=80, test_rows=20))
+        >>> frame = pd.DataFrame(
+        ...     {
+        ...         "model": ["a", "b"] * 3,
+        ...         "fold": [1, 1, 2, 2, 3, 3],
+        ...         "rmse": [1, 2, 1, 2.1, 1, 1.9],
+        ...     }
+        ... )
+        >>> comparison = Comparison(
+        ...     "t",
+        ...     "y",
+        ...     "regression",
+        ...     "rmse",
+        ...     (ComparedModel("a", "A", "baseline"), ComparedModel("b", "B", "baseline")),
+        ...     frame.assign(train_rows=80, test_rows=20),
+        ... )
         >>> comparison.best, comparison.standing.set_index("model").loc["b", "difference"].item()
         ('a', 1.0)
     """
@@ -157,15 +172,13 @@ class Comparison:
         """
         fold_scores = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
-        behind = [
-            model_name
-            for model_name in fold_scores.columns[fold_scores.notna().any()]
-            if model_name != self.best
-        ]
-        tests = {
-            model_name: self._test(fold_scores, str(self.best), model_name)
-            for model_name in behind
-        }
+        behind = []
+        for model_name in fold_scores.columns[fold_scores.notna().any()]:
+            if model_name != self.best:
+                behind.append(model_name)
+        tests = {}
+        for model_name in behind:
+            tests[model_name] = self._test(fold_scores, str(self.best), model_name)
         frame = pd.DataFrame(
             {
                 "model": self.names,
@@ -195,7 +208,10 @@ class Comparison:
         frame["failed"] = (self._column("problem", "") != "").groupby(by_model).sum()
         frame["level"] = (frame["model"] == self.best) | (frame["p_holm"] >= LEVEL)
         # A model that failed on some folds was not measured on the same rows, and is listed after the others.
-        sort_key = -frame["mean"] if higher else frame["mean"]
+        if higher:
+            sort_key = -frame["mean"]
+        else:
+            sort_key = frame["mean"]
         return frame.iloc[
             np.lexsort((sort_key.to_numpy(), -frame["folds"].to_numpy()))
         ].reset_index(drop=True)
@@ -207,15 +223,13 @@ class Comparison:
         Columns: ``first, second, difference`` (above 0 if the first is better), ``ci_low, ci_high, p_value, p_holm``.
         """
         fold_scores = self.table_of(self.metric)
-        tests = {
-            model_pair: self._test(fold_scores, *model_pair)
-            for model_pair in itertools.combinations(fold_scores.columns, 2)
-        }
-        lines = [
-            [*model_pair, *test_numbers]
-            for model_pair, test_numbers in tests.items()
-            if not math.isnan(test_numbers[0])
-        ]
+        tests = {}
+        for model_pair in itertools.combinations(fold_scores.columns, 2):
+            tests[model_pair] = self._test(fold_scores, *model_pair)
+        lines = []
+        for model_pair, test_numbers in tests.items():
+            if not math.isnan(test_numbers[0]):
+                lines.append([*model_pair, *test_numbers])
         return _adjusted(pd.DataFrame(lines, columns=["first", "second", *_TEST]))
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> tuple[float, ...]:
@@ -223,7 +237,10 @@ class Comparison:
         both_scores = wide[[first, second]].dropna()
         if len(both_scores) < 2:
             return (math.nan,) * len(_TEST)
-        direction_sign = 1.0 if self.measure.direction == "higher" else -1.0
+        if self.measure.direction == "higher":
+            direction_sign = 1.0
+        else:
+            direction_sign = -1.0
         train, test_rows = self._sizes
         paired_test = corrected_paired_test(
             direction_sign * (both_scores[first] - both_scores[second]).to_numpy(),
@@ -246,7 +263,9 @@ class Comparison:
     def _column(self, name: str, missing: Any) -> pd.Series[Any]:
         """Return a column of the scores, which frames made by hand may lack."""
         empty = pd.Series(missing, index=self.scores.index)
-        return self.scores[name].fillna(missing) if name in self.scores else empty
+        if name in self.scores:
+            return self.scores[name].fillna(missing)
+        return empty
 
     @property
     def failures(self) -> list[tuple[str, Any, str]]:
@@ -264,11 +283,9 @@ class Comparison:
     @cached_property
     def features(self) -> list[str]:
         """All features, in the table's order."""
-        return (
-            list(dict.fromkeys(self.importances["feature"]))
-            if len(self.importances)
-            else []
-        )
+        if len(self.importances):
+            return list(dict.fromkeys(self.importances["feature"]))
+        return []
 
     @cached_property
     def reliance(self) -> dict[str, Floats]:
@@ -290,24 +307,22 @@ class Comparison:
             dropna=False,
         ).reindex(columns=self.features)
         explained = set(zip(frame["model"], frame["fold"], strict=True))
-        model_folds = {
-            model_name: [
+        model_folds = {}
+        for model_name in self.names:
+            model_folds[model_name] = [
                 fold_label
                 for fold_label in self.folds
                 if (model_name, fold_label) in explained
             ]
-            for model_name in self.names
-        }
         model_folds = {
             model_name: folds
             for model_name, folds in model_folds.items()
             if 2 * len(folds) >= len(self.folds) and folds
         }
-        common = [
-            fold_label
-            for fold_label in self.folds
-            if all(fold_label in folds for folds in model_folds.values())
-        ]
+        common = []
+        for fold_label in self.folds:
+            if all(fold_label in folds for folds in model_folds.values()):
+                common.append(fold_label)
         if not common:
             return {}
         return {
@@ -323,26 +338,29 @@ class Comparison:
 
         Without p-values, every feature above 0 counts.
         """
-        p_values = (
-            self._on_common_folds("p_value") if "p_value" in self.importances else {}
-        )
+        if "p_value" in self.importances:
+            p_values = self._on_common_folds("p_value")
+        else:
+            p_values = {}
         clear = {}
         for model_name, values in self.reliance.items():
-            p = (
-                over_splits(p_values[model_name])
-                if p_values
-                else np.full(values.shape[1], math.nan)
-            )
-            tested = (
-                np.zeros_like(p) if np.isnan(p).all() else adjusted(p[:, None])[:, 0]
-            )
+            if p_values:
+                p = over_splits(p_values[model_name])
+            else:
+                p = np.full(values.shape[1], math.nan)
+            if np.isnan(p).all():
+                tested = np.zeros_like(p)
+            else:
+                tested = adjusted(p[:, None])[:, 0]
             clear[model_name] = clearly(values.mean(axis=0), tested)
         return clear
 
     @cached_property
     def k(self) -> int:
         """Number of features that count as the strongest."""
-        return usual_k(len(self.features)) if self.features else 0
+        if self.features:
+            return usual_k(len(self.features))
+        return 0
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
@@ -357,12 +375,11 @@ class Comparison:
 
         Importances below 0 count as 0, because shares compare the features that models rely on, not their losses.
         """
-        columns = {
-            model_name: np.mean(
+        columns = {}
+        for model_name, values in self.reliance.items():
+            columns[model_name] = np.mean(
                 [importance_shares(fold_values) for fold_values in values], axis=0
             )
-            for model_name, values in self.reliance.items()
-        }
         return pd.DataFrame(columns, index=self.features)
 
     @cached_property
@@ -382,15 +399,18 @@ class Comparison:
     # ---- export ------------------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the frames of scores and importances, for JSON."""
-        measured = [
-            metric_name for metric_name in self.scores if metric_name in metrics
-        ]
+        measured = []
+        for metric_name in self.scores:
+            if metric_name in metrics:
+                measured.append(metric_name)
         by_model = (
             self.scores[measured]
             .astype(float)
             .groupby(self.scores["model"], sort=False)
         )
-        means, spreads, shares = by_model.mean(), by_model.std(), self.shares()
+        means = by_model.mean()
+        spreads = by_model.std()
+        shares = self.shares()
         facts: dict[str, Any] = plain(
             {
                 **{

@@ -81,10 +81,9 @@ def compare_parts(
         (True, 0.5, 'above', 49.0)
     """
     row_samples = [looked_at(len(table), len(train.columns)) for table in (train, test)]
-    samples = [
-        pd.DataFrame(table.iloc[row_indices])
-        for table, row_indices in zip((train, test), row_samples, strict=True)
-    ]
+    samples = []
+    for table, row_indices in zip((train, test), row_samples, strict=True):
+        samples.append(pd.DataFrame(table.iloc[row_indices]))
     both_tables = blank_codes(stacked(samples), list(na))
     if targets is not None:
         target_name, *values = targets
@@ -98,13 +97,14 @@ def compare_parts(
             [both_tables, pd.Series(chosen_values, name=target_name)], axis="columns"
         )
     row_counts = [len(row_indices) for row_indices in row_samples]
-    cells = [
-        (
-            str(column_name),
-            cells_of(both_tables.iloc[:, column_index], str(column_name)),
+    cells = []
+    for column_index, column_name in enumerate(both_tables.columns):
+        cells.append(
+            (
+                str(column_name),
+                cells_of(both_tables.iloc[:, column_index], str(column_name)),
+            )
         )
-        for column_index, column_name in enumerate(both_tables.columns)
-    ]
     if dependence is not None:
         dependence = dependence.take(
             np.concatenate([row_samples[0], len(train) + row_samples[1]])
@@ -150,11 +150,17 @@ def differences(
     adjusted = holm([one["p_value"] for one in drift]).tolist()
     for one, p in zip(drift, adjusted, strict=True):
         only_new = one.pop("only_new")
-        p_new = min(1.0, only_new["p_value"] * len(drift)) if only_new else 1.0
+        if only_new:
+            p_new = min(1.0, only_new["p_value"] * len(drift))
+        else:
+            p_new = 1.0
         one["size"] = one["test"] - one["train"]
         one["p_holm"] = p
         one["clear"] = p < LEVEL and one["size"] >= LARGE
-        one["new"] = only_new["levels"] if p_new < _BY_CHANCE else ()
+        if p_new < _BY_CHANCE:
+            one["new"] = only_new["levels"]
+        else:
+            one["new"] = ()
         if one["new"] and not one["clear"]:
             one |= {**only_new, "p_holm": p_new, "clear": True}
         one |= {"rows": list(rows), "sampled": sampled}
@@ -165,7 +171,8 @@ def _of_numbers(
     cells: ColumnCells, count: int, independent: Independent | None
 ) -> dict[str, Any] | None:
     """Compare the distributions of the first ``count`` numbers and of the others where they are farthest apart."""
-    codes, levels = cells.codes, cells.numbers
+    codes = cells.codes
+    levels = cells.numbers
     missing = bool((codes < 0).any())
     if levels is None or len(levels) + missing < 2:
         return None
@@ -174,10 +181,9 @@ def _of_numbers(
         return_inverse=True,
     )
     level_ranks = order[codes]  # −1, missing, is the last one, below all values
-    sides = [
-        np.bincount(side_ranks, minlength=len(edges))
-        for side_ranks in (level_ranks[:count], level_ranks[count:])
-    ]
+    sides = []
+    for side_ranks in (level_ranks[:count], level_ranks[count:]):
+        sides.append(np.bincount(side_ranks, minlength=len(edges)))
     below = [np.cumsum(side_counts) / side_counts.sum() for side_counts in sides]
     share_gaps = below[1] - below[0]
     edge_index = int(np.argmax(np.abs(share_gaps)))
@@ -194,13 +200,17 @@ def _of_numbers(
     p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     train, test_share = (float(side_shares[edge_index]) for side_shares in below)
     if share_gaps[edge_index] < 0:
-        train, test_share = 1 - train, 1 - test_share
+        train = 1 - train
+        test_share = 1 - test_share
     if edge_index == 0:
         side_name = "missing" if share_gaps[edge_index] > 0 else "present"
     else:
         below_it = "missing or at most" if missing else "at most"
         side_name = below_it if share_gaps[edge_index] > 0 else "above"
-    value = float(edges[edge_index]) if edge_index else None
+    if edge_index:
+        value = float(edges[edge_index])
+    else:
+        value = None
     values = np.append(levels, np.nan)[codes]
     return {
         "p_value": p_value,
@@ -217,14 +227,17 @@ def _of_numbers(
 def _median(values: Floats) -> float | None:
     """Return the median of the numbers that are not missing. None: all are."""
     present = values[~np.isnan(values)]
-    return float(np.median(present)) if len(present) else None
+    if len(present):
+        return float(np.median(present))
+    return None
 
 
 def _of_levels(
     cells: ColumnCells, count: int, independent: Independent | None
 ) -> dict[str, Any] | None:
     """Compare the shares of levels in the first ``count`` rows and in the others. Missing cells are a level."""
-    names, codes = cells.names or [], cells.codes
+    names = cells.names or []
+    codes = cells.codes
     present = len(names)
     if (codes < 0).any():
         names, codes = [*names, "missing"], np.where(codes < 0, len(names), codes)
@@ -242,10 +255,8 @@ def _of_levels(
     if pooled.shape[1] < 2:
         return None
     expected = total[:, None] * pooled.sum(axis=0) / total.sum()
-    statistic, freedom = (
-        float(((pooled - expected) ** 2 / expected).sum()),
-        pooled.shape[1] - 1,
-    )
+    statistic = float(((pooled - expected) ** 2 / expected).sum())
+    freedom = pooled.shape[1] - 1
     p_value = float(special.chdtrc(freedom, statistic))
     sizes = total
     if independent is not None:
@@ -261,11 +272,10 @@ def _of_levels(
         p_value = 1.0 if min(sizes) < FEWEST_GROUPS else p_value
     # Rare levels are one, because by chance each of them is more frequent on one side.
     shares = pooled / total[:, None]
-    labels = [
-        level_name
-        for level_name, is_often in zip(names, often, strict=True)
-        if is_often
-    ]
+    labels = []
+    for level_name, is_often in zip(names, often, strict=True):
+        if is_often:
+            labels.append(level_name)
     change = shares[1] - shares[0]
     rising_levels = np.flatnonzero(change > 0)
     rising_levels = rising_levels[np.argsort(-change[rising_levels], kind="stable")]
@@ -332,7 +342,8 @@ def independent_rows(dependence: Dependence, values: Floats) -> float:
 
 # ---- distributions ---------------------------------------------------------------------------------------------------
 #: Bars of a distribution, and levels that get one of their own.
-BARS, LEVELS = 24, 10
+BARS = 24
+LEVELS = 10
 #: The share of values at each end that the outermost bars take in.
 _BEYOND = 0.005
 
@@ -351,7 +362,8 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
         >>> facts["levels"], facts["shares"], facts["typical"]
         (['a', 'b'], [[1.0, 0.0], [0.0, 1.0]], ['a', 'b'])
     """
-    sides, values = (cells.codes[:count], cells.codes[count:]), cells.values
+    sides = (cells.codes[:count], cells.codes[count:])
+    values = cells.values
     missing = [
         float(np.mean(side_codes < 0)) if len(side_codes) else None
         for side_codes in sides
@@ -363,7 +375,8 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
         if not len(present):
             return facts
         edges = bar_edges(present)
-        shares, medians = [], []
+        shares = []
+        medians = []
         for side_values in (values[:count], values[count:]):
             numbers = side_values[np.isfinite(side_values)]
             counts = np.histogram(np.clip(numbers, edges[0], edges[-1]), edges)[0]
@@ -408,8 +421,6 @@ def bar_edges(present: Floats) -> Floats:
         if lower_bound == upper_bound
         else (lower_bound, upper_bound)
     )
-    return (
-        np.linspace(lower_bound, upper_bound, BARS + 1)
-        if upper_bound > lower_bound
-        else np.array([lower_bound - 0.5, lower_bound + 0.5])
-    )
+    if upper_bound > lower_bound:
+        return np.linspace(lower_bound, upper_bound, BARS + 1)
+    return np.array([lower_bound - 0.5, lower_bound + 0.5])

@@ -66,9 +66,12 @@ if TYPE_CHECKING:
 Better = Literal["higher", "lower"]
 
 #: Largest number of steps of a curve, subsets of each row for each repeat, and networks with other weights.
-_POINTS, _SUBSETS, _NETWORKS = 32, 10, 3
+_POINTS = 32
+_SUBSETS = 10
+_NETWORKS = 3
 #: Largest change of inputs for sensitivity, in standard deviations. Share of random explanations within their interval.
-_RADIUS, _CONFIDENCE = 0.1, 0.95
+_RADIUS = 0.1
+_CONFIDENCE = 0.95
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------
@@ -115,18 +118,19 @@ class Evaluation:
         ``std_error`` is the standard error over rows. ``random`` is the mean for random explanations, and the share
         ``confidence`` of them is between ``random_low`` and ``random_high``. Undefined numbers are NaN.
         """
-        lines = [
-            (
-                metric_name,
-                estimate.value,
-                estimate.std_error,
-                self.directions[metric_name],
-                estimate.random,
-                estimate.random_low,
-                estimate.random_high,
+        lines = []
+        for metric_name, estimate in self.estimates.items():
+            lines.append(
+                (
+                    metric_name,
+                    estimate.value,
+                    estimate.std_error,
+                    self.directions[metric_name],
+                    estimate.random,
+                    estimate.random_low,
+                    estimate.random_high,
+                )
             )
-            for metric_name, estimate in self.estimates.items()
-        ]
         columns = [
             "metric",
             "value",
@@ -204,11 +208,9 @@ class Tested:
                 hint=advice,
                 code="PG006",
             )
-        return (
-            values[np.arange(len(values)), :, self.columns]
-            if self.local
-            else values[:, self.output or 0][None]
-        )
+        if self.local:
+            return values[np.arange(len(values)), :, self.columns]
+        return values[:, self.output or 0][None]
 
     @cached_property
     def values(self) -> Floats:
@@ -227,7 +229,8 @@ class Tested:
 
     def measured(self, replaced: Booleans, donors: Integers) -> Floats:
         """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
-        request, row_indices = self.request, np.arange(self.request.count)
+        request = self.request
+        row_indices = np.arange(self.request.count)
         with request.subject.open():
             base_outputs = self.game.base()
             outputs = self.game.predict(row_indices, donors, replaced)
@@ -241,7 +244,8 @@ class Tested:
 
         Random orders use the same donors, one each.
         """
-        row_count, players = self.request.count, self.values.shape[1]
+        row_count = self.request.count
+        players = self.values.shape[1]
         order = np.broadcast_to(
             np.argsort(-self.values, axis=1, kind="stable"), (row_count, players)
         )
@@ -283,16 +287,13 @@ class Tested:
 
     def explained(self, model: Any, inputs: Any) -> Floats:
         """Return the values of another explanation, without its warnings, which repeat those of the first."""
-        method, lost_options = (
-            self.explanation.method,
-            self.explanation.meta.get("options_not_kept", ()),
-        )
+        method = self.explanation.method
+        lost_options = self.explanation.meta.get("options_not_kept", ())
         if method not in methods or lost_options:
-            missing_part = (
-                f"the options {listed(lost_options)}"
-                if lost_options
-                else f"how {method!r} was called"
-            )
+            if lost_options:
+                missing_part = f"the options {listed(lost_options)}"
+            else:
+                missing_part = f"how {method!r} was called"
             problem = f"An explanation does not store {missing_part}, so it cannot be made again"
             raise InputError(problem, hint="Leave this metric out.", code="PG005")
         with keeping_warnings():
@@ -310,7 +311,8 @@ class Tested:
         defined = np.isfinite(rows)
         if not defined.any():
             return float("nan"), float("nan")
-        weights, units = self.explanation.meta.get("sample_weight"), self.request.units
+        weights = self.explanation.meta.get("sample_weight")
+        units = self.request.units
         if len(rows) != self.request.count:
             weights = units = None
         mean_value, std_error, _ = mean_over_rows(
@@ -390,7 +392,8 @@ def _infidelity(case: Tested) -> Estimate:
     before = case.measured(
         np.zeros((row_count, players), dtype=bool), np.zeros(row_count, dtype=np.int64)
     )
-    subsets, changes = [], []
+    subsets = []
+    changes = []
     for draw_index in range(_SUBSETS * case.n_repeats):
         random_stream = generator(case.seed, "evaluate subsets", draw_index)
         random_ranks = np.argsort(random_stream.random((row_count, players)), axis=1)
@@ -403,14 +406,15 @@ def _infidelity(case: Tested) -> Estimate:
     scaled = (
         case.explanation.base_values is None
     )  # values that add up to an output are in its units
-    replaced, moved = np.stack(subsets), np.stack(changes)
+    replaced = np.stack(subsets)
+    moved = np.stack(changes)
     value, std_error = case.mean(
         measures.infidelity(case.values, replaced, moved, scaled=scaled)
     )
     random_stream = generator(case.seed, "evaluate values")
-    permuted = [
-        random_stream.permuted(case.values, axis=1) for _ in range(case.n_repeats)
-    ]
+    permuted = []
+    for _ in range(case.n_repeats):
+        permuted.append(random_stream.permuted(case.values, axis=1))
     at_random = np.array(
         [
             case.mean(
@@ -468,11 +472,10 @@ def _randomisation(case: Tested) -> Estimate:
     defined = np.array(agreements)[np.isfinite(agreements)]
     if not len(defined):
         return Estimate(float("nan"))
-    std_error = (
-        float(defined.std(ddof=1) / np.sqrt(len(defined)))
-        if len(defined) > 1
-        else float("nan")
-    )
+    if len(defined) > 1:
+        std_error = float(defined.std(ddof=1) / np.sqrt(len(defined)))
+    else:
+        std_error = float("nan")
     return Estimate(float(defined.mean()), std_error)
 
 
@@ -574,7 +577,9 @@ def _explained_rows(
         "tokenizer": model.tokenizer,
     }
     gathered_rows = gathered(model.model, X, y, most=max_rows_drawn, **gather_options)
-    return (X, y) if gathered_rows is None else (gathered_rows.X, gathered_rows.y)
+    if gathered_rows is None:
+        return (X, y)
+    return (gathered_rows.X, gathered_rows.y)
 
 
 @refusing
@@ -623,13 +628,12 @@ def _call(
 ) -> Arguments:
     """Return the arguments of the call of ``explain``."""
     _check_given(explanation, y, background)
-    explanation_meta, local = explanation.meta, explanation.scope == "local"
+    explanation_meta = explanation.meta
+    local = explanation.scope == "local"
     regression = explanation_meta.get("task") == "regression"
-    loss_name, level, by_row = (
-        explanation_meta.get("loss", "auto"),
-        explanation.level,
-        explanation_meta.get("row_target"),
-    )
+    loss_name = explanation_meta.get("loss", "auto")
+    level = explanation.level
+    by_row = explanation_meta.get("row_target")
     # Where none were found none are searched for: changed rows could have others.
     network = isinstance(model.model, nn.Module) or is_estimator(model.model)
     groups = {"modality": "modality", "column": {}}.get(
@@ -671,12 +675,12 @@ def _call(
 
 def _method(explanation: Explanation) -> Any:
     """Return the method with the options that the explanation stores, without interactions, or its name alone."""
-    stored_options = {
-        option_name: tuple(option_value)
-        if isinstance(option_value, list)
-        else option_value
-        for option_name, option_value in explanation.meta.get("options", {}).items()
-    }
+    stored_options = {}
+    for option_name, option_value in explanation.meta.get("options", {}).items():
+        if isinstance(option_value, list):
+            stored_options[option_name] = tuple(option_value)
+        else:
+            stored_options[option_name] = option_value
     if explanation.method not in methods:
         return explanation.method
     return configured(
@@ -691,11 +695,8 @@ def _request(explanation: Explanation, arguments: Arguments) -> Request:
     chosen_method = None
     if explanation.method in methods:
         chosen_method = arguments.method
-        chosen_method = (
-            changed(chosen_method, sampling="marginal")
-            if "sampling" in chosen_method.options
-            else chosen_method
-        )
+        if "sampling" in chosen_method.options:
+            chosen_method = changed(chosen_method, sampling="marginal")
     request = build_request(arguments, chosen_method, explanation.method)
     _check_same(explanation, request)
     return replace(request, space=_space(explanation, request.space))
@@ -730,9 +731,9 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
         f"segments:{input_name}" in explanation.maps for input_name in space.inputs
     ):
         return space
-    player_index = {
-        player_name: index for index, player_name in enumerate(explanation.names)
-    }
+    player_index = {}
+    for index, player_name in enumerate(explanation.names):
+        player_index[player_name] = index
     table = torch.tensor(
         [
             *(player_index.get(player_name, NOBODY) for player_name in space.names),
@@ -757,13 +758,12 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
         tuple(segments),
         explanation.groups,
     )
-    lost_players = [
-        player_name
-        for player_name, player_size in zip(
-            explained_space.names, explained_space.sizes(), strict=True
-        )
-        if not player_size
-    ]
+    lost_players = []
+    for player_name, player_size in zip(
+        explained_space.names, explained_space.sizes(), strict=True
+    ):
+        if not player_size:
+            lost_players.append(player_name)
     if lost_players and len(lost_players) > len(
         set(space.names) & set(explained_space.names)
     ):

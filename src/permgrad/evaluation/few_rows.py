@@ -11,11 +11,13 @@ from permgrad.base.arrays import Booleans, Integers
 from permgrad.evaluation.skill import Predicted
 
 #: A row decides a score with this share of the loss, among so many rows. Of fewer rows each has much of it.
-_SHARE, _FEWEST = 0.1, 100
+_SHARE = 0.1
+_FEWEST = 100
 #: Predictions are far outside from this part of the range of training targets on.
 _FAR = 0.1
 #: Most rows, as a share of all, that are few, and most that are named.
-_FEW, NAMED = 0.02, 3
+_FEW = 0.02
+NAMED = 3
 
 
 def rows_that_decide(
@@ -50,7 +52,8 @@ def rows_that_decide(
     ):
         return None
     losses, has_loss = predicted.losses
-    total, count = float(losses.sum()), float(has_loss.sum())
+    total = float(losses.sum())
+    count = float(has_loss.sum())
     if not (math.isfinite(total) and total > 0):
         return None
     far = _far_outside(predicted, target_range)
@@ -62,14 +65,16 @@ def rows_that_decide(
     remaining_score = (total - float(losses[deciding_rows].sum())) / max(
         count - float(has_loss[deciding_rows].sum()), 1.0
     )
-    value, metric = total / count, "log_loss"
+    value = total / count
+    metric = "log_loss"
     if not predicted.classes:
-        value, remaining_score, metric = (
-            math.sqrt(value),
-            math.sqrt(max(remaining_score, 0.0)),
-            "rmse",
-        )
-    guess = None if predicted.classes else predicted.guess[deciding_rows].tolist()
+        value = math.sqrt(value)
+        remaining_score = math.sqrt(max(remaining_score, 0.0))
+        metric = "rmse"
+    if predicted.classes:
+        guess = None
+    else:
+        guess = predicted.guess[deciding_rows].tolist()
     return {
         "rows": len(deciding_rows),
         "of": len(losses),

@@ -22,20 +22,30 @@ from permgrad.evaluation.metrics import Task
 
 #: Of so many values a column may say which rows belong together, and so many rows may have one value on average:
 #: within these bounds a share of all rows. A value of more rows comes again in new ones, like a town.
-_FEWEST, _FEW_ROWS, _SHARE = 30, (10.0, 100.0), 0.01
+_FEWEST = 30
+_FEW_ROWS = (10.0, 100.0)
+_SHARE = 0.01
 #: Share of the rows that have another row of their value.
 _IN_COMPANY = 0.2
 #: How much of the target's variance equal values share at least, beyond that.
 _ALIKE = 0.05
 #: Columns up to which a table is searched, columns whose pairs are looked at, rows up to which they are, and how many
 #: candidates the model tries.
-_MOST_COLUMNS, _MOST_PAIRED, _MOST_ROWS, _TRIED = 500, 15, 200_000, 8
+_MOST_COLUMNS = 500
+_MOST_PAIRED = 15
+_MOST_ROWS = 200_000
+_TRIED = 8
 #: Rows, folds, trees and columns at a split of the model. A fall counts from so many standard errors, and of so much of
 #: what it explains.
-_MODEL_ROWS, _FOLDS, _TREES, _MOST_SPLIT = 3000, 3, 20, 20
-_SURE, _LEAST_FALL = 4.0, 0.05
+_MODEL_ROWS = 3000
+_FOLDS = 3
+_TREES = 20
+_MOST_SPLIT = 20
+_SURE = 4.0
+_LEAST_FALL = 0.05
 #: A fall is about as large as another from this share of it on. Rows with one value of a name, so that it is noted.
-_ABOUT, _SEVERAL = 0.8, 1.5
+_ABOUT = 0.8
+_SEVERAL = 1.5
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,9 @@ class Together:
     @property
     def fall(self) -> float:
         """By how much the score is lower if rows with one value stay together, 0 where that is not known."""
-        return (
-            0.0
-            if self.apart is None or self.together is None
-            else self.apart - self.together
-        )
+        if self.apart is None or self.together is None:
+            return 0.0
+        return self.apart - self.together
 
     def facts(self) -> dict[str, Any]:
         """Return the attributes for JSON."""
@@ -119,7 +127,8 @@ def rows_together(
     )
     there = has_value & tested
     shared = there & np.isin(codes, codes[has_value & learned])
-    values, row_count = len(np.unique(codes[has_value])), int(has_value.sum())
+    values = len(np.unique(codes[has_value]))
+    row_count = int(has_value.sum())
     return replace(
         row_columns,
         values=values,
@@ -143,7 +152,8 @@ def _found(
         str(column_name) for column_name in table if column_name not in set(but_for)
     ]
     if len(column_names) > _MOST_COLUMNS:
-        column_names, features = list(named), ()
+        column_names = list(named)
+        features = ()
     distinct_rows = np.arange(len(table))
     with suppress(TypeError):  # of cells that nothing can look up
         # Copies of a row have a note of their own.
@@ -154,7 +164,8 @@ def _found(
         column_name: cells_of(table[column_name].iloc[distinct_rows], column_name)
         for column_name in column_names
     }
-    y, learned = np.asarray(y)[distinct_rows], learned[distinct_rows]
+    y = np.asarray(y)[distinct_rows]
+    learned = learned[distinct_rows]
     classes = 0
     if task == "classification":
         y, labels = pd.factorize(y)
@@ -200,19 +211,19 @@ def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> T
     """
     of_one = [column_fall for column_fall in falls if len(column_fall[1].columns) == 1]
     largest = max((candidate.fall for _, candidate in of_one), default=0.0)
-    called = [
-        column_fall
-        for column_fall in of_one
-        if column_fall[1].columns[0] in named
-        and column_fall[1].fall >= _ABOUT * largest
-    ]
+    called = []
+    for column_fall in of_one:
+        if (
+            column_fall[1].columns[0] in named
+            and column_fall[1].fall >= _ABOUT * largest
+        ):
+            called.append(column_fall)
     if of_one := called or of_one:
         column = max(of_one, key=lambda pair: pair[0])[1]
-        finer = [
-            candidate
-            for _, candidate in falls
-            if set(column.columns) <= set(candidate.columns)
-        ]
+        finer = []
+        for _, candidate in falls:
+            if set(column.columns) <= set(candidate.columns):
+                finer.append(candidate)
         return max(finer, key=lambda one: one.fall)
     # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
     largest = max(candidate.fall for _, candidate in falls)
@@ -272,13 +283,16 @@ def _alike(column: ColumnCells, y: Array, classes: int, learned: Booleans) -> fl
     """Return how much of the target rows of one value share, beyond close values."""
     if not _are_few(column.codes):
         return 0.0
-    ordered = (
-        column.values if column.kind != "levels" and column.values is not None else None
-    )
+    if column.kind != "levels" and column.values is not None:
+        ordered = column.values
+    else:
+        ordered = None
     own, neighbours = _shared(
         column.codes if ordered is None else ordered, column.codes, y, classes, learned
     )
-    return own if ordered is None else own * (1 - min(neighbours, 1.0))
+    if ordered is None:
+        return own
+    return own * (1 - min(neighbours, 1.0))
 
 
 def _crossed(first: Integers, second: Integers) -> Integers:
@@ -344,14 +358,22 @@ def _are_few(codes: Integers) -> bool:
 def _rows_each(codes: Integers) -> float:
     """Return how many rows have one value on average."""
     count = int(codes.max(initial=-1)) + 1
-    return float((codes >= 0).sum() / count) if count > 1 else 0.0
+    if count > 1:
+        return float((codes >= 0).sum() / count)
+    return 0.0
 
 
 def _numbers(cells: ColumnCells) -> Floats:
     """Return a column as a forest reads it."""
-    values = cells.codes.astype(np.float64) if cells.values is None else cells.values
+    if cells.values is None:
+        values = cells.codes.astype(np.float64)
+    else:
+        values = cells.values
     present = values[np.isfinite(values) & (cells.codes >= 0)]
-    least = float(present.min() - np.ptp(present) - 1) if len(present) else 0.0
+    if len(present):
+        least = float(present.min() - np.ptp(present) - 1)
+    else:
+        least = 0.0
     return np.where(np.isfinite(values) & (cells.codes >= 0), values, least)
 
 
@@ -381,15 +403,12 @@ class _Trial:
         )
         ranks = order[groups]
         # Whole groups, as many as there are rows for.
-        row_indices = (
-            np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS])
-            if len(groups) > _MODEL_ROWS
-            else np.arange(len(groups))
-        )
-        groups, y = (
-            np.unique(ranks[row_indices], return_inverse=True)[1],
-            self.y[row_indices],
-        )
+        if len(groups) > _MODEL_ROWS:
+            row_indices = np.flatnonzero(ranks < np.sort(ranks)[_MODEL_ROWS])
+        else:
+            row_indices = np.arange(len(groups))
+        groups = np.unique(ranks[row_indices], return_inverse=True)[1]
+        y = self.y[row_indices]
         count = int(groups.max()) + 1
         if count < _FEWEST or not self.x.shape[1] or len(np.unique(y)) < 2:
             return column_scores
@@ -412,7 +431,10 @@ class _Trial:
                 unlearned,
             )
         apart = self.known[rows_key]
-        skill = 0.0 if apart is None else usual - float(apart.mean())
+        if apart is None:
+            skill = 0.0
+        else:
+            skill = usual - float(apart.mean())
         if apart is None or skill <= 0:  # what is not learned cannot be half known
             return column_scores
         together = self._losses(row_indices, row_folds)
@@ -439,17 +461,17 @@ class _Trial:
         """
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-        x, y, losses = self.x[rows], self.y[rows], np.empty(len(rows))
+        x = self.x[rows]
+        y = self.y[rows]
+        losses = np.empty(len(rows))
         max_features = min(x.shape[1], _MOST_SPLIT)
         for fold_index in range(_FOLDS):
-            held_mask, options = (
-                folds == fold_index,
-                {
-                    "n_estimators": _TREES,
-                    "random_state": 0,
-                    "max_features": max_features,
-                },
-            )
+            held_mask = folds == fold_index
+            options = {
+                "n_estimators": _TREES,
+                "random_state": 0,
+                "max_features": max_features,
+            }
             if self.classes:
                 guess = (
                     RandomForestClassifier(**options)

@@ -35,19 +35,25 @@ from permgrad.evaluation.metrics import Task
 #: reaches it, too.
 ALONE = 0.98
 #: With fewer rows a column may separate the classes by chance.
-FEWEST_ROWS, _FEWEST_OF_A_CLASS = 20, 5
+FEWEST_ROWS = 20
+_FEWEST_OF_A_CLASS = 5
 #: Training rows whose neighbours are taken together.
 _NEIGHBOURS = (1, 5, 25)
 #: Below this score of the nearest rows, more neighbours are not tried.
 _WORTH_MORE = 0.8
 #: Number of cells, and of rows, that are read. Longer or wider tables are sampled.
-_MOST_CELLS, _MOST_ROWS, _LEAST_ROWS = 4_000_000, 20_000, 2_000
+_MOST_CELLS = 4_000_000
+_MOST_ROWS = 20_000
+_LEAST_ROWS = 2_000
 #: Columns that may mark a class together, and the fewest rows that one marks.
-_MOST_MARKS, _FEWEST_MARKED = 3, 2
+_MOST_MARKS = 3
+_FEWEST_MARKED = 2
 #: Categories whose pairs are looked at, of which a level has so many rows on average.
-_MOST_PAIRED, _LEAST_EACH = 12, 5
+_MOST_PAIRED = 12
+_LEAST_EACH = 5
 #: Characters of a text that are looked through for words, and classes that get a word each.
-_MOST_CHARACTERS, _MOST_WORDS = 1000, 20
+_MOST_CHARACTERS = 1000
+_MOST_WORDS = 20
 _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
@@ -72,7 +78,8 @@ def columns_that_tell(
     (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``date``: the column has dates.
     ``classes``: the labels, if targets are their numbers.
     """
-    tables, targets = [], []
+    tables = []
+    targets = []
     for table, values in (learned, held_out):
         row_indices = looked_at(len(table), len(table.columns))
         tables.append(blank_codes(table, na).iloc[row_indices])
@@ -89,7 +96,10 @@ def columns_that_tell(
     for column_index, column_name in enumerate(map(str, both_tables.columns)):
         cells = cells_of(both_tables.iloc[:, column_index], column_name)
         if (told_alone := _alone(cells, measures, y, names, halves)) is not None:
-            is_date = {"date": True} if cells.kind == "date" else {}
+            if cells.kind == "date":
+                is_date = {"date": True}
+            else:
+                is_date = {}
             leaks.append(
                 {
                     "column": column_name,
@@ -153,7 +163,8 @@ def told_by(
         >>> told_by(*halves, "classification")
         {'metric': 'balanced_accuracy', 'score': 1.0}
     """
-    series, targets = [], []
+    series = []
+    targets = []
     for column, values in (learned, held):
         rows = looked_at(len(column), 1)
         series.append(blank_codes(column.to_frame(), na).iloc[rows])
@@ -186,9 +197,9 @@ def _formula_of(
         names,
     )
     # A column that alone gives nearly the target can be part of exactly the target.
-    return (
-        _formula(numbers, y, names) if formula is None and telling_columns else formula
-    )
+    if formula is None and telling_columns:
+        return _formula(numbers, y, names)
+    return formula
 
 
 def _truths(
@@ -245,16 +256,15 @@ def _together(
     """
     if classes < 2:
         return None
-    usual = {
-        column_name: level_codes == np.bincount(level_codes + 1).argmax() - 1
-        for column_name, level_codes in codes.items()
-    }
-    sides = [
-        (column_name, marked_rows)
-        for column_name, often in usual.items()
-        for marked_rows in (often, ~often)
-    ]
-    guesses, columns = [], dict[str, None]()
+    usual = {}
+    for column_name, level_codes in codes.items():
+        usual[column_name] = level_codes == np.bincount(level_codes + 1).argmax() - 1
+    sides = []
+    for column_name, often in usual.items():
+        for marked_rows in (often, ~often):
+            sides.append((column_name, marked_rows))
+    guesses = []
+    columns = dict[str, None]()
     for learned_half in halves:
         chosen_marks = _marks(sides, y, classes, learned_half)
         if chosen_marks is None:
@@ -262,7 +272,8 @@ def _together(
         marks, remaining_class = chosen_marks
         guess = np.full(len(y), remaining_class)
         for mark_name, mark_rows, label in marks:
-            guess[mark_rows], columns[mark_name] = label, None
+            guess[mark_rows] = label
+            columns[mark_name] = None
         guesses.append(guess[~learned_half])
     score = _measure(y, classes, halves, guesses)
     if score < ALONE:
@@ -282,12 +293,15 @@ def _marks(
     pure_columns: list[list[tuple[int, str, Booleans]]] = [[] for _ in range(classes)]
     for column_name, marked_rows in sides:
         counts = np.bincount(y[marked_rows & fit], minlength=classes)
-        label, count = int(counts.argmax()), int(counts.max())
+        label = int(counts.argmax())
+        count = int(counts.max())
         if count >= max(_FEWEST_MARKED, ALONE * counts.sum()):
             pure_columns[label].append((count, column_name, marked_rows))
-    marks, left_classes = list[tuple[str, Booleans, int]](), list[tuple[int, int]]()
+    marks = list[tuple[str, Booleans, int]]()
+    left_classes = list[tuple[int, int]]()
     for label, class_rows in enumerate(np.bincount(y[fit], minlength=classes).tolist()):
-        open_rows, used_marks = fit & (y == label), list[tuple[str, Booleans, int]]()
+        open_rows = fit & (y == label)
+        used_marks = list[tuple[str, Booleans, int]]()
         for _, column_name, marked_rows in sorted(
             pure_columns[label], key=lambda one: -one[0]
         ):
@@ -301,9 +315,9 @@ def _marks(
             marks += used_marks
         elif class_rows:
             left_classes.append((class_rows, label))
-    return (
-        None if len(left_classes) > 1 else (marks, max(left_classes, default=(0, 0))[1])
-    )
+    if len(left_classes) > 1:
+        return None
+    return (marks, max(left_classes, default=(0, 0))[1])
 
 
 def _crossed(
@@ -328,16 +342,17 @@ def _crossed(
             axis=1
         ).sum() < ALONE * len(y):
             continue  # not even the rows that it would learn from
-        guesses = [
-            _lookup(
-                pair_codes[learned_half].astype(np.float64),
-                y[learned_half],
-                pair_codes[~learned_half].astype(np.float64),
-                classes,
-                0,
+        guesses = []
+        for learned_half in halves:
+            guesses.append(
+                _lookup(
+                    pair_codes[learned_half].astype(np.float64),
+                    y[learned_half],
+                    pair_codes[~learned_half].astype(np.float64),
+                    classes,
+                    0,
+                )
             )
-            for learned_half in halves
-        ]
         telling_pairs.append(
             (_measure(y, classes, halves, guesses), [first_name, second_name])
         )
@@ -347,11 +362,9 @@ def _crossed(
         "columns": columns,
         "pair": True,
     }
-    return (
-        {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)}
-        if score >= ALONE
-        else None
-    )
+    if score >= ALONE:
+        return {**facts, "metric": "balanced_accuracy", "score": score, "rows": len(y)}
+    return None
 
 
 def _counts(levels: Integers, y: Array, classes: int) -> Integers:
@@ -378,7 +391,9 @@ def _formula(
     formula = _made_of(
         list(numbers), x, (labels[y] if len(names) else y).astype(np.float64), dates
     )
-    return None if formula is None else {"column": formula["columns"][0], **formula}
+    if formula is None:
+        return None
+    return {"column": formula["columns"][0], **formula}
 
 
 def _of_one_class(
@@ -387,11 +402,10 @@ def _of_one_class(
     """Return the class in whose rows alone a column has a value, or has none, and the balanced accuracy."""
     if classes < 2 or min(present.sum(), np.sum(~present)) < _FEWEST_OF_A_CLASS:
         return None
-    counts, filled = (
-        np.bincount(y, minlength=classes),
-        np.bincount(y[present], minlength=classes),
-    )
-    other_rows, of_others = len(y) - counts, filled.sum() - filled
+    counts = np.bincount(y, minlength=classes)
+    filled = np.bincount(y[present], minlength=classes)
+    other_rows = len(y) - counts
+    of_others = filled.sum() - filled
     with np.errstate(invalid="ignore", divide="ignore"):
         scores = np.where(
             counts < _FEWEST_OF_A_CLASS,
@@ -399,9 +413,9 @@ def _of_one_class(
             (1 + np.abs(filled / counts - of_others / other_rows)) / 2,
         )
     best_class = int(np.argmax(scores))
-    return (
-        (best_class, float(scores[best_class])) if scores[best_class] >= ALONE else None
-    )
+    if scores[best_class] >= ALONE:
+        return (best_class, float(scores[best_class]))
+    return None
 
 
 def _score(
@@ -425,16 +439,17 @@ def _score(
             )
         best_score = -np.inf
         for neighbours in _NEIGHBOURS if numeric else (0,):
-            guesses = [
-                _lookup(
-                    x[learned_half],
-                    y[learned_half],
-                    x[~learned_half],
-                    classes,
-                    neighbours,
+            guesses = []
+            for x, learned_half in pairs:
+                guesses.append(
+                    _lookup(
+                        x[learned_half],
+                        y[learned_half],
+                        x[~learned_half],
+                        classes,
+                        neighbours,
+                    )
                 )
-                for x, learned_half in pairs
-            ]
             best_score = max(best_score, _measure(y, classes, halves, guesses))
             # More neighbours reduce noise, which at most doubles the error of one neighbour.
             if max(*scores, best_score) < _WORTH_MORE:
@@ -447,10 +462,8 @@ def _readings(
     cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]
 ) -> Iterator[tuple[bool, Sequence[Floats]]]:
     """Yield whether a reading of a column has an order, and its numbers, once for each half that is learned from."""
-    codes, texts = (
-        cells.codes,
-        [] if cells.values is not None or cells.names is None else cells.names,
-    )
+    codes = cells.codes
+    texts = [] if cells.values is not None or cells.names is None else cells.names
     x = codes.astype(np.float64) if cells.values is None else cells.values
     x = np.where(codes >= 0, x, np.nan)
     if codes.max(initial=-1) > 0:
@@ -491,19 +504,16 @@ def _telling_words(
     codes: Array, words: Sequence[frozenset[str]], y: Array, classes: int, fit: Booleans
 ) -> Floats:
     """Return which words each row has, of those that tell each class best in some rows, as one number."""
-    word_index = {
-        known_word: position
-        for position, known_word in enumerate(sorted(frozenset().union(*words)))
-    }
+    word_index = {}
+    for position, known_word in enumerate(sorted(frozenset().union(*words))):
+        word_index[known_word] = position
     sizes = np.array([len(text_words) for text_words in words])
     word_indices = np.array(
         [word_index[text_word] for text_words in words for text_word in text_words],
         dtype=np.int64,
     )
-    texts, counts = (
-        np.repeat(np.arange(len(words)), sizes),
-        np.zeros((len(words), classes)),
-    )
+    texts = np.repeat(np.arange(len(words)), sizes)
+    counts = np.zeros((len(words), classes))
     row_mask = fit & (codes >= 0)
     np.add.at(counts, (codes[row_mask], y[row_mask]), 1.0)
     often = np.maximum(np.bincount(y[fit], minlength=classes), 1)[:, None]
@@ -531,7 +541,8 @@ def _lookup(
     x: Floats, y: Array, wanted_values: Floats, classes: int, neighbours: int
 ) -> Array:
     """Predict ``wanted_values`` from rows with close values, or with the same value if ``neighbours=0``."""
-    defined, there = np.isfinite(x), np.isfinite(wanted_values)
+    defined = np.isfinite(x)
+    there = np.isfinite(wanted_values)
     guess = np.full(
         len(wanted_values),
         _means(np.zeros(len(y), dtype=np.int64), 1, y, y, classes)[0],
@@ -557,24 +568,22 @@ def _lookup(
     nearest_runs = np.searchsorted(
         (centres[1:] + centres[:-1]) / 2, wanted_values[there]
     )
-    has_same_value = (
-        np.ones(len(nearest_runs), dtype=bool)
-        if neighbours
-        else levels[nearest_runs] == wanted_values[there]
-    )
+    if neighbours:
+        has_same_value = np.ones(len(nearest_runs), dtype=bool)
+    else:
+        has_same_value = levels[nearest_runs] == wanted_values[there]
     # A value that no learned row has is like those that one of them has.
     values_met_once = y[defined][counts[level_indices] == 1]
-    unseen = (
-        _means(
+    if len(values_met_once):
+        unseen = _means(
             np.zeros(len(values_met_once), dtype=np.int64),
             1,
             values_met_once,
             y,
             classes,
         )[0]
-        if len(values_met_once)
-        else guess[there]
-    )
+    else:
+        unseen = guess[there]
     guess[there] = np.where(has_same_value, means[nearest_runs], unseen)
     return guess
 
@@ -594,7 +603,8 @@ def _means(runs: Integers, count: int, values: Array, y: Array, classes: int) ->
 
 def _line(x: Floats, y: Floats, wanted_values: Floats) -> Floats:
     """Predict by a straight line, and missing cells by the mean."""
-    defined, guess = np.isfinite(x), np.full(len(wanted_values), y.mean())
+    defined = np.isfinite(x)
+    guess = np.full(len(wanted_values), y.mean())
     if defined.any() and np.ptp(x[defined]) > 0:
         fitted_line = Polynomial.fit(x[defined], y[defined], 1)
         guess = np.where(np.isfinite(wanted_values), fitted_line(wanted_values), guess)
@@ -614,18 +624,19 @@ def _measure(
             float(np.sum((values - values.mean()) ** 2)) for values, _ in pairs
         )
         error = sum(float(np.sum((values - guess) ** 2)) for values, guess in pairs)
-        return 1 - error / spread if spread > 0 else -np.inf
-    class_rows, right = np.zeros(classes), np.zeros(classes)
+        if spread > 0:
+            return 1 - error / spread
+        return -np.inf
+    class_rows = np.zeros(classes)
+    right = np.zeros(classes)
     for fitted_half, guess in zip(halves, guesses, strict=True):
         values = y[~fitted_half]
         learned = np.isin(values, y[fitted_half])
         class_rows += np.bincount(values[learned], minlength=classes)
         right += np.bincount(values[learned & (values == guess)], minlength=classes)
-    return (
-        float(np.mean(right[class_rows > 0] / class_rows[class_rows > 0]))
-        if np.sum(class_rows > 0) > 1
-        else -np.inf
-    )
+    if np.sum(class_rows > 0) > 1:
+        return float(np.mean(right[class_rows > 0] / class_rows[class_rows > 0]))
+    return -np.inf
 
 
 # ---- formulas --------------------------------------------------------------------------------------------------------
@@ -633,10 +644,18 @@ def _measure(
 _Formula: TypeAlias = "int | tuple[str, _Formula, _Formula]"
 #: A formula is reported if it holds in this share of the rows, or has this R². In a row, the error allowed is a unit of
 #: the target's last digit, and this share of its spread at most. Units above the last share are not rounded down to.
-_HOLDS, _NEARLY, _ERROR, _COARSE = 0.9, 0.999, 0.02, 0.15
+_HOLDS = 0.9
+_NEARLY = 0.999
+_ERROR = 0.02
+_COARSE = 0.15
 #: Rows that are needed in which a formula says something, which 0 + 0 = 0 does not. Rows that all formulas are tried
 #: on, share of them that has to agree, formulas that are then compared, columns of which pairs, and three, are tried.
-_FEWEST, _TRIED, _AGREE, _COMPARED, _PAIRS, _THREES = 20, 12, 0.6, 50, 150, 30
+_FEWEST = 20
+_TRIED = 12
+_AGREE = 0.6
+_COMPARED = 50
+_PAIRS = 150
+_THREES = 30
 #: Lengths of time in seconds.
 _TIMES = {
     86_400.0: "days",
@@ -706,9 +725,9 @@ def _made_of(
                 holding_formulas,
                 key=lambda one: (round(one[2]["score"], 3), one[1] == 1, one[1] > 0),
             )
-            columns = [
-                names[column_index] for column_index in dict.fromkeys(_columns(formula))
-            ]
+            columns = []
+            for column_index in dict.fromkeys(_columns(formula)):
+                columns.append(names[column_index])
             return {
                 "columns": columns,
                 "formula": _written(formula, scale, names, dates),
@@ -748,7 +767,8 @@ def _agreeing(
             for formula_index in np.argsort(typical, kind="stable")[:_COMPARED]
         ]
 
-    paired_columns, first = sorted(order[:_PAIRS]), sorted(order[:_THREES])
+    paired_columns = sorted(order[:_PAIRS])
+    first = sorted(order[:_THREES])
     yield agreeing(x.T[paired_columns], lambda at: paired_columns[at])
     formulas: list[tuple[float, _Formula]] = []
     for operator in _STEPS:
@@ -757,21 +777,15 @@ def _agreeing(
             partial(_pair, operator, paired_columns, paired_columns),
         )
     yield formulas
-    pairs: list[_Formula] = [
-        (pair_operator, first_column, second_column)
-        for pair_operator in _STEPS
-        for first_column in first
-        for second_column in first
-    ]
-    values, formulas = (
-        np.concatenate(
-            [
-                joined(x.T[first], x.T[first], value_operator)
-                for value_operator in _STEPS
-            ]
-        ),
-        [],
+    pairs: list[_Formula] = []
+    for pair_operator in _STEPS:
+        for first_column in first:
+            for second_column in first:
+                pairs.append((pair_operator, first_column, second_column))
+    values = np.concatenate(
+        [joined(x.T[first], x.T[first], value_operator) for value_operator in _STEPS]
     )
+    formulas = []
     for column_index in first:
         for operator in _STEPS:
             formulas += agreeing(
@@ -806,17 +820,16 @@ def _compared(
     formula: _Formula, x: Floats, y: Floats, spread: float, unit: float
 ) -> tuple[_Formula, float, dict[str, Any]] | None:
     """Return a formula with its factor, and how well it holds on all rows, or None if it does not."""
-    values, columns = _value(formula, x), list(_columns(formula))
+    values = _value(formula, x)
+    columns = list(_columns(formula))
     scale = float(_scales(values[None], y)[0])
     # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often rounded down.
     scales = [scale, *(float(f"{scale:.{digits}g}") for digits in (3, 2, 1))]
     scales += [
         1 / time_size for time_size in _TIMES if abs(scale * time_size - 1) < 0.2
     ]
-    allowed, fitted_values = (
-        min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y),
-        [formula_scale * values for formula_scale in scales],
-    )
+    allowed = min(1.0001 * unit, _ERROR * spread) + 1e-9 * np.abs(y)
+    fitted_values = [formula_scale * values for formula_scale in scales]
     holds = _holds(y, fitted_values, allowed, unit)
     best_index = max(range(len(scales)), key=lambda at: (int(holds[at].sum()), at))
     known_mask = np.isfinite(values) & (
@@ -830,10 +843,8 @@ def _compared(
         )
     )
     # A formula that is right where the target hardly differs from row to row is none.
-    varied, telling_rows = (
-        telling_mask & (np.abs(y - np.median(y)) > allowed),
-        int(telling_mask.sum()),
-    )
+    varied = telling_mask & (np.abs(y - np.median(y)) > allowed)
+    telling_rows = int(telling_mask.sum())
     if varied.sum() < _FEWEST or telling_rows < np.count_nonzero(y) / 2:
         return None
     score = float(holds[best_index][telling_mask].mean())
@@ -883,31 +894,32 @@ def _value(formula: _Formula, x: Floats) -> Floats:
 
 
 def _columns(formula: _Formula) -> list[int]:
-    return (
-        [formula]
-        if isinstance(formula, int)
-        else [*_columns(formula[1]), *_columns(formula[2])]
-    )
+    if isinstance(formula, int):
+        return [formula]
+    return [*_columns(formula[1]), *_columns(formula[2])]
 
 
 def _written(
     formula: _Formula, scale: float, names: Sequence[str], dates: Booleans
 ) -> str:
     """Write a formula with the names of its columns and its factor. A difference of dates has a unit of time."""
-    words, factor = _words(formula, names), compact(scale)
-    times = [
-        unit_name
-        for time_size, unit_name in _TIMES.items()
-        if abs(scale * time_size - 1) < 1e-3
-    ]
+    words = _words(formula, names)
+    factor = compact(scale)
+    times = []
+    for time_size, unit_name in _TIMES.items():
+        if abs(scale * time_size - 1) < 1e-3:
+            times.append(unit_name)
     if (
         times
         and not isinstance(formula, int)
         and all(dates[column_index] for column_index in _columns(formula))
     ):
         return f"{words} in {times[0]}"
-    words = words if factor == "1" or isinstance(formula, int) else f"({words})"
-    return words if factor == "1" else f"{factor} × {words}"
+    if not (factor == "1" or isinstance(formula, int)):
+        words = f"({words})"
+    if factor == "1":
+        return words
+    return f"{factor} × {words}"
 
 
 def _words(formula: _Formula, names: Sequence[str]) -> str:
@@ -919,12 +931,12 @@ def _words(formula: _Formula, names: Sequence[str]) -> str:
         and not isinstance(left_operand, int)
         and left_operand[0] in ("+", "−")
     )
-    words = [
-        _words(operand, names)
-        if isinstance(operand, int)
-        else f"({_words(operand, names)})"
-        for operand in (left_operand, right)
-    ]
+    words = []
+    for operand in (left_operand, right):
+        if isinstance(operand, int):
+            words.append(_words(operand, names))
+        else:
+            words.append(f"({_words(operand, names)})")
     return f" {operator} ".join(
         [_words(left_operand, names) if joins_sums else words[0], words[1]]
     )

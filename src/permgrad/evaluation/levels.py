@@ -19,7 +19,8 @@ from permgrad.data.types.as_one import column_levels
 #: Each row's level, and the levels' names.
 Levels = tuple[Integers, list[str]]
 #: Most levels of a column, and ranges that numbers are cut into.
-LEVELS, PARTS = 12, 6
+LEVELS = 12
+PARTS = 6
 #: How far values that are equal may differ, as a share of their size.
 _ROUNDING = 1e-12
 
@@ -68,7 +69,10 @@ def _frequent(
     codes = pd.Index(shown, dtype=object).get_indexer(texts)
     codes = np.where(codes < 0, len(shown), codes)
     further = len(counts) - len(shown)
-    names = [*shown, f"{further} others"] if further else shown
+    if further:
+        names = [*shown, f"{further} others"]
+    else:
+        names = shown
     return codes, names
 
 
@@ -88,20 +92,29 @@ def _ranges(
     codes = np.searchsorted(edges, numbers, side="left")
     # A range begins with the first whole number in it, or behind the end of the range below.
     whole = bool(np.all(present == np.round(present)))
-    begins = (
-        np.array([present[present > edge].min() for edge in edges[:-1]])
-        if whole
-        else edges[:-1]
-    )
+    if whole:
+        begins = np.array([present[present > edge].min() for edge in edges[:-1]])
+    else:
+        begins = edges[:-1]
     ends: list[Any] = [*begins.tolist(), *edges.tolist()]
-    ends = distinct(ends, 3) if write is None else list(map(write, ends))
-    begun, written = ends[: len(begins)], ends[len(begins) :]
-    names = [f"up to {written[0]}"] if written else ["all"]
+    if write is None:
+        ends = distinct(ends, 3)
+    else:
+        ends = list(map(write, ends))
+    begun = ends[: len(begins)]
+    written = ends[len(begins) :]
+    if written:
+        names = [f"up to {written[0]}"]
+    else:
+        names = ["all"]
     names += [
         f"from {low} to {high}" if low != high else high
         for low, high in zip(begun, written[1:], strict=True)
     ]
-    names += [f"above {written[-1]}"] if written else []
+    if written:
+        names += [f"above {written[-1]}"]
+    else:
+        names += []
     return codes, names
 
 
@@ -123,7 +136,10 @@ def level_table(
         for level_codes in (codes, explained)
     )
     pairs: list[list[tuple[float | None, float | None]]] = []
-    of_places = None if dependence is None else dependence.take(explained_rows)
+    if dependence is None:
+        of_places = None
+    else:
+        of_places = dependence.take(explained_rows)
     for values, member, level_rows, among in (
         (outcome, codes, counts, dependence),
         (attribution, explained, explained_counts, of_places),
@@ -173,10 +189,9 @@ def _means_with_errors(
         errors = np.sqrt(squares / (rows - 1) / rows)
     if dependence is not None:
         related = dependence.correlation(values)
-        wider = [
-            dependence.widening((member == code) + 0.0, related)
-            for code in np.flatnonzero(rows)
-        ]
+        wider = []
+        for code in np.flatnonzero(rows):
+            wider.append(dependence.widening((member == code) + 0.0, related))
         errors[rows > 0] *= wider
     return means, errors
 
@@ -210,27 +225,29 @@ def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
         series = series.dt.tz_localize(None)
     codes, levels = column_levels(series, name)
     if isinstance(levels, np.ndarray):
-        numbers, is_date = levels, dates.is_moment(series)
+        numbers = levels
+        is_date = dates.is_moment(series)
         if dates.are_whole_dates(levels):
-            numbers, is_date = (
-                dates.date_seconds([canonical(level) for level in levels], dates.WHOLE),
-                True,
+            numbers = dates.date_seconds(
+                [canonical(level) for level in levels], dates.WHOLE
             )
+            is_date = True
         elif isinstance(series.dtype, pd.CategoricalDtype) and not series.dtype.ordered:
             return ColumnCells(
                 "levels", codes, None, None, Distinct.of(series, name).texts
             )
     elif date_format := dates.find_date_format(levels):
-        numbers, is_date = dates.read_dates(levels, date_format[0]), True
+        numbers = dates.read_dates(levels, date_format[0])
+        is_date = True
     elif dates.are_durations(levels):
-        numbers, is_date = dates.duration_seconds(levels), False
+        numbers = dates.duration_seconds(levels)
+        is_date = False
     else:
         return ColumnCells("levels", codes, None, None, levels)
-    names = (
-        None
-        if is_date or len(numbers) > FEW_VALUES
-        else [f"{value:.15g}" for value in numbers]
-    )
+    if is_date or len(numbers) > FEW_VALUES:
+        names = None
+    else:
+        names = [f"{value:.15g}" for value in numbers]
     return ColumnCells(
         "date" if is_date else "number",
         codes,

@@ -106,7 +106,8 @@ def gini(values: Floats) -> Floats:
     Source: Chalasani et al. 2020 (arXiv 1810.06583), section 3. NaN where all are 0.
     """
     sizes = np.sort(np.abs(values), axis=1)
-    count, total = sizes.shape[1], sizes.sum(axis=1)
+    count = sizes.shape[1]
+    total = sizes.sum(axis=1)
     weighted = ((2 * np.arange(1, count + 1) - count - 1) * sizes).sum(axis=1)
     return _ratio(weighted, count * total)
 
@@ -146,11 +147,8 @@ def draw_weights_anew(module: Any, seed: int) -> None:
         untouched = {id(parameter): parameter for parameter in module.parameters()}
         for submodule in module.modules():
             reset = getattr(submodule, "reset_parameters", None)
-            reset = (
-                reset
-                if callable(reset)
-                else getattr(submodule, "_reset_parameters", None)
-            )
+            if not callable(reset):
+                reset = getattr(submodule, "_reset_parameters", None)
             if callable(reset):
                 reset()
                 for parameter in submodule.parameters(recurse=False):
@@ -195,7 +193,8 @@ def moved_inputs(
             count for _, count in moved_parts
         )
     if isinstance(inputs, pd.DataFrame):
-        table, count = inputs.copy(), 0
+        table = inputs.copy()
+        count = 0
         for column_index, column_dtype in enumerate(inputs.dtypes):
             if pd.api.types.is_float_dtype(column_dtype):
                 column: Any = inputs.iloc[:, column_index]

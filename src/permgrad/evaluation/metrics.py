@@ -8,7 +8,9 @@ A new metric is one function and one registration, ``metrics.register(metric.nam
     >>> import numpy as np
     >>> def median_error(case: Case) -> float:
     ...     return float(np.median(np.abs(case.truth - case.predictions)))
-    >>> metric = Metric("median_error", "median error", "regression", "lower", (0.0, math.inf), median_error)
+    >>> metric = Metric(
+    ...     "median_error", "median error", "regression", "lower", (0.0, math.inf), median_error
+    ... )
     >>> metric.better(1.0, 2.0)
     True
 """
@@ -102,7 +104,9 @@ class Metric:
         """Return whether ``left`` is strictly better than ``right``. A defined value is better than None."""
         if left is None or right is None:
             return left is not None
-        return left > right if self.direction == "higher" else left < right
+        if self.direction == "higher":
+            return left > right
+        return left < right
 
 
 metrics: Registry[Metric] = Registry("metric")
@@ -138,22 +142,24 @@ def roc_auc(case: Case) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    areas = [
-        roc_auc_score(*class_case, sample_weight=case.weights)
-        for class_case in _one_versus_rest(case)
-    ]
-    return float(np.mean(areas)) if areas else None
+    areas = []
+    for class_case in _one_versus_rest(case):
+        areas.append(roc_auc_score(*class_case, sample_weight=case.weights))
+    if areas:
+        return float(np.mean(areas))
+    return None
 
 
 def average_precision(case: Case) -> float | None:
     """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
     from sklearn.metrics import average_precision_score
 
-    areas = [
-        average_precision_score(*class_case, sample_weight=case.weights)
-        for class_case in _one_versus_rest(case)
-    ]
-    return float(np.mean(areas)) if areas else None
+    areas = []
+    for class_case in _one_versus_rest(case):
+        areas.append(average_precision_score(*class_case, sample_weight=case.weights))
+    if areas:
+        return float(np.mean(areas))
+    return None
 
 
 def lift(case: Case) -> float | None:
@@ -162,23 +168,30 @@ def lift(case: Case) -> float | None:
     1 is chance and at most 10 is possible. For equal scores at the edge of the tenth, it is the expected value over
     every way of breaking the tie. With more than two classes: mean of one versus the rest.
     """
-    weights = np.ones(len(case.truth)) if case.weights is None else case.weights
-    lifts, top_weight = (
-        [],
-        -(-len(case.truth) // 10) if case.weights is None else weights.sum() / 10,
-    )
+    if case.weights is None:
+        weights = np.ones(len(case.truth))
+    else:
+        weights = case.weights
+    lifts = []
+    if case.weights is None:
+        top_weight = -(-len(case.truth) // 10)
+    else:
+        top_weight = weights.sum() / 10
     for truth, scores in _one_versus_rest(case):
         order = np.argsort(-scores, kind="stable")
         edge_score = scores[
             order[np.searchsorted(np.cumsum(weights[order]), top_weight)]
         ]
-        above, is_tied = scores > edge_score, scores == edge_score
+        above = scores > edge_score
+        is_tied = scores == edge_score
         hit_weight = weights[above] @ truth[above]
         hit_weight += (top_weight - weights[above].sum()) * np.average(
             truth[is_tied], weights=weights[is_tied]
         )
         lifts.append(float(hit_weight / top_weight / case.mean(truth)))
-    return float(np.mean(lifts)) if lifts else None
+    if lifts:
+        return float(np.mean(lifts))
+    return None
 
 
 def log_loss(case: Case) -> float | None:
@@ -189,7 +202,8 @@ def log_loss(case: Case) -> float | None:
     known_mask = case.truth < case.n_classes
     if not known_mask.any():
         return None
-    probabilities, truth = case.probabilities[known_mask], case.truth[known_mask]
+    probabilities = case.probabilities[known_mask]
+    truth = case.truth[known_mask]
     true_probabilities = probabilities[
         np.arange(len(truth)), truth
     ] / probabilities.sum(axis=1)
@@ -260,7 +274,8 @@ def poisson_deviance(case: Case) -> float | None:
     return case.mean(deviances(case.truth, case.predictions))
 
 
-_UNIT, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
+_UNIT = (0.0, 1.0)
+_POSITIVE = (0.0, math.inf)
 for _metric in (
     Metric("accuracy", "accuracy", "classification", "higher", _UNIT, accuracy),
     Metric(
@@ -339,8 +354,12 @@ def evaluate(
         InputError: If lengths or shapes do not match, predictions are missing, or ``positive`` is not a class.
 
     Examples:
-        >>> result = evaluate("classification", ["a", "b", "b"], probabilities=[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]],
-        ...                   classes=["a", "b"])
+        >>> result = evaluate(
+        ...     "classification",
+        ...     ["a", "b", "b"],
+        ...     probabilities=[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]],
+        ...     classes=["a", "b"],
+        ... )
         >>> round(result["accuracy"], 3), result["confusion_matrix"], result["labels"]
         (0.667, [[1, 0], [1, 1]], ['a', 'b'])
         >>> evaluate("regression", [1.0], predictions=[1.5])["r2"] is None
@@ -369,14 +388,14 @@ def evaluate(
     )
     for metric in metrics.values():
         if metric.task == task and (counts or not metric.counts):
-            value = (
-                metric.compute(metric_case)
-                if defined and (chances or not metric.probabilistic)
-                else None
-            )
-            result[metric.name] = (
-                value if value is not None and math.isfinite(value) else None
-            )
+            if defined and (chances or not metric.probabilistic):
+                value = metric.compute(metric_case)
+            else:
+                value = None
+            if value is not None and math.isfinite(value):
+                result[metric.name] = value
+            else:
+                result[metric.name] = None
     if task == "classification":
         result["confusion_matrix"] = plain(metric_case.confusion)
         result["labels"] = [plain(label) for label in metric_case.labels]
@@ -438,7 +457,10 @@ def _classification_case(
     classes: npt.ArrayLike,
 ) -> Case:
     names = np.asarray(classes)
-    labels = pd.Index(names) if names.ndim == 1 and len(names) else pd.Index([])
+    if names.ndim == 1 and len(names):
+        labels = pd.Index(names)
+    else:
+        labels = pd.Index([])
     if not len(labels) or not labels.is_unique:
         problem = (
             f"classes must name each class of the model once, got {shown(classes)}"
@@ -451,11 +473,10 @@ def _classification_case(
             hint="Pass one class per row.",
             code="PG007",
         )
-    table = (
-        None
-        if probabilities is None
-        else as_numbers("probabilities", probabilities, "pass predict_proba(X)")
-    )
+    if probabilities is None:
+        table = None
+    else:
+        table = as_numbers("probabilities", probabilities, "pass predict_proba(X)")
     if table is not None and table.shape != (len(truth), len(labels)):
         problem = (
             f"probabilities must have one row per row of y and one column per class, ({len(truth)}, {len(labels)}), "
@@ -484,10 +505,9 @@ def _codes_with_strangers(
 
     These come last. Missing ones form one class, however the rows write them.
     """
-    codes = [
-        labels.get_indexer(pd.Index(values)).astype(np.int64)
-        for values in (truth, guess)
-    ]
+    codes = []
+    for values in (truth, guess):
+        codes.append(labels.get_indexer(pd.Index(values)).astype(np.int64))
     sides = zip((truth, guess), codes, strict=True)
     unseen = [
         [None if pd.isna(label) else label for label in values[side < 0].tolist()]

@@ -33,13 +33,12 @@ def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     left_ranks, right = (
         pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate)
     )
-    left_ranks, right = left_ranks - left_ranks.mean(), right - right.mean()
+    left_ranks = left_ranks - left_ranks.mean()
+    right = right - right.mean()
     scale = np.sqrt(np.sum(left_ranks**2) * np.sum(right**2))
-    return (
-        float(np.clip(np.sum(left_ranks * right) / scale, -1.0, 1.0))
-        if scale > 0
-        else math.nan
-    )
+    if scale > 0:
+        return float(np.clip(np.sum(left_ranks * right) / scale, -1.0, 1.0))
+    return math.nan
 
 
 def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
@@ -60,15 +59,16 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
     """
     values = _importances(importance)
     positive = values > 0
-    return (
-        positive.astype(np.float64) if positive.sum() <= k else among_largest(values, k)
-    )
+    if positive.sum() <= k:
+        return positive.astype(np.float64)
+    return among_largest(values, k)
 
 
 def among_largest(values: Floats, k: int) -> Floats:
     """Return whether each value is among the ``k`` largest: 1, 0, or a fraction for ties at the edge."""
     edge_value = np.sort(values)[-k]
-    above, tied = values > edge_value, values == edge_value
+    above = values > edge_value
+    tied = values == edge_value
     return np.where(above, 1.0, np.where(tied, (k - above.sum()) / tied.sum(), 0.0))
 
 
@@ -95,11 +95,9 @@ def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> flo
 
 def _overlap(left: Floats, right: Floats) -> float:
     side_sums = left.sum(), right.sum()
-    return (
-        float(np.minimum(left, right).sum() / max(side_sums))
-        if min(side_sums) > 0
-        else math.nan
-    )
+    if min(side_sums) > 0:
+        return float(np.minimum(left, right).sum() / max(side_sums))
+    return math.nan
 
 
 def _importances(importance: npt.ArrayLike) -> Floats:
@@ -112,10 +110,8 @@ def _importances(importance: npt.ArrayLike) -> Floats:
 
 def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Return two lists of importances as arrays. ``InputError``: not all are finite."""
-    left_values, right = (
-        np.asarray(truth, dtype=np.float64),
-        np.asarray(estimate, dtype=np.float64),
-    )
+    left_values = np.asarray(truth, dtype=np.float64)
+    right = np.asarray(estimate, dtype=np.float64)
     if not (np.all(np.isfinite(left_values)) and np.all(np.isfinite(right))):
         raise InputError(
             "truth or estimate holds missing or infinite values",
@@ -162,7 +158,9 @@ class Agreement:
     @property
     def differs(self) -> bool | None:
         """Whether the models differ by more than two fits of one model, or None if there are too few splits."""
-        return None if math.isnan(self.low) else self.low > 0
+        if math.isnan(self.low):
+            return None
+        return self.low > 0
 
 
 def agreement(
@@ -182,12 +180,14 @@ def agreement(
     (2003), 1 + J · test rows / training rows. NOTE[DIFF]: both describe plain means. Here it is a mean over pairs.
     Training and test rows of a split describe how much splits overlap. The default is for independent samples.
     """
-    left_importances, right = (
-        np.asarray(first, dtype=np.float64),
-        np.asarray(second, dtype=np.float64),
-    )
-    strong = usual_k(left_importances.shape[1]) if k is None else k
-    compute, splits = MEASURES[measure], len(left_importances)
+    left_importances = np.asarray(first, dtype=np.float64)
+    right = np.asarray(second, dtype=np.float64)
+    if k is None:
+        strong = usual_k(left_importances.shape[1])
+    else:
+        strong = k
+    compute = MEASURES[measure]
+    splits = len(left_importances)
     # Every split of one with every split of the other: between the models, within the first, within the second.
     sides = (
         (left_importances, right),
@@ -219,10 +219,13 @@ def agreement(
             1,
         )
     value, within, ceiling = _summary(tables, np.arange(splits))
-    agreement_gap, lower_end, upper_end = ceiling - value, math.nan, math.nan
+    agreement_gap = ceiling - value
+    lower_end = math.nan
+    upper_end = math.nan
     if splits >= FEWEST_SPLITS:
         width = _half_width(tables, splits, test_rows / train_rows)
-        lower_end, upper_end = agreement_gap - width, agreement_gap + width
+        lower_end = agreement_gap - width
+        upper_end = agreement_gap + width
     apart = tables[0][~np.eye(splits, dtype=bool)]
     spread = float(pd.Series(apart[np.isfinite(apart)]).std())
     return Agreement(
@@ -232,10 +235,9 @@ def agreement(
 
 def _half_width(tables: Floats, splits: int, overlap: float) -> float:
     """Return half of the gap's interval, a jackknife over the splits."""
-    without = [
-        _summary(tables, np.delete(np.arange(splits), left_out))
-        for left_out in range(splits)
-    ]
+    without = []
+    for left_out in range(splits):
+        without.append(_summary(tables, np.delete(np.arange(splits), left_out)))
     gaps = np.array(
         [partial_ceiling - partial for partial, _, partial_ceiling in without]
     )
@@ -257,11 +259,10 @@ def _summary(
         for pair_values in pairs
     )
     # There is no ceiling if a model does not agree with itself.
-    ceiling = (
-        math.sqrt(within_first * within_second)
-        if within_first > 0 and within_second > 0
-        else math.nan
-    )
+    if within_first > 0 and within_second > 0:
+        ceiling = math.sqrt(within_first * within_second)
+    else:
+        ceiling = math.nan
     return value, (within_first, within_second), ceiling
 
 

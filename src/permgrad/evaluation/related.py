@@ -24,7 +24,9 @@ LEAST = 0.5
 #: The kind of two columns that lack values in the same rows.
 MISSING = "missing cells"
 #: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
-RELATED_FEATURES, ROWS, CATEGORIES = 8, 2000, 500
+RELATED_FEATURES = 8
+ROWS = 2000
+CATEGORIES = 500
 #: Fewer rows that have a value of both of two columns say nothing.
 _FEWEST_BOTH = 20
 #: Levels of a category that are told apart. The rarer ones are one.
@@ -90,11 +92,14 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     )
     groups: dict[str, list[str]] = {}
     for cluster in dict.fromkeys(member.tolist()):
-        columns = [
-            names[column_index] for column_index in np.flatnonzero(member == cluster)
-        ]
+        columns = []
+        for column_index in np.flatnonzero(member == cluster):
+            columns.append(names[column_index])
         if len(columns) > 1:
-            more_columns = f" and {len(columns) - 2} more" if len(columns) > 2 else ""
+            if len(columns) > 2:
+                more_columns = f" and {len(columns) - 2} more"
+            else:
+                more_columns = ""
             groups[f"{columns[0]} + {columns[1]}{more_columns}"] = columns
     return groups
 
@@ -125,17 +130,15 @@ def related(
         )
         least = max(LEAST, chance / math.sqrt(freedom + chance**2))
         for feature_name, strength_by_column in strengths.items():
-            close = [
-                (other_name, value)
-                for other_name, value in strength_by_column.items()
-                if other_name != feature_name and abs(value) >= least
-            ]
+            close = []
+            for other_name, value in strength_by_column.items():
+                if other_name != feature_name and abs(value) >= least:
+                    close.append((other_name, value))
             for close_name, strength in sorted(close, key=lambda pair: -abs(pair[1])):
-                relation_kind = (
-                    "correlation"
-                    if levels[feature_name] == levels[close_name] == 1
-                    else "association"
-                )
+                if levels[feature_name] == levels[close_name] == 1:
+                    relation_kind = "correlation"
+                else:
+                    relation_kind = "association"
                 pairs.append(_pair(feature_name, close_name, strength, relation_kind))
             known = {other for other, _ in close}
             for other, strength in _lacking_with(feature_name, lacking):
@@ -173,11 +176,10 @@ def _lacking_with(name: str, lacking: Mapping[str, Floats]) -> list[tuple[str, f
     """Return how closely others lack values in the rows in which a column does, the closest first."""
     if name not in lacking:
         return []
-    found = [
-        (other, float(lacking[name] @ where))
-        for other, where in lacking.items()
-        if other != name
-    ]
+    found = []
+    for other, where in lacking.items():
+        if other != name:
+            found.append((other, float(lacking[name] @ where)))
     return sorted(found, key=lambda pair: -pair[1])
 
 
@@ -203,11 +205,10 @@ def _strengths(
         # All numeric columns at once, because a wide table has thousands.
         products = bases[base_name].T @ stacked
         squared = (products**2).sum(axis=0) - (counts[base_name] - 1) / (row_count - 1)
-        with_numbers = (
-            products.ravel()
-            if counts[base_name] == 1
-            else np.sqrt(np.clip(squared, 0.0, 1.0))
-        )
+        if counts[base_name] == 1:
+            with_numbers = products.ravel()
+        else:
+            with_numbers = np.sqrt(np.clip(squared, 0.0, 1.0))
         strengths[base_name] = dict(zip(numbers, with_numbers.tolist(), strict=True))
         strengths[base_name] |= {
             other_name: _corrected(bases[base_name], bases[other_name])
@@ -301,16 +302,13 @@ def _corrected(first: Any, second: Any) -> float:
         first, second = _where_both(first, second)
         if min(first.shape[1], second.shape[1]) < 2 or first.shape[0] < _FEWEST_BOTH:
             return 0.0
-    row_count, freedom = (
-        first.shape[0],
-        [max(basis.shape[1] - 1, 1) for basis in (first, second)],
-    )
+    row_count = first.shape[0]
+    freedom = [max(basis.shape[1] - 1, 1) for basis in (first, second)]
     squared = float(((first.T @ second) ** 2).sum()) - (first.shape[1] > 1)
-    smallest = (
-        min(count - count**2 / (row_count - 1) for count in freedom)
-        if first.shape[1] > 1
-        else 1.0
-    )
+    if first.shape[1] > 1:
+        smallest = min(count - count**2 / (row_count - 1) for count in freedom)
+    else:
+        smallest = 1.0
     return math.sqrt(
         min(
             max(squared - freedom[0] * freedom[1] / (row_count - 1), 0.0)

@@ -107,7 +107,8 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
     if all(part is not None for part in parts):
         numbers = [int(part["number"]) for part in parts if part is not None]
         words = [part["words"] for part in parts if part is not None]
-        by_words, by_numbers = _on_words(words), _ranked(numbers)
+        by_words = _on_words(words)
+        by_numbers = _ranked(numbers)
         if by_numbers is None:
             return None
         # Words that run against the numbers are no reason to trust either.
@@ -115,16 +116,23 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
         return by_numbers, by_words is not None and agree
     if all(_WHOLE.fullmatch(text) for text in texts):
         by_numbers = _ranked([float(text) for text in texts])
-        return None if by_numbers is None else (by_numbers, False)
+        if by_numbers is None:
+            return None
+        return (by_numbers, False)
     by_words = _on_words(texts)
-    return None if by_words is None else (by_words, True)
+    if by_words is None:
+        return None
+    return (by_words, True)
 
 
 def _on_words(words: Sequence[str]) -> list[int] | None:
     """Return the places of words on the first scale that has all of them, each at a place of its own."""
     plain = [_plain(word) for word in words]
     for scale in SCALES:
-        place = {word: at for at, same in enumerate(scale) for word in same.split("|")}
+        place = {}
+        for at, same in enumerate(scale):
+            for word in same.split("|"):
+                place[word] = at
         if all(word in place for word in plain):
             ranks = _ranked([place[word] for word in plain])
             if ranks is not None:
@@ -141,7 +149,9 @@ def _plain(word: str) -> str:
 def _ranked(values: Sequence[float]) -> list[int] | None:
     """Return the rank of each value. None: two are equal."""
     order = {value: at for at, value in enumerate(sorted(set(values)))}
-    return [order[value] for value in values] if len(order) == len(values) else None
+    if len(order) == len(values):
+        return [order[value] for value in values]
+    return None
 
 
 def _reversed(ranks: Sequence[int]) -> list[int]:

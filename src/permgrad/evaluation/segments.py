@@ -96,16 +96,17 @@ def find_segments(
     columns = _counted(sampled_predictions, positive)
     if covered is not None:
         columns["covered"] = covered[row_indices].astype(np.float64)
-    dependence = None if dependence is None else dependence.take(row_indices)
+    if dependence is None:
+        dependence = None
+    else:
+        dependence = dependence.take(row_indices)
     judged = _judged(sampled_predictions, labels_only=labels_only)
     features: list[dict[str, Any]] = []
     tested = list[Integers]()
     first: dict[bytes, tuple[str, dict[str, Any]]] = {}
     for column_index, column in enumerate(table.columns):
-        feature_name, levels = (
-            str(column),
-            _groups(table.iloc[:, column_index], str(column)),
-        )
+        feature_name = str(column)
+        levels = _groups(table.iloc[:, column_index], str(column))
         if levels is None:
             continue
         codes = np.unique(levels[0], return_inverse=True)[1]
@@ -156,10 +157,8 @@ def _judged(predicted: Predicted, *, labels_only: bool) -> dict[str, _Judged]:
     """Return what groups are judged by."""
     if not predicted.classes:
         truth = np.asarray(predicted.truth, dtype=np.float64)
-        errors, usual = (
-            np.abs(truth - predicted.guess),
-            usual_errors(truth, predicted.guess),
-        )
+        errors = np.abs(truth - predicted.guess)
+        usual = usual_errors(truth, predicted.guess)
         return {"mae": (errors, usual, Measure(errors / usual))}
     right = (predicted.decided == predicted.truth).astype(np.float64)
     if labels_only:
@@ -188,7 +187,8 @@ def _judge(
         measure_name: p for measure_name, p in p_values.items() if math.isfinite(p)
     }
     group["p_adjusted"] = min(defined.values(), default=None)
-    group["worse"], group["measured"] = False, {}
+    group["worse"] = False
+    group["measured"] = {}
     for judged_name, (values, expected, measure) in judged.items():
         sides = [inside, ~inside]
         if measure.member is not None:
@@ -221,7 +221,8 @@ def _judge(
                 larger
                 and direction_sign * float(compared[judged_name].difference[code]) > 0
             ):
-                group["worse"], group["by"] = True, judged_name
+                group["worse"] = True
+                group["by"] = judged_name
 
 
 def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -240,12 +241,18 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _gap(group: Mapping[str, Any]) -> float:
     """Return how many times larger than on the other rows the errors of a group are, beside what is expected."""
-    facts, smallest_error = group["measured"][group["by"]], np.finfo(np.float64).eps
+    facts = group["measured"][group["by"]]
+    smallest_error = np.finfo(np.float64).eps
     sizes = []
     for score, expected in (("score", "expected"), ("rest", "rest_expected")):
-        error, usual = facts[score], facts.get(expected)
+        error = facts[score]
+        usual = facts.get(expected)
         if group["by"] == "accuracy":
-            error, usual = 1 - error, None if usual is None else 1 - usual
+            error = 1 - error
+            if usual is None:
+                usual = None
+            else:
+                usual = 1 - usual
         sizes.append(error if usual is None else error / max(usual, smallest_error))
     return float(sizes[0] / max(sizes[1], smallest_error))
 
@@ -341,15 +348,18 @@ def _scores(
     """Return the facts of each group with rows."""
     counts = np.bincount(codes, minlength=len(names))
     used_codes = np.flatnonzero(counts)
-    sizes, row_count = counts[used_codes].astype(np.float64), len(codes)
+    sizes = counts[used_codes].astype(np.float64)
+    row_count = len(codes)
     group_sums: dict[str, Any] = {
         column_name: np.bincount(codes, weights=row_values, minlength=len(names))[
             used_codes
         ]
         for column_name, row_values in columns.items()
     }
-    total, everything = group_sums["score"], columns["score"].sum()
-    score, other_scores = total / sizes, (everything - total) / (row_count - sizes)
+    total = group_sums["score"]
+    everything = columns["score"].sum()
+    score = total / sizes
+    other_scores = (everything - total) / (row_count - sizes)
     if "squares" in columns:
         lower_ends, upper_ends = _mean_ends(group_sums["squares"], score, sizes)
     else:
@@ -423,7 +433,10 @@ def _allow_for(
     ):
         if group.get(lower_key) is not None:
             wider = dependence.widening(inside, related[value])
-            upper_limit = math.inf if value == "score" and not shares else 1.0
+            if value == "score" and not shares:
+                upper_limit = math.inf
+            else:
+                upper_limit = 1.0
             group[lower_key] = max(
                 group[value] - wider * (group[value] - group[lower_key]), 0.0
             )

@@ -45,7 +45,9 @@ _FAIRNESS = {
 #: A clear difference is at least this, of shares, nats, or errors in units of what is usual.
 _LEAST_DIFFERENCE = 0.01
 #: Draws of the bootstrap, folds in which a column is predicted, and the part of what is told that a feature must carry.
-_DRAWS, _FOLDS, _LEAST_CARRIED = 9999, 5, 0.1
+_DRAWS = 9999
+_FOLDS = 5
+_LEAST_CARRIED = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +75,13 @@ class Shown:
     def mean(self, rows: Booleans) -> float:
         """Return the measure of some rows."""
         inside = rows & self.member
-        mean_value = float(self.values[inside].mean()) if inside.any() else math.nan
-        return math.sqrt(mean_value) if self.root else mean_value
+        if inside.any():
+            mean_value = float(self.values[inside].mean())
+        else:
+            mean_value = math.nan
+        if self.root:
+            return math.sqrt(mean_value)
+        return mean_value
 
 
 def audit(
@@ -117,16 +124,15 @@ def audit(
         (0.5, {'f': 100, 'm': 100})
     """
     measures = _measures(predicted, positive, labels_only)
-    relied = {
-        feature_name: Shown(values, member, Measure(values, member, own=True))
-        for feature_name, (values, member) in (reliance or {}).items()
-    }
+    relied = {}
+    for feature_name, (values, member) in (reliance or {}).items():
+        relied[feature_name] = Shown(values, member, Measure(values, member, own=True))
     events = None
     if predicted.classes:
         events = events_of(predicted.truth, predicted.classes, positive)
-    levels_of_columns = [
-        levels_by(columns, column_name, na) for column_name in map(str, columns)
-    ]
+    levels_of_columns = []
+    for column_name in map(str, columns):
+        levels_of_columns.append(levels_by(columns, column_name, na))
     # Names of features and of measures may be the same.
     tested = {
         (shown_kind, shown_name): shown.tested
@@ -191,7 +197,10 @@ def _counted(
     codes: Integers, levels: Sequence[str], rows: Booleans | None
 ) -> dict[str, int]:
     """Return how many rows, or how many of some, each level has."""
-    counted_codes = codes if rows is None else codes[rows]
+    if rows is None:
+        counted_codes = codes
+    else:
+        counted_codes = codes[rows]
     counts = np.bincount(counted_codes, minlength=len(levels)).tolist()
     return dict(zip(levels, counts, strict=True))
 
@@ -217,13 +226,13 @@ def _against_others(
     if level_index is None:
         return {}
     sides = codes == level_index, codes != level_index
-    value, half_width = (
-        float(result.difference[level_index]),
-        float(result.limit * result.error[level_index]),
-    )
-    lower_end, upper_end = value - half_width, value + half_width
+    value = float(result.difference[level_index])
+    half_width = float(result.limit * result.error[level_index])
+    lower_end = value - half_width
+    upper_end = value + half_width
     if shown.share:
-        lower_end, upper_end = max(lower_end, -1.0), min(upper_end, 1.0)
+        lower_end = max(lower_end, -1.0)
+        upper_end = min(upper_end, 1.0)
     estimates = [shown.mean(side_mask) for side_mask in sides]
     facts: dict[str, Any] = {
         "level": levels[level_index],
@@ -257,10 +266,8 @@ def levels_by(
         name, single_level
     )
     counts = np.bincount(codes, minlength=len(names))
-    large, small = (
-        np.flatnonzero(counts >= FEWEST_ROWS),
-        np.flatnonzero((counts > 0) & (counts < FEWEST_ROWS)),
-    )
+    large = np.flatnonzero(counts >= FEWEST_ROWS)
+    small = np.flatnonzero((counts > 0) & (counts < FEWEST_ROWS))
     new_codes = np.full(len(names), len(large))
     new_codes[large] = np.arange(len(large))
     other_level = ["all other" if "other" in names else "other"] * bool(len(small))
@@ -275,7 +282,8 @@ def _measures(
     predicted: Predicted, positive: int, labels_only: bool
 ) -> dict[str, Shown]:
     """Return the measures of a model, in the order of tables."""
-    truth, guess = predicted.truth, predicted.guess
+    truth = predicted.truth
+    guess = predicted.guess
     every = np.ones(len(truth), dtype=bool)
     if not predicted.classes:
         usual = usual_errors(truth, guess)
@@ -316,18 +324,19 @@ def _of_two_classes(
     predicted: Predicted, positive: int, labels_only: bool
 ) -> dict[str, Shown]:
     """Return the rates of the positive class, and how far its probability is from its share."""
-    truth, every = predicted.truth, np.ones(len(predicted.truth), dtype=bool)
-    observed, called = truth == positive, predicted.decided == positive
-    measures = {
-        rate_name: Shown(
+    truth = predicted.truth
+    every = np.ones(len(predicted.truth), dtype=bool)
+    observed = truth == positive
+    called = predicted.decided == positive
+    measures = {}
+    for rate_name, rate_rows in (
+        ("selection_rate", every),
+        ("true_positive_rate", observed),
+        ("false_positive_rate", ~observed),
+    ):
+        measures[rate_name] = Shown(
             called, rate_rows, Measure(called + 0.0, rate_rows), share=True
         )
-        for rate_name, rate_rows in (
-            ("selection_rate", every),
-            ("true_positive_rate", observed),
-            ("false_positive_rate", ~observed),
-        )
-    }
     measures["observed_rate"] = Shown(observed, every, share=True)
     if labels_only:
         return measures
@@ -346,8 +355,10 @@ def _means(
 ) -> tuple[Means, Floats]:
     """Return a measure by level, and with its 95 % interval ``(levels, 3)``, within what the measure can be."""
     member = shown.member
-    member_codes, x = codes[member], shown.values[member].astype(np.float64)
-    level_rows, wider = np.bincount(member_codes, minlength=count), np.ones(count)
+    member_codes = codes[member]
+    x = shown.values[member].astype(np.float64)
+    level_rows = np.bincount(member_codes, minlength=count)
+    wider = np.ones(count)
     if dependence is not None and len(x):
         among = dependence.take(np.flatnonzero(member))
         related = among.correlation(x)
@@ -389,11 +400,9 @@ def largest(
     It has its ``value``, its 95 % interval ``low, high`` for all pairs of levels, and the levels ``highest, lowest``.
     Empty: fewer than two levels are compared.
     """
-    stream, difference_parts, values = (
-        generator(seed, "levels"),
-        list[Any](),
-        list[tuple[float, str, str]](),
-    )
+    stream = generator(seed, "levels")
+    difference_parts = list[Any]()
+    values = list[tuple[float, str, str]]()
     for estimate, centre, error in several:
         order = np.flatnonzero(np.isfinite(error))
         order = order[np.argsort(estimate[order], kind="stable")]
@@ -473,18 +482,15 @@ def told_by(
             codes[row_indices]
         ]
     ]
-    units, division = (
-        row_indices,
-        StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed),
-    )
+    units = row_indices
+    division = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed)
     if dependence is not None:
         row_indices = row_indices[
             np.argsort(dependence.codes[row_indices], kind="stable")
         ]
-        units, division = (
-            dependence.codes[row_indices],
-            KFold(_FOLDS) if dependence.timed else division,
-        )
+        units = dependence.codes[row_indices]
+        if dependence.timed:
+            division = KFold(_FOLDS)
     y = codes[row_indices]
     levels = len(np.unique(y))
     if levels < 2 or len(np.unique(units)) < _FOLDS:
@@ -498,10 +504,8 @@ def told_by(
     if fitted is None:
         return None
     shares, lost = fitted
-    told_share, error = (
-        float(shares.mean()),
-        float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1)),
-    )
+    told_share = float(shares.mean())
+    error = float(shares.std(ddof=1)) * math.sqrt(1 / _FOLDS + 1 / (_FOLDS - 1))
     half = error * float(t_quantile((1 + 0.95) / 2, _FOLDS - 1))
     features = _carrying(table, lost, told_share)
     facts = {
@@ -526,10 +530,9 @@ def _carrying(table: pd.DataFrame, lost: Floats, told: float) -> dict[str, float
 
 def _as_numbers(table: pd.DataFrame) -> Floats:
     """Return the columns of a table as numbers, or as codes of their levels."""
-    cells = [
-        cells_of(table.iloc[:, position], str(name))
-        for position, name in enumerate(table)
-    ]
+    cells = []
+    for position, name in enumerate(table):
+        cells.append(cells_of(table.iloc[:, position], str(name)))
     return np.column_stack(
         [
             column.codes + 0.0 if column.values is None else column.values

@@ -53,7 +53,9 @@ class Predicted:
     @property
     def classes(self) -> int:
         """Number of classes, 0 for regression."""
-        return self.guess.shape[1] if self.guess.ndim == 2 else 0
+        if self.guess.ndim == 2:
+            return self.guess.shape[1]
+        return 0
 
     @property
     def strata(self) -> Array:
@@ -62,7 +64,10 @@ class Predicted:
         A class that the model does not know may have one row, of which no variance is
         known. Its rows count in the most frequent class, whose variance they widen.
         """
-        known_mask = self.losses[1] > 0 if self.classes else np.ones(0, dtype=bool)
+        if self.classes:
+            known_mask = self.losses[1] > 0
+        else:
+            known_mask = np.ones(0, dtype=bool)
         if known_mask.all() or not known_mask.any():
             return self.truth
         return np.where(
@@ -72,7 +77,9 @@ class Predicted:
     @property
     def decided(self) -> Array:
         """Column of each row's predicted class ``(rows,)``."""
-        return self.guess.argmax(axis=1) if self.called is None else self.called
+        if self.called is None:
+            return self.guess.argmax(axis=1)
+        return self.called
 
     @property
     def losses(self) -> tuple[Floats, Floats]:
@@ -102,9 +109,10 @@ class Predicted:
 
     def independent(self, rows: Booleans) -> float:
         """Return how many rows of equal weight say as much on a mean as some rows do (Kish 1965)."""
-        weights = (
-            rows.astype(np.float64) if self.weights is None else self.weights * rows
-        )
+        if self.weights is None:
+            weights = rows.astype(np.float64)
+        else:
+            weights = self.weights * rows
         return float(
             weights.sum() ** 2 / max((weights**2).sum(), np.finfo(np.float64).tiny)
         )
@@ -116,10 +124,11 @@ def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
 
     Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
     """
-    no_areas, weights = (
-        np.zeros(0),
-        np.ones(len(model.truth)) if model.weights is None else model.weights,
-    )
+    no_areas = np.zeros(0)
+    if model.weights is None:
+        weights = np.ones(len(model.truth))
+    else:
+        weights = model.weights
     weights = weights / weights.mean()
     if metric == "rmse":
         return np.column_stack(
@@ -207,21 +216,17 @@ class ScoreError:
         if units is not None or not strata:
             _, std_error, sizes = mean_over_rows(row_parts[:, None], units=units)
             # Classes share their groups or times.
-            groups = [
-                len(np.unique(units.codes[stratum_mask]))
-                for stratum_mask in strata
-                if units
-            ]
+            groups = []
+            for stratum_mask in strata:
+                if units:
+                    groups.append(len(np.unique(units.codes[stratum_mask])))
             if groups:
                 sizes = np.minimum(sizes, min(groups))
-                std_error = (
-                    std_error if min(groups) >= FEWEST_UNITS else np.full(1, math.nan)
-                )
+                if not (min(groups) >= FEWEST_UNITS):
+                    std_error = np.full(1, math.nan)
             return cls(std_error**2, sizes, row_counts, labels)
-        variances, stratum_rows = (
-            [],
-            np.array([int(stratum_mask.sum()) for stratum_mask in strata]),
-        )
+        variances = []
+        stratum_rows = np.array([int(stratum_mask.sum()) for stratum_mask in strata])
         for class_rows, count in zip(strata, stratum_rows.tolist(), strict=True):
             scaled = row_parts[class_rows] * count / len(row_parts)
             variances.append(np.var(scaled, ddof=1) / count if count > 1 else math.nan)
@@ -237,10 +242,8 @@ class ScoreError:
 
         Each stratum then has one variance, which both samples show. That of a single mean is about the common mean.
         """
-        own_rows, theirs = (
-            self.rows.astype(np.float64),
-            other_error.rows.astype(np.float64),
-        )
+        own_rows = self.rows.astype(np.float64)
+        theirs = other_error.rows.astype(np.float64)
         total_rows = own_rows + theirs
         spread = (
             self.variances * own_rows**2 + other_error.variances * theirs**2
@@ -271,7 +274,10 @@ def paired(
     (own_score, first), (theirs, second) = (
         metric_by_rows(metric, model) for model in (first_model, second_model)
     )
-    direction_sign = 1.0 if metrics.get(metric).direction == "higher" else -1.0
+    if metrics.get(metric).direction == "higher":
+        direction_sign = 1.0
+    else:
+        direction_sign = -1.0
     difference = direction_sign * (own_score - theirs)
     error = ScoreError.of_rows(
         metric, direction_sign * (first - second), first_model.strata, dependence
@@ -297,7 +303,9 @@ def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
     The standard error of the metric is that of the mean of the rows' parts.
 
     Examples:
-        >>> value, rows = metric_by_rows("accuracy", Predicted(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])))
+        >>> value, rows = metric_by_rows(
+        ...     "accuracy", Predicted(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+        ... )
         >>> value, rows.round(6).tolist()
         (0.5, [0.5, -0.5])
     """
@@ -314,10 +322,11 @@ def _parts_of_rows(
     for table, centre in zip(tables, centres, strict=True):
         column_sums = table.sum(axis=0)
         steps = np.diag(1e-4 * np.maximum(np.abs(column_sums), 1e-9))
-        stepped_values = [
-            _values(metric, column_sums + step_sign * steps, centre)
-            for step_sign in (1.0, -1.0)
-        ]
+        stepped_values = []
+        for step_sign in (1.0, -1.0):
+            stepped_values.append(
+                _values(metric, column_sums + step_sign * steps, centre)
+            )
         row_parts.append(
             table
             @ np.nan_to_num(
@@ -415,11 +424,11 @@ def against_others(
     """
     metric = ours.metric
     undefined = dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), math.nan)
-    tests = {
-        rival_name: paired(metric, ours, rival, seed=seed, dependence=dependence)
-        or {"metric": metric, **undefined}
-        for rival_name, rival in rivals.items()
-    }
+    tests = {}
+    for rival_name, rival in rivals.items():
+        tests[rival_name] = paired(
+            metric, ours, rival, seed=seed, dependence=dependence
+        ) or {"metric": metric, **undefined}
     adjusted = holm([paired_test["p_value"] for paired_test in tests.values()]).tolist()
     return {
         rival_name: {**paired_test, "p_holm": p}

@@ -52,11 +52,10 @@ def target_signs(
     # A far cell would widen the range that a code has to be outside of.
     far_positions = _far_from_all(values, np.ones(len(values), dtype=bool))
     candidates = maybe_missing(np.delete(values, far_positions))
-    codes = [
-        candidate_code
-        for candidate_code in candidates
-        if _is_repeated(values, candidate_code)
-    ]
+    codes = []
+    for candidate_code in candidates:
+        if _is_repeated(values, candidate_code):
+            codes.append(candidate_code)
     is_code = np.isin(values, codes)
     other_values = values[~is_code]
     if codes:
@@ -78,10 +77,11 @@ def target_signs(
         remaining_values = np.delete(
             values, np.concatenate([positions, np.flatnonzero(is_code)])
         )
-        cells = [
-            {"value": float(values[position]), "where": where(int(position))}
-            for position in positions
-        ]
+        cells = []
+        for position in positions:
+            cells.append(
+                {"value": float(values[position]), "where": where(int(position))}
+            )
         limits = {
             "low": float(remaining_values.min()),
             "high": float(remaining_values.max()),

@@ -64,7 +64,9 @@ def choose_threshold(
     ``{"false_negative": 5, "false_positive": 1}``. Other outcomes cost nothing, and a gain is below 0.
 
     Examples:
-        >>> chosen = choose_threshold([0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy")
+        >>> chosen = choose_threshold(
+        ...     [0, 0, 1, 0, 1], [0.1, 0.2, 0.4, 0.6, 0.9], by="balanced_accuracy"
+        ... )
         >>> round(chosen.value, 3), round(chosen.score, 3), chosen.metrics["recall"]
         (0.3, 0.833, 1.0)
     """
@@ -75,17 +77,22 @@ def choose_threshold(
             "Leave cost= out, or pass by='cost'.",
             "PG006",
         )
-    prices = _checked_cost(cost) if by == "cost" else {}
+    if by == "cost":
+        prices = _checked_cost(cost)
+    else:
+        prices = {}
     truth, numbers, label = _checked(y, scores, positive)
     values, hit_counts, alarms = every_cut(truth, numbers)
     measures = _measures(truth, hit_counts, alarms, prices)
-    goodness = -measures["cost"] if by == "cost" else measures[by]
+    if by == "cost":
+        goodness = -measures["cost"]
+    else:
+        goodness = measures[by]
     best_index = int(np.argmax(goodness))
     score = float(measures[by][best_index]) + 0.0
-    at_best = {
-        metric_name: plain(of_cuts[best_index])
-        for metric_name, of_cuts in measures.items()
-    }
+    at_best = {}
+    for metric_name, of_cuts in measures.items():
+        at_best[metric_name] = plain(of_cuts[best_index])
     return Threshold(
         float(values[best_index]), by, score, label, len(truth), prices, at_best
     )
@@ -112,7 +119,10 @@ def metrics_at(
         )
     truth, numbers, _ = _checked(y, scores, positive)
     called = numbers >= value
-    prices = {} if cost is None else _checked_cost(cost)
+    if cost is None:
+        prices = {}
+    else:
+        prices = _checked_cost(cost)
     hit_counts, alarms = (
         np.array([int((class_rows & called).sum())]) for class_rows in (truth, ~truth)
     )
@@ -143,7 +153,8 @@ def never_predicted(
         else ()
     )
     for class_index, label in enumerate(classes):
-        members, held_members = test[0] == label, validation[0] == label
+        members = test[0] == label
+        held_members = validation[0] == label
         if class_index in predicted or not members.any():
             continue
         facts = {
@@ -193,10 +204,8 @@ def operating_points(
         >>> points["called"], points["hits"], points["value"], points["start"]
         ([0, 1, 2, 3], [0, 1, 2, 2], [1.0, 0.75, 0.4, 0.0], 2)
     """
-    truth, numbers = (
-        np.asarray(positive, dtype=bool),
-        as_numbers("scores", scores, "pass predict_proba(X)[:, 1]"),
-    )
+    truth = np.asarray(positive, dtype=bool)
+    numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     if not len(truth):
         return {
             "rows": 0,
@@ -259,9 +268,11 @@ def _measures(
     truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the metrics of cuts (``metrics_at``) from their numbers of true and false positives ``(cuts,)``."""
-    positives, row_count = int(truth.sum()), len(truth)
+    positives = int(truth.sum())
+    row_count = len(truth)
     negatives = row_count - positives
-    missed, passed = positives - hits, negatives - alarms
+    missed = positives - hits
+    passed = negatives - alarms
     counts = dict(zip(OUTCOMES, (alarms, missed, hits, passed), strict=True))
     with np.errstate(invalid="ignore"):
         precision = hits / (hits + alarms)
@@ -294,10 +305,8 @@ def _checked(
     y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any
 ) -> tuple[Booleans, Floats, Any]:
     """Return which rows are positive, their scores, and the label of the positive class."""
-    values, numbers = (
-        np.asarray(y),
-        as_numbers("scores", scores, "pass predict_proba(X)[:, 1]"),
-    )
+    values = np.asarray(y)
+    numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     labels: list[Any] = list(
         {
             label_cell if isinstance(label_cell, Hashable) else repr(label_cell)
@@ -306,7 +315,8 @@ def _checked(
     )
     _check_cases(values, labels, numbers)
     labels.sort()
-    positive = labels[1] if positive is None else positive
+    if positive is None:
+        positive = labels[1]
     try:
         is_label = positive in labels
     except (

@@ -187,7 +187,8 @@ def assign(plane: Floats, cells: Positions) -> Integers:
 
     # Near-equal values keep their order of columns.
     ranks = np.argsort(np.argsort(np.round(plane, 9), axis=0, kind="stable"), axis=0)
-    lower_bounds, upper_bounds = cells.min(axis=0), cells.max(axis=0)
+    lower_bounds = cells.min(axis=0)
+    upper_bounds = cells.max(axis=0)
     targets = lower_bounds + ranks / max(len(plane) - 1, 1) * (
         upper_bounds - lower_bounds
     )
@@ -227,7 +228,8 @@ def improve_by_swaps(
 
     Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.
     """
-    columns, cell_count = len(cell_indices), len(cells)
+    columns = len(cell_indices)
+    cell_count = len(cells)
     # A free cell stands for a column that resembles nobody, so that a move is a swap like any other.
     padded = np.zeros((cell_count, cell_count))
     padded[:columns, :columns] = similarity

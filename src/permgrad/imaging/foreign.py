@@ -65,9 +65,10 @@ class ForeignRenderer(nn.Module):
         super().__init__()
         # In a tuple, because torch would take over the parameters of a foreign network put here openly.
         self._source = (images,)
-        self.names = (
-            None if names is None else [str(column_name) for column_name in names]
-        )
+        if names is None:
+            self.names = None
+        else:
+            self.names = [str(column_name) for column_name in names]
         self.channels_last = channels_last
         self._shape: tuple[int, int, int] | None = None
 
@@ -78,19 +79,18 @@ class ForeignRenderer(nn.Module):
 
     def forward(self, encoded: Tensor) -> Tensor:
         """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``. No gradient flows back."""
-        dtype = (
-            encoded.dtype if encoded.is_floating_point() else torch.get_default_dtype()
-        )
+        if encoded.is_floating_point():
+            dtype = encoded.dtype
+        else:
+            dtype = torch.get_default_dtype()
         if encoded.shape[0] == 0 and self._shape is not None:
             return torch.zeros((0, *self._shape), dtype=dtype, device=encoded.device)
         # A copy in float64: foreign code may write into its input.
         encoded_rows = (
             encoded.detach().to(device="cpu", dtype=torch.float64).numpy().copy()
         )
-        which, failure_hint = (
-            f"The foreign image method failed on {len(encoded_rows)} rows",
-            "Try it on the same rows outside permgrad.",
-        )
+        which = f"The foreign image method failed on {len(encoded_rows)} rows"
+        failure_hint = "Try it on the same rows outside permgrad."
         with turned(
             lambda error: InputError(
                 f"{which} with {error_in_words(error)}", failure_hint, "PG032"
@@ -150,9 +150,10 @@ class ForeignRenderer(nn.Module):
         """Read what `to_dict` wrote. The foreign code is given anew."""
         renderer = cls(images, content.get("names"), content.get("channels_last"))
         shape = content.get("shape")
-        renderer._shape = (
-            None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2]))
-        )
+        if shape is None:
+            renderer._shape = None
+        else:
+            renderer._shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         return renderer
 
     # ---- drawing -----------------------------------------------------------------------------------------------------
@@ -182,12 +183,12 @@ class ForeignRenderer(nn.Module):
                     problem, hint="Use TINTOlib 1.3 or later.", code="PG060"
                 )
             paths = pd.read_csv(listed, usecols=["images"])["images"]
-            pictures = [
-                np.load(picture_path)
-                if picture_path.suffix == ".npy"
-                else imread(picture_path)
-                for picture_path in map(Path(folder).joinpath, paths)
-            ]
+            pictures = []
+            for picture_path in map(Path(folder).joinpath, paths):
+                if picture_path.suffix == ".npy":
+                    pictures.append(np.load(picture_path))
+                else:
+                    pictures.append(imread(picture_path))
             # Transparency carries nothing here.
             return np.stack(
                 [
@@ -200,10 +201,8 @@ class ForeignRenderer(nn.Module):
         """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
-        shape_rule, shape_hint = (
-            "Foreign pictures must be numbers of one shape",
-            "Return one array for all rows.",
-        )
+        shape_rule = "Foreign pictures must be numbers of one shape"
+        shape_hint = "Return one array for all rows."
         with turned(
             lambda error: InputError(f"{shape_rule}: {error}", shape_hint, "PG032"),
             TypeError,

@@ -175,7 +175,10 @@ class PlacedLayout:
             self.grown = needed > self.pixels
             self.pixels = max(self.pixels, needed)
             self.shape = self.pixels, self.pixels
-        self.names = None if names is None else list(names)
+        if names is None:
+            self.names = None
+        else:
+            self.names = list(names)
         self.positions = check_positions(
             self._place(table, layout_seed), self.shape, columns
         )
@@ -202,9 +205,10 @@ class PlacedLayout:
         return layout_to_dict(self)
 
     def __repr__(self) -> str:
-        placed = (
-            f"{len(self.positions)} columns" if len(self.positions) else "not fitted"
-        )
+        if len(self.positions):
+            placed = f"{len(self.positions)} columns"
+        else:
+            placed = "not fitted"
         return f"{type(self).__name__}(pixels={self.pixels}, {placed})"
 
 
@@ -241,7 +245,8 @@ class StoredLayout(PlacedLayout):
             "Leave it out.",
         )
         checks.check_kind("name", name, str, "text", "Pass for example name='stored'.")
-        self.overlap, self.blur = overlap, blur
+        self.overlap = overlap
+        self.blur = blur
         self.name = name  # type: ignore[misc]  # the name of the layout that was stored, so not the class's
         self.positions = check_positions(positions, self.shape)
 
@@ -301,11 +306,9 @@ class GridLayout(PlacedLayout):
         self.channels_first = checks.check_flag("channels_first", channels_first)
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
-        shape, columns, pixel_count = (
-            self.shape,
-            encoded.shape[1],
-            math.prod(self.shape),
-        )
+        shape = self.shape
+        columns = encoded.shape[1]
+        pixel_count = math.prod(self.shape)
         if columns > pixel_count or (len(shape) > 2 and columns < pixel_count):
             problem = f"A grid of {' × '.join(map(str, shape))} has {pixel_count} places, but there are {columns} encoded columns"
             raise InputError(
@@ -341,11 +344,10 @@ def make_layout(
         return GridLayout(name_or_object)
     if isinstance(name_or_object, str):
         maker = layouts.get(name_or_object)
-        accepted_options = [
-            parameter_name
-            for parameter_name in inspect.signature(maker).parameters
-            if parameter_name not in ("pixels", "random_state")
-        ]
+        accepted_options = []
+        for parameter_name in inspect.signature(maker).parameters:
+            if parameter_name not in ("pixels", "random_state"):
+                accepted_options.append(parameter_name)
         for option in options:
             if option not in accepted_options:
                 problem = f"Layout {name_or_object!r} has no option {option!r}"
@@ -385,15 +387,13 @@ def fit_layout(
     if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
         positions = np.full((len(placed), 2), -1)
         if placed.any():
-            placed_names = (
-                None
-                if names is None
-                else [
-                    column_name
-                    for column_name, is_placed in zip(names, placed, strict=True)
-                    if is_placed
-                ]
-            )
+            if names is None:
+                placed_names = None
+            else:
+                placed_names = []
+                for column_name, is_placed in zip(names, placed, strict=True):
+                    if is_placed:
+                        placed_names.append(column_name)
             layout = fit_layout(
                 layout, np.asarray(encoded)[:, placed], placed_names, layout_seed
             )
@@ -424,11 +424,10 @@ def is_foreign(candidate: Any) -> bool:
 
 def check_layout(layout: Any) -> StoredLayout:
     """Return a checked copy of what a fitted layout says."""
-    missing = [
-        attribute_name
-        for attribute_name in ("positions", "pixels", "overlap")
-        if not hasattr(layout, attribute_name)
-    ]
+    missing = []
+    for attribute_name in ("positions", "pixels", "overlap"):
+        if not hasattr(layout, attribute_name):
+            missing.append(attribute_name)
     if missing:
         problem = f"{type(layout).__name__} has no {', '.join(missing)} after fit"
         raise InputError(
@@ -463,7 +462,10 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 
 def check_shape(shape: Any) -> tuple[int, ...]:
     """Return height and width of a grid, and behind them the number of channels where it is not 1."""
-    numbers = list(shape) if isinstance(shape, (tuple, list)) else []
+    if isinstance(shape, (tuple, list)):
+        numbers = list(shape)
+    else:
+        numbers = []
     if len(numbers) not in (2, 3) or not all(
         checks.is_whole(axis_length) and 1 <= axis_length <= MOST_PLACES
         for axis_length in numbers
@@ -496,7 +498,9 @@ def check_positions(
         integers = array.astype(np.int64)
         exact = bool(np.all(integers == array))
     except (TypeError, ValueError, OverflowError):
-        array, integers, exact = np.zeros(0), np.zeros(0, dtype=np.int64), False
+        array = np.zeros(0)
+        integers = np.zeros(0, dtype=np.int64)
+        exact = False
     is_list = exact and array.ndim == 2 and array.shape[1:] == (len(shape),)
     _check_places(
         integers if is_list else None,
@@ -522,10 +526,8 @@ def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
         problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
         yield problem, "Pass the encoder's encoded_names_.", "PG007"
     if infinite := int(np.isinf(table).any(axis=0).sum()):
-        holds, pronoun = (
-            by_count(infinite, "holds", "hold"),
-            by_count(infinite, "it", "them"),
-        )
+        holds = by_count(infinite, "holds", "hold")
+        pronoun = by_count(infinite, "it", "them")
         problem = f"Encoded values must be finite, but {infinite} of {columns} columns {holds} infinity"
         yield problem, f"Clean {pronoun} first.", "PG014"
 
@@ -536,9 +538,10 @@ def _check_places(
 ) -> Iterator[Fault]:
     """Refuse positions that are no list of whole numbers (None), of other columns, or outside the grid."""
     if integers is None:
-        expected_numbers = (
-            "a row and a column" if len(shape) == 2 else "a row, a column and a channel"
-        )
+        if len(shape) == 2:
+            expected_numbers = "a row and a column"
+        else:
+            expected_numbers = "a row, a column and a channel"
         problem = (
             f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {expected_numbers} for each, "
             f"got {got}"
@@ -570,10 +573,8 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
         ((1, 2, 3), [0, 0, 2])
     """
     numbers = [tuple(map(float, _NUMBER.findall(column_name))) for column_name in names]
-    sides, different = (
-        {len(name_numbers) for name_numbers in numbers},
-        len(set(numbers)),
-    )
+    sides = {len(name_numbers) for name_numbers in numbers}
+    different = len(set(numbers))
     if sides not in ({1}, {2}):
         return None
     grid_points = [(0.0, *name_numbers)[-2:] for name_numbers in numbers]
@@ -586,20 +587,18 @@ def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | Non
     if different == len(names):
         return np.stack([grid_rows, grid_columns], axis=1), (grid_height, grid_width)
     rests = [_NUMBER.sub("", column_name) for column_name in names]
-    channels = {
-        name_stem: channel for channel, name_stem in enumerate(dict.fromkeys(rests))
-    }
+    channels = {}
+    for channel, name_stem in enumerate(dict.fromkeys(rests)):
+        channels[name_stem] = channel
     column_positions = np.stack(
         [grid_rows, grid_columns, [channels[name_stem] for name_stem in rests]], axis=1
     )
     complete = different > 1 and different * len(channels) == len(names) == len(
         set(map(tuple, column_positions.tolist()))
     )
-    return (
-        (column_positions, (grid_height, grid_width, len(channels)))
-        if complete
-        else None
-    )
+    if complete:
+        return (column_positions, (grid_height, grid_width, len(channels)))
+    return None
 
 
 def _ranks(numbers: Sequence[float]) -> tuple[Integers, int]:

@@ -22,7 +22,8 @@ from permgrad.imaging.layout import (
 _MOST_COLUMNS = 4096
 #: Pairs of columns between which a piece of the path may be turned, looked at together.
 _PIECES = 100_000
-_MOST_PASSES, _LEAST_GAIN = 100, 1e-9
+_MOST_PASSES = 100
+_LEAST_GAIN = 1e-9
 #: Columns that a column may be joined to at first.
 _NEAREST = 10
 
@@ -34,7 +35,8 @@ class _OrderedLayout(PlacedLayout):
         return 1
 
     def _set(self, positions: Positions, shape: tuple[int, ...]) -> Positions:
-        self.shape, self.pixels = shape, max(shape[:2])
+        self.shape = shape
+        self.pixels = max(shape[:2])
         return positions
 
 
@@ -50,7 +52,10 @@ class PathLayout(_OrderedLayout):
         >>> curves = np.cumsum(rng.normal(size=(200, 12)), axis=1)
         >>> shuffled = rng.permutation(12)
         >>> layout = PathLayout().fit(curves[:, shuffled])
-        >>> layout.shape, bool((np.abs(np.diff(shuffled[layout.positions[:, 1].argsort()])) == 1).all())
+        >>> (
+        ...     layout.shape,
+        ...     bool((np.abs(np.diff(shuffled[layout.positions[:, 1].argsort()])) == 1).all()),
+        ... )
         ((1, 12), True)
     """
 
@@ -70,7 +75,9 @@ class LatticeLayout(_OrderedLayout):
 
     Examples:
         >>> pixels = np.random.default_rng(0).normal(size=(400, 9, 9))
-        >>> blurred = pixels[:, 1:, 1:] + pixels[:, :-1, 1:] + pixels[:, 1:, :-1] + pixels[:, :-1, :-1]
+        >>> blurred = (
+        ...     pixels[:, 1:, 1:] + pixels[:, :-1, 1:] + pixels[:, 1:, :-1] + pixels[:, :-1, :-1]
+        ... )
         >>> layout = LatticeLayout().fit(blurred[:, :6, :6].reshape(400, 36))
         >>> layout.shape
         (6, 6)
@@ -150,10 +157,8 @@ def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, in
 
 def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
     """Return places of columns on a compact grid in which neighbours are alike, with its height and width."""
-    standardised, columns = (
-        assignment.standardised_sample(encoded, seed),
-        encoded.shape[1],
-    )
+    standardised = assignment.standardised_sample(encoded, seed)
+    columns = encoded.shape[1]
     width = math.isqrt(columns - 1) + 1
     cells = assignment.block_cells(columns, width)
     cells -= cells.min(axis=0)
@@ -206,7 +211,8 @@ def _chains(similarity: Floats) -> list[Integers]:
     """Join columns to chains, those most alike first, each to at most two others of its most alike."""
     count = len(similarity)
     nearest = np.argsort(-np.round(similarity, 9), axis=1, kind="stable")[:, :_NEAREST]
-    first, second = np.repeat(np.arange(count), nearest.shape[1]), nearest.ravel()
+    first = np.repeat(np.arange(count), nearest.shape[1])
+    second = nearest.ravel()
     ranked = np.argsort(-np.round(similarity[first, second], 9), kind="stable")
     chain_of = {
         column: [column] for column in range(count)
@@ -221,9 +227,12 @@ def _chains(similarity: Floats) -> list[Integers]:
             or chain_of[first_column] is chain_of[second_column]
         ):
             continue
-        left_chain, right = chain_of[first_column], chain_of[second_column]
-        left_chain = left_chain if left_chain[-1] == first_column else left_chain[::-1]
-        right = right if right[0] == second_column else right[::-1]
+        left_chain = chain_of[first_column]
+        right = chain_of[second_column]
+        if left_chain[-1] != first_column:
+            left_chain = left_chain[::-1]
+        if right[0] != second_column:
+            right = right[::-1]
         inner |= {
             column
             for column, chain in ((first_column, left_chain), (second_column, right))
@@ -247,18 +256,15 @@ def turn_pieces(similarity: Floats, order: Integers) -> Integers:
         (count + 1, count + 1)
     )  # beyond both ends there is a column that resembles nobody
     padded[:count, :count] = similarity
-    start, length = np.arange(count)[:, None], np.arange(longest + 1)
+    start = np.arange(count)[:, None]
+    length = np.arange(longest + 1)
     stop_positions = np.minimum(start + length, count)
     for _ in range(_MOST_PASSES):
         around = np.concatenate([order, [count]])  # its place −1 is that column, too
-        first, last_columns = (
-            around[start],
-            around[np.minimum(stop_positions, count - 1)],
-        )
-        before, behind = (
-            around[start - 1],
-            around[np.minimum(stop_positions + 1, count)],
-        )
+        first = around[start]
+        last_columns = around[np.minimum(stop_positions, count - 1)]
+        before = around[start - 1]
+        behind = around[np.minimum(stop_positions + 1, count)]
         turn_gains = (
             padded[before, last_columns]
             + padded[first, behind]
@@ -266,8 +272,10 @@ def turn_pieces(similarity: Floats, order: Integers) -> Integers:
             - padded[last_columns, behind]
         )
         turn_gains[stop_positions >= count] = 0.0
-        best_lengths, best_gains = turn_gains.argmax(axis=1), turn_gains.max(axis=1)
-        order, is_turned = order.copy(), np.zeros(count + 2, dtype=bool)
+        best_lengths = turn_gains.argmax(axis=1)
+        best_gains = turn_gains.max(axis=1)
+        order = order.copy()
+        is_turned = np.zeros(count + 2, dtype=bool)
         for start_position in np.argsort(-best_gains, kind="stable")[
             : int((best_gains > _LEAST_GAIN).sum())
         ].tolist():

@@ -27,11 +27,16 @@ from permgrad.imaging.layout import (
     has_pixel,
 )
 
-_LEGEND_ENTRIES, _LEGEND_CHARACTERS = 192, 48
+_LEGEND_ENTRIES = 192
+_LEGEND_CHARACTERS = 48
 _NUMBERED_PIXELS = 1200
 _SIDE = 6.2
-_CELL_COLOUR, _SHARED_COLOUR, _EMPTY_COLOUR = "#dfe9f3", "#f7d9b0", "#f4f4f2"
-_EDGE_COLOUR, _SPINE_COLOUR, _INK = "#5b7083", "#c8cdd2", "#1d2733"
+_CELL_COLOUR = "#dfe9f3"
+_SHARED_COLOUR = "#f7d9b0"
+_EMPTY_COLOUR = "#f4f4f2"
+_EDGE_COLOUR = "#5b7083"
+_SPINE_COLOUR = "#c8cdd2"
+_INK = "#1d2733"
 
 
 #: One occupied pixel: its row and column, its mark (a number, or letters if shared), and the names of its columns.
@@ -87,7 +92,9 @@ def draw_layout(
     lines = _legend_lines(entries)
     columns = min(4, math.ceil(len(lines) / 34))
     size, inches = _legend_size(lines, columns)
-    width, height, margin = _SIDE + inches + 1.6, _SIDE + 0.9, _SIDE + 1.45
+    width = _SIDE + inches + 1.6
+    height = _SIDE + 0.9
+    margin = _SIDE + 1.45
     figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
     axes = figure.add_axes((0.35 / width, 0.3 / height, _SIDE / width, _SIDE / height))
     _draw_cells(axes, entries, frame)
@@ -210,9 +217,13 @@ def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
 def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
     """Return what stands above a picture: how many columns there are, and how many are not alone or not seen."""
     _, counts = np.unique(positions, axis=0, return_counts=True)
-    shared, hidden = int(counts[counts > 1].sum()), len(positions) - len(counts)
+    shared = int(counts[counts > 1].sum())
+    hidden = len(positions) - len(counts)
     heading = f"{name} layout: {len(positions)} columns on {extent(layout.shape)}"
-    heading += f", {shared} share a pixel" if shared else ""
+    if shared:
+        heading += f", {shared} share a pixel"
+    else:
+        heading += ""
     return heading + (
         f" ({hidden} overwritten)"
         if hidden and layout.overlap == "last" and layout.blur is None
@@ -222,11 +233,10 @@ def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
 
 def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
     """Return one line for each column of a pixel, the pixel's mark on the first."""
-    lines = [
-        (entry_mark if name_index == 0 else "", column_name)
-        for *_, entry_mark, names in entries
-        for name_index, column_name in enumerate(names)
-    ]
+    lines = []
+    for *_, entry_mark, names in entries:
+        for name_index, column_name in enumerate(names):
+            lines.append((entry_mark if name_index == 0 else "", column_name))
     if len(lines) > _LEGEND_ENTRIES:
         left_out = len(lines) - _LEGEND_ENTRIES + 1
         lines = [*lines[: _LEGEND_ENTRIES - 1], ("", f"… and {left_out} more")]
@@ -276,7 +286,8 @@ def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
 
 def _letters(index: int) -> str:
     """Count A … Z, AA, AB, … as spreadsheets do."""
-    letters, index = "", index + 1
+    letters = ""
+    index = index + 1
     while index:
         index, digit = divmod(index - 1, 26)
         letters = string.ascii_uppercase[digit] + letters
@@ -286,12 +297,14 @@ def _letters(index: int) -> str:
 def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) -> None:
     """Draw the part of the grid in use (first row and column, side), its ticks, and what stands on the pixels."""
     top_row, left_column, side_length = frame
-    bottom, right = top_row + side_length, left_column + side_length
+    bottom = top_row + side_length
+    right = left_column + side_length
     occupied = np.zeros((side_length, side_length), dtype=np.int64)
     for pixel_row, pixel_column, _, names in entries:
-        occupied[pixel_row - top_row, pixel_column - left_column] = (
-            1 if len(names) == 1 else 2
-        )
+        if len(names) == 1:
+            occupied[pixel_row - top_row, pixel_column - left_column] = 1
+        else:
+            occupied[pixel_row - top_row, pixel_column - left_column] = 2
     colours = ListedColormap([_EMPTY_COLOUR, _CELL_COLOUR, _SHARED_COLOUR])
     extent = (left_column - 0.5, right - 0.5, bottom - 0.5, top_row - 0.5)
     axes.imshow(
@@ -328,10 +341,8 @@ def _write_marks(axes: Axes, entries: list[_Entry], cell: float) -> None:
     size = float(np.clip(cell * 0.34, 4.5, 13 if room < 7 else 11))
     centred: dict[str, Any] = {"ha": "center", "va": "center"}
     for row, place, mark, names in entries:
-        weight, height = (
-            "normal" if len(names) == 1 else "bold",
-            row - (0.16 if named else 0.0),
-        )
+        weight = "normal" if len(names) == 1 else "bold"
+        height = row - (0.16 if named else 0.0)
         axes.text(
             place, height, mark, fontsize=size, color=_INK, fontweight=weight, **centred
         )
@@ -350,7 +361,8 @@ def _draw_legend(
     axes.set(xlim=(0, 1), ylim=(0, 1))
     per_column = max(math.ceil(len(lines) / columns), 24)
     # Room for three digits or letters, then a gap.
-    mark_end, name_start = 0.24 / inches, 0.34 / inches
+    mark_end = 0.24 / inches
+    name_start = 0.34 / inches
     style: dict[str, Any] = {"va": "center", "fontsize": size}
     for index, (entry_mark, entry_name) in enumerate(lines):
         column, line_index = divmod(index, per_column)

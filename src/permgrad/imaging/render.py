@@ -105,7 +105,9 @@ class Renderer(nn.Module):
 
     Examples:
         >>> from permgrad.imaging import StoredLayout
-        >>> renderer = Renderer(StoredLayout([[0, 0], [1, 1]], pixels=2), minimum=[0, 0], maximum=[1, 4])
+        >>> renderer = Renderer(
+        ...     StoredLayout([[0, 0], [1, 1]], pixels=2), minimum=[0, 0], maximum=[1, 4]
+        ... )
         >>> renderer(torch.tensor([[0.5, 1.0]]))
         tensor([[[[0.5000, 0.0000],
                   [0.0000, 0.2500]]]])
@@ -128,19 +130,25 @@ class Renderer(nn.Module):
             self.layout.positions,
             self.layout.shape,
         )
-        self.overlap, self.blur = self.layout.overlap, self.layout.blur
+        self.overlap = self.layout.overlap
+        self.blur = self.layout.blur
         #: row and column of each encoded column, and its channel among those of the layout
-        self.positions, self._channel = (
-            positions[:, :2],
-            positions[:, 2] if depth else np.zeros_like(positions[:, 0]),
-        )
-        self.depth = depth[0] if depth else 1
+        self.positions = positions[:, :2]
+        if depth:
+            self._channel = positions[:, 2]
+        else:
+            self._channel = np.zeros_like(positions[:, 0])
+        if depth:
+            self.depth = depth[0]
+        else:
+            self.depth = 1
         self.minimum = _read_ends("minimum", minimum, len(positions))
         self.maximum = _read_ends("maximum", maximum, len(positions))
         _check_order(self.minimum, self.maximum)
-        self.channels = (
-            self.depth if depth else check_whole("channels", channels, "pass 1 or 3")
-        )
+        if depth:
+            self.channels = self.depth
+        else:
+            self.channels = check_whole("channels", channels, "pass 1 or 3")
         self.scale = check_number("scale", scale, "pass 1 or 255", above_zero=True)
         self.clip = check_flag("clip", clip)
         self._slope = _slopes(self.maximum - self.minimum)
@@ -149,7 +157,10 @@ class Renderer(nn.Module):
             self._channel * self.height + positions[:, 0]
         ) * self.width + positions[:, 1]
         self._reach = self.blur.radius if self.blur else 0
-        self._kernel = self.blur.kernel() if self.blur else np.ones((1, 1))
+        if self.blur:
+            self._kernel = self.blur.kernel()
+        else:
+            self._kernel = np.ones((1, 1))
         #: the columns that are seen, in order: each may overwrite those before it on its pixel
         self._visible = np.flatnonzero(has_pixel(positions))
         if self.overlap == "last" and self.blur is None:
@@ -212,11 +223,9 @@ class Renderer(nn.Module):
     def columns_near(self, box: Box) -> list[int]:
         """Return the encoded columns on which the pixels of a box may depend."""
         columns = self._plan(box, torch.device("cpu"), torch.float32).columns
-        return (
-            list(range(len(self.positions)))
-            if columns is None
-            else list(map(int, columns))
-        )
+        if columns is None:
+            return list(range(len(self.positions)))
+        return list(map(int, columns))
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
         """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
@@ -231,10 +240,8 @@ class Renderer(nn.Module):
         if columns == 0 or pixels == 0:
             flat_images = values.new_zeros(row_count, pixels)
         elif drawing_plan.weights is None:
-            flat_images, targets = (
-                values.new_zeros(row_count, pixels),
-                drawing_plan.targets.expand(row_count, -1),
-            )
+            flat_images = values.new_zeros(row_count, pixels)
+            targets = drawing_plan.targets.expand(row_count, -1)
             if drawing_plan.shared:
                 reduction = "mean" if self.overlap == "mean" else "amax"
                 flat_images = flat_images.scatter_reduce(
@@ -259,11 +266,9 @@ class Renderer(nn.Module):
                 / (painted @ drawing_plan.touched).clamp(min=1.0)
             )
         images: Tensor = flat_images.unflatten(1, (self.depth, *drawing_plan.size))
-        return (
-            images
-            if self.channels == self.depth
-            else images.expand(-1, self.channels, -1, -1)
-        )
+        if self.channels == self.depth:
+            return images
+        return images.expand(-1, self.channels, -1, -1)
 
     # ---- who reaches what --------------------------------------------------------------------------------------------
 
@@ -360,11 +365,10 @@ class Renderer(nn.Module):
     def from_dict(cls, content: Mapping[str, Any]) -> Renderer:
         """Read what `to_dict` wrote. Lists may be arrays. Nothing in it is executed."""
         names = ("layout", "minimum", "maximum", "channels", "scale", "clip")
-        arguments = {
-            argument_name: content[argument_name]
-            for argument_name in names
-            if argument_name in content
-        }
+        arguments = {}
+        for argument_name in names:
+            if argument_name in content:
+                arguments[argument_name] = content[argument_name]
         return cls(**{**arguments, "layout": StoredLayout.from_dict(content["layout"])})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -379,7 +383,8 @@ class Renderer(nn.Module):
         if plan_key in self._plans:
             return self._plans[plan_key]
         top_row, bottom, left_column, right = box
-        box_size, reach = (bottom - top_row, right - left_column), self._reach
+        box_size = (bottom - top_row, right - left_column)
+        reach = self._reach
         box_positions = self.positions - (top_row, left_column)
         is_near = np.all(
             (box_positions >= -reach) & (box_positions < np.add(box_size, reach)),
@@ -390,7 +395,10 @@ class Renderer(nn.Module):
         targets = (
             self._channel[columns] * box_size[0] + box_positions[columns, 0]
         ) * box_size[1] + box_positions[columns, 1]
-        weights = None if self.blur is None else self._weights(columns, box)
+        if self.blur is None:
+            weights = None
+        else:
+            weights = self._weights(columns, box)
         # A tensor made in inference mode could never take part in a gradient afterwards.
         with torch.inference_mode(False), torch.no_grad():
             self._plans[plan_key] = _Plan(

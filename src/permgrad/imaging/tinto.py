@@ -114,10 +114,14 @@ class TintoLayout(PlacedLayout):
     def _project_tsne(self, points: Floats) -> Floats:
         from sklearn.manifold import TSNE
 
-        columns, copies = len(points), 2**self.times
+        columns = len(points)
+        copies = 2**self.times
         # Two points and two rows at least: alone there is no direction, and they do not come here.
         table = np.tile(points, (copies, 1))
-        perplexity = _PERPLEXITY if len(table) > _PERPLEXITY else (len(table) - 1) / 3
+        if len(table) > _PERPLEXITY:
+            perplexity = _PERPLEXITY
+        else:
+            perplexity = (len(table) - 1) / 3
         model = TSNE(
             n_components=2,
             random_state=self.random_seed,

@@ -62,7 +62,10 @@ def push_to_hub(
         api.create_repo(
             repo_id=repository, repo_type="model", private=private, exist_ok=True
         )
-        count = count_rows(model) if keep_rows else 0
+        if keep_rows:
+            count = count_rows(model)
+        else:
+            count = 0
         if count:
             fact = f"{count:,} encoded rows of your table go along, whose values can be read back."
             warn_user(fact, "Pass keep_rows=False without them.")

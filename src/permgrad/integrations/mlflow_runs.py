@@ -37,17 +37,18 @@ def log_to_mlflow(
         EnvironmentProblem: MLflow is not installed (``pip install 'permgrad[mlflow]'``).
 
     Examples:
-        >>> pg.integrations.log_to_mlflow("permgrad-runs/heloc-0", experiment="credit")  # doctest: +SKIP
+        >>> pg.integrations.log_to_mlflow(
+        ...     "permgrad-runs/heloc-0", experiment="credit"
+        ... )  # doctest: +SKIP
     """
     record = RunRecord.read(run)
     mlflow = optional("mlflow", "permgrad[mlflow]")
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
     existing = client.get_experiment_by_name(experiment)
-    place = (
-        client.create_experiment(experiment)
-        if existing is None
-        else existing.experiment_id
-    )
+    if existing is None:
+        place = client.create_experiment(experiment)
+    else:
+        place = existing.experiment_id
     identifier = str(client.create_run(place, run_name=name or record.name).info.run_id)
     status = "FAILED"
     try:

@@ -90,7 +90,8 @@ def export_onnx(
         hint = "Fit the model with a layout of permgrad, or with branches=('tabular',)."
         raise InputError(problem, hint=hint, code="PG034")
     target = check_path("path", path)
-    onnx, runtime = optional("onnx", INSTALL), optional("onnxruntime", INSTALL)
+    onnx = optional("onnx", INSTALL)
+    runtime = optional("onnxruntime", INSTALL)
     network = _Predicting(model).eval()
     output = "probabilities" if isinstance(model, HyNNClassifier) else "prediction"
     with writing(target, "choose another folder"), atomic_path(target) as temporary:
@@ -156,10 +157,8 @@ class _Predicting(nn.Module):
                 self.network.additive[name] = _TracedTrees(branch)
         self.calibration: Calibration | None = getattr(model, "calibration_", None)
         if self.calibration is None:
-            self.scale, self.mean = (
-                float(model.target_scale_),
-                float(model.target_mean_),
-            )
+            self.scale = float(model.target_scale_)
+            self.mean = float(model.target_mean_)
 
     @staticmethod
     def numbers(model: Any, encoded: Any) -> Any:
@@ -179,7 +178,8 @@ class _Predicting(nn.Module):
             outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
         if self.calibration.curves:
             # Calibrated probabilities, see Calibration.probabilities.
-            count, two = outputs.shape[1], len(self.calibration.curves) == 1
+            count = outputs.shape[1]
+            two = len(self.calibration.curves) == 1
             shares = []
             for k, (knots, values) in zip(
                 [1] if two else range(count), self.calibration.curves, strict=True
@@ -213,17 +213,19 @@ class _TracedTrees(nn.Module):
     def __init__(self, branch: TreeBranch) -> None:
         super().__init__()
         trees = branch.trees()
-        self.depth, width = int(trees.depths.max(initial=0)), branch.values.shape[1]
+        self.depth = int(trees.depths.max(initial=0))
+        width = branch.values.shape[1]
         integers = {
             name: getattr(branch, name).long() for name in ("feature", "left", "roots")
         }
         # Of trees of one output only, each leaf says 0 of all others.
         values = branch.values.double()
-        spread = (
-            torch.eye(branch.outputs, dtype=torch.float64)[branch.output.long()]
-            if width == 1
-            else None
-        )
+        if width == 1:
+            spread = torch.eye(branch.outputs, dtype=torch.float64)[
+                branch.output.long()
+            ]
+        else:
+            spread = None
         numbers = {
             "threshold": branch.threshold,
             "values": values,
@@ -242,11 +244,10 @@ class _TracedTrees(nn.Module):
             )
             node = parts.left[node] + (value > parts.threshold[node]).long()
         leaves = parts.values[node]
-        sums = (
-            leaves.sum(dim=1)
-            if parts.spread is None
-            else leaves[:, :, 0] @ parts.spread
-        )
+        if parts.spread is None:
+            sums = leaves.sum(dim=1)
+        else:
+            sums = leaves[:, :, 0] @ parts.spread
         return (sums + parts.base).to(encoded.dtype)
 
 
@@ -255,6 +256,7 @@ def _between(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
     if len(knots) == 1:
         return 0 * places + values
     right = (places[:, None] >= knots).sum(dim=1).clamp(1, len(knots) - 1)
-    start, end = knots[right - 1], knots[right]
+    start = knots[right - 1]
+    end = knots[right]
     share = ((places - start) / (end - start)).clamp(0, 1)
     return values[right - 1] + share * (values[right] - values[right - 1])

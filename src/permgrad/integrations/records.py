@@ -42,16 +42,16 @@ class RunRecord:
         """
         path = check_path("run", folder)
         record = finished_record(path)
-        parameters = {
-            name: str(value)[:_MOST]
-            for name, value in record["configuration"].items()
-            if value not in (None, [], {})
-        }
+        parameters = {}
+        for name, value in record["configuration"].items():
+            if value not in (None, [], {}):
+                parameters[name] = str(value)[:_MOST]
         metrics = dict(_numbers(read_json(path / METRICS)))
         trained = path / "history.csv"  # only networks have one
-        history = (
-            pd.read_csv(trained) if trained.is_file() else pd.DataFrame({"epoch": []})
-        )
+        if trained.is_file():
+            history = pd.read_csv(trained)
+        else:
+            history = pd.DataFrame({"epoch": []})
         return cls(path, record, parameters, metrics, history)
 
     @property
@@ -62,11 +62,10 @@ class RunRecord:
     def epochs(self) -> Iterator[tuple[int, dict[str, float]]]:
         """Yield each epoch with its losses and learning rate."""
         for line in self.history.to_dict("records"):
-            numbers = {
-                str(name): float(value)
-                for name, value in line.items()
-                if math.isfinite(value)
-            }
+            numbers = {}
+            for name, value in line.items():
+                if math.isfinite(value):
+                    numbers[str(name)] = float(value)
             yield int(numbers.pop("epoch")), numbers
 
     def pictures(self) -> Iterator[tuple[str, Image.Image]]:

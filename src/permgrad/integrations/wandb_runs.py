@@ -33,7 +33,9 @@ def log_to_wandb(
         EnvironmentProblem: wandb is not installed (``pip install 'permgrad[wandb]'``).
 
     Examples:
-        >>> pg.integrations.log_to_wandb("permgrad-runs/heloc-0", init={"mode": "offline"})  # doctest: +SKIP
+        >>> pg.integrations.log_to_wandb(
+        ...     "permgrad-runs/heloc-0", init={"mode": "offline"}
+        ... )  # doctest: +SKIP
     """
     record = RunRecord.read(run)
     wandb = optional("wandb", "permgrad[wandb]")
@@ -48,10 +50,9 @@ def log_to_wandb(
                 {f"epochs/{key}": number for key, number in numbers.items()}, step=epoch
             )
         logged.summary.update(record.metrics)
-        pictures = {
-            f"figures/{method}": wandb.Image(picture)
-            for method, picture in record.pictures()
-        }
+        pictures = {}
+        for method, picture in record.pictures():
+            pictures[f"figures/{method}"] = wandb.Image(picture)
         logged.log(
             {
                 **pictures,

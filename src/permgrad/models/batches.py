@@ -37,7 +37,10 @@ def sparing() -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        detail = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+        if str(error):
+            detail = f" ({' '.join(str(error).split())[:200]})"
+        else:
+            detail = ""
         memory_hint = "Free memory, or use fewer rows or columns at a time."
         raise EnvironmentProblem(
             f"There is not enough memory{detail}", hint=memory_hint, code="PG061"

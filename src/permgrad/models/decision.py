@@ -62,7 +62,9 @@ class Decision:
 
     def of(self, class_index: int) -> float:
         """Return the threshold of a class's probability. That of the other one is what is left of 1."""
-        return self.threshold if class_index == self.positive else 1 - self.threshold
+        if class_index == self.positive:
+            return self.threshold
+        return 1 - self.threshold
 
     def at(self, threshold: float) -> Decision:
         """Return the decision at another threshold."""
@@ -94,7 +96,8 @@ class Decision:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Read back what ``to_dict`` wrote."""
-        positive, threshold = content["positive"], content["threshold"]
+        positive = content["positive"]
+        threshold = content["threshold"]
         must(positive in (0, 1), f"a positive class at {positive!r:.40}")
         must(
             is_number(threshold) and 0 <= threshold <= 1,
@@ -203,7 +206,10 @@ def least_cost(
         >>> round(least_cost(truth, np.array([0.1, 0.3, 0.2, 0.6]), (1, 5)), 9)
         0.15
     """
-    counted = np.ones(len(truth)) if weights is None else np.asarray(weights)
+    if weights is None:
+        counted = np.ones(len(truth))
+    else:
+        counted = np.asarray(weights)
     values, true_positives, alarms = every_cut(truth, chances, counted)
     missed = counted[truth].sum() - true_positives
     spent = cost[0] * alarms + cost[1] * missed
@@ -223,13 +229,17 @@ def every_cut(
     falling = scores[order]
     # The last row of each run of equal scores, because a cut cannot divide them.
     last_rows = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    upper_scores, lower_scores = falling[last_rows[:-1]], falling[last_rows[:-1] + 1]
+    upper_scores = falling[last_rows[:-1]]
+    lower_scores = falling[last_rows[:-1] + 1]
     middle = lower_scores / 2 + upper_scores / 2
     # Between neighbouring floats, and where halves underflow, there is no middle. The upper one is then the cut.
     middle = np.where(
         (middle > lower_scores) & (middle <= upper_scores), middle, upper_scores
     )
-    row_weights = np.ones(len(truth), dtype=np.int64) if counted is None else counted
+    if counted is None:
+        row_weights = np.ones(len(truth), dtype=np.int64)
+    else:
+        row_weights = counted
     true_positives = np.concatenate(
         [[0], np.cumsum((truth * row_weights)[order])[last_rows]]
     )
@@ -241,7 +251,10 @@ def every_cut(
 # ---- arguments -------------------------------------------------------------------------------------------------------
 def is_cost(cost: Any) -> bool:
     """Whether costs are two finite numbers of at least 0, not both 0: a pair, or one for each of two classes."""
-    prices = list(cost.values()) if isinstance(cost, Mapping) else cost
+    if isinstance(cost, Mapping):
+        prices = list(cost.values())
+    else:
+        prices = cost
     return (
         isinstance(prices, (tuple, list))
         and len(prices) == 2

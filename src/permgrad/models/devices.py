@@ -46,7 +46,9 @@ _users_device: ContextVar[torch.device | None] = ContextVar(
 def on_users_device() -> Any:
     """Return a context for code of the user's, which counts on the default device that the user has set."""
     device = _users_device.get()
-    return contextlib.nullcontext() if device is None else device
+    if device is None:
+        return contextlib.nullcontext()
+    return device
 
 
 @contextlib.contextmanager
@@ -71,7 +73,8 @@ def full_float32() -> Iterator[None]:
             undo_stack.enter_context(threadpool_limits(1, user_api="openmp"))
         if torch.backends.mps.is_available() or {"mps"} != WITHOUT_FLOAT64:
             undo_stack.enter_context(WithoutFloat64())
-        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        cudnn = torch.backends.cudnn
+        matmul = torch.backends.cuda.matmul
         # Each switch of TF32 with the finer ones that newer versions of torch put in its place.
         finer = tuple(
             getattr(cudnn, switch_name)
@@ -99,12 +102,16 @@ def full_float32() -> Iterator[None]:
 
 def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
     """Switch TF32 off and return what puts it back."""
-    attribute_name, off_value, switches = "allow_tf32", cast("Any", False), (switch,)
+    attribute_name = "allow_tf32"
+    off_value = cast("Any", False)
+    switches = (switch,)
     try:
         before: list[Any] = [switch.allow_tf32]
     except RuntimeError:
         # The user has set the finer switches. Asked for the coarse one, torch refuses to answer.
-        attribute_name, off_value, switches = "fp32_precision", "ieee", finer
+        attribute_name = "fp32_precision"
+        off_value = "ieee"
+        switches = finer
         before = [finer_switch.fp32_precision for finer_switch in finer]
 
     undo_stack = contextlib.ExitStack()

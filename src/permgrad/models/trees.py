@@ -21,7 +21,8 @@ Integers32 = npt.NDArray[np.int32]
 #: What a leaf asks: no finite number is above it.
 LARGEST = np.finfo(np.float32).max
 #: Rows and trees that are walked together: as many pairs as the processor's cache holds, and rows at most.
-_PAIRS, _ROWS = 16_384, 8_192
+_PAIRS = 16_384
+_ROWS = 8_192
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ class Trees:
         """
         base_sums = np.asarray(base, dtype=np.float64)
         node_arrays: tuple[list[Array], ...] = ([], [], [], [])
-        roots, start = [], 0
+        roots = []
+        start = 0
         for feature, threshold, left_children, right, values in trees:
             sides = np.stack(
                 [
@@ -69,8 +71,10 @@ class Trees:
                 axis=1,
             )
             order, own_left = _breadth_first(sides)
-            is_inner, count = order < len(sides), len(order)
-            question, limit = np.zeros(count, dtype=np.int32), np.full(count, LARGEST)
+            is_inner = order < len(sides)
+            count = len(order)
+            question = np.zeros(count, dtype=np.int32)
+            limit = np.full(count, LARGEST)
             question[is_inner] = np.asarray(feature)[order[is_inner]]
             limit[is_inner] = rounded_down(
                 np.asarray(threshold, dtype=np.float64)[order[is_inner]]
@@ -108,9 +112,11 @@ class Trees:
     def _add(self, rows: Floats32, sums: Floats) -> None:
         """Add to the sums ``(rows, outputs)`` of a few rows what all trees say, always in the same order."""
         question, left_children, order = self._ready
-        cell_count, cells = len(rows) * rows.shape[1], np.minimum(rows, LARGEST).ravel()
+        cell_count = len(rows) * rows.shape[1]
+        cells = np.minimum(rows, LARGEST).ravel()
         first = np.arange(0, cell_count, rows.shape[1])
-        width, together = self.values.shape[1], max(1, _PAIRS // max(1, len(rows)))
+        width = self.values.shape[1]
+        together = max(1, _PAIRS // max(1, len(rows)))
         for start in range(0, len(order), together):
             tree_numbers = order[start : start + together]
             current_nodes = np.repeat(
@@ -148,17 +154,17 @@ class Trees:
     def _levels(self) -> list[tuple[Integers, Integers]]:
         """Return for each level the trees that have inner nodes there, and these nodes."""
         levels: list[tuple[Integers, Integers]] = []
-        trees, nodes = np.arange(len(self.roots)), self.roots.astype(np.int64)
+        trees = np.arange(len(self.roots))
+        nodes = self.roots.astype(np.int64)
         while True:
             is_inner = self.left[nodes] != nodes
-            trees, nodes = trees[is_inner], nodes[is_inner]
+            trees = trees[is_inner]
+            nodes = nodes[is_inner]
             if not len(nodes):
                 return levels
             levels.append((trees, nodes))
-            trees, nodes = (
-                np.repeat(trees, 2),
-                (self.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64),
-            )
+            trees = np.repeat(trees, 2)
+            nodes = (self.left[nodes][:, None] + np.arange(2)).ravel().astype(np.int64)
 
     def splitting_on(self, columns: Iterable[int]) -> Self:
         """Return the trees that ask for any of some encoded columns, without the base.
@@ -174,12 +180,13 @@ class Trees:
         if self.values.shape[1] > 1 or len(zero_base) == 1:
             return replace(self, roots=self.roots[is_splitting], base=zero_base)
         # Trees keep their output by their number. Outputs of fewer trees are filled up with a leaf of 0.
-        output_roots = [
-            self.roots[output_index :: len(zero_base)][
-                is_splitting[output_index :: len(zero_base)]
-            ]
-            for output_index in range(len(zero_base))
-        ]
+        output_roots = []
+        for output_index in range(len(zero_base)):
+            output_roots.append(
+                self.roots[output_index :: len(zero_base)][
+                    is_splitting[output_index :: len(zero_base)]
+                ]
+            )
         roots = np.full(
             (max(map(len, output_roots)), len(zero_base)),
             len(self.left),
@@ -199,14 +206,16 @@ class Trees:
 
     def first(self, rounds: int) -> Self:
         """Return the trees of the first rounds, a tree of each output if trees are of one only."""
-        kept_trees = rounds * len(self.base) if self.values.shape[1] == 1 else rounds
+        if self.values.shape[1] == 1:
+            kept_trees = rounds * len(self.base)
+        else:
+            kept_trees = rounds
         if kept_trees >= len(self.roots):
             return self
         node_end = int(self.roots[kept_trees])
-        nodes = {
-            array_name: getattr(self, array_name)[:node_end]
-            for array_name in ("feature", "threshold", "left", "values")
-        }
+        nodes = {}
+        for array_name in ("feature", "threshold", "left", "values"):
+            nodes[array_name] = getattr(self, array_name)[:node_end]
         return replace(self, **nodes, roots=self.roots[:kept_trees])
 
     def scaled(self, factor: float) -> Self:
@@ -318,6 +327,7 @@ def _breadth_first(sides: Integers) -> tuple[Integers, Integers]:
     while len(inner := levels[-1][levels[-1] < len(sides)]):
         levels.append(sides[inner].ravel())
     order = np.concatenate(levels)
-    left_children, is_inner = np.arange(len(order)), order < len(sides)
+    left_children = np.arange(len(order))
+    is_inner = order < len(sides)
     left_children[is_inner] = 1 + 2 * np.arange(is_inner.sum())
     return order, left_children

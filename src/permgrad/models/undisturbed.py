@@ -70,11 +70,9 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
     """
     # A forward may switch gradients. This sets them to their present state, which is restored at the end.
     followed = torch.set_grad_enabled(torch.is_grad_enabled())
-    weights, steps, training = (
-        set(map(id, module.parameters())),
-        list[Any](),
-        list[nn.Module](),
-    )
+    weights = set(map(id, module.parameters()))
+    steps = list[Any]()
+    training = list[nn.Module]()
 
     def note(optimizer: Any, *_: Any) -> None:
         steps.extend(
@@ -86,7 +84,8 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
 
     handle = register_optimizer_step_post_hook(note)
     # Weights above the limit are not copied, and those that parts share are copied once.
-    submodules, fresh = list(module.modules()), list[_OwnMode]()
+    submodules = list(module.modules())
+    fresh = list[_OwnMode]()
     owners = {
         id(owned_weight): owner_module
         for owner_module in submodules
@@ -171,7 +170,8 @@ class _OwnMode:
     """A part of a network with its own ``train`` or ``eval``, and its attributes before and after these."""
 
     def __init__(self, submodule: nn.Module) -> None:
-        self.part, self.before = submodule, dict(vars(submodule))
+        self.part = submodule
+        self.before = dict(vars(submodule))
         self.after = self.before
 
     @classmethod
@@ -187,7 +187,9 @@ class _OwnMode:
                 Exception
             ):  # it may refuse to be trained, as what ``torch.export`` made does
                 self.part.train(self.before["training"])
-        current_attributes, before, after = vars(self.part), self.before, self.after
+        current_attributes = vars(self.part)
+        before = self.before
+        after = self.after
         for changed_name in (
             attribute_name
             for attribute_name in {**before, **after}
@@ -258,11 +260,16 @@ def _kept(submodule: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) 
             undone.callback(_cut_off, buffer, buffer.requires_grad)
         # Each weight and buffer, its numbers and a copy of them.
         with torch.inference_mode(mode=False):
-            numbers = [
-                (copied_tensor, copied_tensor.data, copied_tensor.detach().clone())
-                for copied_tensor in (*buffers, *copied)
-                if is_plain(copied_tensor)
-            ]
+            numbers = []
+            for copied_tensor in (*buffers, *copied):
+                if is_plain(copied_tensor):
+                    numbers.append(
+                        (
+                            copied_tensor,
+                            copied_tensor.data,
+                            copied_tensor.detach().clone(),
+                        )
+                    )
         undone.callback(_put_back_numbers, numbers, steps)
         return undone.pop_all().close
 
@@ -310,11 +317,10 @@ def _without_inference(submodule: nn.Module) -> list[tuple[str, Tensor]]:
         *submodule.named_parameters(recurse=False),
         *submodule.named_buffers(recurse=False),
     )
-    inference_weights = [
-        (named_weight, inference_tensor)
-        for named_weight, inference_tensor in named
-        if inference_tensor.is_inference()
-    ]
+    inference_weights = []
+    for named_weight, inference_tensor in named:
+        if inference_tensor.is_inference():
+            inference_weights.append((named_weight, inference_tensor))
     with torch.inference_mode(mode=False), torch.no_grad():
         for weight_name, weight_tensor in inference_weights:
             trained = isinstance(weight_tensor, nn.Parameter)
@@ -398,11 +404,10 @@ def attributes_of(module: nn.Module) -> list[Attributes]:
         if isinstance(submodule, torch.jit.ScriptModule):
             continue
         values = dict(vars(submodule))
-        contents = {
-            attribute_name: copy.copy(value)
-            for attribute_name, value in values.items()
-            if type(value) in (list, dict, set) and attribute_name not in REGISTRIES
-        }
+        contents = {}
+        for attribute_name, value in values.items():
+            if type(value) in (list, dict, set) and attribute_name not in REGISTRIES:
+                contents[attribute_name] = copy.copy(value)
         module_attributes.append(
             Attributes(submodule, type(submodule), values, contents)
         )
@@ -418,7 +423,9 @@ def put_back(attributes: Sequence[Attributes]) -> None:
 def attributes_at_rest(module: nn.Module) -> list[Attributes] | None:
     """Return the attributes of each part, or None if another thread computes with it."""
     with attributes_turn:
-        return None if others_compute_with(module) else attributes_of(module)
+        if others_compute_with(module):
+            return None
+        return attributes_of(module)
 
 
 def put_back_at_rest(

@@ -14,7 +14,8 @@ from permgrad.base.arrays import Floats32, Integers
 from permgrad.base.stored import read_npz, write_npz
 
 #: Cells encoded between two files, and numbers that are remembered, of which each takes four bytes.
-AT_ONCE, _REMEMBERED = 256, 50_000_000
+AT_ONCE = 256
+_REMEMBERED = 50_000_000
 _folder: ContextVar[Path | None] = ContextVar(
     "permgrad_folder_of_vectors", default=None
 )
@@ -35,7 +36,9 @@ class VectorCache:
 
     Examples:
         >>> cache, calls = VectorCache(), []
-        >>> encode = lambda places: calls.append(places.tolist()) or np.ones((len(places), 2), np.float32)
+        >>> encode = lambda places: (
+        ...     calls.append(places.tolist()) or np.ones((len(places), 2), np.float32)
+        ... )
         >>> cache.vectors(["a", "b"], encode).shape, cache.vectors(["b", "c"], encode).shape, calls
         ((2, 2), (2, 2), [[0, 1], [1]])
     """
@@ -63,24 +66,23 @@ class VectorCache:
             sum(known_vector.size for known_vector in self._known.values())
             > _REMEMBERED
         ):
-            self._known, self._stored = {}, {}
-        known_vectors, folder = (
-            dict(self._known),
-            _folder.get() if encoder is not None else None,
-        )
-        new_positions, names = (
-            [
-                position
-                for position, cache_key in enumerate(keys)
-                if cache_key not in known_vectors
-            ],
-            dict[int, str](),
-        )
+            self._known = {}
+            self._stored = {}
+        known_vectors = dict(self._known)
+        if encoder is not None:
+            folder = _folder.get()
+        else:
+            folder = None
+        new_positions = [
+            position
+            for position, cache_key in enumerate(keys)
+            if cache_key not in known_vectors
+        ]
+        names = dict[int, str]()
         if folder is not None and new_positions:
-            names = {
-                position: hashlib.sha256(content(position)).hexdigest()
-                for position in new_positions
-            }
+            names = {}
+            for position in new_positions:
+                names[position] = hashlib.sha256(content(position)).hexdigest()
             stored = self._read(folder, str(encoder))
             known_vectors |= {
                 keys[position]: stored[content_hash]

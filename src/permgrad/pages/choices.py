@@ -47,7 +47,9 @@ def pick_output(explanation: Explanation, target: str | int | None) -> int:
     outputs = explanation.outputs
     if target is None and len(outputs) == 2 and outputs[0] != "all":
         positive = explanation.meta.get("positive")
-        return outputs.index(positive) if positive in outputs else 1
+        if positive in outputs:
+            return outputs.index(positive)
+        return 1
     return int(explanation.output_index(target))
 
 
@@ -86,23 +88,22 @@ def check_row(explanation: Explanation, row: int) -> int:
 
 def as_global(explanation: Explanation) -> Explanation:
     """Return the mean absolute attribution of a local explanation. A global one is returned unchanged."""
-    return (
-        explanation.to_global("mean_abs")
-        if explanation.scope == "local"
-        else explanation
-    )
+    if explanation.scope == "local":
+        return explanation.to_global("mean_abs")
+    return explanation
 
 
 def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
     """Return the parts of an output's values by path if they add up to the values, else nothing."""
-    path_parts = {
-        path_name: np.asarray(path_values[:, column])
-        for path_name, path_values in explanation.parts.items()
-        if path_name != "interaction"
-    }
+    path_parts = {}
+    for path_name, path_values in explanation.parts.items():
+        if path_name != "interaction":
+            path_parts[path_name] = np.asarray(path_values[:, column])
     values = explanation.values[:, column]
     largest_gap, scale = (
         np.nanmax(np.abs(numbers), initial=1e-300)
         for numbers in (sum(path_parts.values()) - values, values)
     )
-    return {} if len(path_parts) < 2 or largest_gap > 1e-6 * scale else path_parts
+    if len(path_parts) < 2 or largest_gap > 1e-6 * scale:
+        return {}
+    return path_parts

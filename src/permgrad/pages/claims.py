@@ -58,4 +58,6 @@ def claim_of(explanation: Explanation) -> Claim:
     if loss_name == "divergence":
         return OF_DIVERGENCE
     of_loss = loss_name is not None or "loss" in str(about.get("quantity", ""))
-    return OF_LOSS if of_loss or "scores" in about else OF_METHODS
+    if of_loss or "scores" in about:
+        return OF_LOSS
+    return OF_METHODS

@@ -83,15 +83,20 @@ _NETWORK = (
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the page of a comparison as one HTML file that works offline."""
-    about, row_count = reliance_sentences(comparison), comparison.facts.get("rows")
+    about = reliance_sentences(comparison)
+    row_count = comparison.facts.get("rows")
     facts = [
         Fact(str(len(comparison.contestants)), "models"),
         Fact(str(len(comparison.folds)), "folds, the same for every model"),
     ]
-    facts += [Fact(f"{row_count:,}", "rows")] if isinstance(row_count, int) else []
-    facts += (
-        [Fact(str(len(comparison.features)), "features")] if comparison.features else []
-    )
+    if isinstance(row_count, int):
+        facts += [Fact(f"{row_count:,}", "rows")]
+    else:
+        facts += []
+    if comparison.features:
+        facts += [Fact(str(len(comparison.features)), "features")]
+    else:
+        facts += []
     return render_page(
         title=f"{clean(comparison.table)}: {len(comparison.contestants)} models",
         kind="permgrad comparison",
@@ -117,11 +122,10 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
     frame = comparison.standing
     fold_scores = comparison.table_of(comparison.metric)
-    folds = {
-        comparison.label(model_name): fold_scores[model_name].to_numpy()
-        for model_name in frame["model"]
-        if model_name in fold_scores
-    }
+    folds = {}
+    for model_name in frame["model"]:
+        if model_name in fold_scores:
+            folds[comparison.label(model_name)] = fold_scores[model_name].to_numpy()
     if folds:
         level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
         drawn = charts.scores(
@@ -129,17 +133,17 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
             label=f"{comparison.measure.label} ({comparison.measure.direction} is better)",
             level=level,
         )
-        grey_note = (
-            " Grey: significantly behind the best." if not frame["level"].all() else ""
-        )
+        if not frame["level"].all():
+            grey_note = " Grey: significantly behind the best."
+        else:
+            grey_note = ""
         section.figure(drawn, f"Each dot is a fold, the diamond the mean.{grey_note}")
     _standing_table(section, comparison)
     pairs = comparison.pairs
     if len(pairs) > 1:
-        columns = [
-            _models(comparison, pairs[pair_side], pair_side)
-            for pair_side in ("first", "second")
-        ]
+        columns = []
+        for pair_side in ("first", "second"):
+            columns.append(_models(comparison, pairs[pair_side], pair_side))
         columns += _difference(comparison, pairs, "first is better by")
         columns += [
             figures_of("p", pairs["p_value"], p_text),
@@ -161,15 +165,19 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
 
 def _standing_table(section: SectionView, comparison: Comparison) -> None:
     frame = comparison.standing
-    marks: list[Mark] = [
-        "best" if model_name == comparison.best else "" for model_name in frame["model"]
-    ]
-    means = [
-        score(comparison, mean_score) + (" ≈" if level and not best_mark else "")
-        for mean_score, level, best_mark in zip(
-            frame["mean"], frame["level"], marks, strict=True
+    marks: list[Mark] = []
+    for model_name in frame["model"]:
+        if model_name == comparison.best:
+            marks.append("best")
+        else:
+            marks.append("")
+    means = []
+    for mean_score, level, best_mark in zip(
+        frame["mean"], frame["level"], marks, strict=True
+    ):
+        means.append(
+            score(comparison, mean_score) + (" ≈" if level and not best_mark else "")
         )
-    ]
     columns = [
         names(frame["label"], "model", marks),
         figures_of(metric_heading(comparison.measure), frame["mean"], means, marks),
@@ -179,11 +187,10 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
         figures_of("p", frame["p_holm"], p_text),
         figures_of("time to fit", frame["fit_seconds"], duration),
     ]
-    columns += (
-        [figures_of("failed", frame["failed"], as_count)]
-        if frame["failed"].any()
-        else []
-    )
+    if frame["failed"].any():
+        columns += [figures_of("failed", frame["failed"], as_count)]
+    else:
+        columns += []
     caption = (
         "Means over folds (times: the median). ± is the standard deviation over folds. ≈: no significant "
         "difference from the best (p of at least 0.05, adjusted for the number of models)."
@@ -209,15 +216,13 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     if not comparison.reliance:
         return
     section.items(reliance_sentences(comparison))
-    order = [
-        model_name
-        for model_name in comparison.standing["model"]
-        if model_name in comparison.reliance
-    ]
-    labelled = {
-        comparison.label(model_name): comparison.reliance[model_name]
-        for model_name in order
-    }
+    order = []
+    for model_name in comparison.standing["model"]:
+        if model_name in comparison.reliance:
+            order.append(model_name)
+    labelled = {}
+    for model_name in order:
+        labelled[comparison.label(model_name)] = comparison.reliance[model_name]
     explained: Mapping[str, Any] = comparison.facts.get("explained") or {}
     loss_name = str(explained.get("loss", "loss")).replace("_", " ")
     section.figure(
@@ -274,19 +279,17 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         is not None
         and (tau_line := agreement_line(comparison, *model_pair, "kendall")) is not None
     ]
-    overlaps, two_digits = (
-        [overlap for _, overlap, _, _ in lines],
-        partial(number, digits=2),
-    )
-    pairs = [
-        " and ".join(dict.fromkeys(map(count_text, strongest)))
-        for *_, (_, strongest) in lines
-    ]
+    overlaps = [overlap for _, overlap, _, _ in lines]
+    two_digits = partial(number, digits=2)
+    pairs = []
+    for *_, (_, strongest) in lines:
+        pairs.append(" and ".join(dict.fromkeys(map(count_text, strongest))))
     shared = [shared for *_, (shared, _) in lines]
-    gap_texts = [
-        f"{two_digits(overlap_line['gap'])} ({two_digits(overlap_line['gap_low'])} to {two_digits(overlap_line['gap_high'])})"
-        for overlap_line in overlaps
-    ]
+    gap_texts = []
+    for overlap_line in overlaps:
+        gap_texts.append(
+            f"{two_digits(overlap_line['gap'])} ({two_digits(overlap_line['gap_low'])} to {two_digits(overlap_line['gap_high'])})"
+        )
     gap_texts = [
         gap_text if math.isfinite(overlap_line["gap_low"]) else "–"
         for gap_text, overlap_line in zip(gap_texts, overlaps, strict=True)
@@ -342,18 +345,15 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
 
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
     """Return the agreement of models ``(models, models)``. The diagonal is each model with itself on another fold."""
-    table, frame = np.full((len(order), len(order)), math.nan), comparison.agreement
+    table = np.full((len(order), len(order)), math.nan)
+    frame = comparison.agreement
     for pair_line in frame[frame["measure"] == measure].to_dict(orient="records"):
         if pair_line["first"] in order and pair_line["second"] in order:
-            first, second = (
-                order.index(pair_line["first"]),
-                order.index(pair_line["second"]),
-            )
+            first = order.index(pair_line["first"])
+            second = order.index(pair_line["second"])
             table[first, second] = table[second, first] = pair_line["agreement"]
-            table[first, first], table[second, second] = (
-                pair_line["within_first"],
-                pair_line["within_second"],
-            )
+            table[first, first] = pair_line["within_first"]
+            table[second, second] = pair_line["within_second"]
     return table
 
 
@@ -367,16 +367,17 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     )
     columns = [_models(comparison, lines, "network")]
     for path_name in PATHS:
-        path_shares = [
-            shares.get(path_name, (math.nan, math.nan)) for shares in lines.values()
-        ]
+        path_shares = []
+        for shares in lines.values():
+            path_shares.append(shares.get(path_name, (math.nan, math.nan)))
         if all(math.isnan(mean_share) for mean_share, _ in path_shares):
             continue
-        texts = [
-            percent(mean_share)
-            + (f" ± {percent(spread)}" if math.isfinite(spread) else "")
-            for mean_share, spread in path_shares
-        ]
+        texts = []
+        for mean_share, spread in path_shares:
+            texts.append(
+                percent(mean_share)
+                + (f" ± {percent(spread)}" if math.isfinite(spread) else "")
+            )
         columns.append(
             figures_of(
                 "table" if path_name == "tabular" else path_name,
@@ -391,7 +392,8 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
 # ---- other sections --------------------------------------------------------------------------------------------------
 def _all_metrics(section: SectionView, comparison: Comparison) -> None:
     order = list(comparison.standing["model"])
-    means, spreads = [_models(comparison, order)], [_models(comparison, order)]
+    means = [_models(comparison, order)]
+    spreads = [_models(comparison, order)]
     for metric in (
         metrics.get(str(score_name))
         for score_name in comparison.scores
@@ -400,23 +402,27 @@ def _all_metrics(section: SectionView, comparison: Comparison) -> None:
         fold_scores = comparison.table_of(metric.name)
         if fold_scores.empty:
             continue
-        complete, heading = (
-            fold_scores.dropna(axis="columns").mean(),
-            metric_heading(metric),
-        )
-        leader = (
-            None
-            if not len(complete)
-            else complete.idxmax()
-            if metric.direction == "higher"
-            else complete.idxmin()
-        )
+        complete = fold_scores.dropna(axis="columns").mean()
+        heading = metric_heading(metric)
+        if not len(complete):
+            leader = None
+        elif metric.direction == "higher":
+            leader = complete.idxmax()
+        else:
+            leader = complete.idxmin()
         write = fixed if metric.range[1] - metric.range[0] <= 2 else number
-        column = [
-            (float(fold_scores[model].mean()) if model in fold_scores else math.nan)
-            for model in order
-        ]
-        marks: list[Mark] = ["best" if model == leader else "" for model in order]
+        column = []
+        for model in order:
+            if model in fold_scores:
+                column.append(float(fold_scores[model].mean()))
+            else:
+                column.append(math.nan)
+        marks: list[Mark] = []
+        for model in order:
+            if model == leader:
+                marks.append("best")
+            else:
+                marks.append("")
         means.append(figures_of(heading, column, write, marks))
         spread = fold_scores.std(ddof=1).reindex(order)
         spreads.append(figures_of(heading, spread, partial(number, digits=2)))
@@ -431,11 +437,10 @@ def _reading(section: SectionView, comparison: Comparison) -> None:
     networks = any(
         contestant.kind == "network" for contestant in comparison.contestants
     )
-    terms = {
-        term_name: words
-        for term_name, words in _HOW_TO_READ.items()
-        if comparison.reliance or term_name in _ALWAYS
-    }
+    terms = {}
+    for term_name, words in _HOW_TO_READ.items():
+        if comparison.reliance or term_name in _ALWAYS:
+            terms[term_name] = words
     section.add(
         "terms", ({"Network": _NETWORK, **terms} if networks else terms).items()
     )
@@ -504,7 +509,10 @@ def headline(comparison: Comparison) -> str:
             if frame["p_holm"].notna().any()
             else "."
         )
-    shown = level if len(level) <= 3 else [*level[:2], f"{len(level) - 2} others"]
+    if len(level) <= 3:
+        shown = level
+    else:
+        shown = [*level[:2], f"{len(level) - 2} others"]
     return f"{first}. There is no significant difference from {listed(shown)}."
 
 
@@ -520,11 +528,9 @@ def score(comparison: Comparison, value: float) -> str:
     largest_mean = float(
         np.nanmax(np.abs(comparison.standing["mean"].to_numpy()), initial=0.0)
     )
-    return (
-        fixed(value, max(0, 3 - math.floor(math.log10(largest_mean))))
-        if 1e-3 <= largest_mean < 1e6
-        else number(value, 4)
-    )
+    if 1e-3 <= largest_mean < 1e6:
+        return fixed(value, max(0, 3 - math.floor(math.log10(largest_mean))))
+    return number(value, 4)
 
 
 # ---- which is best ---------------------------------------------------------------------------------------------------
@@ -533,12 +539,12 @@ def standing_sentences(comparison: Comparison) -> list[str]:
     if comparison.best is None:
         return []
     frame = comparison.standing
-    best_line, behind = frame.iloc[0], frame.iloc[1:]
-    rank_words = (
-        f", mean rank {count_text(best_line['rank'])} of {len(frame)}"
-        if math.isfinite(best_line["rank"])
-        else ""
-    )
+    best_line = frame.iloc[0]
+    behind = frame.iloc[1:]
+    if math.isfinite(best_line["rank"]):
+        rank_words = f", mean rank {count_text(best_line['rank'])} of {len(frame)}"
+    else:
+        rank_words = ""
     first = f"{clean(best_line['label'])} is best by {_metric(comparison)}: {score(comparison, best_line['mean'])} on average "
     spoken = [f"{first}over {best_line['folds']} folds{rank_words}."]
     tested = behind[behind["p_holm"].notna()]
@@ -565,7 +571,10 @@ def standing_sentences(comparison: Comparison) -> list[str]:
             shown.append(
                 f"{clean(model_line['label'])} (by {gap_text}, 95\u00a0% interval {low_text} to {high_text})"
             )
-        spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."] if shown else []
+        if shown:
+            spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."]
+        else:
+            spoken += []
     return [*spoken, _time_sentence(comparison)]
 
 
@@ -580,11 +589,10 @@ def _time_sentence(comparison: Comparison) -> str:
         return (
             f"It was also the fastest to fit here, by the clock: {duration(seconds)}."
         )
-    times = (
-        f"{seconds / fastest['fit_seconds']:.0f} times"
-        if fastest["fit_seconds"] > 0
-        else "far"
-    )
+    if fastest["fit_seconds"] > 0:
+        times = f"{seconds / fastest['fit_seconds']:.0f} times"
+    else:
+        times = "far"
     return (
         f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
         f"({duration(float(fastest['fit_seconds']))})."
@@ -600,7 +608,8 @@ def shared_features(
     A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
     importance.
     """
-    left_features, right = comparison.strongest[first], comparison.strongest[second]
+    left_features = comparison.strongest[first]
+    right = comparison.strongest[second]
     counts = (float(left_features.sum()), float(right.sum()))
     return float(np.minimum(left_features, right).sum()), counts
 
@@ -619,11 +628,10 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
     member = (
         np.min([comparison.strongest[model_name] for model_name in names], axis=0) > 0
     )
-    order = [
-        i
-        for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
-        if member[i]
-    ]
+    order = []
+    for i in np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable"):
+        if member[i]:
+            order.append(i)
     if len(names) > 2 and order:
         words = listed(
             map(
@@ -648,11 +656,10 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
         return f"No feature clearly matters to {left_label} or to {right}."
     shared_names, *names_of_one = _named(comparison, first, second)
     if counts == (shared, shared):
-        which = (
-            "feature"
-            if shared == 1
-            else f"{count_text(shared)} of {len(comparison.features)} features"
-        )
+        if shared == 1:
+            which = "feature"
+        else:
+            which = f"{count_text(shared)} of {len(comparison.features)} features"
         words = (
             f"{left_label} and {right} rely most on the same {which}: {shared_names}."
         )
@@ -674,7 +681,8 @@ def _named(comparison: Comparison, first: str, second: str) -> list[str]:
     left_mask, right = (
         comparison.strongest[model_name] > 0 for model_name in (first, second)
     )
-    lists, short_name = list[str](), names_apart(comparison.features)
+    lists = list[str]()
+    short_name = names_apart(comparison.features)
     for member in (left_mask & right, left_mask & ~right, right & ~left_mask):
         order = (
             shares.loc[member, [first, second]]
@@ -690,15 +698,13 @@ def _all_pairs_sentence(
     comparison: Comparison, pairs: Sequence[tuple[str, str]]
 ) -> str:
     """Say how many pairs of models differ, and which the most."""
-    lines = [
-        agreement_line(comparison, *model_pair, "weighted_overlap")
-        for model_pair in pairs
-    ]
-    judged = [
-        pair_line
-        for pair_line in lines
-        if pair_line is not None and pair_line["differs"] is not None
-    ]
+    lines = []
+    for model_pair in pairs:
+        lines.append(agreement_line(comparison, *model_pair, "weighted_overlap"))
+    judged = []
+    for pair_line in lines:
+        if pair_line is not None and pair_line["differs"] is not None:
+            judged.append(pair_line)
     if len(pairs) < 2 or not judged:
         return ""
     apart = sorted(
@@ -719,14 +725,16 @@ def _all_pairs_sentence(
 def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
     """Return pairs of explained models, the most informative first: the best, and the best of the other kind."""
     names = list(comparison.reliance)
-    order = [
-        model_name for model_name in comparison.standing["model"] if model_name in names
-    ]
+    order = []
+    for model_name in comparison.standing["model"]:
+        if model_name in names:
+            order.append(model_name)
     kinds = {contestant.name: contestant.kind for contestant in comparison.contestants}
-    leading = [
-        [model_name for model_name in order if kinds[model_name] == model_kind][:1]
-        for model_kind in ("network", "baseline")
-    ]
+    leading = []
+    for model_kind in ("network", "baseline"):
+        leading.append(
+            [model_name for model_name in order if kinds[model_name] == model_kind][:1]
+        )
     distinct: dict[frozenset[str], tuple[str, str]] = {}
     for first, second in [
         *zip(*leading, strict=False),
@@ -740,13 +748,16 @@ def agreement_line(
     comparison: Comparison, first: str, second: str, measure: str
 ) -> Any:
     """Return the line of ``comparison.agreement`` of a pair in either order, or None."""
-    frame, name_pair = comparison.agreement, [first, second]
+    frame = comparison.agreement
+    name_pair = [first, second]
     pair_rows = frame[
         (frame["measure"] == measure)
         & frame["first"].isin(name_pair)
         & frame["second"].isin(name_pair)
     ]
-    return pair_rows.iloc[0] if len(pair_rows) else None
+    if len(pair_rows):
+        return pair_rows.iloc[0]
+    return None
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
@@ -770,7 +781,9 @@ def agreement_words(comparison: Comparison, first: str, second: str) -> str:
 
 def count_text(value: float) -> str:
     """Write a count that may be a mean, without decimals if it is whole."""
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
+    if float(value).is_integer():
+        return f"{value:.0f}"
+    return f"{value:.1f}"
 
 
 # ---- failures and paths ----------------------------------------------------------------------------------------------
@@ -778,13 +791,16 @@ def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
     lines = []
     for model_name in dict.fromkeys(model for model, _, _ in comparison.failures):
-        failures = [
-            (fold_label, reason)
-            for model, fold_label, reason in comparison.failures
-            if model == model_name
-        ]
-        count, folds = len(failures), len(comparison.folds)
-        share = f"all {count}" if count == folds else f"{count} of {folds}"
+        failures = []
+        for model, fold_label, reason in comparison.failures:
+            if model == model_name:
+                failures.append((fold_label, reason))
+        count = len(failures)
+        folds = len(comparison.folds)
+        if count == folds:
+            share = f"all {count}"
+        else:
+            share = f"{count} of {folds}"
         reasons = list(dict.fromkeys(failure_reason for _, failure_reason in failures))
         lines.append(
             f"{clean(comparison.label(model_name))} failed on {share} folds: {shorten(reasons[0], 240)}"
@@ -798,9 +814,10 @@ def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float
     The share of a path is its part of the summed importances of all features on one fold.
     """
     frame: Any = comparison.importances
-    paths = [
-        path_name for path_name in PATHS if len(frame) and path_name in frame.columns
-    ]
+    paths = []
+    for path_name in PATHS:
+        if len(frame) and path_name in frame.columns:
+            paths.append(path_name)
     if len(paths) < 2:
         return {}
     network_rows = frame[
@@ -816,7 +833,8 @@ def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float
         .div(path_sums["importance"], axis=0)
         .groupby("model", sort=False)
     )
-    means, spreads = by_model.mean(), by_model.std(ddof=1)
+    means = by_model.mean()
+    spreads = by_model.std(ddof=1)
     return {
         str(model_name): {
             path_name: (

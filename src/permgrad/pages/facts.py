@@ -40,12 +40,15 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 
 #: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
-FEW_ROWS, FEW_OF_A_CLASS = 100, 20
+FEW_ROWS = 100
+FEW_OF_A_CLASS = 20
 #: A calibration error deserves a warning if it is this many times that of chance, and no smaller than this, which is
 #: shown as 0.0 %.
-TIMES_CHANCE, LEAST_CALIBRATION_ERROR = 1.5, 0.0005
+TIMES_CHANCE = 1.5
+LEAST_CALIBRATION_ERROR = 0.0005
 #: Of frequent classes it is at least so large. Of rare ones it is at least this part of the share that they have.
-OFF_BY, OFF_PART = 0.03, 0.2
+OFF_BY = 0.03
+OFF_PART = 0.2
 #: Of a rare class, as many times too many, or too few, are predicted as deserves to be said.
 LEAST_RATIO = 1.25
 #: Chance explains a calibration error unless it happens less often than this.
@@ -53,13 +56,16 @@ BEYOND_CHANCE = 0.001
 #: The rarer of two classes is spoken of where it has at most this share of the test rows.
 UNEVEN = 0.25
 #: A nearly perfect model is one of a score from ``ALONE`` on, or from here on if one feature has nearly all importance.
-HIGH, DOMINANT = 0.95, 0.9
+HIGH = 0.95
+DOMINANT = 0.9
 #: One column alone gives nearly all of a model's skill from this part of it on, and much from this skill on, of 1.
-NEARLY_ALL, MUCH = 0.95, 0.7
+NEARLY_ALL = 0.95
+MUCH = 0.7
 #: Copies are worth advice from this share of the test rows on.
 LEAST_COPIES = 0.01
 #: So large a share of the rows, those with the most extreme target, has at least so much of the squared error.
-EXTREME, MOST_OF_ERROR = 0.02, 0.5
+EXTREME = 0.02
+MOST_OF_ERROR = 0.5
 #: Few rows decide a score with this part of the squared error or log loss.
 DECISIVE = 0.1
 #: Features of so strong a correlation or association move together.
@@ -71,13 +77,12 @@ NAMED = 3
 # ---- rows ------------------------------------------------------------------------------------------------------------
 def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
     """Return the number of test rows (None: unknown), and that of each class that has some."""
-    row_count, scored = (
-        ((content.metrics or {}).get("rows") or {}).get("test"),
-        content.predictions,
-    )
+    row_count = ((content.metrics or {}).get("rows") or {}).get("test")
+    scored = content.predictions
     if scored is None:
         return row_count, {}
-    row_count = len(scored.truth) if row_count is None else row_count
+    if row_count is None:
+        row_count = len(scored.truth)
     if content.task == "regression":
         return row_count, {}
     labels, counts = np.unique(texts_of(scored.truth), return_counts=True)
@@ -87,8 +92,13 @@ def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
 # ---- how good it is --------------------------------------------------------------------------------------------------
 def leak(content: Assessment) -> Facts | None:
     """Columns, or a formula, give the target away."""
-    leaks = [] if content.data is None else list(content.data.leaks)
-    return leak_facts(content.target, leaks) if leaks else None
+    if content.data is None:
+        leaks = []
+    else:
+        leaks = list(content.data.leaks)
+    if leaks:
+        return leak_facts(content.target, leaks)
+    return None
 
 
 def leak_facts(target: str, leaks: Sequence[Mapping[str, Any]]) -> Facts:
@@ -128,20 +138,17 @@ def cells(content: Assessment) -> list[Facts]:
 def together(content: Assessment, *, clear: bool) -> Facts | None:
     """Rows may belong together, and are on both sides. ``clear``: a forest scores clearly less where they are not."""
     group_facts = None if content.data is None else content.data.together
-    return (
-        together_facts(group_facts)
-        if group_facts and bool(group_facts["clear"]) is clear
-        else None
-    )
+    if group_facts and bool(group_facts["clear"]) is clear:
+        return together_facts(group_facts)
+    return None
 
 
 def together_facts(group_facts: Mapping[str, Any]) -> Facts:
     """Return the facts on what ``permgrad.evaluation.kept_together`` found."""
-    options = (
-        ["--row-group", *group_facts["columns"]]
-        if len(group_facts["columns"]) == 1
-        else []
-    )
+    if len(group_facts["columns"]) == 1:
+        options = ["--row-group", *group_facts["columns"]]
+    else:
+        options = []
     sentence_form = "clear" if group_facts["clear"] else "unclear"
     return {
         **group_facts,
@@ -161,24 +168,22 @@ def skill(content: Assessment) -> Facts:
     subject = f"The {content.noun}"
     if content.subject:
         subject = f"The model {shorten(content.subject, 60)}"
-    facts: Facts = {
-        fact_name: constant[fact_name]
-        for fact_name in ("learnt", "ahead")
-        if fact_name in constant
-    }
+    facts: Facts = {}
+    for fact_name in ("learnt", "ahead"):
+        if fact_name in constant:
+            facts[fact_name] = constant[fact_name]
     facts |= {"subject": subject, "target": content.target, "rows": row_count}
     metric = main_metric(content.task, test_scores).name
     if not content.learnt:
         has_few_rows = (row_count or 0) < FEW_ROWS or min(
             counts.values(), default=FEW_ROWS
         ) < FEW_OF_A_CLASS
-        sentence_form = (
-            "cut"
-            if (cut(content) or {}).get("training")
-            else "few"
-            if has_few_rows
-            else "none"
-        )
+        if (cut(content) or {}).get("training"):
+            sentence_form = "cut"
+        elif has_few_rows:
+            sentence_form = "few"
+        else:
+            sentence_form = "none"
         names = dict.fromkeys(
             [next(iter(constant.get("ahead") or {}), metric), "log_loss"]
         )
@@ -200,11 +205,9 @@ def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
 
 def over_constant(content: Assessment) -> Facts | None:
     """By how much the model is better than a constant, where it is significantly so."""
-    test_scores, constant, ahead = (
-        content.test,
-        content.constant,
-        content.constant.get("ahead") or {},
-    )
+    test_scores = content.test
+    constant = content.constant
+    ahead = content.constant.get("ahead") or {}
     metric_name = next(
         (
             compared_metric
@@ -242,7 +245,8 @@ def finds(content: Assessment) -> Facts | None:
         or not len(scored.classes) == len(counts) == 2
     ):
         return None
-    label, classes = min(counts, key=lambda one: counts[one]), texts_of(scored.classes)
+    label = min(counts, key=lambda one: counts[one])
+    classes = texts_of(scored.classes)
     called = classes[scored.scored.decided] == label
     if (
         label not in classes
@@ -276,18 +280,15 @@ def threshold_words(scored: Predictions) -> str:
 def baselines(content: Assessment) -> Facts | None:
     """Whether the model is significantly better or worse than its best baseline, or neither."""
     measured = content.metrics or {}
-    metric_name, best_entry = (
-        main_metric(content.task, content.test).name,
-        best_baseline(content.task, measured),
-    )
+    metric_name = main_metric(content.task, content.test).name
+    best_entry = best_baseline(content.task, measured)
     if best_entry is None or content.test.get(metric_name) is None:
         return None
     value = content.test[metric_name]
-    ahead = {
-        baseline_name: entry["ahead"]
-        for baseline_name, entry in measured["baselines"].items()
-        if entry.get("ahead")
-    }
+    ahead = {}
+    for baseline_name, entry in measured["baselines"].items():
+        if entry.get("ahead"):
+            ahead[baseline_name] = entry["ahead"]
     facts: Facts = {
         "metric": metric_name,
         "best": best_entry[0],
@@ -300,20 +301,21 @@ def baselines(content: Assessment) -> Facts | None:
     if (paired := ahead.get(best_entry[0])) is None:
         return facts | {"form": "unknown"}
     # Sign and order of the ends that make the difference positive. Equal scores differ by rounding at most.
-    difference_sign = 1.0 if paired["difference"] >= 0 else -1.0
+    if paired["difference"] >= 0:
+        difference_sign = 1.0
+    else:
+        difference_sign = -1.0
     lower_end, upper_end = sorted(
         (difference_sign * paired["ci_low"], difference_sign * paired["ci_high"])
     )
-    difference = (
-        abs(paired["difference"])
-        if abs(paired["difference"]) > 1e-12 * abs(value)
-        else 0.0
-    )
-    sentence_form = (
-        ("ahead" if difference_sign > 0 else "behind")
-        if paired["p_holm"] < LEVEL
-        else "tie"
-    )
+    if abs(paired["difference"]) > 1e-12 * abs(value):
+        difference = abs(paired["difference"])
+    else:
+        difference = 0.0
+    if paired["p_holm"] < LEVEL:
+        sentence_form = "ahead" if difference_sign > 0 else "behind"
+    else:
+        sentence_form = "tie"
     return facts | {
         "form": sentence_form,
         "difference": difference,
@@ -324,7 +326,9 @@ def baselines(content: Assessment) -> Facts | None:
 
 def changes(content: Assessment) -> Facts | None:
     """What changed since an earlier run."""
-    return None if content.changes is None else changes_facts(content.changes)
+    if content.changes is None:
+        return None
+    return changes_facts(content.changes)
 
 
 # ---- what it relies on -----------------------------------------------------------------------------------------------
@@ -342,21 +346,18 @@ def features(content: Assessment) -> Facts | None:
     }
     if not clear or not content.learnt:
         return facts | {"form": "none" if content.learnt else "unshown"}
-    leading, ranking = clear[:NAMED], explanation.ranking()
+    leading = clear[:NAMED]
+    ranking = explanation.ranking()
     lower_ends, upper_ends = (interval_ends[:, 0] for interval_ends in explanation.ci())
     known_loss = loss_without(explanation.meta, content.metrics or {})
 
     def fact(name: str) -> Facts:
         feature_index = explanation.names.index(name)
-        estimates = [
-            float(numbers[feature_index])
-            for numbers in (explanation.values[:, 0], lower_ends, upper_ends)
-        ]
-        estimates = (
-            estimates
-            if known_loss is None
-            else [known_loss.without(estimate) for estimate in estimates]
-        )
+        estimates = []
+        for numbers in (explanation.values[:, 0], lower_ends, upper_ends):
+            estimates.append(float(numbers[feature_index]))
+        if known_loss is not None:
+            estimates = [known_loss.without(estimate) for estimate in estimates]
         return {
             "name": name,
             "place": ranking.index(name) + 1,
@@ -366,13 +367,12 @@ def features(content: Assessment) -> Facts | None:
         }
 
     ranks = shown_ranks(explanation)
-    rank_sets = (
-        []
-        if ranks is None
-        else [
+    if ranks is None:
+        rank_sets = []
+    else:
+        rank_sets = [
             int(ranks.sets[ranks.names.index(feature_name)]) for feature_name in leading
         ]
-    )
     before = ranking[: ranking.index(leading[-1])]
     facts |= {
         "relies": "clearly relies" if ranking[0] not in leading else "relies most"
@@ -383,30 +383,27 @@ def features(content: Assessment) -> Facts | None:
             fact(earlier_name) for earlier_name in before if earlier_name not in clear
         ],
     }
-    undecided = [
-        feature_name
-        for feature_name, rank_set in zip(leading, rank_sets, strict=False)
-        if rank_sets.count(rank_set) > 1
-    ]
+    undecided = []
+    for feature_name, rank_set in zip(leading, rank_sets, strict=False):
+        if rank_sets.count(rank_set) > 1:
+            undecided.append(feature_name)
     facts |= {
         "undecided": undecided,
         "form": "clear" if known_loss is None else "losses",
     }
-    return (
-        facts
-        if known_loss is None
-        else facts
-        | {
-            "metric": known_loss.metric,
-            "loss": known_loss.model,
-            "constant": known_loss.constant,
-        }
-    )
+    if known_loss is None:
+        return facts
+    return facts | {
+        "metric": known_loss.metric,
+        "loss": known_loss.model,
+        "constant": known_loss.constant,
+    }
 
 
 def levels(content: Assessment) -> list[Facts]:
     """What differs between the levels of each column that the user named."""
-    stored, missed = content.sensitive or {}, never_of_two(content)
+    stored = content.sensitive or {}
+    missed = never_of_two(content)
     level_facts = []
     for column_entry in stored.get("columns", ()):
         about: Facts = {
@@ -417,21 +414,25 @@ def levels(content: Assessment) -> list[Facts]:
         about["form"] = "compared"
         if missed is not None:
             # Rates that are 0 or 1 on every level are no sign of equal treatment.
-            of_class = {
-                fact_name: missed[fact_name] for fact_name in ("class", "at", "options")
-            }
+            of_class = {}
+            for fact_name in ("class", "at", "options"):
+                of_class[fact_name] = missed[fact_name]
             about |= of_class | {"form": "never"}
             clear = any(
                 measure_line.get("clear") for measure_line in column_entry["measures"]
             )
-            about["_said"] = f" {about['_said']}" if clear else ""
+            if clear:
+                about["_said"] = f" {about['_said']}"
+            else:
+                about["_said"] = ""
         level_facts.append(about)
     return level_facts
 
 
 def never_of_two(content: Assessment) -> Facts | None:
     """Which of two classes the model never predicts in the test rows, and at which threshold."""
-    missed_class, scored = never_predicted(content), content.predictions
+    missed_class = never_predicted(content)
+    scored = content.predictions
     if missed_class is None or scored is None or missed_class["form"] == "many":
         return None
     return {"options": [], **missed_class, "at": threshold_words(scored)}
@@ -441,19 +442,15 @@ def never_of_two(content: Assessment) -> Facts | None:
 def noted(content: Assessment) -> Facts | None:
     """The data card says of the leading feature when it is known."""
     leading_hint = leading(content)
-    return (
-        None
-        if leading_hint is None or not leading_hint["notes"] or not content.learnt
-        else leading_hint
-    )
+    if leading_hint is None or not leading_hint["notes"] or not content.learnt:
+        return None
+    return leading_hint
 
 
 def leading(content: Assessment) -> Facts | None:
     """Return the feature with most of the importance: its ``share``, the ``notes`` on it, and how to leave it out."""
-    leakage_hint, explanation = (
-        (content.reading or {}).get("leakage"),
-        content.explanation,
-    )
+    leakage_hint = (content.reading or {}).get("leakage")
+    explanation = content.explanation
     if not leakage_hint or explanation is None:
         return None
     columns = (explanation.groups or {}).get(
@@ -470,11 +467,9 @@ def leading(content: Assessment) -> Facts | None:
 def nearly_perfect(content: Assessment) -> Facts | None:
     """A score that models have which know the outcome, where no column was found that gives it away."""
     metric_name = "r2" if content.task == "regression" else "balanced_accuracy"
-    value, data_section, leading_hint = (
-        content.test.get(metric_name),
-        content.data,
-        leading(content),
-    )
+    value = content.test.get(metric_name)
+    data_section = content.data
+    leading_hint = leading(content)
     is_dominant = leading_hint is not None and leading_hint["share"] > DOMINANT
     if (
         value is None
@@ -484,32 +479,34 @@ def nearly_perfect(content: Assessment) -> Facts | None:
         return None
     if data_section is not None and data_section.leaks:
         return None
-    needs, facts = (
-        "" if data_section is None else data_section.unchecked,
-        {"metric": metric_name, "value": value, "target": content.target},
-    )
-    facts |= (
-        leading_hint
-        if is_dominant and leading_hint is not None
-        else {"feature": "", "options": []}
-    )
+    needs = "" if data_section is None else data_section.unchecked
+    facts = {"metric": metric_name, "value": value, "target": content.target}
+    if is_dominant and leading_hint is not None:
+        facts |= leading_hint
+    else:
+        facts |= {"feature": "", "options": []}
     return facts | {"form": needs or ("one" if is_dominant else "none"), "needs": needs}
 
 
 def nearly_all(content: Assessment) -> Facts | None:
     """The column that the model relies on most gives alone nearly all of its skill, which is much."""
-    alone, data = (content.reading or {}).get("alone"), content.data
+    alone = (content.reading or {}).get("alone")
+    data = content.data
     if alone is None or not content.learnt or alone["date"]:
         return None
     if (data is not None and data.leaks) or nearly_perfect(content) is not None:
         return None
-    value, classes = content.test.get(alone["metric"]), len(class_rows(content)[1])
+    value = content.test.get(alone["metric"])
+    classes = len(class_rows(content)[1])
     if value is None or (content.task == "classification" and classes < 2):
         return None
-    by_chance = 1 / classes if content.task == "classification" else 0.0
-    skills = [
-        (score - by_chance) / (1 - by_chance) for score in (alone["score"], value)
-    ]
+    if content.task == "classification":
+        by_chance = 1 / classes
+    else:
+        by_chance = 0.0
+    skills = []
+    for score in (alone["score"], value):
+        skills.append((score - by_chance) / (1 - by_chance))
     if skills[0] < MUCH or skills[0] < NEARLY_ALL * skills[1]:
         return None
     facts = {key: alone[key] for key in ("feature", "metric", "score")}
@@ -519,7 +516,8 @@ def nearly_all(content: Assessment) -> Facts | None:
 
 def dated(content: Assessment) -> Facts | None:
     """The model relies most on a date, and training and test rows are of the same time."""
-    alone, data = (content.reading or {}).get("alone"), content.data
+    alone = (content.reading or {}).get("alone")
+    data = content.data
     if alone is None or data is None or not alone["date"] or not content.learnt:
         return None
     moved = [one for one in data.drift if one["column"] == alone["column"]]
@@ -531,25 +529,30 @@ def dated(content: Assessment) -> Facts | None:
 
 def copies(content: Assessment) -> Facts | None:
     """Test rows are also in the training rows. Rows without any value, or of coarse columns, are no copies."""
-    data_section, row_count = content.data, class_rows(content)[0]
-    shared = (
-        0
-        if data_section is None or data_section.shared_expected
-        else (data_section.shared_rows or 0) - data_section.blank_rows
-    )
+    data_section = content.data
+    row_count = class_rows(content)[0]
+    if data_section is None or data_section.shared_expected:
+        shared = 0
+    else:
+        shared = (data_section.shared_rows or 0) - data_section.blank_rows
     if not shared or not row_count:
         return None
     facts: Facts = {"shared": shared, "rows": row_count, "share": shared / row_count}
     # They must be so many that they can change a score.
-    return facts if shared >= LEAST_COPIES * row_count else facts | {"part": "trust"}
+    if shared >= LEAST_COPIES * row_count:
+        return facts
+    return facts | {"part": "trust"}
 
 
 def quantile(content: Assessment) -> Facts | None:
     """The model predicts a quantile, which scores of means do not judge."""
-    loss_name = (
-        "" if content.explanation is None else str(content.explanation.meta.get("loss"))
-    )
-    return {"loss": loss_name} if loss_name.startswith("quantile") else None
+    if content.explanation is None:
+        loss_name = ""
+    else:
+        loss_name = str(content.explanation.meta.get("loss"))
+    if loss_name.startswith("quantile"):
+        return {"loss": loss_name}
+    return None
 
 
 def weights(content: Assessment) -> Facts | None:
@@ -563,15 +566,16 @@ def weights(content: Assessment) -> Facts | None:
 
 def cut(content: Assessment) -> Facts | None:
     """A time limit took something away."""
-    cut_words = [] if content.provenance is None else list(content.provenance.cut)
-    return (
-        {
+    if content.provenance is None:
+        cut_words = []
+    else:
+        cut_words = list(content.provenance.cut)
+    if cut_words:
+        return {
             "cut": cut_words,
             "training": any(words.startswith("training") for words in cut_words),
         }
-        if cut_words
-        else None
-    )
+    return None
 
 
 def in_order(content: Assessment) -> Facts | None:
@@ -581,9 +585,9 @@ def in_order(content: Assessment) -> Facts | None:
         return None
     facts: Facts = {**order, "target": content.target, "form": "numbers"}
     facts["options"] = ["--task", "regression"]
-    numbers = [
-        str(label).removesuffix(".0") for label in content.test.get("labels", ())
-    ]
+    numbers = []
+    for label in content.test.get("labels", ()):
+        numbers.append(str(label).removesuffix(".0"))
     if not all(label.lstrip("-").isdigit() for label in numbers):
         # No regression reads words.
         facts |= {"form": "words", "options": []}
@@ -599,29 +603,26 @@ def in_order(content: Assessment) -> Facts | None:
 def one_class(content: Assessment) -> Facts | None:
     """All test rows have one class."""
     counts = class_rows(content)[1]
-    return (
-        {"class": next(iter(counts)), "rows": sum(counts.values())}
-        if len(counts) == 1
-        else None
-    )
+    if len(counts) == 1:
+        return {"class": next(iter(counts)), "rows": sum(counts.values())}
+    return None
 
 
 def few_rows(content: Assessment) -> Facts | None:
     """There are few test rows."""
     row_count, counts = class_rows(content)
-    return (
-        {"rows": row_count}
-        if row_count is not None and row_count < FEW_ROWS and len(counts) != 1
-        else None
-    )
+    if row_count is not None and row_count < FEW_ROWS and len(counts) != 1:
+        return {"rows": row_count}
+    return None
 
 
 def rare(content: Assessment) -> Facts | None:
     """Few test rows have some of the classes."""
     counts = class_rows(content)[1]
-    few_by_class = {
-        label: count for label, count in counts.items() if count < FEW_OF_A_CLASS
-    }
+    few_by_class = {}
+    for label, count in counts.items():
+        if count < FEW_OF_A_CLASS:
+            few_by_class[label] = count
     if (
         not few_by_class or len(counts) < 2 or sum(counts.values()) < FEW_ROWS
     ):  # else all of the test rows are few
@@ -635,11 +636,13 @@ def rare(content: Assessment) -> Facts | None:
 def unseen(content: Assessment) -> Facts | None:
     """Test rows have classes that no training row has."""
     strange = content.test.get("unseen")
-    return (
-        {"rows": strange, "count": sum(strange.values()), "target": content.target}
-        if strange
-        else None
-    )
+    if strange:
+        return {
+            "rows": strange,
+            "count": sum(strange.values()),
+            "target": content.target,
+        }
+    return None
 
 
 def few_rows_decide(content: Assessment) -> Facts | None:
@@ -647,13 +650,14 @@ def few_rows_decide(content: Assessment) -> Facts | None:
     stored = (content.metrics or {}).get("few_rows_decide")
     if not stored:
         return None
-    named, predicted = stored["numbers"][:NAMED], stored["predicted"]
+    named = stored["numbers"][:NAMED]
+    predicted = stored["predicted"]
     texts = [str(row_number) for row_number in named]
     if predicted is not None:
         pairs = zip(named, predicted, strict=False)
-        texts = [
-            f"{row_number} (predicted {number(guess)})" for row_number, guess in pairs
-        ]
+        texts = []
+        for row_number, guess in pairs:
+            texts.append(f"{row_number} (predicted {number(guess)})")
     further_rows = stored["rows"] - len(named)
     facts: Facts = {
         **stored,
@@ -668,9 +672,15 @@ def few_rows_decide(content: Assessment) -> Facts | None:
 def few_rows_matter(content: Assessment) -> Facts | None:
     """A few rows make, or hide, the importance of a feature. That of the first such feature is told."""
     explanation = content.explanation
-    found = {} if explanation is None else explanation.meta.get("few_rows", {})
+    if explanation is None:
+        found = {}
+    else:
+        found = explanation.meta.get("few_rows", {})
     losses = {"squared_error": "squared error", "cross_entropy": "log loss"}
-    loss = None if explanation is None else losses.get(explanation.meta.get("loss", ""))
+    if explanation is None:
+        loss = None
+    else:
+        loss = losses.get(explanation.meta.get("loss", ""))
     if explanation is None or loss is None or not found:
         return None
     larger = {
@@ -691,7 +701,10 @@ def few_rows_matter(content: Assessment) -> Facts | None:
 
 def _and_last(texts: Sequence[str], more: int) -> str:
     """Write names as a list whose last one has an "and" before it."""
-    names = [*texts, f"{more} more"] if more > 0 else list(texts)
+    if more > 0:
+        names = [*texts, f"{more} more"]
+    else:
+        names = list(texts)
     if len(names) == 1:
         return names[0]
     return f"{', '.join(names[:-1])} and {names[-1]}"
@@ -703,9 +716,10 @@ def by_absolute_errors(content: Assessment) -> Facts | None:
     if explanation is None:
         return None
     clear = set(clearly_matter(explanation))
-    ranked = [
-        feature_name for feature_name in explanation.ranking() if feature_name in clear
-    ]
+    ranked = []
+    for feature_name in explanation.ranking():
+        if feature_name in clear:
+            ranked.append(feature_name)
     facts: Facts = {"clear": len(ranked), "of": len(explanation.names)}
     if not ranked:
         return facts | {"form": "none"}
@@ -721,17 +735,24 @@ def skewed(content: Assessment) -> Facts | None:
     if not content.learnt or main_metric(content.task, content.test).name != "rmse":
         return None
     truth = np.asarray(scored.truth, dtype=np.float64)
-    errors, middle = np.abs(truth - scored.guess), float(np.median(truth))
+    errors = np.abs(truth - scored.guess)
+    middle = float(np.median(truth))
     first = np.argsort(-np.abs(truth - middle), kind="stable")[
         : math.ceil(EXTREME * len(truth))
     ]
-    share = (
-        float((errors[first] ** 2).sum() / (errors**2).sum()) if errors.any() else 0.0
-    )
+    if errors.any():
+        share = float((errors[first] ** 2).sum() / (errors**2).sum())
+    else:
+        share = 0.0
     if share < MOST_OF_ERROR:
         return None
     above = truth[first] > middle
-    sentence_form = "high" if above.all() else "low" if not above.any() else "both"
+    if above.all():
+        sentence_form = "high"
+    elif not above.any():
+        sentence_form = "low"
+    else:
+        sentence_form = "both"
     end_value = float(
         truth[first].max() if sentence_form == "low" else truth[first].min()
     )
@@ -765,7 +786,8 @@ def worse(content: Assessment) -> Facts | None:
             facts["rest_times"] = facts["rest"] / facts["rest_expected"]
         told_groups.append(facts)
     sentence_form = told_groups[0]["by"] if "expected" in told_groups[0] else "labels"
-    inside, outside = told_groups[0]["rows"], stored["rows"] - told_groups[0]["rows"]
+    inside = told_groups[0]["rows"]
+    outside = stored["rows"] - told_groups[0]["rows"]
     sizes = [counted(inside, "row"), counted(outside, "row")]
     classes = () if content.predictions is None else content.predictions.classes
     if len(classes) == 2 and stored.get("events") is not None:
@@ -789,10 +811,8 @@ def never_predicted(content: Assessment) -> Facts | None:
     missed = (content.metrics or {}).get("never_predicted")
     if not missed:
         return None
-    first, classes = (
-        missed[0],
-        [] if content.predictions is None else content.predictions.classes,
-    )
+    first = missed[0]
+    classes = [] if content.predictions is None else content.predictions.classes
     facts: Facts = {"classes": missed, "missed": len(missed), "of": len(classes)}
     if len(classes) > 2:
         return facts | {
@@ -843,7 +863,8 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
     if scored is None or probabilities is None or not len(scored.truth):
         return []
     table = np.clip(np.asarray(probabilities, dtype=np.float64), 0, 1)
-    truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    truth = texts_of(scored.truth)
+    classes = texts_of(scored.classes)
     shown = (
         [content.positive_place(scored.classes)]
         if len(classes) == 2
@@ -859,7 +880,8 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
 
 def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
     """Whether fewer than 1 in 1,000 calibrated models with the same probabilities would have so large an error."""
-    stream, draws = generator(0, "calibration by chance"), 5000
+    stream = generator(0, "calibration by chance")
+    draws = 5000
     drawn = np.zeros(draws)
     for curve in curves:
         observed = (
@@ -895,7 +917,9 @@ def how_far_off(curves: Sequence[Reliability]) -> str:
     if not is_far and not too_many:
         return "not clearly"
     least = max(min(OFF_BY, OFF_PART * rarer), LEAST_CALIBRATION_ERROR)
-    return "clearly" if too_many or error >= least else "little"
+    if too_many or error >= least:
+        return "clearly"
+    return "little"
 
 
 def times_too_many(curve: Reliability) -> float | None:
@@ -913,7 +937,9 @@ def times_too_many(curve: Reliability) -> float | None:
     ratio = expected / there
     by_chance = math.erfc(scaled_distance / math.sqrt(2)) >= BEYOND_CHANCE
     alike = 1 / LEAST_RATIO < ratio < LEAST_RATIO
-    return None if by_chance or alike else ratio
+    if by_chance or alike:
+        return None
+    return ratio
 
 
 def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
@@ -967,7 +993,10 @@ def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Fac
 
 def drift(content: Assessment) -> Facts | None:
     """Columns differ clearly between training and test rows."""
-    compared = content.data.drift if content.data is not None else ()
+    if content.data is not None:
+        compared = content.data.drift
+    else:
+        compared = ()
     clear = [drift_entry for drift_entry in compared if drift_entry["clear"]]
     if not clear:
         return None
@@ -982,13 +1011,13 @@ def drift(content: Assessment) -> Facts | None:
 
 def impossible(content: Assessment) -> Facts | None:
     """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
-    explanation, pairs = content.explanation, _moving(content)
+    explanation = content.explanation
+    pairs = _moving(content)
     pairs = [one for one in pairs if one["kind"] != MISSING]
-    known_loss = (
-        None
-        if explanation is None or not pairs
-        else loss_without(explanation.meta, content.metrics or {})
-    )
+    if explanation is None or not pairs:
+        known_loss = None
+    else:
+        known_loss = loss_without(explanation.meta, content.metrics or {})
     if explanation is None or known_loss is None:
         return None
     without = dict(
@@ -1006,7 +1035,8 @@ def impossible(content: Assessment) -> Facts | None:
     ]
     if not pairs:
         return None
-    provenance, options = content.provenance, list[str]()
+    provenance = content.provenance
+    options = list[str]()
     if (
         provenance is not None
         and provenance.folder
@@ -1024,13 +1054,15 @@ def impossible(content: Assessment) -> Facts | None:
 def related(content: Assessment) -> Facts | None:
     """Other features that clearly matter move with some."""
     impossible_pairs = (impossible(content) or {}).get("pairs", ())
-    pairs = [
-        related_pair
-        for related_pair in _moving(content)
-        if related_pair["feature"]
-        not in {impossible_pair["feature"] for impossible_pair in impossible_pairs}
-    ]
-    return {"pairs": pairs} if pairs else None
+    pairs = []
+    for related_pair in _moving(content):
+        if related_pair["feature"] not in {
+            impossible_pair["feature"] for impossible_pair in impossible_pairs
+        }:
+            pairs.append(related_pair)
+    if pairs:
+        return {"pairs": pairs}
+    return None
 
 
 def _moving(content: Assessment) -> list[Mapping[str, Any]]:
@@ -1047,7 +1079,8 @@ def _moving(content: Assessment) -> list[Mapping[str, Any]]:
 
 def dependence(content: Assessment) -> Facts | None:
     """Intervals and tests allow for rows that depend on each other."""
-    between, row_count = content.dependence, class_rows(content)[0]
+    between = content.dependence
+    row_count = class_rows(content)[0]
     if between is None or not row_count:
         return None
     groups = None if between.timed else between.count

@@ -338,7 +338,9 @@ class Writer(string.Formatter):
             return counted(value, spec)
         if isinstance(value, float):
             return number(value)
-        return f"{value:,}" if isinstance(value, int) else shorten(value, 60)
+        if isinstance(value, int):
+            return f"{value:,}"
+        return shorten(value, 60)
 
     def sentence(self, template: str | Mapping[str, str]) -> str:
         """Fill in a template, that of the facts' form where there are several. Empty if none is for them."""
@@ -354,13 +356,13 @@ def say(kind: str, known_facts: Facts) -> str:
 
 def _score(value: float, known_facts: Mapping[str, Any]) -> str:
     score_text = number(value)
-    return (
-        down(value)
-        if score_text.rstrip("0") == "1."
+    if (
+        score_text.rstrip("0") == "1."
         and value < 1
         and known_facts["metric"] in _UP_TO_1
-        else score_text
-    )
+    ):
+        return down(value)
+    return score_text
 
 
 def _pairs(pairs: Sequence[Sequence[Any]], _: Mapping[str, Any]) -> str:
@@ -372,10 +374,8 @@ def _pairs(pairs: Sequence[Sequence[Any]], _: Mapping[str, Any]) -> str:
 
 def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
     """Say what the loss is without each of the leading features, and which others are uncertain."""
-    short_name, label = (
-        names_apart(feature_facts["name"] for feature_facts in leading),
-        metrics.get(known_facts["metric"]).label,
-    )
+    short_name = names_apart(feature_facts["name"] for feature_facts in leading)
+    label = metrics.get(known_facts["metric"]).label
     first, *other_losses = [
         (short_name(feature_facts["name"]), number(feature_facts["loss"]))
         for feature_facts in leading
@@ -385,18 +385,18 @@ def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
     if other_losses:
         words += f" Next, {listed(f'{feature_name}: to {loss_text}' for feature_name, loss_text in other_losses)}."
     if undecided := known_facts["undecided"]:
-        whose = (
-            "Their order"
-            if len(undecided) == len(leading)
-            else f"The order of {listed(map(short_name, undecided))}"
-        )
+        if len(undecided) == len(leading):
+            whose = "Their order"
+        else:
+            whose = f"The order of {listed(map(short_name, undecided))}"
         words += f" {whose} is not certain."
     for uncertain in known_facts["uncertain"][:_OTHERS]:
-        interval_words = (
-            f": {number(uncertain['low'])} to {number(uncertain['high'])}"
-            if math.isfinite(uncertain["low"])
-            else ""
-        )
+        if math.isfinite(uncertain["low"]):
+            interval_words = (
+                f": {number(uncertain['low'])} to {number(uncertain['high'])}"
+            )
+        else:
+            interval_words = ""
         words += f" {shorten(uncertain['name'], 40)}, place {uncertain['place']} by size, is uncertain{interval_words}."
     return words
 
@@ -417,11 +417,9 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
             pairs, key=lambda pair: pair["feature"]
         )
     }
-    remaining_names, sentences, told_pairs = (
-        list(pairs_by_feature),
-        list[str](),
-        set[frozenset[str]](),
-    )
+    remaining_names = list(pairs_by_feature)
+    sentences = list[str]()
+    told_pairs = set[frozenset[str]]()
     while remaining_names:
         first, *other_names = remaining_names
         close_names = [first]
@@ -522,22 +520,21 @@ MEASURES_OF_LEAKS |= {"equal": "share of rows"}
 
 def _leaks(leaks: Sequence[Mapping[str, Any]], known_facts: Mapping[str, Any]) -> str:
     """Say how the first leaks tell the target, without a full stop."""
-    sentences, order = list[str](), ("formula", "class", "together", "pair")
+    sentences = list[str]()
+    order = ("formula", "class", "together", "pair")
     for leak_entry in sorted(
         leaks, key=lambda one: any(leak_key in one for leak_key in order)
     )[:NAMED]:  # columns alone come first
-        leak_kind = (
-            "equal"
-            if leak_entry["metric"] == "equal"
-            else next(
+        if leak_entry["metric"] == "equal":
+            leak_kind = "equal"
+        else:
+            leak_kind = next(
                 (leak_key for leak_key in order if leak_key in leak_entry), "alone"
             )
-        )
-        share = (
-            "all"
-            if leak_entry["score"] == 1
-            else f"{100 * leak_entry['score']:.1f}\u00a0%"
-        )
+        if leak_entry["score"] == 1:
+            share = "all"
+        else:
+            share = f"{100 * leak_entry['score']:.1f}\u00a0%"
         sentences.append(
             Writer(
                 {**leak_entry, "target": known_facts["target"], "share": share}

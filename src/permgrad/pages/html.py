@@ -255,11 +255,10 @@ def _styles(views: Sequence[FigureView], more_css: str) -> str:
 def _data_of(views: Sequence[FigureView], tabs: Sequence[TabView]) -> str:
     """Return the data of the figures and the tabs, as the page reads them."""
     # Those of times are in their figures, so that pages can be compared without them.
-    figures = {
-        view.anchor: view.chart.spec()
-        for view in views
-        if view.chart and not view.timed
-    }
+    figures = {}
+    for view in views:
+        if view.chart and not view.timed:
+            figures[view.anchor] = view.chart.spec()
     return page_data(
         {
             "figures": figures,
@@ -280,9 +279,9 @@ def _colours() -> str:
 def _script(tabs: Sequence[TabView]) -> str:
     """Return the scripts of every page and those of its tabs, each only once."""
     names = dict.fromkeys([*SCRIPTS, *(name for tab in tabs for name in tab.scripts)])
-    scripts = [
-        (_TEMPLATES / "scripts" / name).read_text(encoding="utf-8") for name in names
-    ]
+    scripts = []
+    for name in names:
+        scripts.append((_TEMPLATES / "scripts" / name).read_text(encoding="utf-8"))
     return _INDENTS.sub(
         "\n", _COMMENTS.sub("", "\n".join([*scripts, "Page.start();"]))
     ).strip()

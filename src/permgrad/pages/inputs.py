@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 #: The kind of an input by the number of its sides. The plot that draws it has the same name.
 KINDS = {1: "series", 2: "image", 3: "volume"}
 #: The sides of a volume, in their order, and most letters of a word.
-SIDES, _LETTERS = ("depth", "row", "column"), 40
+SIDES = ("depth", "row", "column")
+_LETTERS = 40
 #: The map and the images of a hybrid network, which has no input of that name.
-_CAM, _IMAGES = "cam", "images"
+_CAM = "cam"
+_IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class Shown:
 
 def shown_inputs(explanation: Explanation) -> dict[str, int]:
     """Return the inputs that can be drawn, with their numbers of sides."""
-    named = [
-        map_name.partition(":")[2]
-        for map_name, array in explanation.maps.items()
-        if map_name.startswith("maps:")
-        or (map_name.startswith("segments:") and bool((np.asarray(array) >= 0).any()))
-    ]
+    named = []
+    for map_name, array in explanation.maps.items():
+        if map_name.startswith("maps:") or (
+            map_name.startswith("segments:") and bool((np.asarray(array) >= 0).any())
+        ):
+            named.append(map_name.partition(":")[2])
     return {
         input_name: _sides(explanation, input_name)[0]
         for input_name in [*[""] * (_CAM in explanation.maps), *named]
@@ -78,11 +80,9 @@ def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
         if isinstance(read_as, Mapping) and name in read_as:
             return len(read_as[name]["size"]), read_as[name]["channels"]
     segments = explanation.maps.get(f"segments:{name}")
-    return (
-        (2, None)
-        if segments is None
-        else ({1: 1, 4: 3}.get(np.ndim(segments), 2), None)
-    )
+    if segments is None:
+        return (2, None)
+    return ({1: 1, 4: 3}.get(np.ndim(segments), 2), None)
 
 
 def shown_input(
@@ -95,8 +95,12 @@ def shown_input(
         row_pictures = np.asarray(
             picture if row_index is None else picture[row_index], dtype=np.float64
         )
-        picture = row_pictures.mean(axis=0) if row_index is None else row_pictures
-        picture = picture if sides == 2 else _channels_first(picture, sides, channels)
+        if row_index is None:
+            picture = row_pictures.mean(axis=0)
+        else:
+            picture = row_pictures
+        if sides != 2:
+            picture = _channels_first(picture, sides, channels)
     segments = explanation.maps.get(f"segments:{name}")
     if segments is not None:
         values = np.asarray(explanation.values[..., column], dtype=np.float64)
@@ -116,9 +120,8 @@ def shown_input(
     heat_map = np.asarray(
         explanation.maps[f"maps:{name}" if name else _CAM][row_index], dtype=np.float64
     )
-    heat_map = (
-        heat_map[min(column, len(heat_map) - 1)] if heat_map.ndim > sides else heat_map
-    )
+    if heat_map.ndim > sides:
+        heat_map = heat_map[min(column, len(heat_map) - 1)]
     heat_map = heat_map.reshape(*[1] * (max(sides, 2) - heat_map.ndim), *heat_map.shape)
     players = np.flatnonzero(np.asarray(explanation.modality, dtype=object) == name)
     return Shown(
@@ -135,13 +138,14 @@ def _channels_first(array: Array, sides: int, channels: int | None) -> Array:
     if array.ndim <= sides:
         return array[None]
     if channels is None:
-        channels = (
-            2
-            if sides == 2
+        if (
+            sides == 2
             and array.shape[2] in (1, 3, 4)
             and array.shape[0] not in (1, 3, 4)
-            else 0
-        )
+        ):
+            channels = 2
+        else:
+            channels = 0
     return np.moveaxis(array, channels, 0)
 
 
@@ -150,7 +154,8 @@ def on_segments(values: Floats, owners: Array) -> Floats:
 
     ``owners`` are positions among the players. −1: no player, with value NaN.
     """
-    owners = owners[:1] if (owners == owners[:1]).all() else owners
+    if (owners == owners[:1]).all():
+        owners = owners[:1]
     return np.asarray(np.where(owners >= 0, np.append(values, np.nan)[owners], np.nan))
 
 
@@ -166,17 +171,14 @@ def drawn_input(
         InputError: If there is no such input, or several and none is named, or it is of another kind.
     """
     row_choice, input_choice, output = selection
-    column, input_name = (
-        choices.pick_output(explanation, output),
-        _chosen(explanation, input_choice, sides),
-    )
+    column = choices.pick_output(explanation, output)
+    input_name = _chosen(explanation, input_choice, sides)
     if f"segments:{input_name}" not in explanation.maps:
         choices.check_local(explanation, KINDS[sides])
-    row_index = (
-        choices.check_row(explanation, row_choice)
-        if explanation.scope == "local"
-        else None
-    )
+    if explanation.scope == "local":
+        row_index = choices.check_row(explanation, row_choice)
+    else:
+        row_index = None
     where = [clean(input_name)] * bool(input_name) + [
         "all rows" if row_index is None else f"row {row_index}"
     ]
@@ -185,18 +187,21 @@ def drawn_input(
     )
     shown = shown_input(explanation, input_name, row_index, column)
     units = explanation.meta.get("units")
-    unit_name = (
-        clean(units[input_name])
-        if isinstance(units, Mapping) and input_name in units
-        else quantity_of(explanation)
-    )
-    title_text = f"{explanation.method}: {default}" if title is None else title
+    if isinstance(units, Mapping) and input_name in units:
+        unit_name = clean(units[input_name])
+    else:
+        unit_name = quantity_of(explanation)
+    if title is None:
+        title_text = f"{explanation.method}: {default}"
+    else:
+        title_text = title
     return shown, title_text, unit_name if shown.signed else "activation"
 
 
 def _chosen(explanation: Explanation, wanted_input: str | None, sides: int) -> str:
     """Return the input to draw, of those of a kind."""
-    every, plot_name = shown_inputs(explanation), KINDS[sides]
+    every = shown_inputs(explanation)
+    plot_name = KINDS[sides]
     inputs = [input_name for input_name, count in every.items() if count == sides]
     if wanted_input is not None and (
         not isinstance(wanted_input, str) or wanted_input not in every
@@ -277,7 +282,8 @@ def displayable(picture: npt.ArrayLike) -> Floats:
         outer = (pixels.shape[0], pixels.shape[2])
         if outer[0] in (1, 3) or (outer[1] not in (1, 3) and outer[0] < outer[1]):
             pixels = np.moveaxis(pixels, 0, -1)
-        pixels = pixels if pixels.shape[2] == 3 else pixels.mean(axis=2)
+        if pixels.shape[2] != 3:
+            pixels = pixels.mean(axis=2)
     if pixels.size == 0 or pixels.ndim not in (2, 3):
         problem = f"An image must have shape (height, width), with or without channels, got {raw_pixels.shape}"
         raise InputError(problem, hint="Pass one image.", code="PG007")
@@ -286,35 +292,31 @@ def displayable(picture: npt.ArrayLike) -> Floats:
 
 def in_unit_range(pixels: Floats, kind: str) -> Floats:
     """Return finite pixels in 0 … 1: those in 0 … 255 of whole numbers (``kind``, of the dtype), others by range."""
-    smallest, largest = float(pixels.min()), float(pixels.max())
+    smallest = float(pixels.min())
+    largest = float(pixels.max())
     if smallest >= 0 and largest <= 1:
         return np.asarray(pixels)
     if smallest >= 0 and largest <= 255 and kind in "ui":
         return np.asarray(pixels / 255)
-    return (
-        np.asarray((pixels - smallest) / (largest - smallest))
-        if largest > smallest
-        else np.zeros_like(pixels)
-    )
+    if largest > smallest:
+        return np.asarray((pixels - smallest) / (largest - smallest))
+    return np.zeros_like(pixels)
 
 
 def grey_volume(drawn: Shown) -> Floats | None:
     """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels, or None if it was not stored."""
-    return (
-        None
-        if drawn.picture is None
-        else in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
-    )
+    if drawn.picture is None:
+        return None
+    return in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
 
 
 def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
     """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
     sizes = np.abs(np.nan_to_num(heat))
-    strongest_cells = (
-        np.argwhere(sizes == sizes.max())
-        if sizes.any()
-        else np.array([heat.shape]) // 2
-    )
+    if sizes.any():
+        strongest_cells = np.argwhere(sizes == sizes.max())
+    else:
+        strongest_cells = np.array([heat.shape]) // 2
     nearest = strongest_cells[
         np.argmin(((strongest_cells - strongest_cells.mean(axis=0)) ** 2).sum(axis=1))
     ]
@@ -352,36 +354,33 @@ def texts_of(
     explanation: Explanation, row: int
 ) -> dict[str, tuple[list[int], list[str]]]:
     """Return the positions and the words of the tokens that a row has, by input. Those of padding are missing."""
-    metas, frame = (
-        [explanation.meta, *(explanation.meta.get("by_input") or {}).values()],
-        explanation.feature_values,
-    )
+    metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
+    frame = explanation.feature_values
     texts = {}
     for input_name in (
         input_meta["tokens"]["input"]
         for input_meta in metas
         if isinstance(input_meta.get("tokens"), Mapping)
     ):
-        players = [
-            player_index
-            for player_index, modality in enumerate(explanation.modality)
-            if input_name in modality.split("+")
-        ]
+        players = []
+        for player_index, modality in enumerate(explanation.modality):
+            if input_name in modality.split("+"):
+                players.append(player_index)
         players = [
             player_index
             for player_index in players
             if frame is not None and explanation.names[player_index] in frame
         ]
         if frame is not None and players:
-            cells = [
-                (player_index, frame[explanation.names[player_index]].iloc[row])
-                for player_index in players
-            ]
-            there = [
-                (player_index, shorten(token_text, _LETTERS))
-                for player_index, token_text in cells
-                if isinstance(token_text, str)
-            ]
+            cells = []
+            for player_index in players:
+                cells.append(
+                    (player_index, frame[explanation.names[player_index]].iloc[row])
+                )
+            there = []
+            for player_index, token_text in cells:
+                if isinstance(token_text, str):
+                    there.append((player_index, shorten(token_text, _LETTERS)))
             texts[str(input_name)] = (
                 [player_index for player_index, _ in there],
                 [token_text for _, token_text in there],
@@ -398,17 +397,16 @@ def _as_input(
     ``channels``: the axis of channels in names and owners.
     """
     input_maps: dict[str, Any] = {"segments:columns": owners}
-    values, input_size = (
-        explanation.feature_values,
-        np.delete(names.shape, channels).tolist(),
-    )
+    values = explanation.feature_values
+    input_size = np.delete(names.shape, channels).tolist()
     if values is not None and explanation.scope == "local":
         curves = values.select_dtypes("number").reindex(columns=names.ravel())
         numbers = curves.to_numpy(np.float64, na_value=np.nan).reshape(-1, *names.shape)
         # Only three channels are colours.
-        input_maps["images:columns"] = (
-            numbers.mean(axis=3) if channels == 2 and names.shape[2] != 3 else numbers
-        )
+        if channels == 2 and names.shape[2] != 3:
+            input_maps["images:columns"] = numbers.mean(axis=3)
+        else:
+            input_maps["images:columns"] = numbers
     reading_meta = {"read_as": {"columns": {"size": input_size, "channels": channels}}}
     return replace(
         explanation, maps=input_maps, meta={**explanation.meta, **reading_meta}

@@ -65,7 +65,8 @@ def moved_words(
 
 def _moved(one: Mapping[str, Any], sides: tuple[str, str]) -> str:
     """Say how a column differs: where most, its medians, and its new levels."""
-    words, new = drifted_words(one, sides), one.get("new") or ()
+    words = drifted_words(one, sides)
+    new = one.get("new") or ()
     are_new = "is new" if len(new) == 1 else "are new"
     if new and set(new) == set(one["levels"]):
         levels = "a new level" if len(new) == 1 else "new levels"

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: Most bars of a list, and images of a row: the output should stay short in a notebook.
-_BARS, _PICTURES = 15, 3
+_BARS = 15
+_PICTURES = 3
 
 # Text and lines take the colour of the notebook, so that the output fits light and dark ones. The colours of bars are
 # in between. The rules on tables undo those of notebooks.
@@ -119,12 +120,14 @@ def _global(explanation: Explanation, target: str | int | None) -> Iterator[Mark
             shares_level(modalities_tested(explanation, column))
             and explanation.order.max() == 1
         )
-        which = (
-            "within each modality and for their number" if split else "for all of them"
-        )
-        positive = (
-            "the importance is above 0, and " if (explanation.order == 1).any() else ""
-        )
+        if split:
+            which = "within each modality and for their number"
+        else:
+            which = "for all of them"
+        if (explanation.order == 1).any():
+            positive = "the importance is above 0, and "
+        else:
+            positive = ""
         yield _paragraph(
             f"{clearly_words(explanation, len(clear))} (bold): {positive}the p-value, "
             f"adjusted {which} (Holm), is below 0.05. {claim_of(explanation).note}".rstrip(),
@@ -151,16 +154,18 @@ def _bar_lines(
     clear: Sequence[str] | None,
 ) -> Iterator[_Line]:
     """Yield the ranked features with the pieces of their bars: one for each path whose parts add up."""
-    values, paths = (
-        explanation.values[:, column],
-        choices.adding_parts(explanation, column),
-    )
+    values = explanation.values[:, column]
+    paths = choices.adding_parts(explanation, column)
     for ranked_line in ranked_lines(explanation, column, order, clear):
-        pieces, bar_ends = [], [0.0, 0.0]
+        pieces = []
+        bar_ends = [0.0, 0.0]
         for path_name, path_values in (paths or {"": values}).items():
             amount = float(np.nan_to_num(path_values[ranked_line.place]))
             side_index = int(amount >= 0)
-            colour = _colour(path_name) if path_name else signed(amount)
+            if path_name:
+                colour = _colour(path_name)
+            else:
+                colour = signed(amount)
             pieces.append(
                 (
                     bar_ends[side_index],
@@ -182,12 +187,13 @@ def _bar_lines(
 
 # ---- one row ---------------------------------------------------------------------------------------------------------
 def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Markup]:
-    row_index, row_count = (
-        choices.check_row(explanation, 0 if row is None else row),
-        len(explanation.values),
-    )
+    row_index = choices.check_row(explanation, 0 if row is None else row)
+    row_count = len(explanation.values)
     output_name = clean(explanation.outputs[column])
-    towards = "" if output_name == "all" else f", towards {output_name}"
+    if output_name == "all":
+        towards = ""
+    else:
+        towards = f", towards {output_name}"
     yield _paragraph(
         f"{clean(explanation.method)}: row {row_index} of {row_count}{towards}",
         "pg-title",
@@ -227,23 +233,22 @@ def _inputs_and_bars(
     ]
     heats = [picture.heat for picture in pictures if picture.signed]
     bound = _bound([values[player_indices], *heats])
-    drawn_pictures = [
-        drawn_input(picture, bound or 1.0) for picture in pictures[:_PICTURES]
-    ]
+    drawn_pictures = []
+    for picture in pictures[:_PICTURES]:
+        drawn_pictures.append(drawn_input(picture, bound or 1.0))
     modality = np.asarray(explanation.modality, dtype=object)
-    texts = [
-        drawn_text(
-            input_name,
-            np.flatnonzero(modality == input_name),
-            words,
-            values[token_players],
-            bound or 1.0,
-        )
-        for input_name, (token_players, words) in texts_of(
-            explanation, row_index
-        ).items()
-        if np.isin(np.flatnonzero(modality == input_name), player_indices).any()
-    ]
+    texts = []
+    for input_name, (token_players, words) in texts_of(explanation, row_index).items():
+        if np.isin(np.flatnonzero(modality == input_name), player_indices).any():
+            texts.append(
+                drawn_text(
+                    input_name,
+                    np.flatnonzero(modality == input_name),
+                    words,
+                    values[token_players],
+                    bound or 1.0,
+                )
+            )
     if drawn_pictures:
         yield Markup('<div class="pg-pictures">{}</div>').format(
             Markup("").join(drawn_picture.markup for drawn_picture in drawn_pictures)
@@ -284,13 +289,14 @@ def _waterfall(
     values = np.asarray(
         explanation.values[selection[0], :, selection[1]], dtype=np.float64
     )
-    drawn_steps = [
-        (
-            f"{clean(drawn_view.name)}, all of it",
-            float(np.nansum(values[drawn_view.players])),
+    drawn_steps = []
+    for drawn_view in drawn:
+        drawn_steps.append(
+            (
+                f"{clean(drawn_view.name)}, all of it",
+                float(np.nansum(values[drawn_view.players])),
+            )
         )
-        for drawn_view in drawn
-    ]
     names, steps = steps_of(
         explanation, selection, other_players, _BARS, 40, drawn_steps
     )
@@ -323,10 +329,13 @@ def _signed_bars(
     bar_entries = zip(
         named, values[order].tolist(), numbers(values[order]), strict=True
     )
-    lines = [
-        _Line(bar_name, [(0.0, float(np.nan_to_num(value)), signed(value))], bar_text)
-        for bar_name, value, bar_text in bar_entries
-    ]
+    lines = []
+    for bar_name, value, bar_text in bar_entries:
+        lines.append(
+            _Line(
+                bar_name, [(0.0, float(np.nan_to_num(value)), signed(value))], bar_text
+            )
+        )
     if hidden := len(other_players) - len(order):
         lines.append(_Line(f"{hidden} more not shown", (), ""))
     return _bars(lines, marks=(0.0,))
@@ -374,10 +383,13 @@ def _bars(lines: Sequence[_Line], marks: Sequence[float]) -> Markup:
     table_rows = []
     for table_line in lines:
         name_markup = escape(table_line.name).replace("_", Markup("_<wbr>"))
-        inside = [
-            Markup('<i class="pg-mark" style="left:{}%"></i>').format(at(mark_value))
-            for mark_value in marks
-        ]
+        inside = []
+        for mark_value in marks:
+            inside.append(
+                Markup('<i class="pg-mark" style="left:{}%"></i>').format(
+                    at(mark_value)
+                )
+            )
         inside += [
             line_of("pg-bar", start, piece_end, f";background:{colour}")
             for start, piece_end, colour in table_line.pieces
@@ -407,11 +419,10 @@ def _paragraph(text: str, css: str) -> Markup:
 
 
 def _other_outputs(explanation: Explanation, column: int) -> Markup:
-    names = [
-        repr(clean(output_name))
-        for output_index, output_name in enumerate(explanation.outputs)
-        if output_index != column
-    ]
+    names = []
+    for output_index, output_name in enumerate(explanation.outputs):
+        if output_index != column:
+            names.append(repr(clean(output_name)))
     return _paragraph(
         f"Other outputs: {listed(names, 8)}. Choose one with explanation.to_html(target=…).",
         "pg-quiet",

@@ -38,9 +38,13 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: Most channels of a series, intervals of time in which it is drawn, and words of a text.
-_CHANNELS, _STRETCHES, _WORDS = 4, 240, 300
+_CHANNELS = 4
+_STRETCHES = 240
+_WORDS = 300
 #: Bytes of a picture, pixels of its longer side, and opacity of the strongest colour, on which text must be readable.
-_BYTES, _SIDE, _OPACITY = 18_000, 448, 0.65
+_BYTES = 18_000
+_SIDE = 448
+_OPACITY = 0.65
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,9 @@ def pictures_of(explanation: Explanation, row_index: int, column: int) -> list[S
 
     Images of another form, such as those of a hybrid network's channels, are left out.
     """
-    shown = [
-        shown_input(explanation, input_name, row_index, column)
-        for input_name in shown_inputs(explanation)
-    ]
+    shown = []
+    for input_name in shown_inputs(explanation):
+        shown.append(shown_input(explanation, input_name, row_index, column))
     return [
         shown_picture
         for shown_picture in shown
@@ -78,10 +81,8 @@ def drawn_input(shown: Shown, bound: float) -> Drawn:
     """Return an input under the colours of a scale from −``bound`` to ``bound``."""
     if not shown.signed:  # an activation map has no unit
         bound = float(np.nanmax(shown.heat, initial=0.0)) or 1.0
-    caption, plot_kind = (
-        "attribution over it" if shown.signed else "activation map over it",
-        KINDS[shown.sides],
-    )
+    caption = "attribution over it" if shown.signed else "activation map over it"
+    plot_kind = KINDS[shown.sides]
     if shown.signed and float(np.nanmax(np.abs(shown.heat), initial=0.0)) < 0.1 * bound:
         caption += f" (pale on this scale, see explanation.plot.{plot_kind}())"
     draw_input = {1: _lines, 2: _image, 3: _slices}[shown.sides]
@@ -94,10 +95,11 @@ def drawn_input(shown: Shown, bound: float) -> Drawn:
 
 def _image(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     """Yield the image, and the same in grey under the colours."""
-    input_name, image = (
-        clean(shown.name or "image"),
-        None if shown.picture is None else displayable(shown.picture),
-    )
+    input_name = clean(shown.name or "image")
+    if shown.picture is None:
+        image = None
+    else:
+        image = displayable(shown.picture)
     if image is None:
         yield _figure(
             _coloured(np.full(shown.heat.shape, 0.9), shown.heat, bound),
@@ -113,8 +115,10 @@ def _image(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
 
 def _slices(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
     """Yield slices through the strongest block along the three sides, in grey under the colours."""
-    grey_pixels, heat_map = grey_volume(shown), shown.heat
-    grey_pixels = np.full(heat_map.shape, 0.9) if grey_pixels is None else grey_pixels
+    grey_pixels = grey_volume(shown)
+    heat_map = shown.heat
+    if grey_pixels is None:
+        grey_pixels = np.full(heat_map.shape, 0.9)
     for side_index, slice_index in enumerate(
         strongest_place(heat_map, grey_pixels.shape)
     ):
@@ -176,20 +180,21 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
         values = stretch_heat[
             np.flatnonzero(np.diff(stretch_heat, prepend=np.nan) != 0)
         ].tolist()
-        inside = [
-            Markup(
-                '<rect x="{}" width="{}" height="100" fill="{}"><title>{}</title></rect>'
-            ).format(
-                round(start, 1),
-                round(stretch_end - start, 1),
-                _shade(value, _OPACITY * min(abs(value) / bound, 1)),
-                number(value),
-            )
-            for value, (start, stretch_end) in zip(
-                values, itertools.pairwise(edges.tolist()), strict=True
-            )
-            if math.isfinite(value) and value != 0
-        ]
+        inside = []
+        for value, (start, stretch_end) in zip(
+            values, itertools.pairwise(edges.tolist()), strict=True
+        ):
+            if math.isfinite(value) and value != 0:
+                inside.append(
+                    Markup(
+                        '<rect x="{}" width="{}" height="100" fill="{}"><title>{}</title></rect>'
+                    ).format(
+                        round(start, 1),
+                        round(stretch_end - start, 1),
+                        _shade(value, _OPACITY * min(abs(value) / bound, 1)),
+                        number(value),
+                    )
+                )
         words = clean(shown.name) + (f", channel {channel}" if count > 1 else "")
         if shown.picture is not None:
             channel_values = shown.picture[channel]
@@ -197,11 +202,10 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
             words += f", from {number(float(np.fmin.reduce(channel_values)))} to {number(float(np.fmax.reduce(channel_values)))}"
         if channel == channels[-1]:
             words += f", {length:,} positions, {caption}"
-            words += (
-                f", {count - len(channels)} more channels not shown"
-                if count > len(channels)
-                else ""
-            )
+            if count > len(channels):
+                words += f", {count - len(channels)} more channels not shown"
+            else:
+                words += ""
         yield Markup(
             '<figure class="pg-line"><svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
             'aria-label="{}">{}</svg><figcaption>{}</figcaption></figure>'
@@ -309,7 +313,10 @@ def picture(shown: Shown, quantity: str) -> Markup:
 
 def activation(image: npt.ArrayLike | None, heat: npt.ArrayLike) -> Markup:
     """Return an image (None: not known) under an activation map ``(height, width)``."""
-    pixels = None if image is None else np.asarray(image, dtype=np.float64)
+    if image is None:
+        pixels = None
+    else:
+        pixels = np.asarray(image, dtype=np.float64)
     shown = Shown(
         "", 2, np.arange(0), pixels, np.asarray(heat, dtype=np.float64), signed=False
     )
@@ -318,10 +325,8 @@ def activation(image: npt.ArrayLike | None, heat: npt.ArrayLike) -> Markup:
 
 def words(explanation: Explanation, row_index: int, column: int) -> Markup:
     """Return the words of a row's texts on one scale of colours."""
-    values, texts = (
-        np.asarray(explanation.values[row_index, :, column], dtype=np.float64),
-        texts_of(explanation, row_index),
-    )
+    values = np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
+    texts = texts_of(explanation, row_index)
     bound = (
         max(
             (
@@ -332,16 +337,17 @@ def words(explanation: Explanation, row_index: int, column: int) -> Markup:
         )
         or 1.0
     )
-    shown = [
-        drawn_text(
-            input_name,
-            np.array(player_indices),
-            word_texts,
-            values[player_indices],
-            bound,
-        ).markup
-        for input_name, (player_indices, word_texts) in texts.items()
-    ]
+    shown = []
+    for input_name, (player_indices, word_texts) in texts.items():
+        shown.append(
+            drawn_text(
+                input_name,
+                np.array(player_indices),
+                word_texts,
+                values[player_indices],
+                bound,
+            ).markup
+        )
     return Markup('<div class="pg-view">{}{}</div>').format(
         Markup("").join(shown), scale(bound, quantity_of(explanation))
     )

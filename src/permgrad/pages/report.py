@@ -121,9 +121,10 @@ class Report:
         )
 
     def __repr__(self) -> str:
-        file_words = (
-            "not written to a file" if self.path is None else os.fspath(self.path)
-        )
+        if self.path is None:
+            file_words = "not written to a file"
+        else:
+            file_words = os.fspath(self.path)
         return f"<Report: {len(self.html):,} characters, {file_words}>"
 
 
@@ -202,17 +203,21 @@ def report(
     """
     check_flag("keep_rows", keep_rows)
     _check_arguments(title, max_rows, refits, train, sensitive, sample_weight)
-    page_path = (
-        None if path is None else check_path(path, overwrite=True, endings=ENDINGS)
-    )
+    if path is None:
+        page_path = None
+    else:
+        page_path = check_path(path, overwrite=True, endings=ENDINGS)
     random_seed = resolve_seed(random_state)
     row_limit: Any = None if _is_auto(max_rows) else max_rows
     row_arguments = Arguments(
         model, X, y, sample_weight=sample_weight, row_groups=row_groups,
         row_time=row_time, max_rows=row_limit, random_state=random_seed,
     )  # fmt: skip
-    X, y, sample_weight = row_arguments.X, row_arguments.y, row_arguments.sample_weight
-    row_groups, row_time = row_arguments.row_groups, row_arguments.row_time
+    X = row_arguments.X
+    y = row_arguments.y
+    sample_weight = row_arguments.sample_weight
+    row_groups = row_arguments.row_groups
+    row_time = row_arguments.row_time
     train = _train_rows(model, train, row_limit, random_seed)
     tell_of_other_order(
         X, y=y, sample_weight=sample_weight, row_groups=row_groups, row_time=row_time
@@ -259,14 +264,17 @@ def report(
         markdown=short,
         picture=picture,
     )
-    return report_page if page_path is None else report_page.save(page_path)
+    if page_path is None:
+        return report_page
+    return report_page.save(page_path)
 
 
 def _train_rows(model: Any, train: Any, most: Any, seed: int) -> Any:
     """Return training rows and targets, also of a DataLoader or a Dataset."""
     is_pair = isinstance(train, (tuple, list))
     if not is_pair and may_be_examples(train):
-        train, is_pair = (train, None), True
+        train = (train, None)
+        is_pair = True
     if not is_pair or len(train) < 2 or not may_be_examples(train[0]):
         return train
     inputs, y, *related = train
@@ -377,16 +385,14 @@ def _call(
     model: EvaluatedModel, train: Any, options: Mapping[str, Any], seed: int
 ) -> str:
     """Return the call in words, for the page."""
-    described_options = [
-        f"{option_name}={shown(value)}"
-        for option_name, value in described(model.read).items()
-        if option_name != "positive"
-    ]
-    called = (
-        f"Model({', '.join([model.name, *described_options])})"
-        if described_options
-        else model.name
-    )
+    described_options = []
+    for option_name, value in described(model.read).items():
+        if option_name != "positive":
+            described_options.append(f"{option_name}={shown(value)}")
+    if described_options:
+        called = f"Model({', '.join([model.name, *described_options])})"
+    else:
+        called = model.name
     arguments = [
         called,
         "X",

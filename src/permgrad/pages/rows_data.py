@@ -47,11 +47,15 @@ if TYPE_CHECKING:
 
 #: Columns of listed rows. Letters of all their texts together, and of each at least and at most.
 _COLUMNS = 60
-_LETTERS, _LEAST, _MOST = 300_000, 8, 80
+_LETTERS = 300_000
+_LEAST = 8
+_MOST = 80
 #: Pixels of a picture's longer side, and letters of all pictures together.
-_PIXELS, _PICTURES = 160, 600_000
+_PIXELS = 160
+_PICTURES = 600_000
 #: Rows and words of rows of text.
-_TEXTS, _WORDS = 60, 300
+_TEXTS = 60
+_WORDS = 300
 
 
 def rows_data(content: Assessment) -> dict[str, Any] | None:
@@ -89,10 +93,8 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
     data |= _inside_cells(listed, content, row_positions)
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
-        data["inside"], data["coverage"] = (
-            packed(listed.inside, share_code),
-            percent(scored["coverage"]),
-        )
+        data["inside"] = packed(listed.inside, share_code)
+        data["coverage"] = percent(scored["coverage"])
     if listed.similar is not None:
         data["similar"] = _similar(listed.similar, content, truth_code)
     return data
@@ -169,10 +171,8 @@ def columns_data(
     )
     columns: list[dict[str, Any]] = []
     for column_index, column_name in enumerate(table.columns):
-        column, entry = (
-            table.iloc[:, column_index],
-            dict[str, Any](name=clean(column_name)),
-        )
+        column = table.iloc[:, column_index]
+        entry = dict[str, Any](name=clean(column_name))
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
             column
         ):
@@ -208,7 +208,8 @@ def numbers_data(numbers: Floats) -> Any:
     integers = bool(np.isfinite(numbers).all() and (numbers == np.round(numbers)).all())
     if not integers or not len(numbers):
         return packed(numbers)
-    smallest, largest = numbers.min(), numbers.max()
+    smallest = numbers.min()
+    largest = numbers.max()
     for number_code, least, upper_bound in (
         ("u1", 0, 2**8),
         ("u2", 0, 2**16),
@@ -278,10 +279,9 @@ def _outputs(
         if listed.called is None
         else listed.called[row_index]
     )
-    names = [
-        listed.classes[class_code]
-        for class_code in dict.fromkeys([called_class, int(listed.truth[row_index])])
-    ]
+    names = []
+    for class_code in dict.fromkeys([called_class, int(listed.truth[row_index])]):
+        names.append(listed.classes[class_code])
     return [outputs.index(class_name) for class_name in names if class_name in outputs]
 
 
@@ -295,29 +295,24 @@ def _drawn(
     """
     pictures: list[dict[str, Any]] = []
     texts: list[dict[str, Any]] = []
-    room_left, sources = (
-        _PICTURES,
-        [*listed.local, *([] if listed.maps is None else [listed.maps])],
-    )
-    longest, as_image = (
-        max((len(local.numbers) for local in sources), default=0),
-        content.image_counts,
-    )
+    room_left = _PICTURES
+    sources = [*listed.local, *([] if listed.maps is None else [listed.maps])]
+    longest = max((len(local.numbers) for local in sources), default=0)
+    as_image = content.image_counts
     for local_index, local in itertools.product(range(longest), sources):
-        row_position = (
-            row_positions.get(int(local.numbers[local_index]))
-            if local_index < len(local.numbers)
-            else None
-        )
+        if local_index < len(local.numbers):
+            row_position = row_positions.get(int(local.numbers[local_index]))
+        else:
+            row_position = None
         if row_position is None:
             continue
-        explanation, input_maps = local.explanation, local.explanation.maps
+        explanation = local.explanation
+        input_maps = local.explanation.maps
         output = _outputs(explanation.outputs, listed, content, row_position)[0]
-        inputs = [
-            map_name.partition(":")[2]
-            for map_name in input_maps
-            if map_name.startswith("images:") and input_maps[map_name].ndim in (3, 4)
-        ]
+        inputs = []
+        for map_name in input_maps:
+            if map_name.startswith("images:") and input_maps[map_name].ndim in (3, 4):
+                inputs.append(map_name.partition(":")[2])
         inputs = [
             input_name
             for input_name in inputs
@@ -435,17 +430,17 @@ def _picture(
     if drawn.picture is None or drawn.sides != 2 or not np.nan_to_num(drawn.heat).any():
         return None
     heat_map = np.asarray(drawn.heat, dtype=np.float64)
-    heat_map = heat_map[0] if heat_map.ndim == 3 else heat_map
+    if heat_map.ndim == 3:
+        heat_map = heat_map[0]
     largest_heat = float(np.nanmax(np.abs(heat_map)))
     if drawn.signed:
-        colours, opacity = (
-            shades("diverging", (np.nan_to_num(heat_map) / largest_heat + 1) / 2),
-            np.abs(np.nan_to_num(heat_map)) / largest_heat,
-        )
+        colours = shades("diverging", (np.nan_to_num(heat_map) / largest_heat + 1) / 2)
+        opacity = np.abs(np.nan_to_num(heat_map)) / largest_heat
         words = "Blue pushes the output up, orange down."
     else:
         share = np.clip(np.nan_to_num(heat_map) / largest_heat, 0, 1)
-        colours, opacity = shades("heat", share), 0.15 + 0.85 * share
+        colours = shades("heat", share)
+        opacity = 0.15 + 0.85 * share
         words = "Bright parts support the output most."
     variant = MAP_NAMES.get(str(explanation.meta.get("variant", explanation.method)))
     method = variant or clean(explanation.method).replace("_", " ")
@@ -471,7 +466,8 @@ def _png(array: Array) -> str:
 
 
 #: Features in the script's list, and numbers of all curves together.
-_LISTED, _NUMBERS = 5000, 60_000
+_LISTED = 5000
+_NUMBERS = 60_000
 
 
 def features_data(content: Assessment) -> dict[str, Any] | None:
@@ -568,7 +564,10 @@ def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
         ("p", explanation.p_values),
         ("adjusted", explanation.p_adjusted),
     ):
-        columns[column_name] = None if p_values is None else p_values[order, 0]
+        if p_values is None:
+            columns[column_name] = None
+        else:
+            columns[column_name] = p_values[order, 0]
     return columns
 
 
@@ -586,11 +585,10 @@ def _cards(
         content.by_rank(feature_card["feature"] for feature_card in section.cards),
     ):
         feature = stored_card["feature"]
-        card_facts = {
-            fact_name: value
-            for fact_name, value in stored_card.items()
-            if fact_name != "feature"
-        }
+        card_facts = {}
+        for fact_name, value in stored_card.items():
+            if fact_name != "feature":
+                card_facts[fact_name] = value
         card_facts |= {
             "name": clean(feature),
             "place": feature_ranks.get(feature, of_groups),
@@ -630,10 +628,9 @@ def _cards(
 
 def _notes_of(content: Assessment) -> dict[str, list[str]]:
     """Return the notes of each feature."""
-    notes = {
-        line["feature"]: line.get("notes", [])
-        for line in (content.reading or {}).get("features", ())
-    }
+    notes = {}
+    for line in (content.reading or {}).get("features", ()):
+        notes[line["feature"]] = line.get("notes", [])
     if (hint := leading(content)) is not None:
         notes[hint["feature"]] = [
             say("noted", hint).strip(),
@@ -664,14 +661,14 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
 
     Of several classes, the one is shown that a feature moves most.
     """
-    explanation, stored = content.explanation, content.cards
+    explanation = content.explanation
+    stored = content.cards
     if explanation is None or stored is None or not content.learnt:
         return []
-    cards = {
-        feature_card["feature"]: feature_card
-        for feature_card in stored.cards
-        if "ale" in feature_card
-    }
+    cards = {}
+    for feature_card in stored.cards:
+        if "ale" in feature_card:
+            cards[feature_card["feature"]] = feature_card
     classes = stored.classes or ()
     lines = [
         _effect_line(cards[feature_name], classes)
@@ -679,23 +676,26 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
         if feature_name in cards
     ][:most]
     output_words = "probabilities" if classes else "predictions"
-    output_words += f" of {classes[0]}" if len(classes) == 1 else ""
+    if len(classes) == 1:
+        output_words += f" of {classes[0]}"
+    else:
+        output_words += ""
     table_head = [
         "Feature",
         "Value",
         f"Mean effect ({output_words})",
         "Local effect with 95 % intervals",
     ]
-    return [table_head, *lines] if lines else []
+    if lines:
+        return [table_head, *lines]
+    return []
 
 
 def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     """Return what is written of one card: its name, both ends, the mean effect and the local one."""
-    means, spots, write = (
-        np.asarray(card["mean"]),
-        card["ale"]["at"],
-        percent if classes else number,
-    )
+    means = np.asarray(card["mean"])
+    spots = card["ale"]["at"]
+    write = percent if classes else number
     output = most_moved(card)
     axis = card["at"] if card["numeric"] else np.arange(len(means))
     end_indices = [0, len(axis) - 1]

@@ -63,7 +63,10 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
     metric = main_metric(task, measured.get("test") or {})
     best_entry: tuple[str, float] | None = None
     for baseline_name, entry in (measured.get("baselines") or {}).items():
-        value = entry.get(metric.name) if isinstance(entry, Mapping) else None
+        if isinstance(entry, Mapping):
+            value = entry.get(metric.name)
+        else:
+            value = None
         if (
             value is not None
             and math.isfinite(value)
@@ -76,14 +79,15 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
 # ---- its paths -------------------------------------------------------------------------------------------------------
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
     """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
-    shares = {
-        path_key: value_of(entry, "share")
-        for path_key, entry in entries_of(branches).items()
-    }
+    shares = {}
+    for path_key, entry in entries_of(branches).items():
+        shares[path_key] = value_of(entry, "share")
     shares = {
         path_key: share for path_key, share in shares.items() if math.isfinite(share)
     }
-    return shares if all(0 <= share <= 1 for share in shares.values()) else {}
+    if all(0 <= share <= 1 for share in shares.values()):
+        return shares
+    return {}
 
 
 def map_words(branches: Mapping[str, Any]) -> str:
@@ -95,7 +99,10 @@ def map_words(branches: Mapping[str, Any]) -> str:
         or not share < LEAST_IMAGE_SHARE
     ):
         return ""
-    amount = f"{round(100 * share)} %" if share >= 0.005 else "next to nothing"
+    if share >= 0.005:
+        amount = f"{round(100 * share)} %"
+    else:
+        amount = "next to nothing"
     return (
         f"The image path has {amount} of the branch weights, so its activation maps show only a small part of the "
         "prediction. The bars of each row show all of it. For meaningful maps, train a network on images alone "
@@ -113,10 +120,11 @@ def path_words(branches: Mapping[str, Any]) -> str:
     ):
         return ""
     value_keys = ("importance", "ci_low", "ci_high")
-    numbers = {
-        path_key: [compact(value_of(entry, value_key)) for value_key in value_keys]
-        for path_key, entry in entries.items()
-    }
+    numbers = {}
+    for path_key, entry in entries.items():
+        numbers[path_key] = [
+            compact(value_of(entry, value_key)) for value_key in value_keys
+        ]
     return listed(
         [
             f"{clean(path_key)} {value} ({lower_text} to {upper_text})"
@@ -133,16 +141,16 @@ def share_words(branches: Mapping[str, Any]) -> str:
         'Shares:'
     """
     share_keys = ("share", "share_low", "share_high")
-    shares = {
-        path_key: [value_of(entry, share_key) for share_key in share_keys]
-        for path_key, entry in entries_of(branches).items()
-    }
+    shares = {}
+    for path_key, entry in entries_of(branches).items():
+        shares[path_key] = [value_of(entry, share_key) for share_key in share_keys]
     if not shares or not all(map(math.isfinite, chain(*shares.values()))):
         return ""
-    words = [
-        f"{path_name(path_key)} {percent(own_share)} ({percent(lower_share)} to {percent(upper_share)})"
-        for path_key, (own_share, lower_share, upper_share) in shares.items()
-    ]
+    words = []
+    for path_key, (own_share, lower_share, upper_share) in shares.items():
+        words.append(
+            f"{path_name(path_key)} {percent(own_share)} ({percent(lower_share)} to {percent(upper_share)})"
+        )
     return f"Shares: {listed(words)}."
 
 
@@ -166,7 +174,8 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
 
     ``shares``: predictions are probabilities.
     """
-    leaves, texts = card["leaves"], []
+    leaves = card["leaves"]
+    texts = []
     own_name, other_name = map(
         names_apart([card["feature"], leaves["other"]]),
         (card["feature"], leaves["other"]),
@@ -175,16 +184,14 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
     words += f"rows have a value of {other_name} that none of the {leaves['near']} or more test rows with the nearest values "
     words += f"of {own_name} has. The accumulated local effect (ALE) stays inside the data, and "
     for clear, apart_size in zip(leaves["clear"], leaves["apart"], strict=True):
-        apart = (
-            f"{number(100 * apart_size, 2)} percentage points"
-            if shares
-            else number(apart_size)
-        )
-        differs = (
-            f"is up to {apart} away from it there."
-            if clear
-            else "does not clearly differ from it there."
-        )
+        if shares:
+            apart = f"{number(100 * apart_size, 2)} percentage points"
+        else:
+            apart = number(apart_size)
+        if clear:
+            differs = f"is up to {apart} away from it there."
+        else:
+            differs = "does not clearly differ from it there."
         texts.append(words + differs)
     return texts
 
@@ -192,11 +199,10 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
 def left_where(leaves: Mapping[str, Any]) -> str:
     """Say at which values a mean curve leaves the data."""
     end_values = {"up to": leaves.get("to"), "from": leaves.get("from")}
-    ends_said = [
-        f"{words} {clean(end_value)}{' on' * (words == 'from')}"
-        for words, end_value in end_values.items()
-        if end_value is not None
-    ]
+    ends_said = []
+    for words, end_value in end_values.items():
+        if end_value is not None:
+            ends_said.append(f"{words} {clean(end_value)}{' on' * (words == 'from')}")
     return " and ".join(ends_said) or "at all values"
 
 
@@ -222,24 +228,22 @@ _RELIES = "The importance of {feature} is {first} for {it} and {second} for {oth
 def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
     """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
     column_name = shorten(facts["column"], 40)
-    lines = {
-        measure_line["measure"]: measure_line for measure_line in facts["measures"]
-    }
-    pairs = [
-        (words, lines[measure])
-        for measure, words in _DIFFERS.items()
-        if measure in lines
-    ]
+    lines = {}
+    for measure_line in facts["measures"]:
+        lines[measure_line["measure"]] = measure_line
+    pairs = []
+    for measure, words in _DIFFERS.items():
+        if measure in lines:
+            pairs.append((words, lines[measure]))
     pairs += [(_RELIES, reliance_line) for reliance_line in facts["reliance"]]
     if not any("p_adjusted" in measure_line for _, measure_line in pairs):
         return [
             f"The levels of {column_name} are not compared: fewer than two of them have enough rows{_events(facts)}."
         ]
-    sentences = [
-        _level_sentence(words, measure_line, facts, positive)
-        for words, measure_line in pairs
-        if measure_line.get("clear")
-    ]
+    sentences = []
+    for words, measure_line in pairs:
+        if measure_line.get("clear"):
+            sentences.append(_level_sentence(words, measure_line, facts, positive))
     sentences = sentences or [
         f"No rate or error of the model clearly differs between the levels of {column_name}."
     ]
@@ -275,7 +279,8 @@ def _level_sentence(
             f"{side_words} ({count:,} {label})"
             for side_words, count in zip(whose, line["events"], strict=True)
         ]
-    expected, times = ["", ""], ["", ""]
+    expected = ["", ""]
+    times = ["", ""]
     if line["measure"] == "rmse":
         times = [number(value, 2) for value in line["expected"]]
     elif "expected" in line:
@@ -307,20 +312,19 @@ def _level_sentence(
 
 def told_words(facts: Mapping[str, Any]) -> str:
     """Say how much the features tell of a column, and which carry it (``told_by``). Empty where that is not known."""
-    told_facts, column, whose = (
-        facts["told_by"],
-        shorten(facts["column"], 40),
-        "other " * facts["is_feature"],
-    )
+    told_facts = facts["told_by"]
+    column = shorten(facts["column"], 40)
+    whose = "other " * facts["is_feature"]
     if told_facts is None:
         return ""
     score = f"ROC‑AUC {number(told_facts['roc_auc'], 2)} in {told_facts['rows']:,} rows"
     if told_facts["low"] <= 0:
         return f"The {whose}features do not clearly tell {column} ({score})."
     first = list(told_facts["features"])[:3]
-    carriers = (
-        listed(map(names_apart(first), first)) if first else "Many features together"
-    )
+    if first:
+        carriers = listed(map(names_apart(first), first))
+    else:
+        carriers = "Many features together"
     share, lower, upper = (
         number(told_facts[end_name], 2) for end_name in ("told", "low", "high")
     )
@@ -336,11 +340,13 @@ _NAMED = 3
 def since_words(changes: Changes) -> str:
     """Say which columns differ between the test rows of two runs, how the loss changed, and which importances did."""
     old, new = (shorten(name, 40) for name in changes.meta["runs"])
-    words, first = changes_words(changes), ""
+    words = changes_words(changes)
+    first = ""
     if "drift" in changes.meta:
         first = f"{moved_words(changes.meta['drift'])} "
     lines = changes.lines[changes.lines["kind"] == "importance"]
-    short_name, clear = names_apart(lines["name"]), []
+    short_name = names_apart(lines["name"])
+    clear = []
     for direction, change_sign in (("more", 1.0), ("less", -1.0)):
         changed = lines[(lines["p_holm"] < LEVEL) & (change_sign * lines["change"] > 0)]
         changed = changed.iloc[

@@ -27,13 +27,16 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
 
     Numbers, dates, times, ISO dates as text and ordered categories have an order.
     """
-    frame, feature_name = explanation.feature_values, explanation.names[feature]
+    frame = explanation.feature_values
+    feature_name = explanation.names[feature]
     unordered = np.full(explanation.values.shape[0], np.nan)
     if frame is None or feature_name not in frame.columns:
         return unordered
     codes: pd.Series[Any]
-    values, kinds = frame[feature_name], pd.api.types
-    dtype, present = values.dtype, values.dropna()
+    values = frame[feature_name]
+    kinds = pd.api.types
+    dtype = values.dtype
+    present = values.dropna()
     if kinds.is_numeric_dtype(values):
         codes = pd.Series(
             pd.to_numeric(values).to_numpy(dtype=np.float64, na_value=np.nan)
@@ -63,11 +66,9 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
         .to_numpy()
     )
     spread = np.nanmax(ranks, initial=0.0) - np.nanmin(ranks, initial=1.0)
-    return (
-        (ranks - np.nanmin(ranks)) / spread
-        if spread > 0
-        else np.where(np.isfinite(ranks), 0.5, np.nan)
-    )
+    if spread > 0:
+        return (ranks - np.nanmin(ranks)) / spread
+    return np.where(np.isfinite(ranks), 0.5, np.nan)
 
 
 #: Methods whose values can be added over players, but do not add up to a difference of outputs.
@@ -90,10 +91,8 @@ def ends_of(
     )
     if explanation.base_values is None:
         return 0.0, total
-    shape, predicted = (
-        (len(explanation.values), len(explanation.outputs)),
-        explanation.predictions,
-    )
+    shape = (len(explanation.values), len(explanation.outputs))
+    predicted = explanation.predictions
     start = float(
         np.broadcast_to(np.asarray(explanation.base_values, dtype=np.float64), shape)[
             row_index, column
@@ -108,10 +107,8 @@ def names_with_values(
     explanation: Explanation, row_index: int, order: npt.NDArray[np.intp], width: int
 ) -> list[str]:
     """Return short names of features with the row's values, if there are any."""
-    player_names, frame = (
-        [explanation.names[player] for player in order],
-        explanation.feature_values,
-    )
+    player_names = [explanation.names[player] for player in order]
+    frame = explanation.feature_values
     return [
         words
         if frame is None or player_name not in frame.columns
@@ -139,10 +136,8 @@ def steps_of(
         explanation.values[position[0], :, position[1]], dtype=np.float64
     )
     order = players[choices.largest(np.abs(values[players]), top_n)]
-    names, steps = (
-        names_with_values(explanation, position[0], order, width),
-        values[order].tolist(),
-    )
+    names = names_with_values(explanation, position[0], order, width)
+    steps = values[order].tolist()
     if hidden := len(players) - len(order):
         names.append(f"{hidden} other {'feature' if hidden == 1 else 'features'}")
         steps.append(

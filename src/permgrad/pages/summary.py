@@ -223,10 +223,8 @@ def _ranked(
         else shown.p_values
     )
     for feature_line in ranked:
-        signed_mean, untested = (
-            float(means[feature_line.place]),
-            bool(np.isnan(tests[feature_line.place, column])),
-        )
+        signed_mean = float(means[feature_line.place])
+        untested = bool(np.isnan(tests[feature_line.place, column]))
         interval = f"  ({feature_line.interval})" if feature_line.interval else ""
         unlike = "different from" if shown.order[feature_line.place] > 1 else "above"
         corrected = " after correction" * (feature_line.low > 0)
@@ -258,35 +256,33 @@ def _moved(
 ) -> Iterator[Told]:
     """Yield how far features moved the output of one row."""
     short_name = names_apart(explanation.names)
-    frame, moves = (
-        explanation.feature_values,
-        str(explanation.meta.get("quantity")).startswith("output minus"),
-    )
+    frame = explanation.feature_values
+    moves = str(explanation.meta.get("quantity")).startswith("output minus")
     share = moves and explanation.meta.get("unit") == "probability"
     moved_words = "the output"
     if moves and explanation.meta.get("unit") in ("probability", LOG_ODDS):
         unit_words = explanation.meta["unit"]
         moved_words = f"the {unit_words} of {shorten(explanation.outputs[column], 40)}"
-    points, sizes = " points" * share, np.abs(values[order]) * (100 if share else 1)
+    points = " points" * share
+    sizes = np.abs(values[order]) * (100 if share else 1)
     for player_index, size_text in zip(order.tolist(), numbers(sizes), strict=True):
         feature_name = explanation.names[player_index]
         label = short_name(feature_name)
         if frame is not None and feature_name in frame.columns:
             label += f" = {value_text(frame[feature_name].iloc[0])}"
-        verb_form = (
-            ("raises", "lowers")[int(values[player_index] < 0)]
-            if values[player_index]
-            else "does not change"
-        )
-        amount_words, sign_text = (
-            f" by {size_text}{points}" if values[player_index] else "",
-            "−" * int(values[player_index] < 0),
-        )
-        line_text = (
-            f"  {label} {verb_form} {moved_words}{amount_words}"
-            if moves
-            else f"  {label}  {sign_text}{size_text}"
-        )
+        if values[player_index]:
+            verb_form = ("raises", "lowers")[int(values[player_index] < 0)]
+        else:
+            verb_form = "does not change"
+        if values[player_index]:
+            amount_words = f" by {size_text}{points}"
+        else:
+            amount_words = ""
+        sign_text = "−" * int(values[player_index] < 0)
+        if moves:
+            line_text = f"  {label} {verb_form} {moved_words}{amount_words}"
+        else:
+            line_text = f"  {label}  {sign_text}{size_text}"
         yield (
             line_text,
             {
@@ -299,18 +295,19 @@ def _moved(
 
 def no_better(explanation: Explanation) -> str:
     """Say that the model is no better than a constant, where both losses are known, or nothing."""
-    losses = [
-        explanation.meta.get(loss_key) for loss_key in ("model_loss", "loss_scale")
-    ]
+    losses = []
+    for loss_key in ("model_loss", "loss_scale"):
+        losses.append(explanation.meta.get(loss_key))
     model_loss, constant = (
         math.nan if value is None else float(value) for value in losses
     )
     # The constant is the best for these very rows: with few of them it is better than any model.
     if not model_loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
-    unit_words = (
-        f" ({unit_name(explanation.meta)})" if explanation.meta.get("unit") else ""
-    )
+    if explanation.meta.get("unit"):
+        unit_words = f" ({unit_name(explanation.meta)})"
+    else:
+        unit_words = ""
     return (
         f"The model is no better than a constant on these rows: its loss is {number(model_loss)}, that of the best constant "
         f"{number(constant)}{unit_words}."
@@ -328,7 +325,9 @@ def _rows(explanation: Explanation) -> float:
 def _units(explanation: Explanation) -> float:
     """Return the number of rows, or of groups or times where rows depend on each other, infinite if it is not known."""
     about = explanation.meta.get("independent")
-    return about["count"] if isinstance(about, Mapping) else _rows(explanation)
+    if isinstance(about, Mapping):
+        return about["count"]
+    return _rows(explanation)
 
 
 def _too_few(explanation: Explanation) -> bool:
@@ -339,18 +338,18 @@ def _too_few(explanation: Explanation) -> bool:
 
 def _of_few_rows(explanation: Explanation) -> str:
     """Say what fewer than four rows or groups cannot tell, or nothing."""
-    count, about = _units(explanation), explanation.meta.get("independent")
+    count = _units(explanation)
+    about = explanation.meta.get("independent")
     if (
         count >= FEWEST_UNITS
         or explanation.scope != "global"
         or explanation.std_error is None
     ):
         return ""
-    unit_kind = (
-        "rows"
-        if about is None
-        else {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
-    )
+    if about is None:
+        unit_kind = "rows"
+    else:
+        unit_kind = {"row_groups": "groups of rows", "row_time": "times"}[about["by"]]
     start, pronoun = (
         ("A single row has", "it")
         if unit_kind == "rows" and count == 1
@@ -363,11 +362,10 @@ def _of_few_rows(explanation: Explanation) -> str:
 def shares_words(explanation: Explanation) -> str:
     """Say how much of the total each modality or path has, or nothing."""
     entries = (explanation.branches or {}).items()
-    shares = {
-        branch_name: entry.get("share")
-        for branch_name, entry in entries
-        if isinstance(entry, Mapping) and "share" in entry
-    }
+    shares = {}
+    for branch_name, entry in entries:
+        if isinstance(entry, Mapping) and "share" in entry:
+            shares[branch_name] = entry.get("share")
     if not shares or None in shares.values():
         return ""
     whose = "branches" if set(shares) <= {*PATHS} else "inputs"
@@ -387,17 +385,16 @@ def shown_class(explanation: Explanation, column: int) -> str:
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
     """Return a sentence: how certain the order is."""
-    ranks = (
-        None if _units(explanation) < FEWEST_UNITS else shown_ranks(explanation, column)
-    )
+    if _units(explanation) < FEWEST_UNITS:
+        ranks = None
+    else:
+        ranks = shown_ranks(explanation, column)
     if ranks is None:
         return ""
     words = order_words(ranks, most)
-    return (
-        f"Order at {confidence_words(explanation)} confidence: {words}."
-        if words
-        else "The order is not certain."
-    )
+    if words:
+        return f"Order at {confidence_words(explanation)} confidence: {words}."
+    return "The order is not certain."
 
 
 def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]:
@@ -405,19 +402,16 @@ def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]
     methods = explanation.meta.get("methods")
     if not isinstance(methods, Mapping):
         return [("", np.arange(len(explanation.names)))]
-    modality, units = (
-        np.asarray(explanation.modality, dtype=object),
-        explanation.meta.get("units") or {},
-    )
+    modality = np.asarray(explanation.modality, dtype=object)
+    units = explanation.meta.get("units") or {}
     names = dict.fromkeys(explanation.modality)
-    words = {
-        modality_name: ", ".join(
+    words = {}
+    for modality_name in names:
+        words[modality_name] = ", ".join(
             clean(words_by_input[modality_name])
             for words_by_input in (methods, units)
             if modality_name in words_by_input
         )
-        for modality_name in names
-    }
     return [
         (
             f"{clean(modality_name)} ({words[modality_name]})",
@@ -442,26 +436,22 @@ def ranked_lines(
     for player_name, alike, ranked_player in zip(
         names, numbers(explanation.values[order, column]), order, strict=True
     ):
-        start, end_value = (
-            float(lower_ends[ranked_player]),
-            float(upper_ends[ranked_player]),
-        )
-        interval = (
-            f"{number(start)} to {number(end_value)}"
-            if math.isfinite(start + end_value) and not has_few_rows
-            else ""
-        )
+        start = float(lower_ends[ranked_player])
+        end_value = float(upper_ends[ranked_player])
+        if math.isfinite(start + end_value) and not has_few_rows:
+            interval = f"{number(start)} to {number(end_value)}"
+        else:
+            interval = ""
         # Written as coarsely as the largest, a value that is not 0 can look like it, outside its narrow interval.
         narrow = (
             bool(interval)
             and start * end_value > 0
             and end_value - start < 10.0 ** -len(alike.partition(".")[2])
         )
-        value_words = (
-            number(float(explanation.values[ranked_player, column]))
-            if narrow
-            else alike
-        )
+        if narrow:
+            value_words = number(float(explanation.values[ranked_player, column]))
+        else:
+            value_words = alike
         matters = bool(clear) and explanation.names[ranked_player] in (clear or ())
         yield RankedLine(
             int(ranked_player),
@@ -477,10 +467,17 @@ def ranked_lines(
 def headline(explanation: Explanation, column: int) -> str:
     """Return the method, its quantity and the output, for a title."""
     output_name = explanation.outputs[column]
-    about = ", all rows" if output_name == "all" else f", {clean(output_name)}"
-    about = "" if len(explanation.outputs) == 1 or _scored(explanation) else about
+    if output_name == "all":
+        about = ", all rows"
+    else:
+        about = f", {clean(output_name)}"
+    if len(explanation.outputs) == 1 or _scored(explanation):
+        about = ""
     units = isinstance(explanation.meta.get("methods"), Mapping)
-    quantity = "a method for each input" if units else quantity_of(explanation, column)
+    if units:
+        quantity = "a method for each input"
+    else:
+        quantity = quantity_of(explanation, column)
     return f"{clean(explanation.method)}: {quantity}{about}"
 
 
@@ -491,11 +488,15 @@ def _scored(explanation: Explanation) -> bool:
 
 def _layers_of_maps(meta: Mapping[str, Any]) -> Iterator[str]:
     """Yield at which layer the map of each image was read, and its cells."""
-    layers, shapes = meta.get("layer"), meta.get("layer_shape")
+    layers = meta.get("layer")
+    shapes = meta.get("layer_shape")
     if isinstance(layers, Mapping) and isinstance(shapes, Mapping):
         for input_name, layer in itertools.islice(layers.items(), _MAPS):
             cells = " × ".join(map(str, shapes[input_name][1:]))
-            image = f" of {clean(input_name)}" if len(layers) > 1 else ""
+            if len(layers) > 1:
+                image = f" of {clean(input_name)}"
+            else:
+                image = ""
             yield f"Map{image} read at layer {clean(layer)!r} ({cells} cells)"
         if len(layers) > _MAPS:
             yield f"{len(layers) - _MAPS} further maps"
@@ -510,7 +511,8 @@ def _without_label(label_counts: Any) -> str:
 
 def circumstances(explanation: Explanation) -> str:
     """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
-    call_facts, sentences = explanation.meta, []
+    call_facts = explanation.meta
+    sentences = []
     if refits := call_facts.get("refits"):
         sentences.append(
             f"{refits['fits']} trainings on parts of {counted(refits['rows'], 'row')}"
@@ -533,10 +535,8 @@ def circumstances(explanation: Explanation) -> str:
     if isinstance(call_facts.get("baseline"), str):
         sentences.append(f"Baseline: {shorten(call_facts['baseline'], 80)}")
     elif isinstance(background, Mapping) and "rows" in background:
-        row_kind, count = (
-            clean(background.get("kind", "rows")),
-            clean(background["rows"]),
-        )
+        row_kind = clean(background.get("kind", "rows"))
+        count = clean(background["rows"])
         words = {"rows explained": "the same rows", "given": f"{count} rows"}
         sentences.append(f"Background: {words.get(row_kind, f'{count} {row_kind}')}")
     sentences += _layers_of_maps(call_facts)
@@ -570,11 +570,10 @@ def part_words(part_facts: Mapping[str, Any] | None) -> str:
         return ""
     share = part_facts.get("share")
     is_known = isinstance(share, float) and math.isfinite(share)
-    share_note = (
-        f": {percent(share)} of the variance of its outputs on these rows"
-        if is_known
-        else ""
-    )
+    if is_known:
+        share_note = f": {percent(share)} of the variance of its outputs on these rows"
+    else:
+        share_note = ""
     return f"The model without its {clean(part_facts['without'])}, which have no slopes{share_note}"
 
 
@@ -594,11 +593,9 @@ def rough_words(explanation: Explanation) -> str:
         float(explanation.meta.get("confidence", 0.95)),
     )
     carried = int((freedom < FEW_CARRY).sum())
-    return (
-        f", rough for {carried} of {len(explanation.names)}, whose effect few rows carry"
-        if carried
-        else ""
-    )
+    if carried:
+        return f", rough for {carried} of {len(explanation.names)}, whose effect few rows carry"
+    return ""
 
 
 def units_words(meta: Mapping[str, object]) -> str:
@@ -609,11 +606,10 @@ def units_words(meta: Mapping[str, object]) -> str:
     count = clean(about["count"])
     if about["by"] == "row_groups":
         return f"{count} independent groups of rows are behind the intervals"
-    stretch = (
-        f", over {about['related_times']} times or less"
-        if "related_times" in about
-        else ""
-    )
+    if "related_times" in about:
+        stretch = f", over {about['related_times']} times or less"
+    else:
+        stretch = ""
     return f"Intervals allow for neighbours in time that are related ({count} times{stretch})"
 
 
@@ -628,11 +624,9 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
         return None
     if _units(explanation) < FEWEST_UNITS:  # what is exactly 0 has a p-value
         return None
-    return (
-        None
-        if explanation.meta.get("summary") == "mean_abs"
-        else clearly_matter(explanation, column)
-    )
+    if explanation.meta.get("summary") == "mean_abs":
+        return None
+    return clearly_matter(explanation, column)
 
 
 def players_words(explanation: Explanation) -> str:
@@ -650,7 +644,8 @@ def players_words(explanation: Explanation) -> str:
 
 def clearly_words(explanation: Explanation, count: int) -> str:
     """Say of how many features the effect is clearly not 0, as ``claims`` allows."""
-    claim, players = claim_of(explanation), players_words(explanation)
+    claim = claim_of(explanation)
+    players = players_words(explanation)
     if (explanation.order > 1).all():
         return claim.counted_pairs(count, players)
     return claim.counted(count, players)
@@ -666,7 +661,10 @@ def _measured(explanation: Explanation, column: int) -> str:
     ) * output_name.isdecimal()
     is_single_output = len(explanation.outputs) == 1 and "scale" not in explanation.meta
     has_no_output = is_single_output or output_name == "all" or _scored(explanation)
-    output = "" if has_no_output else f" for {output_kind}{clean(output_name)}"
+    if has_no_output:
+        output = ""
+    else:
+        output = f" for {output_kind}{clean(output_name)}"
     measured = quantity_of(explanation, column).replace(
         "loss (nats)", "loss (nats of cross-entropy)"
     )
@@ -676,11 +674,10 @@ def _measured(explanation: Explanation, column: int) -> str:
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:
     """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
     values, _, lower_ends, upper_ends = result.measures[measure]
-    unit_words = (
-        f" ({unit_name(result.meta)})"
-        if measure == "loss" and "unit" in result.meta
-        else ""
-    )
+    if measure == "loss" and "unit" in result.meta:
+        unit_words = f" ({unit_name(result.meta)})"
+    else:
+        unit_words = ""
     lines = [f"The {clean(measure)}{unit_words} with only some modalities present."]
     if held_modalities := result.meta.get("held"):
         lines.append(f"Always present: {', '.join(map(clean, held_modalities))}.")
@@ -697,11 +694,10 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
             float(lower_ends[ordered_index]),
             float(upper_ends[ordered_index]),
         )
-        interval = (
-            f"  ({number(interval_ends[0])} to {number(interval_ends[1])})"
-            if math.isfinite(sum(interval_ends))
-            else ""
-        )
+        if math.isfinite(sum(interval_ends)):
+            interval = f"  ({number(interval_ends[0])} to {number(interval_ends[1])})"
+        else:
+            interval = ""
         lines.append(f"  {subset_name:{max(map(len, names))}}  {value_words}{interval}")
     if len(order) < len(values):
         lines.append(f"  and {len(values) - len(order)} more")
@@ -725,19 +721,21 @@ def counterfactuals_words(
     result: Counterfactuals, row: str
 ) -> tuple[str, list[tuple[list[str], list[str]]], list[str]]:
     """Return what is wanted, the changes of each result with sentences on it, and notes on all."""
-    measures, call_facts = result.measures, result.meta
-    limited, described_results = "with a probability of" in call_facts["words"], []
+    measures = result.measures
+    call_facts = result.meta
+    limited = "with a probability of" in call_facts["words"]
+    described_results = []
     for result_index, changed in enumerate(result.changed):
-        changes = [
-            f"{clean(column_name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[result_index + 1])}"
-            for column_name, cells in result.cells.loc[:, changed].items()
-        ]
+        changes = []
+        for column_name, cells in result.cells.loc[:, changed].items():
+            changes.append(
+                f"{clean(column_name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[result_index + 1])}"
+            )
         chance = f"{'the ' * limited}probability {'asked for is ' * limited}"
-        share = (
-            f" ({chance}{number(measures['probability'][result_index])})"
-            if "probability" in measures
-            else ""
-        )
+        if "probability" in measures:
+            share = f" ({chance}{number(measures['probability'][result_index])})"
+        else:
+            share = ""
         about = [
             f"Then the model predicts {value_text(measures['prediction'][result_index])}{share}."
         ]
@@ -752,7 +750,10 @@ def counterfactuals_words(
                 "of such rows are at least as far from theirs."
             )
         described_results.append((changes, about))
-    notes = [clean(call_facts["reason"])] if "reason" in call_facts else []
+    if "reason" in call_facts:
+        notes = [clean(call_facts["reason"])]
+    else:
+        notes = []
     notes.append(
         f"{call_facts['outcome_rows']:,} of the {call_facts['rows']:,} nearest rows have such an outcome."
     )
@@ -769,20 +770,19 @@ def counterfactuals_words(
 
 def changes_summary(result: Changes) -> str:
     """Return what changed between two samples as lines of text: columns first, then the loss or the outputs."""
-    kinds = {
-        str(line_kind): lines_of_kind.to_dict("records")
-        for line_kind, lines_of_kind in result.lines.groupby("kind", sort=False)
-    }
-    importance, lines = kinds.pop("importance", []), []
+    kinds = {}
+    for line_kind, lines_of_kind in result.lines.groupby("kind", sort=False):
+        kinds[str(line_kind)] = lines_of_kind.to_dict("records")
+    importance = kinds.pop("importance", [])
+    lines = []
     if "drift" in result.meta:
         lines.append(moved_words(result.meta["drift"]))
     if kinds:
         old_rows, new_rows = result.meta["rows"]
-        row_words = (
-            f"{old_rows:,} rows, the same for both"
-            if result.meta["same_rows"]
-            else f"{old_rows:,} old and {new_rows:,} new rows"
-        )
+        if result.meta["same_rows"]:
+            row_words = f"{old_rows:,} rows, the same for both"
+        else:
+            row_words = f"{old_rows:,} old and {new_rows:,} new rows"
         lines += [
             changes_words(result),
             f"{row_words}. Intervals: {confidence_words(result)}.",
@@ -817,10 +817,16 @@ def changes_words(result: Changes) -> str:
         return outputs_words(outputs)
     loss = next(line for line in lines if line["kind"] == "score")
     moved = loss["p_holm"] < LEVEL
-    change_sign = -1.0 if moved and loss["change"] < 0 else 1.0
+    if moved and loss["change"] < 0:
+        change_sign = -1.0
+    else:
+        change_sign = 1.0
     if loss["ci_low"] == loss["ci_high"] == 0:
         return f"The loss ({unit_name(result.meta)}) is the same in every row."
-    verb = ("fell" if change_sign < 0 else "rose") if moved else "changed"
+    if moved:
+        verb = "fell" if change_sign < 0 else "rose"
+    else:
+        verb = "changed"
     where = " on the same rows" * result.meta["same_rows"]
     unit_text = unit_name(result.meta)
     return f"The loss ({unit_text}) {verb} by {_change(loss, change_sign)}{where}{'' if moved else ', which may be chance'}."
@@ -832,7 +838,10 @@ def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
     moved = bool(some)
     words = []
     for line in some or lines[:1]:
-        sign = -1.0 if moved and line["change"] < 0 else 1.0
+        if moved and line["change"] < 0:
+            sign = -1.0
+        else:
+            sign = 1.0
         verb = "changed"
         if moved:
             verb = "fell" if sign < 0 else "rose"

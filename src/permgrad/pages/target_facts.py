@@ -33,10 +33,11 @@ def target_sign_facts(sign: Mapping[str, Any], target: str) -> dict[str, Any]:
         facts["options"] = ["--na", f"{target}={','.join(codes)}"]
     elif sign["form"] == "far":
         facts["_where"] = listed([sign_cell["where"] for sign_cell in sign["cells"]])
-        cells = [
-            f"{target} is {value_text(sign_cell['value'])} in {sign_cell['where']}"
-            for sign_cell in sign["cells"]
-        ]
+        cells = []
+        for sign_cell in sign["cells"]:
+            cells.append(
+                f"{target} is {value_text(sign_cell['value'])} in {sign_cell['where']}"
+            )
         facts["_cells"] = listed(cells)
     else:
         facts["part"] = "caution"

@@ -42,18 +42,21 @@ def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     command, again, study, seed, split, test, has_report``.
     """
     best_trial = facts.get("best")
-    count, total = len(table), facts.get("total", len(table))
+    count = len(table)
+    total = facts.get("total", len(table))
     headline = f"None of {count} trial{'s' * (count != 1)} has succeeded yet."
     if best_trial is not None:
         headline = f"Trial {best_trial} is the best of {count}: validation loss {number(_loss(table, best_trial), 4)}."
     counts = table["state"].value_counts()
-    shown_facts = [
-        Fact(f"{int(counts[state])}", state)
-        for state in ("complete", "pruned", "failed")
-        if counts.get(state)
-    ]
+    shown_facts = []
+    for state in ("complete", "pruned", "failed"):
+        if counts.get(state):
+            shown_facts.append(Fact(f"{int(counts[state])}", state))
     spent = sum(float(value) for value in facts.get("seconds", {}).values() if value)
-    shown_facts += [Fact(duration(spent), "training in total")] if spent else []
+    if spent:
+        shown_facts += [Fact(duration(spent), "training in total")]
+    else:
+        shown_facts += []
     return render_page(
         title=str(facts.get("table", "study")),
         kind="permgrad tuning",
@@ -77,28 +80,36 @@ def settings_of(table: pd.DataFrame) -> list[str]:
 
 def _loss(table: pd.DataFrame, trial: int | None) -> float:
     losses = pd.to_numeric(table.loc[table["trial"] == trial, "validation_loss"])
-    return float(losses.iloc[0]) if len(losses) else math.nan
+    if len(losses):
+        return float(losses.iloc[0])
+    return math.nan
 
 
 # ---- the first words -------------------------------------------------------------------------------------------------
 def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    words = (
-        f"Predicting {clean(facts['target'])}"
-        if facts.get("target")
-        else "A search of settings"
-    )
-    words += f" ({facts['task']})" if facts.get("task") else ""
-    words += f" with {clean(facts['space_text'])}." if facts.get("space_text") else "."
-    start, best_trial, first = (
-        facts.get("starts_with"),
-        facts.get("best"),
-        _loss(table, 0),
-    )
+    if facts.get("target"):
+        words = f"Predicting {clean(facts['target'])}"
+    else:
+        words = "A search of settings"
+    if facts.get("task"):
+        words += f" ({facts['task']})"
+    else:
+        words += ""
+    if facts.get("space_text"):
+        words += f" with {clean(facts['space_text'])}."
+    else:
+        words += "."
+    start = facts.get("starts_with")
+    best_trial = facts.get("best")
+    first = _loss(table, 0)
     if not start or best_trial is None or not math.isfinite(first):
         return words
     if best_trial == 0:
         return f"{words} No trial was better than {clean(start)} itself."
-    relative_gain = 1 - _loss(table, best_trial) / first if first else 0.0
+    if first:
+        relative_gain = 1 - _loss(table, best_trial) / first
+    else:
+        relative_gain = 0.0
     itself = f"{clean(start[:1].upper() + start[1:])}, trial 0, has {number(first, 4)}"
     return f"{words} {itself}. The winner's loss is {relative_gain:.1%} smaller."
 
@@ -196,11 +207,10 @@ def _slices(
 ) -> None:
     order = list(facts.get("importances", {}))
     usable = table[table["state"] != "failed"]
-    shown = [
-        setting_name
-        for setting_name in settings_of(table)
-        if usable[setting_name].notna().any()
-    ]
+    shown = []
+    for setting_name in settings_of(table):
+        if usable[setting_name].notna().any():
+            shown.append(setting_name)
     shown.sort(key=lambda name: order.index(name) if name in order else len(order))
     if shown:
         caption = (
@@ -218,15 +228,14 @@ def _slices(
 def _curves(
     section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 ) -> None:
-    curves = {
-        int(trial): losses
-        for trial, losses in facts.get("curves", {}).items()
-        if len(losses)
-    }
+    curves = {}
+    for trial, losses in facts.get("curves", {}).items():
+        if len(losses):
+            curves[int(trial)] = losses
     if curves:
-        pruned = [
-            int(trial) for trial in table.loc[table["state"] == "pruned", "trial"]
-        ]
+        pruned = []
+        for trial in table.loc[table["state"] == "pruned", "trial"]:
+            pruned.append(int(trial))
         section.figure(
             trial_curves(curves, best=facts.get("best"), pruned=pruned),
             "Validation loss after each epoch. A cross marks where a trial was pruned.",
@@ -236,11 +245,13 @@ def _curves(
 def _trials(
     section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 ) -> None:
-    best_trial, seconds = facts.get("best"), facts.get("seconds", {})
-    marks: list[Mark] = [
-        "quiet" if state != "complete" else "best" if trial == best_trial else ""
-        for trial, state in zip(table["trial"], table["state"], strict=True)
-    ]
+    best_trial = facts.get("best")
+    seconds = facts.get("seconds", {})
+    marks: list[Mark] = []
+    for trial, state in zip(table["trial"], table["state"], strict=True):
+        marks.append(
+            "quiet" if state != "complete" else "best" if trial == best_trial else ""
+        )
 
     columns = [
         figures_of("trial", table["trial"], as_count, marks),
@@ -250,8 +261,14 @@ def _trials(
         figures_of("seconds", map(seconds.get, table["trial"]), number, marks),
     ]
     for setting_name in settings_of(table):
-        values, heading = table[setting_name], clean(setting_name)
-        texts = ["" if pd.isna(value) else value_text(value, 28) for value in values]
+        values = table[setting_name]
+        heading = clean(setting_name)
+        texts = []
+        for value in values:
+            if pd.isna(value):
+                texts.append("")
+            else:
+                texts.append(value_text(value, 28))
         if all(
             isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
             for value in values.dropna()
@@ -260,10 +277,11 @@ def _trials(
         else:
             columns.append((heading, "text", list(map(Cell, texts, texts, marks))))
     if "reason" in table and table["reason"].notna().any():
-        reasons = [
-            Cell("" if pd.isna(reason) else clean(reason), None, "quiet")
-            for reason in table["reason"]
-        ]
+        reasons = []
+        for reason in table["reason"]:
+            reasons.append(
+                Cell("" if pd.isna(reason) else clean(reason), None, "quiet")
+            )
         columns.append(("reason", "text", reasons))
     section.table(
         table_of(
@@ -317,11 +335,9 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return 0.0, 1.0
-    lower_limit, middle, upper_limit = (
-        float(finite.min()),
-        float(np.median(finite)),
-        float(finite.max()),
-    )
+    lower_limit = float(finite.min())
+    middle = float(np.median(finite))
+    upper_limit = float(finite.max())
     if (
         len(finite) > 4
         and upper_limit - lower_limit > _WILD * 2 * (middle - lower_limit) > 0
@@ -380,7 +396,8 @@ def tuning_history(table: pd.DataFrame, *, reference: str = "") -> Chart:
         )
     if defined.any():
         winner = int(np.argmin(best_losses))
-        winning_trial, winning_loss = int(trials[winner]), float(losses[winner])
+        winning_trial = int(trials[winner])
+        winning_loss = float(losses[winner])
         winner_text = f"trial {winning_trial}: {number(winning_loss, 4)}"
         marks.append(
             mark(
@@ -424,7 +441,8 @@ def trial_curves(
         for trial, losses in curves.items()
         if len(losses)
     }
-    marks, pruned_ends = [], []
+    marks = []
+    pruned_ends = []
     for trial, losses in drawn.items():
         if trial != best:
             marks.append(
@@ -437,7 +455,10 @@ def trial_curves(
                     opacity=0.5,
                 )
             )
-            pruned_ends += [(len(losses), losses[-1])] if trial in pruned else []
+            if trial in pruned:
+                pruned_ends += [(len(losses), losses[-1])]
+            else:
+                pruned_ends += []
     if pruned_ends:
         x, y = np.array(pruned_ends).T
         marks.append(
@@ -508,7 +529,8 @@ def tuning_slices(
         x, axis = _axis_of(
             setting_name, values, trials, numeric=numeric, log=setting_name in log
         )
-        pruned, is_winner = state == "pruned", trials == best
+        pruned = state == "pruned"
+        is_winner = trials == best
         looks = (
             (
                 pruned,
@@ -527,11 +549,12 @@ def tuning_slices(
                 {"shape": "circle", "colour": "ink", "size": 6, "name": "the winner"},
             ),
         )
-        marks = [
-            mark("dots", x=x[trial_mask], y=losses[trial_mask], **mark_look)
-            for trial_mask, mark_look in looks
-            if trial_mask.any()
-        ]
+        marks = []
+        for trial_mask, mark_look in looks:
+            if trial_mask.any():
+                marks.append(
+                    mark("dots", x=x[trial_mask], y=losses[trial_mask], **mark_look)
+                )
         panels.append(
             panel(axis, {"label": "loss", "domain": (lower_limit, upper_limit)}, marks)
         )

@@ -36,17 +36,16 @@ def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | 
         >>> advantage(about, {"test": {"mse": 4.0}, "constant": {"mse": 10.0, "learnt": True}})
         6.0
     """
-    metric = (
-        _METRICS.get(str(about.get("loss")))
-        if "increase" in str(about.get("quantity"))
-        else None
-    )
-    test_scores, constant = measured.get("test") or {}, measured.get("constant") or {}
-    loss_values = [
-        float(entry[metric])
-        for entry in (constant, test_scores)
-        if metric is not None and entry.get(metric) is not None
-    ]
+    if "increase" in str(about.get("quantity")):
+        metric = _METRICS.get(str(about.get("loss")))
+    else:
+        metric = None
+    test_scores = measured.get("test") or {}
+    constant = measured.get("constant") or {}
+    loss_values = []
+    for entry in (constant, test_scores):
+        if metric is not None and entry.get(metric) is not None:
+            loss_values.append(float(entry[metric]))
     if not constant.get("learnt", False) or len(loss_values) < 2:
         return None
     difference = loss_values[0] - loss_values[1]
@@ -64,23 +63,24 @@ def plain_units(explanation: Any) -> Any:
         >>> import numpy as np
         >>> from permgrad import Explanation
         >>> names = ("a",), ("table",), ("all",)
-        >>> explained = Explanation(np.ones((1, 1)), *names, "permgrad", "global", meta={"unit": "nats"})
+        >>> explained = Explanation(
+        ...     np.ones((1, 1)), *names, "permgrad", "global", meta={"unit": "nats"}
+        ... )
         >>> plain_units(explained).meta["unit"]
         'log loss'
     """
     if explanation is None:
         return None
     plain = _PLAIN.get(str(explanation.meta.get("unit")))
-    return (
-        explanation
-        if plain is None
-        else replace(explanation, meta={**explanation.meta, "unit": plain})
-    )
+    if plain is None:
+        return explanation
+    return replace(explanation, meta={**explanation.meta, "unit": plain})
 
 
 def in_plain_units(content: Assessment) -> Assessment:
     """Return content whose explanations have units that every reader knows."""
-    listed, together = content.listed, content.together
+    listed = content.listed
+    together = content.together
     if listed is not None:
         listed = replace(
             listed,
@@ -91,14 +91,14 @@ def in_plain_units(content: Assessment) -> Assessment:
         )
     if together is not None and together.pairs is not None:
         together = replace(together, pairs=plain_units(together.pairs))
-    row_sections = [
-        replace(row_section, explanation=plain_units(row_section.explanation))
-        for row_section in content.rows
-    ]
-    explanations = {
-        field_name: plain_units(getattr(content, field_name))
-        for field_name in ("explanation", "local", "refits")
-    }
+    row_sections = []
+    for row_section in content.rows:
+        row_sections.append(
+            replace(row_section, explanation=plain_units(row_section.explanation))
+        )
+    explanations = {}
+    for field_name in ("explanation", "local", "refits"):
+        explanations[field_name] = plain_units(getattr(content, field_name))
     return replace(
         content, rows=row_sections, listed=listed, together=together, **explanations
     )
@@ -109,11 +109,9 @@ def output_words(explanation: Explanation, target: str, output: int) -> str:
     unit_words = clean(explanation.meta.get("unit") or "output")
     if unit_words == "y":
         return shorten(target, 60)
-    return (
-        unit_words
-        if explanation.outputs[output] == "all"
-        else f"{unit_words} of {shorten(explanation.outputs[output], 40)}"
-    )
+    if explanation.outputs[output] == "all":
+        return unit_words
+    return f"{unit_words} of {shorten(explanation.outputs[output], 40)}"
 
 
 class Loss(NamedTuple):
@@ -150,7 +148,9 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
 
     Examples:
         >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
-        >>> loss = loss_without(about, {"test": {"mse": 9.0}, "constant": {"mse": 100.0, "learnt": True}})
+        >>> loss = loss_without(
+        ...     about, {"test": {"mse": 9.0}, "constant": {"mse": 100.0, "learnt": True}}
+        ... )
         >>> loss.model, loss.constant, loss.without(16.0)
         (3.0, 10.0, 5.0)
     """
@@ -164,10 +164,8 @@ def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss 
         return Loss(metric, model, constant, lambda importance: model + importance)
 
     def error(importance: float) -> float:
-        return (
-            math.sqrt(max(model + importance, 0.0))
-            if math.isfinite(importance)
-            else math.nan
-        )
+        if math.isfinite(importance):
+            return math.sqrt(max(model + importance, 0.0))
+        return math.nan
 
     return Loss("rmse", error(0.0), error(constant - model), error)

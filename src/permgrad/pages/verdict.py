@@ -103,21 +103,21 @@ def verdict(content: Assessment) -> list[Sentence]:
     if content.sentences is not None:
         return list(content.sentences)
     first_page: list[tuple[Finding, Facts]] = []
-    sentences, cautions = list[Sentence](), 0
+    sentences = list[Sentence]()
+    cautions = 0
     for finding, finding_facts in _spoken(content):
         part_name = finding_facts.get("part", finding.part)
         cautions += part_name in ("alarm", "caution")
-        part_name = (
-            "trust"
-            if part_name == "caution" and cautions > MOST_CAUTIONS
-            else part_name
-        )
-        first_page += [] if part_name == "trust" else [(finding, finding_facts)]
-        known_facts = {
-            fact_name: value
-            for fact_name, value in finding_facts.items()
-            if not fact_name.startswith("_")
-        }
+        if part_name == "caution" and cautions > MOST_CAUTIONS:
+            part_name = "trust"
+        if part_name == "trust":
+            first_page += []
+        else:
+            first_page += [(finding, finding_facts)]
+        known_facts = {}
+        for fact_name, value in finding_facts.items():
+            if not fact_name.startswith("_"):
+                known_facts[fact_name] = value
         words = say(finding.kind, finding_facts)
         sentences.append(
             {
@@ -150,28 +150,22 @@ def first_sentence(content: Assessment) -> str:
 
 def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> Sentence:
     """Advise one thing: that of the first finding which has advice, with the whole command where one follows."""
-    reason, words, command = (
-        "use",
-        "Look in the report at how each feature acts, and at single predictions",
-        "",
-    )
+    reason = "use"
+    words = "Look in the report at how each feature acts, and at single predictions"
+    command = ""
     kinds = {finding.kind for finding, _ in first_page}
     for finding, finding_facts in first_page:
         if finding.kind == "skill" and "few_rows_decide" in kinds:
             continue  # whether it is better than a constant is decided by few rows
         advice = Writer(finding_facts).sentence(ADVICE.get(finding.kind, ""))
         if advice:
-            reason, words, command = (
-                finding.kind,
-                advice,
-                _again(content, finding_facts.get("options", ())),
-            )
+            reason = finding.kind
+            words = advice
+            command = _again(content, finding_facts.get("options", ()))
             break
         if finding.kind == "baselines" and finding_facts["form"] == "behind":
-            reason, words = (
-                "baselines",
-                f"For predictions alone, use {Writer(finding_facts).sentence('{best:model}')}",
-            )
+            reason = "baselines"
+            words = f"For predictions alone, use {Writer(finding_facts).sentence('{best:model}')}"
     advice_facts = {"kind": "next", "part": "next", "reason": reason} | (
         {"command": command} if command else {}
     )
@@ -191,7 +185,8 @@ def _again(content: Assessment, options: Sequence[str]) -> str:
         or not provenance.command.startswith("permgrad run ")
     ):
         return ""
-    words, command_words = [], iter(shlex.split(provenance.command))
+    words = []
+    command_words = iter(shlex.split(provenance.command))
     for command_word in command_words:
         if command_word == "--out" or command_word == options[0] in (
             "--task",
@@ -236,18 +231,16 @@ def markdown(
     """
     lines = [f"# {clean(title).translate(_MARKUP)}", ""]
     for part_name, heading in PARTS.items():
-        part_sentences = [
-            _marked(sentence_entry)
-            for sentence_entry in sentences
-            if sentence_entry["facts"].get("part") == part_name
-        ]
+        part_sentences = []
+        for sentence_entry in sentences:
+            if sentence_entry["facts"].get("part") == part_name:
+                part_sentences.append(_marked(sentence_entry))
         if part_name == "score" and part_sentences:
             lines += ["\n\n".join(part_sentences), ""]
-            lines += (
-                []
-                if picture is None
-                else [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
-            )
+            if picture is None:
+                lines += []
+            else:
+                lines += [f"![{clean(picture).translate(_MARKUP)}]({PICTURE})", ""]
         elif part_sentences:
             lines += [
                 f"## {heading}",
@@ -256,14 +249,15 @@ def markdown(
                 "",
             ]
         if part_name == "features" and effects:
-            table_rows = [
-                "| "
-                + " | ".join(
-                    clean(cell_text).translate(_MARKUP) for cell_text in effect_row
+            table_rows = []
+            for effect_row in effects:
+                table_rows.append(
+                    "| "
+                    + " | ".join(
+                        clean(cell_text).translate(_MARKUP) for cell_text in effect_row
+                    )
+                    + " |"
                 )
-                + " |"
-                for effect_row in effects
-            ]
             lines += [
                 table_rows[0],
                 "|---" * len(effects[0]) + "|",
@@ -279,7 +273,9 @@ def _marked(sentence_entry: Mapping[str, Any]) -> str:
     """Return a sentence that Markdown does not change, with its command as code."""
     command = sentence_entry["facts"].get("command", "")
     words = clean(sentence_entry["sentence"].removesuffix(command)).translate(_MARKUP)
-    return f"{words} `{clean(command)}`" if command else words
+    if command:
+        return f"{words} `{clean(command)}`"
+    return words
 
 
 #: The picture beside ``report.md``.

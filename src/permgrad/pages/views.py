@@ -53,7 +53,9 @@ def page_data(data: Mapping[str, Any]) -> str:
 def _short(text: str) -> float:
     """Return a number with six significant digits."""
     short = float(f"{float(text):.6g}")
-    return int(short) if short.is_integer() and abs(short) < 2**53 else short
+    if short.is_integer() and abs(short) < 2**53:
+        return int(short)
+    return short
 
 
 def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
@@ -291,9 +293,9 @@ def intervals_of(
     level: str = "95\u00a0%",
 ) -> Column:
     """Return a column of intervals, None where undefined. ``write``: writes an end (None: as numbers of a column)."""
-    interval_ends = [
-        np.asarray(list(end_values), dtype=np.float64) for end_values in (low, high)
-    ]
+    interval_ends = []
+    for end_values in (low, high):
+        interval_ends.append(np.asarray(list(end_values), dtype=np.float64))
     texts = (
         number_texts(end_values) if write is None else map(write, end_values.tolist())
         for end_values in interval_ends
@@ -337,10 +339,14 @@ def frame_table(
     frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False
 ) -> TableView:
     """Show a frame. ``index`` is the heading of its row names (empty: they are left out)."""
-    columns = [names(frame.index, index)] if index else []
+    if index:
+        columns = [names(frame.index, index)]
+    else:
+        columns = []
     for column_index, column_name in enumerate(frame.columns):
         # By column: by row, pandas would turn integers into floats.
-        column, heading = frame.iloc[:, column_index], clean(column_name)
+        column = frame.iloc[:, column_index]
+        heading = clean(column_name)
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(
             column
         ):
@@ -384,7 +390,9 @@ class Tab:
         ...     section.live("list")  # the script fills it, see page.js
         >>> tab = Tab(name="features", title="Features", sections=[("list", "All features", words)])
         >>> from permgrad.assess.assessment import Assessment
-        >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[0].blocks
+        >>> tab_view(tab, Assessment(title="t", target="price", task="regression")).sections[
+        ...     0
+        ... ].blocks
         [('text', 'What predicts price.'), ('live', 'list')]
     """
 
@@ -418,6 +426,9 @@ def tab_view(tab: Tab, content: Assessment) -> TabView:
         if needed is not None and (not isinstance(needed, Sized) or len(needed)):
             sections.append(section := SectionView(anchor, heading))
             fill_section(section, content, *[needed for _ in needs])
-    title = tab.title if isinstance(tab.title, str) else tab.title(content)
+    if isinstance(tab.title, str):
+        title = tab.title
+    else:
+        title = tab.title(content)
     shown = [section for section in sections if section.blocks]
     return TabView(tab.name, title, shown, tab.data(content), tab.scripts)

@@ -88,7 +88,8 @@ def _form_of(
         part_name: set(vocabulary)
         for part_name, (vocabulary, _) in word_design.parts.items()
     }
-    row_indices, texts = list[int](), list[list[Any]]()
+    row_indices = list[int]()
+    texts = list[list[Any]]()
     distinct, index = encoder.texts_of(frame, name)
     for row_index in np.flatnonzero(index >= 0).tolist():
         row_text = distinct[index[row_index]]
@@ -180,10 +181,8 @@ def _words_left(split_text: list[Any]) -> list[str]:
 def _pieces_left(split_text: list[Any]) -> list[str]:
     """Return all pieces of words, of two to five signs, that can stand in a text without some of its parts."""
     segments = ["".join(segment_parts).lower() for segment_parts in split_text]
-    joined_text, segment_ends = (
-        "".join(segments),
-        np.cumsum([len(text_segment) for text_segment in segments]).tolist(),
-    )
+    joined_text = "".join(segments)
+    segment_ends = np.cumsum([len(text_segment) for text_segment in segments]).tolist()
     cut_spans = list(zip(segment_ends[:-1:2], segment_ends[1::2], strict=True))
     pieces: dict[str, None] = {}
     for begin, word_end in (
@@ -235,11 +234,9 @@ def with_what_if(
     """
     if not keep_rows:
         # An assessment with statistics of rows, and no values, parts, pictures or curves of single ones.
-        cards, together, shows_rows = (
-            content.cards,
-            content.together,
-            bool(content.listed is not None or content.rows),
-        )
+        cards = content.cards
+        together = content.together
+        shows_rows = bool(content.listed is not None or content.rows)
         reason = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
         changed: dict[str, Any] = dict.fromkeys(
             (
@@ -333,20 +330,16 @@ def what_if(
             "reason": f"The model is not in this page, because its weights take {weight_bytes / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB."
         }
-    encoder, ranks = (
-        model.preprocessor_,
-        {
-            feature_name: feature_rank
-            for feature_rank, feature_name in enumerate(ranking)
-        },
-    )
+    encoder = model.preprocessor_
+    ranks = {
+        feature_name: feature_rank for feature_rank, feature_name in enumerate(ranking)
+    }
     # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
     # ``pg.explain`` takes the same as ``groups=``.
-    groups = {
-        feature_name: columns.tolist()
-        for feature_name, columns in encoder.features("feature").items()
-        if len(columns)
-    }
+    groups = {}
+    for feature_name, columns in encoder.features("feature").items():
+        if len(columns):
+            groups[feature_name] = columns.tolist()
     if len(groups) > MOST_PLAYERS:
         first = set(
             sorted(groups, key=lambda name: ranks.get(name, len(ranks)))[
@@ -457,16 +450,13 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
     numeric = np.zeros(len(encoder.slots_), dtype=bool)
     numeric[encoder.numeric_columns_] = True
     numeric |= ~np.isin(rows.encoded, (0.0, 1.0)).all(axis=0)
-    kinds = {
-        column_form["name"]: column_form["kind"]
-        for column_form in encoder_form(encoder)["columns"]
-    }
+    kinds = {}
+    for column_form in encoder_form(encoder)["columns"]:
+        kinds[column_form["name"]] = column_form["kind"]
     columns = []
     for input_index, column in enumerate(rows.columns.tolist()):
-        feature_name, values = (
-            encoder.feature_names_in_[column],
-            rows.cells[:, input_index],
-        )
+        feature_name = encoder.feature_names_in_[column]
+        values = rows.cells[:, input_index]
         packing = {"category": "u2", "boolean": "u1", "date": "f8"}.get(
             kinds[feature_name], "f4"
         )
@@ -493,16 +483,15 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
 
 def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, Any]:
     """Return the scores of rows' images with one patch covered, by column, with the places of the rows."""
-    row_position = {
-        str(number): row_index for row_index, number in enumerate(rows.numbers.tolist())
-    }
+    row_position = {}
+    for row_index, number in enumerate(rows.numbers.tolist()):
+        row_position[str(number)] = row_index
     covered_data = {}
     for column in photos:
-        scores_by_row = {
-            row_position[number]: scores
-            for number, scores in column.covered.items()
-            if number in row_position
-        }
+        scores_by_row = {}
+        for number, scores in column.covered.items():
+            if number in row_position:
+                scores_by_row[row_position[number]] = scores
         covered_data[column.name] = {
             "rows": list(scores_by_row),
             "scores": packed(np.array([*scores_by_row.values()])),

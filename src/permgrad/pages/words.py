@@ -60,23 +60,23 @@ def shorten(text: object, width: int = 26) -> str:
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
     """Shorten names. Where two would look the same, they show where they differ, or get a number."""
-    labels, short = (
-        [clean(full_name) for full_name in names],
-        [shorten(shown_name, width) for shown_name in names],
-    )
+    labels = [clean(full_name) for full_name in names]
+    short = [shorten(shown_name, width) for shown_name in names]
     for label in {label for label in short if short.count(label) > 1}:
-        label_indices = [
-            label_index
-            for label_index, other_label in enumerate(short)
-            if other_label == label
-        ]
-        differ = [
-            len(set(letters)) > 1
-            for letters in zip(
-                *(labels[label_index] for label_index in label_indices), strict=False
-            )
-        ]
-        start, head = differ.index(True) if True in differ else 0, width // 2
+        label_indices = []
+        for label_index, other_label in enumerate(short):
+            if other_label == label:
+                label_indices.append(label_index)
+        differ = []
+        for letters in zip(
+            *(labels[label_index] for label_index in label_indices), strict=False
+        ):
+            differ.append(len(set(letters)) > 1)
+        if True in differ:
+            start = differ.index(True)
+        else:
+            start = 0
+        head = width // 2
         for alike_index in label_indices if start > head else ():
             ending = labels[alike_index][start - 2 :]
             short[alike_index] = (
@@ -84,9 +84,10 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
             )
     result = []
     for position, label in enumerate(short):
-        number_mark = (
-            f"·{short[: position + 1].count(label)}" if short.count(label) > 1 else ""
-        )
+        if short.count(label) > 1:
+            number_mark = f"·{short[: position + 1].count(label)}"
+        else:
+            number_mark = ""
         result.append(
             f"{label[: width - len(number_mark)]}{number_mark}"
             if number_mark
@@ -97,9 +98,10 @@ def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
 
 def names_apart(names: Iterable[object], width: int = 40) -> Callable[[object], str]:
     """Return what cuts each of some names so that it differs from all others."""
-    long_names = [
-        long_name for long_name in dict.fromkeys(names) if len(clean(long_name)) > width
-    ]
+    long_names = []
+    for long_name in dict.fromkeys(names):
+        if len(clean(long_name)) > width:
+            long_names.append(long_name)
     labels = dict(zip(long_names, labels_of(long_names, width), strict=True))
     return lambda name: labels.get(name) or clean(name)
 
@@ -132,7 +134,9 @@ def path_name(path: str) -> str:
 
 def p_text(p_value: float) -> str:
     """Write a p-value."""
-    return "< 0.001" if p_value < 0.001 else fixed(p_value)
+    if p_value < 0.001:
+        return "< 0.001"
+    return fixed(p_value)
 
 
 def duration(seconds: float | None) -> str:
@@ -143,7 +147,9 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.2g} s"
     minutes, seconds_left = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {seconds_left} s" if minutes else f"{seconds_left} s"
+        if minutes:
+            return f"{minutes} min {seconds_left} s"
+        return f"{seconds_left} s"
     return f"{minutes // 60} h {minutes % 60} min"
 
 
@@ -201,7 +207,9 @@ def texts_of(labels: Iterable[object]) -> Array:
 def confidence_words(explanation: Explanation | Missing | Changes) -> str:
     """Return the confidence level of an explanation's intervals: ``95 %``, ``99.99999 %``, never rounded to 100."""
     level = float(explanation.meta.get("confidence", 0.95))
-    return f"{100 * level:.12g}\u00a0%" if level <= 1 - 1e-14 else "almost 100\u00a0%"
+    if level <= 1 - 1e-14:
+        return f"{100 * level:.12g}\u00a0%"
+    return "almost 100\u00a0%"
 
 
 def towards(explanation: Explanation, column: int) -> str:
@@ -240,17 +248,19 @@ def quantity_of(explanation: Explanation, column: int | None = None) -> str:
     quantity = explanation.meta.get("quantity") or (
         "attribution" if explanation.scope == "local" else "importance"
     )
-    quantity, unit_text = clean(quantity).replace("_", " "), unit_name(explanation.meta)
-    return (
-        f"{quantity} ({unit_text})"
-        if unit_text and unit_text not in quantity
-        else quantity
-    )
+    quantity = clean(quantity).replace("_", " ")
+    unit_text = unit_name(explanation.meta)
+    if unit_text and unit_text not in quantity:
+        return f"{quantity} ({unit_text})"
+    return quantity
 
 
 def unit_name(about: Mapping[str, Any]) -> str:
     """Return what the unit in ``meta`` is called. Empty if there is none."""
-    unit_text = clean(about["unit"]) if about.get("unit") else ""
+    if about.get("unit"):
+        unit_text = clean(about["unit"])
+    else:
+        unit_text = ""
     return "squared error" if unit_text == "y²" else unit_text
 
 
@@ -279,15 +289,14 @@ RANKS = (
     "with all other features."
 )
 #: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
-MOST_ORDERED, FEWEST_ROWS = 200, 10
+MOST_ORDERED = 200
+FEWEST_ROWS = 10
 
 
 def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
     """Return the ranks of a global explanation at the level of its intervals, or None without errors."""
-    std_errors, row_count = (
-        explanation.std_error,
-        explanation.meta.get("rows_summarised", FEWEST_ROWS),
-    )
+    std_errors = explanation.std_error
+    row_count = explanation.meta.get("rows_summarised", FEWEST_ROWS)
     if (
         std_errors is None
         or explanation.meta.get("methods")
@@ -300,10 +309,9 @@ def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
         certain_ranks,  # loads torch, which a page of stored numbers does not need
     )
 
-    player_indices = [
-        explanation.names.index(feature_name)
-        for feature_name in explanation.ranking(column)
-    ]
+    player_indices = []
+    for feature_name in explanation.ranking(column):
+        player_indices.append(explanation.names.index(feature_name))
     return certain_ranks(
         explanation,
         player_indices,
@@ -314,7 +322,8 @@ def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
 
 def rank_texts(ranks: Ranks) -> list[str]:
     """Write the intervals of ranks: ``1``, ``2–4``, or ``undecided`` where every place is possible."""
-    rank_ends, every = zip(ranks.low, ranks.high, strict=True), (1, len(ranks.names))
+    rank_ends = zip(ranks.low, ranks.high, strict=True)
+    every = (1, len(ranks.names))
     return [
         "undecided"
         if rank_pair == every
@@ -325,13 +334,16 @@ def rank_texts(ranks: Ranks) -> list[str]:
 
 def order_words(ranks: Ranks, most: int) -> str:
     """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
-    texts, short_name = list[str](), names_apart(ranks.names)
+    texts = list[str]()
+    short_name = names_apart(ranks.names)
     if (ranks.sets == 1).all():
         return ""
     for members in (
         np.flatnonzero(ranks.sets == rank_set) for rank_set in np.unique(ranks.sets)
     ):
-        first, last_rank, count = members[0] + 1, members[-1] + 1, len(members)
+        first = members[0] + 1
+        last_rank = members[-1] + 1
+        count = len(members)
         if last_rank == len(ranks.names) and first > 1 and (count > 1 or first > most):
             return "; ".join([*texts, "the rest"])
         if first > most:
@@ -351,28 +363,23 @@ def training_words(explanation: Explanation) -> str:
     if not facts:
         return ""
     first = int(facts["first"])
-    lead_words = (
-        "come first"
-        if first == 1
-        else f"be among the first {'two' if first == 2 else 'three'}"
-    )
+    if first == 1:
+        lead_words = "come first"
+    else:
+        lead_words = f"be among the first {'two' if first == 2 else 'three'}"
     leading = [
         feature_name
         for feature_name in explanation.ranking()
         if feature_name in facts["shares"]
     ][:first]
     fit_count = int(explanation.meta["refits"]["fits"])
-    short_name, texts = (
-        names_apart(explanation.names),
-        [
-            training_text(facts["shares"][feature_name], fit_count)
-            for feature_name in leading
-        ],
-    )
-    followers = [
-        f"{short_name(follower_name)} in {follower_text}"
-        for follower_name, follower_text in zip(leading[1:], texts[1:], strict=True)
-    ]
+    short_name = names_apart(explanation.names)
+    texts = []
+    for feature_name in leading:
+        texts.append(training_text(facts["shares"][feature_name], fit_count))
+    followers = []
+    for follower_name, follower_text in zip(leading[1:], texts[1:], strict=True):
+        followers.append(f"{short_name(follower_name)} in {follower_text}")
     sentence = listed(
         [
             f"{short_name(leading[0])} would {lead_words} in {texts[0]} of 100",
@@ -389,10 +396,8 @@ def training_text(share: float, fits: int) -> str:
     """
     most_of_hundred = int(100 * (fits + 1) / (fits + 2))
     number = round(100 * share)
-    return (
-        f"more than {most_of_hundred}"
-        if number > most_of_hundred
-        else f"fewer than {100 - most_of_hundred}"
-        if number < 100 - most_of_hundred
-        else str(number)
-    )
+    if number > most_of_hundred:
+        return f"more than {most_of_hundred}"
+    if number < 100 - most_of_hundred:
+        return f"fewer than {100 - most_of_hundred}"
+    return str(number)

@@ -40,14 +40,14 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
         elif option.lists == "codes":
             # Codes may be cells with commas.
             stripped_codes = [code_text.strip() for code_text in value]
-            content[option_name] = (
-                stripped_codes if option_name == "na" else list(separated(value))
-            )
+            if option_name == "na":
+                content[option_name] = stripped_codes
+            else:
+                content[option_name] = list(separated(value))
         elif isinstance(value, tuple) and isinstance(value[0], str):
-            several = [
-                (entry_name, _inside(option_name, entry_name))
-                for entry_name in sorted(set(value))
-            ]
+            several = []
+            for entry_name in sorted(set(value)):
+                several.append((entry_name, _inside(option_name, entry_name)))
             content[option_name] = [
                 entry_name if inside is None else [entry_name, inside]
                 for entry_name, inside in several
@@ -55,7 +55,10 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
         else:
             inside = _inside(option_name, value)
             content[option_name] = value if inside is None else Path(value).name
-            content |= {} if inside is None else {f"{option_name} content": inside}
+            if inside is None:
+                content |= {}
+            else:
+                content |= {f"{option_name} content": inside}
     return plain(content)
 
 
@@ -72,12 +75,18 @@ def _inside(name: str, value: Any) -> str | None:
 
 def content_of(source: str | Path, role: str = "table") -> str:
     """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
-    path, names = table_address(source).file, data_sets() if role == "table" else ()
+    path = table_address(source).file
+    if role == "table":
+        names = data_sets()
+    else:
+        names = ()
     if source in names:
         from permgrad.data.datasets import fetch_dataset  # a file needs none of them
 
         data_file = fetch_dataset(str(source))
-        return f"data set {source}" if data_file is None else file_hash(data_file)
+        if data_file is None:
+            return f"data set {source}"
+        return file_hash(data_file)
     if path.is_file():
         return file_hash(path)
     if role in ("table", "test") and is_parquet_folder(path):

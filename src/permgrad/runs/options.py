@@ -57,7 +57,8 @@ TRAINING_ROWS = "training"
 #: The placeholders of options that may stand without a value, and the value that they then have.
 ALONE = {"[NAMES]": USUAL, "[TABLE]": TRAINING_ROWS}
 #: Encoders by name. A folder holds one of texts.
-TEXT_ENCODERS, IMAGE_ENCODERS = ("all-minilm-l6-v2",), ("efficientnet-lite0",)
+TEXT_ENCODERS = ("all-minilm-l6-v2",)
+IMAGE_ENCODERS = ("efficientnet-lite0",)
 #: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 #: Those that are trained without weights of rows.
@@ -157,13 +158,13 @@ class Option:
         if self.least is not None and not self.least <= value <= (
             self.most or math.inf
         ):
-            bound_words = (
-                f"at least {self.least}"
-                if self.most is None
-                else f"from {self.least} to {self.most}"
-            )
+            if self.most is None:
+                bound_words = f"at least {self.least}"
+            else:
+                bound_words = f"from {self.least} to {self.most}"
             raise InputError(f"{flag} must be {bound_words}, got {value}", code="PG002")
-        value = split_preset(value)[0] if self.branches else value
+        if self.branches:
+            value = split_preset(value)[0]
         patterns = [choice for choice in self.choices if re.search("[A-Z]", choice)]
         names = [choice for choice in self.choices if choice not in patterns]
         fits_pattern = any(
@@ -225,17 +226,20 @@ def split_preset(text: str) -> tuple[str, Names]:
 def data_sets() -> Collection[str]:
     """Return the names of data sets, without loading them: who registers another one has loaded them."""
     loaded = sys.modules.get("permgrad.data.datasets")
-    names: Collection[str] = DATA_SETS if loaded is None else loaded.list_datasets()
+    names: Collection[str]
+    if loaded is None:
+        names = DATA_SETS
+    else:
+        names = loaded.list_datasets()
     return names
 
 
 def options_of(request: Any) -> dict[str, Option]:
     """Return the options of a request, or of its class, by field. Options of computing come last."""
-    options = {
-        entry.name: entry.metadata["option"]
-        for entry in fields(request)
-        if "option" in entry.metadata
-    }
+    options = {}
+    for entry in fields(request):
+        if "option" in entry.metadata:
+            options[entry.name] = entry.metadata["option"]
     return dict(
         sorted(
             options.items(),
@@ -320,11 +324,10 @@ class CommandRequest:
         paths_by_role: dict[str, Path] = {}
         for option_name in options_of(self):
             value = getattr(self, option_name)
-            roles = (
-                {f"preset {preset_name}": preset_name for preset_name in value}
-                if isinstance(value, tuple)
-                else {option_name: value}
-            )
+            if isinstance(value, tuple):
+                roles = {f"preset {preset_name}": preset_name for preset_name in value}
+            else:
+                roles = {option_name: value}
             paths_by_role |= {
                 role_name: file_path
                 for role_name, role_value in roles.items()
@@ -344,13 +347,12 @@ class CommandRequest:
         for option_name, entry in options_of(self).items():
             if entry.metavar == "COL":
                 value = getattr(self, option_name)
-                several = (
-                    value
-                    if isinstance(value, tuple)
-                    else ()
-                    if value is None
-                    else (value,)
-                )
+                if isinstance(value, tuple):
+                    several = value
+                elif value is None:
+                    several = ()
+                else:
+                    several = (value,)
                 named[entry.flag(option_name)] = several
         return named
 

@@ -44,7 +44,8 @@ from permgrad.runs.options import (
 if TYPE_CHECKING:
     from permgrad.data.types.column_types import Kind
 
-DATABASE, DEFAULT_SPACE = "study.db", "default"
+DATABASE = "study.db"
+DEFAULT_SPACE = "default"
 #: Every row of a run is explained, and training sees all rows: ``--max-rows all``.
 ALL_ROWS = "all"
 #: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
@@ -243,15 +244,16 @@ class SplitRequest(TableRequest):
                     (*TEXT_ENCODERS, *IMAGE_ENCODERS),
                     ["FOLDER"],
                 )
-        encoder_names = [
-            distinct_encoder
-            for distinct_encoder in dict.fromkeys(self.encoder)
-            if (distinct_encoder in IMAGE_ENCODERS) is of_images
-        ]
+        encoder_names = []
+        for distinct_encoder in dict.fromkeys(self.encoder):
+            if (distinct_encoder in IMAGE_ENCODERS) is of_images:
+                encoder_names.append(distinct_encoder)
         if len(encoder_names) > 1:
             problem = f"--encoder {encoder_names[0]} and --encoder {encoder_names[1]} read the same columns"
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
-        return encoder_names[0] if encoder_names else None
+        if encoder_names:
+            return encoder_names[0]
+        return None
 
 
 # ---- run -------------------------------------------------------------------------------------------------------------
@@ -421,11 +423,10 @@ class RunRequest(SplitRequest):
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         limit = self.time_limit.strip()
         try:
-            seconds = (
-                float(limit)
-                if re.fullmatch(r"\d+(?:\.\d+)?", limit)
-                else pd.Timedelta(limit).total_seconds()
-            )
+            if re.fullmatch(r"\d+(?:\.\d+)?", limit):
+                seconds = float(limit)
+            else:
+                seconds = pd.Timedelta(limit).total_seconds()
         except ValueError:
             seconds = math.nan
         if not 1 <= seconds < math.inf:
@@ -446,18 +447,16 @@ class RunRequest(SplitRequest):
                 hint="Add it, or leave --offset out.",
                 code="PG006",
             )
-        weight_flag = (
-            "--weight"
-            if self.weight is not None
-            else "--offset"
-            if self.offset is not None
-            else ""
-        )
-        without = [
-            model_name
-            for model_name in (self.model, *self.baselines)
-            if weight_flag and model_name in UNWEIGHED
-        ]
+        if self.weight is not None:
+            weight_flag = "--weight"
+        elif self.offset is not None:
+            weight_flag = "--offset"
+        else:
+            weight_flag = ""
+        without = []
+        for model_name in (self.model, *self.baselines):
+            if weight_flag and model_name in UNWEIGHED:
+                without.append(model_name)
         if without:
             problem = f"{weight_flag} and the model {without[0]} cannot be combined: it is not trained with weights"
             raise InputError(
@@ -474,15 +473,17 @@ class RunRequest(SplitRequest):
             return ()
         from permgrad.evaluation.baselines.fitting import baselines
 
-        usual = [
-            baseline.name
-            for baseline in baselines.values()
-            if USUAL in self.baselines and not baseline.costly
-        ]
+        usual = []
+        for baseline in baselines.values():
+            if USUAL in self.baselines and not baseline.costly:
+                usual.append(baseline.name)
         wanted_names = {*usual, *self.baselines} - {
             self.model
         }  # which is trained anyway
-        wanted_names -= {*UNWEIGHED} if self.weighed else set()
+        if self.weighed:
+            wanted_names -= {*UNWEIGHED}
+        else:
+            wanted_names -= set()
         return tuple(
             baseline_name
             for baseline_name in baselines
@@ -565,18 +566,18 @@ class TuneRequest(SplitRequest):
     @property
     def url(self) -> str:
         """The storage."""
-        return (
-            self.storage
-            if self.storage is not None
-            else f"sqlite:///{(self.folder / DATABASE).absolute()}"
-        )
+        if self.storage is not None:
+            return self.storage
+        return f"sqlite:///{(self.folder / DATABASE).absolute()}"
 
     @property
     def shown_storage(self) -> str | None:
         """The storage of the request, without a password."""
         from permgrad.tuning.study import without_password
 
-        return None if self.storage is None else without_password(self.storage)
+        if self.storage is None:
+            return None
+        return without_password(self.storage)
 
 
 # ---- images ----------------------------------------------------------------------------------------------------------
@@ -721,8 +722,14 @@ class ExplainRequest(ComputingRequest):
         """The folder to write."""
         if self.out is not None:
             return self.out
-        row_suffix = "" if self.row is None else f"-row{self.row}"
-        named = run_of(self.model_folder) if self.table is None else self.table
+        if self.row is None:
+            row_suffix = ""
+        else:
+            row_suffix = f"-row{self.row}"
+        if self.table is None:
+            named = run_of(self.model_folder)
+        else:
+            named = self.table
         return Path(f"{table_name(named)}-{self.method}{row_suffix}")
 
 

@@ -112,10 +112,9 @@ class CounterfactualsRequest(ThreadedRequest):
 
 def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
     """Return the columns and values of an option such as ``--range``."""
-    pairs = [
-        (column, value)
-        for column, _, value in (option_text.partition("=") for option_text in texts)
-    ]
+    pairs = []
+    for column, _, value in (option_text.partition("=") for option_text in texts):
+        pairs.append((column, value))
     for pair_text, option_pair in zip(texts, pairs, strict=True):
         if not all(option_pair):
             problem = f"--{name} must have the form COL=…, got {pair_text!r}"
@@ -133,7 +132,8 @@ def ends(flag: str, text: str) -> list[Any]:
         raise InputError(
             f"{flag} must be a range, got {text!r}", hint=problem_hint, code="PG001"
         )
-    start, range_end = _number(lower_text.strip()), _number(upper_text.strip())
+    start = _number(lower_text.strip())
+    range_end = _number(upper_text.strip())
     if (
         isinstance(start, float)
         and isinstance(range_end, float)

@@ -93,9 +93,17 @@ def space_of_model(
     if not isinstance(name, str) or name not in SEARCHED:
         raise unknown("model", name, ["network", *SEARCHED])
     check_savable(name)
-    searched = SEARCHED[name] if entries is None else entries
+    if entries is None:
+        searched = SEARCHED[name]
+    else:
+        searched = entries
     parameters = [parameter_of(key, entry) for key, entry in searched.items()]
-    first = {one.name: one.choices[0] if one.choices else one.low for one in parameters}
+    first = {}
+    for one in parameters:
+        if one.choices:
+            first[one.name] = one.choices[0]
+        else:
+            first[one.name] = one.low
     where = source or f"The space of {name}"
     try_settings(
         check_settings({"model": name, "settings": first}, name, where), name, where
@@ -107,11 +115,10 @@ def space_of_model(
             name, {one.name: one.suggest(trial) for one in parameters}
         ).to_dict()
 
-    inside = {
-        one.name: one.own_value(_START[name])
-        for one in parameters
-        if one.name in _START[name]
-    }
+    inside = {}
+    for one in parameters:
+        if one.name in _START[name]:
+            inside[one.name] = one.own_value(_START[name])
     return Space(
         name=source or name,
         text=f"{len(parameters)} settings of {label} around its usual ones, which are trial 0",

@@ -63,7 +63,9 @@ spaces: Registry[Callable[[], Space]] = Registry("space")
 # ---- one searched setting --------------------------------------------------------------------------------------------
 #: The options that derived names apply to.
 SIZES = ("dense_units", "conv_filters", "fusion_units", "image_units")
-DEPTH, WIDTH, BASE = "depth", "width", "base"
+DEPTH = "depth"
+WIDTH = "width"
+BASE = "base"
 #: Derived names for one branch. Each doubling of a size is also a layer.
 MOST_LAYERS = 1000
 DERIVED = (DEPTH, WIDTH, BASE)
@@ -87,17 +89,17 @@ class Parameter:
     def path(self) -> tuple[str, ...]:
         """The names to follow in a preset, without a derived one."""
         parts = tuple(self.name.split("."))
-        return parts[:-1] if self.derived else parts
+        if self.derived:
+            return parts[:-1]
+        return parts
 
     @property
     def derived(self) -> str:
         """``"depth"``, ``"width"`` or ``"base"``, or empty for a plain option."""
         parts = self.name.split(".")
-        return (
-            parts[2]
-            if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED
-            else ""
-        )
+        if len(parts) == 3 and parts[1] in SIZES and parts[2] in DERIVED:
+            return parts[2]
+        return ""
 
     @property
     def whole(self) -> bool:
@@ -125,16 +127,22 @@ class Parameter:
         """Return whether a preset's value lies in this parameter's range, and the value in the form of a trial."""
         value: Any = content
         for part in self.path:
-            value = value.get(part) if isinstance(value, Mapping) else None
+            if isinstance(value, Mapping):
+                value = value.get(part)
+            else:
+                value = None
         if self.derived:
             sizes = list(value or ())
-            rule = (
-                doubled(sizes[0], len(sizes))
-                if sizes and self.derived == BASE
-                else sizes[:1] * len(sizes)
-            )
-            value = sizes[0] if sizes and sizes == rule else None
-            value = len(sizes) if self.derived == DEPTH else value
+            if sizes and self.derived == BASE:
+                rule = doubled(sizes[0], len(sizes))
+            else:
+                rule = sizes[:1] * len(sizes)
+            if sizes and sizes == rule:
+                value = sizes[0]
+            else:
+                value = None
+            if self.derived == DEPTH:
+                value = len(sizes)
         if self.choices:
             labels = [choice_label(choice) for choice in self.choices]
             return choice_label(value) in labels, choice_label(value)
@@ -197,7 +205,10 @@ def place_values(
         place = content
         for section in sections:
             place = place[section]
-        place[option] = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            place[option] = list(value)
+        else:
+            place[option] = value
     for option, parts in derived.items():
         present = list(content["network"][option])
         depth = parts.get(DEPTH, len(present))
@@ -209,9 +220,10 @@ def place_values(
             WIDTH not in parts and len(present) > 1 and present[1] == 2 * present[0]
         )
         size = parts.get(BASE, parts.get(WIDTH, present[0] if present else 64))
-        content["network"][option] = (
-            doubled(size, depth) if doubles else [int(size)] * int(depth)
-        )
+        if doubles:
+            content["network"][option] = doubled(size, depth)
+        else:
+            content["network"][option] = [int(size)] * int(depth)
 
 
 # ---- from files ------------------------------------------------------------------------------------------------------
@@ -260,10 +272,8 @@ def space_from_dict(content: Any, source: str = "the mapping") -> Space:
         )
         hint = "A space is {'base': preset, 'parameters': {setting: range or choices}}."
         raise InputError(problem, hint=hint, code="PG011")
-    complete, own_values = (
-        base.to_dict(),
-        {one.name: one.own_value(base.to_dict()) for one in parameters},
-    )
+    complete = base.to_dict()
+    own_values = {one.name: one.own_value(base.to_dict()) for one in parameters}
 
     def build(trial: Any) -> dict[str, Any]:
         made = copy.deepcopy(complete)
@@ -301,7 +311,10 @@ def _read_parameters(settings: Mapping[Any, Any], faults: list[str]) -> list[Par
             hint = did_you_mean(name, setting_names, "See docs/tuning.md")
             wrong = [two_sentences(f"{name!r} is not a setting", hint), *wrong]
         faults += wrong
-        parameters += [] if wrong else [parameter_of(name, entry)]
+        if wrong:
+            parameters += []
+        else:
+            parameters += [parameter_of(name, entry)]
     faults += _conflicts(parameters)
     return parameters
 
@@ -310,16 +323,14 @@ def settings_names() -> list[str]:
     """Return every name that a space may search."""
     from permgrad.models.train.learner import TrainingOptions  # loads torch
 
-    training = [
-        field.name
-        for field in dataclasses.fields(TrainingOptions)
-        if field.name not in _FIXED
-    ]
-    preset = [
-        field.name
-        for field in dataclasses.fields(Preset)
-        if field.name not in ("network", "training")
-    ]
+    training = []
+    for field in dataclasses.fields(TrainingOptions):
+        if field.name not in _FIXED:
+            training.append(field.name)
+    preset = []
+    for field in dataclasses.fields(Preset):
+        if field.name not in ("network", "training"):
+            preset.append(field.name)
     names = [
         *preset,
         *training,
@@ -340,12 +351,13 @@ def form_faults(name: str, entry: Any) -> list[str]:
         ]
     entries = (*_RANGE, "choices")
     strange = [key for key in entry if key not in entries]
-    faults = [
-        two_sentences(
-            f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)
+    faults = []
+    for key in strange:
+        faults.append(
+            two_sentences(
+                f"{name!r} has an unknown entry {key!r}", did_you_mean(key, entries)
+            )
         )
-        for key in strange
-    ]
     if "choices" not in entry:
         return faults + _range_faults(name, entry)
     faults += [
@@ -361,20 +373,23 @@ def form_faults(name: str, entry: Any) -> list[str]:
 
 
 def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
-    faults = [
-        f"{name!r} needs a finite number {end!r}"
-        + (f", got {entry[end]!r}" if end in entry else "")
-        for end in ("low", "high")
-        if not is_finite_number(entry.get(end))
-    ]
-    log, step = entry.get("log", False), entry.get("step")
+    faults = []
+    for end in ("low", "high"):
+        if not is_finite_number(entry.get(end)):
+            faults.append(
+                f"{name!r} needs a finite number {end!r}"
+                + (f", got {entry[end]!r}" if end in entry else "")
+            )
+    log = entry.get("log", False)
+    step = entry.get("step")
     if not isinstance(log, bool):
         faults.append(f"{name!r}: log must be true or false, got {log!r}")
     if step is not None and (not is_finite_number(step) or step <= 0):
         faults.append(f"{name!r}: step must be above 0, got {step!r}")
     if faults:
         return faults
-    low, high = entry["low"], entry["high"]
+    low = entry["low"]
+    high = entry["high"]
     if low >= high:
         faults.append(f"{name!r}: low must be below high, got {low} and {high}")
     # In the digits of the file: 0.3 - 0.1 is exactly 0.2.
@@ -395,9 +410,10 @@ def _conflicts(parameters: list[Parameter]) -> Iterator[str]:
     by_name = {parameter.name: parameter for parameter in parameters}
     for option in SIZES:
         plain = f"network.{option}"
-        derived = [
-            f"{plain}.{part}" for part in DERIVED if f"{plain}.{part}" in by_name
-        ]
+        derived = []
+        for part in DERIVED:
+            if f"{plain}.{part}" in by_name:
+                derived.append(f"{plain}.{part}")
         if plain in by_name and derived:
             yield f"{plain!r} and {derived[0]!r} cannot both be searched"
         if f"{plain}.{WIDTH}" in by_name and f"{plain}.{BASE}" in by_name:
@@ -472,10 +488,8 @@ def paper() -> Space:
         return made
 
     text = "the search space of the published comparison of TINTO hybrids"
-    content, trials = (
-        {"space": "paper", "version": 2},
-        {"regression": 75, "classification": 50},
-    )
+    content = {"space": "paper", "version": 2}
+    trials = {"regression": 75, "classification": 50}
     return Space("paper", text, build, content, "paper", trials=trials, pruning=False)
 
 

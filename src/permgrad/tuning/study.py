@@ -35,22 +35,22 @@ from permgrad.tuning.spaces import Space
 #: The study's attribute with what was tuned.
 IDENTITY = "permgrad"
 #: Attributes of trials: the place, what was found, and why one failed.
-PLACE, LOSS, EPOCHS, BEST_EPOCH, SECONDS, REASON = (
-    "place",
-    "loss",
-    "epochs",
-    "best_epoch",
-    "seconds",
-    "reason",
-)
+PLACE = "place"
+LOSS = "loss"
+EPOCHS = "epochs"
+BEST_EPOCH = "best_epoch"
+SECONDS = "seconds"
+REASON = "reason"
 #: Seconds between two of Optuna's heartbeats, and after which it counts a silent process as dead.
-BEAT_SECONDS, SILENT_SECONDS = 15, 120
+BEAT_SECONDS = 15
+SILENT_SECONDS = 120
 #: Optuna's names of how a trial ended, and ours.
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 #: Number of random trials before the sampler models the results.
 RANDOM_TRIALS = 10
 #: No trial is pruned before this many are complete, nor in the first quarter of the epochs, at most this many.
-LEAST_COMPLETE, LONGEST_WARM_UP = 5, 10
+LEAST_COMPLETE = 5
+LONGEST_WARM_UP = 10
 _SQLITE = "sqlite:///"
 
 
@@ -191,7 +191,8 @@ def open_study(
 
     ``guard``: the file that a process locks while it does so, and that ``claim`` locks.
     """
-    optuna, storage = need_optuna(), None
+    optuna = need_optuna()
+    storage = None
     try:
         with exclusive(guard):
             storage = open_storage(url)
@@ -274,11 +275,10 @@ def best_of(trials: Mapping[int, Any]) -> int | None:
 def free_place(study: Any, total: int) -> int | None:
     """Return the first of ``total`` places that is neither finished nor being tried. None: there is none."""
     trials = study.get_trials(deepcopy=False)
-    taken = {
-        trial.user_attrs.get(PLACE)
-        for trial in trials
-        if is_finished(trial) or trial.state.name == "RUNNING"
-    }
+    taken = set()
+    for trial in trials:
+        if is_finished(trial) or trial.state.name == "RUNNING":
+            taken.add(trial.user_attrs.get(PLACE))
     return next((place for place in range(total) if place not in taken), None)
 
 
@@ -308,7 +308,9 @@ def end_interrupted(study: Any, *, alone: bool) -> None:
 
 def seed_of(seed: int, place: int) -> int:
     """Return the seed of network and training. Place 0 has the study's seed, as ``permgrad run`` would."""
-    return seed if place == 0 else derive_seed(seed, "trial", place) % 2**31
+    if place == 0:
+        return seed
+    return derive_seed(seed, "trial", place) % 2**31
 
 
 def chosen(space: Space, place: int, trial: Any) -> dict[str, Any]:
@@ -350,9 +352,10 @@ def importances(trials: Sequence[Any]) -> dict[str, float]:
     PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on complete trials. Empty if these are too few or too alike.
     """
     optuna = need_optuna()
-    complete = [
-        trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE
-    ]
+    complete = []
+    for trial in trials:
+        if trial.state == optuna.trial.TrialState.COMPLETE:
+            complete.append(trial)
     if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
         return {}
     study = optuna.create_study(direction="minimize")

@@ -43,21 +43,18 @@ FEWEST = 30
 
 def beside_data(work: Work) -> None:
     """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
-    main_explanation, explained_rows, attributions = (
-        work.content.explanation,
-        work.explained,
-        _attributions(work),
-    )
+    main_explanation = work.content.explanation
+    explained_rows = work.explained
+    attributions = _attributions(work)
     assert main_explanation is not None
     if main_explanation.level != "feature" or attributions is None:
         return
     names, values, row_indices, source, output_index = attributions
     label = source.outputs[output_index]
     about = f" to {label}" * (label != "all")
-    columns = {
-        str(feature_name): values[:, column_index]
-        for column_index, feature_name in enumerate(names)
-    }
+    columns = {}
+    for column_index, feature_name in enumerate(names):
+        columns[str(feature_name)] = values[:, column_index]
     words, outcome = _outcome(work, label)
     blanked = as_features(
         work.model.with_parts(blank_codes(explained_rows.frame, work.model.na)),
@@ -66,12 +63,14 @@ def beside_data(work: Work) -> None:
     # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
     # are of all rows.
     output = _output_of(main_explanation, label)
-    ranking = [
-        ranked_name
-        for ranked_name in main_explanation.ranking(output)
-        if ranked_name in blanked.columns
-    ]
-    looked_at = ranking if len(ranking) <= MOST_RANKED else ranking[:FEATURES]
+    ranking = []
+    for ranked_name in main_explanation.ranking(output):
+        if ranked_name in blanked.columns:
+            ranking.append(ranked_name)
+    if len(ranking) <= MOST_RANKED:
+        looked_at = ranking
+    else:
+        looked_at = ranking[:FEATURES]
     levels_by_feature = _levels(work, blanked, looked_at)
     association = _associations(levels_by_feature, outcome, explained_rows.dependence)
     by_data = sorted(association, key=lambda name: -association[name][0])
@@ -158,21 +157,26 @@ def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
 
     None: that is not known, or it is no single column.
     """
-    train, test, model = work.train, work.test, work.model
+    train = work.train
+    test = work.test
+    model = work.model
     if train is None or train.table is None or test.table is None:
         return None
     if model.task not in ("classification", "regression"):
         return None
     feature = main.ranking()[0]
-    parts, dates = model.date_parts(test.table), model.dates(test.table)
-    column = parts[feature][0] if feature in parts else feature
+    parts = model.date_parts(test.table)
+    dates = model.dates(test.table)
+    if feature in parts:
+        column = parts[feature][0]
+    else:
+        column = feature
     if len(main.names) < 2 or column not in test.table.columns:
         return None
     codes = model.codes(train), model.codes(test)
-    sides = [
-        (table[column], values)
-        for table, values in zip((train.table, test.table), codes, strict=True)
-    ]
+    sides = []
+    for table, values in zip((train.table, test.table), codes, strict=True):
+        sides.append((table[column], values))
     with keeping_warnings():
         told = told_by(sides[0], sides[1], model.task, model.na)
     if told is None:
@@ -184,21 +188,24 @@ def _levels(
     work: Work, blanked: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, Levels | None]:
     """Return the levels by which the rows explained are counted, of each feature named. None: it has none."""
-    undated, frame = work.undated, work.explained.frame
+    undated = work.undated
+    frame = work.explained.frame
     assert undated is not None
     countable = undated.columns.drop(work.texts, errors="ignore")
-    levels_by_feature = {
-        feature_name: levels_of(blanked[feature_name])
-        if feature_name in countable
-        else None
-        for feature_name in names
-    }
-    worded_features = [
-        feature_name
-        for feature_name in work.model.date_parts(frame)
-        if isinstance(blanked[feature_name].dtype, pd.CategoricalDtype)
-    ]
-    moments = work.model.dates(frame) if worded_features else {}
+    levels_by_feature = {}
+    for feature_name in names:
+        if feature_name in countable:
+            levels_by_feature[feature_name] = levels_of(blanked[feature_name])
+        else:
+            levels_by_feature[feature_name] = None
+    worded_features = []
+    for feature_name in work.model.date_parts(frame):
+        if isinstance(blanked[feature_name].dtype, pd.CategoricalDtype):
+            worded_features.append(feature_name)
+    if worded_features:
+        moments = work.model.dates(frame)
+    else:
+        moments = {}
     return levels_by_feature | {
         feature_name: dated_levels(blanked[feature_name], moments[feature_name])
         for feature_name in worded_features
@@ -219,7 +226,9 @@ def _attributions(
         return names, feature_sums, np.arange(len(work.explained)), work.all_rows, 0
     if work.content.explained is None:
         return None
-    local, model, output = work.content.explained.explanation, work.model, 0
+    local = work.content.explained.explanation
+    model = work.model
+    output = 0
     if model.classes and len(local.outputs) > 1:
         counts = np.bincount(work.seen.codes, minlength=len(model.classes))
         label = model.positive if len(model.classes) == 2 else None
@@ -235,14 +244,13 @@ def told_features(main: Explanation, output: int) -> set[str]:
     with np.errstate(invalid="ignore"):
         shares = values / values.sum()
     lower_ends, upper_ends = (interval_ends[:, output] for interval_ends in main.ci())
-    facts = {
-        feature_name: (
+    facts = {}
+    for feature_index, feature_name in enumerate(main.names):
+        facts[feature_name] = (
             float(lower_ends[feature_index]),
             float(upper_ends[feature_index]),
             float(shares[feature_index]),
         )
-        for feature_index, feature_name in enumerate(main.names)
-    }
     return {
         feature_name
         for feature_name in clearly_matter(main, output)
@@ -265,7 +273,8 @@ def explained_share(
     level_sums = np.bincount(codes, weights=outcome)
     means = level_sums / np.maximum(counts, 1)
     share = float((counts * (means - outcome.mean()) ** 2).sum() / total)
-    levels, independent_rows = int((counts > 0).sum()), independent or len(codes)
+    levels = int((counts > 0).sum())
+    independent_rows = independent or len(codes)
     if levels < 2 or independent_rows <= levels:
         return share, 1.0
     if share >= 1:
@@ -287,11 +296,10 @@ def sign_notes(
     level counts if both differ from their mean by more than two standard errors, and each by at least 5 % of the sum
     over levels (rows times absolute difference).
     """
-    explained = [
-        level_row
-        for level_row in table
-        if level_row["attribution"] is not None and level_row["explained"] >= FEWEST
-    ]
+    explained = []
+    for level_row in table:
+        if level_row["attribution"] is not None and level_row["explained"] >= FEWEST:
+            explained.append(level_row)
     if len(explained) < 2:
         return []
     facts = pd.DataFrame(explained)
@@ -306,11 +314,13 @@ def sign_notes(
     ):
         sizes = differences.abs() * facts[counts]
         beyond = differences.abs() - 2 * facts[error]
-        shares = sizes / sizes.sum() if sizes.sum() > 0 else sizes
-        deserving = [
-            deserves_words(lower_end, math.inf, share)
-            for lower_end, share in zip(beyond, shares, strict=True)
-        ]
+        if sizes.sum() > 0:
+            shares = sizes / sizes.sum()
+        else:
+            shares = sizes
+        deserving = []
+        for lower_end, share in zip(beyond, shares, strict=True):
+            deserving.append(deserves_words(lower_end, math.inf, share))
         clear &= np.array(deserving)
     sentences = []
     for level_index in np.flatnonzero(clear):
@@ -325,7 +335,9 @@ def sign_notes(
     reason = (
         "The reason can be features that go along with it, or an error of the model."
     )
-    return [" ".join([*sentences, reason])] if sentences else []
+    if sentences:
+        return [" ".join([*sentences, reason])]
+    return []
 
 
 def rank_notes(
@@ -358,11 +370,10 @@ def leakage_hint(
     values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
     if len(main.names) < 4 or not values.any():
         return None
-    feature_index, share = int(values.argmax()), float(values.max() / values.sum())
-    feature_name, is_photo = (
-        main.names[feature_index],
-        main.modality[feature_index] == "photo",
-    )
+    feature_index = int(values.argmax())
+    share = float(values.max() / values.sum())
+    feature_name = main.names[feature_index]
+    is_photo = main.modality[feature_index] == "photo"
     notes = list(card_notes.get(feature_name, ()))
     if (share <= DOMINANT or is_photo) and not (
         notes and feature_name == main.ranking()[0]

@@ -82,25 +82,19 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
         else {}
     )  # of groups the columns are shown
     chosen_rows = work.drawn[:MOST_ROWS]
-    sample_rows, predictions = (
-        work.explained.take(chosen_rows),
-        work.seen.take(chosen_rows),
-    )
-    raw_table, classes = (
-        sample_rows.frame.reset_index(drop=True),
-        len(predictions.classes),
-    )
+    sample_rows = work.explained.take(chosen_rows)
+    predictions = work.seen.take(chosen_rows)
+    raw_table = sample_rows.frame.reset_index(drop=True)
+    classes = len(predictions.classes)
     # Of two classes the positive one is shown, else all. The outcome of a class is whether a row has it.
-    outputs = (
-        [work.content.positive_place(predictions.classes)]
-        if classes == 2
-        else list(range(max(classes, 1)))
-    )
-    outcome = (
-        predictions.codes[:, None] == np.arange(classes)
-        if classes
-        else predictions.codes[:, None]
-    )
+    if classes == 2:
+        outputs = [work.content.positive_place(predictions.classes)]
+    else:
+        outputs = list(range(max(classes, 1)))
+    if classes:
+        outcome = predictions.codes[:, None] == np.arange(classes)
+    else:
+        outcome = predictions.codes[:, None]
     sample = Sample(
         raw=raw_table,
         table=as_features(
@@ -155,11 +149,9 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
     if name not in encoder.scores_.columns or encoder.schema_[name].kind == "numeric":
         return {}
     drawn_rows = work.explained.take(work.drawn[:MOST_ROWS])
-    is_text, random_seed, further = (
-        name in work.texts,
-        work.budget.seed,
-        dict[str, Any](),
-    )
+    is_text = name in work.texts
+    random_seed = work.budget.seed
+    further = dict[str, Any]()
     related: dict[str, Any] = (
         {} if drawn_rows.dependence is None else dict([drawn_rows.dependence.argument])
     )
@@ -168,7 +160,8 @@ def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str
             further = places_of(work, drawn_rows, name, related)
             if (table := further.pop("table", None)) is None:
                 return further
-            is_text, table["clear"] = False, table["p_adjusted"] < LEVEL
+            is_text = False
+            table["clear"] = table["p_adjusted"] < LEVEL
         elif is_text:
             table = word_effects(
                 work.model.model,

@@ -62,7 +62,9 @@ class DataSection:
 
 def describe_data(work: Work) -> DataSection:
     """Describe rows as they were passed, and their columns."""
-    model, train, table = work.model, work.train, work.test.table
+    model = work.model
+    train = work.train
+    table = work.test.table
     counts = {}
     if model.classes:
         rows_by_part = {"train": train, "test": work.test}
@@ -77,7 +79,8 @@ def describe_data(work: Work) -> DataSection:
             )
             for part_name, class_codes in codes.items()
         }
-    columns, compared = None, dict[str, Any]()
+    columns = None
+    compared = dict[str, Any]()
     if table is not None:
         learned_from = table if train is None or train.table is None else train.table
         with keeping_warnings():
@@ -123,21 +126,21 @@ def _signs_of_target(work: Work) -> list[Sign]:
     if work.model.classes or work.model.task != "regression":
         return []
     rows_by_part = {"training": work.train, "test": work.test}
-    values_by_row = {
-        f"{part_name} row {row_number}": float(value)
-        for part_name, part_rows in rows_by_part.items()
-        if part_rows is not None and part_rows.y is not None
-        for row_number, value in enumerate(
-            np.ravel(np.asarray(part_rows.y, dtype=np.float64))
-        )
-    }
+    values_by_row = {}
+    for part_name, part_rows in rows_by_part.items():
+        if part_rows is not None and part_rows.y is not None:
+            for row_number, value in enumerate(
+                np.ravel(np.asarray(part_rows.y, dtype=np.float64))
+            ):
+                values_by_row[f"{part_name} row {row_number}"] = float(value)
     names = list(values_by_row)
     return target_signs(np.array(list(values_by_row.values())), names.__getitem__)
 
 
 def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
     """Compare the rows of training and test: columns that tell the target, drift, distributions and shared rows."""
-    model, target = work.model, work.content.target
+    model = work.model
+    target = work.content.target
     assert work.train is not None
     codes = [model.codes(part_rows) for part_rows in (work.train, work.test)]
     before, test_targets = (

@@ -47,21 +47,21 @@ class GradientSection:
 
 def gradients(work: Work) -> None:
     """Fill ``gradients``: explain every test row from each of ``BASELINES``."""
-    model, encoder = work.model, work.model.encoder
-    methods = {
-        baseline_name: IntegratedGradients(baseline=baseline_name, players="encoded")
-        for baseline_name in BASELINES
-    }
-    explanations = {
-        baseline_name: model.explain(
+    model = work.model
+    encoder = work.model.encoder
+    methods = {}
+    for baseline_name in BASELINES:
+        methods[baseline_name] = IntegratedGradients(
+            baseline=baseline_name, players="encoded"
+        )
+    explanations = {}
+    for baseline_name, method in methods.items():
+        explanations[baseline_name] = model.explain(
             work.explained, method=method, target=model.positive
         )
-        for baseline_name, method in methods.items()
-    }
-    tables = [
-        summary(baseline_name, encoded, encoder)
-        for baseline_name, encoded in explanations.items()
-    ]
+    tables = []
+    for baseline_name, encoded in explanations.items():
+        tables.append(summary(baseline_name, encoded, encoder))
     first = explanations[BASELINES[0]]
     facts = {
         "output": first.outputs[0],
@@ -83,10 +83,9 @@ def gradients(work: Work) -> None:
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
     """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for the first output."""
     names = [str(feature_name) for feature_name in encoder.features()]
-    columns = [
-        np.asarray(encoded_columns, dtype=np.intp)
-        for encoded_columns in encoder.features().values()
-    ]
+    columns = []
+    for encoded_columns in encoder.features().values():
+        columns.append(np.asarray(encoded_columns, dtype=np.intp))
     return names, np.stack(
         [
             encoded.values[:, encoded_columns, 0].sum(axis=1)
@@ -99,11 +98,10 @@ def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
 def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
     """Return one line for each encoded input, then one for each feature."""
     names, feature_sums = by_feature(encoded, encoder)
-    owner = {
-        int(column): feature_name
-        for feature_name, encoded_columns in encoder.features().items()
-        for column in encoded_columns
-    }
+    owner = {}
+    for feature_name, encoded_columns in encoder.features().items():
+        for column in encoded_columns:
+            owner[int(column)] = feature_name
     owners = [owner[column] for column in range(encoded.values.shape[1])]
     sides = (
         ("input", owners, encoded.names, encoded.values[:, :, 0]),
@@ -111,7 +109,8 @@ def summary(baseline: str, encoded: Explanation, encoder: Any) -> pd.DataFrame:
     )
     tables = []
     for level, features, shown, values in sides:
-        total, total_norm = values.sum(axis=0), float(np.abs(values.sum(axis=0)).sum())
+        total = values.sum(axis=0)
+        total_norm = float(np.abs(values.sum(axis=0)).sum())
         facts = {
             "baseline": baseline,
             "level": level,

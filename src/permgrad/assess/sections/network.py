@@ -55,18 +55,23 @@ def network_sections(
     """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
     if not hasattr(model, "network_options_"):
         return {}
-    module, order = model.module_, model.order_
-    sentence = "" if order is None else order.sentence(model.task)
+    module = model.module_
+    order = model.order_
+    if order is None:
+        sentence = ""
+    else:
+        sentence = order.sentence(model.task)
     columns = ["part", "layer", "shape per row", "parameters"]
-    layers = [
-        (
-            layer_row.part,
-            layer_row.layer,
-            " × ".join(map(str, layer_row.shape)),
-            layer_row.parameters,
+    layers = []
+    for layer_row in layer_rows(module):
+        layers.append(
+            (
+                layer_row.part,
+                layer_row.layer,
+                " × ".join(map(str, layer_row.shape)),
+                layer_row.parameters,
+            )
         )
-        for layer_row in layer_rows(module)
-    ]
     network = NetworkSection(
         preset=preset or (model.preset if isinstance(model.preset, str) else ""),
         branches=tuple(module.paths),

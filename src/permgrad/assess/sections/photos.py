@@ -43,33 +43,29 @@ class PhotoColumn:
 
 
 #: Pixels of the longer side of a small image, and signs that all of a column may take.
-_PIXELS, _SIGNS = 96, 1_500_000
+_PIXELS = 96
+_SIGNS = 1_500_000
 #: Images whose patches can be covered, of all columns together.
 _COVERED = 40
 #: Orders in which patches and features join.
 _ORDERS = 192
 #: Images of which the mean is drawn, and of which examples are chosen. Examples at each end.
-_MEAN_OF, _EXAMPLES = 200, 3
+_MEAN_OF = 200
+_EXAMPLES = 3
 
 
 def photo_columns(work: Work) -> list[str]:
     """Return the columns of images that the model reads."""
     encoder = work.model.encoder
-    return (
-        []
-        if encoder is None
-        else [
-            x for x in encoder.schema_.of_kind("image") if x in encoder.scores_.columns
-        ]
-    )
+    if encoder is None:
+        return []
+    return [x for x in encoder.schema_.of_kind("image") if x in encoder.scores_.columns]
 
 
 def photos(work: Work) -> None:
     """Fill ``photos``: the images of listed rows, those of explained rows first."""
-    columns, listed = (
-        [PhotoColumn(name=column_name) for column_name in photo_columns(work)],
-        work.content.listed,
-    )
+    columns = [PhotoColumn(name=column_name) for column_name in photo_columns(work)]
+    listed = work.content.listed
     if not columns or listed is None:
         return
     position_of_row = {
@@ -143,11 +139,10 @@ def _add_parts(
             arguments, tuned(Shapley(tolerance=0, max_permutations=_ORDERS), exact=0)
         )
     for column in columns:
-        patch_indices = [
-            player_index
-            for player_index, whose in enumerate(explanation.modality)
-            if whose == column.name
-        ]
+        patch_indices = []
+        for player_index, whose in enumerate(explanation.modality):
+            if whose == column.name:
+                patch_indices.append(player_index)
         if len(patch_indices) == PATCHES**2 and explanation.std_error is not None:
             error = explanation.std_error[0, patch_indices].max(axis=0, keepdims=True)
             column.parts[number] = np.concatenate(
@@ -195,12 +190,12 @@ def places_of(
     """
     encoder: Any = work.model.encoder
     cells = _cells(work, rows, name)
-    first = {
-        image_cell: row_index
-        for row_index, image_cell in reversed([*enumerate(cells)])
-        if image_cell
-    }
-    chosen_rows, sizes = sorted(first.values())[:_MEAN_OF], set()
+    first = {}
+    for row_index, image_cell in reversed([*enumerate(cells)]):
+        if image_cell:
+            first[image_cell] = row_index
+    chosen_rows = sorted(first.values())[:_MEAN_OF]
+    sizes = set()
     for chosen_row in chosen_rows:
         with opened_image(source_of(cells[chosen_row])) as image:
             sizes.add(image.size)
@@ -230,11 +225,10 @@ def _examples(
     """Return of each class the images that speak most and least for it."""
     encoder: Any = work.model.encoder
     classes = work.model.classes
-    places = [
-        column
-        for column in encoder.columns_of(name)
-        if encoder.kinds_[column] == "score"
-    ]
+    places = []
+    for column in encoder.columns_of(name):
+        if encoder.kinds_[column] == "score":
+            places.append(column)
     names = (classes[1:] if len(classes) == 2 else classes) or (
         f"a high {work.content.target}",
     )
@@ -243,9 +237,8 @@ def _examples(
     for k, whose in enumerate(names if len(names) == len(places) else ()):
         order = sorted(chosen, key=lambda row: rows.inputs.encoded[row, places[k]])
         ends = {"low": order[:_EXAMPLES], "high": order[::-1][:_EXAMPLES]}
-        drawn = {
-            end: [picture(_small(encoder, name, cells[row])) for row in some]
-            for end, some in ends.items()
-        }
+        drawn = {}
+        for end, some in ends.items():
+            drawn[end] = [picture(_small(encoder, name, cells[row])) for row in some]
         examples.append({"name": whose, **drawn})
     return examples

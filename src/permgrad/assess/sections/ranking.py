@@ -31,12 +31,16 @@ def ranking(work: Work) -> None:
     main_explanation = rank(work, row_indices, options)
     work.ranked = (row_indices, time.monotonic() - started, options)
     _rank_by_absolute_errors(work, row_indices, options)
-    explained, model = work.explained, work.model
+    explained = work.explained
+    model = work.model
     if model.encoder is None:
         return
     branches = {**(main_explanation.branches or {}), "paper": None}
     if len(set(main_explanation.modality)) > 1 and main_explanation.level == "feature":
-        ranked_rows = explained if row_indices is None else explained.take(row_indices)
+        if row_indices is None:
+            ranked_rows = explained
+        else:
+            ranked_rows = explained.take(row_indices)
         alone = {"groups": "modality", "n_repeats": options.get("n_repeats", "auto")}
         branches = {
             **(
@@ -54,11 +58,10 @@ def ranking(work: Work) -> None:
         set(model.paths) == {"tabular", "image"} and work.test.weights is None
     ):  # it is not defined for weights
         # The method computes each row anew for each feature, so that few rows do.
-        paper_rows = (
-            np.arange(len(explained))
-            if work.budget.clock.thorough
-            else draw_rows(work, PAPER_ROWS)
-        )
+        if work.budget.clock.thorough:
+            paper_rows = np.arange(len(explained))
+        else:
+            paper_rows = draw_rows(work, PAPER_ROWS)
         ranked_rows = explained.take(paper_rows)
         paper = model.explain(ranked_rows, ranked_rows.y, method="permgrad_paper")
         work.put(paper=paper)
@@ -84,9 +87,10 @@ def _rank_by_absolute_errors(
     if work.budget.clock.left() < 2 * work.ranked[1]:
         work.budget.clock.cut.append("ranking by absolute errors: it was not computed")
         return
-    ranked_rows = (
-        work.explained if row_indices is None else work.explained.take(row_indices)
-    )
+    if row_indices is None:
+        ranked_rows = work.explained
+    else:
+        ranked_rows = work.explained.take(row_indices)
     explain_options = {"method": "permgrad", **options, "loss": "absolute_error"}
     work.put(
         absolute=work.model.explain(
@@ -103,9 +107,10 @@ def rank(
         work.budget.say(
             f"  importances are computed on {len(row_indices):,} of {len(work.explained):,} test rows"
         )
-    ranked_rows = (
-        work.explained if row_indices is None else work.explained.take(row_indices)
-    )
+    if row_indices is None:
+        ranked_rows = work.explained
+    else:
+        ranked_rows = work.explained.take(row_indices)
     main_explanation = work.model.explain(
         ranked_rows, ranked_rows.y, **{"method": "permgrad", **options}, scope="global"
     )
@@ -116,11 +121,10 @@ def rank(
     cells = work.undated
     if cells is None:
         return main_explanation
-    ranked = [
-        feature_name
-        for feature_name in main_explanation.ranking()
-        if feature_name in cells.columns
-    ]
+    ranked = []
+    for feature_name in main_explanation.ranking():
+        if feature_name in cells.columns:
+            ranked.append(feature_name)
     clear = [
         feature_name
         for feature_name in clearly_matter(main_explanation)
@@ -149,15 +153,21 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
 
     A limit that is near makes the rows fewer. A model that permgrad did not train has no such options.
     """
-    row_count, budget, model = len(work.explained), work.budget, work.model
-    max_rows, row_indices = budget.max_rows, None
+    row_count = len(work.explained)
+    budget = work.budget
+    model = work.model
+    max_rows = budget.max_rows
+    row_indices = None
     if max_rows == "auto" and model.encoder is not None:
         if not budget.clock.thorough:
             first = row_count if row_count <= AT_ONCE else FIRST_ROWS
             first = budget.in_time(
                 first, FEWEST_ROWS, model.width, len(model.classes), len(work.test)
             )
-            row_indices = None if first == row_count else draw_rows(work, first)
+            if first == row_count:
+                row_indices = None
+            else:
+                row_indices = draw_rows(work, first)
     else:
         max_rows = FIRST_ROWS if max_rows == "auto" else max_rows
         if max_rows is not None and row_count > max_rows:

@@ -11,7 +11,8 @@ def refits(work: Work) -> None:
     """Fill ``refits``."""
     assert work.budget.refits is not None
     assert work.refit is not None
-    clock, started = work.budget.clock, time.monotonic()
+    clock = work.budget.clock
+    started = time.monotonic()
     clock.expect(explanation=0.0)
     with clock.whole.part("refits"):
         work.put(refits=work.refit(work.budget.refits))

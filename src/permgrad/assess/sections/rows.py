@@ -32,7 +32,8 @@ from permgrad.evaluation.segments import groups_of_rows
 #: weights. Those of Grad-CAM differ less (verification/verify_classes.py).
 MAPS: Literal["layercam"] = "layercam"
 #: Columns of listed rows that are stored, and those of similar rows.
-MOST_COLUMNS, SIMILAR_COLUMNS = 60, 5
+MOST_COLUMNS = 60
+SIMILAR_COLUMNS = 5
 
 
 @storable
@@ -116,20 +117,22 @@ class ListedSection:
 # ---- chosen rows and their attributions ------------------------------------------------------------------------------
 def single_rows(work: Work) -> None:
     """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more for the plot of all."""
-    predictions, drawn, numbers = work.seen, work.drawn, work.explained.numbers
+    predictions = work.seen
+    drawn = work.drawn
+    numbers = work.explained.numbers
     chosen_rows = choose_rows(predictions)
     shown = np.array(list(chosen_rows), dtype=np.int64)
     main_explanation = work.content.explanation
-    predictions_by_row = (
-        0
-        if main_explanation is None or work.model.has_slopes
-        else predictions_of_row(len(main_explanation.names))
-    )
-    max_explained = (
-        work.budget.swarm_rows(len(predictions.classes), predictions_by_row)
-        if work.test.table is not None
-        else FEW_ROWS
-    )
+    if main_explanation is None or work.model.has_slopes:
+        predictions_by_row = 0
+    else:
+        predictions_by_row = predictions_of_row(len(main_explanation.names))
+    if work.test.table is not None:
+        max_explained = work.budget.swarm_rows(
+            len(predictions.classes), predictions_by_row
+        )
+    else:
+        max_explained = FEW_ROWS
     further = np.setdiff1d(drawn[:max_explained], shown)
     work.explained_places = np.concatenate([shown, np.sort(further)])
     described = []
@@ -175,7 +178,8 @@ def maps(work: Work) -> None:
 def choose_rows(predictions: Predictions) -> dict[int, str]:
     """Choose a few interesting rows: typical ones, and the one with the worst prediction."""
     chosen_rows: dict[int, str] = {}
-    truth, guess = predictions.codes, predictions.guess
+    truth = predictions.codes
+    guess = predictions.guess
     if not predictions.classes:
         order = np.argsort(guess, kind="stable")
         for share, reason in (
@@ -188,10 +192,8 @@ def choose_rows(predictions: Predictions) -> dict[int, str]:
             int(np.abs(guess - truth).argmax()), "the row with the largest error"
         )
         return chosen_rows
-    decided_classes, of_truth = (
-        predictions.scored.decided,
-        guess[np.arange(len(truth)), truth],
-    )
+    decided_classes = predictions.scored.decided
+    of_truth = guess[np.arange(len(truth)), truth]
     frequent = np.argsort(
         -np.bincount(truth, minlength=len(predictions.classes)), kind="stable"
     )
@@ -214,11 +216,9 @@ def choose_rows(predictions: Predictions) -> dict[int, str]:
 # ---- the list --------------------------------------------------------------------------------------------------------
 def listed(work: Work) -> None:
     """Fill ``listed``, with ``photos`` where rows have any. Explain the wrong and unsure rows in it as ``notable``."""
-    main_explanation, explained_rows, predictions = (
-        work.content.explanation,
-        work.explained,
-        work.seen,
-    )
+    main_explanation = work.content.explanation
+    explained_rows = work.explained
+    predictions = work.seen
     assert main_explanation is not None
     explained = work.explained_places.tolist()
     unsure = notable_rows(predictions.guess, predictions.codes, predictions.called)
@@ -235,19 +235,18 @@ def listed(work: Work) -> None:
                 explanation=attributions, numbers=taken_rows.numbers.tolist()
             )
         )
-    taken_rows, taken_predictions = (
-        explained_rows.take(row_indices),
-        predictions.take(row_indices),
-    )
+    taken_rows = explained_rows.take(row_indices)
+    taken_predictions = predictions.take(row_indices)
     shown = work.model.with_parts(taken_rows.frame)
     names = [
         feature_name
         for feature_name in columns_by_rank(main_explanation, shown)
         if feature_name in shown.columns
     ][:MOST_COLUMNS]
-    columns = [
-        column_name for column_name in names if column_name in taken_rows.frame.columns
-    ]
+    columns = []
+    for column_name in names:
+        if column_name in taken_rows.frame.columns:
+            columns.append(column_name)
     with keeping_warnings():
         groups = groups_of_rows(
             work.test.frame, work.places[row_indices], columns, work.model.na
@@ -278,7 +277,8 @@ def listed(work: Work) -> None:
 
 def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None:
     """Return the training rows and the listed rows nearest to each listed row. None: there is no training table."""
-    train, random_seed = work.train, work.budget.seed
+    train = work.train
+    random_seed = work.budget.seed
     if train is None or train.table is None:
         return None
     with keeping_warnings():
@@ -324,9 +324,13 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
 
 # ---- which rows are listed, and rows like them -----------------------------------------------------------------------
 #: Rows that are listed. Up to so many of them are there as wrong or unsure ones, the others are drawn at random.
-MOST_LISTED, MOST_WRONG, MOST_UNSURE = 1000, 24, 16
+MOST_LISTED = 1000
+MOST_WRONG = 24
+MOST_UNSURE = 16
 #: Similar rows shown for each row, rows that are searched for them, and numbers of their encoded table.
-NEAREST, _MOST_SEARCHED, _MOST_NUMBERS = 3, 20_000, 2_000_000
+NEAREST = 3
+_MOST_SEARCHED = 20_000
+_MOST_NUMBERS = 2_000_000
 #: Parts of a prediction that are stored. The others are added up.
 MOST_PARTS = 20
 #: Distances computed at once.
@@ -360,10 +364,11 @@ def notable_rows(
     if predicted.ndim == 1:
         wrong = np.argsort(-np.abs(predicted - truth), kind="stable")
         return wrong[:MOST_WRONG].tolist()
-    decided_classes, row_indices = (
-        predicted.argmax(axis=1) if called is None else called,
-        np.arange(len(truth)),
-    )
+    if called is None:
+        decided_classes = predicted.argmax(axis=1)
+    else:
+        decided_classes = called
+    row_indices = np.arange(len(truth))
     wrong = np.flatnonzero(decided_classes != truth)
     wrong = wrong[
         np.argsort(
@@ -374,9 +379,10 @@ def notable_rows(
         )
     ]
     ordered = np.sort(predicted, axis=1)
-    class_lead = (
-        ordered[:, -1] - ordered[:, -2] if predicted.shape[1] > 1 else ordered[:, -1]
-    )
+    if predicted.shape[1] > 1:
+        class_lead = ordered[:, -1] - ordered[:, -2]
+    else:
+        class_lead = ordered[:, -1]
     unsure = np.argsort(class_lead, kind="stable")
     return list(
         dict.fromkeys([*wrong[:MOST_WRONG].tolist(), *unsure[:MOST_UNSURE].tolist()])
@@ -445,8 +451,6 @@ def nearest_rows(
         if same is not None:
             exact[nearest_candidates == same[query_slice, None]] = np.inf
         order = np.argsort(exact, axis=1, kind="stable")[:, :count]
-        nearest_indices[query_slice], distances[query_slice] = (
-            np.take_along_axis(nearest_candidates, order, 1),
-            np.take_along_axis(exact, order, 1),
-        )
+        nearest_indices[query_slice] = np.take_along_axis(nearest_candidates, order, 1)
+        distances[query_slice] = np.take_along_axis(exact, order, 1)
     return nearest_indices, distances

@@ -83,10 +83,15 @@ def scores(work: Work) -> None:
 
 def _measured(work: Work, held: Rows, held_predicted: Predictions) -> dict[str, Any]:
     """Return the model's scores on validation and test rows, and how many there are."""
-    model, predicted, test = work.model, work.predictions, work.test
+    model = work.model
+    predicted = work.predictions
+    test = work.test
     counts = {"train": None if work.train is None else len(work.train)}
     metrics: dict[str, Any] = {"task": model.task, "rows": counts}
-    metrics |= {"model": model.subject} if model.subject else {}
+    if model.subject:
+        metrics |= {"model": model.subject}
+    else:
+        metrics |= {}
     if work.validation is not None:
         counts["validation"] = len(held)
         metrics["validation"] = model.measure(
@@ -171,9 +176,11 @@ def _thresholds(
 
 def _of_rows(test: Rows) -> dict[str, Any]:
     """Return what is kept of the test rows: which depend on each other, and their weights."""
-    row_facts: dict[str, Any] = (
-        {} if test.dependence is None else {"dependence": test.dependence}
-    )
+    row_facts: dict[str, Any]
+    if test.dependence is None:
+        row_facts = {}
+    else:
+        row_facts = {"dependence": test.dependence}
     if (weights := test.weights) is not None:
         row_facts["weights"] = {
             "column": str(weights.name or "sample_weight"),
@@ -186,7 +193,8 @@ def _judge_by_order(
     work: Work, metrics: dict[str, Any], predictions: Sequence[Predictions]
 ) -> None:
     """Add to the metrics whether classes are in an order (``in_order``), and then every model's quadratic kappa."""
-    model, learned_rows = work.model, work.test if work.train is None else work.train
+    model = work.model
+    learned_rows = work.test if work.train is None else work.train
     held_out = (
         np.concatenate([part_predictions.codes for part_predictions in predictions]),
         np.concatenate([part_predictions.guess for part_predictions in predictions]),
@@ -210,9 +218,11 @@ def _tell_of_signs(work: Work) -> None:
 
     Their own order is looked at where they are explained.
     """
-    test_rows, predicted = work.test, work.predictions
+    test_rows = work.test
+    predicted = work.predictions
     if test_rows.dependence is None and (np.diff(test_rows.numbers) < 0).any():
-        order, table = np.argsort(test_rows.numbers), test_rows.table
+        order = np.argsort(test_rows.numbers)
+        table = test_rows.table
         columns = None
         if table is not None:
             column_indices = np.arange(
@@ -246,23 +256,20 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         The constant's metrics with ``learnt`` and ``ahead``, and the number that it predicts (None for classes). It is
         taken from the training rows, or without them from the test rows, where it is a little better than it could be.
     """
-    model, predicted = work.model, work.predictions
+    model = work.model
+    predicted = work.predictions
     source = work.learned
     learned = predicted.codes if source is work.test else model.codes(source)
-    weights, training_mean = (
-        None if source.weights is None else source.weights.to_numpy(),
-        None,
-    )
+    weights = None if source.weights is None else source.weights.to_numpy()
+    training_mean = None
     if model.task == "regression":
         training_mean = float(
             np.average(np.asarray(learned, dtype=np.float64), weights=weights)
         )
         guess = np.full(len(work.test), training_mean)
     else:
-        known_codes, total_weight = (
-            np.asarray(learned, dtype=np.int64),
-            len(learned) if weights is None else weights.sum(),
-        )
+        known_codes = np.asarray(learned, dtype=np.int64)
+        total_weight = len(learned) if weights is None else weights.sum()
         weights = None if weights is None else weights[known_codes >= 0]
         shares = (
             np.bincount(known_codes[known_codes >= 0], weights, len(model.classes))
@@ -270,11 +277,10 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
         )
         guess = np.tile(shares, (len(work.test), 1))
     names = ("accuracy",) if model.labels_only else ()
-    own_predictions, constant = (
-        predicted.scored,
-        replace(predicted.scored, guess=guess, called=None),
-    )
-    ahead, loss_name = None, str(getattr(getattr(model, "request", None), "loss", ""))
+    own_predictions = predicted.scored
+    constant = replace(predicted.scored, guess=guess, called=None)
+    ahead = None
+    loss_name = str(getattr(getattr(model, "request", None), "loss", ""))
     if not loss_name.startswith("quantile"):  # which squared errors do not judge
         ahead = skill(
             model.task,
@@ -314,10 +320,11 @@ def _cuts(
     Returns None if all rows have one class, or weights.
     """
     class_index = decision.positive
-    sides = [
-        (predictions.codes == class_index, predictions.guess[:, class_index])
-        for predictions in (validation, test)
-    ]
+    sides = []
+    for predictions in (validation, test):
+        sides.append(
+            (predictions.codes == class_index, predictions.guess[:, class_index])
+        )
     if work.test.weights is not None or any(
         len(np.unique(member)) < 2 for member, _ in sides
     ):
@@ -370,7 +377,10 @@ def _of_weighted_loss(model: EvaluatedModel, class_index: int) -> dict[str, floa
     threshold_cuts = {}
     if model.has_one_logit:
         # The logit is that of the second class.
-        logit = _PUBLISHED_LOGIT if class_index == 1 else -_PUBLISHED_LOGIT
+        if class_index == 1:
+            logit = _PUBLISHED_LOGIT
+        else:
+            logit = -_PUBLISHED_LOGIT
         threshold_cuts["as published"] = float(special.expit(logit))
     if weights[0] != weights[1]:
         share = float(weights[class_index] / weights.sum())

@@ -11,9 +11,10 @@ from permgrad.evaluation.segments import find_segments
 def segments(work: Work) -> None:
     """Fill ``segments``, see ``permgrad.evaluation.segments``."""
     predicted = work.predictions
-    covered = (
-        None if predicted.inside is None else holds(predicted.codes, predicted.inside)
-    )
+    if predicted.inside is None:
+        covered = None
+    else:
+        covered = holds(predicted.codes, predicted.inside)
     with keeping_warnings():
         groups = find_segments(
             work.test.frame,

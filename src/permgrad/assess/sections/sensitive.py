@@ -14,25 +14,25 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.sensitive import audit, levels_by, told_by
 
 #: Features whose importance is compared, and columns by which a level is predicted: the most important ones.
-MOST_FEATURES, MOST_COLUMNS = 10, 50
+MOST_FEATURES = 10
+MOST_COLUMNS = 50
 
 
 def sensitive(work: Work) -> None:
     """Fill ``sensitive``: the ``positive`` class, and by column ``audit``, with the reliance, and ``told_by``."""
-    columns, predicted, codes = work.test.sensitive, work.predictions, work.model.na
-    main_explanation, between, random_seed = (
-        work.content.explanation,
-        work.test.dependence,
-        work.budget.seed,
-    )
+    columns = work.test.sensitive
+    predicted = work.predictions
+    codes = work.model.na
+    main_explanation = work.content.explanation
+    between = work.test.dependence
+    random_seed = work.budget.seed
     assert columns is not None and main_explanation is not None  # noqa: PT018 — the capability, and the section before
     class_index = work.content.positive_place(predicted.classes)
     usual: dict[str, Any] = {"na": codes, "dependence": between, "seed": random_seed}
-    table = (
-        columns.iloc[:, :0]
-        if work.test.table is None
-        else work.test.table.drop(columns=work.texts)
-    )
+    if work.test.table is None:
+        table = columns.iloc[:, :0]
+    else:
+        table = work.test.table.drop(columns=work.texts)
     with keeping_warnings():
         column_facts = audit(
             columns,
@@ -44,11 +44,10 @@ def sensitive(work: Work) -> None:
         )
         for facts in column_facts:
             members, _, _ = levels_by(columns, column_name := facts["column"], codes)
-            first = [
-                feature_name
-                for feature_name in dict.fromkeys([*main_explanation.ranking(), *table])
-                if feature_name in table and feature_name != column_name
-            ]
+            first = []
+            for feature_name in dict.fromkeys([*main_explanation.ranking(), *table]):
+                if feature_name in table and feature_name != column_name:
+                    first.append(feature_name)
             cells = blank_codes(table[first[:MOST_COLUMNS]], codes)
             facts |= {
                 "is_feature": column_name in table,
@@ -68,11 +67,9 @@ def sensitive(work: Work) -> None:
 
 def _reliance(work: Work) -> dict[str, tuple[Floats, Booleans]]:
     """Return by feature how much each test row's loss grows without it, and of which rows that is known."""
-    main_explanation, model, clock = (
-        work.content.explanation,
-        work.model,
-        work.budget.clock,
-    )
+    main_explanation = work.content.explanation
+    model = work.model
+    clock = work.budget.clock
     row_indices, seconds, asked_options = work.ranked
     assert main_explanation is not None
     names = clearly_matter(main_explanation)[:MOST_FEATURES]
@@ -81,7 +78,8 @@ def _reliance(work: Work) -> dict[str, tuple[Floats, Booleans]]:
     if clock.left() < seconds:
         clock.cut.append("reliance by level: it was not measured")
         return {}
-    row_indices = np.arange(len(work.explained)) if row_indices is None else row_indices
+    if row_indices is None:
+        row_indices = np.arange(len(work.explained))
     ranked_rows = work.explained.take(row_indices)
     try:
         losses = model.row_losses(

@@ -24,9 +24,12 @@ from permgrad.evaluation.cards import pair_effects
 
 #: By default pairs of so many features, and of all others as one, are measured on so many rows with so many donors: 200
 #: rows with two donors take a third longer, and their intervals are a tenth wider.
-FEATURES, ROWS, REPEATS = 8, 300, 1
+FEATURES = 8
+ROWS = 300
+REPEATS = 1
 #: Rows below which no pair would be clear, and donors of each row where inputs are left out.
-FEWEST_ROWS, MODALITY_REPEATS = 50, 5
+FEWEST_ROWS = 50
+MODALITY_REPEATS = 5
 #: Predictions for pairs of a model that permgrad did not train, as a share of those for the importances.
 _SHARE = 0.2
 
@@ -49,12 +52,10 @@ class TogetherSection:
 
 def together(work: Work) -> None:
     """Fill ``together``, if there are enough rows and there is time."""
-    main_explanation, drawn, clock, wanted_features = (
-        work.content.explanation,
-        work.drawn,
-        work.budget.clock,
-        work.budget.interactions,
-    )
+    main_explanation = work.content.explanation
+    drawn = work.drawn
+    clock = work.budget.clock
+    wanted_features = work.budget.interactions
     assert main_explanation is not None
     if work.test.table is None:
         drawn_rows = work.explained.take(np.sort(drawn))
@@ -62,21 +63,18 @@ def together(work: Work) -> None:
             work.put(together=TogetherSection(modalities=_modalities(work, drawn_rows)))
         return
     single = main_explanation.level in ("feature", "group")
-    names = (
-        main_explanation.ranking()[
+    if single:
+        names = main_explanation.ranking()[
             : FEATURES if wanted_features is None else wanted_features
         ]
-        if single
-        else []
-    )
+    else:
+        names = []
     count = len(names) + (
         len(names) < len(main_explanation.names)
     )  # all others are one
-    set_count, max_rows, predictions = (
-        count * (count + 1) // 2,
-        len(drawn),
-        main_explanation.meta.get("model_rows"),
-    )
+    set_count = count * (count + 1) // 2
+    max_rows = len(drawn)
+    predictions = main_explanation.meta.get("model_rows")
     if wanted_features is None and work.model.encoder is not None:
         max_rows = min(ROWS, max_rows)
     elif wanted_features is None and isinstance(predictions, int):
@@ -98,13 +96,12 @@ def together(work: Work) -> None:
         drawn_rows, drawn_rows.y, scope="global", **options_of(names, main_explanation)
     )
     measured_pairs = pairs_of(pairs)
-    clear = [
-        feature_pair
-        for feature_pair, is_clear in zip(
-            measured_pairs.names, measured_pairs.clear, strict=True
-        )
-        if is_clear and OTHERS not in feature_pair
-    ]
+    clear = []
+    for feature_pair, is_clear in zip(
+        measured_pairs.names, measured_pairs.clear, strict=True
+    ):
+        if is_clear and OTHERS not in feature_pair:
+            clear.append(feature_pair)
     sample, predict, classes = card_sample(work)
     effects = pair_effects(sample, clear, np.arange(len(sample.raw)), predict)
     work.put(together=TogetherSection(pairs=pairs, effects=effects, classes=classes))

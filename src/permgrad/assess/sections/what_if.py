@@ -44,7 +44,8 @@ WALKS = (100, 200)
 #: Rows whose words are told apart.
 MOST_TEXTS = 20
 #: Walks after which values may be shown at first, and before all background rows have one.
-_FIRST, _EARLY = (8, 6, 4, 3, 2), (25, 50)
+_FIRST = (8, 6, 4, 3, 2)
+_EARLY = (25, 50)
 #: Multiplications that one edit may take before values are shown.
 _MOST_PRODUCTS = 80e6
 #: A share of a whole whose multiples lie evenly in it.
@@ -56,7 +57,8 @@ MOST_ROWS = 300
 #: Features that have inputs.
 MOST_INPUTS = 60
 #: Encoded numbers of all these rows together, and rows that are there at least.
-_ROW_NUMBERS, _LEAST_ROWS = 60_000, 20
+_ROW_NUMBERS = 60_000
+_LEAST_ROWS = 20
 
 
 @storable
@@ -106,10 +108,11 @@ def rows_of(
         len(rows), max(_LEAST_ROWS, _ROW_NUMBERS // max(len(encoder.slots_), 1))
     )
     rows = rows.take(np.arange(max_rows))
-    names, features = encoder.feature_names_in_, encoder.features("feature")
-    column_position = {
-        column_name: column_index for column_index, column_name in enumerate(names)
-    }
+    names = encoder.feature_names_in_
+    features = encoder.features("feature")
+    column_position = {}
+    for column_index, column_name in enumerate(names):
+        column_position[column_name] = column_index
     ordered = [
         column_position[column]
         for feature_name in ranking
@@ -122,32 +125,25 @@ def rows_of(
         for column_index in dict.fromkeys([*ordered, *sorted(seen_columns)])
         if column_index in seen_columns
     ][:MOST_INPUTS]
-    values, kinds = (
-        np.zeros((max_rows, len(columns))),
-        np.zeros((max_rows, len(columns)), dtype=np.uint8),
-    )
+    values = np.zeros((max_rows, len(columns)))
+    kinds = np.zeros((max_rows, len(columns)), dtype=np.uint8)
     by_name = cells_of(encoder, rows.table)
-    forms = {
-        column_form["name"]: column_form
-        for column_form in encoder_form(encoder)["columns"]
-    }
+    forms = {}
+    for column_form in encoder_form(encoder)["columns"]:
+        forms[column_form["name"]] = column_form
     for input_index, column in enumerate(columns):
-        levels = {
-            level: level_code
-            for level_code, (level, _) in enumerate(
-                forms[names[column]].get("levels", ())
-            )
-        }
+        levels = {}
+        for level_code, (level, _) in enumerate(forms[names[column]].get("levels", ())):
+            levels[level] = level_code
         for row_index, cell_value in enumerate(by_name[names[column]]):
             if isinstance(cell_value, list):
                 kinds[row_index, input_index] = cell_value[0]
+            elif isinstance(cell_value, str):
+                values[row_index, input_index] = levels.get(cell_value, len(levels))
             else:
-                values[row_index, input_index] = (
-                    levels.get(cell_value, len(levels))
-                    if isinstance(cell_value, str)
-                    else cell_value
-                )
-    shown, texts = np.asarray(numbers)[:max_rows], None
+                values[row_index, input_index] = cell_value
+    shown = np.asarray(numbers)[:max_rows]
+    texts = None
     if free_texts := [
         column_name
         for column_name in encoder.schema_.of_kind("text")
@@ -177,7 +173,10 @@ def rows_of(
 def _together(rows: EncodedRows) -> list[list[str]]:
     """Return the columns that are one feature, as counterfactuals in Python have them."""
     blocks = [list(map(str, block)) for block in rows.encoder.groups_.values()]
-    taken = {name for block in blocks for name in block}
+    taken = set()
+    for block in blocks:
+        for name in block:
+            taken.add(name)
     frame = rows.table.rename(columns=str)
     found = columns_as_one(frame.drop(columns=list(taken & {*frame.columns})))
     blocks += [list(map(str, block)) for block in found.values()]
@@ -188,7 +187,8 @@ def _together(rows: EncodedRows) -> list[list[str]]:
 
 def changeable(work: Work) -> None:
     """Fill ``changeable``: the rows explained, so that a row is divided in one way, and drawn ones."""
-    main_explanation, notable = work.content.explanation, work.content.notable
+    main_explanation = work.content.explanation
+    notable = work.content.notable
     assert main_explanation is not None
     noted = np.flatnonzero(
         np.isin(work.explained.numbers, [] if notable is None else notable.numbers)
@@ -231,11 +231,9 @@ def bytes_of(weights: Weights) -> int:
 
 def word_parts(content: Assessment, model: Any) -> LocalRows | None:
     """Return the words of the texts of some rows, which share what *What if* gives to each text. None: no texts."""
-    encoder, changeable_rows, listed = (
-        model.preprocessor_,
-        content.changeable,
-        content.listed,
-    )
+    encoder = model.preprocessor_
+    changeable_rows = content.changeable
+    listed = content.listed
     texts = [
         column_name
         for column_name in encoder.schema_.of_kind("text")
@@ -285,13 +283,13 @@ def _divided(
     background: npt.NDArray[np.float32],
 ) -> Explanation:
     """Return a row's prediction divided among its features as *What if* divides it, and its texts among their words."""
-    encoder, names = model.preprocessor_, list(model.preprocessor_.feature_names_in_)
+    encoder = model.preprocessor_
+    names = list(model.preprocessor_.feature_names_in_)
     # What is listed of a date is what it says, and the date itself as its trend.
-    trends = {
-        date_part.column: feature_name
-        for feature_name, date_part in encoder.date_parts_.items()
-        if date_part.part == "trend"
-    }
+    trends = {}
+    for feature_name, date_part in encoder.date_parts_.items():
+        if date_part.part == "trend":
+            trends[date_part.column] = feature_name
     table = table.assign(
         **{
             date_column: table[feature_name]
@@ -322,22 +320,21 @@ def _one_below_the_other(explanations: Sequence[Explanation]) -> Explanation:
         for explanation in explanations
         for named_player in zip(explanation.names, explanation.modality, strict=True)
     )
-    player_positions = {
-        player_name: player_index for player_index, player_name in enumerate(players)
-    }
+    player_positions = {}
+    for player_index, player_name in enumerate(players):
+        player_positions[player_name] = player_index
     values, std_errors = np.zeros(
         (2, len(explanations), len(players), len(explanations[0].outputs))
     )
     for row_index, row_explanation in enumerate(explanations):
-        own_positions = [
-            player_positions[player_name] for player_name in row_explanation.names
-        ]
-        values[row_index, own_positions], std_errors[row_index, own_positions] = (
-            row_explanation.values[0],
-            row_explanation.std_error[0]
-            if row_explanation.std_error is not None
-            else 0.0,
-        )
+        own_positions = []
+        for player_name in row_explanation.names:
+            own_positions.append(player_positions[player_name])
+        values[row_index, own_positions] = row_explanation.values[0]
+        if row_explanation.std_error is not None:
+            std_errors[row_index, own_positions] = row_explanation.std_error[0]
+        else:
+            std_errors[row_index, own_positions] = 0.0
     table = pd.concat(
         [each_explanation.feature_values for each_explanation in explanations],
         ignore_index=True,
@@ -350,7 +347,8 @@ def _one_below_the_other(explanations: Sequence[Explanation]) -> Explanation:
             for input_name, about in input_explanation.meta["by_input"].items()
         },
     }
-    names, modality = tuple(players), tuple(players.values())
+    names = tuple(players)
+    modality = tuple(players.values())
     cleared_fields: dict[str, Any] = dict.fromkeys(
         ("low", "high", "p_values", "base_values", "predictions")
     )
@@ -385,11 +383,14 @@ def background_of(
     if not len(encoded_rows):
         return encoded_rows, [], 0.0
     if compared is not None:
-        rows, count = compared.encoded, compared.drawn_from
+        rows = compared.encoded
+        count = compared.drawn_from
     elif rows_in(model)[0]:
-        rows, count = encoded_rows[rows_compared(model)], len(encoded_rows)
+        rows = encoded_rows[rows_compared(model)]
+        count = len(encoded_rows)
     else:
-        rows, count = encoded_rows[rows_to_compare(encoded_rows)], len(encoded_rows)
+        rows = encoded_rows[rows_to_compare(encoded_rows)]
+        count = len(encoded_rows)
     step = next(
         size
         for size in range(max(1, round(GOLDEN * len(rows))), len(rows) + 1)
@@ -421,9 +422,10 @@ def walks_of(form: dict[str, Any], players: int, rows: int) -> list[int]:
             *(form["table"] or {"layers": []})["layers"][1:],
             *form["head"]["layers"],
         ]
-        places = [
-            layer["weight"] for layer in layers if layer["kind"] in ("dense", "members")
-        ]
+        places = []
+        for layer in layers:
+            if layer["kind"] in ("dense", "members"):
+                places.append(layer["weight"])
         places += [
             place
             for path in ("tabular", "image")
@@ -437,7 +439,10 @@ def walks_of(form: dict[str, Any], players: int, rows: int) -> list[int]:
     )
     products *= players
     in_time = [count for count in _FIRST if count * products <= _MOST_PRODUCTS]
-    first = in_time[0] if in_time else _FIRST[-1]
+    if in_time:
+        first = in_time[0]
+    else:
+        first = _FIRST[-1]
     early = [count for count in (first, *_EARLY) if first <= count < rows]
     later = [-(-count // rows) * rows for count in WALKS]
     return sorted({*early, rows, *later})

@@ -88,8 +88,14 @@ class Explanation(Numbers):
 
     Examples:
         >>> values = np.array([[[2.0], [-1.0]], [[1.0], [3.0]]])  # (rows, features, outputs)
-        >>> facts = {"additive": True, "base_values": np.zeros(1), "p_values": np.full((2, 2, 1), 0.01)}
-        >>> local = Explanation(values, ("a", "b"), ("table", "image"), ("yes",), "shapley", "local", **facts)
+        >>> facts = {
+        ...     "additive": True,
+        ...     "base_values": np.zeros(1),
+        ...     "p_values": np.full((2, 2, 1), 0.01),
+        ... }
+        >>> local = Explanation(
+        ...     values, ("a", "b"), ("table", "image"), ("yes",), "shapley", "local", **facts
+        ... )
         >>> local.ranking(), local.output_index("yes")
         (['b', 'a'], 0)
         >>> explanation = local.to_global()
@@ -108,22 +114,22 @@ class Explanation(Numbers):
     """
 
     def __repr__(self) -> str:
-        row_words = (
-            f", {counted(self.values.shape[0], 'row')}" if self.scope == "local" else ""
-        )
+        if self.scope == "local":
+            row_words = f", {counted(self.values.shape[0], 'row')}"
+        else:
+            row_words = ""
         single = int((self.order == 1).sum())
-        players = (
-            "modalities"
-            if self.level == "modality" and single != 1
-            else f"{self.level}{'s' * (single != 1)}"
-        )
+        if self.level == "modality" and single != 1:
+            players = "modalities"
+        else:
+            players = f"{self.level}{'s' * (single != 1)}"
         interactions = counted(len(self.names) - single, "interaction")
-        names = (
-            f"{single} {players}"
-            if single == len(self.names)
-            else f"{single} {players} and {interactions}"
-        )
-        names = names if single or not self.members else interactions
+        if single == len(self.names):
+            names = f"{single} {players}"
+        else:
+            names = f"{single} {players} and {interactions}"
+        if not (single or not self.members):
+            names = interactions
         # The rows of all classes together are no further output.
         outputs = self.outputs[len(self.outputs) > 1 and self.outputs[0] == "all" :]
         size_words = f"{names} × {counted(len(outputs), 'output')}"
@@ -158,7 +164,9 @@ class Explanation(Numbers):
 
         Examples:
             >>> values = np.array([[2.0], [1.0]])
-            >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+            >>> explanation = Explanation(
+            ...     values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global"
+            ... )
             >>> "<script" in explanation.to_html()
             False
         """
@@ -254,7 +262,9 @@ class Explanation(Numbers):
 
         Examples:
             >>> values = np.array([[2.0], [1.0]])
-            >>> explanation = Explanation(values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global")
+            >>> explanation = Explanation(
+            ...     values, ("a", "b"), ("table", "table"), ("all",), "permutation", "global"
+            ... )
             >>> print(explanation.summary())
             permutation measures the importance.
             Largest:
@@ -289,7 +299,9 @@ class Explanation(Numbers):
         Examples:
             >>> import permgrad as pg
             >>> X = np.array([[0.0], [1.0]] * 9)
-            >>> pg.explain(lambda rows: 3 * rows, X, method="ale", progress=False).effects()["effect"].tolist()
+            >>> pg.explain(lambda rows: 3 * rows, X, method="ale", progress=False).effects()[
+            ...     "effect"
+            ... ].tolist()
             [-1.5, 1.5]
         """
         return as_library(effects_frame(self), library)
@@ -328,7 +340,9 @@ class Explanation(Numbers):
         Examples:
             >>> values, errors = np.array([[5.0], [1.2], [1.0]]), np.array([[0.1], [0.2], [0.2]])
             >>> names = ("a", "b", "c")
-            >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", std_error=errors)
+            >>> result = Explanation(
+            ...     values, names, ("t",) * 3, ("all",), "permutation", "global", std_error=errors
+            ... )
             >>> result.ranking()
             ['a', 'b', 'c']
             >>> result.ranking(certain=0.95)[["rank_low", "rank_high", "set"]].values.tolist()
@@ -336,7 +350,8 @@ class Explanation(Numbers):
         """
         if self.method == MIXED:
             raise without_common_unit("ranking")
-        column, order_explanation = self.output_index(target), of_order(self, order)
+        column = self.output_index(target)
+        order_explanation = of_order(self, order)
         if self.scope == "local":
             scores = mean_over_rows(
                 np.abs(order_explanation.values[..., column]),
@@ -352,11 +367,10 @@ class Explanation(Numbers):
                 order_explanation.names[player_index] for player_index in player_order
             ]
         certain = check_confidence(certain, "certain")
-        summary = (
-            order_explanation.to_global()
-            if self.scope == "local"
-            else order_explanation
-        )
+        if self.scope == "local":
+            summary = order_explanation.to_global()
+        else:
+            summary = order_explanation
         return certain_ranks(summary, player_order, column, certain).to_frame()
 
     def to_global(
@@ -378,12 +392,11 @@ class Explanation(Numbers):
             raise InputError(problem, hint="Use it directly.", code="PG004")
         check_choice("how", how, ("mean_abs", "mean", "sum_l1"))
         # Features come first. Of pairs alone there are no features.
-        row_count, players = (
-            self.values.shape[0],
-            int((self.order == min(self.order, default=1)).sum()),
-        )
+        row_count = self.values.shape[0]
+        players = int((self.order == min(self.order, default=1)).sum())
         per_row = np.abs(self.values) if how == "mean_abs" else self.values
-        weights, units = self.meta.get("sample_weight"), Dependence.of_rows(self.meta)
+        weights = self.meta.get("sample_weight")
+        units = Dependence.of_rows(self.meta)
         values, std_errors, effective_sizes = mean_over_rows(per_row, weights, units)
         if how == "sum_l1":
             score_norms = np.abs(values[:players]).sum(axis=0, keepdims=True)
@@ -403,7 +416,8 @@ class Explanation(Numbers):
             if how == "mean_abs"
             else lower_ends
         )
-        keep_parts, deviations = how == "mean", per_row - values
+        keep_parts = how == "mean"
+        deviations = per_row - values
         if weights is not None:
             deviations *= np.asarray(weights, dtype=np.float64)[:, None, None]
         correlation = None
@@ -535,7 +549,9 @@ class Explanation(Numbers):
 
         Examples:
             >>> import shap
-            >>> local = Explanation(np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local")
+            >>> local = Explanation(
+            ...     np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local"
+            ... )
             >>> local.to_shap().shape
             (3, 2)
         """
@@ -547,14 +563,17 @@ class Explanation(Numbers):
             raise not_installed("shap") from error
         if self.members and (self.order == 1).any():
             return of_order(self, 1).to_shap()
-        values = self.values if self.scope == "local" else self.values[None]
-        base_outputs = (
-            self.base_values
-            if self.base_values is not None
-            else np.zeros(len(self.outputs))
-        )
+        if self.scope == "local":
+            values = self.values
+        else:
+            values = self.values[None]
+        if self.base_values is not None:
+            base_outputs = self.base_values
+        else:
+            base_outputs = np.zeros(len(self.outputs))
         base_outputs = np.broadcast_to(base_outputs, (len(values), len(self.outputs)))
-        single, feature_data = len(self.outputs) == 1, self.feature_values
+        single = len(self.outputs) == 1
+        feature_data = self.feature_values
         return shap.Explanation(
             values=values[..., 0] if single else values,
             base_values=base_outputs[:, 0] if single else base_outputs,
@@ -582,7 +601,9 @@ class Explanation(Numbers):
 
         Examples:
             >>> import shapiq
-            >>> local = Explanation(np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local")
+            >>> local = Explanation(
+            ...     np.ones((3, 2, 1)), ("a", "b"), ("table",) * 2, ("y",), "shapley", "local"
+            ... )
             >>> local.to_shapiq().values.tolist()
             [0.0, 1.0, 1.0]
         """
@@ -613,7 +634,9 @@ class Explanation(Numbers):
 def positive_output(explanation: Explanation) -> int:
     """Return which of two outputs is the positive class: the second where the explanation does not name it."""
     named = explanation.meta.get("positive")
-    return explanation.outputs.index(named) if named in explanation.outputs else 1
+    if named in explanation.outputs:
+        return explanation.outputs.index(named)
+    return 1
 
 
 def clearly_matter(
@@ -627,11 +650,14 @@ def clearly_matter(
     Examples:
         >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])
         >>> names = ("a", "b", "c")
-        >>> result = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values)
+        >>> result = Explanation(
+        ...     values, names, ("t",) * 3, ("all",), "permutation", "global", p_values=p_values
+        ... )
         >>> clearly_matter(result)
         ['a', 'c']
     """
-    column, p_adjusted = explanation.output_index(target), explanation.p_adjusted
+    column = explanation.output_index(target)
+    p_adjusted = explanation.p_adjusted
     if p_adjusted is None:
         return []
     # What a model has learned is a constant's loss less its own.

@@ -68,10 +68,9 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
     for field_name in ("base_values", "predictions", "correlation"):
         if getattr(explanation, field_name) is not None:
             arrays[field_name] = getattr(explanation, field_name)
-    header = {
-        header_field: getattr(explanation, header_field)
-        for header_field in (*_PLAIN, *_NAMES, "members")
-    }
+    header = {}
+    for header_field in (*_PLAIN, *_NAMES, "members"):
+        header[header_field] = getattr(explanation, header_field)
     header |= {"schema_version": SCHEMA_VERSION, "feature_values": None}
     if (frame := explanation.feature_values) is not None:
         cells = plain(frame.astype(object).where(frame.notna(), None).to_numpy())
@@ -97,17 +96,18 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
     with turned(partial(_damaged, source), ValueError, OSError):
         header = read_json(source / "explanation.json")
         arrays = read_npz(source / "values.npz")
-        version: Any = (
-            header.get("schema_version") if isinstance(header, dict) else None
-        )
+        version: Any
+        if isinstance(header, dict):
+            version = header.get("schema_version")
+        else:
+            version = None
         must(isinstance(version, int), "explanation.json has no schema_version")
     if version != SCHEMA_VERSION:
         problem = f"{source} has format {version}, and this permgrad reads explanations of format {SCHEMA_VERSION}"
-        remedy_words = (
-            "Install a newer permgrad."
-            if version > SCHEMA_VERSION
-            else "Create it again."
-        )
+        if version > SCHEMA_VERSION:
+            remedy_words = "Install a newer permgrad."
+        else:
+            remedy_words = "Create it again."
         raise InputError(problem, hint=remedy_words, code="PG053")
     with turned(
         lambda error: _damaged(source, f"{error} is missing or wrong"), *DAMAGE
@@ -161,11 +161,10 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
     """Refuse a file whose fields have wrong types or sizes, before they cause an unclear error later."""
     wrong = []
     for field_name, types in _TYPES.items():
-        value = (
-            header.get(field_name)
-            if field_name == "feature_values"
-            else header[field_name]
-        )
+        if field_name == "feature_values":
+            value = header.get(field_name)
+        else:
+            value = header[field_name]
         if not isinstance(value, types):
             wrong.append(f"{field_name} (a {type(value).__name__})")
         elif field_name in _NAMES and not all(
@@ -173,12 +172,11 @@ def _check_stored(header: Mapping[str, Any], count: int) -> None:
         ):
             wrong.append(f"{field_name} (not all text)")
     must(not wrong, "".join(wrong[:1]))
-    players, meta, frame = (
-        len(header["names"]),
-        header["meta"],
-        header.get("feature_values"),
-    )
-    weights, confidence = meta.get("sample_weight"), meta.get("confidence", 0.95)
+    players = len(header["names"])
+    meta = header["meta"]
+    frame = header.get("feature_values")
+    weights = meta.get("sample_weight")
+    confidence = meta.get("confidence", 0.95)
     faults = {
         "members (not lists of positions)": not _are_members(header.get("members", [])),
         f"scope ({header['scope']!r})": header["scope"] not in ("global", "local"),

@@ -30,21 +30,22 @@ def effects_frame(explanation: Numbers) -> pd.DataFrame:
     effect_frames = []
     for feature_name, entry in explanation.direction.items():
         curve_axes = entry.get("axes", [entry])
-        cells = [
-            axis["at"] if axis["kind"] == "numeric" else axis["label"]
-            for axis in curve_axes
-        ]
+        cells = []
+        for axis in curve_axes:
+            if axis["kind"] == "numeric":
+                cells.append(axis["at"])
+            else:
+                cells.append(axis["label"])
         first, *second = (
             grid_values.ravel()
             for grid_values in np.meshgrid(
                 *(np.array(axis_cells, object) for axis_cells in cells), indexing="ij"
             )
         )
-        numbers = {
-            title: np.array(entry[entry_key], float)
-            for entry_key, title in _NUMBERS.items()
-            if entry_key in entry
-        }
+        numbers = {}
+        for entry_key, title in _NUMBERS.items():
+            if entry_key in entry:
+                numbers[title] = np.array(entry[entry_key], float)
         for output, label in enumerate(
             explanation.outputs[-numbers["effect"].shape[1] :]
         ):
@@ -62,12 +63,17 @@ def effects_frame(explanation: Numbers) -> pd.DataFrame:
                 pd.DataFrame(columns | {"rows": entry.get("rows", np.nan)})
             )
     frame = pd.concat(effect_frames, ignore_index=True)
-    return frame.drop(columns="value_2") if frame["value_2"].isna().all() else frame
+    if frame["value_2"].isna().all():
+        return frame.drop(columns="value_2")
+    return frame
 
 
 def tidy_frame(explanation: Numbers) -> pd.DataFrame:
     """Return the frame of ``Explanation.to_frame``."""
-    row_count = explanation.values.shape[0] if explanation.scope == "local" else 1
+    if explanation.scope == "local":
+        row_count = explanation.values.shape[0]
+    else:
+        row_count = 1
     row_indices, name_indices, output = (
         axis.ravel()
         for axis in np.indices(

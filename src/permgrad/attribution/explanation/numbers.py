@@ -26,13 +26,13 @@ def no_order(orders: list[int], order: Any) -> InputError:
 
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
     """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
-    arrays = {
-        field_name: getattr(explanation, field_name)
-        for field_name in ("std_error", "low", "high", "p_values")
-    }
-    stored = {
-        array_name: array for array_name, array in arrays.items() if array is not None
-    }
+    arrays = {}
+    for field_name in ("std_error", "low", "high", "p_values"):
+        arrays[field_name] = getattr(explanation, field_name)
+    stored = {}
+    for array_name, array in arrays.items():
+        if array is not None:
+            stored[array_name] = array
     stored |= {
         f"parts/{part_name}": array for part_name, array in explanation.parts.items()
     }
@@ -138,22 +138,17 @@ class Numbers:
         """
         if self.p_values is None:
             return None
-        left_out, tests = (
-            int(self.meta.get("interactions", {}).get("left_out", 0)),
-            tests_of(self),
-        )
+        left_out = int(self.meta.get("interactions", {}).get("left_out", 0))
+        tests = tests_of(self)
         result = np.empty_like(tests)
         for order in np.unique(self.order):
             order_mask = self.order == order
-            order_tests, modalities = (
-                tests[..., order_mask, :],
-                np.asarray(self.modality)[order_mask].tolist(),
-            )
-            result[..., order_mask, :] = (
-                adjusted_within(order_tests, modalities)
-                if order == 1
-                else adjusted(order_tests, left_out)
-            )
+            order_tests = tests[..., order_mask, :]
+            modalities = np.asarray(self.modality)[order_mask].tolist()
+            if order == 1:
+                result[..., order_mask, :] = adjusted_within(order_tests, modalities)
+            else:
+                result[..., order_mask, :] = adjusted(order_tests, left_out)
         return np.where(np.isnan(tests), self.p_values, result)
 
     def output_index(self, target: str | int | None) -> int:
@@ -170,11 +165,9 @@ class Numbers:
 def tests_of(numbers: Numbers) -> Floats:
     """Return the p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
     if numbers.p_values is None or numbers.std_error is None:
-        return (
-            np.full(numbers.values.shape, np.nan)
-            if numbers.p_values is None
-            else numbers.p_values
-        )
+        if numbers.p_values is None:
+            return np.full(numbers.values.shape, np.nan)
+        return numbers.p_values
     is_unmoved = (
         (numbers.values == 0) & (numbers.std_error == 0) & (numbers.order == 1)[:, None]
     )
@@ -193,7 +186,9 @@ def of_order(explanation: N, order: int) -> N:
         >>> from permgrad import Explanation
         >>> values, members = np.array([[2.0], [1.0], [-0.5]]), ((0,), (1,), (0, 1))
         >>> names = ("a", "b", "a × b")
-        >>> both = Explanation(values, names, ("t",) * 3, ("all",), "permutation", "global", members=members)
+        >>> both = Explanation(
+        ...     values, names, ("t",) * 3, ("all",), "permutation", "global", members=members
+        ... )
         >>> of_order(both, 2).names
         ('a × b',)
     """
@@ -212,9 +207,10 @@ def of_order(explanation: N, order: int) -> N:
     order_fields: dict[str, Any] = {}
     for field_name in ("values", "std_error", "low", "high", "p_values"):
         array = getattr(explanation, field_name)
-        order_fields[field_name] = (
-            None if array is None else array[..., name_positions, :]
-        )
+        if array is None:
+            order_fields[field_name] = None
+        else:
+            order_fields[field_name] = array[..., name_positions, :]
     for group in ("parts", "part_std"):
         order_fields[group] = {
             part_name: array[..., name_positions, :]

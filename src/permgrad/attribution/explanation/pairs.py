@@ -29,8 +29,10 @@ def pairs_of(explanation: Explanation, target: str | int | None = None) -> Ranke
     Such a mean is always above 0, so that none of them is clear.
     """
     signed = explanation.scope == "global"
-    explanation = explanation if signed else explanation.to_global("mean_abs")
-    pairs, column = of_order(explanation, 2), explanation.output_index(target)
+    if not signed:
+        explanation = explanation.to_global("mean_abs")
+    pairs = of_order(explanation, 2)
+    column = explanation.output_index(target)
     order = np.argsort(
         -np.nan_to_num(np.abs(pairs.values[:, column]), nan=-np.inf), kind="stable"
     )

@@ -20,7 +20,9 @@ from permgrad.base.late import pd
 from permgrad.base.significance import holm, t_quantile, t_two_sided
 
 #: Draws of the largest error, those of them beyond the quantile at least, and how many numbers are in memory at once.
-_DRAWS, _BEYOND, _NUMBERS = 4000, 20, 4_000_000
+_DRAWS = 4000
+_BEYOND = 20
+_NUMBERS = 4_000_000
 #: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the errors allowed instead.
 _MOST_DRAWS = 40_000
 
@@ -53,16 +55,14 @@ def certain_ranks(
     """Return the ranks of a global explanation, for names in the order of these places."""
     name_order = list(name_order)
     values = sizes_of(explanation, output)[name_order]
-    std_errors = (
-        None
-        if explanation.std_error is None
-        else explanation.std_error[name_order, output]
-    )
-    correlation = (
-        None
-        if explanation.order[name_order].max(initial=1) > 1
-        else explanation.correlation
-    )
+    if explanation.std_error is None:
+        std_errors = None
+    else:
+        std_errors = explanation.std_error[name_order, output]
+    if explanation.order[name_order].max(initial=1) > 1:
+        correlation = None
+    else:
+        correlation = explanation.correlation
     if correlation is not None:
         correlation = correlation[output][np.ix_(name_order, name_order)]
     freedom = np.inf
@@ -91,7 +91,8 @@ def certain_ranks(
     nothing = np.isnan(values)
     above[np.ix_(~nothing, nothing)] = True
     first, last_ranks, rank_sets = ranks_of(above)
-    first[nothing], last_ranks[nothing] = 1, len(values)
+    first[nothing] = 1
+    last_ranks[nothing] = len(values)
     return Ranks(
         [explanation.names[name_index] for name_index in name_order],
         first,
@@ -106,12 +107,12 @@ def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
     Sets are numbered from 1: all players of a set clearly stand above all players of later sets.
     """
     count = len(above)
-    lowest_ranks, highest_ranks = 1 + above.sum(axis=0), count - above.sum(axis=1)
+    lowest_ranks = 1 + above.sum(axis=0)
+    highest_ranks = count - above.sum(axis=1)
     # A set ends where each player so far is above each one that follows.
-    set_ends = [
-        bool(above[:player_index, player_index:].all())
-        for player_index in range(1, count)
-    ]
+    set_ends = []
+    for player_index in range(1, count):
+        set_ends.append(bool(above[:player_index, player_index:].all()))
     return lowest_ranks, highest_ranks, np.cumsum([1, *set_ends])[:count]
 
 
@@ -162,15 +163,20 @@ def compared(
     both).
     """
     first, second = np.triu_indices(len(values), 1)
-    shared = np.zeros(len(first)) if correlation is None else correlation[first, second]
+    if correlation is None:
+        shared = np.zeros(len(first))
+    else:
+        shared = correlation[first, second]
     error = std[first] + std[second]
     if correlation is not None:
         error = _errors_of_differences(std[first], std[second], shared)
     size = _sizes_in_errors(values[first] - values[second], error)
     passed = np.isposinf(size)  # both values are certain
-    tested, critical = (size > 0) & ~passed, np.inf
+    tested = (size > 0) & ~passed
+    critical = np.inf
     if correlation is None or _BEYOND / (1 - certain) > _MOST_DRAWS:
-        freedom, allowed = max(freedom, 1.0), 1 - certain
+        freedom = max(freedom, 1.0)
+        allowed = 1 - certain
         chances = np.where(tested, t_two_sided(size, freedom), 1.0)
         passed |= tested & (holm(chances) < allowed)
         rest = max(int((~passed).sum()), 1)
@@ -221,7 +227,8 @@ def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:
 
     with np.errstate(divide="ignore", invalid="ignore"):
         sizes = np.asarray(widths / std)
-    quantile, freedom = 0.5 + confidence / 2, np.full(sizes.shape, np.inf)
+    quantile = 0.5 + confidence / 2
+    freedom = np.full(sizes.shape, np.inf)
     exceeding_mask = np.isfinite(sizes) & (sizes > special.ndtri(quantile) * (1 + 1e-9))
     freedom[exceeding_mask] = np.maximum(
         special.stdtridf(quantile, sizes[exceeding_mask]), 1.0

@@ -18,7 +18,8 @@ MOST_TOGETHER = 300
 #: Most numbers of a stored correlation of errors.
 _STORED = 1_000_000
 #: Waves along time for the square root of the number of times, at most, and for each stretch of related times.
-_MOST_WAVES, _WAVES = 1.2, 0.7
+_MOST_WAVES = 1.2
+_WAVES = 0.7
 #: Degrees of freedom where a single row carries a sum.
 _LEAST_FREEDOM = 1.5
 
@@ -94,20 +95,20 @@ def spread(
     if units is not None and units.timed:
         series = units.sums(scores)
         wave_limit = min(most_waves(units), units.count - 1)
-        counts = [
-            min(
-                max(
-                    round(_WAVES * units.count / _related_times(score_series)),
-                    FEWEST_UNITS,
-                ),
-                wave_limit,
+        counts = []
+        for score_series in series:
+            counts.append(
+                min(
+                    max(
+                        round(_WAVES * units.count / _related_times(score_series)),
+                        FEWEST_UNITS,
+                    ),
+                    wave_limit,
+                )
             )
-            for score_series in series
-        ]
-        wave_parts = [
-            series_waves[:count]
-            for series_waves, count in zip(_waves(series), counts, strict=True)
-        ]
+        wave_parts = []
+        for series_waves, count in zip(_waves(series), counts, strict=True):
+            wave_parts.append(series_waves[:count])
         return (
             np.array([(wave_part**2).mean() for wave_part in wave_parts]),
             1.0,
@@ -118,7 +119,8 @@ def spread(
         effective_size = weight.sum() ** 2 / (weight**2).sum()
         correction = effective_size / (effective_size - 1)
     else:
-        scores, weight = units.sums(scores), units.sums(weight[None])[0]
+        scores = units.sums(scores)
+        weight = units.sums(weight[None])[0]
         share = weight / weight.sum()
         effective_size = 1 / (share**2).sum()
         scores = scores / np.sqrt(
@@ -144,11 +146,10 @@ def mean_over_rows(
     That is 1 more than the degrees of freedom of both ends of intervals. With fewer than four rows or ``units``, there
     is no error.
     """
-    weight = (
-        np.ones(len(values))
-        if weights is None
-        else np.asarray(weights, dtype=np.float64)
-    )
+    if weights is None:
+        weight = np.ones(len(values))
+    else:
+        weight = np.asarray(weights, dtype=np.float64)
     total = float(weight.sum())
     if total <= 0:
         missing = np.full(values.shape[1:], np.nan)
@@ -171,11 +172,10 @@ def mean_over_rows(
 def too_few(weight: Floats, units: Dependence | None = None) -> bool:
     """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
     weighted_rows = np.flatnonzero(weight > 0)
-    count = (
-        len(weighted_rows)
-        if units is None
-        else len(np.unique(units.codes[weighted_rows]))
-    )
+    if units is None:
+        count = len(weighted_rows)
+    else:
+        count = len(np.unique(units.codes[weighted_rows]))
     return bool(
         count < FEWEST_UNITS or weight.sum() ** 2 <= (1 + 1e-9) * (weight**2).sum()
     )
@@ -224,7 +224,8 @@ def with_donors(
 
     ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold the ``noise`` of single pairs.
     """
-    donors, squares = by_donor.shape[1], (by_donor**2).sum(axis=1)
+    donors = by_donor.shape[1]
+    squares = (by_donor**2).sum(axis=1)
     of_donors = np.maximum(squares * donors / max(donors - 1, 1) - noise, 0.0)
     lent_freedom = freedom_of_ends(
         squares, (by_donor**3).sum(axis=1), (by_donor**4).sum(axis=1), donors
@@ -238,7 +239,8 @@ def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats
     Errors are related through the rows that players share. What a pair adds by itself is independent between players
     with separate donors, so their correlation is, if anything, too close to 0.
     """
-    scores = scores if units is None else independent(scores, units)
+    if units is not None:
+        scores = independent(scores, units)
     score_norms = np.sqrt((scores**2).sum(axis=1, keepdims=True))
     scaled = np.divide(
         scores, score_norms, out=np.zeros_like(scores), where=score_norms > 0

@@ -94,10 +94,9 @@ class Place:
         if self.layout is None:
             return row_maps[0]
         layouts = [layout for _, layout in self.views] or [self.layout]
-        feature_maps = [
-            layout.take(row_map, row_map.ndim - row_axis - 1)
-            for layout, row_map in zip(layouts, row_maps, strict=True)
-        ]
+        feature_maps = []
+        for layout, row_map in zip(layouts, row_maps, strict=True):
+            feature_maps.append(layout.take(row_map, row_map.ndim - row_axis - 1))
         return torch.cat(
             feature_maps, dim=row_axis + (1 if self.along is None else 2 + self.along)
         )
@@ -105,17 +104,18 @@ class Place:
     def __str__(self) -> str:
         """Return the name of the call, or of the function whose calls are read."""
         alone = replace(self.call, number=0, again=0)
-        return (
-            str(self.call)
-            if len(self.calls) == 1
-            else f"{alone} ({len(self.calls)} calls)"
-        )
+        if len(self.calls) == 1:
+            return str(self.call)
+        return f"{alone} ({len(self.calls)} calls)"
 
     def by_row(self, value: Tensor, rows: int, row_axis: int = 0) -> Tensor:
         """Return a value with the dimension ``row_axis`` split into rows and copies, if there are several."""
         if self.copies <= 1:
             return value
-        sizes = (self.copies, rows) if self.before else (rows, self.copies)
+        if self.before:
+            sizes = (self.copies, rows)
+        else:
+            sizes = (rows, self.copies)
         return value.unflatten(row_axis, sizes).transpose(
             row_axis, row_axis + int(self.before)
         )
@@ -127,21 +127,23 @@ class _Probe:
     def __init__(
         self, request: Request, input_index: int, shape: ImageShape, listener: Listener
     ) -> None:
-        self.request, self.place, self.shape = request, input_index, shape
+        self.request = request
+        self.place = input_index
+        self.shape = shape
         self.listener = listener
         self.rows = _few_rows(request)
         self.modules = dict(request.subject.module.named_modules())
         numbers = self.rows[input_index].double()
-        lowest_value, highest_value = numbers.amin(), numbers.amax()
-        replacement = (
-            (numbers == 0).double()
-            if bool(lowest_value == highest_value)
-            else torch.where(
+        lowest_value = numbers.amin()
+        highest_value = numbers.amax()
+        if bool(lowest_value == highest_value):
+            replacement = (numbers == 0).double()
+        else:
+            replacement = torch.where(
                 numbers > (lowest_value + highest_value) / 2,
                 lowest_value,
                 highest_value,
             )
-        )
         self.other = replacement.to(self.rows[input_index].dtype)
         #: how the value of each call that sees the image is read, and those whose entries are of other rows
         self.layouts: dict[Call, Place] = {}
@@ -174,10 +176,8 @@ class _Probe:
         }
         self._look({*first, *before.values()} - self._asked)
         for later_call, source in before.items():
-            call_place, source_place = (
-                self.layouts.get(later_call),
-                self.layouts.get(source),
-            )
+            call_place = self.layouts.get(later_call)
+            source_place = self.layouts.get(source)
             if (
                 call_place is not None
                 and source_place is not None
@@ -202,11 +202,10 @@ class _Probe:
             for layer_call, call_place in call_places.items()
             if not call_place.copies
         }
-        image_places = {
-            layer_call: call_place
-            for layer_call, call_place in call_places.items()
-            if call_place.copies
-        }
+        image_places = {}
+        for layer_call, call_place in call_places.items():
+            if call_place.copies:
+                image_places[layer_call] = call_place
         along = self._by_strips(image_places, before)
         middles = [middle for middle, _ in along]
         for image_call, image_place in image_places.items():
@@ -264,11 +263,15 @@ class _Probe:
         Several go through the network together, beside the image as it is. A network
         that computes otherwise for more rows is asked of each block by itself.
         """
-        count, found = len(self.rows[0]), list[dict[Call, Tensor]]()
+        count = len(self.rows[0])
+        found = list[dict[Call, Tensor]]()
         size = max(1, self._most // count - 1)
         for start in range(0, len(blocks), size):
             few = [self._disturbed(block) for block in blocks[start : start + size]]
-            pairs = self._together(few, before, places) if len(few) > 1 else None
+            if len(few) > 1:
+                pairs = self._together(few, before, places)
+            else:
+                pairs = None
             if pairs is None:
                 self._most = self._most if len(few) == 1 else count
                 pairs = [(dict(before), self._values(before, image)) for image in few]
@@ -313,7 +316,8 @@ class _Probe:
 
     def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
         """Return which calls see the image, and which of their entries belong to the first row."""
-        count, call_places = len(self.rows[0]), dict[Call, Place]()
+        count = len(self.rows[0])
+        call_places = dict[Call, Place]()
         first = torch.zeros_like(self.other, dtype=torch.bool)
         first[0] = True
         disturbed = self._values(
@@ -331,11 +335,10 @@ class _Probe:
                 if not remainder and changed_entries <= set(entry_range)
             ]
             if changed_entries:
-                call_places[call] = (
-                    Place(call, None, (), several, fitting[0])
-                    if fitting
-                    else Place(call, None, (), 0)
-                )
+                if fitting:
+                    call_places[call] = Place(call, None, (), several, fitting[0])
+                else:
+                    call_places[call] = Place(call, None, (), 0)
         return call_places
 
     def _by_strips(
@@ -405,13 +408,15 @@ def _stacked(
     calls: Iterable[Call],
 ) -> tuple[list[float], dict[Call, list[Floats]]]:
     """Return the middles of strips, and for each call the changes by strip, nothing if it was left out of any."""
-    always = {call: [one[call] for one in found if call in one] for call in calls}
-    stacked = {
-        call: [np.stack(by_strip) for by_strip in zip(*sums, strict=True)]
-        if len(sums) == len(ends)
-        else []
-        for call, sums in always.items()
-    }
+    always = {}
+    for call in calls:
+        always[call] = [one[call] for one in found if call in one]
+    stacked = {}
+    for call, sums in always.items():
+        if len(sums) == len(ends):
+            stacked[call] = [np.stack(by_strip) for by_strip in zip(*sums, strict=True)]
+        else:
+            stacked[call] = []
     return [(start + end - 1) / 2 for start, end in ends], stacked
 
 
@@ -427,7 +432,9 @@ def _sums(change: Tensor) -> list[Floats]:
 def _few_rows(request: Request) -> Tensors:
     """Return a few rows. Two tell which dimension is theirs."""
     probe_rows = copied_rows(request.subject, request.inputs, slice(0, _PROBE_ROWS))
-    return probe_rows if len(probe_rows[0]) > 1 else twice(probe_rows)
+    if len(probe_rows[0]) > 1:
+        return probe_rows
+    return twice(probe_rows)
 
 
 def image_calls(
@@ -448,7 +455,8 @@ def image_calls(
         check_choice(
             "layer", layer, [layer_name for layer_name in modules if layer_name]
         )
-    probe_rows, listener = _few_rows(request), Listener()
+    probe_rows = _few_rows(request)
+    listener = Listener()
     with torch.inference_mode(mode=False), torch.enable_grad():
         for input_index in shapes:
             listener.follow(probe_rows[input_index])
@@ -456,21 +464,19 @@ def image_calls(
                 probe_rows[input_index].requires_grad_()
         with listening(modules, listener.leave, listener.enter), listener:
             outputs = subject.forward(probe_rows)
-        candidates = (
-            []
-            if layer
-            else _candidates(
+        if layer:
+            candidates = []
+        else:
+            candidates = _candidates(
                 listener, len(outputs), before_activation=before_activation
             )
-        )
         named = _named_values(
             listener, modules, layer, before_activation=before_activation
         )
         candidate_maps = [(heard.call, heard.value) for heard in candidates] + named
-        probes = {
-            image_index: _Probe(request, image_index, shape, listener)
-            for image_index, shape in shapes.items()
-        }
+        probes = {}
+        for image_index, shape in shapes.items():
+            probes[image_index] = _Probe(request, image_index, shape, listener)
         last_maps = _last_maps(probes, outputs, candidates)
         for input_index, probe in probes.items():
             if input_index not in last_maps:
@@ -508,11 +514,10 @@ def _named_values(
     before_activation: bool,
 ) -> list[tuple[Call, Tensor]]:
     """Return what a layer returned, without one what each convolution did."""
-    convolutions = {
-        module_name
-        for module_name, module in modules.items()
-        if isinstance(module, _CONVOLUTIONS)
-    }
+    convolutions = set()
+    for module_name, module in modules.items():
+        if isinstance(module, _CONVOLUTIONS):
+            convolutions.add(module_name)
     named = _returned(listener, {layer} if layer else convolutions)
     if before_activation or layer not in convolutions:
         return named
@@ -526,17 +531,17 @@ def _last_named(
 ) -> dict[int, tuple[Call, Tensor]]:
     """Return the last call of a layer that sees an image, of those whose value is a map if there are any."""
     probe.look(named)
-    seeing_calls = [
-        (layer_call, value)
-        for layer_call, value in named
-        if layer_call in probe.layouts
-    ]
-    map_calls = [
-        call_value
-        for call_value in seeing_calls
-        if probe.layouts[call_value[0]].layout is not None
-    ]
-    return {input_index: (map_calls or seeing_calls)[-1]} if seeing_calls else {}
+    seeing_calls = []
+    for layer_call, value in named:
+        if layer_call in probe.layouts:
+            seeing_calls.append((layer_call, value))
+    map_calls = []
+    for call_value in seeing_calls:
+        if probe.layouts[call_value[0]].layout is not None:
+            map_calls.append(call_value)
+    if seeing_calls:
+        return {input_index: (map_calls or seeing_calls)[-1]}
+    return {}
 
 
 def _read_at(
@@ -548,7 +553,8 @@ def _read_at(
     name: str,
 ) -> tuple[Place, Lie | None]:
     """Return how a value is read as maps of an image, with the shape of one row's. Refuse one that lies elsewhere."""
-    map_place, count = probe.layouts[call], len(probe.rows[0])
+    map_place = probe.layouts[call]
+    count = len(probe.rows[0])
     if call in probe.astray and len(value) == count:
         raise out_of_order()
     if map_place.layout is None and value.ndim in (3, 4, 5) and value[0, 0].numel() > 1:
@@ -579,7 +585,8 @@ def _refuse_other_axes(
         "ifft" in function_name or "irfft" in function_name or "istft" in function_name
         for function_name in names
     )
-    map_place, image_size = probe.layouts[call], probe.shape.size
+    map_place = probe.layouts[call]
+    image_size = probe.shape.size
     cells = tuple(map_place.taken([value], len(probe.rows[0])).shape[1:])
     sides = (
         zip(cells[1:], image_size, strict=True)
@@ -643,7 +650,8 @@ def _with_views(
         return read, map_location
     if along:
         view_locations = [views[layer_call][1] for layer_call in ordered]
-        lines, seen_pixels = list(map_location.lines), list(map_location.seen)
+        lines = list(map_location.lines)
+        seen_pixels = list(map_location.seen)
         lines[along[0]] = torch.cat(
             [view_location.lines[along[0]] for view_location in view_locations]
         )
@@ -670,7 +678,8 @@ def _views(
     candidate_maps: Sequence[tuple[Call, Tensor]],
 ) -> list[Call]:
     """Return a call that reads an input, and those like it that it is not made of."""
-    ancestor_ids, before = set[int](), [listener.maker(value)]
+    ancestor_ids = set[int]()
+    before = [listener.maker(value)]
     while before:
         heard = before.pop()
         if heard is not None and id(heard) not in ancestor_ids:
@@ -697,11 +706,10 @@ def _views(
         ):
             similar_values[candidate_call] = candidate_value
     probe.look(similar_values.items())
-    views = [
-        layer_call
-        for layer_call in similar_values
-        if layer_call in probe.layouts and probe.layouts[layer_call].layout is not None
-    ]
+    views = []
+    for layer_call in similar_values:
+        if layer_call in probe.layouts and probe.layouts[layer_call].layout is not None:
+            views.append(layer_call)
     return views or [read]
 
 
@@ -716,11 +724,14 @@ def _last_maps(
         ).reshape(outputs.shape)
         total = (outputs * weights.sqrt()).sum()
     last_values: dict[int, tuple[Call, Tensor]] = {}
-    pending, behind, chunk_size = list(probes), len(candidates), 4
+    pending = list(probes)
+    behind = len(candidates)
+    chunk_size = 4
     # From the last backwards, ever more at a time: the slopes of all would take as much memory as all values.
     while pending and behind:
         candidate_chunk = candidates[max(0, behind - chunk_size) : behind][::-1]
-        behind, chunk_size = max(0, behind - chunk_size), 2 * chunk_size
+        behind = max(0, behind - chunk_size)
+        chunk_size = 2 * chunk_size
         slopes: Sequence[Tensor | None] = [None] * len(candidate_chunk)
         if total is not None:
             with differentiating():
@@ -757,7 +768,10 @@ def _candidates(
     listener: Listener, rows: int, *, before_activation: bool
 ) -> list[Heard]:
     """Return the values that may be maps of rows: with slopes, unchanged since, and not merely passed on."""
-    skipped = RECTIFYING | NORMALISING if before_activation else frozenset()
+    if before_activation:
+        skipped = RECTIFYING | NORMALISING
+    else:
+        skipped = frozenset()
     return [
         heard
         for heard in listener.heard
@@ -792,11 +806,9 @@ def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Ten
             None,
         )
     rectified = current is not None and current.function in RECTIFYING
-    return (
-        (current.call, current.value)
-        if rectified and current is not None
-        else (call, value)
-    )
+    if rectified and current is not None:
+        return (current.call, current.value)
+    return (call, value)
 
 
 def _lies_elsewhere(name: str, read: Place) -> InputError:
@@ -849,9 +861,10 @@ def _nothing_at(
 ) -> InputError:
     """Return the error of a named layer that has no map of an image."""
     problem, hint = of_unheard(subject.module, layer)
-    returned = [
-        value for layer_call, value in listener.returned if layer_call.layer == layer
-    ]
+    returned = []
+    for layer_call, value in listener.returned:
+        if layer_call.layer == layer:
+            returned.append(value)
     if layer in listener.other_types:
         value_type = listener.other_types[layer]
         problem = f"gradcam reads a layer whose value is one tensor, and layer {layer!r} returns a {value_type}"
@@ -860,9 +873,9 @@ def _nothing_at(
         problem = f"A class activation map has cells, and layer {layer!r} returns {tuple(returned[-1].shape)}"
         hint = "Name a layer whose value is (rows, channels, height, width)"
     elif returned:
-        names = [
-            repr(subject.input_names[input_index]) for input_index in images[:_NAMED]
-        ]
+        names = []
+        for input_index in images[:_NAMED]:
+            names.append(repr(subject.input_names[input_index]))
         problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {' or '.join(names)}"
         hint = "Name a layer of its encoder"
     return InputError(problem, hint=hint, code="PG037")
@@ -875,8 +888,10 @@ class CalledMaps:
     quantity = "mean of the class activation map over the player's pixels"
 
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
-        self.request, self.options = request, options
-        subject, inputs = request.subject, request.subject.input_names
+        self.request = request
+        self.options = options
+        subject = request.subject
+        inputs = request.subject.input_names
         self._shapes = {
             image_index: image_shape
             for image_index, image_shape in enumerate(request.shapes)
@@ -905,10 +920,8 @@ class CalledMaps:
         }
         self.pictures = []
         for input_index, call_place in self._places.items():
-            input_name, empty = (
-                inputs[input_index],
-                np.zeros((request.count, len(request.targets)), dtype=bool),
-            )
+            input_name = inputs[input_index]
+            empty = np.zeros((request.count, len(request.targets)), dtype=bool)
             words = f"of {input_name!r} at layer {str(call_place)!r} are all zero, and so are their players' values"
             self.pictures.append(
                 Picture(
@@ -938,21 +951,16 @@ class CalledMaps:
 
     def read(self, part: slice) -> Read:
         """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
-        request, options, map_places = (
-            self.request,
-            self.options,
-            list(self._places.values()),
-        )
+        request = self.request
+        options = self.options
+        map_places = list(self._places.values())
         subject: Any = request.subject
-        batch_rows, row_count = (
-            subject.in_company(copied_rows(subject, request.inputs, part)),
-            part.stop - part.start,
-        )
-        calls = [
-            (map_place, layer_call)
-            for map_place in map_places
-            for layer_call in map_place.calls
-        ]
+        batch_rows = subject.in_company(copied_rows(subject, request.inputs, part))
+        row_count = part.stop - part.start
+        calls = []
+        for map_place in map_places:
+            for layer_call in map_place.calls:
+                calls.append((map_place, layer_call))
         listener = Listener({layer_call for _, layer_call in calls})
         with torch.inference_mode(mode=False), torch.enable_grad():
             with (
@@ -969,7 +977,8 @@ class CalledMaps:
                     problem = f"The network does not call {str(read_call)!r} for every batch of rows"
                     hint = "Pass layer= with the name of a layer that it always calls"
                     raise InputError(problem, hint=hint, code="PG037")
-                value, count = listener.values[read_call], len(outputs)
+                value = listener.values[read_call]
+                count = len(outputs)
                 if len(value) != call_place.copies * count or (
                     call_place.layout is None and value.ndim not in (3, 4, 5)
                 ):
@@ -990,12 +999,14 @@ class CalledMaps:
                 constant_sum=constant_sum,
                 by_row=by_row,
             )
-        image_maps, large, spread = [], [], []
+        image_maps = []
+        large = []
+        spread = []
         pairs = iter(zip(activations, gradients, strict=True))
         for number, call_place in self._places.items():
-            shape, value_gradients = (
-                self._shapes[number],
-                zip(*itertools.islice(pairs, len(call_place.calls)), strict=True),
+            shape = self._shapes[number]
+            value_gradients = zip(
+                *itertools.islice(pairs, len(call_place.calls)), strict=True
             )
             with torch.no_grad():
                 value, gradient = (
@@ -1031,16 +1042,13 @@ class CalledMaps:
 
     def facts(self) -> dict[str, Any]:
         """Return the layers, which inputs have no map, and how many maps are all zero."""
-        inputs, empty = (
-            self.request.subject.input_names,
-            [int(picture.empty.sum()) for picture in self.pictures],
-        )
+        inputs = self.request.subject.input_names
+        empty = [int(picture.empty.sum()) for picture in self.pictures]
         segments = self.request.space.segments
-        without = [
-            input_index
-            for input_index, owners in enumerate(segments)
-            if input_index not in self._places and (owners >= 0).any()
-        ]
+        without = []
+        for input_index, owners in enumerate(segments):
+            if input_index not in self._places and (owners >= 0).any():
+                without.append(input_index)
         return {
             "layer": {
                 inputs[input_index]: str(map_place)

@@ -42,9 +42,14 @@ def weighted_maps(
             "tnc,nc...->nt...", gradients.flatten(3).mean(dim=3), values
         )
     else:
-        weights = gradients if variant == "hirescam" else gradients.clamp_min(0)
+        if variant == "hirescam":
+            weights = gradients
+        else:
+            weights = gradients.clamp_min(0)
         row_maps = torch.einsum("tnc...,nc...->nt...", weights, values)
-    return row_maps.clamp_min(0) if relu else row_maps
+    if relu:
+        return row_maps.clamp_min(0)
+    return row_maps
 
 
 def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
@@ -118,7 +123,8 @@ def cam_layer(
         problem = f"Class activation maps need a network with the image path, got branches={module.paths!r}"
         hint = "Choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')"
         raise InputError(problem, hint=hint, code="PG034")
-    name = list(layers)[-1] if name is None else name
+    if name is None:
+        name = list(layers)[-1]
     check_choice("layer", name, layers)
     chain = list(module.image_branch)
     chain_end = (
@@ -156,11 +162,10 @@ def class_maps(
             values = images
             for layer_step in layer.before:
                 values = layer_step(values)
-            branch_embeddings = {
-                branch_name: module.embed(branch_name, encoded)
-                for branch_name in module.paths
-                if branch_name != "image"
-            }
+            branch_embeddings = {}
+            for branch_name in module.paths:
+                if branch_name != "image":
+                    branch_embeddings[branch_name] = module.embed(branch_name, encoded)
         with torch.enable_grad():
             activation = values.detach().requires_grad_()
             values = activation
@@ -198,10 +203,11 @@ def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
         flat_influence / total.clamp_min(torch.finfo(torch.float64).tiny),
         0.0,
     )
-    player_shares = [
-        shares[torch.as_tensor(np.asarray(columns, dtype=np.int64))].sum(dim=0)
-        for columns in players
-    ]
+    player_shares = []
+    for columns in players:
+        player_shares.append(
+            shares[torch.as_tensor(np.asarray(columns, dtype=np.int64))].sum(dim=0)
+        )
     return torch.stack(player_shares)
 
 
@@ -211,7 +217,8 @@ class DrawnMaps:
     quantity = "mass of the class activation map on the feature's pixels"
 
     def __init__(self, request: Request, options: Mapping[str, Any]) -> None:
-        self.request, self.options = request, options
+        self.request = request
+        self.options = options
         self.layer = cam_layer(
             request.subject.module,
             options["layer"],
@@ -220,7 +227,8 @@ class DrawnMaps:
         words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
         empty = np.zeros((request.count, len(request.targets)), dtype=bool)
         self.pictures = [Picture("cam", "images", words, empty, options["maps"])]
-        self.names, self.modality = request.space.names, request.space.modality
+        self.names = request.space.names
+        self.modality = request.space.modality
         self.batch = maps_at_once(request)
         renderer: Any = request.subject.module.renderer
         self._shares = None
@@ -238,7 +246,8 @@ class DrawnMaps:
 
     def read(self, part: slice) -> Read:
         """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
-        request, options = self.request, self.options
+        request = self.request
+        options = self.options
         (batch_rows,) = copied_rows(request.subject, request.inputs, part)
         subject = request.subject
         row_maps, outputs, images = class_maps(
@@ -251,12 +260,13 @@ class DrawnMaps:
             relu=options["relu"],
         )
         large = enlarged(row_maps, tuple(images.shape[2:]), options["upsample"])
-        flat_maps, values = (
-            large.flatten(2),
-            np.full((len(batch_rows), len(self.names), len(request.targets)), np.nan),
+        flat_maps = large.flatten(2)
+        values = np.full(
+            (len(batch_rows), len(self.names), len(request.targets)), np.nan
         )
         if self._shares is not None:
-            absolute_maps, shares = flat_maps.abs(), self._shares.to(flat_maps)
+            absolute_maps = flat_maps.abs()
+            shares = self._shares.to(flat_maps)
             self._mass[part] = absolute_maps.sum(dim=2).double().cpu().numpy()
             self._reached[part] = (
                 (absolute_maps @ (shares.sum(dim=0) > 0).to(absolute_maps))

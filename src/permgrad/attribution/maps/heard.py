@@ -81,14 +81,14 @@ class Call:
 
     def __str__(self) -> str:
         """Return the name, with the number of the call where it is not the first, and the function."""
-        call_name = (
-            self.layer if not self.number else f"{self.layer} (call {self.number + 1})"
-        )
-        function = (
-            self.function
-            if not self.again
-            else f"{self.function} (call {self.again + 1})"
-        )
+        if not self.number:
+            call_name = self.layer
+        else:
+            call_name = f"{self.layer} (call {self.number + 1})"
+        if not self.again:
+            function = self.function
+        else:
+            function = f"{self.function} (call {self.again + 1})"
         return (
             ", ".join(name_part for name_part in (call_name, function) if name_part)
             or "the network"
@@ -180,11 +180,10 @@ class Listener(TorchFunctionMode):
         if self.wanted is not None:
             return self._handed_on(function_call, func(*args, **options))
         # Who made what goes in is asked before it is written into.
-        makers = [
-            self.maker(tensor)
-            for tensor in tensors_in(args, options)
-            if self.follows(tensor)
-        ]
+        makers = []
+        for tensor in tensors_in(args, options):
+            if self.follows(tensor):
+                makers.append(self.maker(tensor))
         return self._hear(
             function_call, func, args, options, makers, func(*args, **options)
         )
@@ -197,11 +196,14 @@ class Listener(TorchFunctionMode):
         """Return the first map whose cells a value's lie in the order of, None if it is it."""
         heard = self.maker(value)
         first = None if heard is None else heard.first
-        return None if first is None or first is heard else first.call
+        if first is None or first is heard:
+            return None
+        return first.call
 
     def made_of(self, value: Tensor) -> set[tuple[int, ...]]:
         """Return the shapes of a row of all that a value is made of."""
-        shapes, seen = set[tuple[int, ...]](), set[int]()
+        shapes = set[tuple[int, ...]]()
+        seen = set[int]()
         pending = [self.maker(value)]
         while pending:
             heard = pending.pop()
@@ -283,7 +285,9 @@ def _first_map(name: str, value: Tensor, sources: Sequence[Heard]) -> Heard | No
         alike = len(source_cells) == len(cells) and source_cells.numel() > 1
         if alike and (moves or source_cells == cells):
             firsts[id(source.first)] = source.first
-    return next(iter(firsts.values())) if len(firsts) == 1 else None
+    if len(firsts) == 1:
+        return next(iter(firsts.values()))
+    return None
 
 
 def version(value: Tensor) -> int:

@@ -18,17 +18,24 @@ from permgrad.attribution.players.segments import ImageShape
 from permgrad.base.arrays import Floats
 
 #: Strips of an image that are disturbed one after the other along each dimension, and lines of pixels.
-_STRIPS, _PIXELS = 8, 10
+_STRIPS = 8
+_PIXELS = 10
 #: Cells lie along a dimension of the image where it tells so much of which change, in nats, and other dimensions less
 #: than so much of that; and where a straight line tells so much of where they look, with no cell further beside it.
 #: They reach across so much of it, and so much is told where they lie along one dimension alone.
-_TOLD, _ACROSS, _STRAIGHT, _BESIDE, _REACH, _PLAIN = 0.02, 0.5, 0.6, 0.35, 0.3, 0.5
+_TOLD = 0.02
+_ACROSS = 0.5
+_STRAIGHT = 0.6
+_BESIDE = 0.35
+_REACH = 0.3
+_PLAIN = 0.5
 #: Where the centres of what cells see are so much further apart than the cells themselves, these lie elsewhere.
 _FURTHER = 1.5
 #: Tokens of a network's own, before or behind those of an image.
 _OWN_TOKENS = 8
 #: Pixels by which a line of cells may be off, and the share of a value that is rounding.
-_SAME, ROUNDING = 0.05, 1e-5
+_SAME = 0.05
+ROUNDING = 1e-5
 
 Lines = tuple[Tensor, ...]
 #: Returns how much cells ``(rows, *cells)`` change where each part of the image is disturbed, or None if unknown.
@@ -73,9 +80,8 @@ class Layout:
             *moved.shape[moved.ndim - len(spatial) :],
         )
         for axis, cell_dimension in enumerate(along):
-            moved = (
-                moved.unsqueeze(before + 1 + axis) if cell_dimension is None else moved
-            )
+            if cell_dimension is None:
+                moved = moved.unsqueeze(before + 1 + axis)
         return moved.flip(
             [before + 1 + axis for axis, turned in enumerate(self.turned) if turned]
         )
@@ -105,10 +111,8 @@ class _Sight:
 def _sight(middles: Sequence[float], change: Floats) -> _Sight:
     """Return what places see along a dimension, whose strips change them by ``(strips, places)``."""
     total = change.sum(axis=1)
-    middle, share = (
-        np.array(middles)[total > 0],
-        change[total > 0] / total[total > 0, None],
-    )
+    middle = np.array(middles)[total > 0]
+    share = change[total > 0] / total[total > 0, None]
     if not len(share):
         undefined = np.full(change.shape[1], np.nan)
         return _Sight(undefined, undefined, 0.0, 0.0)
@@ -146,17 +150,17 @@ def layout_of(
     """
     if not changes or len(changes[0]) < 2:
         return None
-    sights = [
-        [_sight(middle, change) for change in by_dim]
-        for middle, by_dim in zip(middles, changes, strict=True)
-    ]
+    sights = []
+    for middle, by_dim in zip(middles, changes, strict=True):
+        sights.append([_sight(middle, change) for change in by_dim])
     return _tokens(sights, made_of) or _apart(sights)
 
 
 def _fitted(positions: Floats, middles: Floats, reach: float) -> tuple[float, float]:
     """Return by how much middles move from one place to the next, and how well a straight line tells it (0: not)."""
     finite_mask = np.isfinite(middles)
-    positions, middles = positions[finite_mask], middles[finite_mask]
+    positions = positions[finite_mask]
+    middles = middles[finite_mask]
     if len(positions) < 2 or np.ptp(positions) == 0 or np.ptp(middles) == 0:
         return 0.0, 0.0
     apart = positions - positions.mean()
@@ -181,10 +185,8 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
         best_dimension = int(
             np.argmax([candidate_sight.told for candidate_sight in by_dim])
         )
-        sight, positions = (
-            by_dim[best_dimension],
-            np.arange(len(by_dim[best_dimension].middle), dtype=float),
-        )
+        sight = by_dim[best_dimension]
+        positions = np.arange(len(by_dim[best_dimension].middle), dtype=float)
         # A map that is turned by an angle moves along both dimensions.
         across = max(
             (
@@ -241,10 +243,11 @@ def _tokens(
             index = np.indices(grid).reshape(len(grid), -1).astype(float)
             for first in {0, extra}:
                 token_slice = slice(first, first + token_count - extra)
-                line_fits = [
-                    _fitted(grid_line, sight.middle[token_slice], sight.reach)
-                    for grid_line, sight in zip(index, token_sights, strict=True)
-                ]
+                line_fits = []
+                for grid_line, sight in zip(index, token_sights, strict=True):
+                    line_fits.append(
+                        _fitted(grid_line, sight.middle[token_slice], sight.reach)
+                    )
                 steps, explained_shares = zip(*line_fits, strict=True)
                 if (
                     min(explained_shares) > 0 < min(steps)
@@ -355,7 +358,8 @@ def _weights(
     line: Tensor, seen_pixels: tuple[int, int], pixels: int, how: str
 ) -> Tensor:
     """Return what each line of cells counts for each pixel along a dimension, ``(lines, pixels)``."""
-    pixel_positions, last_line = torch.arange(pixels, dtype=line.dtype), len(line) - 1
+    pixel_positions = torch.arange(pixels, dtype=line.dtype)
+    last_line = len(line) - 1
     lower_line = (torch.searchsorted(line, pixel_positions, right=True) - 1).clamp(
         0, max(last_line - 1, 0)
     )
@@ -364,7 +368,8 @@ def _weights(
         (pixel_positions - line[lower_line])
         / (line[upper_line] - line[lower_line]).clamp_min(_SAME)
     ).clamp(0, 1)
-    share = share if how == "bilinear" else share.round()
+    if how != "bilinear":
+        share = share.round()
     weights = torch.zeros(len(line), pixels, dtype=line.dtype)
     weights.scatter_add_(
         0, torch.stack([lower_line, upper_line]), torch.stack([1 - share, share])
@@ -385,11 +390,16 @@ def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie 
         ]
     )
     pairs = [_line(shape, dim, cells) for dim in range(len(shape.size))]
-    steps = layout.steps if layout is not None else (0.0,) * len(pairs)
-    apart = [
-        float(cell_line[1] - cell_line[0]) if len(cell_line) > 1 else math.inf
-        for cell_line, _ in pairs
-    ]
+    if layout is not None:
+        steps = layout.steps
+    else:
+        steps = (0.0,) * len(pairs)
+    apart = []
+    for cell_line, _ in pairs:
+        if len(cell_line) > 1:
+            apart.append(float(cell_line[1] - cell_line[0]))
+        else:
+            apart.append(math.inf)
     if any(
         expected_step > _FURTHER * measured_step
         for expected_step, measured_step in zip(steps, apart, strict=True)
@@ -405,7 +415,8 @@ class _Cells:
     """How much the cells along a dimension change with strips across it, each asked for once."""
 
     def __init__(self, shape: ImageShape, changes: Changes) -> None:
-        self._shape, self._changes = shape, changes
+        self._shape = shape
+        self._changes = changes
         self._found: dict[Strip, Tensor] = {}
 
     def ask(self, strips: Sequence[Strip]) -> None:
@@ -433,17 +444,17 @@ def _line(
     changes say otherwise by more than half a cell, as those do of an image that is padded.
     """
     cells = partial(all_cells.of, dim)
-    pixels, count = shape.size[dim], len(cells(0, 1))
+    pixels = shape.size[dim]
+    count = len(cells(0, 1))
     first, last_pixel = seen_along(
         pixels, lambda start, end: bool(cells(start, end).any())
     )
     # Steps leave out pixels at the edge, which lie on the last cell all the same.
     cell_size = (last_pixel - first + 1) / count - _SAME
-    first, last_pixel = (
-        0 if first < cell_size else first,
-        pixels - 1 if pixels - 1 - last_pixel < cell_size else last_pixel,
-    )
-    cell_step, middle = (last_pixel - first + 1) / count, (first + last_pixel) / 2
+    first = 0 if first < cell_size else first
+    last_pixel = pixels - 1 if pixels - 1 - last_pixel < cell_size else last_pixel
+    cell_step = (last_pixel - first + 1) / count
+    middle = (first + last_pixel) / 2
     pixel_ends: list[
         tuple[int, int, int]
     ] = []  # a line of pixels, the first and the last cell that it changes
@@ -496,7 +507,8 @@ def _line(
 
 def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, int]:
     """Return the first and the last pixel along a dimension that change anything."""
-    first, last_pixel = 0, pixels - 1
+    first = 0
+    last_pixel = pixels - 1
     if not changed(0, 1):
         if not changed(0, pixels):
             return first, last_pixel
@@ -514,11 +526,13 @@ def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, i
 
 def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
     """Return the whole numbers of pixels for a cell, or of cells for a pixel, that are next to what was measured."""
-    slopes = [
-        (side_ends[-1][0] - side_ends[0][0]) / (side_ends[-1][1] - side_ends[0][1])
-        for side_ends in sides
-        if side_ends and side_ends[-1][1] > side_ends[0][1]
-    ]
+    slopes = []
+    for side_ends in sides:
+        if side_ends and side_ends[-1][1] > side_ends[0][1]:
+            slopes.append(
+                (side_ends[-1][0] - side_ends[0][0])
+                / (side_ends[-1][1] - side_ends[0][1])
+            )
     if not slopes:
         return []
     slope = sum(slopes) / len(slopes)
@@ -534,11 +548,9 @@ def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
 
 def _drift(side: list[tuple[int, int]], step: float) -> float:
     """Return by how many cells the ends of what pixels change move away from lines so far apart."""
-    return (
-        float(np.ptp([cell_index - pixel / step for pixel, cell_index in side]))
-        if side
-        else 0.0
-    )
+    if side:
+        return float(np.ptp([cell_index - pixel / step for pixel, cell_index in side]))
+    return 0.0
 
 
 def strip(shape: ImageShape, dim: int, start: int, end: int) -> Tensor:

@@ -58,15 +58,18 @@ class Ablation(PlayedMethod):
                 need_background(request.count, shared=request.shared)
             fixed = request.subject.typical(_by_weight(request))
         paths = request.subject.paths
-        plays = (
-            path_plays(request.space, paths) if paths else single_plays(request.space)
-        )
-        words = (
-            "median of numbers, most frequent whole number"
-            if value == "typical"
-            else "zeros"
-        )
-        facts = {"baseline": words} if request.subject.preprocessor is None else {}
+        if paths:
+            plays = path_plays(request.space, paths)
+        else:
+            plays = single_plays(request.space)
+        if value == "typical":
+            words = "median of numbers, most frequent whole number"
+        else:
+            words = "zeros"
+        if request.subject.preprocessor is None:
+            facts = {"baseline": words}
+        else:
+            facts = {}
         request = replace(
             request,
             n_repeats=1,
@@ -81,10 +84,12 @@ def _by_weight(request: Request) -> tuple[torch.Tensor, ...]:
     weights = request.sample_weight
     if weights is None or not request.shared:
         return request.donors
-    total, row_limit = weights.sum(), _REPEATED * len(weights)
-    count = (
-        int(total) if total <= row_limit and not np.mod(weights, 1).any() else row_limit
-    )
+    total = weights.sum()
+    row_limit = _REPEATED * len(weights)
+    if total <= row_limit and not np.mod(weights, 1).any():
+        count = int(total)
+    else:
+        count = row_limit
     donor_rows = np.searchsorted(
         np.cumsum(weights) / total, (np.arange(count) + 0.5) / count
     )

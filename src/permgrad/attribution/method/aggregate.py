@@ -70,7 +70,10 @@ class Aggregate(Configured):
             f"{excluded_name!r}: {reason}" for excluded_name, reason in left_out.items()
         )
         if len(shares) < 2:
-            remain = f"only {next(iter(shares))!r}" if shares else "none"
+            if shares:
+                remain = f"only {next(iter(shares))!r}"
+            else:
+                remain = "none"
             problem = f"aggregate needs at least two members that can explain the model, and {remain} can ({reasons})"
             raise InputError(problem, hint="Pass other members=.", code="PG034")
         if left_out:
@@ -111,9 +114,11 @@ def _members(asked_for: Any) -> dict[str, Configured]:
         )
     members: dict[str, Configured] = {}
     for member in asked_for:
-        method: Any = (
-            member if isinstance(member, Configured) else methods.get(member)()
-        )
+        method: Any
+        if isinstance(member, Configured):
+            method = member
+        else:
+            method = methods.get(member)()
         members[name_of(method)] = method
         if isinstance(method, Aggregate):
             raise InputError(
@@ -141,16 +146,15 @@ def _explain(request: Request, name: str, method: Any) -> Explanation:
     if explanation.names != request.space.names:
         problem = f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})"
         raise InputError(problem, hint="Leave it out.", code="PG034")
-    return (
-        explanation.to_global("mean_abs")
-        if explanation.scope == "local"
-        else explanation
-    )
+    if explanation.scope == "local":
+        return explanation.to_global("mean_abs")
+    return explanation
 
 
 def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
     """Return absolute values divided by their sum, ``(players, outputs)``, or 0 where all are 0."""
-    values, columns = np.abs(explanation.values), []
+    values = np.abs(explanation.values)
+    columns = []
     for output_name in outputs:
         if output_name in explanation.outputs:
             columns.append(values[:, explanation.outputs.index(output_name)])

@@ -26,7 +26,8 @@ from permgrad.base.threads import captum_turn
 from permgrad.models.batches import in_batches
 
 #: Rows per call. Captum itself multiplies them by steps or perturbations.
-_BATCH, _BATCH_ACCELERATOR = 256, 4096
+_BATCH = 256
+_BATCH_ACCELERATOR = 4096
 #: Classes whose baselines are a sample that is used for every row.
 _DISTRIBUTIONS = ("GradientShap", "DeepLiftShap")
 
@@ -62,18 +63,18 @@ class CaptumMethod(Method):
         if isinstance(attribution, type) or not callable(
             getattr(attribution, "attribute", None)
         ):
-            shown = (
-                attribution.__name__
-                if isinstance(attribution, type)
-                else type(attribution).__name__
-            )
+            if isinstance(attribution, type):
+                shown = attribution.__name__
+            else:
+                shown = type(attribution).__name__
             raise InputError(
                 f"method must be a name, one of pg.methods, a Captum attribution object or a dict of them by input, "
                 f"got {shown}",
                 hint="Pass for example method='permgrad' or captum.attr.IntegratedGradients(net).",
                 code="PG001",
             )
-        self.attribution, self._given = attribution, dict(options or {})
+        self.attribution = attribution
+        self._given = dict(options or {})
         self.kind = type(attribution).__name__
         self.name = f"captum.{self.kind}"
 
@@ -88,9 +89,10 @@ class CaptumMethod(Method):
         self._check_network(subject)
         values = np.zeros((request.count, len(request.space), len(request.targets)))
         usual = _BATCH if request.subject.device.type == "cpu" else _BATCH_ACCELERATOR
-        rows_per_batch = (
-            usual if request.batch_size == "auto" else int(request.batch_size)
-        )
+        if request.batch_size == "auto":
+            rows_per_batch = usual
+        else:
+            rows_per_batch = int(request.batch_size)
 
         def work(part: slice) -> None:
             batch_rows = tuple(tensor[part] for tensor in request.inputs)
@@ -128,7 +130,10 @@ class CaptumMethod(Method):
     def _check_network(self, subject: NetworkSubject) -> Iterator[Fault]:
         """Refuse an object made for another network or layer."""
         layer = getattr(self.attribution, "layer", None)
-        layers = layer if isinstance(layer, list) else [layer]
+        if isinstance(layer, list):
+            layers = layer
+        else:
+            layers = [layer]
         if isinstance(subject, InnerSubject) and [*map(id, layers)] != [
             *map(id, subject.layers.values())
         ]:
@@ -155,12 +160,12 @@ class CaptumMethod(Method):
         """Return the players' values for the rows at ``row_slice`` and one output, ``(rows, players)``."""
         inner = request.subject if isinstance(request.subject, InnerSubject) else None
         subject: Any = request.subject if inner is None else inner.outer
-        sources = (
-            rows
-            if inner is None
-            else tuple(tensor[row_slice] for tensor in subject.inputs)
-        )
-        order, space = _call_order(subject), request.space
+        if inner is None:
+            sources = rows
+        else:
+            sources = tuple(tensor[row_slice] for tensor in subject.inputs)
+        order = _call_order(subject)
+        space = request.space
         options = self._options(
             request, subject, order, row_slice, inside=inner is not None
         )
@@ -184,10 +189,9 @@ class CaptumMethod(Method):
             ]
         else:
             # Inputs that are used after the layer belong to no player.
-            unowned = [
-                torch.zeros_like(tensor, dtype=torch.float32)
-                for tensor in rows[inner.calls :]
-            ]
+            unowned = []
+            for tensor in rows[inner.calls :]:
+                unowned.append(torch.zeros_like(tensor, dtype=torch.float32))
             attributions = [
                 *self._on_inputs(returned, list(rows[: inner.calls])),
                 *unowned,
@@ -214,11 +218,18 @@ class CaptumMethod(Method):
         inside: bool,
     ) -> dict[str, Any]:
         """Return the call's options for the rows at ``row_slice``, with baselines and players in Captum's form."""
-        options, samples = dict(request.options), self.kind.endswith(_DISTRIBUTIONS)
-        baselines = request.donors if samples and not inside else None
+        options = dict(request.options)
+        samples = self.kind.endswith(_DISTRIBUTIONS)
+        if samples and not inside:
+            baselines = request.donors
+        else:
+            baselines = None
         if "baselines" in options:
             plain = isinstance(options["baselines"], (Tensor, int, float))
-            baselines = None if plain else subject.read(options["baselines"])
+            if plain:
+                baselines = None
+            else:
+                baselines = subject.read(options["baselines"])
         if baselines is not None:
             options["baselines"] = tuple(
                 baselines[input_index].to(subject.device) for input_index in order
@@ -228,10 +239,9 @@ class CaptumMethod(Method):
         )
         if not inside and takes_mask and "feature_mask" not in options:
             # Each player is one feature. Positions without a player are one more, whose value is dropped.
-            segments = [
-                request.space.segments[input_index].to(subject.device)
-                for input_index in order
-            ]
+            segments = []
+            for input_index in order:
+                segments.append(request.space.segments[input_index].to(subject.device))
             options["feature_mask"] = tuple(
                 torch.where(owners < 0, len(request.space), owners)[None]
                 for owners in segments
@@ -248,10 +258,8 @@ class CaptumMethod(Method):
         self, inputs: tuple[Tensor, ...], options: dict[str, Any]
     ) -> list[Tensor]:
         """Return the result of ``attribute``. Turn its errors into an ``InputError``."""
-        which, hint = (
-            f"{self.name} failed on these inputs",
-            "Pass what it needs beside it: method=(object, {'baselines': …}).",
-        )
+        which = f"{self.name} failed on these inputs"
+        hint = "Pass what it needs beside it: method=(object, {'baselines': …})."
         with turned(
             lambda error: InputError(
                 f"{which} with {error_in_words(error)}", hint, "PG032"
@@ -259,7 +267,9 @@ class CaptumMethod(Method):
             memory=True,
         ):
             returned = self.attribution.attribute(inputs, **options)
-        return list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        if isinstance(returned, (tuple, list)):
+            return list(returned)
+        return [returned]
 
     def _on_inputs(
         self, returned_maps: list[Tensor], rows: list[Tensor]
@@ -274,10 +284,9 @@ class CaptumMethod(Method):
                 attribution.reshape(*input_rows.shape, -1).sum(dim=-1)
                 for attribution, input_rows in pairs
             ]
-        layouts = [
-            (input_index, image_shape(tuple(tensor.shape[1:])))
-            for input_index, tensor in enumerate(rows)
-        ]
+        layouts = []
+        for input_index, tensor in enumerate(rows):
+            layouts.append((input_index, image_shape(tuple(tensor.shape[1:]))))
         images = [
             (input_index, layout)
             for input_index, layout in layouts
@@ -285,9 +294,9 @@ class CaptumMethod(Method):
         ]
         if len(returned_maps) == len(images) == 1 and returned_maps[0].ndim == 4:
             ((image_index, layout),) = images
-            attributions = [
-                torch.zeros_like(tensor, dtype=torch.float32) for tensor in rows
-            ]
+            attributions = []
+            for tensor in rows:
+                attributions.append(torch.zeros_like(tensor, dtype=torch.float32))
             attributions[image_index] = _spread(
                 returned_maps[0], layout, rows[image_index]
             )
@@ -314,17 +323,18 @@ def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
     )
     if layout.channels is None:
         return heat_map[:, 0].expand(rows.shape)
-    heat_map = heat_map if layout.channels == 0 else heat_map.permute(0, 2, 3, 1)
+    if layout.channels != 0:
+        heat_map = heat_map.permute(0, 2, 3, 1)
     return heat_map.expand(rows.shape) / rows.shape[layout.channels + 1]
 
 
 def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
     """Divide the value of each group of a user's own mask among its positions, which all hold it."""
-    masks = masks if isinstance(masks, (tuple, list)) else (masks,)
-    expanded_masks = [
-        mask.to(attribution.device).expand(attribution.shape)
-        for mask, attribution in zip(masks, values, strict=True)
-    ]
+    if not isinstance(masks, (tuple, list)):
+        masks = (masks,)
+    expanded_masks = []
+    for mask, attribution in zip(masks, values, strict=True):
+        expanded_masks.append(mask.to(attribution.device).expand(attribution.shape))
     counts = []
     for row in torch.cat([numbers_by_row(mask) for mask in expanded_masks], dim=1):
         _, groups, sizes = row.unique(return_inverse=True, return_counts=True)
@@ -341,16 +351,16 @@ def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
 def _call_order(subject: NetworkSubject) -> list[int]:
     """Return the inputs in the order of the forward's parameters, because Captum passes them by position."""
     input_form = subject.form
-    named = (
-        list(inspect.signature(subject.module.forward).parameters)
-        if input_form.passing == "keywords"
-        else input_form.arguments
-    )
-    parameter_positions = (
-        []
-        if input_form.whole
-        else [named.index(input_leaf.place[0]) for input_leaf in input_form.leaves]
-    )
+    if input_form.passing == "keywords":
+        named = list(inspect.signature(subject.module.forward).parameters)
+    else:
+        named = input_form.arguments
+    if input_form.whole:
+        parameter_positions = []
+    else:
+        parameter_positions = [
+            named.index(input_leaf.place[0]) for input_leaf in input_form.leaves
+        ]
     order = sorted(range(len(parameter_positions)), key=parameter_positions.__getitem__)
     if not parameter_positions or [
         parameter_positions[position] for position in order
@@ -367,11 +377,9 @@ def _of_rows(value: Any, row_slice: slice, count: int) -> Any:
     """Return the rows at ``row_slice`` of an option with one entry per row, also inside a tuple."""
     if isinstance(value, tuple):
         return tuple(_of_rows(option_item, row_slice, count) for option_item in value)
-    return (
-        value[row_slice]
-        if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count
-        else value
-    )
+    if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count:
+        return value[row_slice]
+    return value
 
 
 def _has_columns(subject: Any, sources: Sequence[Tensor]) -> bool:

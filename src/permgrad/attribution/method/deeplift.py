@@ -75,11 +75,13 @@ class DeepLift(Configured):
         reference_count = check_whole(
             "references", options["references"], "pass for example 50"
         )
-        slopes, subject = Slopes(request, "deeplift", by_path=True), request.subject
+        slopes = Slopes(request, "deeplift", by_path=True)
+        subject = request.subject
         result = Additive(
             slopes, reference_rows(slopes.places, options["baseline"], reference_count)
         )
-        count, matched = len(result.reference.rows[0]), True
+        count = len(result.reference.rows[0])
+        matched = True
 
         def work(part: slice) -> None:
             nonlocal matched
@@ -100,11 +102,9 @@ class DeepLift(Configured):
                     ],
                 )
                 before, outputs, added, calls_match = slopes.step(start, batch_rows)
-                values, base, matched = (
-                    values + added,
-                    base + before[:, slopes.targets],
-                    matched and calls_match,
-                )
+                values = values + added
+                base = base + before[:, slopes.targets]
+                matched = matched and calls_match
             first_rows = tuple(tensor[:8] for tensor in batch_rows)
             if part.start == 0 and not walks_truly(
                 slopes, first_rows, outputs[: len(first_rows[0])]
@@ -123,7 +123,10 @@ class DeepLift(Configured):
             untrue = warn_of_untrue_slopes(slopes, "deeplift")
             references = slopes.references(result.reference.rows)
             in_batches(request.count, slopes.batch, work)
-            base = result.base[:1] if slopes.whole else result.base
+            if slopes.whole:
+                base = result.base[:1]
+            else:
+                base = result.base
             scale = (
                 slopes.output_range(torch.as_tensor(base, device=subject.device))
                 .cpu()

@@ -57,8 +57,11 @@ class GradCam(Configured):
 
     Examples:
         >>> import numpy as np, permgrad as pg
-        >>> X = np.random.default_rng(0).normal(size=(80, 3)); y = (X[:, 0] > 0).astype(int)
-        >>> model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, y)
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        ... y = (X[:, 0] > 0).astype(int)
+        >>> model = pg.HyNNClassifier(
+        ...     preset="fast", image="always", max_epochs=1, random_state=0
+        ... ).fit(X, y)
         >>> explanation = pg.explain(model, X[:5], method=pg.methods.GradCam(variant="layercam"))
         >>> explanation.values.shape
         (5, 3, 2)
@@ -85,7 +88,8 @@ class GradCam(Configured):
         request.subject.check_network("gradcam")
         request = of_slopes(request)
         options = _checked(request.options)
-        subject, targets = request.subject, list(request.targets)
+        subject = request.subject
+        targets = list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
         with subject.open(), differentiable(subject):
             # Maps need no slopes towards the inputs, so a network without these is not refused.
@@ -103,11 +107,10 @@ class GradCam(Configured):
                 predictions[part] = (
                     map_reading.outputs[:, targets].double().cpu().numpy()
                 )
-                shown = (
-                    map_reading.maps
-                    if options["upsample"] == "none"
-                    else map_reading.large
-                )
+                if options["upsample"] == "none":
+                    shown = map_reading.maps
+                else:
+                    shown = map_reading.large
                 for picture, cells, image in zip(
                     reader.pictures, shown, map_reading.images, strict=True
                 ):

@@ -59,7 +59,8 @@ class Gradient(Configured):
         """Compute the explanation."""
         request = of_slopes(request)
         signed = request.options["signed"]
-        slopes, subject = Slopes(request, self.name), request.subject
+        slopes = Slopes(request, self.name)
+        subject = request.subject
         values = np.zeros((request.count, len(slopes.space), len(request.targets)))
         predictions = np.zeros((request.count, len(request.targets)))
 

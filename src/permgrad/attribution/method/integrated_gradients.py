@@ -55,7 +55,8 @@ class IntegratedGradients(Configured):
 
     Examples:
         >>> import numpy as np, permgrad as pg
-        >>> X = np.random.default_rng(0).normal(size=(80, 3)); y = X @ [2.0, 1.0, 0.0]
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        ... y = X @ [2.0, 1.0, 0.0]
         >>> model = pg.HyNNRegressor(preset="fast", max_epochs=1, random_state=0).fit(X, y)
         >>> explanation = pg.explain(model, X[:5], method="integrated_gradients", progress=False)
         >>> total = explanation.base_values + explanation.values.sum(axis=1)
@@ -86,7 +87,8 @@ class IntegratedGradients(Configured):
             check_whole(
                 "steps", options["steps"], "leave it out, or pass for example 50"
             )
-        players, names = options["players"], request.subject.encoded_names
+        players = options["players"]
+        names = request.subject.encoded_names
         check_choice("players", players, ("features", "encoded"))
         if players == "encoded":
             space = PlayerSpace(

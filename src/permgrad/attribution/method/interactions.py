@@ -37,9 +37,13 @@ from permgrad.models.losses import TargetRows
 
 Members = tuple[int, ...]
 #: Most predictions for interactions without a pilot, of the pilot, and for the pairs that it chooses.
-_ALL, _PILOT, _CHOSEN = 4_000_000, 1_000_000, 1_000_000
+_ALL = 4_000_000
+_PILOT = 1_000_000
+_CHOSEN = 1_000_000
 #: Least rows of a pilot and least pairs that it chooses. Most sets of three or more players.
-_LEAST_ROWS, _LEAST_PAIRS, _MOST_SETS = 100, 50, 5000
+_LEAST_ROWS = 100
+_LEAST_PAIRS = 50
+_MOST_SETS = 5000
 #: Sets that are played together, so that blocks of rows are prepared once for all of them.
 _TOGETHER = 64
 #: Level of the bound on what was left out.
@@ -50,13 +54,15 @@ def with_interactions(
     request: Request, plays: Plays, explanation: Explanation
 ) -> Explanation:
     """Return the explanation of a loss game with the interactions of its players after them."""
-    order, players = int(request.options["order"]), len(request.space)
+    order = int(request.options["order"])
+    players = len(request.space)
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
     sizes = range(2, order + 1)
     candidates = list(
         chain.from_iterable(combinations(range(players), size) for size in sizes)
     )
-    selected_sets, about = candidates, {"bound": 0.0}
+    selected_sets = candidates
+    about = {"bound": 0.0}
     wanted = _sets_to_measure(request, order, len(candidates))
     if wanted < len(candidates):
         selected_sets, about = _screened(request, channels, candidates, wanted)
@@ -76,12 +82,11 @@ def with_interactions(
     measured = zip(
         ("values", "std_error", "low", "high", "p_values"), numbers, strict=True
     )
-    fields: dict[str, Any] = {
-        field_name: np.concatenate(
+    fields: dict[str, Any] = {}
+    for field_name, interaction_values in measured:
+        fields[field_name] = np.concatenate(
             [getattr(explanation, field_name), interaction_values]
         )
-        for field_name, interaction_values in measured
-    }
     fields["parts"] = _with_nothing(explanation.parts, numbers[0].shape)
     fields["part_std"] = _with_nothing(explanation.part_std, numbers[0].shape)
     model_rows = int(explanation.meta["model_rows"]) + evaluations + pilot_rows
@@ -123,7 +128,8 @@ def _sets_to_measure(request: Request, order: int, candidates: int) -> int:
 @refusing
 def check_interactions(request: Request) -> Iterator[Fault]:
     """Refuse interactions that cannot be measured, before any work starts."""
-    order, players = request.options["order"], len(request.space)
+    order = request.options["order"]
+    players = len(request.space)
     if order > players:
         problem = f"order must be at most {players} here, got {order}"
         yield problem, "Pass 2 for pairs.", "PG002"
@@ -176,10 +182,8 @@ def _measured(
     outputs = loss_game.back_end.explained()
     loss_game.classes, loss_game.class_count = receiver_classes(request, outputs)
     unchanged = np.abs(loss_game.value(outputs, slice(0, request.count), outputs)[:, 0])
-    machine_epsilon, largest = (
-        16 * torch.finfo(outputs.dtype).eps,
-        max(map(len, selected_sets)),
-    )
+    machine_epsilon = 16 * torch.finfo(outputs.dtype).eps
+    largest = max(map(len, selected_sets))
     every = set(selected_sets).union(*map(_smaller, selected_sets))
     sets = sorted(every, key=lambda each: (len(each), each))
     known_effects: dict[Members, Floats] = {}
@@ -193,10 +197,9 @@ def _measured(
         len(sets) * request.n_repeats * request.count, "interactions", request.progress
     ) as progress:
         for start in range(0, len(sets), _TOGETHER):
-            set_chunk = {
-                str(member_set): member_set
-                for member_set in sets[start : start + _TOGETHER]
-            }
+            set_chunk = {}
+            for member_set in sets[start : start + _TOGETHER]:
+                set_chunk[str(member_set)] = member_set
             plays = [_play_of(name, each, channels) for name, each in set_chunk.items()]
             loss_game.play(plays, range(request.n_repeats), collect, progress)
             for set_name, current_set in set_chunk.items():
@@ -208,10 +211,12 @@ def _measured(
                     known_effects[current_set] = effects
                 if len(current_set) == 1:
                     continue
-                inner = [
-                    (-1) ** (len(current_set) - len(members)) * known_effects[members]
-                    for members in _smaller(current_set)
-                ]
+                inner = []
+                for members in _smaller(current_set):
+                    inner.append(
+                        (-1) ** (len(current_set) - len(members))
+                        * known_effects[members]
+                    )
                 value = _beyond(
                     effects, inner, machine_epsilon, unchanged[receiver_rows]
                 )
@@ -233,10 +238,11 @@ def _screened(
     """
     count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
     pilot_rows = (np.arange(count) * (request.count / count)).astype(np.int64)
-    row_tensor, y = (
-        torch.from_numpy(pilot_rows),
-        None if request.y is None else request.y[pilot_rows],
-    )
+    row_tensor = torch.from_numpy(pilot_rows)
+    if request.y is None:
+        y = None
+    else:
+        y = request.y[pilot_rows]
     pilot = replace(
         request,
         inputs=tuple(tensor[row_tensor.to(tensor.device)] for tensor in request.inputs),
@@ -250,12 +256,11 @@ def _screened(
         n_repeats=1,
     )
     numbers, evaluations = _measured(pilot, channels, candidates)
-    mean_effects, std_errors = np.abs(numbers[0, :, 0]), numbers[1, :, 0]
+    mean_effects = np.abs(numbers[0, :, 0])
+    std_errors = numbers[1, :, 0]
     falling = np.argsort(-(mean_effects + 2 * std_errors), kind="stable")
-    selected_indices, remaining_indices = (
-        np.sort(falling[:pair_limit]),
-        falling[pair_limit:],
-    )
+    selected_indices = np.sort(falling[:pair_limit])
+    remaining_indices = falling[pair_limit:]
     width = t_quantile(
         1 - (1 - _CERTAIN) / (2 * len(remaining_indices)), max(count - 1, 1)
     )

@@ -28,7 +28,8 @@ from permgrad.models.batches import in_batches
 Place = Callable[[list[Tensor]], list[Tensor]]
 
 #: Default number of neighbours.
-_LEAST_SAMPLES, _SAMPLES_PER_PLAYER = 1000, 50
+_LEAST_SAMPLES = 1000
+_SAMPLES_PER_PLAYER = 50
 #: Least total weight of the neighbours that differ from the row, whose own weight is 1.
 _LEAST_WEIGHT = 0.1
 #: Meaning of a coefficient.
@@ -43,7 +44,8 @@ _REFERENCES = {
 #: Neighbours in which a player is moved to see whether the output uses it.
 _TRIALS = 32
 #: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
-_BLOCK_NUMBERS, _CHUNK_NUMBERS = 2**22, 2**23
+_BLOCK_NUMBERS = 2**22
+_CHUNK_NUMBERS = 2**23
 
 
 def draw_neighbours(
@@ -54,27 +56,21 @@ def draw_neighbours(
     NOTE[DIFF]: drawn in pairs, so that every player is kept in exactly half of the coalitions. The original draws each
     neighbour separately.
     """
-    rng, shape = (
-        generator(request.seed, "lime"),
-        (-(-(samples - 1) // 2), len(request.space.names)),
-    )
+    rng = generator(request.seed, "lime")
+    shape = (-(-(samples - 1) // 2), len(request.space.names))
     if neighbourhood == "gaussian":
         half_coordinates = rng.standard_normal(shape)
-        first, mirrored_half, donors = (
-            np.zeros((1, shape[1])),
-            -half_coordinates,
-            np.zeros(samples, dtype=np.int64),
-        )
+        first = np.zeros((1, shape[1]))
+        mirrored_half = -half_coordinates
+        donors = np.zeros(samples, dtype=np.int64)
     else:
         half_coordinates = (rng.random(shape) < 0.5).astype(np.float64)
         # Background rows in turn, in random order.
         background = len(request.donors[0])
         turns = [rng.permutation(background) for _ in range(-(-samples // background))]
-        first, mirrored_half, donors = (
-            np.ones((1, shape[1])),
-            1 - half_coordinates,
-            np.concatenate(turns)[:samples],
-        )
+        first = np.ones((1, shape[1]))
+        mirrored_half = 1 - half_coordinates
+        donors = np.concatenate(turns)[:samples]
     pairs = np.stack([half_coordinates, mirrored_half], axis=1).reshape(-1, shape[1])[
         : samples - 1
     ]
@@ -84,20 +80,19 @@ def draw_neighbours(
 def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return a function that prepares masks and the background rows that replace players, once for all rows."""
     device = request.subject.device
-    owners, background = (
-        request.space.owners(device),
-        [tensor.to(device) for tensor in request.donors],
-    )
+    owners = request.space.owners(device)
+    background = [tensor.to(device) for tensor in request.donors]
 
     def edit(coordinates: Floats, donors: Integers) -> Place:
         donor_indices = torch.from_numpy(donors).to(device)
         padded = np.pad(coordinates > 0.5, ((0, 0), (0, 1)), constant_values=True)
         keeps = torch.from_numpy(padded).to(device)
         values = [tensor[donor_indices][None] for tensor in background]
-        masks = [
-            keeps[:, input_owners].reshape(1, len(keeps), *tensor.shape[1:])
-            for input_owners, tensor in zip(owners, background, strict=True)
-        ]
+        masks = []
+        for input_owners, tensor in zip(owners, background, strict=True):
+            masks.append(
+                keeps[:, input_owners].reshape(1, len(keeps), *tensor.shape[1:])
+            )
         return lambda rows: [
             select(mask, input_rows[:, None], donor_values)
             for input_rows, donor_values, mask in zip(rows, values, masks, strict=True)
@@ -109,27 +104,28 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
 def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
     """Return a function that prepares offsets for all rows, scaled to each number's spread over the background."""
     device = request.subject.device
-    owners, spreads = request.space.owners(device), []
+    owners = request.space.owners(device)
+    spreads = []
     for donors, input_owners in zip(request.donors, owners, strict=True):
         # torch warns of the deviation of no columns.
         flat_donors = donors.double().reshape(len(donors), len(input_owners))
-        deviation = (
-            flat_donors.std(dim=0, correction=0)
-            if flat_donors.numel()
-            else torch.zeros(len(input_owners), dtype=torch.float64)
-        )
+        if flat_donors.numel():
+            deviation = flat_donors.std(dim=0, correction=0)
+        else:
+            deviation = torch.zeros(len(input_owners), dtype=torch.float64)
         spreads.append(deviation.to(device) * (input_owners < len(request.space)))
 
     def edit(coordinates: Floats, _: Integers) -> Place:
         padded = torch.from_numpy(np.pad(coordinates, ((0, 0), (0, 1)))).to(device)
-        offsets = [
-            (padded[:, position_owners] * spread)
-            .to(donors.dtype)
-            .reshape(1, len(padded), *donors.shape[1:])
-            for position_owners, spread, donors in zip(
-                owners, spreads, request.donors, strict=True
+        offsets = []
+        for position_owners, spread, donors in zip(
+            owners, spreads, request.donors, strict=True
+        ):
+            offsets.append(
+                (padded[:, position_owners] * spread)
+                .to(donors.dtype)
+                .reshape(1, len(padded), *donors.shape[1:])
             )
-        ]
         return lambda rows: [
             input_rows[:, None] + offset
             for input_rows, offset in zip(rows, offsets, strict=True)
@@ -205,7 +201,8 @@ class Lime(Configured):
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
         options = _checked(request, request.options)
-        rows, players = request.count, len(request.space.names)
+        rows = request.count
+        players = len(request.space.names)
         targets = len(request.targets)
         coordinates, donors = draw_neighbours(
             request, options["neighbourhood"], options["samples"]
@@ -255,7 +252,8 @@ class _Neighbours:
     """Predicts neighbours of rows."""
 
     def __init__(self, request: Request, neighbourhood: str) -> None:
-        self.request, self.game = request, ShapleyGame(request, "output")
+        self.request = request
+        self.game = ShapleyGame(request, "output")
         self.coalitions = neighbourhood == "coalition"
         self.places = (_coalition_places if self.coalitions else _gaussian_places)(
             request
@@ -263,17 +261,18 @@ class _Neighbours:
 
     def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
         """Return the requested outputs at all neighbours of some rows, ``(neighbours, rows, targets)``."""
-        subject, row_indices = self.request.subject, torch.from_numpy(rows)
-        tensors = [
-            tensor[row_indices.to(tensor.device)] for tensor in self.request.inputs
-        ]
+        subject = self.request.subject
+        row_indices = torch.from_numpy(rows)
+        tensors = []
+        for tensor in self.request.inputs:
+            tensors.append(tensor[row_indices.to(tensor.device)])
         outputs = np.empty((len(donors), len(rows), len(self.request.targets)))
 
         def some_neighbours(neighbour_slice: slice) -> None:
-            edit_rows, count = (
-                self.places(coordinates[neighbour_slice], donors[neighbour_slice]),
-                neighbour_slice.stop - neighbour_slice.start,
+            edit_rows = self.places(
+                coordinates[neighbour_slice], donors[neighbour_slice]
             )
+            count = neighbour_slice.stop - neighbour_slice.start
 
             def some_rows(row_slice: slice) -> None:
                 placed = edit_rows(
@@ -294,10 +293,8 @@ class _Neighbours:
 
             in_batches(len(rows), max(1, batch // count), some_rows)
 
-        batch, positions = (
-            forward_batch_size(self.request),
-            sum(tensor[0].numel() for tensor in tensors),
-        )
+        batch = forward_batch_size(self.request)
+        positions = sum(tensor[0].numel() for tensor in tensors)
         in_batches(
             len(donors),
             max(1, min(batch, _CHUNK_NUMBERS // max(1, positions))),
@@ -309,22 +306,22 @@ class _Neighbours:
         self, rows: Integers, coordinates: Floats, donors: Integers, outputs: Floats
     ) -> Booleans:
         """Return which players never change an output by more than rounding, ``(players, rows, targets)``."""
-        rounding, players = self.game.rounding(rows, 1), coordinates.shape[1]
+        rounding = self.game.rounding(rows, 1)
+        players = coordinates.shape[1]
         idle_mask = np.ones((players, len(rows), outputs.shape[2]), dtype=bool)
         for neighbour in range(1, min(_TRIALS + 1, len(donors))):
-            idle_players, open_rows = (
-                np.flatnonzero(idle_mask.any(axis=(1, 2))),
-                np.flatnonzero(idle_mask.any(axis=(0, 2))),
-            )
+            idle_players = np.flatnonzero(idle_mask.any(axis=(1, 2)))
+            open_rows = np.flatnonzero(idle_mask.any(axis=(0, 2)))
             if not len(idle_players):
                 break
             # Kept becomes replaced, replaced becomes kept, and an offset becomes 0.
             moved = np.repeat(coordinates[[neighbour]], len(idle_players), axis=0)
-            moved[np.arange(len(idle_players)), idle_players] = (
-                1.0 - moved[np.arange(len(idle_players)), idle_players]
-                if self.coalitions
-                else 0.0
-            )
+            if self.coalitions:
+                moved[np.arange(len(idle_players)), idle_players] = (
+                    1.0 - moved[np.arange(len(idle_players)), idle_players]
+                )
+            else:
+                moved[np.arange(len(idle_players)), idle_players] = 0.0
             moved_outputs = self.outputs(
                 rows[open_rows], moved, np.full(len(idle_players), donors[neighbour])
             )
@@ -339,24 +336,18 @@ class _Neighbours:
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with defaults that depend on the players. Refuse invalid values."""
     need_background(request.count, shared=request.shared)
-    neighbourhood, players, samples = (
-        options["neighbourhood"],
-        len(request.space),
-        options["samples"],
-    )
+    neighbourhood = options["neighbourhood"]
+    players = len(request.space)
+    samples = options["samples"]
     neighbourhood = neighbourhood or (
         "gaussian" if _on_a_scale(request) else "coalition"
     )
-    samples = (
-        max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players)
-        if samples is None
-        else samples
-    )
-    width = (
-        0.75 * players**0.5
-        if options["kernel_width"] is None
-        else options["kernel_width"]
-    )
+    if samples is None:
+        samples = max(_LEAST_SAMPLES, _SAMPLES_PER_PLAYER * players)
+    if options["kernel_width"] is None:
+        width = 0.75 * players**0.5
+    else:
+        width = options["kernel_width"]
     return {
         "neighbourhood": neighbourhood,
         # With as few coalitions as players, the fit would always be perfect.
@@ -390,7 +381,8 @@ def _on_a_scale(request: Request) -> bool:
             tensor.reshape(len(tensor), -1)[:, owned_mask]
             for tensor in (donors, input_rows.to(donors.device))
         )
-        lowest, highest = flat_donors.amin(dim=0), flat_donors.amax(dim=0)
+        lowest = flat_donors.amin(dim=0)
+        highest = flat_donors.amax(dim=0)
         constant = (lowest == highest) & (explained == lowest).all(dim=0)
         is_binary = ((flat_donors == lowest) | (flat_donors == highest)).all(dim=0)
         codes = (flat_donors == flat_donors.round()).all(dim=0)

@@ -87,22 +87,19 @@ class PermGrad(PairedMethod):
             several = (
                 loss_game.engine is not None or len(set(request.space.modality)) > 1
             )
-            weights = (
-                branch_weights(request, loss_game)
-                if several and request.options["branches"]
-                else None
-            )
+            if several and request.options["branches"]:
+                weights = branch_weights(request, loss_game)
+            else:
+                weights = None
         trends = None
         if loss_game.engine is not None and request.options["direction"]:
             trends = direction(request, loss_game.engine)
         explanation = global_explanation(
             "permgrad", request, plays, loss_game, branches=weights, direction=trends
         )
-        return (
-            explanation
-            if request.options["order"] == 1
-            else with_interactions(request, plays, explanation)
-        )
+        if request.options["order"] == 1:
+            return explanation
+        return with_interactions(request, plays, explanation)
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:

@@ -36,31 +36,35 @@ def _measure_losses(
     request: Request, shuffles: int, progress: Progress
 ) -> tuple[Floats, Floats, Floats]:
     """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
-    subject, module, y = request.subject, request.subject.module, request.y
+    subject = request.subject
+    module = request.subject.module
+    y = request.y
     assert y is not None
     table = request.inputs[0].to(subject.device, subject.dtype)
-    players, row_loss = request.space.columns, request.loss
+    players = request.space.columns
+    row_loss = request.loss
     if isinstance(row_loss, OtherLoss):
         problem = f"permgrad_paper needs a named loss, got {row_loss}"
         raise InputError(problem, hint="Choose method='permgrad'.", code="PG036")
     # Which rows belong to which class, 0 or 1. Regression has one column.
     count = len(subject.outputs.class_names)
-    classes = np.eye(count)[y.astype(int)] if count else np.ones((len(table), 1))
+    if count:
+        classes = np.eye(count)[y.astype(int)]
+    else:
+        classes = np.ones((len(table), 1))
     orders = {name: _orders(request, name, shuffles, len(table)) for name in players}
-    effects, base_losses, without = (
-        np.zeros((len(players), classes.shape[1])),
-        np.zeros(len(table)),
-        np.zeros((2, len(table))),
-    )
+    effects = np.zeros((len(players), classes.shape[1]))
+    base_losses = np.zeros(len(table))
+    without = np.zeros((2, len(table)))
 
     def one_batch(row_slice: slice) -> None:
-        branch_embeddings = {
-            branch_name: module.embed(branch_name, table[row_slice])
-            for branch_name in PATHS
-        }
+        branch_embeddings = {}
+        for branch_name in PATHS:
+            branch_embeddings[branch_name] = module.embed(branch_name, table[row_slice])
 
         losses = partial(_losses, request, branch_embeddings, y[row_slice])
-        batch_losses, added = losses(), np.zeros_like(effects)
+        batch_losses = losses()
+        added = np.zeros_like(effects)
         for player_index, (player_name, columns) in enumerate(players.items()):
             if len(columns):
                 edited = _shuffled(table, columns, row_slice, orders[player_name])
@@ -121,7 +125,10 @@ def nearest_cells(
     transposed: bool = False,
 ) -> Integers:
     """Return the (row, column) of the cell that covers each pixel. ``transposed`` reads [column, row], as published."""
-    oriented_positions = positions[:, ::-1] if transposed else positions
+    if transposed:
+        oriented_positions = positions[:, ::-1]
+    else:
+        oriented_positions = positions
     scaled = oriented_positions * np.array(cells) // np.array(pixels)
     return np.clip(scaled, 0, np.asarray(cells) - 1).astype(np.int64)
 
@@ -130,9 +137,11 @@ def _read_maps(
     request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress
 ) -> tuple[Floats, int]:
     """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and how many maps were all zero."""
-    subject, count = request.subject, len(request.subject.outputs.output_names)
+    subject = request.subject
+    count = len(request.subject.outputs.output_names)
     positions = np.asarray(subject.module.renderer.positions)
-    totals, empty = np.zeros((request.encoded.shape[1], count)), 0
+    totals = np.zeros((request.encoded.shape[1], count))
+    empty = 0
 
     def one_batch(row_slice: slice) -> None:
         nonlocal empty
@@ -195,8 +204,11 @@ class PermGradPaper(Configured):
 
     Examples:
         >>> import numpy as np, permgrad as pg
-        >>> X = np.random.default_rng(0).normal(size=(80, 3)); y = (X[:, 0] > 0).astype(int)
-        >>> model = pg.HyNNClassifier(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, y)
+        >>> X = np.random.default_rng(0).normal(size=(80, 3))
+        ... y = (X[:, 0] > 0).astype(int)
+        >>> model = pg.HyNNClassifier(
+        ...     preset="fast", image="always", max_epochs=1, random_state=0
+        ... ).fit(X, y)
         >>> explanation = pg.explain(model, X, y, method="permgrad_paper", progress=False)
         >>> explanation.outputs
         ('all', '0', '1')

@@ -31,7 +31,9 @@ class Permutation(PairedMethod):
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(50, 3))
         >>> y = X @ [2.0, 1.0, 0.0]
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permutation")
+        >>> explanation = pg.explain(
+        ...     lambda rows: rows @ [2.0, 1.0, 0.0], X, y, method="permutation"
+        ... )
         >>> explanation.ranking()
         ['x0', 'x1', 'x2']
     """
@@ -45,22 +47,19 @@ class Permutation(PairedMethod):
             check_interactions(request)
         request, plays = self.game(request)
         explanation = explain_plays("permutation", request, plays)
-        return (
-            explanation
-            if request.options["order"] == 1
-            else with_interactions(request, plays, explanation)
-        )
+        if request.options["order"] == 1:
+            return explanation
+        return with_interactions(request, plays, explanation)
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:
         """Return the request to play and its plays."""
-        selected_paths, paths = request.options.get("paths"), request.subject.paths
+        selected_paths = request.options.get("paths")
+        paths = request.subject.paths
         if selected_paths is None:
             return request, single_plays(request.space, paths)
-        through = (
-            tuple(selected_paths)
-            if isinstance(selected_paths, Iterable)
-            and not isinstance(selected_paths, str)
-            else (selected_paths,)
-        )
+        if isinstance(selected_paths, Iterable) and not isinstance(selected_paths, str):
+            through = tuple(selected_paths)
+        else:
+            through = (selected_paths,)
         return request, single_plays(request.space, paths, through)

@@ -47,7 +47,9 @@ class SmoothGrad(Gradient):
     Examples:
         >>> import torch, permgrad as pg
         >>> net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
-        >>> explanation = pg.explain(net, torch.randn(40, 3), method=pg.methods.SmoothGrad(noise=0.3))
+        >>> explanation = pg.explain(
+        ...     net, torch.randn(40, 3), method=pg.methods.SmoothGrad(noise=0.3)
+        ... )
         >>> explanation.values.shape
         (40, 3, 1)
     """
@@ -59,7 +61,8 @@ class SmoothGrad(Gradient):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        options, variant = request.options, request.options["variant"]
+        options = request.options
+        variant = request.options["variant"]
         check_choice("variant", variant, tuple(QUANTITIES))
         check_whole("samples", options["samples"], "pass for example 50")
         check_number("noise", options["noise"], "pass for example 0.5")
@@ -75,13 +78,13 @@ class SmoothGrad(Gradient):
         self, slopes: Slopes
     ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
         """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
-        options, seed = slopes.request.options, slopes.request.seed
-        samples, noise, variant = (
-            int(options["samples"]),
-            float(options["noise"]),
-            options["variant"],
-        )
-        scales, names = _spread(slopes), slopes.subject.input_names
+        options = slopes.request.options
+        seed = slopes.request.seed
+        samples = int(options["samples"])
+        noise = float(options["noise"])
+        variant = options["variant"]
+        scales = _spread(slopes)
+        names = slopes.subject.input_names
 
         def at_rows(row_slice: slice) -> Slope:
             batch_rows = slopes.rows(row_slice)
@@ -107,11 +110,10 @@ class SmoothGrad(Gradient):
                     ).to(row_values[input_index].dtype)
                 _, gradients = slopes.gradients(slopes.at_reference(row_values, noisy))
                 shares = [gradient.double() / samples for gradient in gradients]
-                squares = (
-                    []
-                    if variant == "smoothgrad"
-                    else [s * g for s, g in zip(shares, gradients, strict=True)]
-                )
+                if variant == "smoothgrad":
+                    squares = []
+                else:
+                    squares = [s * g for s, g in zip(shares, gradients, strict=True)]
                 for gradient_sums, added in ((first, shares), (second, squares)):
                     if not gradient_sums:
                         gradient_sums += [

@@ -24,7 +24,10 @@ from permgrad.base.stored import TIMES, parse_json
 from permgrad.data.parts.partitions import MissingFileError
 from permgrad.data.read.parquet import DAMAGE
 
-RECORD, PARTS, LOCAL, IMPORTANCE = "_stream.json", "parts", "local", "importance.csv"
+RECORD = "_stream.json"
+PARTS = "parts"
+LOCAL = "local"
+IMPORTANCE = "importance.csv"
 #: What the folder of an explanation holds, streamed or in memory.
 EXPLANATION = ("values.npz", "explanation.json", TIMES)
 
@@ -84,7 +87,9 @@ class StreamKind(FolderKind):
     def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
         """Return the record of a folder of this kind, or None."""
         record = super().read(folder)
-        return record if record is not None and record["kind"] == self.owner else None
+        if record is not None and record["kind"] == self.owner:
+            return record
+        return None
 
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
         if not overwrite:
@@ -161,11 +166,10 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         "model": "the model",
         "y": "the target",
     }
-    differing = [
-        words.get(fact_key, fact_key)
-        for fact_key in {**new, **old}
-        if (fact_key in new, old.get(fact_key)) != (True, new.get(fact_key))
-    ]
+    differing = []
+    for fact_key in {**new, **old}:
+        if (fact_key in new, old.get(fact_key)) != (True, new.get(fact_key)):
+            differing.append(words.get(fact_key, fact_key))
     return ", ".join(differing[:4]) or "the version that wrote it"
 
 

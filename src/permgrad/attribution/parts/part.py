@@ -78,33 +78,32 @@ def explain_part(
     ``fitted_models`` holds models fitted on the background for other parts. It changes no number.
     """
     started = time.perf_counter()
-    played_game = None if plan.is_local else loss_game(plan.method)
-    part_path = (
-        None if folder is None else folder / f"{part_name(table_part.number)}.parquet"
-    )
-    fitted_models = {} if fitted_models is None else fitted_models
+    if plan.is_local:
+        played_game = None
+    else:
+        played_game = loss_game(plan.method)
+    if folder is None:
+        part_path = None
+    else:
+        part_path = folder / f"{part_name(table_part.number)}.parquet"
+    if fitted_models is None:
+        fitted_models = {}
 
     def work(batch_rows: int) -> PartResult:
-        result, batches = (
-            PartResult(table_part.number, 0),
-            replace(plan, batch_rows=batch_rows),
-        )
+        result = PartResult(table_part.number, 0)
+        batches = replace(plan, batch_rows=batch_rows)
         with written_lines(
             part_path, {"plan": plan.key, "part": table_part.number}
         ) as write:
             for batch in batches.chosen(table, table_part):
-                request, batch_gap = (
-                    plan.request(model, table, batch, fitted_models),
-                    0.0,
-                )
+                request = plan.request(model, table, batch, fitted_models)
+                batch_gap = 0.0
                 if played_game is not None:
                     batch_sums, header = _play(plan, played_game, request)
                 else:
                     explanation = plan.arguments.method(request)
-                    batch_sums, header = (
-                        {"values": RowSums.of(np.abs(explanation.values))},
-                        _header(explanation),
-                    )
+                    batch_sums = {"values": RowSums.of(np.abs(explanation.values))}
+                    header = _header(explanation)
                     batch_gap = float(explanation.meta.get(GAP) or 0.0)
                     write(local_table(explanation, batch.numbers))
                 result = replace(
@@ -151,28 +150,27 @@ def _play(
 ) -> tuple[Sums, dict[str, Any]]:
     """Play a loss game over some rows. Return its sums and the header."""
     request, plays = game.game(request)
-    goals, first = plan.goals, plan.goals is None
+    goals = plan.goals
+    first = plan.goals is None
     if request.automatic and first:
-        goals = {
-            player_name: plan.first
-            for play in plays.plays
-            for player_name in play.names
-        }
+        goals = {}
+        for play in plays.plays:
+            for player_name in play.names:
+                goals[player_name] = plan.first
     played = play_losses(request, plays, plan.method, goals)
-    names = [
-        player_name
-        for player_name in request.space.columns
-        if player_name in played.moments
-    ]
-    part_sums: Sums = (
-        {
+    names = []
+    for player_name in request.space.columns:
+        if player_name in played.moments:
+            names.append(player_name)
+    part_sums: Sums
+    if names:
+        part_sums = {
             EFFECTS: SummedMoments.of(
                 played.moments[player_name] for player_name in names
             )
         }
-        if names
-        else {}
-    )
+    else:
+        part_sums = {}
     engine = played.engine
     weighs = (
         plan.method == "permgrad"
@@ -237,7 +235,9 @@ class Merged:
     @classmethod
     def of(cls, results: Iterable[PartResult]) -> Merged:
         """Merge parts in any order up to rounding, with one part in memory at a time."""
-        total, part_count, notes = PartResult(-1, 0), 0, dict[str, int]()
+        total = PartResult(-1, 0)
+        part_count = 0
+        notes = dict[str, int]()
         for result in results:
             part_count += 1
             for warning_text in result.warnings:
@@ -265,17 +265,20 @@ class Merged:
         header = self.total.header
         if header is None or plan.is_local or header["meta"]["n_repeats"] != "auto":
             return {}
-        player_sums = {
-            player_name: (int(header["repeats"][player_name]), player_moments)
-            for player_name, player_moments in self.players().items()
-        }
+        player_sums = {}
+        for player_name, player_moments in self.players().items():
+            player_sums[player_name] = (
+                int(header["repeats"][player_name]),
+                player_moments,
+            )
         return further_repeats(
             player_sums, REPEATS, float(header["meta"]["confidence"])
         )
 
     def refined(self, further: Merged) -> Merged:
         """Return the sums with those of some players in the place of theirs by fewer donors."""
-        header, further_header = self.total.header, further.total.header
+        header = self.total.header
+        further_header = further.total.header
         assert header is not None, "rows were explained"
         assert further_header is not None, "they were explained again"
         players = self.players() | further.players()
@@ -299,7 +302,8 @@ class Merged:
 
 def merge(plan: StreamPlan, merged: Merged) -> Explanation:
     """Return the explanation of all parts."""
-    total, notes = merged.total, merged.notes
+    total = merged.total
+    notes = merged.notes
     weight = plan.arguments.sample_weight
     if total.header is None and weight is None:
         raise InputError(
@@ -321,9 +325,15 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
         "key": plan.key,
     }
     about = {"rows_explained": total.rows, "seconds": total.seconds, "streamed": facts}
-    about |= {} if plan.is_local else {"repeats": total.header["repeats"]}
+    if plan.is_local:
+        about |= {}
+    else:
+        about |= {"repeats": total.header["repeats"]}
     header = {**total.header, "meta": {**total.header["meta"], **about}}
-    shown = _of_rows(total, header) if plan.is_local else _of_losses(total, header)
+    if plan.is_local:
+        shown = _of_rows(total, header)
+    else:
+        shown = _of_losses(total, header)
     return Explanation(
         names=tuple(header["names"]),
         modality=tuple(header["modality"]),
@@ -338,20 +348,16 @@ def merge(plan: StreamPlan, merged: Merged) -> Explanation:
 
 def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of an explanation that hold the numbers of a loss game."""
-    outputs, quantities, confidence = (
-        tuple(header["all_outputs"]),
-        header["quantities"],
-        header["meta"]["confidence"],
-    )
+    outputs = tuple(header["all_outputs"])
+    quantities = header["quantities"]
+    confidence = header["meta"]["confidence"]
     effects: Any = total.sums.get(EFFECTS)
-    moments = {
-        player_name: effects.player(player_index)
-        for player_index, player_name in enumerate(header["played"])
-    }
-    repeats = {
-        feature_name: header["repeats"][feature_name]
-        for feature_name in header["names"]
-    }
+    moments = {}
+    for player_index, player_name in enumerate(header["played"]):
+        moments[player_name] = effects.player(player_index)
+    repeats = {}
+    for feature_name in header["names"]:
+        repeats[feature_name] = header["repeats"][feature_name]
     tables = tabulate(repeats, moments, len(outputs), len(quantities), confidence)
     # The first output stands for all rows. A class may have its name.
     columns = [

@@ -56,8 +56,10 @@ from permgrad.models.estimators.kept_rows import TRAINING_ROWS, kept_rows
 #: Arguments of ``pg.explain`` that a plan's facts have under their own names.
 _SHARED = ("target", "scale", "groups", "loss", "confidence", "n_repeats")
 #: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
-_CELLS, _NUMBERS = 2_000_000, 2_000_000
-_FEWEST_ROWS, _MOST_ROWS = 256, 50_000
+_CELLS = 2_000_000
+_NUMBERS = 2_000_000
+_FEWEST_ROWS = 256
+_MOST_ROWS = 50_000
 #: Row numbers looked at together while a sample is drawn.
 _DRAWN = 2**20
 
@@ -102,7 +104,8 @@ class StreamPlan:
 
     def facts(self) -> dict[str, Any]:
         """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
-        arguments, background = self.arguments, self.arguments.background
+        arguments = self.arguments
+        background = self.arguments.background
         if isinstance(background, EncodedBackground):
             donors = np.ascontiguousarray(background.rows)
             background = [
@@ -177,10 +180,8 @@ class StreamPlan:
         fitted_models: dict[str, Any] | None = None,
     ) -> Request:
         """Return the request for some rows of the table. ``fitted_models``: models that earlier batches left for later ones."""
-        y, weight = (
-            None if self.is_local else self.arguments.y,
-            self.arguments.sample_weight,
-        )
+        y = None if self.is_local else self.arguments.y
+        weight = self.arguments.sample_weight
         with table.cells_of(batch.numbers):
             arguments = replace(
                 self.arguments,
@@ -207,7 +208,8 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
     """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
-    column_name, numbers = str(values.name), values
+    column_name = str(values.name)
+    numbers = values
     if MissingCodes.of(na).labels and not pd.api.types.is_numeric_dtype(values.dtype):
         # A code such as "?" made the column text. The rows with the code are left out already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
@@ -222,13 +224,12 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
         return numbers.to_numpy()
     if not pd.api.types.is_numeric_dtype(numbers.dtype):
         first_cell = numbers.iloc[0]
-        cell_type = (
-            "text"
-            if isinstance(first_cell, str)
-            else "dates"
-            if isinstance(first_cell, dt.date)
-            else type(first_cell).__name__
-        )
+        if isinstance(first_cell, str):
+            cell_type = "text"
+        elif isinstance(first_cell, dt.date):
+            cell_type = "dates"
+        else:
+            cell_type = type(first_cell).__name__
         problem = f"y must hold numbers as in training, and column {column_name!r} holds {cell_type}"
         raise InputError(problem, hint="Correct it, or leave y out", code="PG015")
     targets = numbers.to_numpy(dtype=np.float64)
@@ -244,10 +245,9 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
 
 
 def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
-    labels = {
-        canonical(label): class_index
-        for class_index, label in enumerate(classes.tolist())
-    }
+    labels = {}
+    for class_index, label in enumerate(classes.tolist()):
+        labels[canonical(label)] = class_index
     codes, distinct = pd.factorize(values)
     class_indices = np.array(
         [labels.get(canonical(cell_value), -1) for cell_value in distinct.tolist()],
@@ -256,11 +256,10 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
     if (class_indices < 0).any():
         row_index = int(np.argmax(class_indices < 0))
         unknown_cell = values.iloc[row_index]
-        shown = (
-            unknown_cell.item()
-            if isinstance(unknown_cell, np.generic)
-            else unknown_cell
-        )
+        if isinstance(unknown_cell, np.generic):
+            shown = unknown_cell.item()
+        else:
+            shown = unknown_cell
         names = ", ".join(map(str, classes.tolist()[:10]))
         problem_text = f"y must hold classes of the model ({names}), but column {str(values.name)!r} holds {shown!r}"
         raise CellError.at(
@@ -309,7 +308,8 @@ def make_plan(
 ) -> StreamPlan:
     """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
     raw_model = model.model
-    is_ours, y = _check_model(raw_model), arguments.y
+    is_ours = _check_model(raw_model)
+    y = arguments.y
     selected_method, _ = method_in_parts(arguments, "files")
     scope, _ = resolve_method(selected_method, arguments.scope)
     arguments = replace(
@@ -330,10 +330,14 @@ def make_plan(
         known_rows = _known_rows(table, y, na)
     available = table.rows if known_rows is None else known_rows.rows
     row_limit = available if arguments.max_rows is None else arguments.max_rows
-    background = (
-        _donors(raw_model, arguments.background) if is_ours else arguments.background
-    )
-    width = background.rows.shape[1] if is_ours else 1
+    if is_ours:
+        background = _donors(raw_model, arguments.background)
+    else:
+        background = arguments.background
+    if is_ours:
+        width = background.rows.shape[1]
+    else:
+        width = 1
     seed = resolve_seed(arguments.random_state)
     stream_plan = StreamPlan(
         arguments=replace(
@@ -425,9 +429,10 @@ def _check_table(
     table: PartitionedTable, features: tuple[str, ...], roles: Mapping[str, Any]
 ) -> Iterator[Fault]:
     table.check_even(features)
-    missing = [
-        feature_name for feature_name in features if feature_name not in table.columns
-    ]
+    missing = []
+    for feature_name in features:
+        if feature_name not in table.columns:
+            missing.append(feature_name)
     if missing:
         further = sorted(set(table.columns) - set(features))
         problem = f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}"
@@ -490,7 +495,10 @@ def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamP
     request = replace(
         plan, arguments=replace(plan.arguments, sample_weight=None)
     ).request(model, table, first)
-    played_game = None if plan.is_local else loss_game(plan.method)
+    if plan.is_local:
+        played_game = None
+    else:
+        played_game = loss_game(plan.method)
     if played_game is not None:
         played_game.game(request)
         return plan
@@ -542,11 +550,9 @@ def model_digest(model: Any) -> str:
     for tensor_name, tensor in sorted(model.module_.state_dict().items()):
         total.update(f"{tensor_name}\0{tuple(tensor.shape)}\0".encode())
         total.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes())
-    module, renderer, calibration = (
-        model.module_,
-        model.renderer_,
-        getattr(model, "calibration_", None),
-    )
+    module = model.module_
+    renderer = model.renderer_
+    calibration = getattr(model, "calibration_", None)
     facts = [
         model.preprocessor_.to_dict(),
         plain(getattr(model, "classes_", None)),

@@ -131,7 +131,9 @@ def explain_stream(
         >>> import tempfile, numpy as np, pandas as pd, permgrad as pg
         >>> rng = np.random.default_rng(0)
         >>> rows = pd.DataFrame(rng.normal(size=(300, 3)), columns=["a", "b", "c"])
-        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(rows, rows["b"])
+        >>> model = pg.HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(
+        ...     rows, rows["b"]
+        ... )
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for part in range(3):
         ...         piece = rows.iloc[part * 100 : part * 100 + 100]
@@ -140,20 +142,17 @@ def explain_stream(
         'b'
     """
     call_arguments = dict(locals())
-    further = {
-        argument_name: call_arguments.pop(argument_name)
-        for argument_name in ("model", "source", "out", "engine", "rows_per_part")
-    }
-    arguments, stream_engine = (
-        Arguments(model=None, X=None, **call_arguments),
-        make_engine("local" if engine is None else engine),
-    )
+    further = {}
+    for argument_name in ("model", "source", "out", "engine", "rows_per_part"):
+        further[argument_name] = call_arguments.pop(argument_name)
+    arguments = Arguments(model=None, X=None, **call_arguments)
+    stream_engine = make_engine("local" if engine is None else engine)
     # What is no number is refused in the call, whatever it is.
-    per_part: Any = (
-        None
-        if isinstance(rows_per_part, str) and rows_per_part == "auto"
-        else rows_per_part
-    )
+    per_part: Any
+    if isinstance(rows_per_part, str) and rows_per_part == "auto":
+        per_part = None
+    else:
+        per_part = rows_per_part
     if isinstance(source, (str, os.PathLike, PartitionedTable)):
         return stream(
             further["model"],
@@ -223,7 +222,8 @@ def stream(
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
         model = load(model_folder)
-    described_model, progress = as_model(model), arguments.progress
+    described_model = as_model(model)
+    progress = arguments.progress
     check_flag("overwrite", overwrite)
     if not isinstance(table, PartitionedTable):
         table = open_partitioned(table, rows_per_part=rows_per_part)
@@ -290,9 +290,10 @@ def _explain_parts(
     progress: Any,
 ) -> None:
     """Explain the parts whose sums are not in the folder, and store them there."""
-    remaining_parts = [
-        table_part for table_part in table.parts if not folder.has(table_part)
-    ]
+    remaining_parts = []
+    for table_part in table.parts:
+        if not folder.has(table_part):
+            remaining_parts.append(table_part)
     with Progress(
         sum(table_part.rows for table_part in remaining_parts),
         folder.plan.method,
@@ -317,7 +318,10 @@ class Work:
         folder: Path | None,
         model: Any = None,
     ) -> None:
-        self.plan, self.table, self.folder, self.model = plan, table, folder, model
+        self.plan = plan
+        self.table = table
+        self.folder = folder
+        self.model = model
         self._kept: dict[str, Any] = {}
 
     def __call__(self, table_part: Part) -> PartResult:
@@ -357,7 +361,9 @@ class StreamFolder:
     @property
     def local(self) -> Path | None:
         """The folder of the rows' explanations, or None for a global explanation."""
-        return self.folder / LOCAL if self.plan.is_local else None
+        if self.plan.is_local:
+            return self.folder / LOCAL
+        return None
 
     def is_finished(self, record: dict[str, Any]) -> bool:
         """Return whether an explanation is finished and all its files are still whole."""
@@ -387,11 +393,10 @@ class StreamFolder:
 
     def accept(self, result: PartResult) -> None:
         """Store the result of one part. A second copy replaces the first."""
-        facts = {
-            fact_name: value
-            for fact_name, value in vars(result).items()
-            if fact_name != "sums"
-        }
+        facts = {}
+        for fact_name, value in vars(result).items():
+            if fact_name != "sums":
+                facts[fact_name] = value
         about = {"plan": self.plan.key, "goals": self.plan.goals, **facts}
         facts_text = np.array(json.dumps(about, ensure_ascii=False))
         with writable(self.folder):
@@ -406,10 +411,8 @@ class StreamFolder:
 
     def fitting(self) -> AbstractContextManager[None]:
         """Return a context manager that says of parts that do not fit together where they are."""
-        which, hint = (
-            f"The parts in {self.folder} do not fit together, or are damaged",
-            "Start again with --overwrite, or remove the folder",
-        )
+        which = f"The parts in {self.folder} do not fit together, or are damaged"
+        hint = "Start again with --overwrite, or remove the folder"
         return turned(
             lambda error: InputError(
                 f"{which} ({error_in_words(error)})", hint, "PG052"
@@ -451,10 +454,8 @@ class StreamFolder:
 
     def _read(self, table_part: Part) -> PartResult:
         sums_path = self._sums(table_part.number)
-        which, hint = (
-            f"The file of a finished part, {sums_path}, is missing or damaged",
-            "Run the same command again to compute that part",
-        )
+        which = f"The file of a finished part, {sums_path}, is missing or damaged"
+        hint = "Run the same command again to compute that part"
         with turned(
             lambda error: InputError(f"{which} ({error})", hint, "PG052"),
             OSError,

@@ -97,7 +97,8 @@ class SummedMoments:
         common_mean = _mean(
             self.total + other_sums.total, self.weight + other_sums.weight
         )
-        first_sums, second_sums = self.about(common_mean), other_sums.about(common_mean)
+        first_sums = self.about(common_mean)
+        second_sums = other_sums.about(common_mean)
         return SummedMoments(
             **{
                 sum_name: array + getattr(second_sums, sum_name)
@@ -110,7 +111,8 @@ class SummedMoments:
         squares = self.weight_squares[..., None]
         moved = np.where(squares > 0, mean - _mean(self.total, self.weight), 0.0)
         spread = self.spread - 2 * moved * self.lean + moved**2 * squares
-        cubes, powers = _moved(self.cubes, moved), _moved(self.powers, moved)
+        cubes = _moved(self.cubes, moved)
+        powers = _moved(self.powers, moved)
         return replace(
             self,
             spread=spread,
@@ -121,12 +123,15 @@ class SummedMoments:
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
         """Return one player's mean, standard error and effective number of rows, as ``PairMoments.estimate`` does."""
-        group_slice = slice(None) if group is None else slice(group, group + 1)
-        group_sums = {
-            field_name: array[group_slice].sum(axis=0)
-            for field_name, array in vars(self).items()
-        }
-        weight, quantities = float(group_sums["weight"]), self.total.shape[1]
+        if group is None:
+            group_slice = slice(None)
+        else:
+            group_slice = slice(group, group + 1)
+        group_sums = {}
+        for field_name, array in vars(self).items():
+            group_sums[field_name] = array[group_slice].sum(axis=0)
+        weight = float(group_sums["weight"])
+        quantities = self.total.shape[1]
         if weight <= 0:
             missing = np.full(quantities, np.nan)
             return missing, missing.copy(), np.ones((2, quantities))
@@ -178,23 +183,26 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
             code="PG038",
         )
     member = moments.receiver_weight > 0
-    group, weight = moments.receiver_class[member], moments.receiver_weight[member]
+    group = moments.receiver_class[member]
+    weight = moments.receiver_weight[member]
     received = moments.receiver_sum[:, member]
-    donors = slice(0, 0) if moments.shared else slice(None)
+    if moments.shared:
+        donors = slice(0, 0)
+    else:
+        donors = slice(None)
 
     def by_class(values: Array) -> Floats:
-        class_sums = [
-            np.bincount(group, weights=value_row, minlength=moments.classes)
-            for value_row in np.atleast_2d(values)
-        ]
+        class_sums = []
+        for value_row in np.atleast_2d(values):
+            class_sums.append(
+                np.bincount(group, weights=value_row, minlength=moments.classes)
+            )
         return np.stack(class_sums, axis=1).astype(np.float64)
 
     lent_sums = [moments.of_donors(group) for group in range(moments.classes)]
-    total, by_weight, counts = (
-        by_class(received),
-        by_class(weight)[:, 0],
-        by_class(np.ones(len(group)))[:, 0],
-    )
+    total = by_class(received)
+    by_weight = by_class(weight)[:, 0]
+    counts = by_class(np.ones(len(group)))[:, 0]
     centred = received - _mean(total, by_weight)[group].T * weight
     return (
         counts.astype(np.int64),
@@ -222,7 +230,8 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
 
 def _moved(sums: Floats, moved: Floats) -> Floats:
     """Return Σ (score − moved w)^(n − k) w^k for k = 0 … n from the same sums with moved 0, ``(*, n + 1)``."""
-    result, degree = sums.copy(), sums.shape[-1] - 1
+    result = sums.copy()
+    degree = sums.shape[-1] - 1
     for k in range(degree):
         for j in range(1, degree + 1 - k):
             result[..., k] += comb(degree - k, j) * (-moved) ** j * sums[..., k + j]
@@ -247,7 +256,10 @@ class RowSums:
     @classmethod
     def of(cls, values: Floats, weights: Floats | None = None) -> RowSums:
         """Sum over at least one row, ``values (rows, *)``."""
-        weight = float(len(values)) if weights is None else float(weights.sum())
+        if weights is None:
+            weight = float(len(values))
+        else:
+            weight = float(weights.sum())
         mean_values = np.average(values, axis=0, weights=weights)
         spread = (
             np.average((values - mean_values) ** 2, axis=0, weights=weights) * weight
@@ -268,7 +280,8 @@ class RowSums:
 
     def merge(self, other_sums: RowSums) -> RowSums:
         """Return the sums over two parts (Chan, Golub & LeVeque 1983)."""
-        weight, apart = self.weight + other_sums.weight, other_sums.mean - self.mean
+        weight = self.weight + other_sums.weight
+        apart = other_sums.mean - self.mean
         spread = (
             self.spread
             + other_sums.spread
@@ -280,25 +293,22 @@ class RowSums:
         """Return the mean loss of the constant predictor, or NaN if that needs more than a mean and a variance."""
         if loss not in ("squared_error", *FITS["classification"]):
             return float("nan")
-        return (
-            float(self.spread[0] / self.weight[0])
-            if loss == "squared_error"
-            else scale_of_shares(self.mean, loss)
-        )
+        if loss == "squared_error":
+            return float(self.spread[0] / self.weight[0])
+        return scale_of_shares(self.mean, loss)
 
     def std(self) -> Floats:
         """Return the standard error of the mean over rows of weight 1, NaN for a single row."""
         count = float(self.weight[0])
-        return (
-            np.sqrt(self.spread / (count - 1) / count)
-            if count > 1
-            else np.full(self.mean.shape, np.nan)
-        )
+        if count > 1:
+            return np.sqrt(self.spread / (count - 1) / count)
+        return np.full(self.mean.shape, np.nan)
 
 
 Sums = dict[str, SummedMoments | RowSums]
 #: Names of the sums over pairs: of every player, and of whole branches, which are one.
-EFFECTS, BRANCHES = "effects", "branches"
+EFFECTS = "effects"
+BRANCHES = "branches"
 
 
 def merge_sums(first_sums: Sums, second_sums: Sums) -> Sums:

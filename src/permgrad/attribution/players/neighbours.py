@@ -12,9 +12,11 @@ _LOOKED_AT = 32
 #: Neighbours differ less than this, as a share of what any two numbers of a row differ.
 _ALIKE = 0.5
 #: How much longer time is than there are channels, and how much more alike neighbours in time are.
-_LONGER, _MORE_ALIKE = 3, 2
+_LONGER = 3
+_MORE_ALIKE = 2
 #: Of pictures this many times longer than high, neighbours differ less than this.
-_STRIP, _UNLIKE = 8, 0.8
+_STRIP = 8
+_UNLIKE = 0.8
 #: Whole numbers that pictures are stored as.
 _BYTES = (torch.uint8, torch.int8, torch.bool)
 
@@ -57,8 +59,11 @@ def channels_beside_time(
         or rows.shape[time_dimension] < _LONGER * rows.shape[channels]
     ):
         return None
-    in_time, across = difference(rows, time_dimension), difference(rows, channels)
+    in_time = difference(rows, time_dimension)
+    across = difference(rows, channels)
     if in_time < _ALIKE and across > _MORE_ALIKE * in_time:
         return channels
     much_longer = rows.shape[time_dimension] >= _STRIP * rows.shape[channels]
-    return channels if strip and much_longer and across > _UNLIKE else None
+    if strip and much_longer and across > _UNLIKE:
+        return channels
+    return None

@@ -29,11 +29,17 @@ Titles = Mapping[str, Sequence[str]]
 cutters: Registry[Cutter] = Registry("segments")
 
 #: Cells on each side of the default grid of an image and of a volume, superpixels and windows, at most.
-_GRID, _GRID_VOLUME, _SUPERPIXELS, _WINDOWS = 7, 4, 40, 20
+_GRID = 7
+_GRID_VOLUME = 4
+_SUPERPIXELS = 40
+_WINDOWS = 20
 #: Players of channels beside time that are aimed at, and the fewest windows of each.
-_OF_SERIES, _FEWEST = 100, 4
+_OF_SERIES = 100
+_FEWEST = 4
 #: Ways that need no image: a player for each place of a sequence, for each channel, and for each number.
-_TOKENS, _CHANNELS, _NUMBERS = "tokens", "channels", "numbers"
+_TOKENS = "tokens"
+_CHANNELS = "channels"
+_NUMBERS = "numbers"
 #: What a sequence is read as: ``(rows, places, numbers)``, or ``(rows, [channels,] time)``.
 _LINES = (_TOKENS, "series")
 
@@ -55,7 +61,10 @@ class ImageShape:
     @property
     def facts(self) -> dict[str, Any]:
         """What an explanation says of it."""
-        series = {} if self.series is None else {"series": self.series}
+        if self.series is None:
+            series = {}
+        else:
+            series = {"series": self.series}
         return {"size": list(self.size), "channels": self.channels, **series}
 
     @property
@@ -169,7 +178,9 @@ def windows(
 
 def _span(start: int, end: int) -> str:
     """Return the name of the places from ``start`` to the one before ``end``."""
-    return f"[{start}:{end}]" if end > start + 1 else f"[{start}]"
+    if end > start + 1:
+        return f"[{start}:{end}]"
+    return f"[{start}]"
 
 
 def _places(size: Sequence[int]) -> list[str]:
@@ -238,10 +249,8 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
             continue
         border_labels: list[Integers] = []
         for axis in range(labels.ndim):
-            ahead, moved_mask = (
-                np.moveaxis(regions, axis, 0),
-                np.moveaxis(mask, axis, 0),
-            )
+            ahead = np.moveaxis(regions, axis, 0)
+            moved_mask = np.moveaxis(mask, axis, 0)
             border_labels += [
                 ahead[1:][moved_mask[:-1] & ~moved_mask[1:]],
                 ahead[:-1][moved_mask[1:] & ~moved_mask[:-1]],
@@ -274,8 +283,12 @@ def shapes_of(
     for input_index, (input_name, tensor) in enumerate(
         zip(names, tensors, strict=True)
     ):
-        by_name, reading = isinstance(segments, Mapping), readings.get(input_index, "")
-        input_cut = segments.get(input_name) if by_name else segments
+        by_name = isinstance(segments, Mapping)
+        reading = readings.get(input_index, "")
+        if by_name:
+            input_cut = segments.get(input_name)
+        else:
+            input_cut = segments
         cut_kind, counts, _ = _read_cut(input_cut)
         if tensor.ndim == 2:
             is_series = (by_name or len(names) == 1) and cut_kind in ("windows", "mask")
@@ -302,9 +315,10 @@ def _with_series(
 
     Names of channels say so, the user's way to cut, or numbers that are alike along time alone.
     """
-    long_dimensions = [
-        dimension for dimension in range(1, tensor.ndim) if tensor.shape[dimension] > 1
-    ]
+    long_dimensions = []
+    for dimension in range(1, tensor.ndim):
+        if tensor.shape[dimension] > 1:
+            long_dimensions.append(dimension)
     if len(long_dimensions) != 2 or len(shape.size) > 2:
         return shape
     cut_kind, _, by_channel = _read_cut(cut)
@@ -323,7 +337,9 @@ def _with_series(
     elif not shape.vectors:
         picture = len(shape.size) == 2
         series = channels_beside_time(tensor, long_dimensions, strip=picture)
-    return shape if series is None else replace(shape, series=series - 1)
+    if series is None:
+        return shape
+    return replace(shape, series=series - 1)
 
 
 def _read_cut(cut: Any) -> tuple[str, tuple[Any, ...], bool]:
@@ -377,11 +393,12 @@ def build_space(
         player_maps.append(torch.where(labels >= 0, labels + len(players), NOBODY))
         players += listed
         modality += [input_name] * len(listed)
-    doubled = (
-        {player_name for player_name in players if players.count(player_name) > 1}
-        if len(set(players)) < len(players)
-        else set()
-    )
+    if len(set(players)) < len(players):
+        doubled = {
+            player_name for player_name in players if players.count(player_name) > 1
+        }
+    else:
+        doubled = set()
     if doubled:
         raise InputError(
             f"Two features have the name {min(doubled)!r}",
@@ -401,11 +418,10 @@ def _by_input(
 ) -> dict[str, Any]:
     if segments is None:
         return {}
-    images = [
-        input_name
-        for input_name, tensor, shape in zip(names, tensors, shapes, strict=True)
-        if tensor.ndim in (3, 4, 5) or shape is not None
-    ]
+    images = []
+    for input_name, tensor, shape in zip(names, tensors, shapes, strict=True):
+        if tensor.ndim in (3, 4, 5) or shape is not None:
+            images.append(input_name)
     if not isinstance(segments, Mapping):
         segments = dict.fromkeys(images, segments)
         if not images:
@@ -430,10 +446,8 @@ def _cut_input(
     image: ImageShape | None,
     titles: Sequence[str] | None = None,
 ) -> tuple[Tensor, list[str]]:
-    shape, cut_kind = (
-        tuple(tensor.shape[1:]),
-        input_cut if isinstance(input_cut, str) else "",
-    )
+    shape = tuple(tensor.shape[1:])
+    cut_kind = input_cut if isinstance(input_cut, str) else ""
     if len(shape) == 1 and columns is not None and image is None:
         return torch.arange(shape[0]), list(columns)
     if not shape or (len(shape) > 2 and image is None and input_cut is None):
@@ -482,7 +496,10 @@ def _along_dimension(
         dimension_titles: Sequence[Any] = range(shape[0])
         dimension: int | None = 0
     else:
-        dimension = len(shape) - 1 if image is None else channels_of(image)
+        if image is None:
+            dimension = len(shape) - 1
+        else:
+            dimension = channels_of(image)
         if dimension is None:
             raise _without_channels(name, shape)
         dimension_titles = _titles(titles, shape[dimension])
@@ -512,8 +529,12 @@ def _check_titles(
     for input_name, listed in titles.items():
         check_choice("input in channel_names", input_name, names)
         input_index = names.index(input_name)
-        shape, image = tuple(tensors[input_index].shape[1:]), shapes[input_index]
-        channels = None if image is None else channels_of(image)
+        shape = tuple(tensors[input_index].shape[1:])
+        image = shapes[input_index]
+        if image is None:
+            channels = None
+        else:
+            channels = channels_of(image)
         if channels is None or shape[channels] != len(listed):
             shape_words = " × ".join(map(str, shape)) or "one number"
             problem = f"channel_names has {len(listed)} names for {input_name!r}, of which each row is {shape_words}"
@@ -529,11 +550,13 @@ def _cut_series(
     titles: Sequence[str] | None,
 ) -> tuple[Integers, list[str]]:
     """Cut each channel along time, ``input_cut`` as ``("windows", count, "channels")``."""
-    shape, series = tuple(tensor.shape[1:]), image.series
+    shape = tuple(tensor.shape[1:])
+    series = image.series
     assert series is not None
-    other_dimensions = [
-        dimension for dimension in range(len(shape)) if dimension != series
-    ]
+    other_dimensions = []
+    for dimension in range(len(shape)):
+        if dimension != series:
+            other_dimensions.append(dimension)
     time_dimension = max(other_dimensions, key=lambda dim: shape[dim])
     along = ImageShape((shape[time_dimension],), None)
     labels, listed = _cut_image(name, tensor, ("windows", *input_cut[1:-1]), along)
@@ -550,9 +573,10 @@ def _cut_series(
 
 
 def _without_channels(name: str, shape: Sequence[int]) -> InputError:
-    cut_choices = (
-        "'windows'" if len(shape) == 1 else "'grid', 'pixels' or 'superpixels'"
-    )
+    if len(shape) == 1:
+        cut_choices = "'windows'"
+    else:
+        cut_choices = "'grid', 'pixels' or 'superpixels'"
     shape_words = " × ".join(map(str, shape))
     problem = f"Input {name!r} has no channels: it is {shape_words} for each row"
     return InputError(problem, hint=f"Choose segments={cut_choices}", code="PG039")
@@ -606,11 +630,10 @@ def _cut_image(
 def _mask(
     name: str, given_mask: Any, size: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[Integers, list[str]]:
-    mask = (
-        given_mask.detach().cpu().numpy()
-        if isinstance(given_mask, Tensor)
-        else np.asarray(given_mask)
-    )
+    if isinstance(given_mask, Tensor):
+        mask = given_mask.detach().cpu().numpy()
+    else:
+        mask = np.asarray(given_mask)
     if not mask.ndim:
         raise InputError(
             f"segments= must be a name, a tuple of a name and its numbers, or a mask of {name!r}, got {shown(given_mask)}",
@@ -619,11 +642,10 @@ def _mask(
             code="PG039",
         )
     if mask.shape not in (size, shape) or mask.dtype.kind not in "iub":
-        channels = (
-            ""
-            if size == shape
-            else f" (or for each of its {' × '.join(map(str, shape))} numbers)"
-        )
+        if size == shape:
+            channels = ""
+        else:
+            channels = f" (or for each of its {' × '.join(map(str, shape))} numbers)"
         problem = (
             f"The mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}"
             f", got {mask.dtype} of shape {mask.shape}"

@@ -84,10 +84,8 @@ class PlayerSpace:
         """Return, for each player, the index of the player of ``upper`` that it belongs to, or −1."""
         owner = np.full(len(self.names), NOBODY, dtype=np.intp)
         for own_segments, theirs in zip(self.segments, upper.segments, strict=True):
-            lower, higher = (
-                own_segments.cpu().numpy().ravel(),
-                theirs.cpu().numpy().ravel(),
-            )
+            lower = own_segments.cpu().numpy().ravel()
+            higher = theirs.cpu().numpy().ravel()
             for player in np.unique(lower[lower >= 0]):
                 above = np.unique(higher[lower == player])
                 if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
@@ -117,9 +115,9 @@ class PlayerSpace:
         table = torch.tensor(
             [*(index_by_name[joined_name] for joined_name in joined), NOBODY]
         )
-        modality: dict[str, dict[str, None]] = {
-            joined_name: {} for joined_name in names
-        }
+        modality: dict[str, dict[str, None]] = {}
+        for joined_name in names:
+            modality[joined_name] = {}
         for owner_name, player_modality in zip(joined, self.modality, strict=True):
             modality[owner_name][player_modality] = None
         segments = tuple(table[owners_of.cpu()] for owners_of in self.segments)
@@ -146,11 +144,10 @@ class PlayerSpace:
     def without(self, held_names: Iterable[str]) -> PlayerSpace:
         """Return the space without some players, whose positions then belong to nobody."""
         left_out = set(held_names)
-        remaining_players = [
-            index
-            for index, player_name in enumerate(self.names)
-            if player_name not in left_out
-        ]
+        remaining_players = []
+        for index, player_name in enumerate(self.names):
+            if player_name not in left_out:
+                remaining_players.append(index)
         target = torch.full((len(self.names) + 1,), NOBODY, dtype=torch.int64)
         target[torch.as_tensor(remaining_players, dtype=torch.int64)] = torch.arange(
             len(remaining_players)
@@ -159,11 +156,10 @@ class PlayerSpace:
             target[input_segments.cpu()] for input_segments in self.segments
         )
         names = tuple(self.names[index] for index in remaining_players)
-        groups = {
-            group_name: members
-            for group_name, members in self.groups.items()
-            if group_name in names
-        }
+        groups = {}
+        for group_name, members in self.groups.items():
+            if group_name in names:
+                groups[group_name] = members
         return PlayerSpace(
             names,
             tuple(self.modality[index] for index in remaining_players),
@@ -261,14 +257,13 @@ class PlayerSpace:
         """Return the same players with groups as their blocks (Owen 1977). Refuses what ``grouped`` refuses."""
         upper = self.grouped(groups)
         names = [upper.names[owner_index] for owner_index in self.member(upper)]
-        blocks = {
-            group: [
+        blocks = {}
+        for group in upper.groups:
+            blocks[group] = [
                 player_name
                 for player_name, owner_name in zip(self.names, names, strict=True)
                 if owner_name == group
             ]
-            for group in upper.groups
-        }
         return replace(self, groups=blocks)
 
     def _parts(self, group_of: Mapping[str, str]) -> dict[str, list[str]]:

@@ -48,10 +48,9 @@ class Tree:
                 (*block_path, block_name)
                 for block_path, block_name in zip(paths, names, strict=True)
             ]
-            numbers = {
-                block_path: index
-                for index, block_path in enumerate(dict.fromkeys(paths))
-            }
+            numbers = {}
+            for index, block_path in enumerate(dict.fromkeys(paths)):
+                numbers[block_path] = index
             labels.append(
                 np.array([numbers[block_path] for block_path in paths], dtype=np.int64)
             )
@@ -104,7 +103,8 @@ class Tree:
 
     def coalitions(self) -> Coalitions:
         """Return all coalitions, weighted by products over levels of t!(n − 1 − t)!/n!, t blocks before (Owen 1977)."""
-        masks, weights = [], []
+        masks = []
+        weights = []
         for player in range(self.players):
             siblings = self._siblings(player)
             # Every coalition that the player can join, and the weight of its contribution there.
@@ -124,10 +124,8 @@ class Tree:
                     axis=0,
                 )
             )
-        weight, coalition_masks = (
-            np.concatenate(weights),
-            np.concatenate([*masks, *masks]),
-        )
+        weight = np.concatenate(weights)
+        coalition_masks = np.concatenate([*masks, *masks])
         owner = np.repeat(np.arange(self.players), [len(mask) for mask in masks])
         coalition_masks[len(owner) + np.arange(len(owner)), owner] = (
             True  # the second half: with the player
@@ -168,9 +166,10 @@ def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
     """Return the tree of a player space: flat without blocks, else modality, group and player."""
     if blocks is None:
         return Tree.flat(len(space.names))
-    group_of = {
-        member: group for group, members in space.groups.items() for member in members
-    }
+    group_of = {}
+    for group, members in space.groups.items():
+        for member in members:
+            group_of[member] = group
     levels = [list(space.modality)]
     if any(player_name in group_of for player_name in space.names):
         levels.append(

@@ -61,15 +61,15 @@ def _weights(
     numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, float]]
 ) -> dict[str, Any]:
     """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the effects alone and last."""
-    entries = {
-        branch_name: dict(zip(_NUMBERS, branch_numbers.tolist(), strict=True))
-        for branch_name, branch_numbers in numbers.items()
-    }
+    entries = {}
+    for branch_name, branch_numbers in numbers.items():
+        entries[branch_name] = dict(zip(_NUMBERS, branch_numbers.tolist(), strict=True))
     total = entries.pop(TOTAL)
     for entry_name, entry in entries.items():
-        share = (
-            entry["importance"] / total["importance"] if total["ci_low"] > 0 else None
-        )
+        if total["ci_low"] > 0:
+            share = entry["importance"] / total["importance"]
+        else:
+            share = None
         entry |= {
             "share": share,
             "alone": float(ends[entry_name][0]),
@@ -82,14 +82,14 @@ def _weights(
 def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the game of all modalities and their total."""
     names = (*request.space.names, TOTAL)
-    numbers = {
-        modality_name: estimated(game.moments[modality_name], request.confidence)
-        for modality_name in names
-    }
-    outer_effects = {
-        modality_name: (effect_numbers[0, 1], effect_numbers[0, 2])
-        for modality_name, effect_numbers in numbers.items()
-    }
+    numbers = {}
+    for modality_name in names:
+        numbers[modality_name] = estimated(
+            game.moments[modality_name], request.confidence
+        )
+    outer_effects = {}
+    for modality_name, effect_numbers in numbers.items():
+        outer_effects[modality_name] = (effect_numbers[0, 1], effect_numbers[0, 2])
     result = _weights(
         {
             modality_name: effect_numbers[:, 0]
@@ -108,16 +108,16 @@ def weigh_branches(
     moments: Estimable, paths: Sequence[str], confidence: float, quantity: str
 ) -> dict[str, Any]:
     """Return the result of ``branch_weights`` from the sums over pairs of rows with replaced branches."""
-    numbers, count = estimated(moments, confidence), len(paths)
+    numbers = estimated(moments, confidence)
+    count = len(paths)
     total, shares, (interaction, alone, last_effects, joint) = (
         numbers[:, 0],
         numbers[:, 1 : 1 + count],
         _beside(numbers, count),
     )
-    outer_effects = {
-        branch_name: (alone[0, k], last_effects[0, k])
-        for k, branch_name in enumerate(paths)
-    }
+    outer_effects = {}
+    for k, branch_name in enumerate(paths):
+        outer_effects[branch_name] = (alone[0, k], last_effects[0, k])
     result = _weights(
         {
             TOTAL: total,
@@ -164,7 +164,9 @@ def _share_interval(
     )
     if not error > 0 or not np.isfinite(error_of_sum):
         share = float(value / total_value)
-        return (share, share) if error == 0 else (None, None)
+        if error == 0:
+            return (share, share)
+        return (None, None)
     together = (error_of_sum**2 - error**2 - error_of_total**2) / 2
     share_bounds: list[float | None] = []
     for sign, times in (
@@ -188,8 +190,10 @@ def _branch_play(paths: Sequence[str]) -> Play:
     It keeps the total effect, the shares of all paths, and the interaction. Then each path's effect alone, its effect
     behind all others, and the sum of its share and the total, whose error tells how the two vary together.
     """
-    path_game, count = PathGame.of(len(paths)), len(paths)
-    total, shares = path_game.combine[:1], path_game.combine[1 : 1 + count]
+    path_game = PathGame.of(len(paths))
+    count = len(paths)
+    total = path_game.combine[:1]
+    shares = path_game.combine[1 : 1 + count]
     alone = np.eye(count, len(path_game.channels))
     last_effects = total - np.array(
         [
@@ -210,12 +214,15 @@ def _branch_play(paths: Sequence[str]) -> Play:
 
 def branch_moments(game: Game) -> PairMoments:
     """Replace branches of rows by those of their donors, and store the sums over the pairs."""
-    request, engine = game.request, game.engine
+    request = game.request
+    engine = game.engine
     assert engine is not None, "branches are those of a hybrid network"
-    paths, device = request.subject.paths, request.subject.device
+    paths = request.subject.paths
+    device = request.subject.device
     branch_play = _branch_play(paths)
     coalitions = [frozenset(compress(paths, mask)) for mask in branch_play.mask[:, 0]]
-    row_count, donors = request.count, len(request.donors[0])
+    row_count = request.count
+    donors = len(request.donors[0])
     numbers = np.arange(row_count, dtype=np.int64)
     moments = PairMoments(
         row_count, donors, request.shared, 1, branch_play.quantities, request.units
@@ -223,7 +230,10 @@ def branch_moments(game: Game) -> PairMoments:
     lenders = Lenders.of(request)
     with torch.inference_mode(), request.subject.open():
         cache = engine.light(engine.encoded)
-        donor_cache = cache if request.shared else engine.light(engine.background)
+        if request.shared:
+            donor_cache = cache
+        else:
+            donor_cache = engine.light(engine.background)
         base_values = game.value(cache.outputs, slice(0, row_count), cache.outputs)
         for repeat in range(request.n_repeats):
             shifted = numbers + request.row_offset

@@ -10,9 +10,11 @@ from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Floats
 
 #: A row carries an importance with this share of it, among so many rows. Of fewer rows each has much of it.
-_SHARE, _FEWEST = 0.1, 100
+_SHARE = 0.1
+_FEWEST = 100
 #: Most rows, as a share of all, that are few, and the least importance as a share of the loss of a constant.
-_FEW, _LEAST = 0.02, 0.05
+_FEW = 0.02
+_LEAST = 0.05
 #: Rows that change an importance by less than this share of the row that changes it most are left: some of them only
 #: met that row.
 _BESIDE = 0.4
@@ -36,18 +38,28 @@ def rows_that_carry(
         it is by what donors ``lend``, among the donors. How many ``rows`` they are, ``of`` how many, the ``value`` of the
         importance, and what it is ``without`` them.
     """
-    received, weight = moments.receiver_sum[0], moments.receiver_weight
+    received = moments.receiver_sum[0]
+    weight = moments.receiver_weight
     sums, of_lenders = moments.of_donors()
-    lent, count = sums[0], float(weight.sum())
-    present, total = int((weight > 0).sum()), float(received.sum())
+    lent = sums[0]
+    count = float(weight.sum())
+    present = int((weight > 0).sum())
+    total = float(received.sum())
     scale = loss_scale if np.isfinite(loss_scale) else 0.0
     share = _SHARE * max(abs(total), _LEAST * scale * count)
     if present < _FEWEST or share <= 0:
         return None
-    each = np.maximum(np.abs(lent), np.abs(received)) if shared else np.abs(lent)
+    if shared:
+        each = np.maximum(np.abs(lent), np.abs(received))
+    else:
+        each = np.abs(lent)
     lend = shared or bool(each.max() >= np.abs(received).max())
-    each = each if lend else np.abs(received)
-    size = np.abs(lent) + np.abs(received) if shared else each
+    if not lend:
+        each = np.abs(received)
+    if shared:
+        size = np.abs(lent) + np.abs(received)
+    else:
+        size = each
     # Whoever meets such a row has a large part, too, but meets it once.
     chosen = np.flatnonzero((each >= share) & (size >= _BESIDE * size.max()))
     chosen = chosen[np.argsort(-size[chosen], kind="stable")]
@@ -55,13 +67,15 @@ def rows_that_carry(
         return None
     gone = held = 0.0
     if lend or shared:
-        gone, held = float(lent[chosen].sum()), float(of_lenders[chosen].sum())
+        gone = float(lent[chosen].sum())
+        held = float(of_lenders[chosen].sum())
     if shared or not lend:
         gone += float(received[chosen].sum())
         held += float(weight[chosen].sum())
     if held >= count:
         return None
-    without, usual = (total - gone) / (count - held), np.abs(received) < share
+    without = (total - gone) / (count - held)
+    usual = np.abs(received) < share
     usual &= weight > 0
     if abs(total / count - without) <= _error(received[usual], weight[usual]):
         return None

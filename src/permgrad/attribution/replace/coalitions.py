@@ -28,12 +28,16 @@ from permgrad.base.progress import Progress
 from permgrad.models.batches import halved, in_batches
 
 #: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
-_PROBE_ROWS, _ALONE, _SAFETY = 16, 2, 8
+_PROBE_ROWS = 16
+_ALONE = 2
+_SAFETY = 8
 #: Rows per forward on a processor: a batch's activations should stay in its cache.
-_BATCH_IMAGE, _BATCH_ACCELERATOR = 256, 16384
+_BATCH_IMAGE = 256
+_BATCH_ACCELERATOR = 16384
 #: Coalitions of so many rows, or so few coalitions, are written one after the other: each replaces the same places in
 #: all rows.
-_ROWS_EACH, _ONE_BY_ONE = 32, 8
+_ROWS_EACH = 32
+_ONE_BY_ONE = 8
 #: Pairs that are held at once.
 _CHUNK = 65_536
 #: Players of pairs that are masked at once.
@@ -41,7 +45,8 @@ _MASKED = 2**24
 #: Numbers of outputs at a time: fewer pairs of a model of many classes.
 _OUTPUTS = 2**20
 #: Bytes, and batches, of the network's inputs that are laid out at once.
-_LAID_OUT_BYTES, _LAID_OUT_BATCHES = 2**20, 16
+_LAID_OUT_BYTES = 2**20
+_LAID_OUT_BATCHES = 16
 #: Bytes of an input that are laid out at a time on a processor, so that they stay in its cache.
 _BLOCK_BYTES = 2**19
 #: Integers as wide as numbers of so many bytes.
@@ -70,17 +75,18 @@ def select(mask: Tensor, true_values: Tensor, false_values: Tensor) -> Tensor:
         or true_values.dtype != false_values.dtype
     ):
         return torch.where(mask, true_values, false_values)
-    first, second = true_values.view(width), false_values.view(width)
-    mask_bits, differing = mask.to(width).neg_(), first ^ second
+    first = true_values.view(width)
+    second = false_values.view(width)
+    mask_bits = mask.to(width).neg_()
+    differing = first ^ second
     # The shape of all three together, so that the last step needs no further tensor. Often the mask has it.
     has_full_shape = np.broadcast_shapes(mask_bits.shape, differing.shape) == tuple(
         mask_bits.shape
     )
-    selected_bits = (
-        mask_bits.bitwise_and_(differing)
-        if has_full_shape
-        else torch.bitwise_and(mask_bits, differing)
-    )
+    if has_full_shape:
+        selected_bits = mask_bits.bitwise_and_(differing)
+    else:
+        selected_bits = torch.bitwise_and(mask_bits, differing)
     return selected_bits.bitwise_xor_(second).view(true_values.dtype)
 
 
@@ -100,13 +106,12 @@ class Blend:
         lenders: Lenders | None = None,
         sampler: ConditionalSampler | None = None,
     ) -> None:
-        self.lenders, self.sampler = lenders, sampler
-        self.request, self.subject, self.space, self.fixed = (
-            request,
-            request.subject,
-            request.space,
-            fixed,
-        )
+        self.lenders = lenders
+        self.sampler = sampler
+        self.request = request
+        self.subject = request.subject
+        self.space = request.space
+        self.fixed = fixed
         self.evaluations = 0  # rows of the network so far
         self.progress: Progress | None = None
         self._left = self._share = 0.0  # steps that a bar may move, and those of a row
@@ -161,8 +166,10 @@ class Blend:
         """How far rounding moves the outputs, or None for a hybrid network, whose outputs are around 1."""
         if self.subject.standardised:
             return None
-        outputs, moved = self.donor_outputs(), self.subject.moved
-        largest, precision = float(outputs.abs().max()), torch.finfo(outputs.dtype).eps
+        outputs = self.donor_outputs()
+        moved = self.subject.moved
+        largest = float(outputs.abs().max())
+        precision = torch.finfo(outputs.dtype).eps
         # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
         noise_limit = min(1024 * precision, 0.02) * largest
         return max(
@@ -182,10 +189,9 @@ class Blend:
         count = min(_PROBE_ROWS, len(outputs))
         tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
         again = self._outputs(tensors)
-        single = [
-            self._outputs([tensor[[row_index]] for tensor in tensors])
-            for row_index in range(min(count, _ALONE))
-        ]
+        single = []
+        for row_index in range(min(count, _ALONE)):
+            single.append(self._outputs([tensor[[row_index]] for tensor in tensors]))
         apart = (again - outputs[:count].flip(0)).abs().max()
         alone = (torch.cat(single) - again[: len(single)]).abs().max()
         return max(float(apart), float(alone))
@@ -202,17 +208,17 @@ class Blend:
 
         Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None: ``request.donors``), ``(b,)``.
         """
-        request, device, lending_tensors = (
-            self.request,
-            self.subject.device,
-            source or self.request.donors,
-        )
-        receiver_rows, lenders = torch.as_tensor(receivers), torch.as_tensor(donors)
+        request = self.request
+        device = self.subject.device
+        lending_tensors = source or self.request.donors
+        receiver_rows = torch.as_tensor(receivers)
+        lenders = torch.as_tensor(donors)
         padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
         def blended(position: int, row_selection: slice | Tensor) -> Tensor:
             # Gathered on the device of the tensors. Only a batch at a time goes to the network's device.
-            receiving, lending = request.inputs[position], lending_tensors[position]
+            receiving = request.inputs[position]
+            lending = lending_tensors[position]
             receiver_values = receiving[
                 receiver_rows[row_selection].to(receiving.device)
             ].to(device)
@@ -223,7 +229,10 @@ class Blend:
                 receiver_values,
             )
 
-        branch_cut = self._branches(len(receiver_rows)) if source is None else None
+        if source is None:
+            branch_cut = self._branches(len(receiver_rows))
+        else:
+            branch_cut = None
         if branch_cut is None:
             input_indices = range(len(request.inputs))
             return self._gather(
@@ -246,7 +255,8 @@ class Blend:
 
     def _mask(self, position: int, padded: Tensor) -> Tensor:
         """Return which numbers of an input belong to chosen players ``(b, players + 1)``: ``(b, *)``, to broadcast."""
-        owners, shape = self._owners[position], self.request.inputs[position].shape[1:]
+        owners = self._owners[position]
+        shape = self.request.inputs[position].shape[1:]
         if self._whole[position]:
             return padded[:, owners[:1]].reshape(-1, *[1] * len(shape))
         return (
@@ -281,15 +291,13 @@ class Blend:
             np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1)
         )
         owned = [owners.cpu() for owners in self._owners]
-        spots = [
-            [coalition[owners].nonzero().flatten() for owners in owned]
-            for coalition in padded_coalitions
-        ]
-        receiver_rows, lenders = (
-            torch.as_tensor(receivers),
-            [torch.as_tensor(donor_rows) for donor_rows in donors],
-        )
-        count, lending_tensors = len(receiver_rows), source or self.request.donors
+        spots = []
+        for coalition in padded_coalitions:
+            spots.append([coalition[owners].nonzero().flatten() for owners in owned])
+        receiver_rows = torch.as_tensor(receivers)
+        lenders = [torch.as_tensor(donor_rows) for donor_rows in donors]
+        count = len(receiver_rows)
+        lending_tensors = source or self.request.donors
 
         def edited(row_slice: slice) -> Tensor:
             edits = []
@@ -302,23 +310,17 @@ class Blend:
                 for coalition_index in range(
                     row_slice.start // count, -(-row_slice.stop // count)
                 ):
-                    first, last_row = (
-                        max(row_slice.start, coalition_index * count),
-                        min(row_slice.stop, (coalition_index + 1) * count),
+                    first = max(row_slice.start, coalition_index * count)
+                    last_row = min(row_slice.stop, (coalition_index + 1) * count)
+                    block_slice = slice(
+                        first - coalition_index * count,
+                        last_row - coalition_index * count,
                     )
-                    block_slice, replaced_positions = (
-                        slice(
-                            first - coalition_index * count,
-                            last_row - coalition_index * count,
-                        ),
-                        spots[coalition_index][position],
-                    )
-                    output_rows, donor = (
-                        edited_input[
-                            first - row_slice.start : last_row - row_slice.start
-                        ],
-                        lenders[coalition_index][block_slice].to(lending.device),
-                    )
+                    replaced_positions = spots[coalition_index][position]
+                    output_rows = edited_input[
+                        first - row_slice.start : last_row - row_slice.start
+                    ]
+                    donor = lenders[coalition_index][block_slice].to(lending.device)
                     if len(replaced_positions) == tensor[0].numel():
                         output_rows.copy_(lending[donor])
                         continue
@@ -363,7 +365,8 @@ class Blend:
                         )
                     )
                 # Inputs without own players: whoever owns one also owns places of an input before it.
-                before, followers = {len(self.space)}, set[int]()
+                before = {len(self.space)}
+                followers = set[int]()
                 for position, players in enumerate(
                     set(owners.tolist()) for owners in self._players
                 ):
@@ -397,7 +400,8 @@ class Blend:
 
     def watch(self, progress: Progress | None, steps: float, rows: float) -> None:
         """Let a bar move by batch, as far as ``steps`` for so many rows of the model."""
-        self.progress, self._left = progress, steps
+        self.progress = progress
+        self._left = steps
         self._share = steps / max(rows, 1)
 
     def _gather(
@@ -410,12 +414,13 @@ class Blend:
                 count, self._batch, lambda part: self._add(batches, predict(part))
             )
         self.evaluations += count
-        outputs = (
-            torch.cat(batches)
-            if batches
-            else torch.empty(0, 0, device=self.subject.device)
-        )
-        return finite(outputs, "between") if checked else outputs
+        if batches:
+            outputs = torch.cat(batches)
+        else:
+            outputs = torch.empty(0, 0, device=self.subject.device)
+        if checked:
+            return finite(outputs, "between")
+        return outputs
 
     # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
     def grid(self, rows: Any, donors: Any, keeps: Any) -> Tensor:
@@ -433,10 +438,8 @@ class Blend:
             for index_array in index_arrays
         )
         shape = (len(rows), keeps.shape[1], donors.shape[1])
-        total, most_rows = (
-            shape[0] * shape[1] * shape[2],
-            max(self._batch, self._laid_out),
-        )
+        total = shape[0] * shape[1] * shape[2]
+        most_rows = max(self._batch, self._laid_out)
         if total <= most_rows:
             try:
                 return self._lay_out(rows, donors, keeps, shape)
@@ -445,7 +448,8 @@ class Blend:
                 self._laid_out = 0
                 return self.grid(rows, donors, keeps)
         axis = next(axis for axis in range(3) if shape[axis] > 1)
-        output_blocks, block_size = [], max(1, most_rows * shape[axis] // total)
+        output_blocks = []
+        block_size = max(1, most_rows * shape[axis] // total)
         for start in range(0, shape[axis], block_size):
             axis_slices = [slice(None)] * 3
             axis_slices[axis] = slice(start, start + block_size)
@@ -492,10 +496,13 @@ class Blend:
             batches = zip(
                 *(receiving.split(self._batch) for receiving in placed), strict=True
             )
-            predicted = [
-                self.subject.predict(batch_tensors) for batch_tensors in batches
-            ]
-        outputs = torch.cat(predicted) if len(predicted) > 1 else predicted[0]
+            predicted = []
+            for batch_tensors in batches:
+                predicted.append(self.subject.predict(batch_tensors))
+        if len(predicted) > 1:
+            outputs = torch.cat(predicted)
+        else:
+            outputs = predicted[0]
         self.evaluations += len(outputs)
         return finite(outputs, "between").cpu().reshape(*shape, -1)
 
@@ -503,11 +510,9 @@ class Blend:
         self, position: int, rows: Tensor, donors: Tensor, padded: Tensor
     ) -> Tensor:
         """Return an input of rows in coalitions ``(n, coalitions, donors, *)``: where ``padded``, of the row itself."""
-        tensor, background, device = (
-            self.request.inputs[position],
-            self.request.donors[position],
-            self.subject.device,
-        )
+        tensor = self.request.inputs[position]
+        background = self.request.donors[position]
+        device = self.subject.device
         receiving = tensor.index_select(0, rows.to(tensor.device)).to(device)[
             :, None, None
         ]
@@ -526,10 +531,8 @@ class Blend:
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
         """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
         differing = torch.zeros(len(rows), len(self.space) + 1, dtype=torch.int32)
-        receivers, lenders = (
-            torch.from_numpy(np.array(rows)),
-            torch.from_numpy(np.array(donors)),
-        )
+        receivers = torch.from_numpy(np.array(rows))
+        lenders = torch.from_numpy(np.array(donors))
         for tensor, donor, owners in zip(
             self.request.inputs, self.request.donors, self._owners, strict=True
         ):
@@ -559,20 +562,26 @@ class Blend:
 
     def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
         """Yield all rows, or those of a span, as one block, and their outputs as they are."""
-        block_rows = slice(0, self.request.count) if span is None else span
+        if span is None:
+            block_rows = slice(0, self.request.count)
+        else:
+            block_rows = span
         yield block_rows, self.base()[block_rows]
 
     def packs(
         self, plays: Sequence[Play], repeats: int, rows: slice
     ) -> list[list[Play]]:
         """Return which plays go through the model together: as many as are held at once, where calls are few."""
-        most_pairs, packs, pair_count = 0, list[list[Play]](), 0
+        most_pairs = 0
+        packs = list[list[Play]]()
+        pair_count = 0
         if self.subject.plays_together and self.sampler is None:
             most_pairs = min(self._chunk, _MASKED // max(len(self.space), 1))
         for play in plays:
             pairs = len(play.mask) * repeats * (rows.stop - rows.start)
             if not packs or pair_count + pairs > most_pairs:
-                packs, pair_count = [*packs, []], 0
+                packs = [*packs, []]
+                pair_count = 0
             packs[-1].append(play)
             pair_count += pairs
         return packs
@@ -587,10 +596,8 @@ class Blend:
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
         """Yield plays, rows, their donors and effects. Several repeats of few rows go through the network together."""
         masks = sum(len(play.mask) for play in pack)
-        together, rows_per_step = (
-            max(1, self._chunk // (masks * (rows.stop - rows.start))),
-            max(1, self._chunk // masks),
-        )
+        together = max(1, self._chunk // (masks * (rows.stop - rows.start)))
+        rows_per_step = max(1, self._chunk // masks)
         for first in range(0, len(repeats), together):
             repeat_chunk = repeats[first : first + together]
             for start in range(rows.start, rows.stop, rows_per_step):
@@ -637,11 +644,10 @@ class Blend:
                 for play in plays
             ]
         widths = list(map(len, coalitions))
-        lending = [
-            lender_rows
-            for lender_rows, width in zip(lenders, widths, strict=True)
-            for _ in range(width)
-        ]
+        lending = []
+        for lender_rows, width in zip(lenders, widths, strict=True):
+            for _ in range(width):
+                lending.append(lender_rows)
         is_separate = count >= _ROWS_EACH or len(lending) <= _ONE_BY_ONE
         if self.fixed is not None or (
             is_separate and self._branches(count * len(lending)) is None
@@ -665,10 +671,8 @@ class Blend:
         repeats: Sequence[int],
     ) -> tuple[Integers, Tensor]:
         """Return donors and outputs ``(1, b, K)`` of values that are drawn given the rest of the row."""
-        columns, repeat_rows = (
-            self.request.space.columns[key],
-            receivers[: len(receivers) // len(repeats)],
-        )
+        columns = self.request.space.columns[key]
+        repeat_rows = receivers[: len(receivers) // len(repeats)]
         drawn = [sampler.draw(key, columns, repeat_rows, repeat) for repeat in repeats]
         values = torch.from_numpy(np.concatenate([values for _, values in drawn]))
 
@@ -698,15 +702,13 @@ class Blend:
 
         Pairs are in the order of ``answers``: the receivers of one repeat after those of another.
         """
-        receiver_rows, replaced = (
-            torch.as_tensor(receivers),
-            torch.as_tensor(np.append(self._replaced(play)[coalition_index], False)),
+        receiver_rows = torch.as_tensor(receivers)
+        replaced = torch.as_tensor(
+            np.append(self._replaced(play)[coalition_index], False)
         )
         if self.sampler is not None:
-            columns, edited = (
-                self.request.space.columns[play.key],
-                self.request.inputs[0][receiver_rows],
-            )
+            columns = self.request.space.columns[play.key]
+            edited = self.request.inputs[0][receiver_rows]
             # Each row occurs once in each repeat.
             order = np.argsort(receivers, kind="stable")
             times = np.arange(len(order)) - np.searchsorted(
@@ -723,11 +725,10 @@ class Blend:
             return edited, *(
                 tensor[receiver_rows] for tensor in self.request.inputs[1:]
             )
-        lenders = (
-            torch.zeros(len(receiver_rows), dtype=torch.int64)
-            if self.fixed is not None
-            else torch.as_tensor(donors)
-        )
+        if self.fixed is not None:
+            lenders = torch.zeros(len(receiver_rows), dtype=torch.int64)
+        else:
+            lenders = torch.as_tensor(donors)
         source = self.request.donors if self.fixed is None else self.fixed
         return tuple(
             select(

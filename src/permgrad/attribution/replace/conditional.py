@@ -95,19 +95,16 @@ class ConditionalSampler:
                 code="PG038",
             )
         if design is not None:
-            encoded, background = design.expand(encoded), design.expand(background)
-        self.preprocessor, self.encoded, self.background, self.design = (
-            preprocessor,
-            encoded,
-            background,
-            design,
-        )
-        self.seed, self.shared, self.donors, self.row_offset = (
-            seed,
-            shared,
-            len(background),
-            row_offset,
-        )
+            encoded = design.expand(encoded)
+            background = design.expand(background)
+        self.preprocessor = preprocessor
+        self.encoded = encoded
+        self.background = background
+        self.design = design
+        self.seed = seed
+        self.shared = shared
+        self.donors = len(background)
+        self.row_offset = row_offset
         self.lenders = lenders or Lenders(len(background), shared)
         self.not_identifiable: list[str] = []
         self.residuals_dependent: list[str] = []
@@ -129,13 +126,14 @@ class ConditionalSampler:
         self, encoded: Encoded, row_offset: int | RowNumbers
     ) -> ConditionalSampler:
         """Return a sampler for other receivers by the same fitted models, with donors from a separate background."""
-        encoded = encoded if self.design is None else self.design.expand(encoded)
+        if self.design is not None:
+            encoded = self.design.expand(encoded)
         moved_sampler = copy.copy(self)
-        moved_sampler.encoded, moved_sampler.row_offset = encoded, row_offset
-        models = {
-            player: [model.for_others(encoded) for model in fitted]
-            for player, fitted in self._models.items()
-        }
+        moved_sampler.encoded = encoded
+        moved_sampler.row_offset = row_offset
+        models = {}
+        for player, fitted in self._models.items():
+            models[player] = [model.for_others(encoded) for model in fitted]
         moved_sampler._models = models  # noqa: SLF001 — a copy of this very sampler
         return moved_sampler
 
@@ -143,10 +141,9 @@ class ConditionalSampler:
         self, player: str, columns: Indexes, rows: Integers, repeat: int
     ) -> tuple[Integers, Encoded]:
         """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
-        cells, columns = (
-            columns,
-            columns if self.design is None else self.design.columns_of(columns),
-        )
+        cells = columns
+        if self.design is not None:
+            columns = self.design.columns_of(columns)
         if player not in self._models:
             self._models[player] = self._fit_player(player, columns)
         donors = self.lenders.draw(self.seed, player, repeat, rows + self.row_offset)
@@ -160,7 +157,8 @@ class ConditionalSampler:
         values = np.stack(
             [drawn.get(column, value) for column, value in present.items()], axis=1
         )
-        values = values if self.design is None else self.design.collapse(cells, values)
+        if self.design is not None:
+            values = self.design.collapse(cells, values)
         return np.where(used_mask, donors, NO_DONOR), values
 
     def _draw_one(
@@ -213,9 +211,9 @@ class ConditionalSampler:
         """Return the predictors of rows where earlier members of its group are new already."""
         if not any(column in drawn for column in model.predictors):
             return None
-        columns = [
-            drawn.get(column, self.encoded[rows, column]) for column in model.predictors
-        ]
+        columns = []
+        for column in model.predictors:
+            columns.append(drawn.get(column, self.encoded[rows, column]))
         return np.stack(columns, axis=1).astype(np.float64)
 
     def _residual_rows(
@@ -246,10 +244,8 @@ class ConditionalSampler:
 
     def facts(self) -> dict[str, Any]:
         """Return facts about features, for ``meta``, and warn if their numbers are unreliable."""
-        determined, dependent = (
-            list(self.not_identifiable),
-            list(self.residuals_dependent),
-        )
+        determined = list(self.not_identifiable)
+        dependent = list(self.residuals_dependent)
         if determined:
             warn_user(
                 "The other features determine these, so that sampling='conditional' cannot identify their own effect: "
@@ -266,7 +262,8 @@ class ConditionalSampler:
     # ---- fitting -------------------------------------------------------------------------------------------------
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
-        feature_blocks, covered = list[Indexes](), set[int]()
+        feature_blocks = list[Indexes]()
+        covered = set[int]()
         for block in self._features.values():
             if (
                 len(block)
@@ -301,7 +298,8 @@ class ConditionalSampler:
             if len(block)
             else np.zeros(0, dtype=bool)
         )
-        kinds, on_a_scale = self.preprocessor.kinds_, ["numeric", "date_part"]
+        kinds = self.preprocessor.kinds_
+        on_a_scale = ["numeric", "date_part"]
         if any(kinds[column] == "date_part" for column in block):
             on_a_scale.append(
                 "level"
@@ -350,15 +348,18 @@ class ConditionalSampler:
 
 def conditional_sampler(request: Request) -> ConditionalSampler:
     """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
-    earlier = (
-        None if request.kept is None or request.shared else request.kept.get("sampler")
-    )
+    if request.kept is None or request.shared:
+        earlier = None
+    else:
+        earlier = request.kept.get("sampler")
     if earlier is not None:
         return earlier.moved_to(request.encoded, request.row_offset)
-    encoder, encoded_rows = request.subject.preprocessor, request.encoded
-    background = (
-        encoded_rows if request.shared else request.donors[0].detach().cpu().numpy()
-    )
+    encoder = request.subject.preprocessor
+    encoded_rows = request.encoded
+    if request.shared:
+        background = encoded_rows
+    else:
+        background = request.donors[0].detach().cpu().numpy()
     sampler_arguments: dict[str, Any] = {
         "seed": request.seed,
         "shared": request.shared,
@@ -380,7 +381,8 @@ class PlainColumns:
     """The encoder of a sampler for a table of numbers: each column is its own feature, and drawn as a number."""
 
     def __init__(self, count: int) -> None:
-        self.numeric_columns_, self.kinds_ = np.arange(count), ["numeric"] * count
+        self.numeric_columns_ = np.arange(count)
+        self.kinds_ = ["numeric"] * count
 
     def features(self, level: str) -> dict[str, Indexes]:  # noqa: ARG002 — the encoder's form
         """Return each column as its own feature."""

@@ -31,13 +31,19 @@ _DETERMINED_LEVEL = 0.99
 #: Share of the error that makes a difference: of a spread that follows other columns, and of strengths.
 _CLEARLY = 0.01
 #: Penalties of ridge regression, and strengths of logistic regression, of which the best is taken.
-_PENALTIES, _STRENGTHS = np.logspace(-4, 4, 17), (0.03, 0.3, 3.0, 30.0, 300.0)
+_PENALTIES = np.logspace(-4, 4, 17)
+_STRENGTHS = (0.03, 0.3, 3.0, 30.0, 300.0)
 #: Curves and products that are added at most, and the columns up to which products of three are looked at.
-_CURVES, _PRODUCTS, _TRIPLES = 12, 6, 12
+_CURVES = 12
+_PRODUCTS = 6
+_TRIPLES = 12
 #: Most knots of a spline by quantiles and by distance, rows per knot, and knots in products.
-_KNOTS, _ROWS_PER_KNOT, _FEW_KNOTS = 12, 30, 3
+_KNOTS = 12
+_ROWS_PER_KNOT = 30
+_FEW_KNOTS = 3
 #: Functions of each column's ranks that terms are looked for by, and clearness from which on a curve is tried.
-_WAVES, _CURVE_Z = 3, 2.0
+_WAVES = 3
+_CURVE_Z = 2.0
 #: Levels that terms are looked for, and that are checked.
 _COMMONEST = 4
 #: Chance of a warning about any column where all models are right.
@@ -62,10 +68,11 @@ def _clearness(signals: Floats, functions: Floats) -> Floats:
 
 def _clear_pairs(left: Floats, waves: Floats) -> Floats:
     """Return how clearly products of the functions of two columns follow any of the signals, ``(columns, columns)``."""
-    count, flat_waves = waves.shape[1], waves.reshape(len(waves), -1)
-    signal_clearness = [
-        _clearness(flat_waves * signal[:, None], flat_waves) for signal in left.T
-    ]
+    count = waves.shape[1]
+    flat_waves = waves.reshape(len(waves), -1)
+    signal_clearness = []
+    for signal in left.T:
+        signal_clearness.append(_clearness(flat_waves * signal[:, None], flat_waves))
     return (
         np.max(signal_clearness, axis=0)
         .reshape(count, _WAVES, count, _WAVES)
@@ -123,10 +130,8 @@ class Terms:
     def __init__(self, x: Floats, targets: Floats) -> None:
         from sklearn.preprocessing import StandardScaler
 
-        self._scaler, self._targets = (
-            StandardScaler().fit(x),
-            targets - targets.mean(axis=0),
-        )
+        self._scaler = StandardScaler().fit(x)
+        self._targets = targets - targets.mean(axis=0)
         self._z: Floats = self._scaler.transform(x)
         bending = np.array([len(np.unique(column)) >= DISTINCT for column in x.T])
         self._curves, self._few = (
@@ -139,18 +144,18 @@ class Terms:
         #: columns of each term, none for the lines of all, and its scale
         self._terms: list[tuple[tuple[int, ...], float]] = []
         self._add([()], self._targets)
-        waves, residuals = _waves(x), self._left()
+        waves = _waves(x)
+        residuals = self._left()
         clear = (
             _clearness(residuals, waves.reshape(len(x), -1))
             .max(axis=0)
             .reshape(-1, _WAVES)
             .max(axis=1)
         )
-        curves = [
-            (int(column_index),)
-            for column_index in np.argsort(-clear, kind="stable")
-            if bending[column_index] and clear[column_index] > _CURVE_Z
-        ]
+        curves = []
+        for column_index in np.argsort(-clear, kind="stable"):
+            if bending[column_index] and clear[column_index] > _CURVE_Z:
+                curves.append((int(column_index),))
         self._add(curves[:_CURVES], residuals)
         self._add_products(waves, self._left())
         del self._z, self._targets
@@ -159,10 +164,11 @@ class Terms:
         """Add terms, each scaled half way (as a geometric mean) to the penalty that suits it alone."""
         from sklearn.linear_model import RidgeCV
 
-        penalties = [
-            RidgeCV(_PENALTIES).fit(self._functions(self._z, term), left).alpha_
-            for term in terms
-        ]
+        penalties = []
+        for term in terms:
+            penalties.append(
+                RidgeCV(_PENALTIES).fit(self._functions(self._z, term), left).alpha_
+            )
         self._terms += [
             (term, float(penalty**-0.25))
             for term, penalty in zip(terms, penalties, strict=True)
@@ -189,10 +195,11 @@ class Terms:
         if count <= _TRIPLES:
             triples: list[tuple[int, ...]] = list(combinations(range(count), 3))
             slow_waves = waves[:, :, 0]
-            clear = [
-                _clearness(left, slow_waves[:, triple].prod(axis=1)[:, None]).max()
-                for triple in map(list, triples)
-            ]
+            clear = []
+            for triple in map(list, triples):
+                clear.append(
+                    _clearness(left, slow_waves[:, triple].prod(axis=1)[:, None]).max()
+                )
             product_terms += _clearest(triples, np.array(clear), 1)
         self._add(product_terms, left)
 
@@ -252,7 +259,8 @@ def _cross_fit(
     models.append(fit(design, slice(None)))
 
     def predict(prediction_rows: Floats, of_folds: Integers) -> Floats:
-        prediction_rows, fold_predictions = terms(prediction_rows), {}
+        prediction_rows = terms(prediction_rows)
+        fold_predictions = {}
         for fold in np.unique(of_folds):
             fold_predictions[fold] = models[fold](prediction_rows[of_folds == fold])
         result = np.empty(
@@ -312,9 +320,11 @@ def of_levels(
     from sklearn.linear_model import LogisticRegression
 
     several = len(np.unique(codes)) > 1
-    model: Any = (
-        LogisticRegression(C=strength, max_iter=300) if several else DummyClassifier()
-    )
+    model: Any
+    if several:
+        model = LogisticRegression(C=strength, max_iter=300)
+    else:
+        model = DummyClassifier()
     model.fit(design, codes)
 
     def predict(prediction_rows: Floats) -> Floats:
@@ -367,10 +377,8 @@ class Fitting:
                 rows,
                 target - centre,
             )
-        x, folds = (
-            self.background[rows][:, predictors].astype(np.float64),
-            self._folds(len(rows), column),
-        )
+        x = self.background[rows][:, predictors].astype(np.float64)
+        folds = self._folds(len(rows), column)
         mean_model = _mean(x, target, folds)
         residuals = target - mean_model(x, folds)
         determined = bool(
@@ -415,33 +423,29 @@ class Fitting:
             or ((target - fitted_sizes) ** 2).mean() >= (1 - _CLEARLY) * target.var()
         ):
             return lambda prediction_rows, _: np.ones(len(prediction_rows))
-        lower_bound, upper_bound = float(fitted_sizes.min()), float(fitted_sizes.max())
+        lower_bound = float(fitted_sizes.min())
+        upper_bound = float(fitted_sizes.max())
         return lambda wanted, of_folds: np.exp(
             np.clip(size_model(wanted, of_folds), lower_bound, upper_bound)
         )
 
     def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:
         """Fit probabilities of the levels of discrete columns. Return None if there is only one level."""
-        levels = (
-            np.unique(self.background[:, columns], axis=0)
-            if len(columns)
-            else np.zeros((0, 0), np.float32)
-        )
+        if len(columns):
+            levels = np.unique(self.background[:, columns], axis=0)
+        else:
+            levels = np.zeros((0, 0), np.float32)
         if len(levels) < 2:
             return None
-        codes, every = (
-            codes_of(self.background[:, columns], levels),
-            np.arange(len(self.background)),
-        )
+        codes = codes_of(self.background[:, columns], levels)
+        every = np.arange(len(self.background))
         shares = np.bincount(codes, minlength=len(levels)) / len(codes)
         if not predictors:
             return self._fitted(
                 lambda x, _: np.tile(np.cumsum(shares), (len(x), 1)), [], every, levels
             )
-        x, folds = (
-            self.background[:, predictors].astype(np.float64),
-            self._folds(len(codes), int(columns[0])),
-        )
+        x = self.background[:, predictors].astype(np.float64)
+        folds = self._folds(len(codes), int(columns[0]))
         chances = _chances(x, codes, len(levels), folds)
         fitted_chances = chances(x, folds)
         mistakes = float((fitted_chances.argmax(axis=1) != codes).mean())
@@ -490,10 +494,8 @@ class Fitting:
         """
         from scipy.stats import norm
 
-        signals, waves = (
-            signals - signals.mean(axis=0),
-            _waves(self.background[rows][:, predictors].astype(np.float64)),
-        )
+        signals = signals - signals.mean(axis=0)
+        waves = _waves(self.background[rows][:, predictors].astype(np.float64))
         pairs = _clear_pairs(signals, waves)[np.triu_indices(len(predictors), 1)]
         alone = _clearness(signals, waves.reshape(len(waves), -1))
         largest = max(float(alone.max()), float(pairs.max(initial=0.0)))

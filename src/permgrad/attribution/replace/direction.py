@@ -21,18 +21,20 @@ from permgrad.data.encode.calendar import CIRCLES
 from permgrad.data.types.column_types import read_numbers
 
 #: Rows that are set, points of a number, levels, and moments that are shown of dates.
-_ROWS, _POINTS, _LEVELS, _MOMENTS = 100, 9, 10, 8
+_ROWS = 100
+_POINTS = 9
+_LEVELS = 10
+_MOMENTS = 8
 
 
 def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
     """Return, for each player, the points where it was set (``at``, ``label``) and the mean predictions (``mean``)."""
     if request.raw is None:
         return {}
-    weights = (
-        np.ones(request.count)
-        if request.sample_weight is None
-        else request.sample_weight
-    )
+    if request.sample_weight is None:
+        weights = np.ones(request.count)
+    else:
+        weights = request.sample_weight
     usable = np.flatnonzero(weights > 0)
     selected_rows = usable[
         np.linspace(0, len(usable) - 1, min(_ROWS, len(usable))).round().astype(np.intp)
@@ -84,7 +86,8 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
         and (period := circle_of(request.subject.preprocessor, name)) is not None
     ):
         picked, _, closed = around(numbers, missing, _MOMENTS, period)
-        labels, count = column.iloc[picked].astype(str).tolist(), len(picked)
+        labels = column.iloc[picked].astype(str).tolist()
+        count = len(picked)
         points = {
             "kind": "levels",
             "rows": picked,
@@ -96,10 +99,9 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
     if numbers is not None and dates:
         picked, _ = _spread(numbers, missing | ~np.isfinite(numbers), weights, _MOMENTS)
         # Without the time of day.
-        labels = [
-            re.split(r"[T ]\d?\d:", str(date_cell))[0]
-            for date_cell in column.iloc[picked]
-        ]
+        labels = []
+        for date_cell in column.iloc[picked]:
+            labels.append(re.split(r"[T ]\d?\d:", str(date_cell))[0])
         count = len(picked)
         return {
             "kind": "levels",
@@ -160,7 +162,8 @@ def numbers_and_missing(
     Dates are seconds since 1970, what dates say are the places of its words.
     """
     assert request.shown is not None
-    column, encoder = request.shown[name], request.subject.preprocessor
+    column = request.shown[name]
+    encoder = request.subject.preprocessor
     date_part = getattr(encoder, "date_parts_", {}).get(name)
     if date_part is not None and date_part.part != "trend":
         codes = np.asarray(column.cat.codes, dtype=np.float64)
@@ -169,11 +172,10 @@ def numbers_and_missing(
     missing = column.isna().to_numpy()
     if encoder is not None:
         # Declared codes for missing: one of the feature's indicator columns is set.
-        flags = [
-            column_index
-            for column_index in encoder.columns_of(name)
-            if encoder.kinds_[column_index] == "missing"
-        ]
+        flags = []
+        for column_index in encoder.columns_of(name):
+            if encoder.kinds_[column_index] == "missing":
+                flags.append(column_index)
         missing = missing | (request.encoded[:, flags] > 0.5).any(axis=1)
         column_type = {
             column_schema.name: column_schema for column_schema in encoder.schema_
@@ -191,7 +193,9 @@ def numbers_and_missing(
 def circle_of(encoder: Any, name: str) -> int | None:
     """Return after how many values a feature of a date begins again, or None."""
     date_part = getattr(encoder, "date_parts_", {}).get(name)
-    return None if date_part is None else CIRCLES.get(date_part.part)
+    if date_part is None:
+        return None
+    return CIRCLES.get(date_part.part)
 
 
 def around(
@@ -217,10 +221,8 @@ def around(
         nearest_indices = np.unique(
             np.abs(distinct_values[:, None] - target_values).argmin(axis=0)
         )
-        distinct_values, first = (
-            distinct_values[nearest_indices],
-            first[nearest_indices],
-        )
+        distinct_values = distinct_values[nearest_indices]
+        first = first[nearest_indices]
     return usable[first], distinct_values.tolist(), bool(closed)
 
 

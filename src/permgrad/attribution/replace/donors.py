@@ -37,12 +37,10 @@ class Lenders:
     @classmethod
     def of(cls, request: Request) -> Lenders:
         """Return the lenders. A separate background has no weights and groups: all of its rows lend to all."""
-        donors, shared, weights, units = (
-            len(request.donors[0]),
-            request.shared,
-            request.sample_weight,
-            request.units,
-        )
+        donors = len(request.donors[0])
+        shared = request.shared
+        weights = request.sample_weight
+        units = request.units
         need_background(donors, shared=shared)
         if request.compared is not None and request.scope == "local":
             return cls(donors, shared, compared=request.compared)
@@ -52,11 +50,15 @@ class Lenders:
             and (units is None or (units.count == donors and not units.timed))
         ):
             return cls(donors, shared)
-        codes = np.arange(donors) if units is None else units.codes
+        if units is None:
+            codes = np.arange(donors)
+        else:
+            codes = units.codes
         order = np.argsort(codes, kind="stable")
-        nearby_units = (
-            int(_NEAR * units.count) if units is not None and units.timed else 0
-        )
+        if units is not None and units.timed:
+            nearby_units = int(_NEAR * units.count)
+        else:
+            nearby_units = 0
         start = np.searchsorted(codes[order], codes - nearby_units, side="left")
         stop = np.searchsorted(codes[order], codes + nearby_units, side="right")
         summed = np.append(
@@ -82,7 +84,9 @@ class Lenders:
         if len(self.order):
             return self.at(rows, chance)
         drawn = (chance * (self.donors - self.shared)).astype(np.int64)
-        return drawn + (drawn >= rows) if self.shared else drawn
+        if self.shared:
+            return drawn + (drawn >= rows)
+        return drawn
 
     def at(self, rows: Integers, chance: Floats) -> Integers:
         """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""

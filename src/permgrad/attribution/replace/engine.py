@@ -30,9 +30,12 @@ Encoded = Floats32
 #: How much the caches of one block of receivers may take.
 _BLOCK_BYTES = 512 * 2**20
 #: Pairs per forward: more fall out of a processor's cache, fewer leave accelerators idle.
-_BATCH_IMAGE, _BATCH_TABLE, _BATCH_ACCELERATOR = 256, 1024, 16384
+_BATCH_IMAGE = 256
+_BATCH_TABLE = 1024
+_BATCH_ACCELERATOR = 16384
 #: Numbers that the draws of one player may take at once, and those that a pair needs beside its columns.
-_MOST_NUMBERS, _NUMBERS_PER_PAIR = 2**23, 16
+_MOST_NUMBERS = 2**23
+_NUMBERS_PER_PAIR = 16
 
 
 class Replacement:
@@ -51,25 +54,30 @@ class Replacement:
         lenders: Lenders | None,
         sampler: ConditionalSampler | None,
     ) -> None:
-        self.lenders, self.sampler = lenders, sampler
-        self.request, self.subject = request, request.subject
-        self.encoded, self.columns = (
-            request.encoded,
-            list(request.space.columns.values()),
-        )
-        self.background = (
-            self.encoded if request.shared else request.donors[0].detach().cpu().numpy()
-        )
-        self.fixed = None if fixed is None else fixed[0][0].cpu().numpy()
+        self.lenders = lenders
+        self.sampler = sampler
+        self.request = request
+        self.subject = request.subject
+        self.encoded = request.encoded
+        self.columns = list(request.space.columns.values())
+        if request.shared:
+            self.background = self.encoded
+        else:
+            self.background = request.donors[0].detach().cpu().numpy()
+        if fixed is None:
+            self.fixed = None
+        else:
+            self.fixed = fixed[0][0].cpu().numpy()
         self.engine = ReplacementEngine(
             self.subject.module,
             incremental=bool(request.options.get("incremental", True)),
         )
         cached = _BATCH_IMAGE if "image" in self.subject.paths else _BATCH_TABLE
         automatic = cached if self.subject.device.type == "cpu" else _BATCH_ACCELERATOR
-        self._batch = (
-            automatic if request.batch_size == "auto" else int(request.batch_size)
-        )
+        if request.batch_size == "auto":
+            self._batch = automatic
+        else:
+            self._batch = int(request.batch_size)
         self._ready: tuple[slice, Block] | None = None
         self._light: Block | None = None
 
@@ -130,9 +138,10 @@ class Replacement:
             return self.computed(encoded, light=True)
         if self._ready is not None and self._ready[0] == slice(0, len(encoded)):
             return self._ready[1]
-        block = (
-            self.computed(encoded, light=True) if self._light is None else self._light
-        )
+        if self._light is None:
+            block = self.computed(encoded, light=True)
+        else:
+            block = self._light
         self._light = block if self._small else None
         return block
 
@@ -179,10 +188,8 @@ class Replacement:
         assert self._ready is not None, (
             "the block was prepared with its unchanged outputs"
         )
-        block, numbers = (
-            self._ready[1],
-            np.arange(rows.start, rows.stop, dtype=np.int64),
-        )
+        block = self._ready[1]
+        numbers = np.arange(rows.start, rows.stop, dtype=np.int64)
         columns = np.concatenate([self.columns[player] for player in play.players])
         channels: Booleans = np.asarray(play.mask.any(axis=1))
         self.evaluations += len(repeats) * len(numbers) * len(play.mask)
@@ -190,10 +197,9 @@ class Replacement:
             1, _MOST_NUMBERS // (len(numbers) * max(len(columns), _NUMBERS_PER_PAIR))
         )
         for first in range(0, len(repeats), together):
-            draws = [
-                self._drawn(play, columns, numbers, repeat)
-                for repeat in repeats[first : first + together]
-            ]
+            draws = []
+            for repeat in repeats[first : first + together]:
+                draws.append(self._drawn(play, columns, numbers, repeat))
             receivers, values, pair_indices = distinct_pairs(
                 self.encoded[rows][:, columns], [values for _, values in draws]
             )
@@ -225,22 +231,22 @@ class Replacement:
         new_values = torch.as_tensor(values, device=self.subject.device).to(
             block.encoded.dtype
         )
-        coalitions = [
-            frozenset(compress(self.subject.paths, mask)) for mask in channels
-        ]
+        coalitions = []
+        for mask in channels:
+            coalitions.append(frozenset(compress(self.subject.paths, mask)))
         pairs_done = 0
         while pairs_done < len(rows):
             pair_slice = slice(pairs_done, min(pairs_done + self._batch, len(rows)))
-            start, stop = int(rows[pair_slice][0]), int(rows[pair_slice][-1]) + 1
+            start = int(rows[pair_slice][0])
+            stop = int(rows[pair_slice][-1]) + 1
             in_order = bool((np.diff(rows[pair_slice]) == 1).all())
             try:
-                row_positions = (
-                    None
-                    if in_order
-                    else torch.as_tensor(
+                if in_order:
+                    row_positions = None
+                else:
+                    row_positions = torch.as_tensor(
                         rows[pair_slice] - start, device=self.subject.device
                     )
-                )
                 outputs = self.engine.replace(
                     block,
                     start,
@@ -251,11 +257,10 @@ class Replacement:
                     row_positions,
                 )
                 together = torch.stack([outputs[coalition] for coalition in coalitions])
-                unchanged = (
-                    block.outputs[start:stop]
-                    if row_positions is None
-                    else block.outputs[start:stop][row_positions]
-                )
+                if row_positions is None:
+                    unchanged = block.outputs[start:stop]
+                else:
+                    unchanged = block.outputs[start:stop][row_positions]
             except (RuntimeError, MemoryError) as error:
                 self._batch = halved(pair_slice.stop - pairs_done, error)
                 continue
@@ -280,16 +285,15 @@ def distinct_pairs(
     changed_rows = changed_indices // repeats
     order = np.arange(len(changed_indices))
     if repeats > 1 and len(changed_indices):
-        value_keys = (
-            flat_values[changed_indices, 0].view(np.uint32).astype(np.uint64)
-            if columns == 1
-            else content_keys([flat_values[changed_indices]])
-        )
+        if columns == 1:
+            value_keys = (
+                flat_values[changed_indices, 0].view(np.uint32).astype(np.uint64)
+            )
+        else:
+            value_keys = content_keys([flat_values[changed_indices]])
         order = np.lexsort((value_keys, changed_rows))
-    sorted_rows, sorted_values = (
-        changed_rows[order],
-        flat_values[changed_indices[order]],
-    )
+    sorted_rows = changed_rows[order]
+    sorted_values = flat_values[changed_indices[order]]
     first = np.ones(len(changed_indices), dtype=bool)
     # Neighbours are compared by their values: the keys only bring equal ones together.
     first[1:] = (sorted_rows[1:] != sorted_rows[:-1]) | (

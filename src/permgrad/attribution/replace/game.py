@@ -56,7 +56,8 @@ Collector = Callable[[str, Integers, Integers, Floats], None]
 # ---- what is measured ------------------------------------------------------------------------------------------------
 def loss_value(request: Request) -> Value:
     """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence from the model's own prediction."""
-    subject, y = request.subject, request.y
+    subject = request.subject
+    y = request.y
     if y is None:
         return lambda outputs, _rows, base: subject.outputs.divergence_rows(
             outputs, base, request.spread
@@ -84,7 +85,9 @@ def loss_scale(request: Request) -> float:
     This is the entropy of the classes for cross entropy, and the variance of y for squared error (the mean over the
     outputs whose losses are averaged). For other losses it is that of the model's own mean prediction.
     """
-    y, weights, requested_loss = request.y, request.sample_weight, request.loss
+    y = request.y
+    weights = request.sample_weight
+    requested_loss = request.loss
     if y is None or (isinstance(requested_loss, OtherLoss) and requested_loss.returned):
         return float("nan")
     if request.subject.task == "classification":
@@ -122,13 +125,15 @@ def _of_constant(
             max(1 - mean_target, smallest_float)
         )
     elif loss in ("poisson", "poisson_log"):
-        constant = (
-            max(mean_target, smallest_float)
-            if loss == "poisson"
-            else np.log(max(mean_target, smallest_float))
-        )
+        if loss == "poisson":
+            constant = max(mean_target, smallest_float)
+        else:
+            constant = np.log(max(mean_target, smallest_float))
     else:
-        level = 0.5 if isinstance(loss, str) else float(loss.name.split()[-1])
+        if isinstance(loss, str):
+            level = 0.5
+        else:
+            level = float(loss.name.split()[-1])
         constant = np.quantile(column, level, weights=weights, method="inverted_cdf")
     outputs = torch.full((len(column), 1), float(constant), dtype=torch.float64)
     return find_loss(loss)(outputs, torch.from_numpy(np.array(column))).numpy()
@@ -150,7 +155,9 @@ def scale_of_shares(shares: Floats, loss: str) -> float:
     shares = shares[shares > 0]
     if loss == "cross_entropy":
         return float(-(shares * np.log(shares)).sum())
-    return float(1 - (shares**2).sum()) if loss == "brier" else float(1 - shares.max())
+    if loss == "brier":
+        return float(1 - (shares**2).sum())
+    return float(1 - shares.max())
 
 
 # ---- playing ---------------------------------------------------------------------------------------------------------
@@ -169,7 +176,9 @@ class Game:
         *,
         joint: bool = False,
     ) -> None:
-        self.request, self.value, donors = request, value, len(request.donors[0])
+        self.request = request
+        self.value = value
+        donors = len(request.donors[0])
         conditional = request.sampling == "conditional" and fixed is None
         self.sampler = conditional_sampler(request) if conditional else None
         drawn = None if fixed is not None else Lenders.of(request), self.sampler
@@ -202,15 +211,14 @@ class Game:
         span: slice | None = None,
     ) -> None:
         """Play repeats over all rows, or those of a span, with one player after the other."""
-        plays, back_end = list(plays), self.back_end
+        plays = list(plays)
+        back_end = self.back_end
         back_end.watch(progress, 0, 0)
         with self.request.subject.open(), back_end.mode():
             for block_rows, unchanged in back_end.blocks(span):
                 base_values = self.value(unchanged, block_rows, unchanged)
-                effects, width = (
-                    partial(self.effects, base_values, block_rows.start),
-                    base_values.shape[1],
-                )
+                effects = partial(self.effects, base_values, block_rows.start)
+                width = base_values.shape[1]
                 for play_pack in back_end.packs(plays, len(repeats), block_rows):
                     for play, numbers, donors, pair_effects in back_end.answers(
                         play_pack, repeats, block_rows, effects, width
@@ -243,7 +251,8 @@ class Game:
                 settled[coalition_index] = settle(
                     settled[coalition_index], settled[smaller_index], noise
                 )
-        count, repeated = len(settled), unchanged.repeat(len(settled), 1)
+        count = len(settled)
+        repeated = unchanged.repeat(len(settled), 1)
         measured = np.asarray(
             self.value(settled.flatten(0, 1), np.tile(rows, count), repeated),
             dtype=np.float64,
@@ -255,7 +264,10 @@ class Game:
             play.combine, measured - base[rows - start], axes=1
         ).swapaxes(1, 2)
         # The last ones are the rows as they are.
-        before = torch.cat([outputs, unchanged[None]]) if play.steps else outputs
+        if play.steps:
+            before = torch.cat([outputs, unchanged[None]])
+        else:
+            before = outputs
         for of_name, steps in zip(effects, play.steps, strict=False):
             previous_outputs = before[torch.from_numpy(steps[:, 1])]
             still = (
@@ -279,8 +291,14 @@ class Game:
                 effects.shape[1],
             )
             self.moments[player] = PairMoments(*sizes, request.units)
-        classes = None if self.classes is None else self.classes[rows]
-        weights = None if request.sample_weight is None else request.sample_weight[rows]
+        if self.classes is None:
+            classes = None
+        else:
+            classes = self.classes[rows]
+        if request.sample_weight is None:
+            weights = None
+        else:
+            weights = request.sample_weight[rows]
         self.moments[player].add(
             rows, donors, effects[:, :, 0], classes=classes, weights=weights
         )
@@ -288,7 +306,8 @@ class Game:
 
 def _effects_of_rows(moments: PairMoments) -> Floats:
     """Return the first quantity's effect in each row, whatever its weight, 0 in rows without one."""
-    sums, weight = moments.receiver_sum[0], moments.receiver_weight
+    sums = moments.receiver_sum[0]
+    weight = moments.receiver_weight
     return np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
 
 
@@ -354,12 +373,11 @@ def rounds(
     tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
     that intervals keep their coverage. With goals ``fixed_goals`` there is one round.
     """
-    repeats, most_repeats, tolerance = (
-        game.repeats,
-        request.n_repeats,
-        request.options.get("tolerance"),
-    )
-    first, is_single_round = most_repeats, fixed_goals is not None
+    repeats = game.repeats
+    most_repeats = request.n_repeats
+    tolerance = request.options.get("tolerance")
+    first = most_repeats
+    is_single_round = fixed_goals is not None
     if request.automatic:
         first = first_repeats(request.count)
     elif tolerance is not None:
@@ -374,10 +392,8 @@ def rounds(
     while goals:
         steps: dict[range, list[Play]] = {}
         for play in plays.plays:
-            finished_repeats, goal_repeats = (
-                repeats.get(play.names[0], 0),
-                max(goals.get(player_name, 0) for player_name in play.names),
-            )
+            finished_repeats = repeats.get(play.names[0], 0)
+            goal_repeats = max(goals.get(player_name, 0) for player_name in play.names)
             if goal_repeats > finished_repeats:
                 steps.setdefault(range(finished_repeats, goal_repeats), []).append(play)
         yield steps
@@ -456,9 +472,11 @@ def play_rows(
     Return the mean and the standard error over repeats ``(rows, players, targets, quantities)``, predictions
     ``(rows, targets)`` and facts.
     """
-    repeats, names = request.n_repeats, request.space.names
+    repeats = request.n_repeats
+    names = request.space.names
     shape = (request.count, len(names), len(request.targets), len(plays.names))
-    effect_sums, squares = np.zeros(shape), np.zeros(shape)
+    effect_sums = np.zeros(shape)
+    squares = np.zeros(shape)
     player_indices = {player_name: index for index, player_name in enumerate(names)}
 
     def collect(player: str, rows: Integers, donors: Integers, effects: Floats) -> None:  # noqa: ARG001 — the collector's form
@@ -474,14 +492,17 @@ def play_rows(
     ) as progress:
         progress.rows = request.count
         output_game.play(plays.plays, range(repeats), collect, progress)
-    mean_effects, std_errors = effect_sums / repeats, np.zeros(shape)
-    played = [
-        player_indices[player_name]
-        for play in plays.plays
-        for player_name in play.names
-    ]
+    mean_effects = effect_sums / repeats
+    std_errors = np.zeros(shape)
+    played = []
+    for play in plays.plays:
+        for player_name in play.names:
+            played.append(player_indices[player_name])
     spread = np.maximum(squares[:, played] / repeats - mean_effects[:, played] ** 2, 0)
-    std_errors[:, played] = np.sqrt(spread / (repeats - 1)) if repeats > 1 else np.nan
+    if repeats > 1:
+        std_errors[:, played] = np.sqrt(spread / (repeats - 1))
+    else:
+        std_errors[:, played] = np.nan
     predictions = -minus(outputs, slice(0, request.count), outputs)
     return (
         mean_effects,
@@ -539,8 +560,15 @@ def global_explanation(
     ``numbers`` replaces the numbers of the game, and ``fields`` adds fields of ``Explanation``.
     """
     shown = shown_outputs(request)
-    loss_name = "divergence" if request.y is None else str(request.loss)
-    drawn: dict[str, Any] = {"not_identifiable": []} if request.subject.paths else {}
+    if request.y is None:
+        loss_name = "divergence"
+    else:
+        loss_name = str(request.loss)
+    drawn: dict[str, Any]
+    if request.subject.paths:
+        drawn = {"not_identifiable": []}
+    else:
+        drawn = {}
     facts = {
         "quantity": "increase of the loss"
         if request.y is not None
@@ -557,7 +585,8 @@ def global_explanation(
         **plays.facts,
     }
     if numbers is None:
-        names, count = request.space.names, 1 + len(request.subject.outputs.class_names)
+        names = request.space.names
+        count = 1 + len(request.subject.outputs.class_names)
         repeats = {player_name: game.repeats[player_name] for player_name in names}
         numbers = tabulate(
             repeats, game.moments, count, len(plays.names), request.confidence
@@ -566,7 +595,10 @@ def global_explanation(
             len(names), shown, partial(scores_of, names, game.moments)
         )
         few_rows = _few_rows(request, game)
-        facts |= {"few_rows": few_rows} if few_rows else {}
+        if few_rows:
+            facts |= {"few_rows": few_rows}
+        else:
+            facts |= {}
     outputs = tuple(
         ("all", *request.subject.outputs.class_names)[index] for index in shown
     )

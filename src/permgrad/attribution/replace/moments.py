@@ -71,21 +71,26 @@ class PairMoments:
         weights: Floats | None = None,
     ) -> None:
         """Add pairs."""
-        weight = (
-            np.ones(len(rows))
-            if weights is None
-            else np.asarray(weights, dtype=np.float64)
-        )
-        group = (
-            np.zeros(len(rows), dtype=np.int64)
-            if classes is None
-            else np.asarray(classes, dtype=np.int64)
-        )
+        if weights is None:
+            weight = np.ones(len(rows))
+        else:
+            weight = np.asarray(weights, dtype=np.float64)
+        if classes is None:
+            group = np.zeros(len(rows), dtype=np.int64)
+        else:
+            group = np.asarray(classes, dtype=np.int64)
         # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
-        lent_pairs: Any = slice(None) if (donors >= 0).all() else donors >= 0
+        lent_pairs: Any
+        if (donors >= 0).all():
+            lent_pairs = slice(None)
+        else:
+            lent_pairs = donors >= 0
         group_lent = group[lent_pairs]
         cells = group_lent * self.donors + donors[lent_pairs]
-        donor_positions = self._places(cells) if self.sparse else cells
+        if self.sparse:
+            donor_positions = self._places(cells)
+        else:
+            donor_positions = cells
         cell_count = len(self.donor_cells)
         self.pairs += len(rows)
         self.receiver_class[rows] = group
@@ -113,7 +118,8 @@ class PairMoments:
 
     def _places(self, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
         """Return the places of cells in the sums of donors that lent, which get those that they lack."""
-        before, self.donor_cells = self.donor_cells, np.union1d(self.donor_cells, cells)
+        before = self.donor_cells
+        self.donor_cells = np.union1d(self.donor_cells, cells)
         if len(before) < len(self.donor_cells):
             for sum_name in ("donor_sum", "donor_weight"):
                 widened_sums = np.zeros(
@@ -127,15 +133,19 @@ class PairMoments:
 
     def of_donors(self, group: int | None = None) -> tuple[Floats, Floats]:
         """Return each donor's sums ``(quantities, donors)`` and weight ``(donors,)``, for all rows or one class."""
-        class_range = (0, self.classes) if group is None else (group, group + 1)
+        if group is None:
+            class_range = (0, self.classes)
+        else:
+            class_range = (group, group + 1)
         cell_slice = slice(
             *np.searchsorted(self.donor_cells, np.array(class_range) * self.donors)
         )
         donor_indices = self.donor_cells[cell_slice] % self.donors
-        donor_sums = [
-            np.bincount(donor_indices, sum_row[cell_slice], self.donors)
-            for sum_row in (*self.donor_sum, self.donor_weight)
-        ]
+        donor_sums = []
+        for sum_row in (*self.donor_sum, self.donor_weight):
+            donor_sums.append(
+                np.bincount(donor_indices, sum_row[cell_slice], self.donors)
+            )
         return np.array(donor_sums[:-1], dtype=np.float64), np.asarray(
             donor_sums[-1], dtype=np.float64
         )
@@ -202,7 +212,10 @@ class PairMoments:
         if total <= 0:
             missing = np.full(self.quantities, np.nan)
             return missing, missing.copy(), np.ones((2, self.quantities))
-        class_slice = slice(None) if group is None else slice(group, group + 1)
+        if group is None:
+            class_slice = slice(None)
+        else:
+            class_slice = slice(group, group + 1)
         received = np.where(member, self.receiver_sum, 0.0)
         mean_effects = received.sum(axis=1) / total
         square_sum = self.square_sum[class_slice].sum(axis=0)
@@ -216,10 +229,8 @@ class PairMoments:
         by_receiver = received - mean_effects[:, None] * weight
         lent_sums, of_lenders = self.of_donors(group)
         by_donor = lent_sums - mean_effects[:, None] * of_lenders
-        cross, squares = (
-            self.square_cross[class_slice].sum(axis=0),
-            self.weight_squares[class_slice].sum(),
-        )
+        cross = self.square_cross[class_slice].sum(axis=0)
+        squares = self.weight_squares[class_slice].sum()
         # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
         noise = np.maximum(
             square_sum - 2 * mean_effects * cross + mean_effects**2 * squares, 0.0
@@ -229,10 +240,8 @@ class PairMoments:
                 by_receiver + by_donor, weight, self.units, lends=True
             )
             # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
-            variance, effective = (
-                np.maximum(score - noise, 0.1 * noise) * correction,
-                freedom + 1,
-            )
+            variance = np.maximum(score - noise, 0.1 * noise) * correction
+            effective = freedom + 1
         else:
             of_receivers, correction, freedom = spread(by_receiver, weight, self.units)
             variance, effective = with_donors(
@@ -245,10 +254,8 @@ class PairMoments:
 
         It is that of the choice of ``repeats`` donors for each row, whose effects vary about the row's own mean.
         """
-        received, total = (
-            (self.receiver_sum**2).sum(axis=1),
-            float(self.receiver_weight.sum()),
-        )
+        received = (self.receiver_sum**2).sum(axis=1)
+        total = float(self.receiver_weight.sum())
         return within_rows(self.squares.sum(axis=0), received, total, repeats)
 
 
@@ -260,7 +267,9 @@ def within_rows(
     ``squares`` are Σ (w h)² over pairs, ``received`` the sum of squares of each row's Σ w h, and ``total`` Σ w.
     """
     within = np.maximum(squares - received / repeats, 0.0) / max(repeats - 1, 1)
-    return within * repeats / total**2 if total > 0 else np.zeros_like(within)
+    if total > 0:
+        return within * repeats / total**2
+    return np.zeros_like(within)
 
 
 def row_scores(
@@ -281,16 +290,13 @@ def row_scores(
     donor_sums, weights = moments.of_donors(group)
     lent_scores = donor_sums - mean_effects * weights
     of_receivers = received - mean_effects * weight
-    scores = (
-        of_receivers + lent_scores
-        if moments.shared
-        else np.concatenate([of_receivers, lent_scores], axis=1)
-    )
-    return (
-        independent(scores, moments.units)
-        if by_unit and moments.units is not None
-        else scores
-    )
+    if moments.shared:
+        scores = of_receivers + lent_scores
+    else:
+        scores = np.concatenate([of_receivers, lent_scores], axis=1)
+    if by_unit and moments.units is not None:
+        return independent(scores, moments.units)
+    return scores
 
 
 def scores_of(
@@ -299,10 +305,9 @@ def scores_of(
     """Return the players' rows of scores. A player that nothing was drawn for is certain."""
     if not all(isinstance(entry, PairMoments) for entry in moments.values()):
         return None
-    player_scores = {
-        player_name: row_scores(entry, group, by_unit=True)[0]
-        for player_name, entry in moments.items()
-    }
+    player_scores = {}
+    for player_name, entry in moments.items():
+        player_scores[player_name] = row_scores(entry, group, by_unit=True)[0]
     nothing = np.zeros(len(next(iter(player_scores.values()), ())))
     return np.stack([player_scores.get(player_name, nothing) for player_name in names])
 
@@ -335,10 +340,12 @@ def estimated(
 
 #: Further donors are drawn where their noise is more than this share of an importance's variance, and its interval
 #: wider than this share of the largest importance.
-_NOISE, _WIDTH = 0.25, 0.05
+_NOISE = 0.25
+_WIDTH = 0.05
 #: Donors a row that every feature has. Few rows have more, so that there are so many pairs: a loss of few rows can have
 #: a long tail, which fewer pairs do not show.
-FEWEST_REPEATS, _FEWEST_PAIRS = 2, 1000
+FEWEST_REPEATS = 2
+_FEWEST_PAIRS = 1000
 #: Rows up to which most features are likely to have as many donors as they may.
 _FEW_ROWS = 1000
 
@@ -350,7 +357,9 @@ def first_repeats(rows: int) -> int:
 
 def expected_repeats(rows: int) -> int:
     """Return about how many donors each of some rows will have: intervals of few rows are wide, so that more pay."""
-    return FEWEST_REPEATS + 1 if rows > _FEW_ROWS else REPEATS
+    if rows > _FEW_ROWS:
+        return FEWEST_REPEATS + 1
+    return REPEATS
 
 
 def further_repeats(
@@ -371,18 +380,19 @@ def further_repeats(
     further_goals = {}
     for player_name, (repeats, player_sums) in played.items():
         _, std_error, lower_bound, upper_bound, _ = estimates[player_name]
-        variance, noise, width = (
-            float(std_error) ** 2,
-            float(player_sums.noise_of_draws(repeats)[0]),
-            float(upper_bound - lower_bound),
-        )
+        variance = float(std_error) ** 2
+        noise = float(player_sums.noise_of_draws(repeats)[0])
+        width = float(upper_bound - lower_bound)
         if repeats >= most or noise <= _NOISE * variance or width <= _WIDTH * largest:
             continue
         lasting = max(variance - noise, 0.0)
         narrow = variance * (_WIDTH * largest / width) ** 2
         # What is left of the variance is then _NOISE of it, or the interval is narrow, whichever comes first.
         allowed = np.fmax(_NOISE / (1 - _NOISE) * lasting, narrow - lasting)
-        needed_repeats = noise * repeats / allowed if allowed > 0 else float(most)
+        if allowed > 0:
+            needed_repeats = noise * repeats / allowed
+        else:
+            needed_repeats = float(most)
         further_goals[player_name] = int(
             np.clip(np.ceil(needed_repeats - 1e-9), repeats + 1, most)
         )

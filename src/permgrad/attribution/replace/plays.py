@@ -51,7 +51,9 @@ class Play:
     @property
     def quantities(self) -> int:
         """How many numbers are kept of each name."""
-        return len(self.mask) if self.combine is None else self.combine.shape[1]
+        if self.combine is None:
+            return len(self.mask)
+        return self.combine.shape[1]
 
 
 #: Takes a play, outputs ``(coalitions, b, K)``, unchanged outputs ``(b, K)`` and their rows. Returns their effects.
@@ -75,7 +77,9 @@ class Plays:
     @property
     def coalitions(self) -> int:
         """Predictions for each pair of a row and a donor."""
-        return len(self.plays[0].mask) if self.plays else 0
+        if self.plays:
+            return len(self.plays[0].mask)
+        return 0
 
 
 # ---- the plays of the methods ----------------------------------------------------------------------------------------
@@ -185,11 +189,13 @@ def _for_each(
 
 def plays_beside_others(space: PlayerSpace) -> Plays:
     """Return each player's total effect, and its effect while all *other* modalities are replaced as well."""
-    everyone, modality = np.arange(len(space)), np.array(space.modality)
+    everyone = np.arange(len(space))
+    modality = np.array(space.modality)
     combine = np.array([[[1.0, 0.0, 0.0], [0.0, -1.0, 1.0]]])
     plays = []
     for index, player_name in enumerate(space.names):
-        elsewhere, alone = modality != modality[index], everyone == index
+        elsewhere = modality != modality[index]
+        alone = everyone == index
         mask = np.stack([alone, elsewhere, elsewhere | alone])[..., None]
         plays.append(
             Play(
@@ -212,7 +218,8 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
     count = len(space)
     exact = Tree.flat(count).coalitions()
     somebody = exact.kept.any(axis=1)
-    coalitions, values = exact.kept[somebody], exact.weights[:, somebody]
+    coalitions = exact.kept[somebody]
+    values = exact.weights[:, somebody]
     combine = np.zeros((count, 3, len(coalitions)))
     combine[:, 0] = values
     sizes = coalitions.sum(axis=1)

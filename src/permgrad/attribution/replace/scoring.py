@@ -62,16 +62,18 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
             and not callable(scoring)
         )
         scores = list(scoring if several else [scoring])
-        names = [
-            score_entry if isinstance(score_entry, str) else _name_of(score_entry)
-            for score_entry in scores
-        ]
-        named = [
-            f"{scorer_name}_{k}"
-            if scorer_name == "score" or names.count(scorer_name) > 1
-            else scorer_name
-            for k, scorer_name in enumerate(names)
-        ]
+        names = []
+        for score_entry in scores:
+            if isinstance(score_entry, str):
+                names.append(score_entry)
+            else:
+                names.append(_name_of(score_entry))
+        named = []
+        for k, scorer_name in enumerate(names):
+            if scorer_name == "score" or names.count(scorer_name) > 1:
+                named.append(f"{scorer_name}_{k}")
+            else:
+                named.append(scorer_name)
         scoring = dict(zip(named, scores, strict=True))
     if not scoring:
         raise InputError(
@@ -94,10 +96,9 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
 def _name_of(scorer: Any) -> str:
     """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
     function_name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
-    further = [
-        f"{argument_name}={value}"
-        for argument_name, value in getattr(scorer, "_kwargs", {}).items()
-    ]
+    further = []
+    for argument_name, value in getattr(scorer, "_kwargs", {}).items():
+        further.append(f"{argument_name}={value}")
     return " ".join(
         ["neg_" * (getattr(scorer, "_sign", 1) < 0) + function_name, *further]
     )
@@ -158,7 +159,10 @@ def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> 
     parts: list[Pairs] = []
     count = len(play.mask)
     steps = (np.stack([np.arange(count), np.full(count, -1)], axis=1),)
-    combine = None if game.engine is None else np.eye(count)[None]
+    if game.engine is None:
+        combine = None
+    else:
+        combine = np.eye(count)[None]
     game.play(
         [replace(play, names=("predictions",), combine=combine, steps=steps)],
         range(request.n_repeats),
@@ -197,11 +201,9 @@ def explain_scores(request: Request, method: str) -> Explanation:
         request, scorers, score_game, request.subject.outputs.predicted(outputs)
     )
     shape = (len(request.space), len(scorers), len(plays.names))
-    mean_falls, std_errors, effective = (
-        np.zeros(shape),
-        np.zeros(shape),
-        np.ones((2, *shape)),
-    )
+    mean_falls = np.zeros(shape)
+    std_errors = np.zeros(shape)
+    effective = np.ones((2, *shape))
     with Progress(len(plays.plays), f"{method}, scores", request.progress) as progress:
         for play in plays.plays:
             pairs = _predicted_pairs(request, score_game, play, judge.base)
@@ -243,18 +245,26 @@ class Judge:
         game: Game,
         base: Floats,
     ) -> None:
-        self.request, self.scorers, self.game, self.base = request, scorers, game, base
-        subject, truth = request.subject, request.y
+        self.request = request
+        self.scorers = scorers
+        self.game = game
+        self.base = base
+        subject = request.subject
+        truth = request.y
         assert truth is not None
-        columns = (
-            list(subject.outputs.loss_columns)
-            if truth.ndim > 1 and truth.shape[1] == subject.outputs.count
-            else []
-        )
-        self.truth, strata = truth[:, columns] if columns else truth, None
+        if truth.ndim > 1 and truth.shape[1] == subject.outputs.count:
+            columns = list(subject.outputs.loss_columns)
+        else:
+            columns = []
+        if columns:
+            self.truth = truth[:, columns]
+        else:
+            self.truth = truth
+        strata = None
         if subject.task == "classification":
             assert request.labels is not None, "classes have labels"
-            self.truth, strata = request.labels[truth], truth
+            self.truth = request.labels[truth]
+            strata = truth
         elif subject.task == "multilabel":
             self.truth = self.truth.astype(np.int64)
         self.groups = deal_groups(
@@ -277,21 +287,21 @@ class Judge:
 
         A score may be undefined for the rows ``left`` without a group: it is NaN then, and the reason is stored.
         """
-        weights, receivers = (
-            self.request.sample_weight,
-            answers.receivers[row_positions],
-        )
-        extra = {} if weights is None else {"sample_weight": weights[receivers]}
+        weights = self.request.sample_weight
+        receivers = answers.receivers[row_positions]
+        if weights is None:
+            extra = {}
+        else:
+            extra = {"sample_weight": weights[receivers]}
         scores = np.full(len(self.scorers), np.nan)
         for scorer_index, (scorer_name, scorer) in enumerate(self.scorers.items()):
             reason = "" if len(row_positions) else "ValueError: no row is left"
             if not reason:
                 try:
-                    scored_rows = (
-                        answers.rows(row_positions)
-                        if needs_rows(scorer)
-                        else np.arange(len(row_positions))
-                    )
+                    if needs_rows(scorer):
+                        scored_rows = answers.rows(row_positions)
+                    else:
+                        scored_rows = np.arange(len(row_positions))
                     shown = ShownModel(answers, row_positions, scored_rows)
                     scores[scorer_index] = float(
                         scorer(shown, scored_rows, self.truth[receivers], **extra)
@@ -315,11 +325,10 @@ class Judge:
     def tell_of_undefined(self) -> None:
         """Warn once of the scores that have no standard error, as they are undefined without some rows."""
         scores = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
-        names = [
-            scorer_name
-            for scorer_name in self._undefined
-            if np.isfinite(scores[scorer_name])
-        ]
+        names = []
+        for scorer_name in self._undefined:
+            if np.isfinite(scores[scorer_name]):
+                names.append(scorer_name)
         if names:
             warn_user(
                 f"Standard errors and intervals of {listed(names, show=repr)} are NaN, because the score is undefined "
@@ -339,11 +348,10 @@ class Judge:
 
         def falls(row_positions: Integers, *, left: bool) -> Floats:
             receiver_rows = pairs[0][row_positions]
-            before = (
-                self._scores(self.unchanged, receiver_rows, left=True)
-                if left
-                else self.base_scores
-            )
+            if left:
+                before = self._scores(self.unchanged, receiver_rows, left=True)
+            else:
+                before = self.base_scores
             return (
                 before[:, None] - self._after(answered, row_positions, left=left)
             ) @ combine.T
@@ -365,14 +373,23 @@ class Judge:
         As standard errors, ``(scorers,)``: what no row of a sample shows can happen to three of as many (rule of
         three), and no one knows to which.
         """
-        request, count, falls = self.request, len(self.base), []
+        request = self.request
+        count = len(self.base)
+        falls = []
         units = count if request.units is None else request.units.count
         order = generator(request.seed, "three rows").permutation(count)
-        classes = self.base.shape[1] if request.subject.task == "classification" else 1
+        if request.subject.task == "classification":
+            classes = self.base.shape[1]
+        else:
+            classes = 1
         for label in range(classes):
-            members = order if classes == 1 else order[request.y[order] == label]
+            if classes == 1:
+                members = order
+            else:
+                members = order[request.y[order] == label]
             changed_rows = members[: -(-3 * count // units)]
-            right, wrong = self.base.copy(), self.base.copy()
+            right = self.base.copy()
+            wrong = self.base.copy()
             if classes == 1:
                 if self.truth.shape in (self.base.shape, self.base.shape[:1]):
                     right[changed_rows] = self.truth[changed_rows].reshape(
@@ -425,9 +442,9 @@ class Judge:
             map(needs_rows, self.scorers.values())
         ):
             return False
-        receiver_tensors = [
-            tensor[torch.as_tensor(pairs[0])] for tensor in self.request.inputs
-        ]
+        receiver_tensors = []
+        for tensor in self.request.inputs:
+            receiver_tensors.append(tensor[torch.as_tensor(pairs[0])])
         return not all(
             torch.equal(*tensor_pair)
             for coalition_answers in answered
@@ -463,11 +480,10 @@ class Judge:
         of_donor = np.where(has_donor, self.donor_groups[np.maximum(donors, 0)], -1)
 
         units = self.request.units
-        in_time = (
-            Dependence(np.arange(groups), timed=True)
-            if units is not None and units.timed
-            else None
-        )
+        if units is not None and units.timed:
+            in_time = Dependence(np.arange(groups), timed=True)
+        else:
+            in_time = None
 
         def variance(
             *memberships: Integers, units: Dependence | None = None
@@ -492,7 +508,8 @@ class Judge:
                 )
                 return mean_falls, np.sqrt(joint_variance), freedom + 1
             of_receivers, freedom = variance(self.groups[receivers], units=in_time)
-            of_donors, donor_freedom = np.zeros(shape), np.zeros((2, *shape))
+            of_donors = np.zeros(shape)
+            donor_freedom = np.zeros((2, *shape))
             count = int(self.donor_groups.max()) + 1
             # A background of one row is a fixed reference, as where there are no donors.
             if has_donor.any() and count > 1:
@@ -530,7 +547,10 @@ def deal_groups(
     if units is not None:
         count = min(MOST_GROUPS, units.count)
         in_order = np.arange(units.count) * count // units.count
-        dealt = in_order if units.timed else deal_groups(units.count, seed, purpose)
+        if units.timed:
+            dealt = in_order
+        else:
+            dealt = deal_groups(units.count, seed, purpose)
         return np.asarray(dealt[units.codes])
     order = generator(seed, "jackknife", purpose).permutation(rows)
     groups = np.empty(rows, dtype=np.int64)
@@ -569,7 +589,8 @@ def jackknife_variance(
 
     Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.
     """
-    count, shape = len(left_out), left_out.shape[1:]
+    count = len(left_out)
+    shape = left_out.shape[1:]
     if count < FEWEST_UNITS:
         return np.full(shape, np.nan), np.ones((2, *shape))
     scores = (
@@ -600,7 +621,9 @@ class Answers:
         *,
         imagined: bool = False,
     ) -> None:
-        self.request, self.receivers, self.edited = request, receivers, edited
+        self.request = request
+        self.receivers = receivers
+        self.edited = edited
         self.subject: Any = request.subject
         self.task = request.subject.task
         self.labels = request.labels
@@ -614,13 +637,15 @@ class Answers:
             self.task != "regression" and labelled and not one_hot and not imagined
         )
         if imagined and self.task == "classification":
-            self._stored["decision_function"] = (
-                predicted[:, 1] if predicted.shape[1] == 2 else predicted
-            )
+            if predicted.shape[1] == 2:
+                self._stored["decision_function"] = predicted[:, 1]
+            else:
+                self._stored["decision_function"] = predicted
         if self.task == "regression":
-            self._stored["predict"] = (
-                predicted[:, 0] if predicted.shape[1] == 1 else predicted
-            )
+            if predicted.shape[1] == 1:
+                self._stored["predict"] = predicted[:, 0]
+            else:
+                self._stored["predict"] = predicted
         elif not one_hot:
             self._stored["predict_proba"] = predicted
         if self.task != "regression" and not self.asks_model:
@@ -656,12 +681,11 @@ class Answers:
         """Return some rows in the user's form. Of an estimator of permgrad and of a network they are not edited."""
         if hasattr(self.subject, "predictor"):
             return self.subject.form.write(self.tensors[0][row_positions])
-        receivers, raw_frame = self.receivers[row_positions], self.request.raw
-        return (
-            receivers
-            if raw_frame is None
-            else raw_frame.iloc[receivers].reset_index(drop=True)
-        )
+        receivers = self.receivers[row_positions]
+        raw_frame = self.request.raw
+        if raw_frame is None:
+            return receivers
+        return raw_frame.iloc[receivers].reset_index(drop=True)
 
     def _named(self, predicted: Floats) -> Array:
         """Return the labels of predicted probabilities, as y holds them."""
@@ -682,7 +706,9 @@ class ShownModel(BaseEstimator):
     """The user's model, whose answers for the rows ``shown`` are stored. Everything else is the model's own."""
 
     def __init__(self, answers: Answers, places: Integers, shown: Any) -> None:
-        self.answers, self.places, self.shown = answers, places, shown
+        self.answers = answers
+        self.places = places
+        self.shown = shown
 
     @_offered("predict")
     def predict(self, X: Any) -> Array:
@@ -723,15 +749,11 @@ class ShownModel(BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         estimator_tags = super().__sklearn_tags__()
         if self.answers.task == "regression":
-            estimator_tags.estimator_type, estimator_tags.regressor_tags = (
-                "regressor",
-                RegressorTags(),
-            )
+            estimator_tags.estimator_type = "regressor"
+            estimator_tags.regressor_tags = RegressorTags()
         else:
-            estimator_tags.estimator_type, estimator_tags.classifier_tags = (
-                "classifier",
-                ClassifierTags(),
-            )
+            estimator_tags.estimator_type = "classifier"
+            estimator_tags.classifier_tags = ClassifierTags()
         return estimator_tags
 
 

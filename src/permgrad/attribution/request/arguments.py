@@ -127,13 +127,12 @@ class Arguments:
             isinstance(self.groups, str) and self.groups == "modality"
         ):
             self._check_groups()
-        level = (
-            "modality"
-            if isinstance(self.groups, str)
-            else "group"
-            if self.groups
-            else "column"
-        )
+        if isinstance(self.groups, str):
+            level = "modality"
+        elif self.groups:
+            level = "group"
+        else:
+            level = "column"
         object.__setattr__(self, "level", "feature" if self.groups is None else level)
         self._gather()
 
@@ -194,10 +193,14 @@ class RowsToCompare:
 
 def of_examples(arguments: Arguments) -> dict[str, Any]:
     """Return the fields that change where X or background is a set of examples."""
-    model, changes = arguments.model, dict[str, Any]()
+    model = arguments.model
+    changes = dict[str, Any]()
     if not may_be_examples(arguments.X) and not may_be_examples(arguments.background):
         return changes
-    row_limit = MOST if arguments.max_rows is None else int(arguments.max_rows)
+    if arguments.max_rows is None:
+        row_limit = MOST
+    else:
+        row_limit = int(arguments.max_rows)
     seed = resolve_seed(arguments.random_state)
     gather_options = {"seed": seed, "most": row_limit, "tokenizer": model.tokenizer}
     gathered_rows = gathered(model.model, arguments.X, arguments.y, **gather_options)
@@ -214,11 +217,9 @@ def of_examples(arguments: Arguments) -> dict[str, Any]:
     background_rows = gathered(
         model.model, arguments.background, None, **gather_options
     )
-    return (
-        changes
-        if background_rows is None
-        else changes | {"background": background_rows.X}
-    )
+    if background_rows is None:
+        return changes
+    return changes | {"background": background_rows.X}
 
 
 def _of_the_set(arguments: Arguments, gathered_rows: Gathered) -> dict[str, Any]:
@@ -302,18 +303,21 @@ def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> Non
 def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
     """Return which output of each row is asked for, or None where ``target`` names outputs of all rows."""
     if isinstance(target, str):
-        return (
-            target if target in ("predicted", "true") and target not in names else None
-        )
-    shape = tuple(target.shape) if hasattr(target, "shape") else ()
+        if target in ("predicted", "true") and target not in names:
+            return target
+        return None
+    if hasattr(target, "shape"):
+        shape = tuple(target.shape)
+    else:
+        shape = ()
     # More values than there are outputs are meant for rows, and are refused where they are not as many.
-    return (
-        target
-        if len(shape) == 1
+    if (
+        len(shape) == 1
         and count > 1
         and (shape[0] == count or shape[0] > max(len(names), 2))
-        else None
-    )
+    ):
+        return target
+    return None
 
 
 def resolve_scale(
@@ -327,8 +331,13 @@ def resolve_scale(
         return PROBABILITY
     usual: Mapping[Scope, Scale] = {"local": PROBABILITY}
     usual = usual if chosen_method is None else chosen_method.scales
-    scale = usual.get(scope, LOGIT) if name == "auto" else SCALES[name]
-    return LOGIT if scale is RAW and scope not in usual else scale
+    if name == "auto":
+        scale = usual.get(scope, LOGIT)
+    else:
+        scale = SCALES[name]
+    if scale is RAW and scope not in usual:
+        return LOGIT
+    return scale
 
 
 # ---- outputs, loss and y --------------------------------------------------------------------------------------------
@@ -421,10 +430,8 @@ def loss_at_places(
 
 def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
     """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused."""
-    given_loss, usual = (
-        read_loss(loss),
-        read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss),
-    )
+    given_loss = read_loss(loss)
+    usual = read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss)
     loss_name = "quantile"
     if not isinstance(given_loss, OtherLoss):
         if given_loss not in ("auto", *losses):
@@ -498,13 +505,12 @@ def said_of_outputs(
     task: str | None = model.task
     if task is None:
         given_loss = read_loss(loss)
-        task = (
-            TELLING.get(given_loss)
-            if isinstance(given_loss, str)
-            else None
-            if given_loss.returned
-            else "regression"
-        )
+        if isinstance(given_loss, str):
+            task = TELLING.get(given_loss)
+        elif given_loss.returned:
+            task = None
+        else:
+            task = "regression"
     return {
         "returns": model.returns,
         "task": task,
@@ -529,7 +535,8 @@ def read_y(
     """
     if y is None:
         return None, None
-    count, output_form = len(inputs[0]), subject.outputs
+    count = len(inputs[0])
+    output_form = subject.outputs
     if (
         output_form.task == "regression"
         and output_form.count > 1
@@ -549,7 +556,8 @@ def read_y(
             problem = f"loss={loss!r} needs y of at least 0, got {encoded.min():g}"
             raise InputError(problem, hint="Pass another loss.", code="PG036")
         return encoded, encoded if output_form.task == "classification" else None
-    targets, classes = TargetRows(y, count), None
+    targets = TargetRows(y, count)
+    classes = None
     if output_form.task == "classification":
         try:
             classes = output_form.encode_target(y, count)

@@ -47,7 +47,8 @@ def description(model: Model, X: Any, y: Any = None) -> str:
     with sparing(), full_float32(), keeping_warnings():
         arguments = Arguments(model, X, y)
         request = build_request(arguments, None, "describe")
-        subject, y = request.subject, arguments.y
+        subject = request.subject
+        y = arguments.y
         lines = [
             f"{_kind(model.model, subject)}, {(subject.place or subject.outputs).task}",
             f"inputs: {_inputs(request)}",
@@ -135,13 +136,17 @@ def _inputs(request: Request) -> str:
         elif shape is not None:
             input_words = _shape_in_words(shape, tensor)
         elif tensor.ndim == 2:
-            columns = (
-                request.raw.shape[1] if request.raw is not None else tensor.shape[1]
-            )
+            if request.raw is not None:
+                columns = request.raw.shape[1]
+            else:
+                columns = tensor.shape[1]
             input_words = counted(columns, "column")
         else:
             input_words = shape_words or "one number"
-        row_words = f"{counted(len(tensor), 'row')}, " if not words else ""
+        if not words:
+            row_words = f"{counted(len(tensor), 'row')}, "
+        else:
+            row_words = ""
         words.append(f"{input_name} ({row_words}{input_words})")
     return ", ".join(words)
 
@@ -149,12 +154,14 @@ def _inputs(request: Request) -> str:
 def _places(place_form: OutputForm, layout: Layout, counts: Mapping[str, int]) -> str:
     """Say what outputs are at each of a row's places."""
     sizes = " × ".join(map(str, layout.places))
-    names = (
-        place_form.class_names
-        if place_form.task == "classification"
-        else place_form.output_names
-    )
-    class_words = f" of {_names(names)}" if len(names) > 1 else ""
+    if place_form.task == "classification":
+        names = place_form.class_names
+    else:
+        names = place_form.output_names
+    if len(names) > 1:
+        class_words = f" of {_names(names)}"
+    else:
+        class_words = ""
     unlabelled_words = f", {counts['void']:,} of {counts['of']:,} without a label in y"
     left_out = unlabelled_words if counts["void"] else ""
     return f"{_KINDS[place_form.kind]}{class_words} at each of {sizes} places{left_out}"
@@ -174,33 +181,32 @@ def _shape_in_words(shape: ImageShape, tensor: Tensor) -> str:
 
 def _names(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:_SHOWN])
-    return (
-        shown
-        if len(names) <= _SHOWN
-        else f"{shown} and {len(names) - _SHOWN:,} more ({len(names):,})"
-    )
+    if len(names) <= _SHOWN:
+        return shown
+    return f"{shown} and {len(names) - _SHOWN:,} more ({len(names):,})"
 
 
 def _outputs(request: Request) -> str:
     subject = request.subject
     if subject.layout is not None and subject.place is not None:
         return _places(subject.place, subject.layout, subject.facts["places"])
-    output_kind = (
-        "labels" if subject.outputs.of_labels else _KINDS[subject.outputs.kind]
-    )
+    if subject.outputs.of_labels:
+        output_kind = "labels"
+    else:
+        output_kind = _KINDS[subject.outputs.kind]
     head_name = subject.facts.get("head")
-    of_head = "" if head_name is None else f" of head {head_name!r}"
+    if head_name is None:
+        of_head = ""
+    else:
+        of_head = f" of head {head_name!r}"
     if subject.task == "classification":
         classes = _names(tuple(map(str, subject.outputs.class_names)))
-        column_words = (
-            " in one column"
-            if subject.outputs.count == 1 and getattr(subject, "column", None) is None
-            else ""
-        )
+        if subject.outputs.count == 1 and getattr(subject, "column", None) is None:
+            column_words = " in one column"
+        else:
+            column_words = ""
         return f"{output_kind}{of_head} of the classes {classes}{column_words}"
     names = tuple(map(str, subject.outputs.output_names))
-    return (
-        f"{output_kind}{of_head}"
-        if len(names) == 1
-        else f"{output_kind}{of_head}: {_names(names)}"
-    )
+    if len(names) == 1:
+        return f"{output_kind}{of_head}"
+    return f"{output_kind}{of_head}: {_names(names)}"

@@ -103,11 +103,9 @@ def build_request(
     request_fields = _READERS[kind_of_model(arguments.model.model)](
         arguments, scope, reads
     )
-    subject, count, weight = (
-        request_fields["subject"],
-        len(request_fields["inputs"][0]),
-        arguments.sample_weight,
-    )
+    subject = request_fields["subject"]
+    count = len(request_fields["inputs"][0])
+    weight = arguments.sample_weight
     scale = resolve_scale(chosen_method, scope, arguments.scale, subject.outputs)
     names = scale.names(subject.outputs)
     if subject.place is not None:
@@ -179,12 +177,13 @@ def build_request(
 def _of_networks(arguments: Arguments) -> Arguments:
     """Return arguments whose model is a network where it is a function of tensors."""
     model = arguments.model
-    network_model = (
-        model if is_estimator(model.model) else as_network(model, arguments.X)
-    )
-    return (
-        arguments if network_model is model else replace(arguments, model=network_model)
-    )
+    if is_estimator(model.model):
+        network_model = model
+    else:
+        network_model = as_network(model, arguments.X)
+    if network_model is model:
+        return arguments
+    return replace(arguments, model=network_model)
 
 
 def _loss_asked(
@@ -196,7 +195,8 @@ def _loss_asked(
     """
     if subject.outputs.of_labels:  # whose logits are infinite
         arguments = replace(arguments, scale="probability")
-    place_form, layout = subject.place, subject.layout
+    place_form = subject.place
+    layout = subject.layout
     if callable(arguments.loss) or not subject.by_place:
         return resolve_loss(subject.outputs, arguments.loss), arguments
     if place_form is None or layout is None:
@@ -213,11 +213,10 @@ def _refuse_many_outputs(
         return
     target_words = "target= one of them, or a few"
     classes = subject.outputs.kind != "values"
-    hint = (
-        f'Pass target="predicted", or {target_words}'
-        if classes
-        else f"Pass {target_words}"
-    )
+    if classes:
+        hint = f'Pass target="predicted", or {target_words}'
+    else:
+        hint = f"Pass {target_words}"
     problem = f"{name} would explain {count:,} outputs one by one"
     raise InputError(problem, hint=hint, code="PG005")
 
@@ -237,9 +236,9 @@ def _is_by_row(
 
 def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
     """Return a subject whose outputs are the classes that the model decides for, where errors are counted."""
-    return (
-        subject.deciding() if scope == "global" and arguments.y is not None else subject
-    )
+    if scope == "global" and arguments.y is not None:
+        return subject.deciding()
+    return subject
 
 
 def _loss_of(
@@ -248,7 +247,9 @@ def _loss_of(
     """Return the loss of some of several outputs. Of numbers it is the mean over these."""
     if subject.task != "classification":
         subject.outputs = replace(subject.outputs, loss_columns=targets)
-    return of_output(loss, targets[0]) if len(targets) == 1 else loss
+    if len(targets) == 1:
+        return of_output(loss, targets[0])
+    return loss
 
 
 def _of_y(
@@ -260,11 +261,10 @@ def _of_y(
     by_scorers: bool,
 ) -> dict[str, Any]:
     """Return the fields of a request that say what the classes of y are. ``by_scorers``: who reads their labels."""
-    labels = (
-        subject.outputs.labels_in(arguments.y, classes)
-        if by_scorers and classes is not None
-        else None
-    )
+    if by_scorers and classes is not None:
+        labels = subject.outputs.labels_in(arguments.y, classes)
+    else:
+        labels = None
     return {
         "y": y,
         "classes": None if classes is y else classes,
@@ -329,7 +329,9 @@ def _own_background(
         and bool(torch.equal(a, b.to(a.device)))
         for a, b in zip(donors, inputs, strict=True)
     )
-    return inputs if is_same and scope == "global" and not is_part else donors
+    if is_same and scope == "global" and not is_part:
+        return inputs
+    return donors
 
 
 # ---- a torch network -------------------------------------------------------------------------------------------------
@@ -337,13 +339,16 @@ def _read_network(
     arguments: Arguments, scope: Scope, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``."""
-    model, tokenizer = arguments.model, arguments.model.tokenizer
+    model = arguments.model
+    tokenizer = arguments.model.tokenizer
     padding_token = pad_of(model.model, tokenizer) or 0
     token_rows, texts, added = as_tokens(
         arguments.X, tokenizer, model.model, padding_token
     )
     subject, already_known = _network_subject(arguments, token_rows)
-    layer, segments, readings = model.layer, model.segments, subject.readings()
+    layer = model.layer
+    segments = model.segments
+    readings = subject.readings()
     titles = titles_of_channels(model.channel_names)
     if options.get("sampling") == "conditional":
         check_conditional(subject.input_names, subject.inputs)
@@ -415,11 +420,17 @@ def _tokenised(
     for input_name in (*texts, *added):
         width = subject.inputs[subject.input_names.index(input_name)].shape[1]
         lacking = max(0, width - token_ids[input_name].shape[1])
-        padding_ends = (lacking, 0) if pads_left else (0, lacking)
+        if pads_left:
+            padding_ends = (lacking, 0)
+        else:
+            padding_ends = (0, lacking)
         filled = functional.pad(
             token_ids[input_name], padding_ends, value=0 if input_name in added else pad
         )
-        token_ids[input_name] = filled[:, -width:] if pads_left else filled[:, :width]
+        if pads_left:
+            token_ids[input_name] = filled[:, -width:]
+        else:
+            token_ids[input_name] = filled[:, :width]
     return token_ids
 
 
@@ -427,7 +438,8 @@ def _network_subject(
     arguments: Arguments, token_rows: Any
 ) -> tuple[NetworkSubject, bool]:
     """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
-    model, y = arguments.model, arguments.y
+    model = arguments.model
+    y = arguments.y
     output_facts = said_of_outputs(
         model, arguments.loss, classes=arguments.speaks_of_classes
     )
@@ -461,7 +473,9 @@ def _at_level(
         return space.in_blocks(blocks)
     if arguments.level == "modality":
         return space.modalities()
-    return space.grouped(arguments.groups) if arguments.level == "group" else space
+    if arguments.level == "group":
+        return space.grouped(arguments.groups)
+    return space
 
 
 # ---- any other predictor ---------------------------------------------------------------------------------------------
@@ -529,7 +543,8 @@ def _read_predictor(
     if encoded and scope == "local" and background is None:
         compared = model.model.compared_
     if compared is not None:
-        donors, kind = subject.read_encoded(compared.encoded), TRAINING_ROWS
+        donors = subject.read_encoded(compared.encoded)
+        kind = TRAINING_ROWS
     elif background is not None:
         donors = _own_background(
             subject.inputs,
@@ -586,16 +601,17 @@ def _read_table(
     background, kind = _background_of(arguments)
     encoded = None
     if isinstance(background, EncodedBackground):
-        encoded, kind = background.rows, background.kind
+        encoded = background.rows
+        kind = background.kind
     elif background is not None:
         encoded = encode_background(subject.model, background)
     elif len(inputs[0]) < _OWN_BACKGROUND or scope == "local":
-        encoded, kind = kept_rows(subject.model), TRAINING_ROWS
-    donors = (
-        inputs
-        if encoded is None
-        else (torch.from_numpy(np.ascontiguousarray(encoded)),)
-    )
+        encoded = kept_rows(subject.model)
+        kind = TRAINING_ROWS
+    if encoded is None:
+        donors = inputs
+    else:
+        donors = (torch.from_numpy(np.ascontiguousarray(encoded)),)
     if background is not None and not isinstance(background, EncodedBackground):
         donors = _own_background(
             inputs, donors, scope, is_part=arguments.row_offset is not None
@@ -619,16 +635,17 @@ def _table_space(
     encoder: Any, arguments: Arguments, options: Mapping[str, Any]
 ) -> PlayerSpace:
     """Return the players of an encoder's columns: features, raw columns, groups of them, or the kinds of columns."""
-    count, level = len(encoder.encoded_names_), arguments.level
+    count = len(encoder.encoded_names_)
+    level = arguments.level
     groups = arguments.groups if level == "group" else None
     players, modality = _table_players(encoder, "column" if level == "group" else level)
     if groups is not None:
         # What a date says is a feature outside groups, too.
-        parts_by_player = {
-            player_name: encoder.parts_by_name(player_name)
-            or {player_name: column_indices}
-            for player_name, column_indices in players.items()
-        }
+        parts_by_player = {}
+        for player_name, column_indices in players.items():
+            parts_by_player[player_name] = encoder.parts_by_name(player_name) or {
+                player_name: column_indices
+            }
         modality = tuple(
             player_modality
             for player_modality, split in zip(
@@ -636,11 +653,10 @@ def _table_space(
             )
             for _ in split
         )
-        players = {
-            part_name: column_indices
-            for split in parts_by_player.values()
-            for part_name, column_indices in split.items()
-        }
+        players = {}
+        for split in parts_by_player.values():
+            for part_name, column_indices in split.items():
+                players[part_name] = column_indices
         groups = _with_parts(encoder, groups)
     owner = torch.full((count,), NOBODY, dtype=torch.int64)
     for index, columns in enumerate(players.values()):
@@ -664,10 +680,12 @@ def _with_parts(encoder: Any, groups: Any) -> Any:
     """Return groups in which a date stands for all that it says. What is no mapping of lists is refused later."""
     if not encoder.date_parts_ or not isinstance(groups, Mapping):
         return groups
-    listed_of = {
-        group_name: [group_members] if isinstance(group_members, str) else group_members
-        for group_name, group_members in groups.items()
-    }
+    listed_of = {}
+    for group_name, group_members in groups.items():
+        if isinstance(group_members, str):
+            listed_of[group_name] = [group_members]
+        else:
+            listed_of[group_name] = group_members
     return {
         group_name: [
             member_part
@@ -682,15 +700,16 @@ def _with_parts(encoder: Any, groups: Any) -> Any:
 
 def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the encoded columns of each player, and the modality of each."""
-    kinds = [
-        KINDS.get(column_schema.kind, "table") for column_schema in encoder.schema_
-    ]
+    kinds = []
+    for column_schema in encoder.schema_:
+        kinds.append(KINDS.get(column_schema.kind, "table"))
     if level == "modality":
         column_modalities = np.array(kinds)[encoder.feature_of_]
-        places_of = {
-            modality_name: np.flatnonzero(column_modalities == modality_name)
-            for modality_name in ("table", *KINDS.values())
-        }
+        places_of = {}
+        for modality_name in ("table", *KINDS.values()):
+            places_of[modality_name] = np.flatnonzero(
+                column_modalities == modality_name
+            )
         places_of = {
             modality_name: column_indices
             for modality_name, column_indices in places_of.items()
@@ -710,24 +729,22 @@ def _table_players(encoder: Any, level: str) -> tuple[dict[str, Any], tuple[str,
 
 def encode_background(model: Any, background: Any) -> Floats32:
     """Return rows for ``background=`` as a fitted estimator's network sees them."""
-    trained = [
-        str(column_name) for column_name in getattr(model, "feature_names_in_", ())
-    ]
-    names = (
-        [str(column_name) for column_name in background.columns]
-        if is_frame(background)
-        else trained
-    )
+    trained = []
+    for column_name in getattr(model, "feature_names_in_", ()):
+        trained.append(str(column_name))
+    if is_frame(background):
+        names = [str(column_name) for column_name in background.columns]
+    else:
+        names = trained
     if trained and names != trained and len(set(names)) == len(names):
         # Without names in training, only the number of columns is checked.
         missing = [column_name for column_name in trained if column_name not in names]
         further = [column_name for column_name in names if column_name not in trained]
         pairs = (("lacks", missing), ("also has", further))
-        faults = [
-            f"{fault_word} {listed(columns, show=repr)}"
-            for fault_word, columns in pairs
-            if columns
-        ]
+        faults = []
+        for fault_word, columns in pairs:
+            if columns:
+                faults.append(f"{fault_word} {listed(columns, show=repr)}")
         raise InputError(
             "background must have the columns of the training data in the same order, but it "
             f"{' and '.join(faults) or 'has them in another order'}",
@@ -747,7 +764,8 @@ def encode_background(model: Any, background: Any) -> Floats32:
             for message_text in (error.problem, error.hint)
         )
         problem = " ".join(problem.splitlines())
-        problem = problem if "background" in problem else f"background: {problem}"
+        if "background" not in problem:
+            problem = f"background: {problem}"
         raise InputError(problem, hint=hint, code=error.code) from error
     return encoded
 
@@ -788,7 +806,8 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
     )
     y = classes[:_LOOKED_AT]
     finite = np.isfinite(outputs).all(axis=1)
-    outputs, y = outputs[finite], y[finite]
+    outputs = outputs[finite]
+    y = y[finite]
     counts = np.bincount(y, minlength=output_form.count)
     if (counts >= _FEW_OF_CLASS).sum() < 2:
         return
@@ -798,11 +817,10 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
     if excess.mean() <= 0:
         return
     steps = np.diff(outputs, axis=1)
-    directions = [
-        direction_name
-        for direction_name, is_monotone in (("rise", steps > 0), ("fall", steps < 0))
-        if is_monotone.all()
-    ]
+    directions = []
+    for direction_name, is_monotone in (("rise", steps > 0), ("fall", steps < 0)):
+        if is_monotone.all():
+            directions.append(direction_name)
     if output_form.count > 2 and directions:
         problem = (
             f"The {output_form.count} outputs {directions[0]} from column to column in every row, and as scores of classes they "
@@ -828,7 +846,8 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
 
 def _check_side(subject: Subject, inputs: Tensors, classes: Integers) -> None:
     """Warn of a column that ranks the rows of its class below those of the other."""
-    y, names = classes[:_LOOKED_AT], subject.outputs.class_names
+    y = classes[:_LOOKED_AT]
+    names = subject.outputs.class_names
     counts = np.bincount(y, minlength=2)
     if counts.min() < _FEW_OF_CLASS:
         return

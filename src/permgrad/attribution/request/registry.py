@@ -118,11 +118,10 @@ class PairedMethod(PlayedMethod):
 def tuned(method: Any, **settings: Any) -> Any:
     """Return a method with other inner settings: for permgrad's own pages, and for checks of its engines."""
     tuned_method = copy(method)
-    inner_settings = {
-        setting_name: value
-        for setting_name, value in settings.items()
-        if setting_name in tuned_method.inner
-    }
+    inner_settings = {}
+    for setting_name, value in settings.items():
+        if setting_name in tuned_method.inner:
+            inner_settings[setting_name] = value
     if unknown := set(settings) - set(inner_settings):
         raise TypeError(
             f"{type(tuned_method).__name__} has no inner setting {', '.join(sorted(unknown))}"
@@ -149,11 +148,10 @@ def changed_options(method: Configured) -> dict[str, Any]:
 def configured(name: str, settings: Mapping[str, Any]) -> Any:
     """Return a registered method with options, and inner settings, by their names."""
     method_class: Any = methods.get(name)
-    own_options = {
-        option_name: value
-        for option_name, value in settings.items()
-        if option_name in method_class.options
-    }
+    own_options = {}
+    for option_name, value in settings.items():
+        if option_name in method_class.options:
+            own_options[option_name] = value
     return tuned(
         method_class(**own_options),
         **{

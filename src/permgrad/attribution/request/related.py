@@ -98,11 +98,10 @@ def read_units(arguments: Arguments, count: int) -> Dependence:
     if cells.isna().any():
         missing_row = int(np.argmax(cells.isna()))
         problem = f"{argument_name} has no value for row {missing_row} (and {int(cells.isna().sum()) - 1} more)"
-        hint = (
-            "Leave such rows out."
-            if argument_name == "row_time"
-            else "Give such rows labels of their own."
-        )
+        if argument_name == "row_time":
+            hint = "Leave such rows out."
+        else:
+            hint = "Give such rows labels of their own."
         raise InputError(problem, hint=hint, code="PG020")
     if argument_name == "row_groups":
         return Dependence(pd.factorize(cells)[0].astype(np.int64))
@@ -124,11 +123,9 @@ def read_units(arguments: Arguments, count: int) -> Dependence:
 def _names(table: Any) -> list[str]:
     """Return the names of the columns of a pandas, polars or pyarrow table, and none of anything else."""
     names = getattr(table, "column_names", getattr(table, "columns", ()))
-    return (
-        [str(column_name) for column_name in names]
-        if is_frame(table) or hasattr(table, "to_pandas")
-        else []
-    )
+    if is_frame(table) or hasattr(table, "to_pandas"):
+        return [str(column_name) for column_name in names]
+    return []
 
 
 def _left_out(tables: Any, name: str) -> Any:
@@ -139,7 +136,9 @@ def _left_out(tables: Any, name: str) -> Any:
         }
     if name not in _names(tables):
         return tables
-    return tables.drop(columns=name) if is_frame(tables) else tables.drop([name])
+    if is_frame(tables):
+        return tables.drop(columns=name)
+    return tables.drop([name])
 
 
 def _is_needed(model: Any, table: Any, name: str) -> bool:
@@ -161,7 +160,8 @@ def _is_needed(model: Any, table: Any, name: str) -> bool:
 #: Correlation from row to row that counts as a sign where the rows are sorted by a column.
 _SORTED = 0.3
 #: Columns that are looked at, evenly over all. In more rows than this, copies are not searched for.
-_MOST_COLUMNS, _MOST_ROWS = 50, 20_000
+_MOST_COLUMNS = 50
+_MOST_ROWS = 20_000
 _FIX = (
     "Pass row_groups= (rows of one patient or place) or row_time= (a series), in permgrad run --row-group or --time, "
     "so that intervals allow for it."
@@ -202,10 +202,8 @@ def signs_of_dependence(
         if request.sample_weight is None
         else np.flatnonzero(request.sample_weight)
     )
-    columns, scores = (
-        columns if columns is None else columns[kept_rows],
-        scores if scores is None else scores[:, kept_rows],
-    )
+    columns = columns if columns is None else columns[kept_rows]
+    scores = scores if scores is None else scores[:, kept_rows]
     return signs(columns, truth[kept_rows], guess[kept_rows], scores)
 
 
@@ -223,11 +221,9 @@ def _errors(truth: Array, guess: Floats) -> Floats | None:
         return np.asarray(
             (truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64
         )
-    return (
-        np.asarray(truth - guess.reshape(truth.shape))
-        if truth.size == guess.size
-        else None
-    )
+    if truth.size == guess.size:
+        return np.asarray(truth - guess.reshape(truth.shape))
+    return None
 
 
 def signs(
@@ -238,10 +234,8 @@ def signs(
     From columns, targets, predictions and effects ``(players, rows)`` of rows in the order of their table.
     """
     table = truth.reshape(len(truth), -1)
-    targets, table = (
-        table,
-        table if columns is None else np.column_stack([columns, table]),
-    )
+    targets = table
+    table = table if columns is None else np.column_stack([columns, table])
     if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
         return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
     sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
@@ -252,7 +246,8 @@ def signs(
         if scores is None or sorted_by
         else scores[:, : len(table)]
     )
-    tests, errors = len(effects) + 1, _errors(truth, guess)
+    tests = len(effects) + 1
+    errors = _errors(truth, guess)
     tried = (
         [] if errors is None else [("Errors", errors, _SORTED if sorted_by else 0.1)]
     )

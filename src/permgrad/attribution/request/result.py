@@ -90,7 +90,8 @@ def build(
     **fields: Any,
 ) -> Explanation:
     """Return a method's explanation of the players of a request, with the facts that every explanation has."""
-    weights, maps = request.sample_weight, dict[str, Array]()
+    weights = request.sample_weight
+    maps = dict[str, Array]()
     about = _about(request, values, fields)
     input_shapes = {
         input_name: shape
@@ -209,7 +210,10 @@ def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any
 
 def shown_outputs(request: Request) -> list[int]:
     """Return the requested positions in ``("all", *classes)``."""
-    class_targets = request.targets if request.subject.outputs.class_names else ()
+    if request.subject.outputs.class_names:
+        class_targets = request.targets
+    else:
+        class_targets = ()
     return [0, *(1 + target for target in class_targets)]
 
 
@@ -224,9 +228,10 @@ def loss_unit(request: Request, loss: str) -> str:
     if loss.endswith("cross_entropy"):
         return "nats"
     if request.subject.task != "regression":
-        divergence = (
-            "share of changed labels" if request.subject.outputs.of_labels else "nats"
-        )
+        if request.subject.outputs.of_labels:
+            divergence = "share of changed labels"
+        else:
+            divergence = "nats"
         return {"divergence": divergence, "zero_one": "share of errors"}.get(loss, loss)
     if (
         isinstance(request.loss, OtherLoss)
@@ -260,15 +265,15 @@ def shown_values(request: Request) -> pd.DataFrame | None:
             },
             columns=raw_frame.columns,
         )
-    sizes, shown = request.space.sizes(), {}
+    sizes = request.space.sizes()
+    shown = {}
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
         if tensor.ndim > 2:
             continue
         row_values = tensor.reshape(request.count, -1).cpu()
         # NumPy has no bfloat16.
-        row_values = (
-            row_values.float() if row_values.dtype == torch.bfloat16 else row_values
-        )
+        if row_values.dtype == torch.bfloat16:
+            row_values = row_values.float()
         for column, owner in enumerate(segments.reshape(-1).tolist()):
             if owner >= 0 and sizes[owner] == 1:
                 shown[request.space.names[owner]] = row_values[:, column].numpy()
@@ -279,7 +284,9 @@ def shown_values(request: Request) -> pd.DataFrame | None:
             for word_column in words
             if word_column in request.space.names
         }
-    return pd.DataFrame(shown) if shown else None
+    if shown:
+        return pd.DataFrame(shown)
+    return None
 
 
 #: Sequences with more numbers than this in each place are embeddings and are not drawn.
@@ -327,28 +334,25 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
     used_modalities = set(
         modality[moved.any(axis=0) if explanation.scope == "local" else moved]
     )
-    unused = [
-        modality_name
-        for modality_name in dict.fromkeys(explanation.modality)
-        if modality_name not in used_modalities
-    ]
+    unused = []
+    for modality_name in dict.fromkeys(explanation.modality):
+        if modality_name not in used_modalities:
+            unused.append(modality_name)
     if unused:
-        names = [
-            input_name
-            for input_name in unused
-            if input_name in request.subject.input_names
-        ]
+        names = []
+        for input_name in unused:
+            if input_name in request.subject.input_names:
+                names.append(input_name)
         player_kind = "inputs"
         if not names:
             # Units of a layer have the modality of the inputs behind it, or none.
             player_kind = "units" if "layers" in vars(request.subject) else "features"
-            names = [
-                player_name
-                for player_name, player_modality in zip(
-                    explanation.names, explanation.modality, strict=True
-                )
-                if player_modality in unused
-            ]
+            names = []
+            for player_name, player_modality in zip(
+                explanation.names, explanation.modality, strict=True
+            ):
+                if player_modality in unused:
+                    names.append(player_name)
         warn_user(
             f"The importance of these {player_kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}"
         )
@@ -378,16 +382,13 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
     def broken(fine: Booleans) -> Indexes:
         return np.flatnonzero(~fine.reshape(len(fine), -1).all(axis=1))
 
-    predictions, base_outputs, values = (
-        explanation.predictions,
-        explanation.base_values,
-        explanation.values,
-    )
-    broken_rows = (
-        broken(np.abs(predictions) <= LARGEST)
-        if predictions is not None
-        else np.arange(0)
-    )
+    predictions = explanation.predictions
+    base_outputs = explanation.base_values
+    values = explanation.values
+    if predictions is not None:
+        broken_rows = broken(np.abs(predictions) <= LARGEST)
+    else:
+        broken_rows = np.arange(0)
     if len(broken_rows):
         problem = (
             f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(broken_rows):,} of {len(values):,} rows "
@@ -399,11 +400,10 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
         raise InputError(
             problem, hint="Check the rows of background= or baseline=.", code="PG040"
         )
-    broken_rows = (
-        broken(np.isfinite(values))
-        if explanation.method in _BY_GRADIENT
-        else np.arange(0)
-    )
+    if explanation.method in _BY_GRADIENT:
+        broken_rows = broken(np.isfinite(values))
+    else:
+        broken_rows = np.arange(0)
     if len(broken_rows):
         missing = not all(
             bool(torch.isfinite(input_tensor.sum(dtype=torch.float64)))
@@ -428,7 +428,8 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
 
 
 #: Rows that a digest reads, evenly over all of them, and rows that are read at once.
-_DIGESTED, _AT_ONCE = 10_000, 256
+_DIGESTED = 10_000
+_AT_ONCE = 256
 
 
 def digests_of(request: Request) -> dict[str, str]:

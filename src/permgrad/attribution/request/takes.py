@@ -75,13 +75,11 @@ def is_estimator(model: Any) -> bool:
 
 def kind_of_model(model: Any) -> str:
     """Return which of ``MODELS`` a model is."""
-    return (
-        "network"
-        if isinstance(model, nn.Module)
-        else "estimator"
-        if is_estimator(model)
-        else "predictor"
-    )
+    if isinstance(model, nn.Module):
+        return "network"
+    if is_estimator(model):
+        return "estimator"
+    return "predictor"
 
 
 def said_of(
@@ -156,11 +154,10 @@ def _said_of_options(options: Mapping[str, Any], scope: str) -> dict[str, str]:
         option_facts["conditional"] = "sampling='conditional'"
     if options.get("blocks") is not None:
         option_facts["blocks"] = "blocks="
-        option_facts |= (
-            {"named blocks": "blocks="}
-            if isinstance(options["blocks"], Mapping)
-            else {}
-        )
+        if isinstance(options["blocks"], Mapping):
+            option_facts |= {"named blocks": "blocks="}
+        else:
+            option_facts |= {}
     if isinstance(options.get("players"), str) and options["players"] == "encoded":
         option_facts["encoded players"] = "players='encoded'"
     if options.get("tolerance") is not None:
@@ -202,27 +199,24 @@ def refused(
     who: str, what: str, hint: str = "Leave it out.", code: str = "PG006"
 ) -> InputError:
     """Return the error of two things that do not go together, in the one form of its sentence."""
-    who = who[0].upper() + who[1:] if who.startswith(("a ", "an ")) else who
+    if who.startswith(("a ", "an ")):
+        who = who[0].upper() + who[1:]
     return InputError(f"{who} does not take {what}", hint=hint, code=code)
 
 
 def _others(key: str) -> str:
     """Return the hint for a method that does not take something: which ones do."""
-    names = [
-        repr(method_name)
-        for method_name, method in methods.items()
-        if takes(method, key)
-    ]
-    choose = (
-        f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}."
-        if names
-        else ""
-    )
+    names = []
+    for method_name, method in methods.items():
+        if takes(method, key):
+            names.append(repr(method_name))
+    if names:
+        choose = f"choose {', '.join(names[:-1])}{' or ' if len(names) > 1 else ''}{names[-1]}."
+    else:
+        choose = ""
     if key in (*MODELS, "refits"):
         return choose[0].upper() + choose[1:]
     leave = _HINTS.get(key, "Leave it out.")
-    return (
-        f"{leave[:-1]}, or {choose}"
-        if choose and key not in ("global", "local")
-        else leave
-    )
+    if choose and key not in ("global", "local"):
+        return f"{leave[:-1]}, or {choose}"
+    return leave

@@ -18,8 +18,10 @@ from permgrad.base.threads import together
 Tensors = tuple[Tensor, ...]
 
 #: Numbers that a batch's layers may hold: on a processor they should stay near its caches.
-_NUMBERS_CPU, _NUMBERS_ACCELERATOR = 1_000_000, 200_000_000
-_MOST_CPU, _MOST_ACCELERATOR = 4096, 65_536
+_NUMBERS_CPU = 1_000_000
+_NUMBERS_ACCELERATOR = 200_000_000
+_MOST_CPU = 4096
+_MOST_ACCELERATOR = 65_536
 #: The golden section, whose multiples lie far apart between whole numbers.
 _GOLDEN = 0.6180339887498949
 
@@ -39,11 +41,10 @@ def batch_size(
     if request.batch_size != "auto":
         return int(request.batch_size)
     on_cpu = request.subject.device.type == "cpu"
-    usual = (
-        (_NUMBERS_CPU, _MOST_CPU)
-        if on_cpu
-        else (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
-    )
+    if on_cpu:
+        usual = (_NUMBERS_CPU, _MOST_CPU)
+    else:
+        usual = (_NUMBERS_ACCELERATOR, _MOST_ACCELERATOR)
     budget, most_rows = (cpu if on_cpu else accelerator) or usual
     return max(1, min(most_rows, max(budget, weights) // max(numbers, 1)))
 
@@ -78,7 +79,10 @@ def output_gradients(
     if by_row is not None and len(outputs) > 1 and outputs.requires_grad:
         weighted = _weighted_gradients(outputs[:, distinct_targets[0]], weights, leaves)
     complement = constant_sum and len(distinct_targets) == outputs.shape[1] > 1
-    computed = distinct_targets[:-1] if complement else distinct_targets
+    if complement:
+        computed = distinct_targets[:-1]
+    else:
+        computed = distinct_targets
     by_target: dict[int, list[Tensor]] = {}
     for target in computed:
         column = outputs[:, target].sum()

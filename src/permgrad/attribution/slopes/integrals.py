@@ -28,14 +28,16 @@ _PROBE_ROWS = 8
 #: Numbers that a block of rows may hold while its integrals are refined.
 _BLOCK_NUMBERS = 4_000_000
 #: Shares of the output's range within which rows settle.
-_USUAL, _FINE = 0.002, 1e-4
+_USUAL = 0.002
+_FINE = 1e-4
 #: How many times the last change a gap is that further steps do not close.
 _CLOSING = 10
 #: Gaps and changes that a larger tolerance may accept: shares of the output's range.
 _NEAR = 0.05
 #: From how many times smaller on a refinement makes a gap, more steps are worth it, and
 #: how many times more.
-_FALLS, _MOST_TIMES = 2.0, 64
+_FALLS = 2.0
+_MOST_TIMES = 64
 
 
 def _settle(
@@ -59,10 +61,8 @@ def _settle(
     completeness_gap = (
         (values.sum(dim=(1, 2)) - output_differences).abs() / scale
     ).amax(dim=1)
-    change, intervals_taken = (
-        torch.full_like(completeness_gap, torch.inf),
-        torch.full_like(completeness_gap, intervals),
-    )
+    change = torch.full_like(completeness_gap, torch.inf)
+    intervals_taken = torch.full_like(completeness_gap, intervals)
     before = torch.full_like(completeness_gap, torch.nan)
     active = torch.arange(len(completeness_gap), device=completeness_gap.device)
     while len(active) and intervals * lines.factor <= most:
@@ -76,24 +76,18 @@ def _settle(
             (limit.sum(dim=(1, 2)) - output_differences[active]).abs() / scale
         ).amax(dim=1)
         before[active] = completeness_gap[active]
-        (
-            result[active],
-            completeness_gap[active],
-            change[active],
-            intervals_taken[active],
-        ) = (
-            limit,
-            new_gap,
-            new_change,
-            float(intervals),
-        )
+        result[active] = limit
+        completeness_gap[active] = new_gap
+        change[active] = new_change
+        intervals_taken[active] = float(intervals)
         # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
         unsettled = (
             (new_gap > tolerance)
             | (new_change > tolerance)
             | (intervals < lines.settled_from)
         )
-        active, values = active[unsettled], refined[unsettled]
+        active = active[unsettled]
+        values = refined[unsettled]
     return result, torch.stack(
         [completeness_gap, change, intervals_taken, before]
     ).cpu().numpy()
@@ -101,8 +95,10 @@ def _settle(
 
 def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
     """Return the integrated gradients of any network, with all options of ``IntegratedGradients``."""
-    method, request = "integrated_gradients", of_slopes(request)
-    slopes, steps = Slopes(request, method, by_path=True), options["steps"]
+    method = "integrated_gradients"
+    request = of_slopes(request)
+    slopes = Slopes(request, method, by_path=True)
+    steps = options["steps"]
     averaged = int(options["references"])
     result = Additive(
         slopes,
@@ -110,7 +106,8 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             slopes.places, options["baseline"], averaged, options["reference_class"]
         ),
     )
-    subject, most_steps = request.subject, int(options["max_steps"])
+    subject = request.subject
+    most_steps = int(options["max_steps"])
     qualities: list[Floats] = []
     with (
         Progress(request.count, method.replace("_", " "), request.progress) as progress,
@@ -212,11 +209,10 @@ def _advice(
     if max(completeness_gap.max(), change.max()) <= _NEAR:
         return ". Raise tolerance"
     worst = int(completeness_gap.argmax())
-    falls = (
-        before[worst] / completeness_gap[worst]
-        if completeness_gap[worst] > tolerance
-        else 0.0
-    )
+    if completeness_gap[worst] > tolerance:
+        falls = before[worst] / completeness_gap[worst]
+    else:
+        falls = 0.0
     if falls >= _FALLS:
         further = math.ceil(
             math.log(completeness_gap[worst] / tolerance) / math.log(falls)
@@ -235,18 +231,15 @@ def _tolerance(
 ) -> float:
     """Return the tolerance of rows: smaller for ids, of which there are many with a small part each."""
     if requested_tolerance is None:
-        requested_tolerance = (
-            _FINE
-            if slopes.places.lookups and isinstance(lines, SecantIntegral)
-            else _USUAL
-        )
+        if slopes.places.lookups and isinstance(lines, SecantIntegral):
+            requested_tolerance = _FINE
+        else:
+            requested_tolerance = _USUAL
     # A network in half precision cannot settle further than it can tell numbers apart.
     precision = torch.finfo(slopes.subject.coarse or slopes.subject.dtype).eps
-    return (
-        max(float(requested_tolerance), 4 * precision)
-        if precision > 1e-4
-        else float(requested_tolerance)
-    )
+    if precision > 1e-4:
+        return max(float(requested_tolerance), 4 * precision)
+    return float(requested_tolerance)
 
 
 def _general_lines(
@@ -258,11 +251,10 @@ def _general_lines(
     requested_batch = slopes.request.batch_size
 
     def suits(count: int) -> bool:
-        probe_size = (
-            count
-            if requested_batch == "auto"
-            else max(1, min(count, int(requested_batch) // 2))
-        )
+        if requested_batch == "auto":
+            probe_size = count
+        else:
+            probe_size = max(1, min(count, int(requested_batch) // 2))
         return all(
             fits(slice(start, min(start + probe_size, count)))
             for start in range(0, count, probe_size)
@@ -291,11 +283,9 @@ def _general_lines(
         )
         return secants.complete(there, return_points, scale)
 
-    return (
-        secants
-        if with_fewer(_PROBE_ROWS, suits)
-        else GradientIntegral(slopes, references)
-    )
+    if with_fewer(_PROBE_ROWS, suits):
+        return secants
+    return GradientIntegral(slopes, references)
 
 
 def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:

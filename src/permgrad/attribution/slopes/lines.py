@@ -30,7 +30,8 @@ class Lines:
     settled_from: int
 
     def __init__(self, slopes: Slopes, references: Tensors) -> None:
-        self.slopes, self.references = slopes, references
+        self.slopes = slopes
+        self.references = references
         self.count = len(references[0])
         self.shape = (
             len(slopes.parts),
@@ -46,7 +47,8 @@ class Lines:
     ) -> Tensor:
         """Return means over each row's lines, ``(rows, *shape)``. ``coarser`` has ``factor`` times fewer intervals."""
         total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
-        lines, lines_done = len(total) * self.count, 0
+        lines = len(total) * self.count
+        lines_done = 0
         while lines_done < lines:
             together, points = self.together(intervals)
             line_numbers = torch.arange(
@@ -119,7 +121,8 @@ class SecantIntegral(Lines):
 
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return each line's attributions ``(lines, parts, players, targets)``."""
-        slopes, lines = self.slopes, len(line)
+        slopes = self.slopes
+        lines = len(line)
         start, stop = self.ends(rows, line)
         # Few lines: several intervals at once, at the price of a forward pass over all their beginnings. Many lines:
         # from interval to interval, each of which begins where the last one ended.
@@ -151,14 +154,13 @@ class SecantIntegral(Lines):
                     mean_slope.unflatten(1, (len(times) - 1, lines)).sum(dim=1)
                     for mean_slope in means
                 ]
-            slope_sums = (
-                [
+            if slope_sums:
+                slope_sums = [
                     total.add_(mean_slope)
                     for total, mean_slope in zip(slope_sums, means, strict=True)
                 ]
-                if slope_sums
-                else means
-            )
+            else:
+                slope_sums = means
         return slopes.attributions(
             [total / intervals for total in slope_sums], start, stop
         )
@@ -195,9 +197,10 @@ class GradientIntegral(Lines):
     ) -> Tensor:
         """Return the rule with so many intervals, a coarser one plus the middles of the outer thirds."""
         least = max(self.first, self.settled_from)
-        self._share = (
-            _BEFORE_SETTLED / (self.count * least) if intervals <= least else 0.0
-        )
+        if intervals <= least:
+            self._share = _BEFORE_SETTLED / (self.count * least)
+        else:
+            self._share = 0.0
         if coarser is None:
             return self._mean(rows, (np.arange(intervals) + 0.5) / intervals)
         before = np.arange(intervals // 3)[:, None]
@@ -206,15 +209,14 @@ class GradientIntegral(Lines):
 
     def _mean(self, rows: Tensors, times: Floats) -> Tensor:
         """Return the mean over lines and times of gradients times changes."""
-        total, slopes = (
-            rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64),
-            self.slopes,
-        )
+        total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
+        slopes = self.slopes
         points = self.count * len(times)
 
         def work(part: slice) -> None:
             number = torch.arange(part.start, part.stop, device=total.device)
-            line_indices, time_index = number // len(times), number % len(times)
+            line_indices = number // len(times)
+            time_index = number % len(times)
             point_times = torch.as_tensor(times, device=total.device)[time_index]
             total.index_add_(
                 0,

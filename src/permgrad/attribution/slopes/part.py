@@ -13,7 +13,8 @@ from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.subject import Subject
 
 #: Rows whose outputs are compared, evenly over all of them, and rows that are predicted at once.
-_MOST, _AT_ONCE = 2000, 256
+_MOST = 2000
+_AT_ONCE = 256
 
 
 def of_slopes(request: Request) -> Request:
@@ -31,10 +32,8 @@ def of_slopes(request: Request) -> Request:
         _outputs(compared_subject, request.inputs[0][::row_step])
         for compared_subject in (whole_subject, subject)
     )
-    whole_outputs, part_outputs = (
-        whole_outputs - whole_outputs.mean(dim=0),
-        part_outputs - part_outputs.mean(dim=0),
-    )
+    whole_outputs = whole_outputs - whole_outputs.mean(dim=0)
+    part_outputs = part_outputs - part_outputs.mean(dim=0)
     share = float((part_outputs * whole_outputs).sum() / whole_outputs.square().sum())
     subject.part = {"paths": list(subject.paths), "without": "trees", "share": share}
     return replace(request, subject=subject)

@@ -45,21 +45,28 @@ def reference_rows(
     request = slope_places.request
     of_user = not isinstance(choice, str)
     if not of_user and choice == "auto":
-        choice = (
-            "median" if request.subject.encoded_names or not request.shared else "zeros"
-        )
+        if request.subject.encoded_names or not request.shared:
+            choice = "median"
+        else:
+            choice = "zeros"
     named_class = not of_user and choice.startswith(_CLASS)
     if not of_user and not named_class and choice not in REFERENCES:
         raise _unknown(request, choice)
     if reference_class is not None and (of_user or named_class or choice == "zeros"):
-        other_argument = "a table as baseline=" if of_user else f"baseline={choice!r}"
+        if of_user:
+            other_argument = "a table as baseline="
+        else:
+            other_argument = f"baseline={choice!r}"
         problem = f"reference_class={shown(reference_class)} and {other_argument} cannot be combined"
         raise InputError(problem, hint="Pass one of them", code="PG006")
     if of_user:
         return _users_rows(request, choice)
     if choice == "zeros":
         return _zeros(slope_places)
-    label = choice.removeprefix(_CLASS) if named_class else reference_class
+    if named_class:
+        label = choice.removeprefix(_CLASS)
+    else:
+        label = reference_class
     return _of_background(request, choice, label=label, most=most)
 
 
@@ -68,7 +75,8 @@ def _zeros(slope_places: Places) -> Reference:
 
     Only the vectors of a lookup are read, so that held inputs merely let the network run.
     """
-    request, subject = slope_places.request, slope_places.request.subject
+    request = slope_places.request
+    subject = slope_places.request.subject
     zero_rows = [torch.zeros_like(tensor[:1]) for tensor in request.inputs]
     words = f"every {'encoded ' if subject.encoded_names else ''}input at 0"
     lookup_inputs = {lookup.place for lookup in slope_places.lookups}
@@ -107,11 +115,10 @@ def _of_background(
     )
     if label is not None:
         position, class_name = _class_of(request, label)
-        background_rows, where = (
-            tuple(tensor[position] for tensor in background_rows),
-            f"{where} of class {class_name}",
-        )
-    count, encoded = len(background_rows[0]), bool(request.subject.encoded_names)
+        background_rows = tuple(tensor[position] for tensor in background_rows)
+        where = f"{where} of class {class_name}"
+    count = len(background_rows[0])
+    encoded = bool(request.subject.encoded_names)
     widest = max(tensor[:1].numel() for tensor in background_rows)
     average = choice not in ("mean", "median")
     most = most if average else max(50, _SUMMARISED_NUMBERS // widest)
@@ -168,11 +175,10 @@ def _users_rows(request: Request, rows: Any) -> Reference:
             )
     tensors = request.subject.read(rows)
     count = len(tensors[0])
-    words = (
-        "a row given by the user"
-        if count == 1
-        else f"average over {count:,} rows given by the user"
-    )
+    if count == 1:
+        words = "a row given by the user"
+    else:
+        words = f"average over {count:,} rows given by the user"
     return Reference(tensors, "given", words)
 
 
@@ -186,13 +192,13 @@ def _unknown(request: Request, choice: Any) -> InputError:
 
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
     """Return the background rows of one class and its name. ``label`` is the value or text of the class."""
-    subject, classes = request.subject, request.subject.background_classes
-    needed, hint = "", "Pass baseline= with rows of that class"
+    subject = request.subject
+    classes = request.subject.background_classes
+    needed = ""
+    hint = "Pass baseline= with rows of that class"
     if subject.task != "classification":
-        needed, hint = (
-            "a classifier, and the model is a regression",
-            "Pass baseline='median', or rows",
-        )
+        needed = "a classifier, and the model is a regression"
+        hint = "Pass baseline='median', or rows"
     elif classes is None:
         needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
     elif request.background_kind == "given":
@@ -235,7 +241,8 @@ class Places:
 
 def with_slopes(request: Request, method: str) -> Places:
     """Return where each player has slopes. Refuse a request without any."""
-    subject, segments = _with_layers(request.subject), request.space.segments
+    subject = _with_layers(request.subject)
+    segments = request.space.segments
     free_inputs = [
         input_index
         for input_index, owners in enumerate(segments)
@@ -270,10 +277,10 @@ def with_slopes(request: Request, method: str) -> Places:
         if not bool(torch.isin(segments[input_index].cpu(), remaining_players).all())
     ]
     if lost_inputs:
-        names, is_single = (
-            listed([request.space.inputs[input_index] for input_index in lost_inputs]),
-            len(lost_inputs) == 1,
+        names = listed(
+            [request.space.inputs[input_index] for input_index in lost_inputs]
         )
+        is_single = len(lost_inputs) == 1
         stays = (
             "it: it stays with its row"
             if is_single
@@ -315,8 +322,11 @@ def _elsewhere(
 ) -> Places:
     """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
     subject: Any = request.subject
-    space, lookups = request.space, tuple(owned.values())
-    names, facts, read_layers = space.inputs, dict[str, Any](), dict[str, list[str]]()
+    space = request.space
+    lookups = tuple(owned.values())
+    names = space.inputs
+    facts = dict[str, Any]()
+    read_layers = dict[str, list[str]]()
     if held_inputs:
         before = subject.facts.get("held", [])
         facts["held"] = list(
@@ -326,16 +336,22 @@ def _elsewhere(
         )
     for layer_site, lookup in owned.items():
         read_layers.setdefault(names[lookup.place], []).append(layer_site[0])
-    facts |= {"embeddings": read_layers} if read_layers else {}
+    if read_layers:
+        facts |= {"embeddings": read_layers}
+    else:
+        facts |= {}
     # Whole numbers that are looked up have slopes there alone.
     nobody = [torch.full_like(owners, NOBODY) for owners in space.segments]
-    as_is = [
-        owners if is_real else unowned
-        for owners, is_real, unowned in zip(
-            space.segments, subject.real, nobody, strict=True
-        )
-    ]
-    segments, slope_subject = as_is, subject
+    as_is = []
+    for owners, is_real, unowned in zip(
+        space.segments, subject.real, nobody, strict=True
+    ):
+        if is_real:
+            as_is.append(owners)
+        else:
+            as_is.append(unowned)
+    segments = as_is
+    slope_subject = subject
     if lookups:
         inner = InnerSubject(
             subject,
@@ -347,10 +363,8 @@ def _elsewhere(
             space.segments[lookup.place].cpu().unsqueeze(-1).expand(tensor.shape[1:])
             for lookup, tensor in zip(lookups, inner.inputs, strict=False)
         ]
-        slope_subject, segments = (
-            inner,
-            [*vectors, *(as_is[input_index] for input_index in inner.needed)],
-        )
+        slope_subject = inner
+        segments = [*vectors, *(as_is[input_index] for input_index in inner.needed)]
         warn_of_unseen(method, inner, request.inputs, space.segments, lookups)
     # Players of an input that the network leaves out stay, with slopes of 0.
     remaining_players = sorted(

@@ -65,7 +65,8 @@ def secant(
     change = stop - start
     slope: Tensor = (outputs[1] - outputs[0]).div_(change)
     # Infinite ends, as in masks, have no change either.
-    is_near, middle = ~torch.isfinite(slope), stop
+    is_near = ~torch.isfinite(slope)
+    middle = stop
     if kind != "straight":
         middle = torch.lerp(start, stop, 0.5)
         # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
@@ -73,9 +74,9 @@ def secant(
         is_near |= change.abs() <= (
             reach * middle.abs() if kind == "scale-free" else reach
         )
-    return (
-        torch.where(is_near, slope_at(middle), slope) if bool(is_near.any()) else slope
-    )
+    if bool(is_near.any()):
+        return torch.where(is_near, slope_at(middle), slope)
+    return slope
 
 
 def derivative(function: Callable[..., Any], points: Tensor) -> Tensor:
@@ -126,10 +127,9 @@ def in_the_middle(
     function: Callable[..., Any], starts: Tensors, *values: Tensor
 ) -> Ruled:
     """Return a function with its gradient half-way: exact for squares, and what is linear in each of two factors."""
-    middles = [
-        torch.lerp(start, value, 0.5)
-        for start, value in zip(starts, values, strict=True)
-    ]
+    middles = []
+    for start, value in zip(starts, values, strict=True):
+        middles.append(torch.lerp(start, value, 0.5))
 
     def back(slopes: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
@@ -143,10 +143,8 @@ def in_the_middle(
 
 def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled:
     """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
-    stop_log, start_log = (
-        torch.log_softmax(values, dim),
-        torch.log_softmax(starts[0], dim),
-    )
+    stop_log = torch.log_softmax(values, dim)
+    start_log = torch.log_softmax(starts[0], dim)
     half_difference = (stop_log - start_log) / 2
     # The logarithmic mean l, near each other as e^middle · sinh(half) / half, which is exact.
     safe_half = torch.where(
@@ -157,10 +155,8 @@ def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled
         torch.ones_like(half_difference),
         torch.sinh(safe_half) / safe_half,
     )
-    near_mean, far_mean = (
-        ((start_log + stop_log) / 2).exp() * sinh_ratio,
-        (stop_log.exp() - start_log.exp()) / (2 * safe_half),
-    )
+    near_mean = ((start_log + stop_log) / 2).exp() * sinh_ratio
+    far_mean = (stop_log.exp() - start_log.exp()) / (2 * safe_half)
     logarithmic_mean = torch.where(half_difference.abs() < 1, near_mean, far_mean)
     logarithmic_mean = torch.where(
         torch.isfinite(half_difference),
@@ -183,7 +179,8 @@ def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) ->
     For differences d0 and d1 of the sides at both ends the side taken last has ``d1 / (d1 − d0)``, as in a rectifier's
     secant, if they are equal where one follows the other. A choice that jumps misses the jump.
     """
-    before, after = starts[1] - starts[2], first - second
+    before = starts[1] - starts[2]
+    after = first - second
     share = (after / (after - before)).clamp(0, 1)
     share = torch.where(torch.isfinite(share), share, torch.ones_like(share))
     share = torch.where(condition, share, 1 - share)
@@ -219,11 +216,10 @@ def maximum(
 ) -> Ruled:
     """Return the largest values of windows, which ``search`` finds with their places in the last dimensions."""
     (output, last_index), (_, first) = search(values), search(*starts)
-    kept_dimensions, shape = values.ndim - window_dimensions, values.shape
-    first, last_index = (
-        first.flatten(kept_dimensions),
-        last_index.flatten(kept_dimensions),
-    )
+    kept_dimensions = values.ndim - window_dimensions
+    shape = values.shape
+    first = first.flatten(kept_dimensions)
+    last_index = last_index.flatten(kept_dimensions)
     to_first, to_last = leaders(
         starts[0].flatten(kept_dimensions),
         values.flatten(kept_dimensions),
@@ -273,7 +269,8 @@ class Rescale(TorchFunctionMode):
 
     def __init__(self, before: Calls | None, *, keep: bool = True) -> None:
         super().__init__()
-        self.before, self.keep = before, keep
+        self.before = before
+        self.keep = keep
         self.calls: Calls = []
         self.matched = True
         self._opened: list[Any] = []
@@ -304,8 +301,13 @@ class Rescale(TorchFunctionMode):
                 kwargs,
             )
             if result is not NotImplemented:
-                return args[0].copy_(result) if in_place else result
-        opened = None if func in self._opened else _in_sight(func)
+                if in_place:
+                    return args[0].copy_(result)
+                return result
+        if func in self._opened:
+            opened = None
+        else:
+            opened = _in_sight(func)
         if opened is None:
             return func(*args, **kwargs)
         # Methods of tensors call the method of the same name below them, which arrives here as the same function.
@@ -325,13 +327,17 @@ class Rescale(TorchFunctionMode):
         needed: Callable[[Iterable[bool]], bool] = any,
     ) -> Any:
         """Record the inputs of a function. Return its output by a rule if values need slopes, else plain."""
-        recorded, call_index = values if recorded is None else recorded, len(self.calls)
+        recorded = values if recorded is None else recorded
+        call_index = len(self.calls)
         self.calls.append(
             tuple(value.detach().clone() for value in recorded) if self.keep else ()
         )
         if self.before is None:
             return plain()
-        starts = self.before[call_index] if call_index < len(self.before) else ()
+        if call_index < len(self.before):
+            starts = self.before[call_index]
+        else:
+            starts = ()
         if [value.shape for value in starts] != [value.shape for value in recorded]:
             self.matched = False
             return plain()
@@ -358,14 +364,12 @@ def _in_order(
         names = ("input", "condition", "other")
     for argument_index, argument_name in enumerate(names):
         if len(args) == argument_index and argument_name in kwargs:
-            args, kwargs = (
-                (*args, kwargs[argument_name]),
-                {
-                    keyword_name: value
-                    for keyword_name, value in kwargs.items()
-                    if keyword_name != argument_name
-                },
-            )
+            args = (*args, kwargs[argument_name])
+            kwargs = {
+                keyword_name: value
+                for keyword_name, value in kwargs.items()
+                if keyword_name != argument_name
+            }
     return args, kwargs
 
 
@@ -404,11 +408,10 @@ def _fits(value: Tensor, first: Tensor) -> bool:
 # ---- answers to calls ------------------------------------------------------------------------------------------------
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
-    companions = [
-        value
-        for value in (*args[1:], *kwargs.values())
-        if _varies(value) and value.ndim
-    ]
+    companions = []
+    for value in (*args[1:], *kwargs.values()):
+        if _varies(value) and value.ndim:
+            companions.append(value)
     if (
         not args
         or not _varies(args[0])
@@ -446,9 +449,10 @@ def _product(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _einsum(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    operands = (
-        args[1] if len(args) == 2 and isinstance(args[1], (list, tuple)) else args[1:]
-    )
+    if len(args) == 2 and isinstance(args[1], (list, tuple)):
+        operands = args[1]
+    else:
+        operands = args[1:]
     if not isinstance(args[0], str) or len(operands) != 2:
         return NotImplemented
     return _product(
@@ -468,7 +472,10 @@ def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) 
     ):
         return NotImplemented  # The function in Python chooses a dimension and calls the other.
     dtype = kwargs.get("dtype", args[2] if len(args) > 2 else None)
-    values = args[0] if dtype is None else args[0].to(dtype)
+    if dtype is None:
+        values = args[0]
+    else:
+        values = args[0].to(dtype)
     return mode.answer(
         lambda: func(*args, **kwargs),
         functools.partial(softmax, dimension, logarithm),
@@ -500,27 +507,30 @@ def _pooling(
     kwargs: Any,
 ) -> Any:
     """Answer max pooling, in all its forms. ``returns_indices``: the function also returns places."""
-    arguments = {
-        keyword_name: value
-        for keyword_name, value in kwargs.items()
-        if keyword_name not in ("input", "return_indices")
-    }
-    values = args[0] if args else kwargs["input"]
+    arguments = {}
+    for keyword_name, value in kwargs.items():
+        if keyword_name not in ("input", "return_indices"):
+            arguments[keyword_name] = value
+    if args:
+        values = args[0]
+    else:
+        values = kwargs["input"]
     further = list(args[1:])
     # The last argument says whether places are wanted as well.
     full_length = 2 if name.startswith("adaptive") else 6
-    wants_indices = (
-        further.pop()
-        if len(further) == full_length
-        else kwargs.get("return_indices", False)
-    )
+    if len(further) == full_length:
+        wants_indices = further.pop()
+    else:
+        wants_indices = kwargs.get("return_indices", False)
     search = functools.partial(getattr(functional, f"{name}_with_indices"), **arguments)
     if not _varies(values):
         return NotImplemented
     pooled_values = _maximum_of(
         mode, values, lambda maps: search(maps, *further), int(name[-2])
     )
-    return pooled_values if wants_indices or returns_indices else pooled_values[0]
+    if wants_indices or returns_indices:
+        return pooled_values
+    return pooled_values[0]
 
 
 def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
@@ -533,7 +543,10 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
         dimension = dimension[0]
     if not isinstance(dimension, int) or not _varies(call_arguments["input"]):
         return NotImplemented
-    sign = -1 if name.endswith("min") else 1
+    if name.endswith("min"):
+        sign = -1
+    else:
+        sign = 1
     values = sign * call_arguments["input"].movedim(dimension, -1)
     best_values, index = values.max(dim=-1, keepdim=True)
     if name.startswith("a"):
@@ -544,12 +557,11 @@ def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any
         best_values, index = _maximum_of(
             mode, values, lambda rows: rows.max(dim=-1, keepdim=True), 1
         )
-    best_values, index = (
-        sign * best_values.movedim(-1, dimension),
-        index.movedim(-1, dimension),
-    )
+    best_values = sign * best_values.movedim(-1, dimension)
+    index = index.movedim(-1, dimension)
     if not call_arguments.get("keepdim", False):
-        best_values, index = best_values.squeeze(dimension), index.squeeze(dimension)
+        best_values = best_values.squeeze(dimension)
+        index = index.squeeze(dimension)
     if name.startswith("a"):
         return best_values
     result_type = torch.return_types.max if name == "max" else torch.return_types.min
@@ -578,11 +590,11 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     )
     if not (isinstance(condition, Tensor) and (_varies(first) or _varies(second))):
         return NotImplemented
-    dtype, device = torch.result_type(first, second), condition.device
-    sides = [
-        torch.as_tensor(side_tensor, dtype=dtype, device=device)
-        for side_tensor in (first, second)
-    ]
+    dtype = torch.result_type(first, second)
+    device = condition.device
+    sides = []
+    for side_tensor in (first, second):
+        sides.append(torch.as_tensor(side_tensor, dtype=dtype, device=device))
     broadcast_inputs = torch.broadcast_tensors(condition, *sides)
     return mode.answer(
         lambda: func(*args),
@@ -614,9 +626,9 @@ def _quotient(call: dict[str, Any]) -> Any:
         and isinstance(call["input"], Tensor)
         and _varies(call.get("other"))
     )
-    return (
-        call["input"] * torch.reciprocal(call["other"]) if has_rule else NotImplemented
-    )
+    if has_rule:
+        return call["input"] * torch.reciprocal(call["other"])
+    return NotImplemented
 
 
 def _glu(call: dict[str, Any]) -> Any:
@@ -630,7 +642,10 @@ def _norm(call: dict[str, Any]) -> Any:
     dimension = call.get("dim")
     if not _varies(values) or call.get("ord", 2) != 2 or call.get("dtype") is not None:
         return NotImplemented
-    dimensions = tuple(range(values.ndim)) if dimension is None else dimension
+    if dimension is None:
+        dimensions = tuple(range(values.ndim))
+    else:
+        dimensions = dimension
     return _root(
         torch.square(values).sum(dim=dimensions, keepdim=call.get("keepdim", False))
     )
@@ -643,34 +658,35 @@ def _root(squares: Tensor) -> Tensor:
 
 def _variance(root: bool, call: dict[str, Any]) -> Any:
     """Return the variance over dimensions, or its root."""
-    values, requested_dimension = call["input"], call.get("dim")
+    values = call["input"]
+    requested_dimension = call.get("dim")
     if not _varies(values) or isinstance(requested_dimension, bool):
         return NotImplemented
-    dimensions = (
-        tuple(range(values.ndim))
-        if requested_dimension is None
-        else (requested_dimension,)
-        if isinstance(requested_dimension, int)
-        else tuple(requested_dimension)
-    )
+    if requested_dimension is None:
+        dimensions = tuple(range(values.ndim))
+    elif isinstance(requested_dimension, int):
+        dimensions = (requested_dimension,)
+    else:
+        dimensions = tuple(requested_dimension)
     correction = call.get("correction")
-    correction = int(call.get("unbiased", True)) if correction is None else correction
+    if correction is None:
+        correction = int(call.get("unbiased", True))
     count = math.prod(values.shape[dimension] for dimension in dimensions)
     centred = values - values.mean(dim=dimensions, keepdim=True)
     variance = torch.square(centred).sum(
         dim=dimensions, keepdim=call.get("keepdim", False)
     ) / (count - correction)
-    return _root(variance) if root else variance
+    if root:
+        return _root(variance)
+    return variance
 
 
 def _logsumexp(call: dict[str, Any]) -> Any:
     """Return log Σ exp(x) as x₀ − log softmax(x)₀, whichever number comes first."""
-    values, dimension = call["input"], call.get("dim")
-    dimension = (
-        dimension[0]
-        if isinstance(dimension, (list, tuple)) and len(dimension) == 1
-        else dimension
-    )
+    values = call["input"]
+    dimension = call.get("dim")
+    if isinstance(dimension, (list, tuple)) and len(dimension) == 1:
+        dimension = dimension[0]
     if (
         not isinstance(dimension, int)
         or not _varies(values)
@@ -678,7 +694,9 @@ def _logsumexp(call: dict[str, Any]) -> Any:
     ):
         return NotImplemented
     total = (values - torch.log_softmax(values, dimension)).narrow(dimension, 0, 1)
-    return total if call.get("keepdim", False) else total.squeeze(dimension)
+    if call.get("keepdim", False):
+        return total
+    return total.squeeze(dimension)
 
 
 def _scaled(
@@ -691,7 +709,10 @@ def _scaled(
 ) -> Tensor:
     """Return values over their spread, times the call's weight plus its bias, where there are such."""
     epsilon = call.get("eps", 1e-5 if centred else None)
-    middle = values - values.mean(dim=dims, keepdim=True) if centred else values
+    if centred:
+        middle = values - values.mean(dim=dims, keepdim=True)
+    else:
+        middle = values
     spread = torch.square(middle).mean(dim=dims, keepdim=True)
     scaled = middle * torch.rsqrt(
         spread + (torch.finfo(values.dtype).eps if epsilon is None else epsilon)
@@ -737,7 +758,9 @@ def _attention(call: dict[str, Any]) -> Any:
     """Return scaled dot-product attention."""
     if call.get("dropout_p") or call.get("enable_gqa"):
         return NotImplemented
-    query, mask, scale = call["query"], call.get("attn_mask"), call.get("scale")
+    query = call["query"]
+    mask = call.get("attn_mask")
+    scale = call.get("scale")
     scores = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ call[
         "key"
     ].transpose(-2, -1)
@@ -746,11 +769,10 @@ def _attention(call: dict[str, Any]) -> Any:
             scores.shape[-2:], dtype=torch.bool, device=scores.device
         ).tril()
     if mask is not None:
-        scores = (
-            scores.masked_fill(~mask, -torch.inf)
-            if mask.dtype is torch.bool
-            else scores + mask
-        )
+        if mask.dtype is torch.bool:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        else:
+            scores = scores + mask
     return torch.softmax(scores, -1) @ call["value"]
 
 
@@ -829,7 +851,8 @@ class SecantWalk:
     """Runs a network, from leaves to ``(rows, outputs)``, at point after point, and returns each step's slopes."""
 
     def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
-        self.forward, self.matched = forward, True
+        self.forward = forward
+        self.matched = True
         self.calls: Calls = []
 
     def stand(self, points: Sequence[Tensor]) -> Tensor:

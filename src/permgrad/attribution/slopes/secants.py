@@ -41,8 +41,10 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
 
 #: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
-_NUMBERS_CPU, _NUMBERS_ACCELERATOR = 2_000_000, 200_000_000
-_MOST_POINTS_CPU, _MOST_POINTS_ACCELERATOR = 2048, 1_000_000
+_NUMBERS_CPU = 2_000_000
+_NUMBERS_ACCELERATOR = 200_000_000
+_MOST_POINTS_CPU = 2048
+_MOST_POINTS_ACCELERATOR = 1_000_000
 #: The walk is used where it gives the network's own outputs this closely, relative to their size.
 _SAME_OUTPUTS = 1e-4
 #: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
@@ -110,14 +112,15 @@ def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> T
 
 
 def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> Tensor:
-    flat_slopes, weight = slopes.flatten(0, 1), layer.weight.detach()
-    padding, dilation = pair(layer.padding), pair(layer.dilation)
-    reach = [
-        dilation_step * (width - 1) - side_padding
-        for dilation_step, width, side_padding in zip(
-            dilation, weight.shape[2:], padding, strict=True
-        )
-    ]
+    flat_slopes = slopes.flatten(0, 1)
+    weight = layer.weight.detach()
+    padding = pair(layer.padding)
+    dilation = pair(layer.dilation)
+    reach = []
+    for dilation_step, width, side_padding in zip(
+        dilation, weight.shape[2:], padding, strict=True
+    ):
+        reach.append(dilation_step * (width - 1) - side_padding)
     if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
         # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
         turned = (
@@ -183,9 +186,11 @@ def _activation(
 # ---- layers that look at several numbers -----------------------------------------------------------------------------
 def _matches(places: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
     """Return the best of places at both ends, and the share of the stretch in which each leads."""
-    best, leads = places[0], [torch.ones_like(places[0][0])]
+    best = places[0]
+    leads = [torch.ones_like(places[0][0])]
     for place in places[1:]:
-        lead, later = place[0] - best[0], place[1] - best[1]
+        lead = place[0] - best[0]
+        later = place[1] - best[1]
         change = later - lead
         # If the two stay equally far apart, the same one leads all along, and on a tie
         # the first, as in torch.
@@ -212,16 +217,17 @@ def _maximum_pooling(
         length // window * window
         for length, window in zip(start.shape[2:], windows, strict=True)
     ]
-    best_values, shares = (
-        [values[:, :, : seen_size[0], : seen_size[1]] for values in (start, stop)],
-        [],
-    )
+    best_values = [
+        values[:, :, : seen_size[0], : seen_size[1]] for values in (start, stop)
+    ]
+    shares = []
     for dimension, window in zip((2, 3), windows, strict=True):
         # The best at both ends, and for each place of the window the share of the stretch in which it leads.
-        lines = [
-            (slice(None),) * dimension + (slice(window_offset, None, window),)
-            for window_offset in range(window)
-        ]
+        lines = []
+        for window_offset in range(window):
+            lines.append(
+                (slice(None),) * dimension + (slice(window_offset, None, window),)
+            )
         best_values, leads = _matches(
             [[values[line] for values in best_values] for line in lines]
         )
@@ -265,7 +271,8 @@ def table_embedding(
         _: Any, slopes: Tensor, start: Tensor, stop: Tensor, *__: Tensor
     ) -> Tensor:
         turns = 2 * math.pi * layer.frequency.detach()
-        begin, end = start[:, numeric, None], stop[:, numeric, None]
+        begin = start[:, numeric, None]
+        end = stop[:, numeric, None]
         middle = (begin + end) / 2 * turns + 2 * math.pi * layer.phase.detach()
         # torch.sinc(x) is sin(πx) / (πx).
         waves_slope = -torch.sin(middle) * torch.sinc(
@@ -308,7 +315,8 @@ def rule_of(module: Any) -> Rule | None:
 
 def _is_plain_pooling(module: Any) -> bool:
     """Return whether a layer takes the largest of windows that lie side by side."""
-    window, stride = pair(module.kernel_size), pair(module.stride)
+    window = pair(module.kernel_size)
+    stride = pair(module.stride)
     plain = not any(pair(module.padding)) and pair(module.dilation) == (1, 1)
     return (
         window == stride
@@ -412,10 +420,8 @@ def pull_packed(
     windows: Tensor, size: int, _: Any, slopes: Tensor, shape: torch.Size
 ) -> Tensor:
     """Pull slopes back through ``pack``. By hand: several times faster than the general way, on whole maps."""
-    flat_slopes, window_grid = (
-        slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size)),
-        [n // size for n in shape[1:]],
-    )
+    flat_slopes = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size))
+    window_grid = [n // size for n in shape[1:]]
     window_slopes = flat_slopes.new_zeros(
         (len(flat_slopes), math.prod(window_grid), *flat_slopes.shape[2:])
     )
@@ -531,7 +537,8 @@ class SecantLines(Lines):
         head: Chain,
     ) -> None:
         super().__init__(slopes, references)
-        self.subject, self.scale = slopes.subject, slopes.request.scale
+        self.subject = slopes.subject
+        self.scale = slopes.request.scale
         paths = len(slopes.subject.module.paths)
         self.shape = (
             paths,
@@ -550,7 +557,8 @@ class SecantLines(Lines):
         )
         self.first = 1 if self.count > 1 else min(first_intervals, most)
         self.settled_from = 2 * self.first
-        self._chains, self._head = chains, head
+        self._chains = chains
+        self._head = head
         every = list(dict.fromkeys(slopes.targets))
         # Where outputs add up to a constant, the last one's slopes are minus the sum of the others'.
         self._complement = (
@@ -566,18 +574,18 @@ class SecantLines(Lines):
     ) -> SecantLines | None:
         """Return the lines, or None where the network, in eval mode, has layers without a rule."""
         module = slopes.subject.module
-        chains = (
-            _read(module)
-            if slopes.whole and slopes.parts == tuple(slopes.subject.paths)
-            else None
-        )
+        if slopes.whole and slopes.parts == tuple(slopes.subject.paths):
+            chains = _read(module)
+        else:
+            chains = None
         if chains is None:
             return None
         lines = cls(slopes, references, most, *chains)
         # The walk must be the network: a guard against forward passes that it does not know.
         probe_rows = references[0][:8]
         with torch.no_grad():
-            reference, entered = module(probe_rows), lines._enter(probe_rows)
+            reference = module(probe_rows)
+            entered = lines._enter(probe_rows)
             path_values = lines._walk(
                 {path_name: values[None] for path_name, values in entered.items()}
             )
@@ -590,10 +598,8 @@ class SecantLines(Lines):
         numbers = sum(
             values.numel() for layers in path_values for values in layers
         ) // len(probe_rows)
-        cpu_limits, accelerator = (
-            (_NUMBERS_CPU, _MOST_POINTS_CPU),
-            (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR),
-        )
+        cpu_limits = (_NUMBERS_CPU, _MOST_POINTS_CPU)
+        accelerator = (_NUMBERS_ACCELERATOR, _MOST_POINTS_ACCELERATOR)
         slopes.batch = batch_size(slopes.request, numbers, cpu_limits, accelerator)
         return lines
 
@@ -635,11 +641,10 @@ class SecantLines(Lines):
 
     def _outputs(self, path_values: list[list[Tensor]]) -> Tensor:
         """Return the outputs ``(points, lines, outputs)``: the head's, and what others add to them."""
-        added = [
-            layers[-1]
-            for path_name, layers in zip(self._chains, path_values, strict=False)
-            if path_name in _BESIDE
-        ]
+        added = []
+        for path_name, layers in zip(self._chains, path_values, strict=False):
+            if path_name in _BESIDE:
+                added.append(layers[-1])
         return sum(added, start=path_values[-1][-1])
 
     def _of_head(self, path_values: list[list[Tensor]]) -> list[list[Tensor]]:
@@ -654,20 +659,19 @@ class SecantLines(Lines):
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
         """Return each line's attributions ``(lines, paths, encoded, targets)``, some intervals at a time."""
         references = self.references[0]
-        owner, reference = line // len(references), line % len(references)
+        owner = line // len(references)
+        reference = line % len(references)
         first_owner = int(owner[0])
         used_references, reference_indices = torch.unique(
             reference, return_inverse=True
         )
-        begin = {
-            path_name: value[reference_indices]
-            for path_name, value in self._enter(references[used_references]).items()
-        }
+        begin = {}
+        for path_name, value in self._enter(references[used_references]).items():
+            begin[path_name] = value[reference_indices]
         stops = rows[0][first_owner : int(owner[-1]) + 1]
-        end_values = {
-            path_name: value[owner - first_owner]
-            for path_name, value in self._enter(stops).items()
-        }
+        end_values = {}
+        for path_name, value in self._enter(stops).items():
+            end_values[path_name] = value[owner - first_owner]
         sums = self._summed_slopes(begin, end_values, intervals, stops)
         means: dict[str, Tensor] = {}
         for current_path, chain in self._chains.items():
@@ -742,10 +746,8 @@ class SecantLines(Lines):
             return (corners[1:] - corners[:1]).T[self._targets][None].to(outputs.dtype)
         if width == 1:  # one logit is spread over two classes
             spread = outputs.new_tensor([[-0.5], [0.5]])
-        start, stop = (
-            outputs[:-1].flatten(0, 1) @ spread.T,
-            outputs[1:].flatten(0, 1) @ spread.T,
-        )
+        start = outputs[:-1].flatten(0, 1) @ spread.T
+        stop = outputs[1:].flatten(0, 1) @ spread.T
         gauss_points, weights = np.polynomial.legendre.leggauss(5)
         mean_slopes = torch.zeros(
             len(start),
@@ -774,9 +776,10 @@ class SecantLines(Lines):
 
 def _before_layers(branch: Any) -> list[Rule]:
     """Return the rules of what a table branch does before its layers."""
-    rules = (
-        [Rule(branch.multiplied, _by_functions, "functions")] if branch.products else []
-    )
+    if branch.products:
+        rules = [Rule(branch.multiplied, _by_functions, "functions")]
+    else:
+        rules = []
     if branch.embedding is not None:
         rules.append(table_embedding(branch.embedding, branch.numeric, branch.other))
     return rules

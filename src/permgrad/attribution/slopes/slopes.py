@@ -39,11 +39,9 @@ class Slopes:
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
         self.places = with_slopes(request, method)
-        self.request, self.subject, segments = (
-            self.places.request,
-            self.places.subject,
-            self.places.segments,
-        )
+        self.request = self.places.request
+        self.subject = self.places.subject
+        segments = self.places.segments
         self.targets = list(request.targets)
         self.free = tuple(
             input_index
@@ -59,7 +57,10 @@ class Slopes:
             )
         self.subject.check_slopes(method, self.free)
         self._by_path = by_path and bool(self.subject.paths)
-        self.parts = tuple(self.subject.paths) if self._by_path else ("",)
+        if self._by_path:
+            self.parts = tuple(self.subject.paths)
+        else:
+            self.parts = ("",)
         self._masks = tuple(
             None if bool((owners >= 0).all()) else (owners >= 0).to(self.subject.device)
             for owners in segments
@@ -115,24 +116,22 @@ class Slopes:
         """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
         points = list(rows)
         for input_index in self.free:
-            input_rows, mask = rows[input_index], self._masks[input_index]
+            input_rows = rows[input_index]
+            mask = self._masks[input_index]
             reference_rows = (
                 references[input_index].to(input_rows).expand_as(input_rows)
             )
-            points[input_index] = (
-                reference_rows
-                if mask is None
-                else torch.where(mask, reference_rows, input_rows)
-            )
+            if mask is None:
+                points[input_index] = reference_rows
+            else:
+                points[input_index] = torch.where(mask, reference_rows, input_rows)
         return tuple(points)
 
     def leaves(self, points: Tensors) -> list[Tensor]:
         """Return the leaves of the gradient at points: the free inputs, or the table once for each path."""
-        return (
-            [points[0] for _ in self.parts]
-            if self._by_path
-            else [points[input_index] for input_index in self.free]
-        )
+        if self._by_path:
+            return [points[0] for _ in self.parts]
+        return [points[input_index] for input_index in self.free]
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
         """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
@@ -206,9 +205,9 @@ class Slopes:
     def gradients(self, points: Tensors) -> tuple[Tensor, list[Tensor]]:
         """Return outputs ``(b, K)`` and gradients ``(targets, b, *)`` towards each leaf at points of one batch."""
         with torch.inference_mode(mode=False), torch.enable_grad():
-            leaves = [
-                leaf.detach().clone().requires_grad_() for leaf in self.leaves(points)
-            ]
+            leaves = []
+            for leaf in self.leaves(points):
+                leaves.append(leaf.detach().clone().requires_grad_())
             outputs = self.explained(points, leaves)
             slopes = output_gradients(
                 outputs, self.targets, leaves, constant_sum=self.constant_sum
@@ -219,11 +218,15 @@ class Slopes:
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
         """Add up ``(targets, b, *)`` of each leaf by player: ``(b, parts, players, targets)``."""
-        part_values = [[value] for value in values] if self._by_path else [list(values)]
-        player_sums = [
-            self.space.sums([tensor.flatten(0, 1) for tensor in tensors])
-            for tensors in part_values
-        ]
+        if self._by_path:
+            part_values = [[value] for value in values]
+        else:
+            part_values = [list(values)]
+        player_sums = []
+        for tensors in part_values:
+            player_sums.append(
+                self.space.sums([tensor.flatten(0, 1) for tensor in tensors])
+            )
         return torch.stack(
             [
                 part_sums.unflatten(0, values[0].shape[:2]).permute(1, 2, 0)
@@ -265,7 +268,8 @@ class Additive:
     """Values that add up to the output less that at a reference, ``(rows, parts, players, targets)``."""
 
     def __init__(self, slopes: Slopes, reference: Reference) -> None:
-        self.slopes, self.reference = slopes, reference
+        self.slopes = slopes
+        self.reference = reference
         request = slopes.request
         self.values = np.zeros(
             (request.count, len(slopes.parts), len(request.space), len(request.targets))
@@ -288,7 +292,10 @@ class Additive:
                 np.abs(self.values.sum(axis=(1, 2)) - (self.predictions - self.base))
                 / scale
             )
-        part_names = self.slopes.parts if self.slopes.parts != ("",) else ()
+        if self.slopes.parts != ("",):
+            part_names = self.slopes.parts
+        else:
+            part_names = ()
         described = {
             "quantity": "output minus the output at the baseline",
             "baseline": self.reference.words,

@@ -19,15 +19,18 @@ from permgrad.base.errors import InputError, warn_user
 from permgrad.models.batches import with_fewer
 
 #: Rows and outputs that are looked at.
-_ROWS, _OUTPUTS = 4, 4
+_ROWS = 4
+_OUTPUTS = 4
 #: Step along the way to another row, as a share of it, in single and in double precision.
-_STEP, _STEP_DOUBLE = 4e-3, 1e-5
+_STEP = 4e-3
+_STEP_DOUBLE = 1e-5
 #: A step far above the stairs of numbers in half precision inside a network, over which these have the slope they say.
 _FAR = 0.25
 #: How many units of rounding an output may be off.
 _ROUNDING = 64
 #: By what share both sides of a point may differ where outputs count as smooth there, and gradients from both.
-_SMOOTH, _SAME = 0.05, 0.1
+_SMOOTH = 0.05
+_SAME = 0.1
 
 
 def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
@@ -73,15 +76,15 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
 
 def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
     """Refuse a network whose outputs are others than those of the first rows where gradients are ``followed``."""
-    subject, own_rows = (
-        slopes.subject,
-        copied_rows(slopes.subject, slopes.request.inputs, slice(0, len(followed))),
+    subject = slopes.subject
+    own_rows = copied_rows(
+        slopes.subject, slopes.request.inputs, slice(0, len(followed))
     )
-    whole_network: Any = (
-        subject.outer
-        if slopes.places.lookups and isinstance(subject, InnerSubject)
-        else subject
-    )
+    whole_network: Any
+    if slopes.places.lookups and isinstance(subject, InnerSubject):
+        whole_network = subject.outer
+    else:
+        whole_network = subject
     with torch.inference_mode(mode=False), torch.no_grad():
         plain = whole_network.forward(own_rows)
         output_change = changed(plain, followed)
@@ -111,11 +114,10 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
 
     The last number is their rounding.
     """
-    probe_rows, targets = (
-        slopes.rows(slice(0, count)),
-        list(dict.fromkeys(slopes.targets))[:_OUTPUTS],
-    )
-    leaves, row_ways = slopes.leaves(probe_rows), _ways(slopes, probe_rows, count)
+    probe_rows = slopes.rows(slice(0, count))
+    targets = list(dict.fromkeys(slopes.targets))[:_OUTPUTS]
+    leaves = slopes.leaves(probe_rows)
+    row_ways = _ways(slopes, probe_rows, count)
     precision = leaves[0].dtype
     step_share = _STEP_DOUBLE if precision == torch.float64 else _STEP
     with torch.inference_mode(mode=False), torch.enable_grad():

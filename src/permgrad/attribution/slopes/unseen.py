@@ -35,9 +35,10 @@ def warn_of_unseen(
     with torch.no_grad(), inner.open():
         vectors, output = inner.captured(probe_rows)
         for input_index in dict.fromkeys(lookup.place for lookup in lookups):
-            padding_ids = {
-                lookup.pad for lookup in lookups if lookup.place == input_index
-            }
+            padding_ids = set()
+            for lookup in lookups:
+                if lookup.place == input_index:
+                    padding_ids.add(lookup.pad)
             if len(probe_rows[input_index]) == 1 and probe_rows[input_index].ndim == 2:
                 # Other rows do not tell which ids stand where a network needs them.
                 nowhere = torch.zeros_like(probe_rows[input_index], dtype=torch.bool)
@@ -60,10 +61,8 @@ def warn_of_unseen(
 
 
 def _warn(method: str, inner: InnerSubject, input_index: int) -> None:
-    input_name, layers = (
-        inner.outer.input_names[input_index],
-        listed(list(inner.layers)),
-    )
+    input_name = inner.outer.input_names[input_index]
+    layers = listed(list(inner.layers))
     warn_user(
         f"{method} misses a part of what {input_name} does: its numbers change the output "
         f"also where the vectors of {layers} stay. Choose method='permutation', "
@@ -104,9 +103,9 @@ def _turned(fixed: set[int], *columns: Tensor) -> Callable[[Tensor], Tensor]:
     following = dict(zip(sorted_ids, [*sorted_ids[1:], *sorted_ids[:1]], strict=True))
 
     def turn(values: Tensor) -> Tensor:
-        turned = [
-            following.get(token_id, token_id) for token_id in values.flatten().tolist()
-        ]
+        turned = []
+        for token_id in values.flatten().tolist():
+            turned.append(following.get(token_id, token_id))
         return torch.tensor(turned, dtype=values.dtype, device=values.device).reshape(
             values.shape
         )

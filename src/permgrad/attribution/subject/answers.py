@@ -22,7 +22,8 @@ from permgrad.base.locks import exclusive
 from permgrad.base.progress import Progress
 
 #: Rows after which it is known whether rows repeat, and the least share that must.
-_SEEN, _REPEATED = 2**16, 0.1
+_SEEN = 2**16
+_REPEATED = 0.1
 #: Bytes of rows and answers that are held.
 _HELD = 2**26
 #: Rows of more bytes are known by their digest.
@@ -39,7 +40,8 @@ class Answers:
     """
 
     def __init__(self, kept_answers: KeptAnswers | None = None) -> None:
-        self.kept, self.asked = kept_answers, 0
+        self.kept = kept_answers
+        self.asked = 0
         self.bar: Progress | None = None
         self._place: dict[bytes, int] = {}
         self._numbers = np.empty((0, 0))
@@ -83,17 +85,18 @@ class Answers:
         if len(new_rows):
             numbers = self._answered(new_rows, ask, cells)
         stored_count = len(self._numbers)
-        number = {
-            new_key: stored_count + answer_index
-            for answer_index, new_key in enumerate(first)
-        }
-        all_numbers = (
-            numbers if not stored_count else np.concatenate([self._numbers, numbers])
-        )
-        number_positions = [
-            self._place.get(asked_key, number.get(asked_key, 0))
-            for asked_key in row_keys
-        ]
+        number = {}
+        for answer_index, new_key in enumerate(first):
+            number[new_key] = stored_count + answer_index
+        if not stored_count:
+            all_numbers = numbers
+        else:
+            all_numbers = np.concatenate([self._numbers, numbers])
+        number_positions = []
+        for asked_key in row_keys:
+            number_positions.append(
+                self._place.get(asked_key, number.get(asked_key, 0))
+            )
         self._hold(number, all_numbers, len(row_keys[0]) if row_keys else 0)
         return all_numbers[number_positions]
 
@@ -101,7 +104,8 @@ class Answers:
         """Keep new answers, unless rows hardly repeat or there are too many."""
         hardly_repeat = self._repeated < _REPEATED * self._seen
         if self._seen > _SEEN and hardly_repeat and self.kept is None:
-            self._holds, self._place = False, {}
+            self._holds = False
+            self._place = {}
             self._numbers = np.empty((0, 0))
         elif len(all_numbers) * (size + 8 * all_numbers.shape[1]) <= _HELD:
             self._place |= number
@@ -159,7 +163,8 @@ def most_asked(rows: Floats, plays: int) -> int:
         rows: the rows explained, ``(rows, columns)``.
         plays: how many edited rows there are of each.
     """
-    planned, possible = len(rows) * (1 + plays), 1
+    planned = len(rows) * (1 + plays)
+    possible = 1
     for column in rows.T:
         possible *= len(np.unique(column))
         if possible > planned:
@@ -194,7 +199,9 @@ def _text(cell: Any) -> str:
     if isinstance(cell, (bool, str)):
         return f"{type(cell).__name__} {cell}"
     if isinstance(cell, (int, float)):
-        return repr(float(cell)) if abs(cell) < 2**53 else repr(cell)
+        if abs(cell) < 2**53:
+            return repr(float(cell))
+        return repr(cell)
     return f"{type(cell).__name__} {cell}"
 
 
@@ -202,7 +209,8 @@ class KeptAnswers:
     """The answers in a folder, by the digests of their rows. ``who``: the predictor."""
 
     def __init__(self, folder: str | os.PathLike[str], who: str) -> None:
-        self._file, self._who = Path(folder) / _FILE, who
+        self._file = Path(folder) / _FILE
+        self._who = who
         self.numbers: dict[str, list[float]] = {}
         self.columns: tuple[str, ...] = ()
         self._begun = False
@@ -266,10 +274,15 @@ class KeptAnswers:
 
 def _record(line: str) -> dict[str, Any]:
     try:
-        record = json.loads(line) if line else {}
+        if line:
+            record = json.loads(line)
+        else:
+            record = {}
     except ValueError:
         return {}
-    return record if isinstance(record, dict) else {}
+    if isinstance(record, dict):
+        return record
+    return {}
 
 
 def _numbers(answer: Any) -> list[float] | None:
@@ -282,7 +295,10 @@ def _numbers(answer: Any) -> list[float] | None:
 
 def who(predictor: Any) -> str:
     """Return what tells a function or a model from others in a folder of answers."""
-    named = predictor if hasattr(predictor, "__qualname__") else type(predictor)
+    if hasattr(predictor, "__qualname__"):
+        named = predictor
+    else:
+        named = type(predictor)
     qualified_name = f"{named.__module__}.{named.__qualname__}"
     function_code = getattr(predictor, "__code__", None)
     if function_code is None:

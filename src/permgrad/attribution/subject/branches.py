@@ -27,9 +27,11 @@ _PROBE_ROWS = 64
 _MOST_BYTES = 512 * 2**20
 _SAME = 1e-5
 #: Embeddings of rows with some players replaced are kept for branches of at most so many players, in so many bytes.
-_MOST_PLAYERS, _STORED_BYTES = 16, 64 * 2**20
+_MOST_PLAYERS = 16
+_STORED_BYTES = 64 * 2**20
 #: From so many asked for on nothing is stored where nearly all were new: pairs of rows drawn at random come once.
-_TRIED, _NEARLY_ALL = 1024, 0.95
+_TRIED = 1024
+_NEARLY_ALL = 0.95
 #: Modules that are left as they are, at most, because they cannot be traced.
 _MOST_LEAVES = 8
 
@@ -55,11 +57,10 @@ class Store:
         unique, first, which = np.unique(
             numbers.numpy(), return_index=True, return_inverse=True
         )
-        unmet = [
-            unique_index
-            for unique_index, number in enumerate(unique.tolist())
-            if number not in self._places
-        ]
+        unmet = []
+        for unique_index, number in enumerate(unique.tolist()):
+            if number not in self._places:
+                unmet.append(unique_index)
         self._asked += len(numbers)
         self._made += len(unmet)
         if unmet:
@@ -72,7 +73,8 @@ class Store:
                 unmet
             ) < len(unique):
                 # All anew, so that what this call asks for is there together.
-                self._places, self._tables = {}, []
+                self._places = {}
+                self._tables = []
                 unmet = list(range(len(unique)))
                 new_embedding = embed(torch.from_numpy(first))
             self._add(unique[unmet].tolist(), new_embedding, row_bytes)
@@ -84,13 +86,16 @@ class Store:
     def _add(self, numbers: list[int], new_embedding: Embedding, size: int) -> None:
         start = len(self._places)
         if size * (start + len(numbers)) > _STORED_BYTES:
-            start, self._places, self._tables = 0, {}, []
+            start = 0
+            self._places = {}
+            self._tables = []
         end_index = start + len(numbers)
         if not self._tables or len(self._tables[0]) < end_index:
-            larger = [
-                embedding_part.new_empty((2 * end_index, *embedding_part.shape[1:]))
-                for embedding_part in new_embedding
-            ]
+            larger = []
+            for embedding_part in new_embedding:
+                larger.append(
+                    embedding_part.new_empty((2 * end_index, *embedding_part.shape[1:]))
+                )
             for table, old_table in zip(larger, self._tables, strict=False):
                 table[:start] = old_table[:start]
             self._tables = larger
@@ -121,13 +126,11 @@ class BranchCut:
     def afresh(self, rows: int) -> BranchCut | None:
         """Return the cut without embeddings, for other rows, or None if they would take too much memory."""
         fits_memory = self.row_bytes * rows <= _MOST_BYTES
-        return (
-            BranchCut(
+        if fits_memory:
+            return BranchCut(
                 self.subject, self.groups, self.branches, self.trunk, self.row_bytes
             )
-            if fits_memory
-            else None
-        )
+        return None
 
     def embed(self, branch: int, tensors: Sequence[Tensor]) -> Embedding:
         """Return the embedding of rows of the inputs of one branch."""
@@ -135,11 +138,9 @@ class BranchCut:
         copies = [tensor.to(device, copy=tensor.device == device) for tensor in tensors]
         branch_rows = self.subject.in_company(copies)
         embedding = self.branches[branch].forward(*branch_rows)
-        return (
-            tuple(embedding_part[:1] for embedding_part in embedding)
-            if len(branch_rows[0]) > len(copies[0])
-            else tuple(embedding)
-        )
+        if len(branch_rows[0]) > len(copies[0]):
+            return tuple(embedding_part[:1] for embedding_part in embedding)
+        return tuple(embedding)
 
     def of_inputs(self, branch: int, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Return those of the network's inputs that a branch takes."""
@@ -170,7 +171,8 @@ class BranchCut:
         """Store the embeddings of all rows. ``run(count, work)`` works through slices of rows that fit in memory."""
 
         def embedded(source: Sequence[Tensor], branch: int) -> Embedding:
-            tensors, count = self.of_inputs(branch, source), len(source[0])
+            tensors = self.of_inputs(branch, source)
+            count = len(source[0])
             return tuple(
                 gathered(
                     count,
@@ -195,11 +197,10 @@ class BranchCut:
         ]
         with self.subject.theirs(inputs), torch.no_grad():
             self.rows = [embedded(inputs, branch) for branch in every]
-            self.donor_rows = (
-                self.rows
-                if donors is inputs
-                else [embedded(donors, branch) for branch in every]
-            )
+            if donors is inputs:
+                self.donor_rows = self.rows
+            else:
+                self.donor_rows = [embedded(donors, branch) for branch in every]
 
     def predict(
         self,
@@ -218,21 +219,19 @@ class BranchCut:
         for branch, (receiver_tables, lenders) in enumerate(
             zip(self.rows, self.donor_rows, strict=True)
         ):
-            players = {
-                int(player)
-                for position in self.groups[branch]
-                for player in owners[position]
-            }
+            players = set()
+            for position in self.groups[branch]:
+                for player in owners[position]:
+                    players.add(int(player))
             replaced_players = replaced[:, sorted(players)]
             is_replaced = replaced_players.all(dim=1) & replaced_players.any(dim=1)
             partly = torch.nonzero(replaced_players.any(dim=1) & ~is_replaced).flatten()
-            partial_embedding = (
-                self._partly(
+            if len(partly):
+                partial_embedding = self._partly(
                     branch, receivers, donors, replaced_players, partly, blended
                 )
-                if len(partly)
-                else None
-            )
+            else:
+                partial_embedding = None
             joined_parts = []
             for index, (receiver_table, donor_table) in enumerate(
                 zip(receiver_tables, lenders, strict=True)
@@ -345,9 +344,10 @@ def _graph(subject: Any) -> tuple[OwnThreadTracer, fx.Graph]:
 
 def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | None:
     tracer, graph = _graph(subject)
-    placeholders = [
-        graph_node for graph_node in graph.nodes if graph_node.op == "placeholder"
-    ]
+    placeholders = []
+    for graph_node in graph.nodes:
+        if graph_node.op == "placeholder":
+            placeholders.append(graph_node)
     names = placeholder_names(
         subject, [str(graph_node.target) for graph_node in placeholders]
     )
@@ -369,19 +369,17 @@ def _trace(subject: Any, count: int, followers: frozenset[int]) -> BranchCut | N
     ):
         return None
     # Inputs in the order of the forward's arguments, as a part of the graph takes them.
-    order = [
-        position[graph_node.target]
-        for graph_node in placeholders
-        if graph_node.target in position
-    ]
+    order = []
+    for graph_node in placeholders:
+        if graph_node.target in position:
+            order.append(position[graph_node.target])
     members = tuple(
         tuple(input_index for input_index in order if group_of[input_index] == group)
         for group in groups
     )
-    branch_names = [
-        [names[input_index] for input_index in input_indices]
-        for input_indices in members
-    ]
+    branch_names = []
+    for input_indices in members:
+        branch_names.append([names[input_index] for input_index in input_indices])
     branches = tuple(
         _part(tracer, graph, nodes, part_names)
         for nodes, part_names in zip(frontier, branch_names, strict=True)
@@ -399,11 +397,10 @@ def _dependences(
     depends: dict[fx.Node, frozenset[int]] = {}
     for graph_node in graph.nodes:
         if graph_node.op == "placeholder":
-            depends[graph_node] = (
-                frozenset({position[graph_node.target]})
-                if graph_node.target in position
-                else frozenset()
-            )
+            if graph_node.target in position:
+                depends[graph_node] = frozenset({position[graph_node.target]})
+            else:
+                depends[graph_node] = frozenset()
         else:
             depends[graph_node] = frozenset().union(
                 *(depends[source] for source in graph_node.all_input_nodes)
@@ -420,11 +417,10 @@ def _groups(
         leaders = inputs - followers
         if len(leaders) == 1:
             for follower_input in inputs & followers:
-                group_of[follower_input] = (
-                    min(leaders)
-                    if group_of[follower_input] == follower_input
-                    else group_of[follower_input]
-                )
+                if group_of[follower_input] == follower_input:
+                    group_of[follower_input] = min(leaders)
+                else:
+                    group_of[follower_input] = group_of[follower_input]
     return group_of
 
 
@@ -490,15 +486,13 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
     if count < 2:
         return False
     with torch.no_grad():
-        shifts = {
-            input_index: shift
-            for shift, group_inputs in enumerate(cut.groups, start=1)
-            for input_index in group_inputs
-        }
-        mixed = [
-            tensor[:count].roll(shifts[input_index], dims=0)
-            for input_index, tensor in enumerate(inputs)
-        ]
+        shifts = {}
+        for shift, group_inputs in enumerate(cut.groups, start=1):
+            for input_index in group_inputs:
+                shifts[input_index] = shift
+        mixed = []
+        for input_index, tensor in enumerate(inputs):
+            mixed.append(tensor[:count].roll(shifts[input_index], dims=0))
         embeddings = []
         for branch in range(len(cut.groups)):
             embedding = cut.embed(
@@ -517,7 +511,8 @@ def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
                     for embedding_part in embedding
                 )
             )
-        expected, joined = cut.subject.forward(mixed), cut.fuse(embeddings)
+        expected = cut.subject.forward(mixed)
+        joined = cut.fuse(embeddings)
     scale = max(1.0, float(expected.abs().max()))
     tolerance = _SAME if expected.dtype in (torch.float32, torch.float64) else 1e-2
     return (

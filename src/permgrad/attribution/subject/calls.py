@@ -61,7 +61,8 @@ def find_call(model: Any) -> PredictCall:
     type_name = f"{type(model).__module__}.{type(model).__name__}"
     hint = "Pass a function that takes rows and returns one row of numbers for each"
     if isinstance(model, (str, os.PathLike)):
-        type_name, hint = shown(model), "Load the model first"
+        type_name = shown(model)
+        hint = "Load the model first"
     problem = f"The model must be a torch network, a fitted estimator or a function of a table, got {type_name}"
     raise InputError(problem, hint=hint, code="PG031")
 
@@ -86,7 +87,8 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
     for attribute_name in _NAMES:
         with suppress(Exception):  # a property or a method of the user's own
             names = getattr(model, attribute_name)
-            names = names() if callable(names) else names
+            if callable(names):
+                names = names()
             if isinstance(names, (list, tuple, np.ndarray)) and len(names):
                 return tuple(map(str, names))
     if hasattr(model, "steps"):  # what comes first takes the table
@@ -106,11 +108,10 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
                 else [held_value]
             )
         ]
-        inner_models = [
-            inner_model
-            for inner_model in held_values
-            if hasattr(inner_model, "predict")
-        ]
+        inner_models = []
+        for inner_model in held_values:
+            if hasattr(inner_model, "predict"):
+                inner_models.append(inner_model)
     names_of_parts = (
         fitted_names(inner_model, depth - 1)
         for inner_model in inner_models
@@ -121,10 +122,8 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
 
 def _function(model: Callable[[Any], Any]) -> PredictCall:
     """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
-    owner, function_name = (
-        getattr(model, "__self__", None),
-        getattr(model, "__name__", ""),
-    )
+    owner = getattr(model, "__self__", None)
+    function_name = getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
     if (
         function_name in ("predict_proba", "predict")
@@ -145,18 +144,23 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
 def _estimator(model: Any) -> PredictCall:
     """Return the call of an estimator like scikit-learn's: also LightGBM's, XGBoost's, CatBoost's and skorch's."""
     check_fitted(model)
-    classes = model.classes_ if hasattr(model, "classes_") else _unnamed_labels(model)
+    if hasattr(model, "classes_"):
+        classes = model.classes_
+    else:
+        classes = _unnamed_labels(model)
     several = _are_several(classes)
-    labels = None if classes is None or several else tuple(np.asarray(classes).tolist())
+    if classes is None or several:
+        labels = None
+    else:
+        labels = tuple(np.asarray(classes).tolist())
     # skorch's regressors inherit the probabilities of its classifiers, and have no classes.
     if hasattr(model, "predict_proba") and (
         classes is not None or not _is(model, "regressor")
     ):
-        task, objective = (
-            "multilabel" if several else "classification",
-            objective_of(trained(model))[0],
-        )
-        hinge, one_of = objective == "binary:hinge", objective in _ONE_OF
+        task = "multilabel" if several else "classification"
+        objective = objective_of(trained(model))[0]
+        hinge = objective == "binary:hinge"
+        one_of = objective in _ONE_OF
         predict = model.predict if hinge else model.predict_proba
         return PredictCall(
             predict,
@@ -195,9 +199,10 @@ def _estimator(model: Any) -> PredictCall:
 
 def _is(model: Any, kind: str) -> bool:
     """Return whether an estimator says that it is of a kind, by scikit-learn's tags or as it did before them."""
-    estimator_tags = (
-        None if isinstance(model, type) else getattr(model, "__sklearn_tags__", None)
-    )
+    if isinstance(model, type):
+        estimator_tags = None
+    else:
+        estimator_tags = getattr(model, "__sklearn_tags__", None)
     kinds = (
         estimator_tags().estimator_type if estimator_tags is not None else None,
         getattr(model, "_estimator_type", None),
@@ -219,11 +224,9 @@ def _unnamed_labels(model: Any) -> Any:
     if _is(model, "outlier_detector"):
         return (-1, 1)
     last_step = trained(model)
-    return (
-        np.unique(last_step.labels_)
-        if _is(model, "clusterer") and hasattr(last_step, "labels_")
-        else None
-    )
+    if _is(model, "clusterer") and hasattr(last_step, "labels_"):
+        return np.unique(last_step.labels_)
+    return None
 
 
 def _of_numbers(model: Any) -> PredictCall:
@@ -237,11 +240,10 @@ def _of_numbers(model: Any) -> PredictCall:
     if predict_call.loss == "poisson" and _returns_scores(last_step):
         predict_call = replace(predict_call, loss="poisson_log")
     numbers = predict_call.loss or predict_call.ranks or _is(model, "regressor")
-    given_objective = (
-        last_step.get_params().get("objective")
-        if hasattr(last_step, "get_params")
-        else None
-    )
+    if hasattr(last_step, "get_params"):
+        given_objective = last_step.get_params().get("objective")
+    else:
+        given_objective = None
     return replace(
         predict_call,
         task="regression" if numbers else None,
@@ -276,9 +278,9 @@ def _booster(model: Any) -> PredictCall:
     predict_call = replace(
         predict_call, guessed=objective == "reg:squarederror"
     )  # which it also says of the user's own
-    return (
-        predict_call if predict_call.task else replace(predict_call, task="regression")
-    )
+    if predict_call.task:
+        return predict_call
+    return replace(predict_call, task="regression")
 
 
 def _of_matrix(model: Any, scores: bool, table: Any) -> Array:
@@ -340,9 +342,10 @@ def _by_objective(
         )
     implied_loss: Any = _LOSSES.get(objective)
     if implied_loss == "quantile":
-        implied_loss = (
-            ("quantile", levels[0] if len(levels) == 1 else levels) if levels else None
-        )
+        if levels:
+            implied_loss = ("quantile", levels[0] if len(levels) == 1 else levels)
+        else:
+            implied_loss = None
     ranks = objective.startswith(_RANKS)
     return PredictCall(
         function,
@@ -404,7 +407,10 @@ def trained(model: Any) -> Any:
         inside = getattr(
             model, "best_estimator_", getattr(model, "final_estimator_", None)
         )
-        model = model[-1] if hasattr(model, "steps") else inside
+        if hasattr(model, "steps"):
+            model = model[-1]
+        else:
+            model = inside
     return model
 
 
@@ -414,16 +420,13 @@ def objective_of(model: Any) -> Objective:
         model, "regressor_"
     ):  # of a transformed target: quantiles stay quantiles, means are no means
         inside = objective_of(trained(model.regressor_))
-        return (
-            inside
-            if _LOSSES.get(inside[0]) in ("quantile", "absolute_error")
-            else ("", ())
-        )
-    booster = (
-        model.get_booster()
-        if hasattr(model, "get_booster")
-        else getattr(model, "booster_", model)
-    )
+        if _LOSSES.get(inside[0]) in ("quantile", "absolute_error"):
+            return inside
+        return ("", ())
+    if hasattr(model, "get_booster"):
+        booster = model.get_booster()
+    else:
+        booster = getattr(model, "booster_", model)
     if hasattr(booster, "save_config"):
         return _xgboost(booster)
     if hasattr(booster, "model_to_string"):
@@ -432,7 +435,10 @@ def objective_of(model: Any) -> Objective:
         return _catboost(model)
     from sklearn.linear_model import PoissonRegressor
 
-    parameters = model.get_params() if hasattr(model, "get_params") else {}
+    if hasattr(model, "get_params"):
+        parameters = model.get_params()
+    else:
+        parameters = {}
     named = (
         parameters.get(parameter_name)
         for parameter_name in ("objective", "loss", "loss_function", "criterion")
@@ -441,11 +447,10 @@ def objective_of(model: Any) -> Objective:
         (named_value for named_value in named if isinstance(named_value, str)), ""
     )
     if not objective_name:
-        objective_name = (
-            "poisson"
-            if isinstance(model, PoissonRegressor)
-            else "quantile" * ("quantile" in parameters)
-        )
+        if isinstance(model, PoissonRegressor):
+            objective_name = "poisson"
+        else:
+            objective_name = "quantile" * ("quantile" in parameters)
     levels = (
         parameters.get(parameter_name)
         for parameter_name in ("quantile", "quantile_alpha", "alpha")

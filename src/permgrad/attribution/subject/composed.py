@@ -14,7 +14,8 @@ from permgrad.attribution.subject.remedies import remedy
 from permgrad.base.errors import InputError, PermgradError, counted
 
 #: Rows with which remedies are tried, and inputs that are named.
-_TRIED, _NAMED = 16, 5
+_TRIED = 16
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,16 @@ def _refused(subject: Any, batch: Sequence[Tensor]) -> list[Tensor] | None:
             [tensor[:half_count] for tensor in batch],
             [tensor[half_count:] for tensor in batch],
         ]
-        refused = [
-            batch_half for batch_half in batch_halves if not _takes(subject, batch_half)
-        ]
+        refused = []
+        for batch_half in batch_halves:
+            if not _takes(subject, batch_half):
+                refused.append(batch_half)
         if not refused:
             return None
         batch = refused[0]
-    return None if _takes(subject, batch) else list(batch)
+    if _takes(subject, batch):
+        return None
+    return list(batch)
 
 
 def _refused_together(
@@ -130,16 +134,17 @@ def _mixed(
         donor is input_tensor
         for donor, input_tensor in zip(donors, inputs, strict=True)
     )
-    candidate_rows = [
-        input_tensor
-        if shared
-        else torch.cat([input_tensor, donor.to(input_tensor.device)])
-        for input_tensor, donor in zip(inputs, donors, strict=True)
-    ]
-    equal_values = [
-        _same(input_rows, value)
-        for input_rows, value in zip(candidate_rows, row, strict=True)
-    ]
+    candidate_rows = []
+    for input_tensor, donor in zip(inputs, donors, strict=True):
+        if shared:
+            candidate_rows.append(input_tensor)
+        else:
+            candidate_rows.append(
+                torch.cat([input_tensor, donor.to(input_tensor.device)])
+            )
+    equal_values = []
+    for input_rows, value in zip(candidate_rows, row, strict=True):
+        equal_values.append(_same(input_rows, value))
     whole_matches = torch.stack(
         [input_matches.all(dim=1) for input_matches in equal_values]
     ).sum(dim=0)
@@ -198,11 +203,10 @@ def _remedy(
         subject, _but(inputs, donors, mixed)
     ):
         return f"Pass pg.Model(..., hold={held_names[:_NAMED]}), so that it is never replaced"
-    of_inputs = (
-        f" of {' and '.join(map(repr, held_names[:_NAMED]))}"
-        if len(held_names) > 1
-        else ""
-    )
+    if len(held_names) > 1:
+        of_inputs = f" of {' and '.join(map(repr, held_names[:_NAMED]))}"
+    else:
+        of_inputs = ""
     hint = f"Join features{of_inputs} that belong together with groups="
     if _has_slopes(subject):
         hint += ", or choose method='gradient', which mixes no rows"
@@ -281,11 +285,10 @@ def _but(
 ) -> Iterator[list[Tensor]]:
     """Yield rows whose every second value, or all others, is another row's, but in some inputs."""
     first_rows, other_rows = _pairs(inputs, donors)
-    free_inputs = [
-        input_number
-        for input_number in range(len(first_rows))
-        if input_number not in held_inputs
-    ]
+    free_inputs = []
+    for input_number in range(len(first_rows)):
+        if input_number not in held_inputs:
+            free_inputs.append(input_number)
     for first in (0, 1):
         mixed = list(first_rows)
         for input_index in free_inputs:

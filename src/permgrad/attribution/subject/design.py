@@ -35,7 +35,9 @@ class _Scale:
 
     @property
     def kinds(self) -> list[str]:
-        return ["numeric"] if self.missing is None else ["numeric", "flag"]
+        if self.missing is None:
+            return ["numeric"]
+        return ["numeric", "flag"]
 
     def expand(self, numbers: Floats) -> Floats:
         """Return a column of numbers without missing ones, and the flag."""
@@ -57,11 +59,9 @@ class _Scale:
                 self.numbers[below] - cells
             )
             cells = self.cells[np.where(nearer, above, below)]
-        return (
-            cells
-            if self.missing is None
-            else np.where(drawn[:, 1] > 0, self.missing, cells)
-        )
+        if self.missing is None:
+            return cells
+        return np.where(drawn[:, 1] > 0, self.missing, cells)
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,8 @@ class CellDesign:
         ]
 
     def _column(self, column_index: int, cells: Floats) -> _Scale | _Levels:
-        column_name, numbers = (
-            self.form.names[column_index],
-            self._numbers(column_index, cells),
-        )
+        column_name = self.form.names[column_index]
+        numbers = self._numbers(column_index, cells)
         if numbers is None or np.isnan(numbers).all():
             levels = np.unique(cells)
             if len(levels) > _MOST_LEVELS:
@@ -124,7 +122,10 @@ class CellDesign:
             raise InputError(problem, hint="Replace infinity", code="PG014")
         lacking = np.isnan(numbers)
         seen_numbers, first = np.unique(numbers[~lacking], return_index=True)
-        missing = float(cells[lacking][0]) if lacking.any() else None
+        if lacking.any():
+            missing = float(cells[lacking][0])
+        else:
+            missing = None
         are_integers = not self.form.columns[column_index].numeric or bool(
             (seen_numbers == np.rint(seen_numbers)).all()
         )
@@ -167,11 +168,10 @@ class CellDesign:
         for column_index, (column, cells) in enumerate(
             zip(self._columns, rows.T, strict=True)
         ):
-            numbers = (
-                self._numbers(column_index, cells)
-                if isinstance(column, _Scale)
-                else cells
-            )
+            if isinstance(column, _Scale):
+                numbers = self._numbers(column_index, cells)
+            else:
+                numbers = cells
             expanded.append(column.expand(cells if numbers is None else numbers))
         return np.concatenate(expanded, axis=1)
 
@@ -179,10 +179,7 @@ class CellDesign:
         """Return the cells ``(rows, places)`` for values of ``columns_of(places)``."""
         widths = [len(self._blocks[column_index]) for column_index in column_indices]
         drawn_parts = np.split(drawn, np.cumsum(widths)[:-1], axis=1)
-        cells = [
-            self._columns[column_index].collapse(drawn_part)
-            for column_index, drawn_part in zip(
-                column_indices, drawn_parts, strict=True
-            )
-        ]
+        cells = []
+        for column_index, drawn_part in zip(column_indices, drawn_parts, strict=True):
+            cells.append(self._columns[column_index].collapse(drawn_part))
         return np.stack(cells, axis=1)

@@ -66,13 +66,13 @@ class EncodedSubject(Subject):
 
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return encoded rows without their texts and images, as rows are encoded that have none."""
-        encoder, lacking = self.preprocessor, rows[0].clone()
+        encoder = self.preprocessor
+        lacking = rows[0].clone()
         kinds = [column.kind for column in encoder.schema_]
-        column_indices = [
-            column_index
-            for column_index, column in enumerate(encoder.feature_of_.tolist())
-            if kinds[column] in KINDS
-        ]
+        column_indices = []
+        for column_index, column in enumerate(encoder.feature_of_.tolist()):
+            if kinds[column] in KINDS:
+                column_indices.append(column_index)
         blank = encoder.transform(
             pd.DataFrame(
                 {column_name: [None] for column_name in encoder.feature_names_in_}
@@ -99,7 +99,8 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
     """
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
-        self.encode, self.label = model.encode_rows, str(model.label)
+        self.encode = model.encode_rows
+        self.label = str(model.label)
         PredictorSubject.__init__(
             self, model.of_encoded(), self.encode(rows).encoded, y, **options
         )
@@ -107,7 +108,8 @@ class EncodedPredictor(EncodedSubject, PredictorSubject):
             self.outputs = replace(
                 self.outputs, loss="poisson"
             )  # what the model is judged by
-        self.preprocessor, self.decision = model.preprocessor_, model.decision_
+        self.preprocessor = model.preprocessor_
+        self.decision = model.decision_
         self.encoded_names = tuple(self.preprocessor.encoded_names_)
 
     @property
@@ -179,7 +181,8 @@ class HybridSubject(EncodedSubject):
             else None,  # what the network was trained with
         )
         parameter = next(self.module.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
+        self.device = parameter.device
+        self.dtype = parameter.dtype
         self._folded: FoldedNetwork | None = None
 
     def open(self) -> Any:
@@ -193,17 +196,20 @@ class HybridSubject(EncodedSubject):
         Of a layout with channels, each place is a list of them. ``offset``: that of a model of counts is held at 0.
         ``part``: what is explained, where that is not the whole model.
         """
-        held_facts: dict[str, Any] = (
-            {"offset": 0.0} if getattr(self.model, "has_offset_", False) else {}
-        )
-        held_facts |= {} if self.part is None else {"part": dict(self.part)}
+        held_facts: dict[str, Any]
+        if getattr(self.model, "has_offset_", False):
+            held_facts = {"offset": 0.0}
+        else:
+            held_facts = {}
+        if self.part is None:
+            held_facts |= {}
+        else:
+            held_facts |= {"part": dict(self.part)}
         layout = getattr(self.model.renderer_, "layout", None)
         if "image" not in self.paths or layout is None or not is_ordered(layout):
             return held_facts
-        name_grid, names = (
-            np.full(layout.shape, "").astype(object),
-            self.preprocessor.feature_names_in_,
-        )
+        name_grid = np.full(layout.shape, "").astype(object)
+        names = self.preprocessor.feature_names_in_
         for pixel_position, owner in zip(
             layout.positions.tolist(),
             self.preprocessor.feature_of_.tolist(),

@@ -61,11 +61,9 @@ class Gathered:
     def facts(self) -> dict[str, int]:
         """How many rows were gathered, of how many where that is known."""
         row_count = _rows(self.X)
-        return (
-            {"rows": row_count}
-            if self.count is None
-            else {"rows": row_count, "of": self.count}
-        )
+        if self.count is None:
+            return {"rows": row_count}
+        return {"rows": row_count, "of": self.count}
 
     @property
     def in_words(self) -> str:
@@ -175,11 +173,13 @@ def _indexed(examples: Any) -> _Source:
 
 def _of_loader(loader: DataLoader[Any]) -> _Source:
     """Return the set that a loader draws from, in batches as the loader makes them."""
-    examples, makes = loader.dataset, loader.batch_sampler
+    examples = loader.dataset
+    makes = loader.batch_sampler
     unknown = isinstance(examples, IterableDataset) or not hasattr(examples, "__len__")
     if unknown or makes is None:
         return _Source(None, lambda _: iter(loader), batches=True)
-    order, batch_rows = _order(loader), loader.batch_size or 32
+    order = _order(loader)
+    batch_rows = loader.batch_size or 32
 
     def pieces(row_positions: Integers) -> Iterator[Any]:
         numbers = order[row_positions].tolist()
@@ -215,11 +215,10 @@ def _kept_generators(X: Any) -> Iterator[None]:
     """Leave the generators of a loader and its sampler in the state they have."""
     owners = (X, getattr(X, "sampler", None))
     generators = [getattr(owner, "generator", None) for owner in owners]
-    states = [
-        (random_generator, random_generator.get_state())
-        for random_generator in generators
-        if random_generator is not None
-    ]
+    states = []
+    for random_generator in generators:
+        if random_generator is not None:
+            states.append((random_generator, random_generator.get_state()))
     try:
         yield
     finally:
@@ -229,10 +228,14 @@ def _kept_generators(X: Any) -> Iterator[None]:
 
 def _first(source: _Source, row_positions: Any, most: int | None) -> list[Any]:
     """Return the pieces, of a set without a length as many as hold ``most`` rows."""
-    pieces, row_count = list[Any](), 0
+    pieces = list[Any]()
+    row_count = 0
     for piece in source.pieces(row_positions):
         pieces.append(piece)
-        row_count += _rows(piece) if source.batches else 1
+        if source.batches:
+            row_count += _rows(piece)
+        else:
+            row_count += 1
         if row_positions is None and most is not None and row_count >= most:
             break
     return pieces
@@ -250,7 +253,9 @@ def are_examples(X: list[Any], y: Any, module: nn.Module | None) -> bool:
     if module is None:
         is_pair = isinstance(X[0], (tuple, list)) and len(X[0]) == 2
         return isinstance(X[0], Mapping) or (is_pair and np.ndim(_array(X[0][0])) > 0)
-    return _array(X) is None if _is_numbers(X) else _are_of(module, X, y)
+    if _is_numbers(X):
+        return _array(X) is None
+    return _are_of(module, X, y)
 
 
 def _are_of(module: nn.Module, X: list[Any], y: Any) -> bool:
@@ -260,10 +265,14 @@ def _are_of(module: nn.Module, X: list[Any], y: Any) -> bool:
         return False
     parameters = parameters_of(module)
     signature = inspect.Signature(parameters)
-    required = [
-        parameter for parameter in parameters if parameter.default is parameter.empty
-    ]
-    lengths = {length for entry in X for length in _lengths(entry)}
+    required = []
+    for parameter in parameters:
+        if parameter.default is parameter.empty:
+            required.append(parameter)
+    lengths = set()
+    for entry in X:
+        for length in _lengths(entry):
+            lengths.add(length)
     by_place = len(required) == len(X) and fits(signature, *X)
     if len(lengths) != 1 or None in lengths:  # no rows of several inputs
         return not by_place or len(X) == 1
@@ -293,7 +302,9 @@ def _form(value: Any) -> Any:
     if isinstance(value, (tuple, list)) and not _is_numbers(value):
         return [_form(entry_value) for entry_value in value]
     array = _array(value)
-    return type(value) if array is None else array.ndim
+    if array is None:
+        return type(value)
+    return array.ndim
 
 
 def _lengths(value: Any) -> list[int | None]:
@@ -362,14 +373,17 @@ def _target_key(
 ) -> str | None:
     """Return the key of the target: of a table's rows ``"labels"`` alone."""
     if _TARGETS[0] in piece or forward is None:
-        return _TARGETS[0] if _TARGETS[0] in piece else None
+        if _TARGETS[0] in piece:
+            return _TARGETS[0]
+        return None
     takes = set(forward.parameters)
-    target_keys = [
-        target_key
-        for target_key in _TARGETS
-        if target_key in piece and target_key not in takes
-    ]
-    return target_keys[0] if target_keys else None
+    target_keys = []
+    for target_key in _TARGETS:
+        if target_key in piece and target_key not in takes:
+            target_keys.append(target_key)
+    if target_keys:
+        return target_keys[0]
+    return None
 
 
 def _needs_all(forward: inspect.Signature | None, piece: Sequence[Any]) -> bool:
@@ -385,14 +399,19 @@ def _in_form(inputs: Any, forward: inspect.Signature | None, joined: _Joined) ->
         columns = isinstance(inputs, Mapping) and all(
             np.ndim(value) == 1 for value in inputs.values()
         )
-        return pd.DataFrame(dict(inputs)) if columns else inputs
+        if columns:
+            return pd.DataFrame(dict(inputs))
+        return inputs
     if isinstance(inputs, Mapping):
         inputs = _taken_keys(inputs, forward)
     if not joined.lengths:
         return inputs
     names = list(forward.parameters)
     if not isinstance(inputs, Mapping):
-        values = inputs if isinstance(inputs, tuple) else (inputs,)
+        if isinstance(inputs, tuple):
+            values = inputs
+        else:
+            values = (inputs,)
         inputs = dict(zip(names, values, strict=False))
     if any(_says_lengths(str(input_name)) for input_name in inputs):
         return inputs
@@ -402,7 +421,8 @@ def _in_form(inputs: Any, forward: inspect.Signature | None, joined: _Joined) ->
         None,
     )
     if mask_name is None:
-        least, longest = int(lengths.min()), int(lengths.max())
+        least = int(lengths.min())
+        longest = int(lengths.max())
         raise InputError(
             f"The examples have several lengths ({least} to {longest}), and the network's "
             "forward takes no mask or lengths, so padding would count as values",
@@ -416,29 +436,30 @@ def _in_form(inputs: Any, forward: inspect.Signature | None, joined: _Joined) ->
 def _taken_keys(inputs: Mapping[Any, Any], forward: inspect.Signature) -> Any:
     """Return the keys that a forward takes, or all where it names none of them."""
     kinds = {parameter.kind for parameter in forward.parameters.values()}
-    by_name = [
-        input_key for input_key in inputs if str(input_key) in forward.parameters
-    ]
-    numbers = [
-        input_key for input_key, value in inputs.items() if not isinstance(value, list)
-    ]
+    by_name = []
+    for input_key in inputs:
+        if str(input_key) in forward.parameters:
+            by_name.append(input_key)
+    numbers = []
+    for input_key, value in inputs.items():
+        if not isinstance(value, list):
+            numbers.append(input_key)
     taken_keys = numbers
     if by_name and inspect.Parameter.VAR_KEYWORD not in kinds:
         taken_keys = by_name
-    left_out_keys = [
-        str(input_key) for input_key in inputs if input_key not in taken_keys
-    ]
+    left_out_keys = []
+    for input_key in inputs:
+        if input_key not in taken_keys:
+            left_out_keys.append(str(input_key))
     if left_out_keys and taken_keys:
         warn_user(
             f"{first_names(left_out_keys)} of the examples "
             f"{'is no input' if len(left_out_keys) == 1 else 'are no inputs'} of the network "
             "and left out."
         )
-    return (
-        {input_key: inputs[input_key] for input_key in taken_keys}
-        if taken_keys
-        else inputs
-    )
+    if taken_keys:
+        return {input_key: inputs[input_key] for input_key in taken_keys}
+    return inputs
 
 
 def _says_lengths(name: str) -> bool:
@@ -452,7 +473,9 @@ def _mask(name: str, lengths: Tensor) -> Tensor:
     inside = torch.arange(int(lengths.max())) < lengths[:, None]
     if "pad" in name.lower():
         return ~inside
-    return inside.long() if name.lower() == "attention_mask" else inside
+    if name.lower() == "attention_mask":
+        return inside.long()
+    return inside
 
 
 # ---- one batch of many pieces ------------------------------------------------------------
@@ -460,7 +483,8 @@ class _Joined:
     """Examples, or batches, one below the other. ``fill``: what shorter ones end with."""
 
     def __init__(self, *, batches: bool, fill: int) -> None:
-        self.batches, self.fill = batches, fill
+        self.batches = batches
+        self.fill = fill
         #: of inputs that are padded, the length of each row
         self.lengths: dict[str, list[int]] = {}
 
@@ -479,9 +503,9 @@ class _Joined:
         if isinstance(first, (tuple, list)) and not _is_numbers(first):
             if self.batches and isinstance(first[0], str):
                 return [piece_text for piece in pieces for piece_text in piece]
-            joined_parts = [
-                self.of(_each(pieces, k), f"{name}[{k}]") for k in range(len(first))
-            ]
+            joined_parts = []
+            for k in range(len(first)):
+                joined_parts.append(self.of(_each(pieces, k), f"{name}[{k}]"))
             return tuple(joined_parts)
         return self._stacked(pieces, name)
 
@@ -504,7 +528,9 @@ class _Joined:
         joined = torch.cat(self._of_one_length(tensors, name))
         # The precision of NumPy's numbers is not the user's choice.
         loose = not any(isinstance(piece, Tensor) for piece in pieces)
-        return joined.numpy() if loose else joined
+        if loose:
+            return joined.numpy()
+        return joined
 
     def _of_one_length(self, tensors: list[Tensor], name: str) -> list[Tensor]:
         shapes = {tuple(piece_tensor.shape[1:]) for piece_tensor in tensors}
@@ -529,7 +555,8 @@ class _Joined:
                 "resizes images does",
                 code="PG007",
             )
-        axis, longest = several[0] + 1, max(sizes[several[0]])
+        axis = several[0] + 1
+        longest = max(sizes[several[0]])
         self.lengths[name] = [
             piece_tensor.shape[axis] for piece_tensor in tensors for _ in piece_tensor
         ]
@@ -561,7 +588,10 @@ def _each(pieces: Sequence[Any], key: Any) -> list[Any]:
 def _rows(value: Any) -> int:
     """Return the number of rows of a batch."""
     while isinstance(value, (Mapping, tuple, list)) and len(value):
-        first = next(iter(value.values())) if isinstance(value, Mapping) else value[0]
+        if isinstance(value, Mapping):
+            first = next(iter(value.values()))
+        else:
+            first = value[0]
         if isinstance(first, (str, Number)):
             break
         value = first
@@ -577,18 +607,18 @@ def _cut(value: Any, most: int) -> Any:
         }
     if isinstance(value, tuple):
         return tuple(_cut(field_value, most) for field_value in value)
-    return None if value is None else value[:most]
+    if value is None:
+        return None
+    return value[:most]
 
 
 def _some(y: Any, row_positions: Integers) -> Any:
     """Return the targets of some examples."""
     if hasattr(y, "iloc"):
         return y.iloc[row_positions]
-    return (
-        y[row_positions]
-        if hasattr(y, "shape")
-        else [y[row_position] for row_position in row_positions]
-    )
+    if hasattr(y, "shape"):
+        return y[row_positions]
+    return [y[row_position] for row_position in row_positions]
 
 
 def warn_of_rest(gathered_rows: Gathered, most: int) -> None:

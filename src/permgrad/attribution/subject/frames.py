@@ -63,11 +63,9 @@ class Library:
     def table(self, cells: Array, like: Any) -> Any:
         """Return a table of one matrix."""
         row_array = np.ascontiguousarray(cells)
-        return (
-            torch.as_tensor(row_array).to(like.device)
-            if isinstance(like, Tensor)
-            else row_array
-        )
+        if isinstance(like, Tensor):
+            return torch.as_tensor(row_array).to(like.device)
+        return row_array
 
     def rename(self, table: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 — arrays have no names
         """Return a table with other names of its columns."""
@@ -87,11 +85,10 @@ class _Pandas(Library):
     def join(self, first: Any, second_column: Any) -> Any:
         column_type = first.dtype
         if isinstance(column_type, pd.CategoricalDtype):
-            second_levels = (
-                second_column.cat.categories
-                if isinstance(second_column.dtype, pd.CategoricalDtype)
-                else second_column.dropna().unique()
-            )
+            if isinstance(second_column.dtype, pd.CategoricalDtype):
+                second_levels = second_column.cat.categories
+            else:
+                second_levels = second_column.dropna().unique()
             levels = _all_levels(
                 list(column_type.categories),
                 list(second_levels),
@@ -133,15 +130,15 @@ class _Polars(Library):
         )
 
     def join(self, first: Any, second_column: Any) -> Any:
-        column_type, levels = first.dtype, getattr(first.dtype, "categories", None)
+        column_type = first.dtype
+        levels = getattr(first.dtype, "categories", None)
         if isinstance(
             levels, type(first)
         ):  # an enum: those of other types are any text
-            second_levels = (
-                second_column.dtype.categories
-                if type(second_column.dtype) is type(column_type)
-                else second_column.drop_nulls().unique()
-            )
+            if type(second_column.dtype) is type(column_type):
+                second_levels = second_column.dtype.categories
+            else:
+                second_levels = second_column.drop_nulls().unique()
             column_type = type(column_type)(
                 _all_levels(levels.to_list(), second_levels.to_list(), ordered=False)
             )
@@ -214,13 +211,15 @@ def _library(table: Any) -> Library:
         table, "get_columns"
     ):
         return _Polars()
-    array = None if hasattr(table, "tocsr") else np.asarray(table)
+    if hasattr(table, "tocsr"):
+        array = None
+    else:
+        array = np.asarray(table)
     if array is None or array.ndim != 2 or array.dtype.names:
-        table_words = (
-            "a sparse matrix"
-            if array is None
-            else f"{type(table).__name__} of shape {array.shape}"
-        )
+        if array is None:
+            table_words = "a sparse matrix"
+        else:
+            table_words = f"{type(table).__name__} of shape {array.shape}"
         problem = f"The inputs of a predictor must be a table, got {table_words.removesuffix(' of shape ()')}"
         hint = "Pass a data frame or an array (rows, columns), and a pipeline that makes other forms of it"
         raise InputError(problem, hint=hint, code="PG001")
@@ -339,11 +338,10 @@ class FrameForm:
         self.named = (
             type(self.library) is not Library
         )  # whether these are the user's own names
-        doubled = [
-            column_name
-            for column_name, count in Counter(self.names).items()
-            if count > 1
-        ]
+        doubled = []
+        for column_name, count in Counter(self.names).items():
+            if count > 1:
+                doubled.append(column_name)
         if doubled:
             problem = f"Columns must have different names, got {doubled[0]!r} twice"
             raise InputError(problem, hint="Rename one of them", code="PG008")
@@ -401,7 +399,10 @@ class FrameForm:
                 f"got {listed(names, show=repr)}"
             )
             raise InputError(problem, hint="Reorder or add columns", code="PG038")
-        array = np.asarray(table) if type(library) is Library else None
+        if type(library) is Library:
+            array = np.asarray(table)
+        else:
+            array = None
         if (
             array is not None
             and array.dtype.kind == "f"
@@ -410,12 +411,11 @@ class FrameForm:
             return torch.from_numpy(
                 array.astype(np.float64)
             )  # without a look at each of thousands of columns
-        cells = [
-            column.read(library, column_cells)
-            for column, column_cells in zip(
-                self.columns, library.columns(table), strict=True
-            )
-        ]
+        cells = []
+        for column, column_cells in zip(
+            self.columns, library.columns(table), strict=True
+        ):
+            cells.append(column.read(library, column_cells))
         return torch.from_numpy(
             np.stack(cells, axis=1) if cells else np.empty((len(table), 0))
         )
@@ -471,9 +471,9 @@ class FrameForm:
         table = self.write(rows)
         if type(self.library) is Library and np.asarray(table).dtype.kind in "fiu":
             return pd.DataFrame(np.asarray(table), columns=list(self.names))
-        columns = [
-            self.library.series(column) for column in self.library.columns(table)
-        ]
+        columns = []
+        for column in self.library.columns(table):
+            columns.append(self.library.series(column))
         return pd.concat(columns, axis=1, ignore_index=True).set_axis(
             list(self.names), axis=1
         )

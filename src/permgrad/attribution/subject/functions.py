@@ -146,7 +146,10 @@ def as_network(model: Model, X: Any) -> Model:
     if not exported and (X is None or is_table(X) or is_of_columns(inside)):
         return model
     if "as network" not in model.found:
-        network = _of_program(model) if exported else _of_function(model)
+        if exported:
+            network = _of_program(model)
+        else:
+            network = _of_function(model)
         model.found["as network"] = network
     network_model: Model = model.found["as network"]
     return network_model

@@ -94,10 +94,9 @@ def heads(returned: Any) -> dict[Any, Tensor]:
     output_parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Distribution):
         number_distribution = of_each_number(returned)
-        output_parts = {
-            parameter_name: getattr(number_distribution, parameter_name)
-            for parameter_name in number_distribution.arg_constraints
-        }
+        output_parts = {}
+        for parameter_name in number_distribution.arg_constraints:
+            output_parts[parameter_name] = getattr(number_distribution, parameter_name)
     elif isinstance(returned, Mapping):
         output_parts = dict(returned)
     elif isinstance(returned, (tuple, list)):
@@ -113,16 +112,14 @@ def heads(returned: Any) -> dict[Any, Tensor]:
         raise InputError(
             problem, hint="Wrap it in a module that returns a tensor", code="PG032"
         )
-    inner = {
-        output_name: heads(output_part)
-        for output_name, output_part in output_parts.items()
-        if isinstance(output_part, (Mapping, tuple, list))
-    }
-    nested = {
-        f"{output_name}.{inner_name}": inner_output
-        for output_name, inner_heads in inner.items()
-        for inner_name, inner_output in inner_heads.items()
-    }
+    inner = {}
+    for output_name, output_part in output_parts.items():
+        if isinstance(output_part, (Mapping, tuple, list)):
+            inner[output_name] = heads(output_part)
+    nested = {}
+    for output_name, inner_heads in inner.items():
+        for inner_name, inner_output in inner_heads.items():
+            nested[f"{output_name}.{inner_name}"] = inner_output
     return {
         output_name: output_part
         for output_name, output_part in output_parts.items()
@@ -187,4 +184,6 @@ def _flat(output: Tensor, rows: int, name: str, *, by_place: bool) -> Tensor:
             f"for each{map_words}",
             code="PG032",
         )
-    return flat_output if flat_output.is_floating_point() else flat_output.float()
+    if flat_output.is_floating_point():
+        return flat_output
+    return flat_output.float()

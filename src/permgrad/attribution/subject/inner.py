@@ -36,7 +36,8 @@ from permgrad.models.batches import gathered, in_batches, with_fewer
 
 #: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
 _PROBE_ROWS = 64
-_BATCH, _BATCH_ACCELERATOR = 256, 4096
+_BATCH = 256
+_BATCH_ACCELERATOR = 4096
 #: Part of a unit's size by which rounding may change it.
 _SAME = 1e-5
 #: Layers that give a vector for each place of a sequence, whatever reads it.
@@ -55,7 +56,10 @@ def at_layer(
     """Return subject, rows, background and players at the output of a layer, or of several."""
     inner = InnerSubject(subject, layer, inputs)
     lifted_rows = inner.lift(inputs)
-    background = lifted_rows if donors is inputs else inner.lift(donors)
+    if donors is inputs:
+        background = lifted_rows
+    else:
+        background = inner.lift(donors)
     space = build_space(
         inner.names,
         lifted_rows[: inner.calls],
@@ -89,7 +93,10 @@ class InnerSubject(NetworkSubject):
         sites: Mapping[Site, Lookup] | None = None,
     ) -> None:
         modules = dict(outer.module.named_modules())
-        layers = list(layer) if isinstance(layer, (list, tuple)) and layer else [layer]
+        if isinstance(layer, (list, tuple)) and layer:
+            layers = list(layer)
+        else:
+            layers = [layer]
         for checked_layer in layers:
             _check_layer(outer, checked_layer, modules)
         if len(set(layers)) < len(layers):
@@ -98,35 +105,35 @@ class InnerSubject(NetworkSubject):
             )
             raise InputError(problem, hint="Name each layer once", code="PG037")
         # It is the same network.
-        self.module, self.device, self.dtype, self.coarse = (
-            outer.module,
-            outer.device,
-            outer.dtype,
-            outer.coarse,
-        )
-        self.form, self.outputs, self.place, self.words = (
-            outer.form,
-            outer.outputs,
-            outer.place,
-            outer.words,
-        )
-        self.head, self.picked, self.by_place = outer.head, outer.picked, outer.by_place
-        self.layout, self._masks = outer.layout, None
+        self.module = outer.module
+        self.device = outer.device
+        self.dtype = outer.dtype
+        self.coarse = outer.coarse
+        self.form = outer.form
+        self.outputs = outer.outputs
+        self.place = outer.place
+        self.words = outer.words
+        self.head = outer.head
+        self.picked = outer.picked
+        self.by_place = outer.by_place
+        self.layout = outer.layout
+        self._masks = None
         self.output_shape = outer.output_shape
-        self.in_pairs, self.moved, self.rewrites = (
-            outer.in_pairs,
-            outer.moved,
-            outer.rewrites,
-        )
+        self.in_pairs = outer.in_pairs
+        self.moved = outer.moved
+        self.rewrites = outer.rewrites
         self.makes_images = outer.makes_images
-        self.noted, self.input_names = outer.noted, outer.input_names
+        self.noted = outer.noted
+        self.input_names = outer.input_names
         self._width, self._largest_batch = outer._width, outer._largest_batch  # noqa: SLF001 — its own class
         self._readings = None
         self._uses = {}
-        self.outer, self._most_rows = outer, outer.most_rows()
+        self.outer = outer
+        self._most_rows = outer.most_rows()
         self.layers = {layer_name: modules[layer_name] for layer_name in layers}
         # What is left of a network that is cut is not folded.
-        self._folded, self._looked = None, True
+        self._folded = None
+        self._looked = True
         self._sites: dict[Site, Lookup | None] | None = (
             None if sites is None else dict(sites)
         )
@@ -170,15 +177,16 @@ class InnerSubject(NetworkSubject):
             )
             self.cut = self._suffix is not None
             #: positions of the network's own inputs that follow the activations
-            self.needed = tuple(range(len(inputs))) if needed is None else needed
+            if needed is None:
+                self.needed = tuple(range(len(inputs)))
+            else:
+                self.needed = needed
             if self._suffix is not None and not self._same(
                 captured, sample_rows, expected_output
             ):
-                self._suffix, self.cut, self.needed = (
-                    None,
-                    False,
-                    tuple(range(len(inputs))),
-                )
+                self._suffix = None
+                self.cut = False
+                self.needed = tuple(range(len(inputs)))
             if not self._same(captured, sample_rows, expected_output):
                 which = ", ".join(map(repr, self.layers))
                 problem = f"The network gives different outputs for the same output of layer {which}"
@@ -188,14 +196,13 @@ class InnerSubject(NetworkSubject):
 
     def readings(self) -> dict[int, str]:
         """Return how the next layers read the activations. Those of embeddings are sequences."""
-        vectors = [
-            isinstance(self.layers[layer], _VECTORS) for layer, _ in self._sites or {}
-        ]
-        sequences = {
-            input_index: "tokens"
-            for input_index, is_vector in enumerate(vectors)
-            if is_vector
-        }
+        vectors = []
+        for layer, _ in self._sites or {}:
+            vectors.append(isinstance(self.layers[layer], _VECTORS))
+        sequences = {}
+        for input_index, is_vector in enumerate(vectors):
+            if is_vector:
+                sequences[input_index] = "tokens"
         return sequences | super().readings()
 
     def lookups(self) -> Sequence[Lookup]:
@@ -255,10 +262,8 @@ class InnerSubject(NetworkSubject):
             first_rows = self._first_rows
             with self.open(), torch.no_grad():
                 # Whether ids are looked up as they are is seen at the rows explained.
-                captured_values, alone = (
-                    self.captured(first_rows)[0],
-                    self._by_layers(first_rows),
-                )
+                captured_values = self.captured(first_rows)[0]
+                alone = self._by_layers(first_rows)
                 if not all(
                     torch.equal(captured_value, layer_value)
                     for captured_value, layer_value in zip(
@@ -279,10 +284,8 @@ class InnerSubject(NetworkSubject):
         for (layer, _), lookup in (self._sites or {}).items():
             if lookup is None:
                 raise _other_call(layer)
-            token_ids, read_positions = (
-                inputs[lookup.place].to(self.device),
-                lookup.positions.to(self.device),
-            )
+            token_ids = inputs[lookup.place].to(self.device)
+            read_positions = lookup.positions.to(self.device)
             found = self.layers[layer](
                 numbers_by_row(token_ids)[:, read_positions].long()
             )
@@ -295,7 +298,8 @@ class InnerSubject(NetworkSubject):
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the output, given what is explained and the inputs that are still needed."""
-        count, tensors = len(tensors[0]), self.in_company(tensors)
+        count = len(tensors[0])
+        tensors = self.in_company(tensors)
         inputs = dict(zip(self.needed, tensors[self.calls :], strict=True))
         activations = [
             layer_activation.to(
@@ -322,11 +326,9 @@ class InnerSubject(NetworkSubject):
         replaced_outputs = dict(zip(self._sites or {}, activations, strict=True))
 
         def hear(site: Site, output: Any, numbers: Tensor | None) -> Any:
-            return (
-                self._in_place(site, output, numbers, replaced_outputs[site])
-                if site in replaced_outputs
-                else None
-            )
+            if site in replaced_outputs:
+                return self._in_place(site, output, numbers, replaced_outputs[site])
+            return None
 
         network_inputs = [inputs[position] for position in range(len(names))]
         with self._listening(network_inputs, hear):
@@ -343,20 +345,17 @@ class InnerSubject(NetworkSubject):
             return values
         if numbers is None:
             raise _other_call(site[0])
-        explained_vectors, explained_mask = (
-            values.flatten(0, -2)[numbers.clamp_min(0)],
-            (numbers >= 0).unsqueeze(-1),
-        )
-        return (
-            explained_vectors
-            if bool(explained_mask.all())
-            else torch.where(explained_mask, explained_vectors, output)
-        )
+        explained_vectors = values.flatten(0, -2)[numbers.clamp_min(0)]
+        explained_mask = (numbers >= 0).unsqueeze(-1)
+        if bool(explained_mask.all()):
+            return explained_vectors
+        return torch.where(explained_mask, explained_vectors, output)
 
     # ---- finding out -------------------------------------------------------------------------------------------------
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what is explained, one entry per row, and the network's output."""
-        count, inputs = len(inputs[0]), self.in_company(inputs)
+        count = len(inputs[0])
+        inputs = self.in_company(inputs)
         layer_outputs, output = self._seen(inputs)
         return [
             value[:count] for value in self._of_rows(layer_outputs, inputs)
@@ -391,11 +390,13 @@ class InnerSubject(NetworkSubject):
         """Return the vector of each number of an input, also of those that were cut off in this batch of rows."""
         if numbers is None:
             raise _other_call(layer)
-        ids, weight = ids.to(output.device), self.layers[layer].weight
+        ids = ids.to(output.device)
+        weight = self.layers[layer].weight
         vectors = output.new_zeros((ids.numel(), output.shape[-1]))
         left_mask = torch.zeros(ids.shape, dtype=torch.bool, device=output.device)
         numbers_by_row(left_mask)[:, lookup.positions.to(output.device)] = True
-        known_numbers, flat_ids = numbers[numbers >= 0], ids.flatten().long()
+        known_numbers = numbers[numbers >= 0]
+        flat_ids = ids.flatten().long()
         vectors[known_numbers] = output[numbers >= 0]
         left_mask = left_mask.flatten().index_fill(0, known_numbers, False)
         if bool(left_mask.any()):
@@ -433,12 +434,16 @@ class InnerSubject(NetworkSubject):
     ) -> Iterator[None]:
         """Pass each call's output to ``hear``, with the numbers it looked up, and replace it by the value returned."""
         lookups = self._sites or {}
-        copying = Copying(inputs) if any(lookups.values()) else None
+        if any(lookups.values()):
+            copying = Copying(inputs)
+        else:
+            copying = None
 
         def leave(
             site: Site, args: tuple[Any, ...], options: dict[str, Any], output: Any
         ) -> Any:
-            lookup, numbers = lookups.get(site), None
+            lookup = lookups.get(site)
+            numbers = None
             if copying is not None and lookup is not None:
                 numbers = copying.sources(
                     args[0] if args else options.get("input")
@@ -613,10 +618,9 @@ def _modalities(
         """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
         first_rows = [tensor[:count] for tensor in inputs]
         # Another row for each: the background's rows backwards, which are others also where both are the same rows.
-        exchanged = [
-            donor[-count:].flip(0).to(row_values.device)
-            for donor, row_values in zip(donors, first_rows, strict=True)
-        ]
+        exchanged = []
+        for donor, row_values in zip(donors, first_rows, strict=True):
+            exchanged.append(donor[-count:].flip(0).to(row_values.device))
         inputs_of: list[list[str]] = [[] for _ in space.names]
         with torch.no_grad(), inner.open():
             before, _ = inner.captured(first_rows)
@@ -628,10 +632,9 @@ def _modalities(
                         *first_rows[position + 1 :],
                     ]
                 )
-                moved = [
-                    _changed(before_values, after_values)[None]
-                    for before_values, after_values in zip(before, after, strict=True)
-                ]
+                moved = []
+                for before_values, after_values in zip(before, after, strict=True):
+                    moved.append(_changed(before_values, after_values)[None])
                 for player in torch.nonzero(space.sums(moved)[0]).flatten().tolist():
                     inputs_of[player].append(input_name)
         return inputs_of
@@ -650,9 +653,10 @@ def _changed(before: Tensor, after: Tensor) -> Tensor:
     yes or no. Differences below the last digit of the largest unit are rounding too, of sums in which much cancels.
     """
     unit_sizes = before.abs().amax(dim=0)
-    last_digit = (
-        min(torch.finfo(before.dtype).eps, _SAME) if before.is_floating_point() else 0.0
-    )
+    if before.is_floating_point():
+        last_digit = min(torch.finfo(before.dtype).eps, _SAME)
+    else:
+        last_digit = 0.0
     rounding = (_SAME * unit_sizes).clamp_min(
         max(last_digit * float(unit_sizes.max()), 1e-30)
     )

@@ -104,13 +104,13 @@ class InputForm:
 
     def call(self, function: Callable[..., Any], tensors: Sequence[Tensor]) -> Any:
         """Call the network with tensors in the place of the user's inputs."""
-        tensors = tensors if self.tokens is None else self.tokens.tensors(tensors)
+        if self.tokens is not None:
+            tensors = self.tokens.tensors(tensors)
         passed: Sequence[Any] = tensors
         if getattr(function, "takes_arrays", False):
-            passed = [
-                form_leaf.as_passed(tensor)
-                for form_leaf, tensor in zip(self.leaves, tensors, strict=True)
-            ]
+            passed = []
+            for form_leaf, tensor in zip(self.leaves, tensors, strict=True):
+                passed.append(form_leaf.as_passed(tensor))
         filled = _fill(self.structure, iter(passed))
         if self.passing == "keywords":
             return function(**filled)
@@ -183,18 +183,21 @@ def read_forms(
     The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
     itself, or else a list of its values, is passed to a forward that needs no other argument.
     """
-    parameters, inputs = parameters_of(module), _with_fields(inputs)
+    parameters = parameters_of(module)
+    inputs = _with_fields(inputs)
     if inputs is not None and not _has_values(inputs):
         problem = "The inputs hold no tensor, array or table"
         raise InputError(
             problem, hint="Pass the arguments of the forward", code="PG001"
         )
     # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
-    alone, first = _is_leaf(inputs), parameters[0].name if parameters else "input0"
+    alone = _is_leaf(inputs)
+    first = parameters[0].name if parameters else "input0"
     if inputs is None:
         problem = f"Inputs must be tensors, arrays or tables of numbers, got None for {first!r}"
         raise InputError(problem, hint="Pass rows", code="PG001")
-    inputs = [inputs] if alone else inputs
+    if alone:
+        inputs = [inputs]
     named = getattr(inputs, "_fields", ())
     if named and fits(inspect.Signature(parameters), **dict.fromkeys(named)):
         inputs = (
@@ -206,9 +209,13 @@ def read_forms(
     )
     if isinstance(inputs, Mapping):
         inputs = _in_order_of(parameters, inputs, named=by_place)
-    forms, count = [], len(inputs)
+    forms = []
+    count = len(inputs)
     for passing_way in _ways(parameters, inputs, by_place=by_place):
-        name_hints = [first] if alone else _names_by_position(parameters, count)
+        if alone:
+            name_hints = [first]
+        else:
+            name_hints = _names_by_position(parameters, count)
         if passing_way == "whole":
             name_hints = [f"{first}.{field_name}" for field_name in named] or [
                 f"{first}[{k}]" for k in range(count)
@@ -269,9 +276,10 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     """Return names, shapes and types of inputs, for error messages, which never fail."""
     words = []
     for input_index, tensor in enumerate(tensors):
-        input_name = (
-            names[input_index] if input_index < len(names) else f"input {input_index}"
-        )
+        if input_index < len(names):
+            input_name = names[input_index]
+        else:
+            input_name = f"input {input_index}"
         type_name = str(tensor.dtype).removeprefix("torch.")
         words.append(f"{input_name} {tuple(tensor.shape)} {type_name}")
     return first_names(words) or "no inputs"
@@ -295,23 +303,23 @@ def in_type_of(name: str, like: Tensor, further_rows: Tensor) -> Tensor:
 # ---- the forward's parameters ----------------------------------------------------------------------------------------
 def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
     """Return the parameters of a network's forward, or none if Python does not know them."""
-    stored, forward = "forward" in vars(module), module.forward
+    stored = "forward" in vars(module)
+    forward = module.forward
     try:
         schema = getattr(forward, "schema", None)
         if schema is not None:  # a method of TorchScript, of which Python may know none
-            parameter_kind, empty = (
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                inspect.Parameter.empty,
-            )
-            pairs = [
-                (
-                    schema_argument.name,
-                    schema_argument.default_value
-                    if schema_argument.has_default_value()
-                    else empty,
+            parameter_kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            empty = inspect.Parameter.empty
+            pairs = []
+            for schema_argument in schema.arguments:
+                pairs.append(
+                    (
+                        schema_argument.name,
+                        schema_argument.default_value
+                        if schema_argument.has_default_value()
+                        else empty,
+                    )
                 )
-                for schema_argument in schema.arguments
-            ]
             return [
                 inspect.Parameter(parameter_name, parameter_kind, default=default)
                 for parameter_name, default in pairs[1:]
@@ -383,7 +391,9 @@ def _ways(
         )
     if len(inputs) < 2 or not takes_one:
         return ["positions"]
-    return ["positions", "whole"] if takes(*inputs) else ["whole"]
+    if takes(*inputs):
+        return ["positions", "whole"]
+    return ["whole"]
 
 
 def _ways_of_keys(
@@ -424,26 +434,24 @@ def _unfit_keys(
 ) -> InputError:
     """Return the error of keys that the forward cannot be called with."""
     fault = f"The keys of the inputs ({first_names(keys)}) do not match the forward's parameters"
-    fault, hint = f"{fault} ({first_names(names) or 'none'})", "Rename the keys"
+    fault = f"{fault} ({first_names(names) or 'none'})"
+    hint = "Rename the keys"
     if strange and not missing:
-        fault, hint = (
-            f"The forward takes no {first_names(strange)}, only {first_names(names)}",
-            "Leave that out",
+        fault = (
+            f"The forward takes no {first_names(strange)}, only {first_names(names)}"
         )
+        hint = "Leave that out"
     elif missing and not strange:
-        fault, hint = (
-            f"The forward also needs {first_names(missing)}",
-            "Add it to the inputs",
-        )
+        fault = f"The forward also needs {first_names(missing)}"
+        hint = "Add it to the inputs"
     return InputError(fault, hint=hint, code="PG007")
 
 
 def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int | None]:
     """Return the place of the parameter that each key names, in capitals or small letters, or None."""
-    names = {
-        parameter.name.casefold(): parameter_index
-        for parameter_index, parameter in enumerate(parameters)
-    }
+    names = {}
+    for parameter_index, parameter in enumerate(parameters):
+        names[parameter.name.casefold()] = parameter_index
     return [names.get(str(input_key).casefold()) for input_key in keys]
 
 
@@ -451,17 +459,14 @@ def _in_order_of(
     parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any], *, named: bool
 ) -> Mapping[Any, Any]:
     """Return a dict whose keys name the forward's parameters but for capitals, or also in full, in their order."""
-    parameter_indices, names = (
-        _places_of(parameters, inputs),
-        [parameter.name for parameter in parameters],
-    )
-    placed = [
-        (parameter_index, *input_item)
-        for parameter_index, input_item in zip(
-            parameter_indices, inputs.items(), strict=True
-        )
-        if parameter_index is not None
-    ]
+    parameter_indices = _places_of(parameters, inputs)
+    names = [parameter.name for parameter in parameters]
+    placed = []
+    for parameter_index, input_item in zip(
+        parameter_indices, inputs.items(), strict=True
+    ):
+        if parameter_index is not None:
+            placed.append((parameter_index, *input_item))
     if len(names) < len(parameter_indices) or (
         not named and {str(input_key) for input_key in inputs} & set(names)
     ):
@@ -493,20 +498,18 @@ def in_doubt(
     module: nn.Module, form: InputForm, tensors: Sequence[Tensor]
 ) -> list[tuple[str, str]]:
     """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
-    names = [
-        parameter
-        for parameter in parameters_of(module)
-        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-    ]
-    passed_names = (
-        [parameter.name for parameter in names]
-        if form.passing == "positions" and len(names) > 1
-        else []
-    )
+    names = []
+    for parameter in parameters_of(module):
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            names.append(parameter)
+    if form.passing == "positions" and len(names) > 1:
+        passed_names = [parameter.name for parameter in names]
+    else:
+        passed_names = []
     if form.passing == "listed":
-        passed_names = [
-            f"{form.whole}[{list_index}]" for list_index in range(len(form.structure))
-        ]
+        passed_names = []
+        for list_index in range(len(form.structure)):
+            passed_names.append(f"{form.whole}[{list_index}]")
     if (
         not passed_names
         or not isinstance(form.structure, dict)
@@ -514,9 +517,9 @@ def in_doubt(
     ):
         return []
     alike = len({tensor.shape[1:] for tensor in tensors}) < len(tensors)
-    return (
-        list(zip(map(str, form.structure), passed_names, strict=False)) if alike else []
-    )
+    if alike:
+        return list(zip(map(str, form.structure), passed_names, strict=False))
+    return []
 
 
 # ---- the user's structure --------------------------------------------------------------------------------------------
@@ -528,11 +531,9 @@ def _with_fields(value: Any) -> Any:
     """Return a dataclass as a named tuple that knows its class, and anything else as it is."""
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    data_class, names = (
-        type(value),
-        [data_field.name for data_field in fields(value) if data_field.init],
-    )
-    create: Any = namedtuple
+    data_class = type(value)
+    names = [data_field.name for data_field in fields(value) if data_field.init]
+    create: Any = namedtuple  # noqa: PYI024
     bases = (create("Fields", names),)
     named = type(data_class.__name__, bases, {"made_of": data_class})
     return named(*(getattr(value, field_name) for field_name in names))
@@ -583,11 +584,10 @@ def _flatten(
             }
         if not _is_leaf(value):
             named = getattr(value, "_fields", None)
-            name_endings = (
-                [f".{field_name}" for field_name in named]
-                if named
-                else [f"[{index}]" for index in range(len(value))]
-            )
+            if named:
+                name_endings = [f".{field_name}" for field_name in named]
+            else:
+                name_endings = [f"[{index}]" for index in range(len(value))]
             pairs = enumerate(zip(value, name_endings, strict=True))
             return _like(
                 value,
@@ -596,7 +596,10 @@ def _flatten(
                     for index, (inner_item, name_ending) in pairs
                 ],
             )
-        first_key = str(key_path[0]) if isinstance(inputs, Mapping) else name
+        if isinstance(inputs, Mapping):
+            first_key = str(key_path[0])
+        else:
+            first_key = name
         tensor, columns, array_dtype = _tensor(value, name, dtype, first_key)
         leaves.append(
             Leaf(name, key_path, columns, array_dtype is not None, array_dtype)
@@ -611,10 +614,12 @@ def _flatten(
             for input_key, value in inputs.items()
         }
     else:
-        names = [
-            hint[index] if index < len(hint) else f"input{index}"
-            for index in range(len(inputs))
-        ]
+        names = []
+        for index in range(len(inputs)):
+            if index < len(hint):
+                names.append(hint[index])
+            else:
+                names.append(f"input{index}")
         walked = [
             walk(value, input_name, (index,))
             for index, (input_name, value) in enumerate(zip(names, inputs, strict=True))
@@ -637,7 +642,9 @@ def _fill(structure: Any, tensors: Any) -> Any:
 
 def _like(value: Any, items: list[Any]) -> Any:
     """Return items as the named tuple that a value is, or as a list."""
-    return type(value)(*items) if hasattr(value, "_fields") else items
+    if hasattr(value, "_fields"):
+        return type(value)(*items)
+    return items
 
 
 def _tensor(
@@ -653,9 +660,13 @@ def _tensor(
     if is_frame(value):
         columns = tuple(str(column) for column in value.columns)
         value = _numbers_of_frame(value, columns, name)
-    array, entry_words = np.zeros(0, dtype=object), "entries that differ in shape"
+    array = np.zeros(0, dtype=object)
+    entry_words = "entries that differ in shape"
     with suppress(ValueError):
-        array = value.to_numpy() if is_series(value) else np.asarray(value)
+        if is_series(value):
+            array = value.to_numpy()
+        else:
+            array = np.asarray(value)
         entry_words = str(array.dtype)
     if array.dtype.kind not in "fiub":
         raise InputError(
@@ -708,11 +719,9 @@ def _numbers_of_frame(
     integers = all(
         pd.api.types.is_integer_dtype(column_dtype) for column_dtype in frame.dtypes
     ) and not frame.isna().any(axis=None)
-    return (
-        frame.to_numpy(np.int64, na_value=0)
-        if integers
-        else frame.to_numpy(np.float64, na_value=np.nan)
-    )
+    if integers:
+        return frame.to_numpy(np.int64, na_value=0)
+    return frame.to_numpy(np.float64, na_value=np.nan)
 
 
 def as_plain(value: Tensor) -> Tensor:

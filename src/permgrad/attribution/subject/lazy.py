@@ -37,7 +37,12 @@ def fill_lazy(
     """
     names = lazy_names(module)
     few = [tensor[:_FEW] for tensor in tensors]
-    real = [one if one.is_floating_point() else one.to(dtype) for one in few]
+    real = []
+    for one in few:
+        if one.is_floating_point():
+            real.append(one)
+        else:
+            real.append(one.to(dtype))
     for form in forms:
         for rows in (few, real):
             if _takes(module, form, rows):

@@ -110,7 +110,8 @@ class Copying(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile, and follow what it moves."""
-        options, function_name = kwargs or {}, name_of(func)
+        options = kwargs or {}
+        function_name = name_of(func)
         value = func(*args, **options)
         self.look(function_name, args, options, value)
         input_indices = dict.fromkeys(
@@ -118,8 +119,14 @@ class Copying(TorchFunctionMode):
             for tensor in tensors_in(args, options)
             for input_index in self._of(tensor)
         )
-        written = args[0] if args and _writes(func, value, args[0]) else None
-        results = [written] if written is not None else list(tensors_in(value))
+        if args and _writes(func, value, args[0]):
+            written = args[0]
+        else:
+            written = None
+        if written is not None:
+            results = [written]
+        else:
+            results = list(tensors_in(value))
         options = {
             option_name: option_value
             for option_name, option_value in options.items()
@@ -173,11 +180,10 @@ class Copying(TorchFunctionMode):
             return [self._of(written).get(input_index)]
         if function_name in _MOVING or function_name in _WRITING:
             return self._moved(func, args, options, input_index, written)
-        sources = [
-            self._of(tensor)[input_index]
-            for tensor in tensors_in(args, options)
-            if input_index in self._of(tensor)
-        ]
+        sources = []
+        for tensor in tensors_in(args, options):
+            if input_index in self._of(tensor):
+                sources.append(self._of(tensor)[input_index])
         there = [_alone(function_name, args, sources, result) for result in results]
         if function_name == "where" and None in there:  # it chooses between two orders
             return self._moved(func, args, options, input_index)
@@ -251,7 +257,9 @@ class Copying(TorchFunctionMode):
             return leaf
         numbers = self._of(leaf).get(input_index)
         if numbers is not None:
-            return numbers.contiguous() if name == "view" else numbers
+            if name == "view":
+                return numbers.contiguous()
+            return numbers
         if leaf.is_floating_point() or name in _JOINING:
             return _nowhere(leaf)
         return leaf
@@ -261,7 +269,9 @@ class Copying(TorchFunctionMode):
         if not isinstance(value, Tensor):
             return math.nan
         numbers = self._of(value).get(input_index)
-        return _nowhere(value) if numbers is None else numbers
+        if numbers is None:
+            return _nowhere(value)
+        return numbers
 
 
 def _nowhere(tensor: Tensor) -> Tensor:
@@ -331,17 +341,17 @@ def _alone(
     """Return where each number of a result comes from, if it is made of that number alone."""
     table = sources[0].to(result.device)
     if name == "pad":
-        return (
-            functional.pad(table, list(args[1]), value=math.nan)
-            if len(args) > 1
-            else None
-        )
+        if len(args) > 1:
+            return functional.pad(table, list(args[1]), value=math.nan)
+        return None
     same_positions = all(
         source_positions.shape == result.shape
         and torch.equal(source_positions.nan_to_num(-1), table.nan_to_num(-1))
         for source_positions in sources
     )
-    return table if name in ALONE and same_positions else None
+    if name in ALONE and same_positions:
+        return table
+    return None
 
 
 class _Watch(Copying):
@@ -354,7 +364,9 @@ class _Watch(Copying):
         rows: Sequence[Tensor],
     ) -> None:
         super().__init__(rows)
-        self._network, self._layers, self._rows = network, layers, rows
+        self._network = network
+        self._layers = layers
+        self._rows = rows
         self._site: Site | None = None
         self._layer: nn.Embedding | None = None
         self._shape: torch.Size | None = None
@@ -366,11 +378,10 @@ class _Watch(Copying):
         """Note a call that looks numbers of inputs up."""
         if name == "embedding" and isinstance(value, Tensor):
             # In a graph of torch.export the weights come first.
-            looked_up = (
-                args[1]
-                if args and args[0] is not None and args[0].is_floating_point()
-                else (args or [None])[0]
-            )
+            if args and args[0] is not None and args[0].is_floating_point():
+                looked_up = args[1]
+            else:
+                looked_up = (args or [None])[0]
             self._note(options.get("input") if looked_up is None else looked_up)
 
     def _note(self, ids: Any) -> None:
@@ -384,15 +395,12 @@ class _Watch(Copying):
             padding_id = None
             if self._layer is not None:
                 padding_id = self._layer.padding_idx
-                padding_id = (
-                    configured_pad(self._network) if padding_id is None else padding_id
-                )
-                padding_id = (
-                    padding_id
-                    if padding_id is not None
-                    and padding_id < self._layer.num_embeddings
-                    else None
-                )
+                if padding_id is None:
+                    padding_id = configured_pad(self._network)
+                if not (
+                    padding_id is not None and padding_id < self._layer.num_embeddings
+                ):
+                    padding_id = None
             read_positions = numbers[numbers >= 0].cpu() % max(
                 1, self._rows[input_index][0].numel()
             )
@@ -403,7 +411,8 @@ class _Watch(Copying):
 
     def enter(self, site: Site) -> None:
         """Note that a layer is called."""
-        self._site, self._layer = site, self._layers[site[0]]
+        self._site = site
+        self._layer = self._layers[site[0]]
 
     def leave(self, _site: Site, _args: Any, _options: Any, output: Any) -> None:
         """Note that the layer returned. Look-ups for places other than its output's get no site."""
@@ -420,11 +429,10 @@ def find_lookups(subject: Any) -> list[Lookup]:
 
     A call that reads several inputs, for example if masks choose between two of them, is listed once for each.
     """
-    modules = {
-        module_name: submodule
-        for module_name, submodule in subject.module.named_modules()
-        if isinstance(submodule, nn.Embedding)
-    }
+    modules = {}
+    for module_name, submodule in subject.module.named_modules():
+        if isinstance(submodule, nn.Embedding):
+            modules[module_name] = submodule
     if not modules and all(subject.real):
         return []
     # Rows from everywhere, and the largest of each input: a network may look at no more places than its rows have.
@@ -432,14 +440,13 @@ def find_lookups(subject: Any) -> list[Lookup]:
     sample_indices = torch.arange(
         0, count, max(1, -(-count // max(2, min(_PROBE_ROWS, subject.most_rows()))))
     )
-    small = [
-        tensor
-        for tensor in subject.inputs
-        if not tensor.is_floating_point() or tensor.ndim < 3
-    ]
-    largest = [
-        tensor.reshape(count, -1).sum(dim=1).argmax().cpu()[None] for tensor in small
-    ]
+    small = []
+    for tensor in subject.inputs:
+        if not tensor.is_floating_point() or tensor.ndim < 3:
+            small.append(tensor)
+    largest = []
+    for tensor in small:
+        largest.append(tensor.reshape(count, -1).sum(dim=1).argmax().cpu()[None])
     row_indices = torch.cat([sample_indices, *largest]).unique()
     sample_rows = [tensor[row_indices.to(tensor.device)] for tensor in subject.inputs]
     watch = _Watch(subject.module, modules, sample_rows)
@@ -453,16 +460,21 @@ def with_embeddings(module: nn.Module) -> nn.Module:
 
     Slopes of whole numbers are found at layers. The weights are those of the network.
     """
-    old_graph = module.graph if isinstance(module, fx.GraphModule) else fx.Graph()
-    calls = [
-        graph_node
-        for graph_node in old_graph.nodes
-        if graph_node.op == "call_function"
-        and name_of(graph_node.target) == "embedding"
-    ]
+    if isinstance(module, fx.GraphModule):
+        old_graph = module.graph
+    else:
+        old_graph = fx.Graph()
+    calls = []
+    for graph_node in old_graph.nodes:
+        if (
+            graph_node.op == "call_function"
+            and name_of(graph_node.target) == "embedding"
+        ):
+            calls.append(graph_node)
     if not calls:
         return module
-    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    graph = fx.Graph()
+    copies = dict[fx.Node, fx.Node]()
     graph.output(graph.graph_copy(old_graph, copies))
     graph.set_codegen(old_graph._codegen)  # noqa: SLF001 — how it takes its inputs
     new_module = fx.GraphModule(module, graph)
@@ -480,12 +492,12 @@ def with_embeddings(module: nn.Module) -> nn.Module:
         layer_name = (
             f"{str(weight.target).removesuffix('.weight').replace('.', '_')}_rows"
         )
-        padding_id = (
-            lookup_node.args[2]
-            if len(lookup_node.args) > 2
-            else lookup_node.kwargs.get("padding_idx")
-        )
-        padding_id = padding_id if padding_id is not None and padding_id >= 0 else None
+        if len(lookup_node.args) > 2:
+            padding_id = lookup_node.args[2]
+        else:
+            padding_id = lookup_node.kwargs.get("padding_idx")
+        if not (padding_id is not None and padding_id >= 0):
+            padding_id = None
         new_module.add_module(
             layer_name,
             nn.Embedding.from_pretrained(
@@ -504,4 +516,6 @@ def with_embeddings(module: nn.Module) -> nn.Module:
 def configured_pad(network: nn.Module) -> int | None:
     """Return the id of padding that a network's configuration names."""
     padding_id = getattr(getattr(network, "config", None), "pad_token_id", None)
-    return int(padding_id) if is_whole(padding_id) and padding_id >= 0 else None
+    if is_whole(padding_id) and padding_id >= 0:
+        return int(padding_id)
+    return None

@@ -66,14 +66,16 @@ def refuse_memory(
     unseen: bool = False,
 ) -> None:
     """Refuse outputs that moved by so much with what calls wrote, or, if ``unseen``, with whatever they remember."""
-    moved = written(module, before) if difference else []
+    if difference:
+        moved = written(module, before)
+    else:
+        moved = []
     if not moved and not (difference and unseen):
         return
-    memory_words = (
-        f"it writes into {_shown(moved)}"
-        if moved
-        else "what it remembers is no buffer or attribute of its parts"
-    )
+    if moved:
+        memory_words = f"it writes into {_shown(moved)}"
+    else:
+        memory_words = "what it remembers is no buffer or attribute of its parts"
     problem = (
         f"A call of the network must not change later ones, but the same rows get other outputs later (by {difference:.3g}): "
         f"{memory_words}"
@@ -88,9 +90,10 @@ def call_first(subject: Any, rows: Sequence[Tensor], most: int) -> None:
     been called. ``most``: rows of a call.
     """
     with attributes_turn:
-        words = (
-            [] if others_compute_with(subject.module) else _called(subject, rows, most)
-        )
+        if others_compute_with(subject.module):
+            words = []
+        else:
+            words = _called(subject, rows, most)
     if words:
         warn_user(
             f"The network changes itself at its first call ({listed(words, _SHOWN)}). "
@@ -114,7 +117,9 @@ def _called(subject: Any, rows: Sequence[Tensor], most: int) -> list[str]:
                 subject.returned(first_rows)
                 changes = before.changes()
         # In the user's mode again, whose attributes these are.
-        return None if changes is None else (changes, attributes_of(subject.module))
+        if changes is None:
+            return None
+        return (changes, attributes_of(subject.module))
 
     first = call()
     if first is None:
@@ -226,15 +231,19 @@ def state_of(module: nn.Module) -> dict[str, Any]:
     """Return what a forward may write into, by name: buffers, weights by their versions, and plain attributes."""
     state: dict[str, Any] = {}
     for module_name, submodule in module.named_modules():
-        name_prefix = f"{module_name}." if module_name else ""
+        if module_name:
+            name_prefix = f"{module_name}."
+        else:
+            name_prefix = ""
         for attribute_name, value in vars(submodule).items():
             if (
                 isinstance(value, (bool, int, float, str, Tensor))
                 and attribute_name != "training"
             ):
-                state[name_prefix + attribute_name] = (
-                    value.detach().clone() if isinstance(value, Tensor) else value
-                )
+                if isinstance(value, Tensor):
+                    state[name_prefix + attribute_name] = value.detach().clone()
+                else:
+                    state[name_prefix + attribute_name] = value
             elif isinstance(value, (list, dict)) and not attribute_name.startswith("_"):
                 state[name_prefix + attribute_name] = len(value)
     state |= {

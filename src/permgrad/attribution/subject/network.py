@@ -104,7 +104,8 @@ _FEW_ROWS = 5
 _LOOKED_AT = 2
 #: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they exceed.
 #: An accelerator has its own memory. Several such results are alive at once.
-_WRITTEN, _WRITTEN_ACCELERATOR = 8 * 2**20, 2**30
+_WRITTEN = 8 * 2**20
+_WRITTEN_ACCELERATOR = 2**30
 #: Bytes that a function which nobody sees inside is taken to write for each number.
 _WRITTEN_OF_CELL = 4
 #: Dimensions of a table of targets.
@@ -147,8 +148,10 @@ class ForwardError(BatchError):
         hooks: str | None = None,
         tensors: Sequence[Tensor] = (),
     ) -> None:
-        self.words, self.shapes = error_in_words(error), shapes
-        self.hooks, self.tensors = hooks, tensors
+        self.words = error_in_words(error)
+        self.shapes = shapes
+        self.hooks = hooks
+        self.tensors = tensors
         super().__init__(
             f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
             hint=remedy(self.words)
@@ -285,7 +288,10 @@ class NetworkSubject(Subject):
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the typical row of a background, in which no token is special where another stands too."""
         tokens = self.form.tokens
-        ordinary = rows if tokens is None else tokens.ordinary(rows)
+        if tokens is None:
+            ordinary = rows
+        else:
+            ordinary = tokens.ordinary(rows)
         return self._with_whole_places(super().typical(ordinary), ordinary)
 
     def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -302,7 +308,10 @@ class NetworkSubject(Subject):
             for place, tensor in enumerate(row[: len(self.form.leaves)])
             if tensor.ndim == 3 and not tensor.is_floating_point()
         ]
-        readings = self.readings() if codes else {}
+        if codes:
+            readings = self.readings()
+        else:
+            readings = {}
         for place in codes:
             if readings.get(place) == "tokens":
                 row[place] = most_frequent_places(rows[place])
@@ -339,9 +348,10 @@ class NetworkSubject(Subject):
     def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:
         """Refuse inputs of whole numbers, towards which there is no gradient."""
         self.check_network(method)
-        without = [
-            input_index for input_index in input_indices if not self.real[input_index]
-        ]
+        without = []
+        for input_index in input_indices:
+            if not self.real[input_index]:
+                without.append(input_index)
         if without:
             names = listed(
                 [repr(self.input_names[input_index]) for input_index in without]
@@ -381,17 +391,16 @@ class NetworkSubject(Subject):
             isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase))
             for module in self.module.modules()
         )
-        tables = {
-            input_index
-            for input_index, form_leaf in enumerate(self.form.leaves)
-            if form_leaf.columns is not None or not series
-        }
-        undecided = {
-            input_index: input_rows
-            for input_index, input_rows in enumerate(first_rows)
-            if input_rows.ndim in (3, 4, 5)
-            or (input_rows.ndim == 2 and input_index not in tables)
-        }
+        tables = set()
+        for input_index, form_leaf in enumerate(self.form.leaves):
+            if form_leaf.columns is not None or not series:
+                tables.add(input_index)
+        undecided = {}
+        for input_index, input_rows in enumerate(first_rows):
+            if input_rows.ndim in (3, 4, 5) or (
+                input_rows.ndim == 2 and input_index not in tables
+            ):
+                undecided[input_index] = input_rows
         if undecided:
             # Where a network refuses to be watched, shapes alone speak.
             with contextlib.suppress(BatchError), torch.no_grad(), self.open():
@@ -501,7 +510,8 @@ class NetworkSubject(Subject):
         reasons: list[str] = []
         first: ForwardError | None = None
         for input_form in forms:
-            self.form, self.input_names = input_form, input_form.names
+            self.form = input_form
+            self.input_names = input_form.names
             try:
                 return self._probe(tensors)
             except ForwardError as error:
@@ -515,11 +525,10 @@ class NetworkSubject(Subject):
                     "positions": "one after the other ",
                     "keywords": "by their names ",
                 }
-                way_words = (
-                    passing_words[input_form.passing]
-                    if input_form.whole or len(forms) > 1
-                    else ""
-                )
+                if input_form.whole or len(forms) > 1:
+                    way_words = passing_words[input_form.passing]
+                else:
+                    way_words = ""
                 reasons.append(f"{way_words}it raised {error.words}")
                 first = first or error
         if sole_key := self._alone_among(forms, tensors):
@@ -566,7 +575,9 @@ class NetworkSubject(Subject):
             with contextlib.suppress(Exception), torch.no_grad(), self.open():
                 self.module(first_rows.clone())
                 accepted_keys.append(form_leaf.place[0])
-        return accepted_keys[0] if len(accepted_keys) == 1 else None
+        if len(accepted_keys) == 1:
+            return accepted_keys[0]
+        return None
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
         """Call the network on the first rows. If their precision does not fit, try the network's own."""
@@ -580,10 +591,8 @@ class NetworkSubject(Subject):
                 call_first(self, self._cast(first_rows), row_limit)
                 self._width = None
                 with torch.no_grad(), self.open():
-                    weight_sums, before = (
-                        sums_of_weights(self.module),
-                        state_of(self.module),
-                    )
+                    weight_sums = sums_of_weights(self.module)
+                    before = state_of(self.module)
                     self._most_rows = None
                     outputs = self._first_outputs(self._cast(first_rows))
                     # Parts of such a network, run by themselves, would compute with the weights as they were before.
@@ -603,11 +612,10 @@ class NetworkSubject(Subject):
                                 outputs, self._first_outputs(self._cast(first_rows))
                             ),
                         )
-                        hints = [
-                            hint_text
-                            for hint_text in (of_nested(self.module), error.hint)
-                            if hint_text
-                        ]
+                        hints = []
+                        for hint_text in (of_nested(self.module), error.hint):
+                            if hint_text:
+                                hints.append(hint_text)
                         raise InputError(
                             error.problem, hint=". ".join(hints), code=error.code
                         ) from None
@@ -649,10 +657,13 @@ class NetworkSubject(Subject):
         """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
         loose = [form_leaf.loose for form_leaf in self.form.leaves]
         # NumPy's narrow whole numbers are not taken by an embedding.
-        narrow = [
-            is_loose and not tensor.is_floating_point() and tensor.dtype != torch.bool
-            for is_loose, tensor in zip(loose, tensors, strict=True)
-        ]
+        narrow = []
+        for is_loose, tensor in zip(loose, tensors, strict=True):
+            narrow.append(
+                is_loose
+                and not tensor.is_floating_point()
+                and tensor.dtype != torch.bool
+            )
         floats: Casts = tuple(
             self.dtype if tensor.is_floating_point() else None for tensor in tensors
         )
@@ -701,19 +712,17 @@ class NetworkSubject(Subject):
         if self._largest_batch == 1:
             return 1
         if self._most_rows is None:
-            single_row = [
-                tensor[:1] for tensor in (self.inputs if rows is None else rows)
-            ]
+            single_row = []
+            for tensor in self.inputs if rows is None else rows:
+                single_row.append(tensor[:1])
             with self.open():
-                written = (
-                    _WRITTEN if self.device.type == "cpu" else _WRITTEN_ACCELERATOR
-                )
+                if self.device.type == "cpu":
+                    written = _WRITTEN
+                else:
+                    written = _WRITTEN_ACCELERATOR
                 needed = bytes_per_row(self.forward, single_row)
-                needed = (
-                    bytes_per_row(self.forward, twice(single_row)) // 2
-                    if self.in_pairs
-                    else needed
-                )
+                if self.in_pairs:
+                    needed = bytes_per_row(self.forward, twice(single_row)) // 2
                 if self.is_function:  # of which nobody sees what it writes
                     cells = sum(tensor.numel() for tensor in single_row)
                     needed = max(needed, _WRITTEN_OF_CELL * cells)
@@ -753,10 +762,12 @@ class NetworkSubject(Subject):
 
     def returned(self, tensors: Sequence[Tensor]) -> Any:
         """Return all that the network returns for rows."""
-        moved = [
-            tensor.to(self.device) if tensor.device != self.device else tensor.clone()
-            for tensor in tensors
-        ]
+        moved = []
+        for tensor in tensors:
+            if tensor.device != self.device:
+                moved.append(tensor.to(self.device))
+            else:
+                moved.append(tensor.clone())
         with self.theirs(tensors), _no_autocast(self.device):
             return self.form.call(self.module, moved)
 
@@ -837,9 +848,10 @@ class NetworkSubject(Subject):
                 type(self) is NetworkSubject and self.head is None and not self.by_place
             )
             alone = plain and self.form.passing == "positions" and len(self.inputs) == 1
-            self._folded = (
-                fold(self.module) if alone and self.inputs[0].ndim == 2 else None
-            )
+            if alone and self.inputs[0].ndim == 2:
+                self._folded = fold(self.module)
+            else:
+                self._folded = None
         if self._folded is None or torch.is_grad_enabled():
             return self.forward(tensors)
         with self.theirs(tensors), _no_autocast(self.device):
@@ -920,11 +932,10 @@ class _Written(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        strided = [
-            tree_leaf
-            for tree_leaf in tree_leaves(result)
-            if isinstance(tree_leaf, Tensor) and tree_leaf.layout == torch.strided
-        ]
+        strided = []
+        for tree_leaf in tree_leaves(result):
+            if isinstance(tree_leaf, Tensor) and tree_leaf.layout == torch.strided:
+                strided.append(tree_leaf)
         self.sizes += [tree_leaf.untyped_storage().nbytes() for tree_leaf in strided]
         return result
 

@@ -115,11 +115,9 @@ class OutputForm:
         if self.kind == "logits" and self.count == 1:
             return torch.softmax(torch.cat([-outputs / 2, outputs / 2], dim=1), dim=1)
         columns = self.own_probabilities(outputs)
-        return (
-            torch.cat([1 - columns, columns], dim=1)
-            if columns.shape[1] == 1
-            else columns
-        )
+        if columns.shape[1] == 1:
+            return torch.cat([1 - columns, columns], dim=1)
+        return columns
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
         """Return the probabilities of the network's own columns, ``(b, K)``. Raises the errors of ``logits``."""
@@ -128,7 +126,9 @@ class OutputForm:
             return outputs
         if self.kind == "log_probabilities" and self.single:
             return outputs.clamp_max(0).exp()
-        return torch.sigmoid(outputs) if self.single else torch.softmax(outputs, dim=1)
+        if self.single:
+            return torch.sigmoid(outputs)
+        return torch.softmax(outputs, dim=1)
 
     def _check_later(self, outputs: Tensor) -> None:
         """Refuse outputs of further rows that are not of the kind of the first ones."""
@@ -138,18 +138,21 @@ class OutputForm:
     def in_units_of_y(self, outputs: Tensor) -> Tensor:
         """Return the numbers of a regression ``(b, K)``, which a network may have learned standardised."""
         scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
-        return outputs * self.target_scale + self.target_mean if scaled else outputs
+        if scaled:
+            return outputs * self.target_scale + self.target_mean
+        return outputs
 
     def predicted(self, outputs: Tensor) -> Floats:
         """Return predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
         wide_outputs = outputs.double()
-        predictions = (
-            self.in_units_of_y(wide_outputs)
-            if self.task == "regression"
-            else self.probabilities(wide_outputs)
-        )
+        if self.task == "regression":
+            predictions = self.in_units_of_y(wide_outputs)
+        else:
+            predictions = self.probabilities(wide_outputs)
         values: Floats = predictions.cpu().numpy()
-        return values[:, list(self.loss_columns)] if self.loss_columns else values
+        if self.loss_columns:
+            return values[:, list(self.loss_columns)]
+        return values
 
     def returned(self, outputs: Tensor) -> Tensor:
         """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y.
@@ -159,7 +162,9 @@ class OutputForm:
         self._check_later(outputs)
         if self.both:
             return torch.cat([1 - outputs, outputs], dim=1)
-        return self.in_units_of_y(outputs) if self.task == "regression" else outputs
+        if self.task == "regression":
+            return self.in_units_of_y(outputs)
+        return outputs
 
     def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:
         """Return each row's loss in float64: the mean over columns if a regression or y has several."""
@@ -174,19 +179,19 @@ class OutputForm:
             row_losses: Tensor = find_loss(loss)(self.logits(outputs.double()), target)
         else:
             wide_outputs = outputs.double() * self.target_scale + self.target_mean
-            wide_outputs = (
-                self.logits(outputs.double())
-                if self.task == "multilabel"
-                else wide_outputs
-            )
+            if self.task == "multilabel":
+                wide_outputs = self.logits(outputs.double())
             if self.count == 1:
                 row_losses = find_loss(loss)(wide_outputs, target.reshape(-1))
             else:
                 output_columns = self.loss_columns or range(self.count)
-                columns = [
-                    find_loss(of_output(loss, k))(wide_outputs[:, [k]], target[:, k])
-                    for k in output_columns
-                ]
+                columns = []
+                for k in output_columns:
+                    columns.append(
+                        find_loss(of_output(loss, k))(
+                            wide_outputs[:, [k]], target[:, k]
+                        )
+                    )
                 row_losses = torch.stack(columns).mean(dim=0)
         return row_losses.cpu().numpy()
 
@@ -195,8 +200,12 @@ class OutputForm:
         tiny = torch.finfo(torch.float64).tiny
         scores = probabilities.double().clamp_min(tiny).log()
         if self.kind == "probabilities":
-            return probabilities[:, 1:] if self.one_column else probabilities
-        return scores[:, 1:] - scores[:, :1] if self.one_column else scores
+            if self.one_column:
+                return probabilities[:, 1:]
+            return probabilities
+        if self.one_column:
+            return scores[:, 1:] - scores[:, :1]
+        return scores
 
     def divergence_rows(
         self, outputs: Tensor, reference: Tensor, spread: Floats | None = None
@@ -251,7 +260,10 @@ class OutputForm:
     def encode_target(self, y: Any, rows: int) -> Array:
         """Return class indexes int64, or numbers in float64 and their own units."""
         values = as_target(y)
-        missing = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+        if values.dtype.kind == "f":
+            missing = int(np.isnan(values).sum())
+        else:
+            missing = 0
         if missing:
             problem = f"y has {counted(missing, 'missing value')}"
             raise InputError(
@@ -264,11 +276,9 @@ class OutputForm:
             raise InputError(
                 problem, hint="Pass the target of the same rows", code="PG007"
             )
-        return (
-            self._class_indexes(values)
-            if self.task == "classification"
-            else self._numbers(values)
-        )
+        if self.task == "classification":
+            return self._class_indexes(values)
+        return self._numbers(values)
 
     def labels_in(self, y: Any, classes: Integers) -> Array:
         """Return the classes as the model was fitted on them, else as y holds them, ``(classes,)``."""
@@ -285,12 +295,10 @@ class OutputForm:
     def _numbers(self, values: Array) -> Floats:
         wide_values = values.reshape(len(values), -1)
         try:
-            numbers = (
-                wide_values.astype(np.float64)
-                if wide_values.dtype.kind in "fiubO"
-                and wide_values.shape[1] == self.count
-                else None
-            )
+            if wide_values.dtype.kind in "fiubO" and wide_values.shape[1] == self.count:
+                numbers = wide_values.astype(np.float64)
+            else:
+                numbers = None
         except (TypeError, ValueError):
             numbers = None
         if self.task == "multilabel" and (
@@ -328,7 +336,9 @@ class OutputForm:
                 hint=f"Leave {by_count(broken, 'that row', 'those rows')} out",
                 code="PG015",
             )
-        return numbers[:, 0] if self.count == 1 else numbers
+        if self.count == 1:
+            return numbers[:, 0]
+        return numbers
 
     def _class_indexes(self, values: Array) -> Integers:
         labels = self.class_labels
@@ -450,7 +460,9 @@ def as_target(y: Any) -> Array:
         and all(column_type.kind in "fiub" for column_type in y.dtypes)
     ):
         values = y.to_numpy(np.float64)  # numbers beside truth values
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    if values.ndim == 2 and values.shape[1] == 1:
+        return values[:, 0]
+    return values
 
 
 def is_one_hot(values: Array) -> bool:
@@ -501,7 +513,8 @@ def resolve_outputs(
         check_choice("task", task, TASKS)
     count = outputs.shape[1]
     inferred = kind is None or task is None
-    by_target, because = False, Because.STATED
+    by_target = False
+    because = Because.STATED
     if task is None:
         task, because, by_target = _infer_task(outputs, y, kind, class_names, sign)
         if task == "regression" and kind is None:
@@ -577,13 +590,16 @@ def _labels(
     within = bool(
         ((outputs >= -_tolerance(outputs)) & (outputs <= 1 + _tolerance(outputs))).all()
     )
-    output_kind: Any = (
-        ("probabilities" if within else "logits") if kind is None else kind
-    )
+    output_kind: Any
+    if kind is None:
+        output_kind = "probabilities" if within else "logits"
+    else:
+        output_kind = kind
     _check_kind(outputs, output_kind)
-    columns = (
-        class_names if class_names is not None else tuple(getattr(y, "columns", ()))
-    )
+    if class_names is not None:
+        columns = class_names
+    else:
+        columns = tuple(getattr(y, "columns", ()))
     return output_kind, _names_of_classes(
         count, columns if len(columns) == count or class_names is not None else None
     )
@@ -596,11 +612,10 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     ):
         problem = f"class_names must be a list of names, got {shown(class_names)}"
         raise InputError(problem, hint="Pass one name for each class", code="PG001")
-    names = (
-        tuple(str(class_name) for class_name in class_names)
-        if class_names is not None
-        else tuple(map(str, range(classes)))
-    )
+    if class_names is not None:
+        names = tuple(str(class_name) for class_name in class_names)
+    else:
+        names = tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
         problem = f"class_names must be {classes} different names in the order of the outputs, got {list(names)}"
         raise InputError(problem, hint="Name each class once", code="PG008")
@@ -674,18 +689,22 @@ def _told_task(count: int, y: Any, kind: str | None) -> Task:
         return "regression"
     if count > 1 and is_multilabel(y):
         return "multilabel"
-    truth = (
-        as_target(y) if kind is None and count > 1 and y is not None else np.empty(0)
-    )
+    if kind is None and count > 1 and y is not None:
+        truth = as_target(y)
+    else:
+        truth = np.empty(0)
     # Several numbers per row are no class: the names are those of outputs.
-    return (
-        "regression" if truth.ndim == 2 and not is_one_hot(truth) else "classification"
-    )
+    if truth.ndim == 2 and not is_one_hot(truth):
+        return "regression"
+    return "classification"
 
 
 def _warn_of_two_values(count: int, y: Any) -> None:
     """Warn that y, taken for numbers, looks like the codes of two classes."""
-    values = np.unique(as_target(y)) if count == 1 and y is not None else np.array([])
+    if count == 1 and y is not None:
+        values = np.unique(as_target(y))
+    else:
+        values = np.array([])
     if len(values) == 2 < len(y) and (values == np.round(values)).all():
         smallest_text, largest_text = (f"{value:.0f}" for value in values.tolist())
         warn_user(
@@ -695,13 +714,12 @@ def _warn_of_two_values(count: int, y: Any) -> None:
 
 
 def _infer_kind(outputs: Tensor) -> OutputKind:
-    values, tolerance = outputs.double(), _tolerance(outputs)
+    values = outputs.double()
+    tolerance = _tolerance(outputs)
     if outputs.shape[1] == 1:
-        return (
-            "probabilities"
-            if bool(((values >= -tolerance) & (values <= 1 + tolerance)).all())
-            else "logits"
-        )
+        if bool(((values >= -tolerance) & (values <= 1 + tolerance)).all()):
+            return "probabilities"
+        return "logits"
     if bool((values >= 0).all()) and bool(
         ((values.sum(dim=1) - 1).abs() <= tolerance).all()
     ):
@@ -735,7 +753,10 @@ def _check_kind(
     # Methods that watch every function of torch must not take this for a part of the network.
     with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
         lowest_output, highest_output = torch.stack(outputs.detach().aminmax()).tolist()
-    tolerance = _ROUNDING if later else _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
+    if later:
+        tolerance = _ROUNDING
+    else:
+        tolerance = _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
     inferred_words = ", though those of the first rows lie there" if inferred else ""
     if kind == "probabilities" and (
         lowest_output < -tolerance or highest_output > 1 + tolerance
@@ -776,7 +797,10 @@ def spread_of(outputs: Tensor, weights: Floats | None = None) -> Floats:
     if not finite.any():
         return np.ones(wide_outputs.shape[1])
     wide_outputs = wide_outputs[finite]
-    weights = None if weights is None else weights[finite]
+    if weights is None:
+        weights = None
+    else:
+        weights = weights[finite]
     middle = np.average(wide_outputs, axis=0, weights=weights)
     spread = np.sqrt(np.average((wide_outputs - middle) ** 2, axis=0, weights=weights))
     rounding = (

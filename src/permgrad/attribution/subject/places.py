@@ -49,7 +49,9 @@ class Layout:
     @property
     def size(self) -> int:
         """Return the number of labels of a place."""
-        return 1 if self.axis is None else self.shape[self.axis]
+        if self.axis is None:
+            return 1
+        return self.shape[self.axis]
 
     @property
     def places(self) -> Shape:
@@ -85,12 +87,15 @@ def layout_of(shape: Sequence[int], y: Any, sizes: Iterable[int] = ()) -> Layout
         sizes: those of one row's inputs. A dimension of an output that is none of them
             holds the labels.
     """
-    shape, masks = tuple(shape), as_target(y)
+    shape = tuple(shape)
+    masks = as_target(y)
     mask_shape = tuple(masks.shape[1:])
     if len(shape) == 1:
         has_void = bool(_unnamed(masks).any()) and _are_switches(masks)
         fits_outputs = mask_shape == shape and has_void
-        return Layout(shape, None, several=False) if fits_outputs else None
+        if fits_outputs:
+            return Layout(shape, None, several=False)
+        return None
     if not mask_shape:
         return None
     labels = _labels_axis(shape, sizes)
@@ -104,8 +109,13 @@ def layout_of(shape: Sequence[int], y: Any, sizes: Iterable[int] = ()) -> Layout
     if first and labels_last:
         labels_last = len(shape) == _SEQUENCE and labels == 1
         first = not labels_last
-    axis = 0 if first else len(shape) - 1
-    return Layout(shape, axis, several=False) if first or labels_last else None
+    if first:
+        axis = 0
+    else:
+        axis = len(shape) - 1
+    if first or labels_last:
+        return Layout(shape, axis, several=False)
+    return None
 
 
 def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
@@ -113,12 +123,13 @@ def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
     if len(shape) > _SEQUENCE:
         return 0
     input_sizes = set(sizes)
-    strange = [
-        axis
-        for axis, dimension_size in enumerate(shape)
-        if dimension_size not in input_sizes
-    ]
-    return strange[0] if len(strange) == 1 else None
+    strange = []
+    for axis, dimension_size in enumerate(shape):
+        if dimension_size not in input_sizes:
+            strange.append(axis)
+    if len(strange) == 1:
+        return strange[0]
+    return None
 
 
 # ---- places that have no label ---------------------------------------------------------
@@ -150,11 +161,10 @@ def void_places(y: Array, layout: Layout, class_names: Iterable[str] = ()) -> Bo
     classes = layout.size > 1 and not layout.several
     if classes or _are_switches(y):
         names = set(class_names)
-        codes = [
-            void_code
-            for void_code in _VOID
-            if str(void_code) not in names and not 0 <= void_code < layout.size
-        ]
+        codes = []
+        for void_code in _VOID:
+            if str(void_code) not in names and not 0 <= void_code < layout.size:
+                codes.append(void_code)
         void_mask[np.isin(targets, codes)] = True
     if targets.dtype.kind == "f":
         void_mask[np.isnan(targets)] = True

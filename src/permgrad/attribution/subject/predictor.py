@@ -66,14 +66,17 @@ _AGAIN = (
 )
 #: Rows, and rows mixed of them, that are asked again beside others. Of few different
 #: rows fewer.
-_COMPARED, _COMPARED_OF_FEW, _FEW_DIFFERENT = (8, 4), (2, 1), 48
+_COMPARED = (8, 4)
+_COMPARED_OF_FEW = (2, 1)
+_FEW_DIFFERENT = 48
 #: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
 _LEAST = float(np.finfo(np.float64).eps)
 #: How far from 1 the sum of probabilities of classes that exclude each other may be.
 _ADD_UP = 1e-3
 #: Cells that are handed over at once, and the fewest rows: enough that a call's own cost does not count, and not so
 #: many that the memory of each batch is taken from the system anew.
-_CELLS, _FEWEST = 2**21, 512
+_CELLS = 2**21
+_FEWEST = 512
 
 
 class PredictorSubject(Subject):
@@ -145,7 +148,8 @@ class PredictorSubject(Subject):
                     if len(probe_part)
                 ]
             )
-            self.width, self.first = outputs.shape[1], outputs
+            self.width = outputs.shape[1]
+            self.first = outputs
             if alone and self.answers.asked:
                 self.moved = check_row_independence(
                     self._anew, probe_rows, outputs, PREDICTOR, compared
@@ -182,7 +186,8 @@ class PredictorSubject(Subject):
         )
         if self.shares is not None:
             outputs = torch.from_numpy(self.shares.of(outputs.numpy()))
-            self.first, kind = outputs, "probabilities"
+            self.first = outputs
+            kind = "probabilities"
         elif self._are_values(outputs, y, kind, class_names):
             task = task or "regression"
         if predict_call.guessed and not (task or kind):
@@ -250,10 +255,9 @@ class PredictorSubject(Subject):
         truth = as_target(y)
         if truth.ndim != 1 or truth.dtype.kind not in "fiu":
             return False
-        column_positions = {
-            column_name: column_index
-            for column_index, column_name in enumerate(self.columns)
-        }
+        column_positions = {}
+        for column_index, column_name in enumerate(self.columns):
+            column_positions[column_name] = column_index
         are_classes = any(
             label_place(label, column_positions) >= 0
             for label in np.unique(truth).tolist()
@@ -262,14 +266,17 @@ class PredictorSubject(Subject):
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
         """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""
-        form, levels = (
-            replace(form, loss=call.loss or None),
-            call.loss[1] if isinstance(call.loss, tuple) else (),
-        )
+        form = replace(form, loss=call.loss or None)
+        if isinstance(call.loss, tuple):
+            levels = call.loss[1]
+        else:
+            levels = ()
         if isinstance(levels, tuple) and len(levels) == form.count > 1:
             return replace(form, output_names=tuple(f"{level:g}" for level in levels))
         named = len(set(self.columns)) == form.count > 1 and not hasattr(y, "columns")
-        return replace(form, output_names=self.columns) if named else form
+        if named:
+            return replace(form, output_names=self.columns)
+        return form
 
     def _named_columns(self, outputs: Tensor, y: Any, names: Any) -> Any:
         """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
@@ -289,21 +296,27 @@ class PredictorSubject(Subject):
             )
         if names is not None:
             return columns if set(map(str, names)) == set(columns) else names
-        labels = as_target(y) if y is not None and not targets else np.empty((0, 0))
-        column_positions = {
-            column_name: column_index
-            for column_index, column_name in enumerate(columns)
-        }
+        if y is not None and not targets:
+            labels = as_target(y)
+        else:
+            labels = np.empty((0, 0))
+        column_positions = {}
+        for column_index, column_name in enumerate(columns):
+            column_positions[column_name] = column_index
         are_classes = labels.ndim == 1 and all(
             label_place(label, column_positions) >= 0 for label in labels.tolist()
         )
         # Columns of other numbers have names, too.
-        of_classes = are_classes if y is not None else has_kind(outputs)
+        if y is not None:
+            of_classes = are_classes
+        else:
+            of_classes = has_kind(outputs)
         return columns if of_classes else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
         """Refuse columns in another order than in fit where the model reads them by their places."""
-        fitted, names = fitted_names(self.predictor), self.form.names
+        fitted = fitted_names(self.predictor)
+        names = self.form.names
         # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
         wanted_names, present_names = (
             [
@@ -315,7 +328,8 @@ class PredictorSubject(Subject):
         if len(set(wanted_names)) < len(wanted_names) or len(set(present_names)) < len(
             present_names
         ):
-            wanted_names, present_names = list(fitted), list(names)
+            wanted_names = list(fitted)
+            present_names = list(names)
         if not set(wanted_names) & set(present_names) or wanted_names == present_names:
             return
         try:  # a model that takes the same cells under other names goes by their places
@@ -328,13 +342,10 @@ class PredictorSubject(Subject):
             )
         except InputError:
             return
-        pairs = [
-            (present_name, wanted_name)
-            for present_name, wanted_name in zip(
-                present_names, wanted_names, strict=False
-            )
-            if present_name != wanted_name
-        ]
+        pairs = []
+        for present_name, wanted_name in zip(present_names, wanted_names, strict=False):
+            if present_name != wanted_name:
+                pairs.append((present_name, wanted_name))
         if not by_place or not pairs:
             return
         wrong_name, right_name = next(
@@ -365,7 +376,8 @@ class PredictorSubject(Subject):
         ):
             return None
         new_subject = copy(self)
-        new_subject.form, new_subject.inputs = frame_form, (read_rows,)
+        new_subject.form = frame_form
+        new_subject.inputs = (read_rows,)
         new_subject.answers = self.answers.fresh()
         return new_subject
 
@@ -395,11 +407,9 @@ class PredictorSubject(Subject):
 
     def deciding(self) -> PredictorSubject:
         """Return the subject with the labels of the model's own ``predict``, if these are its classes."""
-        predict_call, decided, several = (
-            self.call,
-            copy(self),
-            self.task == "multilabel",
-        )
+        predict_call = self.call
+        decided = copy(self)
+        several = self.task == "multilabel"
         if (
             predict_call.labels is None
             or predict_call.one_hot
@@ -415,8 +425,11 @@ class PredictorSubject(Subject):
             classes=classes,
             one_hot=not several,
         )
-        decided.bounded, decided.column, decided.width = True, None, None
-        decided.answers, decided.shares = Answers(), None
+        decided.bounded = True
+        decided.column = None
+        decided.width = None
+        decided.answers = Answers()
+        decided.shares = None
         default_loss = self.outputs.loss if several else "zero_one"
         decided.outputs = replace(
             self.outputs, kind="probabilities", of_labels=not several, loss=default_loss
@@ -430,19 +443,21 @@ class PredictorSubject(Subject):
         ) or not (several or (decided_labels.sum(1) == 1).all()):
             return self  # numbers of another kind, such as positions of classes that have other names
         decided.first = decided_labels.double()
-        decided.width, decided.column = (
-            decided_labels.shape[1],
-            None if several or self.outputs.count > 1 else 1,
-        )
+        decided.width = decided_labels.shape[1]
+        if several or self.outputs.count > 1:
+            decided.column = None
+        else:
+            decided.column = 1
         return decided
 
     def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
         """Return what another method of the predictor returns for rows, ``(rows, *)``."""
         with self.open():
-            answer_parts = [
-                getattr(self.predictor, method)(self.form.write(row_block))
-                for row_block in tensors[0].split(self.most_rows())
-            ]
+            answer_parts = []
+            for row_block in tensors[0].split(self.most_rows()):
+                answer_parts.append(
+                    getattr(self.predictor, method)(self.form.write(row_block))
+                )
         return np.concatenate([np.asarray(answer_part) for answer_part in answer_parts])
 
     def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:  # noqa: ARG002 — there is one input
@@ -495,9 +510,10 @@ class PredictorSubject(Subject):
         count = len(rows)
         with turned(self._refused, memory=True):
             table = self.form.write(rows)
-            asked_table = (
-                table if names is None else self.form.library.rename(table, names)
-            )
+            if names is None:
+                asked_table = table
+            else:
+                asked_table = self.form.library.rename(table, names)
             with on_users_device():
                 returned = self.call.function(asked_table)
         returned = detached(returned)
@@ -558,37 +574,33 @@ class PredictorSubject(Subject):
         """Return a predictor's error with what helps: of the rows as they are passed, or of cells in other rows."""
         hint = "It must accept rows of the table with cells of other rows."
         if self.width is None:
-            fitted, table_words = (
-                fitted_names(self.predictor),
-                "a data frame" if self.form.named else "an array",
-            )
+            fitted = fitted_names(self.predictor)
+            table_words = "a data frame" if self.form.named else "an array"
             hint = f"It gets X as passed, {table_words}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
                 hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
-        hint, answered_count = remedy_of(error, hint), self.answers.asked
-        after = (
-            f" (after {answered_count:,} rows that it answered)"
-            if answered_count
-            else ""
-        )
+        hint = remedy_of(error, hint)
+        answered_count = self.answers.asked
+        if answered_count:
+            after = f" (after {answered_count:,} rows that it answered)"
+        else:
+            after = ""
         # A service that does not answer does not refuse the rows.
         apart = isinstance(error, (OSError, TimeoutError))
         if apart or (answered_count and not hasattr(self.predictor, "predict")):
-            hint = (
-                "P" + _AGAIN[1:]
-                if apart
-                else f"{hint.rstrip('.')}. If it fails by chance: {_AGAIN}"
-            )
+            if apart:
+                hint = "P" + _AGAIN[1:]
+            else:
+                hint = f"{hint.rstrip('.')}. If it fails by chance: {_AGAIN}"
         failed = "failed" if apart else "refused the rows"
         problem = f"Your model {failed}: {error_in_words(error)}{after}"
         return InputError(problem, hint, "PG032")
 
     def _one_hot(self, labels: Array) -> Floats:
         """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""
-        names = {
-            str(class_name): class_position
-            for class_position, class_name in enumerate(self.call.classes or ())
-        }
+        names = {}
+        for class_position, class_name in enumerate(self.call.classes or ()):
+            names[str(class_name)] = class_position
         label_numbers, distinct_labels = pd.factorize(labels, use_na_sentinel=False)
         codes = np.array(
             [label_place(label, names) for label in distinct_labels.tolist()]
@@ -628,7 +640,9 @@ def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
     ):
         return call.task
     apart = (outputs.sum(dim=1) - 1).abs() > _ADD_UP
-    return "multilabel" if is_multilabel(y) or bool(apart.any()) else call.task
+    if is_multilabel(y) or bool(apart.any()):
+        return "multilabel"
+    return call.task
 
 
 def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
@@ -641,15 +655,12 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
     if not set(np.unique(truth).tolist()) <= {0, 1}:
         return call
     scores = outputs[:, 0].numpy()
-    errors = [
-        np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2)
-        for guess in (scores, expit(scores))
-    ]
-    return (
-        replace(call, task="classification", kind="logits")
-        if errors[1] < errors[0]
-        else call
-    )
+    errors = []
+    for guess in (scores, expit(scores)):
+        errors.append(np.mean((truth.reshape(len(truth), -1)[:, 0] - guess) ** 2))
+    if errors[1] < errors[0]:
+        return replace(call, task="classification", kind="logits")
+    return call
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:

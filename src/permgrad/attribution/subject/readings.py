@@ -27,7 +27,8 @@ _POOLING = frozenset(
 )
 #: Both halves of a dimension change other places of a value where this is told of which, in nats (at most log 2), and
 #: the share of a value that is rounding.
-_TOLD, _ROUNDING = 0.3, 1e-6
+_TOLD = 0.3
+_ROUNDING = 1e-6
 
 
 @dataclass
@@ -54,19 +55,21 @@ class _Recorder(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer one call of torch, with the mode off meanwhile."""
-        options, function_name = kwargs or {}, name_of(func)
+        options = kwargs or {}
+        function_name = name_of(func)
         pools = function_name in _POOLING
         if (
             pools
             or function_name in _MIXING
             or function_name.startswith(("conv", "embedding"))
         ):
-            value_tensors = [
-                argument_tensor
-                for argument_tensor in tensors_in(args, options)
-                if not isinstance(argument_tensor, nn.Parameter)
-                and argument_tensor.ndim
-            ]
+            value_tensors = []
+            for argument_tensor in tensors_in(args, options):
+                if (
+                    not isinstance(argument_tensor, nn.Parameter)
+                    and argument_tensor.ndim
+                ):
+                    value_tensors.append(argument_tensor)
             function_read = _Read(
                 function_name,
                 [argument_tensor.detach().clone() for argument_tensor in value_tensors],
@@ -115,10 +118,11 @@ class _Seen:
 
     def carries(self, dim: int, value_dimension: int) -> bool:
         """Return whether a dimension of the input lies along one of the value: other places change with each half."""
-        shares = [
-            change_sums[value_dimension] / change_sums[value_dimension].sum()
-            for change_sums in self._sums[dim]
-        ]
+        shares = []
+        for change_sums in self._sums[dim]:
+            shares.append(
+                change_sums[value_dimension] / change_sums[value_dimension].sum()
+            )
         if len(shares) < 2:
             return False
         stacked = torch.stack(shares)
@@ -144,7 +148,8 @@ def find_readings(
             subject.forward(values)
         return recorder.reads
 
-    before, input_readings = reads(rows), dict[int, str]()
+    before = reads(rows)
+    input_readings = dict[int, str]()
     for input_index in input_indices:
         input_rows = rows[input_index]
         # For each function and what it is called with: by dimension of the input and half of it, what changes.
@@ -204,9 +209,10 @@ def _moved(rows: Tensor, half: Tensor) -> Tensor:
         return rows ^ half
     if not bool(((rows != 0) & half).any()):
         return torch.where(half, torch.ones_like(rows), rows)
-    changed_rows = (
-        rows * 1.0625 if rows.is_floating_point() else rows - (rows > 0).to(rows.dtype)
-    )
+    if rows.is_floating_point():
+        changed_rows = rows * 1.0625
+    else:
+        changed_rows = rows - (rows > 0).to(rows.dtype)
     return torch.where(half, changed_rows, rows)
 
 
@@ -236,23 +242,18 @@ def _reading(read: _Read, tensor: Tensor, seen_changes: _Seen, rows: Tensor) -> 
         return _reading_of_images(function_name, tensor, seen_changes, rows)
     if rows.ndim == 2:
         # Numbers one by one along time, which are no channels.
-        across = (
-            1
-            if function_name == "conv1d"
-            else tensor.ndim - 1
-            if function_name in _RECURRENT
-            else 0
-        )
-        return (
-            "series"
-            if across and tensor.ndim in (2, 3) and not seen_changes.carries(0, across)
-            else ""
-        )
-    return (
-        _reading_of_sequences(read, tensor, seen_changes, rows)
-        if rows.ndim == 3
-        else ""
-    )
+        if function_name == "conv1d":
+            across = 1
+        elif function_name in _RECURRENT:
+            across = tensor.ndim - 1
+        else:
+            across = 0
+        if across and tensor.ndim in (2, 3) and not seen_changes.carries(0, across):
+            return "series"
+        return ""
+    if rows.ndim == 3:
+        return _reading_of_sequences(read, tensor, seen_changes, rows)
+    return ""
 
 
 def _reading_of_sequences(
@@ -263,24 +264,27 @@ def _reading_of_sequences(
         return "tokens"
     if read.name == "conv1d":
         # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
-        along = [
-            tensor.ndim == 3
-            and seen_changes.carries(dimension, 2)
-            and not seen_changes.carries(dimension, 1)
-            for dimension in (0, 1)
-        ]
-        return "tokens" if along[0] else "series" if along[1] else "image"
+        along = []
+        for dimension in (0, 1):
+            along.append(
+                tensor.ndim == 3
+                and seen_changes.carries(dimension, 2)
+                and not seen_changes.carries(dimension, 1)
+            )
+        if along[0]:
+            return "tokens"
+        if along[1]:
+            return "series"
+        return "image"
     pooled = read.pools == (rows.shape[0], rows.shape[2]) and tensor.ndim == 3
     vectors = read.name in _MIXING and tensor.ndim in (2, 3)
     # A vector holds the numbers of one place: patches of an image, or a flattened one, do not.
     whole_vectors = (
         seen_changes.carries(1, -1) or rows.shape[2] == 1 == tensor.shape[-1]
     )
-    return (
-        "tokens"
-        if (vectors or pooled) and whole_vectors and not seen_changes.carries(0, -1)
-        else ""
-    )
+    if (vectors or pooled) and whole_vectors and not seen_changes.carries(0, -1):
+        return "tokens"
+    return ""
 
 
 def _is_one_column(read: _Read, tensor: Tensor, seen_changes: _Seen) -> bool:
@@ -299,26 +303,30 @@ def _reading_of_images(
 
     Its channels are the last dimension that lies along them alone, or else that was put together before.
     """
-    usual = "volume" if name.endswith("3d") or rows.ndim == 5 else "image"
+    if name.endswith("3d") or rows.ndim == 5:
+        usual = "volume"
+    else:
+        usual = "image"
     across = 1 if tensor.ndim == int(name[-2]) + 2 else 0
     if rows.ndim == 3:
         return usual
-    apart = [
-        [
-            seen_changes.carries(dimension, value_dimension)
-            for value_dimension in range(tensor.ndim)
-            if value_dimension != across
-        ]
-        for dimension in range(rows.ndim - 1)
-    ]
-    fixed = [
-        dimension
-        for dimension, carried_dimensions in enumerate(apart)
-        if seen_changes.whole(dimension) and not any(carried_dimensions)
-    ]
-    moving = [
-        dimension for dimension in fixed if seen_changes.carries(dimension, across)
-    ]
+    apart = []
+    for dimension in range(rows.ndim - 1):
+        apart.append(
+            [
+                seen_changes.carries(dimension, value_dimension)
+                for value_dimension in range(tensor.ndim)
+                if value_dimension != across
+            ]
+        )
+    fixed = []
+    for dimension, carried_dimensions in enumerate(apart):
+        if seen_changes.whole(dimension) and not any(carried_dimensions):
+            fixed.append(dimension)
+    moving = []
+    for dimension in fixed:
+        if seen_changes.carries(dimension, across):
+            moving.append(dimension)
     single = [dimension for dimension in fixed if rows.shape[dimension + 1] == 1]
     if fixed:
         return f"image {(moving or single or fixed)[-1]}"

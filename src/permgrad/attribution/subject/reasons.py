@@ -149,7 +149,8 @@ class SoftmaxWatch:
     def __init__(
         self, predict: Callable[[Sequence[Tensor]], Tensor], *, watches: bool
     ) -> None:
-        self.predict, self.watches = predict, watches
+        self.predict = predict
+        self.watches = watches
         self.sign: Sign | None = None
 
     def __call__(self, rows: Sequence[Tensor]) -> Tensor:
@@ -191,6 +192,9 @@ def _are_in_proportion(theirs: Tensor, ours: Tensor) -> bool:
     if squared_sum == 0:
         return False
     # Of two numbers any other two are scores at some temperature, if there is one row.
-    factor = float((ours * theirs).sum()) / squared_sum if len(ours) > 1 else 1.0
+    if len(ours) > 1:
+        factor = float((ours * theirs).sum()) / squared_sum
+    else:
+        factor = 1.0
     residual = float((theirs - factor * ours).abs().max())
     return factor > 0 and residual <= _ROUNDING * factor * float(ours.abs().max())

@@ -85,18 +85,18 @@ def remedy(words: str) -> str | None:
 def of_lengths(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
     """Return what helps where inputs have different numbers of rows, by their shapes."""
     row_count = len(tensors[0])
-    other_inputs = [
-        input_name
-        for input_name, input_tensor in zip(names, tensors, strict=True)
-        if len(input_tensor) != row_count
-    ]
+    other_inputs = []
+    for input_name, input_tensor in zip(names, tensors, strict=True):
+        if len(input_tensor) != row_count:
+            other_inputs.append(input_name)
     if len(tensors) == 2 and _are_offsets(*tensors):
         return _OFFSETS
     if turned := _rows_second(names, tensors):
         return f"Pass {listed(turned, 5)} with {_ROWS_FIRST.format(turned[0])}"
-    lengths = {
-        len(input_tensor) for input_tensor in tensors if len(input_tensor) != row_count
-    }
+    lengths = set()
+    for input_tensor in tensors:
+        if len(input_tensor) != row_count:
+            lengths.add(len(input_tensor))
     if lengths == {1}:
         parameter_name = other_inputs[0].rpartition(".")[2]
         setting = SETTING.format(f"{parameter_name}={parameter_name}")
@@ -127,11 +127,10 @@ def _rows_second(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
     """Return inputs (layers, rows, numbers), whose second dimension counts the rows."""
     first = tensors[0]
     for row_count in (len(first), *first.shape[1:2]):
-        other_inputs = [
-            input_index
-            for input_index, input_tensor in enumerate(tensors)
-            if len(input_tensor) != row_count
-        ]
+        other_inputs = []
+        for input_index, input_tensor in enumerate(tensors):
+            if len(input_tensor) != row_count:
+                other_inputs.append(input_index)
         if all(
             tensors[input_index].ndim == 3
             and tensors[input_index].shape[1] == row_count
@@ -178,12 +177,14 @@ def of_hooks(module: nn.Module) -> str | None:
     kinds: dict[str, None] = {}
     for module_name, submodule in module.named_modules():
         for hook_kind in _HOOKS:
-            owners = {
-                _package_of(module_hook)
-                for module_hook in vars(submodule).get(hook_kind, {}).values()
-            }
+            owners = set()
+            for module_hook in vars(submodule).get(hook_kind, {}).values():
+                owners.add(_package_of(module_hook))
             for owner in sorted(owners.difference(_AT_HOME)):
-                module_label = repr(module_name) if module_name else "the network"
+                if module_name:
+                    module_label = repr(module_name)
+                else:
+                    module_label = "the network"
                 hooked_modules.setdefault(owner, {})[module_label] = kinds.setdefault(
                     hook_kind
                 )
@@ -205,18 +206,20 @@ def _package_of(hook: Any) -> str:
     while isinstance(hook, functools.partial):
         hook = hook.func
     where = getattr(hook, "__module__", None) or type(hook).__module__
-    return "your script" if where == "__main__" else where.partition(".")[0]
+    if where == "__main__":
+        return "your script"
+    return where.partition(".")[0]
 
 
 def of_nested(module: nn.Module) -> str | None:
     """Return what helps a network with transformers that write 0 into padded places where no gradient is followed."""
     module_pairs = module.named_modules()
-    names = [
-        f"net.{module_name}".removesuffix(".")
-        for module_name, submodule in module_pairs
-        if isinstance(submodule, nn.TransformerEncoder)
-        and getattr(submodule, "use_nested_tensor", False)
-    ]
+    names = []
+    for module_name, submodule in module_pairs:
+        if isinstance(submodule, nn.TransformerEncoder) and getattr(
+            submodule, "use_nested_tensor", False
+        ):
+            names.append(f"net.{module_name}".removesuffix("."))
     if not names:
         return None
     return (

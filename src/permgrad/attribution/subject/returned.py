@@ -28,7 +28,9 @@ _EXACT = 1e-6
 def names_of(returned: Any) -> tuple[str, ...]:
     """Return the names of the columns of a frame, else none."""
     names = getattr(returned, "column_names", getattr(returned, "columns", None))
-    return () if names is None else tuple(map(str, names))
+    if names is None:
+        return ()
+    return tuple(map(str, names))
 
 
 def numbers_of_frame(returned: Any, table: Any) -> Any:
@@ -54,7 +56,10 @@ def numbers_of_frame(returned: Any, table: Any) -> Any:
 
 def _as_pandas(returned: Any) -> pd.DataFrame | None:
     convert = getattr(returned, "to_pandas", None)
-    pandas_frame = None if convert is None else convert()
+    if convert is None:
+        pandas_frame = None
+    else:
+        pandas_frame = convert()
     return pandas_frame if isinstance(pandas_frame, pd.DataFrame) else None
 
 
@@ -67,7 +72,8 @@ def _check_order(frame: pd.DataFrame, table: Any) -> None:
     if not isinstance(table, pd.DataFrame) or len(frame) != len(table):
         return
     for column_name in frame.columns.intersection(table.columns):
-        there, table_cells = frame[column_name].to_list(), table[column_name].to_list()
+        there = frame[column_name].to_list()
+        table_cells = table[column_name].to_list()
         if there != table_cells and pd.Series(there).value_counts().equals(
             pd.Series(table_cells)
             .value_counts()
@@ -90,7 +96,10 @@ def wrong_rows(values: Array, rows: int, table: Callable[[], Any]) -> InputError
         f"The predictor must return one row of numbers for each of the {rows} rows, got "
         f"the shape {values.shape}"
     )
-    count = len(values) if values.ndim else 0
+    if values.ndim:
+        count = len(values)
+    else:
+        count = 0
     if not 0 < count < rows:
         return InputError(problem, "Return (rows,) or (rows, outputs)", "PG032")
     frame = table()
@@ -144,7 +153,10 @@ def find_shares(
     ``kind``, ``task`` and ``class_names`` are those that are said or known.
     """
     numbers = outputs.numpy()
-    truth = np.empty(0) if y is None else as_target(y)
+    if y is None:
+        truth = np.empty(0)
+    else:
+        truth = as_target(y)
     several = truth.ndim > 1 and not is_one_hot(truth)
     is_other_kind = kind not in (None, "probabilities") or task in (
         "regression",
@@ -161,7 +173,10 @@ def find_shares(
 def _of_several(numbers: Array, kind: str | None) -> Shares | None:
     """Return how columns of classes become probabilities."""
     enough = len(numbers) >= _FEW_ROWS or kind == "probabilities"
-    row_total = share_of_sums(numbers) if enough else 0.0
+    if enough:
+        row_total = share_of_sums(numbers)
+    else:
+        row_total = 0.0
     if row_total == _PER_CENT:
         warn_user(
             "The outputs of each row add up to 100 and are read as per cent: as "
@@ -169,14 +184,15 @@ def _of_several(numbers: Array, kind: str | None) -> Shares | None:
         )
         return Shares(row_total, by_row=True)
     exact = np.abs(numbers.sum(axis=1) - 1).max() <= _EXACT
-    return (
-        Shares(row_total, by_row=True) if row_total and not exact and not kind else None
-    )
+    if row_total and not exact and not kind:
+        return Shares(row_total, by_row=True)
+    return None
 
 
 def _of_one(numbers: Array, kind: str | None, *, classes: bool) -> Shares | None:
     """Return how the column of one class becomes a probability."""
-    smallest_output, largest_output = float(numbers.min()), float(numbers.max())
+    smallest_output = float(numbers.min())
+    largest_output = float(numbers.max())
     if not (smallest_output >= 0 and 1 < largest_output <= _PER_CENT):
         return None
     range_words = f"The outputs lie between {smallest_output:.3g} and {largest_output:.3g} and are"
@@ -195,4 +211,6 @@ def _of_one(numbers: Array, kind: str | None, *, classes: bool) -> Shares | None
 
 def detached(returned: Any) -> Any:
     """Return a tensor as it can be read by NumPy, and anything else as it is."""
-    return returned.detach().cpu() if isinstance(returned, torch.Tensor) else returned
+    if isinstance(returned, torch.Tensor):
+        return returned.detach().cpu()
+    return returned

@@ -59,7 +59,8 @@ def resolve_row_target(
     subject: Subject, row_target: Any, y: Array | None, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, str]:
     """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
-    names, count = subject.outputs.output_names, len(inputs[0])
+    names = subject.outputs.output_names
+    count = len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
             problem = f"target must be 'predicted', 'true' or one class per row, got {row_target!r}"
@@ -83,15 +84,13 @@ def resolve_row_target(
         return torch.from_numpy(np.array(y, dtype=np.int64)), "true"
     labels = as_target(row_target)
     check_rows("target", labels, count, "Pass an array (rows,)")
-    class_labels = (
-        names
-        if subject.outputs.class_labels is None
-        else subject.outputs.class_labels.tolist()
-    )
-    class_positions = {
-        str(class_name): class_position
-        for class_position, class_name in enumerate(class_labels)
-    }
+    if subject.outputs.class_labels is None:
+        class_labels = names
+    else:
+        class_labels = subject.outputs.class_labels.tolist()
+    class_positions = {}
+    for class_position, class_name in enumerate(class_labels):
+        class_positions[str(class_name)] = class_position
     numbers = [_place(label, class_positions, len(names)) for label in labels.tolist()]
     if NOBODY in numbers:
         label = labels.tolist()[numbers.index(NOBODY)]
@@ -115,7 +114,9 @@ def _place(label: Any, class_positions: dict[str, int], count: int) -> int:
         and float(label).is_integer()
     )
     named = label_place(label, class_positions)
-    return int(label) if named == NOBODY and is_number and 0 <= label < count else named
+    if named == NOBODY and is_number and 0 <= label < count:
+        return int(label)
+    return named
 
 
 def each_row_by_itself(
@@ -166,11 +167,10 @@ class _RowTargetSubject:
     """A subject with one output: for each row the one whose number is in the last input. All else is the outer's."""
 
     def __init__(self, subject: Subject, name: str, scale: Scale) -> None:
-        self.outer, self._scale = subject, scale
-        self.input_names, self.real = (
-            (*subject.input_names, CARRIER),
-            (*subject.real, True),
-        )
+        self.outer = subject
+        self._scale = scale
+        self.input_names = (*subject.input_names, CARRIER)
+        self.real = (*subject.real, True)
         # They are read before one is taken.
         self.outputs = replace(
             subject.outputs,
@@ -223,16 +223,16 @@ class _RowTargetSubject:
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:
         is_carrier = position == len(self.input_names) - 1
-        return (
-            torch.zeros(shape, dtype=torch.bool)
-            if is_carrier
-            else self.outer.on_a_scale(position, shape)
-        )
+        if is_carrier:
+            return torch.zeros(shape, dtype=torch.bool)
+        return self.outer.on_a_scale(position, shape)
 
     def branches(self, inputs: Sequence[Tensor], followers: frozenset[int]) -> Any:
         """Return the network cut into branches, which takes the output of each row."""
         branch_cut = self.outer.branches(inputs[:-1], followers)
-        return None if branch_cut is None else _Cut(branch_cut, self, inputs[-1])
+        if branch_cut is None:
+            return None
+        return _Cut(branch_cut, self, inputs[-1])
 
     def theirs(
         self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
@@ -245,7 +245,9 @@ class _Cut:
     """A network cut into branches, which returns the chosen output of each row."""
 
     def __init__(self, cut: Any, subject: _RowTargetSubject, numbers: Tensor) -> None:
-        self.cut, self.subject, self.numbers = cut, subject, numbers
+        self.cut = cut
+        self.subject = subject
+        self.numbers = numbers
 
     def remember(
         self,
@@ -290,10 +292,11 @@ class RowTarget:
             output_positions = self.places.reshape(-1, *[1] * (array.ndim - 1))
             return np.take_along_axis(array, output_positions, axis=axis)
 
-        base_outputs, drawn_maps = explanation.base_values, dict(explanation.maps)
-        fields = {
-            field_name: getattr(explanation, field_name) for field_name in _LIKE_VALUES
-        }
+        base_outputs = explanation.base_values
+        drawn_maps = dict(explanation.maps)
+        fields = {}
+        for field_name in _LIKE_VALUES:
+            fields[field_name] = getattr(explanation, field_name)
         if base_outputs is not None:
             fields["base_values"] = own(
                 np.broadcast_to(

@@ -90,7 +90,10 @@ def _logits(form: OutputForm, outputs: Tensor) -> Tensor:
         return scores
     if form.count > 2:
         return scores - scores.mean(dim=1, keepdim=True)
-    log_odds = scores[:, 1:] - scores[:, :1] if form.count == 2 else scores
+    if form.count == 2:
+        log_odds = scores[:, 1:] - scores[:, :1]
+    else:
+        log_odds = scores
     return log_odds * log_odds.new_tensor([-1.0, 1.0])
 
 
@@ -106,7 +109,8 @@ SCALES: dict[str, Scale] = {scale.name: scale for scale in (PROBABILITY, LOGIT, 
 SCALE_NAMES = ("auto", *SCALES)
 
 #: Units of logits of two classes, and of what a model returns.
-LOG_ODDS, RAW_OUTPUT = "log-odds", "raw output"
+LOG_ODDS = "log-odds"
+RAW_OUTPUT = "raw output"
 _UNIT_WORDS = {
     LOG_ODDS: "Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
     LOGIT.name: "A logit is the logarithm of a class's probability, less its mean over all classes.",
@@ -120,4 +124,6 @@ def words_of_unit(about: Mapping[str, Any]) -> str:
     reason = about.get("scale_reason")
     if words and reason:
         words += f" {reason}."
-    return f" {words}" if words else ""
+    if words:
+        return f" {words}"
+    return ""

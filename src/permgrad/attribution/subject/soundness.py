@@ -18,7 +18,8 @@ from permgrad.base.errors import InputError, warn_user
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
 #: Rows that are predicted again, and rows mixed of them.
-_FEW, _FEW_MIXED = 8, 4
+_FEW = 8
+_FEW_MIXED = 4
 #: How many times what rounding of the inputs changes may be rounding within the model.
 _NUDGES = 16
 #: But no more than this share of the outputs.
@@ -77,12 +78,12 @@ def check_row_independence(
     compared_rows = [tensor[: compared[0]] for tensor in rows]
     # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
     # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
-    mixed_rows = [
-        _mixed(input_rows, input_index)[: compared[1]]
-        if len(input_rows) > 1
-        else torch.zeros_like(input_rows)
-        for input_index, input_rows in enumerate(compared_rows)
-    ]
+    mixed_rows = []
+    for input_index, input_rows in enumerate(compared_rows):
+        if len(input_rows) > 1:
+            mixed_rows.append(_mixed(input_rows, input_index)[: compared[1]])
+        else:
+            mixed_rows.append(torch.zeros_like(input_rows))
 
     if advice.precision is None:
         _check_thoroughly(predict, compared_rows, mixed_rows, outputs, advice)
@@ -90,10 +91,8 @@ def check_row_independence(
     roughly = outputs.to(advice.precision)
     with suppress(InputError):  # a model that does not take such rows has its say later
         # In another batch and order, and a mixed row alone: two calls say most.
-        count, alone = (
-            len(compared_rows[0]),
-            predict([tensor[:1] for tensor in mixed_rows]),
-        )
+        count = len(compared_rows[0])
+        alone = predict([tensor[:1] for tensor in mixed_rows])
         together = predict(
             [
                 torch.cat(tensor_pair).flip(0)
@@ -125,17 +124,17 @@ def _check_thoroughly(
 ) -> None:
     """Find out whether chance, other rows or rounding moved the outputs of a model, and warn or refuse."""
     count = len(few[0])
-    first, rounding = predict(few), _rounding(outputs)
+    first = predict(few)
+    rounding = _rounding(outputs)
     if _moved(first, predict(few)) > rounding:
         warn_user(advice.chance)
         return
     alone = _in_batches_of(predict, [tensor[: advice.alone[0]] for tensor in few], 1)
     backwards = predict([tensor.flip(0) for tensor in few]).flip(0)
     halves = _in_batches_of(predict, few, -(-count // 2))
-    observed_moves = [
-        _moved(other_outputs, first[: len(other_outputs)])
-        for other_outputs in (outputs[:count], backwards, halves, alone)
-    ]
+    observed_moves = []
+    for other_outputs in (outputs[:count], backwards, halves, alone):
+        observed_moves.append(_moved(other_outputs, first[: len(other_outputs)]))
     with suppress(
         InputError
     ):  # a network that does not take such rows has its say later
@@ -155,17 +154,16 @@ def _check_thoroughly(
             rounding = max(rounding, _rounding(mixed))
     if max(observed_moves) > rounding and first.dtype == torch.float64:
         # Where large numbers cancel inside a model, its outputs are as far off as rounding of the inputs moves them.
-        nudged = [
-            input_tensor * (1 + torch.finfo(input_tensor.dtype).eps)
-            if input_tensor.is_floating_point()
-            else input_tensor
-            for input_tensor in few
-        ]
-        largest = (
-            float(first[torch.isfinite(first)].abs().max())
-            if bool(torch.isfinite(first).any())
-            else 0.0
-        )
+        nudged = []
+        for input_tensor in few:
+            if input_tensor.is_floating_point():
+                nudged.append(input_tensor * (1 + torch.finfo(input_tensor.dtype).eps))
+            else:
+                nudged.append(input_tensor)
+        if bool(torch.isfinite(first).any()):
+            largest = float(first[torch.isfinite(first)].abs().max())
+        else:
+            largest = 0.0
         rounding = max(
             rounding,
             min(_NUDGES * _moved(predict(nudged), first), _OF_OUTPUT * largest),
@@ -193,9 +191,9 @@ def check_order(
     values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]
 ) -> None:
     """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
-    reordered_values = [
-        value_tensor[order.to(value_tensor.device)] for value_tensor in values
-    ]
+    reordered_values = []
+    for value_tensor in values:
+        reordered_values.append(value_tensor[order.to(value_tensor.device)])
     # Values that depend on chance have no order to be seen.
     if not _alike(reordered_values, again(order)) and _alike(
         values, again(torch.arange(len(order)))
@@ -252,15 +250,18 @@ def _mixed(tensor: Tensor, position: int) -> Tensor:
 
 def _spread(outputs: Tensor) -> float:
     finite = outputs[torch.isfinite(outputs).all(dim=1)].double()
-    return (
-        float((finite.amax(dim=0) - finite.amin(dim=0)).max()) if len(finite) else 0.0
-    )
+    if len(finite):
+        return float((finite.amax(dim=0) - finite.amin(dim=0)).max())
+    return 0.0
 
 
 def _rounding(outputs: Tensor) -> float:
     """Return the largest change that may be rounding."""
     finite = outputs[torch.isfinite(outputs)].double()
-    largest = float(finite.abs().max()) if len(finite) else 0.0
+    if len(finite):
+        largest = float(finite.abs().max())
+    else:
+        largest = 0.0
     return min(1024 * torch.finfo(outputs.dtype).eps, 0.02) * largest
 
 
@@ -270,7 +271,9 @@ def _moved(one: Tensor, two: Tensor) -> float:
     if bool((finite != torch.isfinite(two)).any()):
         return float("inf")
     change = (one[finite].double() - two[finite].double()).abs()
-    return float(change.max()) if len(change) else 0.0
+    if len(change):
+        return float(change.max())
+    return 0.0
 
 
 # ---- finite outputs, and those that differ by rounding ---------------------------------------------------------------
@@ -303,19 +306,17 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
     # One pass where all is well: a sum is finite unless a number is not, or unless it overflows.
     if outputs.dtype != torch.float64 and bool(torch.isfinite(outputs.sum())):
         return outputs
-    finite_mask = (
-        torch.isfinite(outputs)
-        if outputs.dtype != torch.float64
-        else outputs.abs() <= LARGEST
-    )
+    if outputs.dtype != torch.float64:
+        finite_mask = torch.isfinite(outputs)
+    else:
+        finite_mask = outputs.abs() <= LARGEST
     broken = int((~finite_mask.all(dim=1)).sum())
     if broken:
         where, row_adjective, remedy = _ROWS[rows]
-        contents = (
-            "NaN or infinity"
-            if not bool(torch.isfinite(outputs).all())
-            else f"numbers above {LARGEST:g}"
-        )
+        if not bool(torch.isfinite(outputs).all()):
+            contents = "NaN or infinity"
+        else:
+            contents = f"numbers above {LARGEST:g}"
         problem = (
             f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {row_adjective}rows got "
             f"{contents}"
@@ -331,7 +332,10 @@ def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
     """
     precision = torch.finfo(outputs.dtype).eps
     times = 1 if outputs.dtype in HALF else _ROUNDINGS
-    least = times * precision if noise is None else noise
+    if noise is None:
+        least = times * precision
+    else:
+        least = noise
     return (times * precision * outputs.abs().amax(dim=-1, keepdim=True)).clamp_min(
         least
     )

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.subject.network import NetworkSubject
 
 #: Ids of which a network is asked, and rows of a call that asks of several.
-_ASKED, _TOGETHER = 32, 15
+_ASKED = 32
+_TOGETHER = 15
 #: How the settings of a network end that name an id.
 _SETTINGS = ("_token_id", "_token_index")
 
@@ -112,9 +113,9 @@ class _Row:
         for start in range(0, len(askable_ids), _TOGETHER):
             id_block = askable_ids[start : start + _TOGETHER]
             pairs = [self.moved(token_id, other_id) for token_id in id_block]
-            sides = [
-                torch.stack(row_versions) for row_versions in zip(*pairs, strict=True)
-            ]
+            sides = []
+            for row_versions in zip(*pairs, strict=True):
+                sides.append(torch.stack(row_versions))
             if not all(self.takes(changed_rows) for changed_rows in sides):
                 remaining_ids += id_block
         return remaining_ids
@@ -132,7 +133,8 @@ class _Row:
 
     def moved(self, token_id: int, other_id: int) -> tuple[Tensor, Tensor]:
         """Return the row with one less of an id, and with one more."""
-        fewer_ids, further_ids = self.ids.clone(), self.ids.clone()
+        fewer_ids = self.ids.clone()
+        further_ids = self.ids.clone()
         fewer_ids[self._first(token_id)] = other_id
         further_ids[self._first(other_id)] = token_id
         return fewer_ids, further_ids
@@ -159,10 +161,9 @@ class _Row:
         """Return whether the network takes the row with other tokens, beside itself."""
         count = 1 + len(rows)
         input_tensors = self.subject.inputs
-        batch = [
-            input_tensor[:1].expand(count, *input_tensor.shape[1:])
-            for input_tensor in input_tensors
-        ]
+        batch = []
+        for input_tensor in input_tensors:
+            batch.append(input_tensor[:1].expand(count, *input_tensor.shape[1:]))
         batch[self.tokens] = torch.cat([self.ids[None], rows])
         try:
             self.subject.forward(batch)

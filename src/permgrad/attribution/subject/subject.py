@@ -162,9 +162,9 @@ class Subject:
 
     def in_company(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return rows as the network takes them: a single one twice where it does not take it alone."""
-        return (
-            twice(tensors) if self.in_pairs and len(tensors[0]) == 1 else tuple(tensors)
-        )
+        if self.in_pairs and len(tensors[0]) == 1:
+            return twice(tensors)
+        return tuple(tensors)
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return what ``forward`` returns, up to rounding, without gradients and in the fastest way."""
@@ -202,11 +202,9 @@ def typical_row(rows: Tensor) -> Tensor:
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
     ordered = rows.double().sort(dim=0).values  # NaN comes last
-    lower_middle, upper_middle, last_values = (
-        ordered[(len(rows) - 1) // 2],
-        ordered[len(rows) // 2],
-        ordered[-1],
-    )
+    lower_middle = ordered[(len(rows) - 1) // 2]
+    upper_middle = ordered[len(rows) // 2]
+    last_values = ordered[-1]
     middle = torch.where(
         lower_middle == upper_middle, lower_middle, lower_middle / 2 + upper_middle / 2
     )
@@ -233,5 +231,8 @@ def most_frequent_places(rows: Tensor) -> Tensor:
 
 
 def _most_frequent(rows: Tensor) -> Tensor:
-    modes = rows.byte().mode(dim=0) if rows.dtype is torch.bool else rows.mode(dim=0)
+    if rows.dtype is torch.bool:
+        modes = rows.byte().mode(dim=0)
+    else:
+        modes = rows.mode(dim=0)
     return modes.values.to(rows.dtype)

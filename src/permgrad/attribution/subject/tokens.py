@@ -125,24 +125,23 @@ def find_roles(
     tokens_input = _find_tokens(subject, explicit)
     automatic: set[int] = set()
     if hold is not None or added:
-        named = [
-            subject.form.leaves[position].columns is None
-            for position in range(len(names))
-        ]
-        automatic = {
-            position
-            for position in range(len(names))
-            if named[position]
-            and position not in (*explicit, tokens_input)
-            and _is_beside(subject, position, tokens_input)
-        }
+        named = []
+        for position in range(len(names)):
+            named.append(subject.form.leaves[position].columns is None)
+        automatic = set()
+        for position in range(len(names)):
+            if (
+                named[position]
+                and position not in (*explicit, tokens_input)
+                and _is_beside(subject, position, tokens_input)
+            ):
+                automatic.add(position)
     if len(explicit | automatic) == len(names):
         automatic = set()
-    new_names = [
-        names[position]
-        for position in sorted(automatic)
-        if names[position] not in added
-    ]
+    new_names = []
+    for position in sorted(automatic):
+        if names[position] not in added:
+            new_names.append(names[position])
     if new_names and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
@@ -190,12 +189,14 @@ def _boxes(
 def _beside_places(subject: NetworkSubject, tokens: int) -> list[int]:
     """Return the inputs that have several numbers for each token, such as boxes."""
     places = subject.inputs[tokens].shape[1]
-    alike = [
-        at
-        for at, tensor in enumerate(subject.inputs)
-        if tensor.ndim == 3 and tensor.shape[1] == places
-    ]
-    readings = subject.readings() if alike else {}
+    alike = []
+    for at, tensor in enumerate(subject.inputs):
+        if tensor.ndim == 3 and tensor.shape[1] == places:
+            alike.append(at)
+    if alike:
+        readings = subject.readings()
+    else:
+        readings = {}
     return [at for at in alike if readings.get(at) == "tokens"]
 
 
@@ -251,7 +252,8 @@ def _is_switch(tensor: Tensor) -> bool:
 
 def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bool:
     """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
-    base_name, tensor = _base(subject.input_names[position]), subject.inputs[position]
+    base_name = _base(subject.input_names[position])
+    tensor = subject.inputs[position]
     integers = not tensor.is_floating_point()
     if integers and tensor.ndim <= 2 and tensor[0].numel() == 1:
         return base_name in LENGTHS or _counts_places(subject, position)
@@ -299,7 +301,8 @@ def _first_word(name: str) -> str:
 
 def _ends(subject: NetworkSubject, position: int, other_input: int) -> bool:
     """Return whether an input says behind which place of another there is nothing but padding."""
-    lengths, padded_rows = subject.inputs[position], subject.inputs[other_input]
+    lengths = subject.inputs[position]
+    padded_rows = subject.inputs[other_input]
     if lengths.is_floating_point() or lengths[0].numel() != 1 or padded_rows.ndim < 2:
         return False
     lengths = lengths.reshape(-1, 1)
@@ -363,7 +366,8 @@ class Places:
 
     def ordinary(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Return rows whose special ids are the most frequent other id of their place, if there is any."""
-        ordinary_rows, tokens = list(rows), self.follow[0]
+        ordinary_rows = list(rows)
+        tokens = self.follow[0]
         ordinary_rows[tokens] = rows[tokens].clone()
         special = torch.isin(
             ordinary_rows[tokens], ordinary_rows[tokens].new_tensor(self.special)
@@ -404,7 +408,10 @@ def pad_of(module: nn.Module, tokenizer: Any) -> int | None:
             for submodule in module.modules()
             if isinstance(submodule, nn.Embedding)
         } - {None}
-        padding_id = padding_ids.pop() if len(padding_ids) == 1 else None
+        if len(padding_ids) == 1:
+            padding_id = padding_ids.pop()
+        else:
+            padding_id = None
     return padding_id
 
 
@@ -415,7 +422,9 @@ def _id(value: Any, tokenizer: Any, names: Sequence[str]) -> int | None:
         value = next(
             (token_id for token_id in map(find_id, names) if token_id is not None), None
         )
-    return int(value) if is_whole(value) and value >= 0 else None
+    if is_whole(value) and value >= 0:
+        return int(value)
+    return None
 
 
 def with_tokens(
@@ -438,10 +447,8 @@ def with_tokens(
             hint = "Leave it out. An input is tokens if an nn.Embedding looks its whole numbers (rows, places) up"
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
-    input_name, padding_id = (
-        roles.names[roles.tokens],
-        pad_of(subject.module, tokenizer),
-    )
+    input_name = roles.names[roles.tokens]
+    padding_id = pad_of(subject.module, tokenizer)
     # A longer word would move places away from their own numbers, such as boxes.
     words = by_word and not _beside_places(subject, roles.tokens)
     words &= input_name in texts or writer_of(tokenizer) is not None
@@ -487,10 +494,8 @@ def _special(
 ) -> frozenset[int]:
     """Return the ids in the rows that stay where they are: special for the tokenizer, or needed by the network."""
     assert roles.tokens is not None
-    absent_mask, token_ids = (
-        _absent(roles, subject.inputs, pad),
-        subject.inputs[roles.tokens],
-    )
+    absent_mask = _absent(roles, subject.inputs, pad)
+    token_ids = subject.inputs[roles.tokens]
     special = special_ids(tokenizer) & frozenset(
         token_ids[~absent_mask].unique().tolist()
     )
@@ -529,8 +534,10 @@ def _make_places(
 ) -> list[list[str | None]]:
     """Keep the row's values at places that hold no token or a special one. Return the others' texts or ids."""
     assert roles.tokens is not None
-    away, follow = _absent(roles, subject.inputs, pad), roles.follow
-    token_rows, fixed = subject.inputs[roles.tokens], tuple(sorted(special))
+    away = _absent(roles, subject.inputs, pad)
+    follow = roles.follow
+    token_rows = subject.inputs[roles.tokens]
+    fixed = tuple(sorted(special))
     away |= torch.isin(token_rows, token_rows.new_tensor(fixed))
     id_lists = token_rows.tolist()
     if bool(away.any()):
@@ -558,15 +565,15 @@ def _make_words(
 ) -> list[list[str | None]]:
     """Turn rows into lists of words and return the words."""
     assert roles.tokens is not None
-    tokens, absent_mask = roles.tokens, _absent(roles, subject.inputs, pad)
+    tokens = roles.tokens
+    absent_mask = _absent(roles, subject.inputs, pad)
     width = subject.inputs[tokens].shape[1]
 
     def split(rows: Sequence[Tensor]) -> list[Tokens]:
         absent_places = _absent(roles, rows, pad)
-        id_lists = [
-            row_ids[~empty].tolist()
-            for row_ids, empty in zip(rows[tokens], absent_places, strict=True)
-        ]
+        id_lists = []
+        for row_ids, empty in zip(rows[tokens], absent_places, strict=True):
+            id_lists.append(row_ids[~empty].tolist())
         return split_ids(id_lists, tokenizer)
 
     texts = texts or split(subject.inputs)
@@ -574,12 +581,13 @@ def _make_words(
     limit = getattr(
         getattr(subject.module, "config", None), "max_position_embeddings", None
     )
-    aligned_inputs = [
-        input_index
-        for input_index in roles.hold
-        if input_index not in roles.masks
-        and subject.inputs[input_index].shape == absent_mask.shape
-    ]
+    aligned_inputs = []
+    for input_index in roles.hold:
+        if (
+            input_index not in roles.masks
+            and subject.inputs[input_index].shape == absent_mask.shape
+        ):
+            aligned_inputs.append(input_index)
     word_rows = Words(
         tokens=tokens,
         name=roles.names[tokens],
@@ -621,7 +629,9 @@ def follow_tokens(
         codes = subject.inputs[place].shape[2]
         segments[place] = owners[:, None].expand(-1, codes).contiguous()
     space = replace(space, segments=tuple(segments))
-    return _with_boxes(space, roles, owners) if roles.boxes else space
+    if roles.boxes:
+        return _with_boxes(space, roles, owners)
+    return space
 
 
 def without_starts(
@@ -637,7 +647,8 @@ def without_starts(
     of_decoder = named_ids(subject.module, _STARTS)
     started = list[str]()
     for place, name in enumerate(roles.names):
-        rows, owners = subject.inputs[place], space.segments[place]
+        rows = subject.inputs[place]
+        owners = space.segments[place]
         columns = subject.form.leaves[place].columns
         among = place not in (*roles.hold, *roles.masks, *roles.boxes)
         if not among or columns is not None or rows.ndim != _BY_PLACE:
@@ -649,14 +660,17 @@ def without_starts(
         if len(first) == 1 and first <= wanted:
             started.append(space.names[int(owners[0])])
             subject.noted["tokens"].setdefault("starts", []).append(name)
-    return space.without(started) if started else space
+    if started:
+        return space.without(started)
+    return space
 
 
 def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace:
     """Return players of tokens by the names of all that they replace."""
     of_both = (*roles.boxes, *(() if roles.tokens is None else (roles.tokens,)))
     modality_of_both = "+".join(roles.names[place] for place in of_both)
-    names, modality = list(space.names), list(space.modality)
+    names = list(space.names)
+    modality = list(space.modality)
     listed = roles.names_of_places(len(owners))
     for player, name in zip(owners.tolist(), listed, strict=True):
         if player != NOBODY:
@@ -685,8 +699,6 @@ def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:
     if roles.lengths is not None:
         lengths = inputs[roles.lengths].reshape(-1, 1).to(token_ids.device)
         return torch.arange(token_ids.shape[1], device=token_ids.device) >= lengths
-    return (
-        torch.zeros_like(token_ids, dtype=torch.bool)
-        if pad is None
-        else token_ids == pad
-    )
+    if pad is None:
+        return torch.zeros_like(token_ids, dtype=torch.bool)
+    return token_ids == pad

@@ -32,16 +32,13 @@ def name_of(func: Any) -> str:
     function_name = str(
         getattr(func, "__name__", func if isinstance(func, str) else "")
     )
-    property_name = (
-        getattr(getattr(func, "__self__", None), "__name__", "")
-        if function_name == "__get__"
-        else ""
-    )
-    return (
-        property_name
-        if property_name in _VIEWS
-        else function_name.partition(".")[0].strip("_")
-    )
+    if function_name == "__get__":
+        property_name = getattr(getattr(func, "__self__", None), "__name__", "")
+    else:
+        property_name = ""
+    if property_name in _VIEWS:
+        return property_name
+    return function_name.partition(".")[0].strip("_")
 
 
 def tensors_in(*values: Any) -> Iterator[Tensor]:
@@ -63,7 +60,9 @@ def listening(
 
     What ``leave`` returns takes the place of the output, unless it is None. All hooks are removed afterwards.
     """
-    own_thread, calls, inside = get_ident(), Counter[str](), list[Site]()
+    own_thread = get_ident()
+    calls = Counter[str]()
+    inside = list[Site]()
 
     def before(name: str, *_: Any) -> None:
         if get_ident() == own_thread:
@@ -129,17 +128,16 @@ class OwnThreadTracer(fx.Tracer):
         For messages, torch stores the source of every such module as long as the process lives. It is removed here.
         Call its ``forward``: the module itself prints to stderr what a part of the network raises.
         """
-        names = {
-            str(graph_node.target)
-            for graph_node in graph.nodes
-            if graph_node.op in ("call_module", "get_attr")
-        }
-        module_parts = {
-            part_name: self._constants[part_name]
-            if part_name in self._constants
-            else attrgetter(part_name)(self.root)
-            for part_name in names
-        }
+        names = set()
+        for graph_node in graph.nodes:
+            if graph_node.op in ("call_module", "get_attr"):
+                names.add(str(graph_node.target))
+        module_parts = {}
+        for part_name in names:
+            if part_name in self._constants:
+                module_parts[part_name] = self._constants[part_name]
+            else:
+                module_parts[part_name] = attrgetter(part_name)(self.root)
         new_module = fx.GraphModule(module_parts, graph)
         source = new_module.forward.__code__.co_filename
         linecache.cache.pop(source, None)

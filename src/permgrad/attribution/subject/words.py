@@ -22,7 +22,8 @@ from permgrad.base.late import is_series
 
 Integers = list[int]
 #: Codes of no word, and of a word whose tokens are all replaced by one id.
-NOTHING, BLANK = 0, 1
+NOTHING = 0
+BLANK = 1
 #: Larger limits of tokenizers mean that there is none.
 NO_LIMIT = 10**6
 
@@ -39,9 +40,10 @@ class Tokens:
 def is_text(value: Any) -> bool:
     """Return whether a value is a list, an array or a column of texts."""
     if is_series(value) or isinstance(value, np.ndarray):
-        value = (
-            value.tolist() if value.ndim == 1 and value.dtype.kind not in "fiub" else ()
-        )
+        if value.ndim == 1 and value.dtype.kind not in "fiub":
+            value = value.tolist()
+        else:
+            value = ()
     return (
         isinstance(value, (list, tuple))
         and len(value) > 0
@@ -51,11 +53,10 @@ def is_text(value: Any) -> bool:
 
 def tokenise(text: str, tokenizer: Any) -> Tokens:
     """Return a text as tokens, by a tokenizer of Hugging Face or any function of a text that returns ids."""
-    encode = (
-        getattr(tokenizer, "encode", None)
-        if hasattr(tokenizer, "encode_batch")
-        else None
-    )
+    if hasattr(tokenizer, "encode_batch"):
+        encode = getattr(tokenizer, "encode", None)
+    else:
+        encode = None
     if encode is not None:  # of the package tokenizers
         encoding = encode(text)
         return _by_words(text, encoding.ids, encoding.word_ids, encoding.word_to_chars)
@@ -73,7 +74,8 @@ def _ids(returned: Any, text: str) -> Integers:
     if isinstance(returned, Mapping) or hasattr(returned, "input_ids"):
         returned = returned["input_ids"]
     array = np.asarray(returned.cpu() if isinstance(returned, Tensor) else returned)
-    array = array[0] if array.ndim == 2 and len(array) == 1 else array
+    if array.ndim == 2 and len(array) == 1:
+        array = array[0]
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         problem = (
             f"tokenizer= must return a list of token ids for a text, got {array.dtype} of shape {array.shape} for "
@@ -94,14 +96,11 @@ def _by_words(
     span: Callable[[int], Any],
 ) -> Tokens:
     """Return tokens whose words the tokenizer knows."""
-    order = {
-        number: word_index
-        for word_index, number in enumerate(
-            dict.fromkeys(
-                word_number for word_number in numbers if word_number is not None
-            )
-        )
-    }
+    order = {}
+    for word_index, number in enumerate(
+        dict.fromkeys(word_number for word_number in numbers if word_number is not None)
+    ):
+        order[number] = word_index
     spans = [span(number) for number in order]
     words = [text[begin:word_end].strip() for begin, word_end in spans]
     return Tokens(
@@ -116,7 +115,9 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
 
     A tokenizer may put special tokens before and after every text. Otherwise each token is a separate word.
     """
-    token_ids, around, words = tokens_of(text), tokens_of(""), text.split()
+    token_ids = tokens_of(text)
+    around = tokens_of("")
+    words = text.split()
     word_tokens = [tokens_of(text_word) for text_word in words]
     for before in range(len(around) + 1):
         behind = len(around) - before
@@ -126,11 +127,10 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
             *chain.from_iterable(inner),
             *around[before:],
         ] == token_ids:
-            word_indices = [
-                word_index
-                for word_index, inner_ids in enumerate(inner)
-                for _ in inner_ids
-            ]
+            word_indices = []
+            for word_index, inner_ids in enumerate(inner):
+                for _ in inner_ids:
+                    word_indices.append(word_index)
             return Tokens(
                 token_ids, [-1] * before + word_indices + [-1] * behind, words
             )
@@ -155,7 +155,9 @@ def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
     special = special_ids(tokenizer)
     write = writer_of(tokenizer)
     assert write is not None
-    pieces = [[str(piece) for piece in write(row_ids)] for row_ids in rows]
+    pieces = []
+    for row_ids in rows:
+        pieces.append([str(piece) for piece in write(row_ids)])
     apart = any(
         piece.startswith(("▁", "Ġ")) for row_pieces in pieces for piece in row_pieces
     )
@@ -175,15 +177,17 @@ def _split_pieces(
         if token_id in special:
             word_indices.append(-1)
             continue
-        goes_on = not piece.startswith(("▁", "Ġ")) if apart else piece.startswith("##")
+        if apart:
+            goes_on = not piece.startswith(("▁", "Ġ"))
+        else:
+            goes_on = piece.startswith("##")
         goes_on &= bool(word_indices) and word_indices[-1] >= 0
-        piece_text = (
-            piece.lstrip("▁Ġ")
-            if apart
-            else piece.removeprefix("##")
-            if goes_on
-            else piece
-        )
+        if apart:
+            piece_text = piece.lstrip("▁Ġ")
+        elif goes_on:
+            piece_text = piece.removeprefix("##")
+        else:
+            piece_text = piece
         if goes_on:
             words[-1] += piece_text
         else:
@@ -206,13 +210,12 @@ def as_tokens(
     ):
         return inputs, {}, []
     if tokenizer is None:
-        text_inputs = (
-            []
-            if alone
-            else [
+        if alone:
+            text_inputs = []
+        else:
+            text_inputs = [
                 str(input_key) for input_key, value in inputs.items() if is_text(value)
             ]
-        )
         has_others = not alone and len(text_inputs) < len(inputs)
         hint = (
             "Pass tokenizer= to pg.Model"
@@ -222,9 +225,10 @@ def as_tokens(
             "The inputs hold text, which needs a tokenizer", hint=hint, code="PG005"
         )
     parameters = list(inspect.signature(module.forward).parameters)
-    usual = (
-        "input_ids" if "input_ids" in parameters else next(iter(parameters), "input0")
-    )
+    if "input_ids" in parameters:
+        usual = "input_ids"
+    else:
+        usual = next(iter(parameters), "input0")
     filled: dict[Any, Any] = {}
     texts: dict[str, list[Tokens]] = {}
     added: list[str] = []
@@ -232,11 +236,10 @@ def as_tokens(
         if not is_text(value):
             filled[input_name] = value
             continue
-        parameter_name = (
-            usual
-            if input_name not in parameters and usual == "input_ids"
-            else input_name
-        )
+        if input_name not in parameters and usual == "input_ids":
+            parameter_name = usual
+        else:
+            parameter_name = input_name
         token_rows = [tokenise(row_text, tokenizer) for row_text in value]
         pads_left = getattr(tokenizer, "padding_side", "right") == "left"
         filled[parameter_name], there = padded(
@@ -251,17 +254,19 @@ def as_tokens(
 
 def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
     """Return rows of ids ``(rows, places)``, filled up with padding, and where they hold a token."""
-    width = max(1, *map(len, rows)) if len(rows) > 1 else max(1, len(rows[0]))
+    if len(rows) > 1:
+        width = max(1, *map(len, rows))
+    else:
+        width = max(1, len(rows[0]))
     token_ids = torch.full((len(rows), width), pad, dtype=torch.int64)
     there = torch.zeros_like(token_ids)
     for row_index, row_ids in enumerate(rows):
-        filled_slice = (
-            slice(width - len(row_ids), width) if left else slice(0, len(row_ids))
-        )
-        token_ids[row_index, filled_slice], there[row_index, filled_slice] = (
-            torch.tensor(row_ids, dtype=torch.int64),
-            1,
-        )
+        if left:
+            filled_slice = slice(width - len(row_ids), width)
+        else:
+            filled_slice = slice(0, len(row_ids))
+        token_ids[row_index, filled_slice] = torch.tensor(row_ids, dtype=torch.int64)
+        there[row_index, filled_slice] = 1
     return token_ids, there
 
 
@@ -289,8 +294,12 @@ class Lexicon:
             for token_id, word_index in zip(
                 row_tokens.ids, row_tokens.word, strict=True
             ):
-                behind = 2 * word_index + 2 if word_index >= 0 else behind
-                slot_index = behind - 1 if word_index >= 0 else behind
+                if word_index >= 0:
+                    behind = 2 * word_index + 2
+                if word_index >= 0:
+                    slot_index = behind - 1
+                else:
+                    slot_index = behind
                 if slot_index < len(slots):
                     slots[slot_index].append(token_id)
             self.longest = [
@@ -352,7 +361,8 @@ class Words:
                 rows[mask_input].dtype
             )
         for aligned_input in self.beside:
-            input_rows, width = rows[aligned_input], token_ids.shape[1]
+            input_rows = rows[aligned_input]
+            width = token_ids.shape[1]
             rows[aligned_input] = torch.cat(
                 [
                     input_rows,
@@ -377,8 +387,14 @@ class Words:
         tokens, present = (tensor.gather(1, order) for tensor in (tokens, present))
         width = max(self.width, min(self.most, sum(self.lexicon.longest)))
         lacking = max(0, width - tokens.shape[1])
-        padding_ends = (lacking, 0) if self.left else (0, lacking)
-        width_slice = slice(-width, None) if self.left else slice(0, width)
+        if self.left:
+            padding_ends = (lacking, 0)
+        else:
+            padding_ends = (0, lacking)
+        if self.left:
+            width_slice = slice(-width, None)
+        else:
+            width_slice = slice(0, width)
         tokens = torch.nn.functional.pad(
             torch.where(present, tokens, self.pad), padding_ends, value=self.pad
         )
@@ -404,12 +420,13 @@ class Words:
         """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""
         codes = self.lexicon.rows(texts, self.words)
         masks = [mask_input for mask_input, _ in self.masks]
-        filled = [
-            codes
-            if input_index == self.tokens
-            else input_rows[:, :1]
-            if input_index in masks
-            else input_rows
-            for input_index, input_rows in enumerate(rows)
-        ]
+        filled = []
+        for input_index, input_rows in enumerate(rows):
+            filled.append(
+                codes
+                if input_index == self.tokens
+                else input_rows[:, :1]
+                if input_index in masks
+                else input_rows
+            )
         return (*filled, codes)

@@ -67,14 +67,13 @@ class DataCard:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form for reports."""
-        facts = {
-            field_name: value
-            for field_name, value in vars(self).items()
-            if field_name != "build"
-        }
-        groups = {
-            group_name: list(columns) for group_name, columns in self.groups.items()
-        }
+        facts = {}
+        for field_name, value in vars(self).items():
+            if field_name != "build":
+                facts[field_name] = value
+        groups = {}
+        for group_name, columns in self.groups.items():
+            groups[group_name] = list(columns)
         return {
             **facts,
             "groups": groups,
@@ -186,7 +185,8 @@ def fetch_dataset(name: str) -> Path | None:
         if data_card.download
         else (None, None)
     )
-    description, checksum = f"data set {name!r}", data_card.sha256 or ""
+    description = f"data set {name!r}"
+    checksum = data_card.sha256 or ""
     return find_file(
         description,
         data_card.file_name,

@@ -51,7 +51,8 @@ _DAYS = {
     "hour": 1,
     "minute": 1,
 }
-_ROWS_OF_A_VALUE, _DAYS_OF_A_VALUE = 20, 8
+_ROWS_OF_A_VALUE = 20
+_DAYS_OF_A_VALUE = 8
 _DAY = 86_400
 #: How many rows each minute of the day that occurs has on average, and how many days there are, where minutes return.
 _TIMES_OF_A_MINUTE = 5
@@ -98,7 +99,8 @@ def calendar_parts(seconds: Floats) -> dict[str, Integers]:
     at_second = np.floor(seconds).astype(np.int64)
     day_numbers = at_second // _DAY
     dates = day_numbers.astype("datetime64[D]")
-    years, months = dates.astype("datetime64[Y]"), dates.astype("datetime64[M]")
+    years = dates.astype("datetime64[Y]")
+    months = dates.astype("datetime64[M]")
     return {
         "date": day_numbers,
         "year": years.astype(np.int64) + 1970,
@@ -167,7 +169,9 @@ def date_part(
 def part_name(part_label: str) -> str:
     """Return a part for people: ``"Sunday"`` for ``"weekday 6"``."""
     period, _, which = part_label.partition(" ")
-    return _VALUES[period][int(which)] if which.isdigit() else part_label
+    if which.isdigit():
+        return _VALUES[period][int(which)]
+    return part_label
 
 
 def _values_seen(
@@ -178,11 +182,10 @@ def _values_seen(
     monthly: bool,
 ) -> dict[str, Integers]:
     """Return which values of ``PERIODS`` the training rows have, without parts that say no more than another does."""
-    seen_values = {
-        period_name: np.flatnonzero(counts[period_name])
-        for period_name in PERIODS
-        if period_name in covered
-    }
+    seen_values = {}
+    for period_name in PERIODS:
+        if period_name in covered:
+            seen_values[period_name] = np.flatnonzero(counts[period_name])
     if monthly:
         seen_values.pop("yearday", None)
     # Minutes are read where they return, such as every five minutes, and say more than the hour does.

@@ -27,7 +27,8 @@ _MOST_ENTRIES = 50_000
 #: Components of vectors that enter. More cost time alone.
 _MOST_COMPONENTS = 256
 #: From this share of cells with several words on, words are read. Of more cells than a few, as many share a word, too.
-_SHARE_OF_WORDS, _FEW = 0.2, 50
+_SHARE_OF_WORDS = 0.2
+_FEW = 50
 #: Longer texts say enough by their words. Pieces of words of shorter ones are read as well.
 _LONG_TEXT = 300
 #: Signs that vocabularies are learned from. Of more, a part of the texts.
@@ -105,7 +106,9 @@ class Levels:
     def __init__(
         self, entries: Sequence[str], counts: Sequence[int], pooled: int
     ) -> None:
-        self.entries, self.counts, self.pooled = list(entries), list(counts), pooled
+        self.entries = list(entries)
+        self.counts = list(counts)
+        self.pooled = pooled
         self._place = {
             entry_text: position for position, entry_text in enumerate(self.entries)
         }
@@ -120,15 +123,13 @@ class Levels:
         order = sorted(kept_levels.tolist(), key=lambda i: (-counts[i], texts[i]))[
             :_MOST_ENTRIES
         ]
-        return (
-            cls(
+        if order:
+            return cls(
                 [texts[i] for i in order],
                 counts[order].tolist(),
                 len(texts) - len(order),
             )
-            if order
-            else None
-        )
+        return None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of one 1 each."""
@@ -136,10 +137,8 @@ class Levels:
             [self._place.get(level_text, -1) for level_text in texts], dtype=np.int64
         )
         known_rows = np.flatnonzero(level_indices >= 0)
-        unit_values, shape = (
-            np.ones(len(known_rows), dtype=np.float32),
-            (len(texts), len(self.entries)),
-        )
+        unit_values = np.ones(len(known_rows), dtype=np.float32)
+        shape = (len(texts), len(self.entries))
         return sparse.csr_matrix(
             (unit_values, (known_rows, level_indices[known_rows])), shape=shape
         )
@@ -185,7 +184,8 @@ class Words:
             0, len(texts), 1 + int(lengths.sum()) // _MOST_LEARNED
         )
         texts = [texts[place] for place in sampled_positions.tolist()]
-        counts, lengths = counts[sampled_positions], lengths[sampled_positions]
+        counts = counts[sampled_positions]
+        lengths = lengths[sampled_positions]
         row_count = max(int(counts.sum()), 1)
         if (
             counts
@@ -221,7 +221,9 @@ class Words:
             if chosen:
                 rarity = np.log((1 + row_count) / (1 + spread[chosen])) + 1
                 vocabularies[vocabulary] = ([str(entries[i]) for i in chosen], rarity)
-        return cls(vocabularies) if vocabularies else None
+        if vocabularies:
+            return cls(vocabularies)
+        return None
 
     def matrix(self, texts: Sequence[str]) -> Matrix:
         """Return rows of norm 1, for words and pieces each."""
@@ -249,10 +251,8 @@ class Words:
         """Read back the vocabularies."""
         vocabularies = {}
         for vocabulary, vocabulary_content in content.items():
-            entries, rarity = (
-                _entries(vocabulary_content),
-                np.asarray(vocabulary_content["rarity"], dtype=np.float64),
-            )
+            entries = _entries(vocabulary_content)
+            rarity = np.asarray(vocabulary_content["rarity"], dtype=np.float64)
             must(
                 vocabulary in ("words", "pieces")
                 and rarity.shape == (len(entries),)
@@ -283,13 +283,15 @@ class Vectors:
     reads: Literal["texts", "vectors"] = "vectors"
 
     def __init__(self, mean: Floats32, turn: Floats32) -> None:
-        self.mean, self.turn = mean, turn
+        self.mean = mean
+        self.turn = turn
         self.entries = [str(component) for component in range(turn.shape[1])]
 
     @classmethod
     def fit(cls, texts: Floats32, counts: Integers) -> Self | None:
         """Learn mean, spread and components. None where nothing varies."""
-        share, vectors = counts / max(counts.sum(), 1), texts.astype(np.float64)
+        share = counts / max(counts.sum(), 1)
+        vectors = texts.astype(np.float64)
         mean_vector = share @ vectors
         spread = np.sqrt(share @ (vectors - mean_vector) ** 2)
         varies = spread > 1e-9
@@ -357,7 +359,9 @@ def text_parts(text: str) -> list[str | list[str]]:
         >>> text_parts("a (very) Good film")
         ['', ['a'], ' (', ['very'], ') ', ['Good'], ' ', ['film'], '']
     """
-    spans, text_pieces, last_end = words_in(text), list[str | list[str]](), 0
+    spans = words_in(text)
+    text_pieces = list[str | list[str]]()
+    last_end = 0
     for span_run in (
         np.array_split(np.array(spans), min(len(spans), MOST_PARTS)) if spans else ()
     ):
@@ -375,11 +379,9 @@ def text_parts(text: str) -> list[str | list[str]]:
 
 def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
     """Return where a word, or a pair of words, stands in a text."""
-    spans, entry_words, spots = (
-        words_in(text),
-        entry.split(" "),
-        list[tuple[int, int]](),
-    )
+    spans = words_in(text)
+    entry_words = entry.split(" ")
+    spots = list[tuple[int, int]]()
     words = [text[begin:word_end].lower() for begin, word_end in spans]
     for word_index in range(len(words) - len(entry_words) + 1):
         if words[word_index : word_index + len(entry_words)] == entry_words and (

@@ -120,7 +120,9 @@ class TableEncoder:
         texts_: what turns texts into vectors beside their words. None: words alone are read.
 
     Examples:
-        >>> table = pd.DataFrame({"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]})
+        >>> table = pd.DataFrame(
+        ...     {"age": [31.0, 40.0, None, 60.0], "town": ["Bonn", "Ulm", "Bonn", "Bonn"]}
+        ... )
         >>> encoder = TableEncoder(numeric="minmax").fit(table)
         >>> encoder.encoded_names_
         ['age', 'age=<missing>', 'town=Bonn', 'town=Ulm']
@@ -164,13 +166,13 @@ class TableEncoder:
         check_whole("max_levels", self.max_levels, "the default is 50")
         self.codes_ = statistics.codes
         self.named_ = True
-        self.scores_, self.scoreless_ = Scores(0), list[str]()
+        self.scores_ = Scores(0)
+        self.scoreless_ = list[str]()
         self.scaling_ = Scaling.fit(self.numeric, statistics.numeric)
-        returning = [
-            column_name
-            for column_name, declared_kind in (self.kinds or {}).items()
-            if declared_kind == "calendar"
-        ]
+        returning = []
+        for column_name, declared_kind in (self.kinds or {}).items():
+            if declared_kind == "calendar":
+                returning.append(column_name)
         self.schema_, slots, self.years_ = plan_slots(
             statistics, self.scaling_, int(self.max_levels), returning=returning
         )
@@ -186,10 +188,8 @@ class TableEncoder:
         Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
         Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
         """
-        frame, read_kinds = (
-            self._checked(X),
-            ("text",) if self.images_ is None else ("text", "image"),
-        )
+        frame = self._checked(X)
+        read_kinds = ("text",) if self.images_ is None else ("text", "image")
         wide_columns, also_levels = self._scored_columns(read_kinds, levels=levels)
         if not wide_columns and not also_levels:
             return self._encode(frame)
@@ -215,7 +215,8 @@ class TableEncoder:
             for wide_name, column_kind in wide_columns.items()
             if column_kind not in read_kinds and wide_name not in also_levels
         }
-        texts, vectors = self.texts_, dict[str, Floats32]()
+        texts = self.texts_
+        vectors = dict[str, Floats32]()
         if texts is not None and texts.encoder is not None:
             vectors = {
                 text_name: texts.vectors(cells) for text_name, cells in written.items()
@@ -252,16 +253,14 @@ class TableEncoder:
         self, read: tuple[str, ...], *, levels: bool
     ) -> tuple[dict[str, Kind], dict[str, Kind]]:
         """Return the kinds of the columns that scores replace, and of numbers that are levels, too, beside theirs."""
-        pooled = {
-            column_name
-            for column_name, level_slots in self._levels.items()
-            if levels and OTHER in level_slots
-        }
-        wide_columns = {
-            column_type.name: column_type.kind
-            for column_type in self.schema_
-            if column_type.kind in read or column_type.name in pooled
-        }
+        pooled = set()
+        for column_name, level_slots in self._levels.items():
+            if levels and OTHER in level_slots:
+                pooled.add(column_name)
+        wide_columns = {}
+        for column_type in self.schema_:
+            if column_type.kind in read or column_type.name in pooled:
+                wide_columns[column_type.name] = column_type.kind
         return wide_columns, {
             column_type.name: column_type.kind
             for column_type in self.schema_
@@ -279,9 +278,9 @@ class TableEncoder:
             [names[number_index] for number_index in numbers_by_name.get(name, ())]
             for numbers_by_name in number_lists
         )
-        slot_details: list[tuple[str, str | int]] = [
-            (f"score {k}" if outputs > 1 else "score", k) for k in range(outputs)
-        ]
+        slot_details: list[tuple[str, str | int]] = []
+        for k in range(outputs):
+            slot_details.append((f"score {k}" if outputs > 1 else "score", k))
         for number in numbers:
             slot_details += [
                 (f"slope on {number} at 0", len(slot_details)),
@@ -313,10 +312,8 @@ class TableEncoder:
 
     def read_texts_with(self, texts: TextVectors | None) -> None:
         """Set what turns texts into vectors."""
-        self.texts_, self.scores_.vectors = (
-            texts,
-            None if texts is None else texts.vectors,
-        )
+        self.texts_ = texts
+        self.scores_.vectors = None if texts is None else texts.vectors
 
     def _name(self, slot: Slot) -> str:
         return self.feature_names_in_[slot.column]
@@ -331,11 +328,10 @@ class TableEncoder:
             ],
             dtype=bool,
         )
-        texts = [
-            distinct_text
-            for distinct_text, is_kept in zip(distinct.texts, is_text, strict=True)
-            if is_kept
-        ]
+        texts = []
+        for distinct_text, is_kept in zip(distinct.texts, is_text, strict=True):
+            if is_kept:
+                texts.append(distinct_text)
         return texts, distinct.spread(np.where(is_text, np.cumsum(is_text) - 1, -1), -1)
 
     def _cells(
@@ -436,18 +432,16 @@ class TableEncoder:
                 self.feature_of_ == self.feature_names_in_.index(column)
             ).tolist():
                 encoded_slot = self.slots_[encoded_column]
-                feature_name = (
-                    "missing"
-                    if encoded_slot.kind == "missing"
-                    else feature_of(str(encoded_slot.detail))
-                )
+                if encoded_slot.kind == "missing":
+                    feature_name = "missing"
+                else:
+                    feature_name = feature_of(str(encoded_slot.detail))
                 part_columns.setdefault(feature_name, []).append(encoded_column)
-            named = {
-                f"{column}: {feature_part}": DatePart(
+            named = {}
+            for feature_part, column_indices in part_columns.items():
+                named[f"{column}: {feature_part}"] = DatePart(
                     column, feature_part, np.array(column_indices)
                 )
-                for feature_part, column_indices in part_columns.items()
-            }
             if len(part_columns.keys() - {"missing"}) > 1 and taken_names.isdisjoint(
                 named
             ):
@@ -542,11 +536,10 @@ class TableEncoder:
             places = np.empty(len(distinct.texts), dtype=np.int64)
             for i, text in enumerate(distinct.texts):
                 code = self.codes_.kind_of(text, name)
-                places[i] = (
-                    targets.get(text, other)
-                    if code == PRESENT
-                    else targets.get(code, -1)
-                )
+                if code == PRESENT:
+                    places[i] = targets.get(text, other)
+                else:
+                    places[i] = targets.get(code, -1)
             row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
@@ -561,11 +554,10 @@ class TableEncoder:
         for column_name, columns in self._scored.items():
             if crossed is None:
                 cells, index = self._cells(frame, column_name)
-                scores = (
-                    self.scores_.of(column_name, cells)
-                    if len(cells)
-                    else out[:0, columns]
-                )
+                if len(cells):
+                    scores = self.scores_.of(column_name, cells)
+                else:
+                    scores = out[:0, columns]
                 out[:, columns] = np.append(
                     scores, np.zeros((1, len(columns))), axis=0
                 )[index]
@@ -581,11 +573,10 @@ class TableEncoder:
     ) -> str:
         """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
         counts = distinct.counts()
-        odd_indices = [
-            i
-            for i in np.flatnonzero(bad).tolist()
-            if self.codes_.kind_of(distinct.texts[i], name) == PRESENT
-        ]
+        odd_indices = []
+        for i in np.flatnonzero(bad).tolist():
+            if self.codes_.kind_of(distinct.texts[i], name) == PRESENT:
+                odd_indices.append(i)
         n_odd = int(counts[odd_indices].sum())
         if n_odd == 0:
             return ""
@@ -630,24 +621,26 @@ class TableEncoder:
     def features(self, level: Level = "feature") -> dict[str, Places]:
         """Return the players of a level in order: name to encoded columns, none for constants and identifiers."""
         check_choice("level", level, ("column", "feature"))
-        groups = {} if level == "column" else self.groups_
-        block_of = {
-            column: group_name
-            for group_name, columns in groups.items()
-            for column in columns
-        }
+        if level == "column":
+            groups = {}
+        else:
+            groups = self.groups_
+        block_of = {}
+        for group_name, columns in groups.items():
+            for column in columns:
+                block_of[column] = group_name
         # Dates are whole at level "column" and in groups.
-        undivided_columns = (
-            set(self.feature_names_in_) if level == "column" else set(block_of)
-        )
+        if level == "column":
+            undivided_columns = set(self.feature_names_in_)
+        else:
+            undivided_columns = set(block_of)
         bounds = np.searchsorted(self.feature_of_, np.arange(self.n_features_in_ + 1))
         players: dict[str, list[Places]] = {}
         for i, column_name in enumerate(self.feature_names_in_):
-            date_features = (
-                {}
-                if column_name in undivided_columns
-                else self.parts_by_name(column_name)
-            )
+            if column_name in undivided_columns:
+                date_features = {}
+            else:
+                date_features = self.parts_by_name(column_name)
             column_feature = {
                 block_of.get(column_name, column_name): np.arange(
                     bounds[i], bounds[i + 1], dtype=np.int64
@@ -671,10 +664,9 @@ class TableEncoder:
     def cells_of_parts(self, X: Any) -> pd.DataFrame:
         """Return what is shown of the features of dates: words in their order, and the date itself of its trend."""
         frame = as_frame(X, allow_empty=True)
-        dates = {
-            date_feature.column: self.schema_[date_feature.column]
-            for date_feature in self.date_parts_.values()
-        }
+        dates = {}
+        for date_feature in self.date_parts_.values():
+            dates[date_feature.column] = self.schema_[date_feature.column]
         seconds = {
             date_name: read_numbers(frame[date_name], column, self.codes_)[0]
             for date_name, column in dates.items()
@@ -725,10 +717,9 @@ class TableEncoder:
         """Return the encoded column indexes of a raw column or group, or a feature of a date."""
         if feature in self.date_parts_:
             return self.date_parts_[feature].places
-        raw_indices = [
-            self.feature_names_in_.index(raw_name)
-            for raw_name in self.raw_columns_of(feature)
-        ]
+        raw_indices = []
+        for raw_name in self.raw_columns_of(feature):
+            raw_indices.append(self.feature_names_in_.index(raw_name))
         return np.flatnonzero(np.isin(self.feature_of_, raw_indices)).astype(np.int64)
 
     # ---- storage ----------------------------------------------------------------------------------------------------
@@ -804,26 +795,25 @@ class TableEncoder:
 def _tell(surprises: Mapping[str, str]) -> None:
     """Warn of what training did not have, in one sentence for all columns."""
     told_before = _told.get()
-    sentences = [
-        sentence
-        for column_name, sentence in surprises.items()
-        if told_before is None or column_name not in told_before
-    ]
+    sentences = []
+    for column_name, sentence in surprises.items():
+        if told_before is None or column_name not in told_before:
+            sentences.append(sentence)
     if told_before is not None:
         told_before.update(surprises)
     if sentences:
         further_count = len(sentences) - _MOST_NAMED
-        further = (
-            f"; likewise in {counted(further_count, 'more column')}"
-            if further_count > 0
-            else ""
-        )
+        if further_count > 0:
+            further = f"; likewise in {counted(further_count, 'more column')}"
+        else:
+            further = ""
         warn_user("; ".join(sentences[:_MOST_NAMED]) + further)
 
 
 def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputError:
     """Return the error for other columns than those of training in their order, as scikit-learn has it."""
-    expected_names, names = set(expected), set(columns)
+    expected_names = set(expected)
+    names = set(columns)
     odd_columns = {
         "unseen in training": [
             unseen_name for unseen_name in columns if unseen_name not in expected_names
@@ -832,11 +822,12 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
             missing_name for missing_name in expected if missing_name not in names
         ],
     }
-    sentence_parts = [
-        f"{len(odd_names)} {problem_kind} ({some_names(odd_names)})"
-        for problem_kind, odd_names in odd_columns.items()
-        if odd_names
-    ]
+    sentence_parts = []
+    for problem_kind, odd_names in odd_columns.items():
+        if odd_names:
+            sentence_parts.append(
+                f"{len(odd_names)} {problem_kind} ({some_names(odd_names)})"
+            )
     if not sentence_parts:
         problem = "The feature names should match those that were passed during fit: they must be in the same order"
         return InputError(
@@ -849,10 +840,12 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     """Bring a table's columns into the order of training, by name. Others are dropped with a warning."""
     frame = as_frame(X, allow_empty=True)
-    columns, expected_names = set(frame.columns), set(names)
-    extra = [
-        extra_name for extra_name in frame.columns if extra_name not in expected_names
-    ]
+    columns = set(frame.columns)
+    expected_names = set(names)
+    extra = []
+    for extra_name in frame.columns:
+        if extra_name not in expected_names:
+            extra.append(extra_name)
     if missing := [
         missing_name for missing_name in names if missing_name not in columns
     ]:

@@ -30,7 +30,10 @@ def check_groups(
     for group, members in (
         (str(group_name), members) for group_name, members in (groups or {}).items()
     ):
-        columns = [members] if isinstance(members, str) else list(map(str, members))
+        if isinstance(members, str):
+            columns = [members]
+        else:
+            columns = list(map(str, members))
         if unknown_columns := [
             column for column in columns if column not in column_positions
         ]:

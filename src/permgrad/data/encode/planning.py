@@ -81,11 +81,10 @@ def plan_slots(
     lowest, highest = scaling.apply(np.stack([numeric.minimum, numeric.maximum]))
     columns: list[ColumnType] = []
     slots: list[Slot] = []
-    years = {
-        date_name: _years(date_days)
-        for date_name, date_days in statistics.days.items()
-        if len(date_days)
-    }
+    years = {}
+    for date_name, date_days in statistics.days.items():
+        if len(date_days):
+            years[date_name] = _years(date_days)
     for i, first in enumerate(statistics.schema):
         column = _settled(first, statistics)
         column_name = column.name
@@ -99,7 +98,8 @@ def plan_slots(
             missing = counts.missing
         else:
             j = numeric_index[column_name]
-            low, high = float(lowest[j]), float(highest[j])
+            low = float(lowest[j])
+            high = float(highest[j])
             missing = numeric.missing[:, j]
             if numeric.minimum[j] < numeric.maximum[j]:
                 if column.kind == "boolean":
@@ -134,9 +134,10 @@ def _date_slots(
     for part_label, *extremes in returning_parts(
         statistics.calendar[name], statistics.days[name], returning=returning
     ):
-        slot_kind = (
-            "level" if {"sin", "cos"}.isdisjoint(part_label.split()) else "date_part"
-        )
+        if {"sin", "cos"}.isdisjoint(part_label.split()):
+            slot_kind = "level"
+        else:
+            slot_kind = "date_part"
         yield Slot(
             i, f"{name}={part_name(part_label)}", slot_kind, part_label, *extremes
         )
@@ -158,11 +159,13 @@ def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
     general: Any = "categorical"
     if column.storage == "text":
         counts = statistics.text[column.name]
-        n_levels, n_missing = len(counts.levels), int(counts.missing.sum())
+        n_levels = len(counts.levels)
+        n_missing = int(counts.missing.sum())
     else:
         j = statistics.numeric_names.index(column.name)
         numeric = statistics.numeric
-        lowest_value, highest_value = numeric.minimum[j], numeric.maximum[j]
+        lowest_value = numeric.minimum[j]
+        highest_value = numeric.maximum[j]
         n_missing = int(numeric.missing[:, j].sum())
         n_levels = (
             max(column.n_levels, 2)
@@ -175,7 +178,8 @@ def _settled(column: ColumnType, statistics: TableStatistics) -> ColumnType:
         general = (
             "date" if column.storage == "date" else "boolean" if is_truth else "numeric"
         )
-    final_kind, flags = column.kind, column.flags
+    final_kind = column.kind
+    flags = column.flags
     if n_levels == 0 or (n_levels == 1 and n_missing == 0):
         flags = (
             flags

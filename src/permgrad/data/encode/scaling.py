@@ -48,32 +48,26 @@ class Scaling:
         """Compute centre and factor from statistics. A column without values is 0 everywhere."""
         check_choice("numeric", mode, get_args(ScalingMode))
         lower_quartile, median, upper_quartile = statistics.quantiles([0.25, 0.5, 0.75])
-        minimum, maximum = (
-            np.nan_to_num(statistics.minimum),
-            np.nan_to_num(statistics.maximum),
-        )
+        minimum = np.nan_to_num(statistics.minimum)
+        maximum = np.nan_to_num(statistics.maximum)
         # A very sparse column may have no value in the sample: the mean stands in, which may round past the ends.
         median = np.nan_to_num(np.where(np.isnan(median), statistics.mean, median))
         fill_values = np.clip(median, minimum, maximum)
         # Quarters: the difference of the two largest floats must not overflow.
         quarter_span = maximum * 0.25 - minimum * 0.25
-        center, factor, knots = (
-            minimum,
-            _inverse(quarter_span),
-            np.empty((0, len(fill_values))),
-        )
+        center = minimum
+        factor = _inverse(quarter_span)
+        knots = np.empty((0, len(fill_values)))
         if mode in ("robust", "standard"):
             is_robust = mode == "robust"
-            center = (
-                fill_values
-                if is_robust
-                else np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
-            )
-            width = (
-                np.nan_to_num(upper_quartile * 0.25 - lower_quartile * 0.25)
-                if is_robust
-                else statistics.deviation * 0.25
-            )
+            if is_robust:
+                center = fill_values
+            else:
+                center = np.clip(np.nan_to_num(statistics.mean), minimum, maximum)
+            if is_robust:
+                width = np.nan_to_num(upper_quartile * 0.25 - lower_quartile * 0.25)
+            else:
+                width = statistics.deviation * 0.25
             factor = _inverse(width, otherwise=_inverse(quarter_span * 0.5))
         elif mode == "quantile":
             n_knots = int(np.clip(len(statistics.sample), 2, _MOST_KNOTS))
@@ -114,7 +108,8 @@ class Scaling:
 
         levels = np.linspace(0.0, 1.0, len(self.knots))
         shares = np.empty_like(values)
-        values, all_knots = _without_tiny(values), _without_tiny(self.knots)
+        values = _without_tiny(values)
+        all_knots = _without_tiny(self.knots)
         for j in range(values.shape[1]):
             knots = all_knots[:, j]
             # Up and down averaged: a value that fills several quantiles gets the middle of them.
@@ -132,11 +127,10 @@ class Scaling:
             np.array(content[field_name], dtype=np.float64) for field_name in names
         )
         # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
-        knots = (
-            knots.reshape(-1, len(fill_values))
-            if len(fill_values)
-            else knots.reshape(len(knots), 0)
-        )
+        if len(fill_values):
+            knots = knots.reshape(-1, len(fill_values))
+        else:
+            knots = knots.reshape(len(knots), 0)
         return cls(content["mode"], center, factor, fill_values, knots)
 
 

@@ -31,21 +31,31 @@ from permgrad.data.types.identifiers import LONGEST_READ
 
 #: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from
 #: finer parts: a model that lacks a tenth of the few rows of a level says less than the last one, and is trusted less.
-_FOLDS, _CLASS_FOLDS, _FINE_FOLDS = 10, 5, 30
+_FOLDS = 10
+_CLASS_FOLDS = 5
+_FINE_FOLDS = 30
 #: Strength of the other columns, steps between tried strengths, and how often one may be moved.
-_OTHER, _STEP, _MOST_MOVES = 0.7, 2.0, 6
+_OTHER = 0.7
+_STEP = 2.0
+_MOST_MOVES = 6
 #: Cells of the other columns up to which they take part. In a large table, the least gain that counts, of the loss.
-_MOST_CELLS, _LEAST_GAIN = 20_000_000, 0.001
+_MOST_CELLS = 20_000_000
+_LEAST_GAIN = 0.001
 #: Filled cells times outputs up to which strengths are chosen by all folds, up to which such a model is fitted on all
 #: its rows, and up to which the last one is.
-_SMALL, _MOST_CHOOSING, _MOST_FITTED = 2_000_000, 40_000_000, 200_000_000
+_SMALL = 2_000_000
+_MOST_CHOOSING = 40_000_000
+_MOST_FITTED = 200_000_000
 #: Columns up to which the products of columns are kept: of a small table, if these are at most so many times its filled
 #: cells. And how exactly a model of them is solved.
-_MOST_PRODUCTS, _DENSER, _EXACT = 5000, 4, 1e-7
+_MOST_PRODUCTS = 5000
+_DENSER = 4
+_EXACT = 1e-7
 #: More classes share so many outputs, see ``Target``.
 _MOST_OUTPUTS = 32
 #: Standard errors by which a design must help, and the share of a constant's loss.
-_CLEAR, _LEAST_HELP = 1.645, 0.002
+_CLEAR = 1.645
+_LEAST_HELP = 0.002
 #: The same for slopes, whose residuals say already that they differ.
 _CLEAR_SLOPES = 1.0
 #: Share of rows with a level that others have, from which numbers are centred within it.
@@ -99,14 +109,17 @@ class Target:
     @property
     def outputs(self) -> int:
         """Scores per cell: one for numbers and two classes, else one per class, at most 32."""
-        return min(self.classes, _MOST_OUTPUTS) if self.classes > 2 else 1
+        if self.classes > 2:
+            return min(self.classes, _MOST_OUTPUTS)
+        return 1
 
     def first(self, rows: int) -> Self:
         """Return the target of the first rows."""
-        units, held_out_count = (
-            None if self.units is None else self.units[:rows],
-            max(self.held + rows - len(self.y), 0),
-        )
+        if self.units is None:
+            units = None
+        else:
+            units = self.units[:rows]
+        held_out_count = max(self.held + rows - len(self.y), 0)
         return replace(
             self,
             y=self.y[:rows],
@@ -193,11 +206,9 @@ class Block:
     @property
     def rows(self) -> Matrix:
         """What the model reads."""
-        return (
-            self.cells
-            if self.slope is None
-            else sparse.diags(self.slope.inside) @ self.cells
-        )
+        if self.slope is None:
+            return self.cells
+        return sparse.diags(self.slope.inside) @ self.cells
 
 
 @dataclass
@@ -214,7 +225,10 @@ class Scores:
         >>> index, different = np.arange(40) % 4, texts[:4]
         >>> target = Target(np.arange(40) % 2, 2, np.ones(40), seed=0)
         >>> scores, crossed = Scores.fit({"review": (different, index)}, np.zeros((40, 0)), target)
-        >>> scores.of("review", ["good", "bad", "neither"])[:, 0].round(1).tolist()[2], crossed["review"].shape
+        >>> (
+        ...     scores.of("review", ["good", "bad", "neither"])[:, 0].round(1).tolist()[2],
+        ...     crossed["review"].shape,
+        ... )
         (0.0, (40, 1))
         >>> bool(scores.of("review", ["so good"])[0, 0] < 0 < scores.of("review", ["so bad"])[0, 0])
         True
@@ -245,11 +259,9 @@ class Scores:
         other columns, encoded. ``vectors``: those of the cells of some columns of text. ``numbers``: of the columns
         whose levels may have slopes, which of the other columns these may be on.
         """
-        fitted_scores, folds, numbers = (
-            cls(target.outputs),
-            target.folds(),
-            numbers or {},
-        )
+        fitted_scores = cls(target.outputs)
+        folds = target.folds()
+        numbers = numbers or {}
         read_columns = [
             (column_name, _read(cells), index)
             for column_name, (cells, index) in columns.items()
@@ -344,11 +356,11 @@ class Scores:
         block_score: Array,
     ) -> None:
         """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
-        column_name, means = block.name, slope.means[:, None] / slope.scale
-        designs_by_kind = {
-            design_kind: (design, design_weights)
-            for design_kind, design, design_weights in self.columns[column_name]
-        }
+        column_name = block.name
+        means = slope.means[:, None] / slope.scale
+        designs_by_kind = {}
+        for design_kind, design, design_weights in self.columns[column_name]:
+            designs_by_kind[design_kind] = (design, design_weights)
         own_weights = (
             designs_by_kind[block.kind][1]
             if block.kind in designs_by_kind
@@ -378,10 +390,11 @@ class Scores:
     def of(self, name: str, cells: Cells) -> Floats32:
         """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""
         cells = _read(cells)
-        design_matrices = [
-            (design.matrix(self._as_read(cells, design)), weights)
-            for _, design, weights in self.columns[name]
-        ]
+        design_matrices = []
+        for _, design, weights in self.columns[name]:
+            design_matrices.append(
+                (design.matrix(self._as_read(cells, design)), weights)
+            )
         is_known = (
             np.sum(
                 [np.diff(design_matrix.indptr) for design_matrix, _ in design_matrices],
@@ -391,18 +404,18 @@ class Scores:
         )
         width = self.width(name)
         mean_scores = is_known * self.means.get(name, np.zeros(width, dtype=np.float32))
-        design_scores = [
-            np.pad(text_matrix @ weights, ((0, 0), (0, width - weights.shape[1])))
-            for text_matrix, weights in design_matrices
-        ]
+        design_scores = []
+        for text_matrix, weights in design_matrices:
+            design_scores.append(
+                np.pad(text_matrix @ weights, ((0, 0), (0, width - weights.shape[1])))
+            )
         return np.asarray(np.sum(design_scores, axis=0) - mean_scores, dtype=np.float32)
 
     def knows(self, name: str, cells: Cells) -> Booleans:
         """Return of which cells a design of the column knows anything ``(cells,)``."""
-        design_matrices = [
-            design.matrix(self._as_read(_read(cells), design))
-            for _, design, _ in self.columns[name]
-        ]
+        design_matrices = []
+        for _, design, _ in self.columns[name]:
+            design_matrices.append(design.matrix(self._as_read(_read(cells), design)))
         return np.asarray(
             np.sum(
                 [np.diff(design_matrix.indptr) for design_matrix in design_matrices],
@@ -428,9 +441,9 @@ class Scores:
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
         """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
-        score_widths = {
-            column_name: self.width(column_name) for column_name in self.columns
-        }
+        score_widths = {}
+        for column_name in self.columns:
+            score_widths[column_name] = self.width(column_name)
         must(
             dict(columns) == score_widths,
             f"{self.outputs} scores of {list(score_widths)} for {dict(columns)}",
@@ -438,8 +451,9 @@ class Scores:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form. Weights are float32 as base64."""
-        columns = {
-            column_name: [
+        columns = {}
+        for column_name, column_designs in self.columns.items():
+            columns[column_name] = [
                 {
                     "kind": design_kind,
                     "design": design.to_dict(),
@@ -452,12 +466,9 @@ class Scores:
                 )
                 for design_kind, design, weights in column_designs
             ]
-            for column_name, column_designs in self.columns.items()
-        }
-        means = {
-            column_name: mean_scores.tolist()
-            for column_name, mean_scores in self.means.items()
-        }
+        means = {}
+        for column_name, mean_scores in self.means.items():
+            means[column_name] = mean_scores.tolist()
         return {"outputs": self.outputs, "columns": columns, "means": means}
 
     @classmethod
@@ -497,18 +508,19 @@ class Scores:
 
 
 def _read(cells: Cells) -> Cells:
-    return (
-        cells
-        if isinstance(cells, np.ndarray)
-        else [cell_text[:LONGEST_READ] for cell_text in cells]
-    )
+    if isinstance(cells, np.ndarray):
+        return cells
+    return [cell_text[:LONGEST_READ] for cell_text in cells]
 
 
 def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
     counts = np.bincount(index[index >= 0], minlength=len(cells))
     reads = "vectors" if isinstance(cells, np.ndarray) else "texts"
     for design_kind, maker in designs.items():
-        design = maker.fit(cells, counts) if maker.reads == reads else None
+        if maker.reads == reads:
+            design = maker.fit(cells, counts)
+        else:
+            design = None
         if design is not None:
             yield Block(name, design_kind, design, design.matrix(cells), index)
 
@@ -517,17 +529,16 @@ class _Model:
     """A linear model of blocks of columns, each multiplied by a strength before one penalty for all."""
 
     def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
-        self.joined, self.widths, self.outputs, self.target = (
-            joined,
-            list(widths),
-            target.outputs,
-            target.coded(),
-        )
+        self.joined = joined
+        self.widths = list(widths)
+        self.outputs = target.outputs
+        self.target = target.coded()
         self.order = generator(target.seed, "rows of scores").permutation(len(target.y))
         self.is_large = joined.nnz * target.outputs > _SMALL
-        column_limit = (
-            _MOST_PRODUCTS if self.is_large else (_DENSER * joined.nnz) ** 0.5
-        )
+        if self.is_large:
+            column_limit = _MOST_PRODUCTS
+        else:
+            column_limit = (_DENSER * joined.nnz) ** 0.5
         self.multiplies = joined.shape[1] <= column_limit
         self._products: dict[bytes, tuple[Any, ...]] = {}
 
@@ -578,10 +589,8 @@ class _Model:
         }
         learned = np.arange(len(folds)) < len(folds) - self.target.held
         for fold_number in np.unique(folds):
-            weights, held_out_rows = (
-                self.fit(strengths, learned & (folds != fold_number)),
-                np.flatnonzero(folds == fold_number),
-            )
+            weights = self.fit(strengths, learned & (folds != fold_number))
+            held_out_rows = np.flatnonzero(folds == fold_number)
             held_out_matrix = self.joined[held_out_rows]
             for block_position, (block, centre, block_score) in enumerate(
                 zip(blocks, centres, block_scores, strict=True)
@@ -646,10 +655,8 @@ class _Model:
                 *map(replace, helping),
                 *sloped,
             ]  # copies: each has its place in one model
-            model, settled = (
-                _Model.of(blocks, other_columns, self.target),
-                [strengths[0], *filter(None, strengths[1:])],
-            )
+            model = _Model.of(blocks, other_columns, self.target)
+            settled = [strengths[0], *filter(None, strengths[1:])]
             scales = [
                 block.slope.strength for block in sloped if block.slope is not None
             ]
@@ -687,10 +694,8 @@ class _Model:
         scale = np.repeat(np.asarray(strengths, dtype=np.float32), self.widths)
         rows = self._drawn(rows, most)
         target = self.target
-        weights, intercept = (
-            np.zeros((len(scale), self.outputs)),
-            np.zeros(self.outputs),
-        )
+        weights = np.zeros((len(scale), self.outputs))
+        intercept = np.zeros(self.outputs)
         if len(np.unique(target.y[rows])) < 2 and (target.classes or not len(rows)):
             return (
                 weights,
@@ -712,22 +717,19 @@ class _Model:
         # A class without a row among these has no weights. It keeps zeros, and an intercept that rules it out.
         if target.classes > 2:
             intercept[:] = -30.0
-            weights[:, model.classes_], intercept[model.classes_] = (
-                coefficients.T,
-                model.intercept_,
-            )
+            weights[:, model.classes_] = coefficients.T
+            intercept[model.classes_] = model.intercept_
             if len(model.classes_) == 2:
                 weights[:, model.classes_] = coefficients.T / 2 * [-1, 1]
         else:
-            weights, intercept = coefficients.T, np.atleast_1d(model.intercept_)
+            weights = coefficients.T
+            intercept = np.atleast_1d(model.intercept_)
         return weights * scale[:, None], np.asarray(intercept, dtype=np.float64)
 
     def _sums(self, rows: Integers) -> tuple[Any, ...]:
         """Return weighted sums over rows: of products of columns, of columns, of columns by y, of y, and of weights."""
-        w, y = (
-            self.target.weights[rows],
-            self.target.y.reshape(len(self.order), -1)[rows],
-        )
+        w = self.target.weights[rows]
+        y = self.target.y.reshape(len(self.order), -1)[rows]
         design = self.joined[rows].astype(np.float64)
         weighted = design.T.multiply(w).tocsr()
         return (
@@ -765,7 +767,8 @@ class _Model:
                 )
             self._products[rows_key] = product_sums
         products, means, with_y, centre, total = self._products[rows_key]
-        means, centre = means / total, centre / total
+        means = means / total
+        centre = centre / total
         spread = 1 / (scale**2 * (products.diagonal() - total * means**2) + 1)
 
         def times(vector: Floats) -> Floats:
@@ -781,36 +784,33 @@ class _Model:
             for operator in (times, lambda vector: spread * vector.ravel())
         )
         sides = (scale[:, None] * (with_y - total * np.outer(means, centre))).T
-        solved = [
-            scale * cg(system, side_vector, rtol=_EXACT, M=nearly)[0]
-            for side_vector in sides
-        ]
+        solved = []
+        for side_vector in sides:
+            solved.append(scale * cg(system, side_vector, rtol=_EXACT, M=nearly)[0])
         weights = np.column_stack(solved)
         return weights, np.asarray(centre - means @ weights)
 
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
         """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
-        target, fold_losses = self.target, list[Floats]()
+        target = self.target
+        fold_losses = list[Floats]()
         for fold_number in np.unique(folds)[: 2 if self.is_large else None]:
             weights, intercept = self._solve(
                 strengths, folds != fold_number, steps=60, most=_MOST_CHOOSING
             )
             held_out_rows = np.flatnonzero(folds == fold_number)
-            predictions, y, w = (
-                self.joined[held_out_rows] @ weights + intercept,
-                target.y[held_out_rows],
-                target.weights[held_out_rows],
-            )
+            predictions = self.joined[held_out_rows] @ weights + intercept
+            y = target.y[held_out_rows]
+            w = target.weights[held_out_rows]
             if not target.classes:
                 losses = ((predictions - y.reshape(predictions.shape)) ** 2).mean(
                     axis=1
                 )
             else:
-                predictions = (
-                    np.concatenate([np.zeros_like(predictions), predictions], axis=1)
-                    if target.classes == 2
-                    else predictions
-                )
+                if target.classes == 2:
+                    predictions = np.concatenate(
+                        [np.zeros_like(predictions), predictions], axis=1
+                    )
                 highest_output = predictions.max(axis=1)
                 losses = (
                     np.log(np.exp(predictions - highest_output[:, None]).sum(axis=1))
@@ -822,11 +822,9 @@ class _Model:
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
         """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
-        best_strengths, current_losses, needed = (
-            list(map(float, strengths)),
-            self.losses(strengths, folds),
-            set[int](),
-        )
+        best_strengths = list(map(float, strengths))
+        current_losses = self.losses(strengths, folds)
+        needed = set[int]()
         least = _LEAST_GAIN if self.is_large else 0.0
         # Where the rest tells nearly all, any gain may be certain and none matters.
         floor = _LEAST_HELP * float(
@@ -846,7 +844,9 @@ class _Model:
                         if step_factor < 1 and _clearly(losses - current_losses, floor):
                             needed.add(block)  # half of it is missed already
                         break
-                    best_strengths, current_losses, moved = tried, losses, True
+                    best_strengths = tried
+                    current_losses = losses
+                    moved = True
                 if moved:
                     break
         for block in set(range(1, len(best_strengths))) - needed:
@@ -855,7 +855,8 @@ class _Model:
                 continue  # there would be nothing to learn from
             losses = self.losses(without, folds)
             if not _clearly(losses - current_losses, floor):
-                best_strengths, current_losses = without, losses
+                best_strengths = without
+                current_losses = losses
         return best_strengths
 
     def add(
@@ -866,12 +867,14 @@ class _Model:
         clear: float = _CLEAR,
     ) -> list[float]:
         """Return the strengths with those of the last blocks, one for each of ``scales``, where these help clearly."""
-        best_strengths, current_losses = list(strengths), self.losses(strengths, folds)
+        best_strengths = list(strengths)
+        current_losses = self.losses(strengths, folds)
         floor = _LEAST_HELP * float(
             self.losses([0.0] * len(best_strengths), folds).mean()
         )
         for block, scale in enumerate(scales, start=len(best_strengths) - len(scales)):
-            lowest_losses, chosen_strengths = current_losses, best_strengths
+            lowest_losses = current_losses
+            chosen_strengths = best_strengths
             for move_number in range(_MOST_MOVES):
                 tried = [
                     *best_strengths[:block],
@@ -881,9 +884,11 @@ class _Model:
                 losses = self.losses(tried, folds)
                 if losses.sum() >= lowest_losses.sum():
                     break
-                lowest_losses, chosen_strengths = losses, tried
+                lowest_losses = losses
+                chosen_strengths = tried
             if _clearly(current_losses - lowest_losses, floor, clear):
-                best_strengths, current_losses = chosen_strengths, lowest_losses
+                best_strengths = chosen_strengths
+                current_losses = lowest_losses
         return best_strengths
 
 

@@ -16,9 +16,12 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats, Floats32
 
 #: Slopes of one column, and standard errors by which they must differ to be tried.
-_MOST_SLOPES, _DIFFERENT = 3, 3.0
+_MOST_SLOPES = 3
+_DIFFERENT = 3.0
 #: Shares of a number's variance that must lie between levels, beyond chance, and within them. Most numbers centred.
-_BETWEEN, _WITHIN, _MOST_CENTRED = 0.1, 0.005, 10
+_BETWEEN = 0.1
+_WITHIN = 0.005
+_MOST_CENTRED = 10
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def find_centred(
     ``columns``: of each its ``cells (rows, levels)``. A number that differs between the levels of several columns is
     taken less its mean within those of the one with most levels. Of more than 10 numbers those that differ most are.
     """
-    found_slopes, taken_numbers = list[tuple[float, str, Slope]](), set[int]()
+    found_slopes = list[tuple[float, str, Slope]]()
+    taken_numbers = set[int]()
     for column_name, matrix in sorted(
         columns.items(), key=lambda named_matrix: -named_matrix[1].shape[1]
     ):
@@ -106,15 +110,13 @@ def find_centred(
             values = other_columns[:, number].astype(np.float64)
             means = by_level @ values / counts
             inside = has_level * (values - cells @ means)
-            within, total = (
-                float(known_weights @ inside**2),
-                max(
-                    float(
-                        known_weights
-                        @ (values - known_weights @ values / weighted_rows) ** 2
-                    ),
-                    1e-300,
+            within = float(known_weights @ inside**2)
+            total = max(
+                float(
+                    known_weights
+                    @ (values - known_weights @ values / weighted_rows) ** 2
                 ),
+                1e-300,
             )
             between = (
                 1

@@ -52,7 +52,10 @@ class NumericStatistics:
     def __init__(
         self, n_columns: int, n_kinds: int = 1, size: int | None = None
     ) -> None:
-        self.size = sample_size(n_columns) if size is None else size
+        if size is None:
+            self.size = sample_size(n_columns)
+        else:
+            self.size = size
         self.count = np.zeros(n_columns, dtype=np.int64)
         self.mean = np.zeros(n_columns)
         self.squares = np.zeros(n_columns)
@@ -68,7 +71,8 @@ class NumericStatistics:
             return
         present = kinds == PRESENT
         count = present.sum(axis=0)
-        total, divisor = self.count + count, np.maximum(count, 1)
+        total = self.count + count
+        divisor = np.maximum(count, 1)
         share = count / np.maximum(total, 1)
         with np.errstate(over="ignore", invalid="ignore"):
             # Divided first: the sum stays finite near the largest float.
@@ -110,12 +114,12 @@ class NumericStatistics:
             places = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[: self.size]
         places = places[np.argsort(rows[places], kind="stable")]
         held = len(self.sample_rows)
-        is_new, sample = places >= held, np.empty((len(places), values.shape[1]))
-        sample[~is_new], sample[is_new] = (
-            self.sample[places[~is_new]],
-            values[places[is_new] - held],
-        )
-        self.sample_rows, self.sample = rows[places], sample
+        is_new = places >= held
+        sample = np.empty((len(places), values.shape[1]))
+        sample[~is_new] = self.sample[places[~is_new]]
+        sample[is_new] = values[places[is_new] - held]
+        self.sample_rows = rows[places]
+        self.sample = sample
 
     @property
     def deviation(self) -> Floats:
@@ -192,11 +196,10 @@ class TableStatistics:
         self.numeric_names = [column.name for column in self.stored]
         n_kinds = 1 + len(self.codes.labels)
         self.numeric = NumericStatistics(len(self.stored), n_kinds)
-        texts = [
-            column.name
-            for column in schema
-            if column.kind != "identifier" and column.storage == "text"
-        ]
+        texts = []
+        for column in schema:
+            if column.kind != "identifier" and column.storage == "text":
+                texts.append(column.name)
         self.text = {text_name: LevelCounts(n_kinds) for text_name in texts}
         dates = [column.name for column in self.stored if column.storage == "date"]
         self.calendar = {
@@ -249,7 +252,8 @@ def numeric_cells(
         )
         if len(native) == len(columns):
             return matrix, kinds_of_native
-        values[:, native], kinds[:, native] = matrix, kinds_of_native
+        values[:, native] = matrix
+        kinds[:, native] = kinds_of_native
     for j in sorted(set(range(len(columns))).difference(native)):
         values[:, j], kinds[:, j] = read_numbers(
             frame[columns[j].name], columns[j], codes

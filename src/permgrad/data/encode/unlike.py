@@ -18,9 +18,12 @@ from permgrad.data.read.dates import date_text
 from permgrad.data.read.header import some_names
 
 #: Shares of its range, and of its size, by which the end of a column is not known: it is kept as float32.
-_OF_RANGE, _OF_SIZE = 1e-5, 1e-6
+_OF_RANGE = 1e-5
+_OF_SIZE = 1e-6
 #: Rows that show another unit, how many times smaller that is, and how far below the median all of them are.
-_FEWEST_SMALLER, _TIMES, _FAR_BELOW = 10, 100, 20
+_FEWEST_SMALLER = 10
+_TIMES = 100
+_FAR_BELOW = 20
 
 
 @dataclass(frozen=True)
@@ -59,25 +62,27 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
         >>> town, dose = ["Ulm", "Bonn"] * 9, np.arange(18.0)
         >>> encoder = TableEncoder().fit(pd.DataFrame({"town": town, "dose": dose}))
         >>> new = pd.DataFrame({"town": ["Ulm", "Kiel"], "dose": [-3.0, 17.0]})
-        >>> [(one.column, one.kind, one.rows.tolist(), one.example) for one in unlike_training(encoder, new)]
+        >>> [
+        ...     (one.column, one.kind, one.rows.tolist(), one.example)
+        ...     for one in unlike_training(encoder, new)
+        ... ]
         [('town', 'level', [False, True], 'Kiel'), ('dose', 'range', [True, False], '-3')]
     """
     encoder.check_cells(X)
-    frame, unlike_cells = as_frame(X, allow_empty=True), list[Unlike]()
+    frame = as_frame(X, allow_empty=True)
+    unlike_cells = list[Unlike]()
     values, _ = numeric_cells(frame, encoder.schema_.stored, encoder.codes_)
-    numbers = {
-        stored_column.name: values[:, stored_index]
-        for stored_index, stored_column in enumerate(encoder.schema_.stored)
-    }
+    numbers = {}
+    for stored_index, stored_column in enumerate(encoder.schema_.stored):
+        numbers[stored_column.name] = values[:, stored_index]
     for column_type in encoder.schema_:
         if column_type.kind == "constant":
             continue
         distinct = Distinct.of(frame[column_type.name], column_type.name)
         # Codes for missing are no levels.
-        kinds = [
-            encoder.codes_.kind_of(cell_text, column_type.name)
-            for cell_text in distinct.texts
-        ]
+        kinds = []
+        for cell_text in distinct.texts:
+            kinds.append(encoder.codes_.kind_of(cell_text, column_type.name))
         there = np.array(
             [missing_kind == PRESENT for missing_kind in kinds], dtype=bool
         )
@@ -105,10 +110,9 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
             )
         if column_type.n_missing == 0:
             unlike_cells.append(Unlike(column_type.name, "missing", ~present))
-    column_order = {
-        column_name: position
-        for position, column_name in enumerate(encoder.feature_names_in_)
-    }
+    column_order = {}
+    for position, column_name in enumerate(encoder.feature_names_in_):
+        column_order[column_name] = position
     unlike_cells += _outside(encoder, values)
     return sorted(
         (unlike_column for unlike_column in unlike_cells if unlike_column.rows.any()),
@@ -140,15 +144,12 @@ def _new_levels(
 
 def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
     """Yield which numbers and dates ``(rows, stored columns)`` are outside those of training."""
-    names, slot_ranges = (
-        [stored_column.name for stored_column in encoder.schema_.stored],
-        np.zeros((2, values.shape[1])),
-    )
-    slots = {
-        encoder.feature_names_in_[encoded_slot.column]: encoded_slot
-        for encoded_slot in encoder.slots_
-        if _is_amount(encoded_slot)
-    }
+    names = [stored_column.name for stored_column in encoder.schema_.stored]
+    slot_ranges = np.zeros((2, values.shape[1]))
+    slots = {}
+    for encoded_slot in encoder.slots_:
+        if _is_amount(encoded_slot):
+            slots[encoder.feature_names_in_[encoded_slot.column]] = encoded_slot
     for column_name, amount_slot in slots.items():
         slot_ranges[:, names.index(column_name)] = (
             amount_slot.minimum,
@@ -157,24 +158,19 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
     training_minimum, training_maximum = encoder.scaling_.undone(slot_ranges)
     for column_name, amount_slot in slots.items():
         column_index = names.index(column_name)
-        first, last_value, cells = (
-            float(training_minimum[column_index]),
-            float(training_maximum[column_index]),
-            values[:, column_index],
-        )
+        first = float(training_minimum[column_index])
+        last_value = float(training_maximum[column_index])
+        cells = values[:, column_index]
         tolerance = _OF_RANGE * (last_value - first) + _OF_SIZE * max(
             abs(first), abs(last_value)
         )
         unlike_rows = (cells > last_value + tolerance) | (cells < first - tolerance)
         if last_value > first and unlike_rows.any():
             rounding_unit = 10.0 ** np.floor(np.log10(last_value - first) - 4)
-            outside, shown = (
-                float(cells[unlike_rows][0]),
-                [
-                    f"{round(range_end / rounding_unit) * rounding_unit:.6g}"
-                    for range_end in (first, last_value)
-                ],
-            )
+            outside = float(cells[unlike_rows][0])
+            shown = []
+            for range_end in (first, last_value):
+                shown.append(f"{round(range_end / rounding_unit) * rounding_unit:.6g}")
             example = f"{outside:.10g}"
             if amount_slot.kind == "date_part":
                 example, *shown = map(date_text, (outside, first, last_value))
@@ -252,16 +248,19 @@ class UnlikeRows:
                 "kind": unlike_column.kind,
                 "rows": int(unlike_column.rows.sum()),
             }
-            facts |= {"example": unlike_column.example} if unlike_column.example else {}
-            facts |= (
-                {}
-                if unlike_column.ends is None
-                else dict(zip(("low", "high"), unlike_column.ends, strict=True))
-            )
+            if unlike_column.example:
+                facts |= {"example": unlike_column.example}
+            else:
+                facts |= {}
+            if unlike_column.ends is None:
+                facts |= {}
+            else:
+                facts |= dict(zip(("low", "high"), unlike_column.ends, strict=True))
             self._count(facts)
         if self.first is None and member.any():
             self.first = self.rows + int(np.argmax(member))
-        self.rows, self.unlike = self.rows + rows, self.unlike + int(member.sum())
+        self.rows = self.rows + rows
+        self.unlike = self.unlike + int(member.sum())
 
     def _count(self, facts: Mapping[str, Any]) -> None:
         column_facts = self.columns.setdefault(
@@ -278,10 +277,8 @@ class UnlikeRows:
                 total_counts._count(facts)
             if total_counts.first is None and partial_counts.first is not None:
                 total_counts.first = total_counts.rows + partial_counts.first
-            total_counts.rows, total_counts.unlike = (
-                total_counts.rows + partial_counts.rows,
-                total_counts.unlike + partial_counts.unlike,
-            )
+            total_counts.rows = total_counts.rows + partial_counts.rows
+            total_counts.unlike = total_counts.unlike + partial_counts.unlike
         return total_counts
 
     @property
@@ -296,16 +293,16 @@ class UnlikeRows:
     @property
     def lines(self) -> list[str]:
         """The counts as sentences. None where all rows are like those of training."""
-        row_total, lines = counted(self.rows, "row"), list[str]()
+        row_total = counted(self.rows, "row")
+        lines = list[str]()
         for facts in list(self.columns.values())[:_NAMED]:
-            printable_facts = {
-                fact_name: printable(str(value)) for fact_name, value in facts.items()
-            }
-            printable_facts |= (
-                {"example": some_names([printable_facts["example"]])}
-                if facts["kind"] in ("level", "rare", "word")
-                else {}
-            )
+            printable_facts = {}
+            for fact_name, value in facts.items():
+                printable_facts[fact_name] = printable(str(value))
+            if facts["kind"] in ("level", "rare", "word"):
+                printable_facts |= {"example": some_names([printable_facts["example"]])}
+            else:
+                printable_facts |= {}
             verb_form = by_count(facts["rows"], "has", "have")
             lines.append(
                 f"{facts['rows']:,} of {row_total} {verb_form} {_WORDS[facts['kind']].format_map(printable_facts)}."

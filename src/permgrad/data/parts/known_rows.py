@@ -33,14 +33,12 @@ class RowBatch:
 
     def take(self, selected_rows: Booleans) -> RowBatch:
         """Return the chosen rows."""
-        return (
-            self
-            if selected_rows.all()
-            else RowBatch(
-                self.numbers[selected_rows],
-                self.places[selected_rows],
-                self.frame.loc[selected_rows],
-            )
+        if selected_rows.all():
+            return self
+        return RowBatch(
+            self.numbers[selected_rows],
+            self.places[selected_rows],
+            self.frame.loc[selected_rows],
         )
 
     @classmethod
@@ -77,11 +75,10 @@ def numbered(
     known_rows: KnownRows | None,
 ) -> Iterator[RowBatch]:
     """Yield a part's rows that count, at most ``rows`` at a time: all, or those known. A batch may be empty."""
-    known_position = (
-        table_part.first_row
-        if known_rows is None
-        else known_rows.before[table_part.number]
-    )
+    if known_rows is None:
+        known_position = table_part.first_row
+    else:
+        known_position = known_rows.before[table_part.number]
     for first, frame in table.batches(table_part, rows, columns):
         batch = RowBatch(
             np.arange(first, first + len(frame)),

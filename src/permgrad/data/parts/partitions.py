@@ -58,10 +58,13 @@ _OTHER_TABLES = (
     ".xlsx",
 )
 #: Rows of a part, unless the table is so long that it would have more parts than this.
-ROWS_PER_PART, MOST_PARTS = 50_000, 1000
+ROWS_PER_PART = 50_000
+MOST_PARTS = 1000
 #: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
 #: so many bytes are held whole: then a page cannot make Arrow believe that it is larger than the file.
-_READ_ROWS, _BUFFER_BYTES, _HELD_BYTES = 65_536, 2**18, 2**23
+_READ_ROWS = 65_536
+_BUFFER_BYTES = 2**18
+_HELD_BYTES = 2**23
 
 
 class MissingFileError(InputError):
@@ -166,7 +169,9 @@ class PartitionedTable:
         self, table_part: Part, rows: int, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pd.DataFrame]]:
         """Yield the number of the first row, and at most ``rows`` rows. Memory holds one batch, not one part."""
-        first, records, count = table_part.first_row, [], 0
+        first = table_part.first_row
+        records = []
+        count = 0
         for record in self._records(table_part, columns, rows):
             # A reader stops at the end of each row group. Small ones are put together again.
             rows_taken = 0
@@ -182,7 +187,9 @@ class PartitionedTable:
                             pa.Table.from_batches(records), table_part, columns, first
                         ),
                     )
-                    first, records, count = first + count, [], 0
+                    first = first + count
+                    records = []
+                    count = 0
         if count:
             yield (
                 first,
@@ -252,11 +259,9 @@ class PartitionedTable:
             if file_and_start[1] <= number
         )
         file_path = str(Path(self.root, containing_file.name))
-        return (
-            f"row {number} of {file_path!r}"
-            if start == 0
-            else f"row {number - start} of {file_path!r} (row {number} in all)"
-        )
+        if start == 0:
+            return f"row {number} of {file_path!r}"
+        return f"row {number - start} of {file_path!r} (row {number} in all)"
 
     @contextmanager
     def cells_of(self, numbers: Sequence[int] | Integers) -> Iterator[None]:
@@ -273,22 +278,19 @@ class PartitionedTable:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the stored columns that are needed, as they stand in the file."""
         self.check_columns(columns or ())
-        inside = [
-            stored_name
-            for stored_name in self._layout.stored
-            if stored_name not in self.keys
-        ]
+        inside = []
+        for stored_name in self._layout.stored:
+            if stored_name not in self.keys:
+                inside.append(stored_name)
         # Columns that stand in names of folders alone: one that is stored says how many rows there are.
-        stored = (
-            inside
-            if columns is None
-            else [column_name for column_name in columns if column_name in set(inside)]
-            or inside[:1]
-        )
-        file_path, groups = (
-            Path(self.root, table_part.file),
-            range(table_part.row_group_start, table_part.row_group_stop),
-        )
+        if columns is None:
+            stored = inside
+        else:
+            stored = [
+                column_name for column_name in columns if column_name in set(inside)
+            ] or inside[:1]
+        file_path = Path(self.root, table_part.file)
+        groups = range(table_part.row_group_start, table_part.row_group_stop)
         described, _ = self._by_name[table_part.file]
         buffer = 0 if described.packed_bytes <= _HELD_BYTES else _BUFFER_BYTES
         with (
@@ -320,7 +322,8 @@ class PartitionedTable:
     @cached_property
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
         """Stored columns as read, and those of whole numbers that stay exact beside missing cells: a float rounds."""
-        fields, exact = {column.name: column for column in self.schema}, set()
+        fields = {column.name: column for column in self.schema}
+        exact = set()
         for field_name, column in fields.items():
             if (
                 pa.types.is_integer(column.type)
@@ -354,23 +357,28 @@ class PartitionedTable:
         if large := [exact_name for exact_name in names if exact_name in exact]:
             schema = pa.schema([self.schema.field(large_name) for large_name in large])
             replaced_columns |= parquet.exact_columns(table.select(large).cast(schema))
-        booleans = [
-            boolean_name
-            for boolean_name in names
-            if frame[boolean_name].dtype == bool
-            and self.null_counts.get(boolean_name, 0) != 0
-        ]
+        booleans = []
+        for boolean_name in names:
+            if (
+                frame[boolean_name].dtype == bool
+                and self.null_counts.get(boolean_name, 0) != 0
+            ):
+                booleans.append(boolean_name)
         replaced_columns |= {
             boolean_name: frame[boolean_name].astype(object)
             for boolean_name in booleans
         }
-        requested_columns = self.columns if columns is None else list(columns)
+        if columns is None:
+            requested_columns = self.columns
+        else:
+            requested_columns = list(columns)
         part_file, file_start = self._by_name[table_part.file]
         for key_name, value in part_file.keys:
             if key_name in requested_columns:
-                replaced_columns[key_name] = (
-                    int(value) if self.keys[key_name] and value is not None else value
-                )
+                if self.keys[key_name] and value is not None:
+                    replaced_columns[key_name] = int(value)
+                else:
+                    replaced_columns[key_name] = value
         for formula_name, (begin, index_step) in part_file.formulas.items():
             if formula_name in requested_columns:
                 start = begin + (first - file_start) * index_step
@@ -431,10 +439,11 @@ def open_partitioned(
     table_parts = list(
         _cut(files, rows_per_part or max(ROWS_PER_PART, -(-row_count // MOST_PARTS)))
     )
-    null_counts = {
-        column_name: parquet.total([counts.get(column_name, 0) for counts in nulls])
-        for column_name in schema.names
-    }
+    null_counts = {}
+    for column_name in schema.names:
+        null_counts[column_name] = parquet.total(
+            [counts.get(column_name, 0) for counts in nulls]
+        )
     for key_column, number in folder_keys.items():
         schema = schema.append(
             pa.field(key_column, pa.int64() if number else pa.string())
@@ -479,19 +488,21 @@ def _find(table_path: Path) -> tuple[Path, list[Path]]:
             )
             raise InputError(problem, hint=format_hint, code="PG011")
         return table_path.parent, [table_path]
-    data_files = [
-        data_file
-        for data_file in table_path.rglob("*")
-        if data_file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
-        and data_file.is_file()
-        and not any(
-            path_step.startswith((".", "_"))
-            for path_step in data_file.relative_to(table_path).parts
-        )
-    ]
-    tables = [
-        data_file for data_file in data_files if data_file.suffix.lower() in SUFFIXES
-    ]
+    data_files = []
+    for data_file in table_path.rglob("*"):
+        if (
+            data_file.name.lower().endswith((*SUFFIXES, *_OTHER_TABLES))
+            and data_file.is_file()
+            and not any(
+                path_step.startswith((".", "_"))
+                for path_step in data_file.relative_to(table_path).parts
+            )
+        ):
+            data_files.append(data_file)
+    tables = []
+    for data_file in data_files:
+        if data_file.suffix.lower() in SUFFIXES:
+            tables.append(data_file)
     if tables and len(tables) < len(data_files):
         left_out = sorted(
             data_file.relative_to(table_path).as_posix()
@@ -560,11 +571,10 @@ def _read_footer(
         ColumnLayout.of(schema)  # refuses notes that are not as pandas writes them
         nulls, large, packed_bytes = parquet.footer_facts(metadata, schema)
         file_name = path.relative_to(root).as_posix()
-        pairs = [
-            path_step.partition("=")
-            for path_step in file_name.split("/")[:-1]
-            if "=" in path_step
-        ]
+        pairs = []
+        for path_step in file_name.split("/")[:-1]:
+            if "=" in path_step:
+                pairs.append(path_step.partition("="))
         folder_keys = tuple(
             (
                 key_name,
@@ -573,10 +583,8 @@ def _read_footer(
             for key_name, _, value in pairs
         )
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-        unpacked_bytes, group_rows = (
-            sum(group.total_byte_size for group in groups),
-            tuple(group.num_rows for group in groups),
-        )
+        unpacked_bytes = sum(group.total_byte_size for group in groups)
+        group_rows = tuple(group.num_rows for group in groups)
         return (
             _File(
                 file_name,
@@ -595,9 +603,9 @@ def _read_footer(
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
     """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
-    values: dict[str, list[str | None]] = {
-        key_name: [] for key_name, _ in files[0].keys
-    }
+    values: dict[str, list[str | None]] = {}
+    for key_name, _ in files[0].keys:
+        values[key_name] = []
     for table_file in files:
         file_keys = dict(table_file.keys)
         if list(file_keys) != list(values):
@@ -628,11 +636,10 @@ def _common_schema(
     problem and the remedy stand under its name.
     """
     # A file without rows says nothing about types. Writers often give it others.
-    telling = [
-        file_and_schema
-        for file_and_schema in zip(files, schemas, strict=True)
-        if any(file_and_schema[0].row_groups)
-    ]
+    telling = []
+    for file_and_schema in zip(files, schemas, strict=True):
+        if any(file_and_schema[0].row_groups):
+            telling.append(file_and_schema)
     telling = telling or list(zip(files, schemas, strict=True))
     first, common = telling[0]
     expected = {*common.names, *parquet.index_formulas(common)}
@@ -666,11 +673,12 @@ def _common_schema(
                 column_name, (problem, "Write the files that differ again.")
             )
         for column_name in set(schema.names) & set(common.names):
-            column_type, so_far = (
-                schema.field(column_name).type,
-                common.field(column_name).type,
-            )
-            wider = so_far if column_type == so_far else _wider(so_far, column_type)
+            column_type = schema.field(column_name).type
+            so_far = common.field(column_name).type
+            if column_type == so_far:
+                wider = so_far
+            else:
+                wider = _wider(so_far, column_type)
             if wider is None:
                 problem = (
                     f"Column {column_name!r} is {so_far} in {first.name!r} "
@@ -690,10 +698,12 @@ def _common_schema(
 
 def _wider(first_type: pa.DataType, second_type: pa.DataType) -> pa.DataType | None:
     """Return a type for both: longer numbers, plain text for text in other codings. None where they do not fit."""
-    plain = [
-        data_type.value_type if pa.types.is_dictionary(data_type) else data_type
-        for data_type in (first_type, second_type)
-    ]
+    plain = []
+    for data_type in (first_type, second_type):
+        if pa.types.is_dictionary(data_type):
+            plain.append(data_type.value_type)
+        else:
+            plain.append(data_type)
     schemas = [pa.schema({"x": data_type}) for data_type in plain]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
@@ -712,16 +722,16 @@ def _check_names(names: Sequence[str], path: str) -> Iterator[Fault]:
 
 
 def _cut(files: Sequence[_File], rows_per_part: int) -> Iterator[Part]:
-    number, first_row = 0, 0
+    number = 0
+    first_row = 0
     for table_file in files:
-        start, count = 0, 0
+        start = 0
+        count = 0
         for index, group_rows in enumerate((*table_file.row_groups, rows_per_part)):
             if count and count + group_rows > rows_per_part:
                 yield Part(number, table_file.name, start, index, first_row, count)
-                number, first_row, start, count = (
-                    number + 1,
-                    first_row + count,
-                    index,
-                    0,
-                )
+                number = number + 1
+                first_row = first_row + count
+                start = index
+                count = 0
             count += group_rows

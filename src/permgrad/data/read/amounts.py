@@ -103,19 +103,24 @@ _SIZES = {family: _sizes(family) for family in _FAMILIES}
 def _pieces(text: str) -> list[_Piece]:
     """Return what a cell is made of, nothing if it is no amount."""
     bare_amount = _AND.sub(" ", text.strip().lstrip("+-−").strip())
-    pieces, position = list[_Piece](), 0
+    pieces = list[_Piece]()
+    position = 0
     while position < len(bare_amount) and len(pieces) < _MOST_PIECES:
         match = _PIECE.match(bare_amount, position)
         if match is None:
             return []
         pieces.append(_Piece(match["number"], match["unit"].rstrip(".")))
         position = match.end()
-    return pieces if position == len(bare_amount) else []
+    if position == len(bare_amount):
+        return pieces
+    return []
 
 
 def _way(unit: str, ways: Iterable[str]) -> str:
     """Return how a family writes a unit: capitals of words mean nothing."""
-    return unit if unit in ways or len(unit) < 3 else unit.lower()
+    if unit in ways or len(unit) < 3:
+        return unit
+    return unit.lower()
 
 
 @dataclass(frozen=True)
@@ -155,17 +160,18 @@ class Notation:
     def _value(self, text: str) -> float:
         if self.unit is None or is_sign(self.unit):
             return _number(bare_text(text, self.unit), self.decimal)
-        sign_factor = -1.0 if text.strip()[:1] in ("-", "−") else 1.0
+        if text.strip()[:1] in ("-", "−"):
+            sign_factor = -1.0
+        else:
+            sign_factor = 1.0
         pieces = _pieces(text)
         if not pieces:
             return _number(text, self.decimal)
         if self.family is None or {piece.unit for piece in pieces} == {self.unit}:
             is_one = len(pieces) == 1 and pieces[0].unit == self.unit
-            return (
-                sign_factor * _number(pieces[0].number, self.decimal)
-                if is_one
-                else np.nan
-            )
+            if is_one:
+                return sign_factor * _number(pieces[0].number, self.decimal)
+            return np.nan
         unit_sizes = _SIZES[self.family]
         sizes = [
             unit_sizes.get(_way(piece.unit, unit_sizes), ("", np.nan))[1]
@@ -207,7 +213,10 @@ def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | Non
         >>> find_notation(["$1,234.50", "$12"], [1, 1]), find_notation(["1.234,5", "a"], [1, 1])
         (Notation(unit='$', decimal='.'), None)
     """
-    first = texts[0].strip() if texts else ""
+    if texts:
+        first = texts[0].strip()
+    else:
+        first = ""
     common_unit = unit_of(first)
     for decimal_sign in NUMBERS:
         notation = Notation(common_unit, decimal_sign)
@@ -241,7 +250,9 @@ def notations_of_most(texts: Sequence[str], counts: Sequence[int]) -> list[Notat
         return found
     alike = _of_one_family(begin)
     amounts = find_amounts(alike, [by_text[text] for text in alike])
-    return found if amounts is None else [*found, amounts]
+    if amounts is None:
+        return found
+    return [*found, amounts]
 
 
 def _of_one_family(texts: Sequence[str]) -> list[str]:
@@ -272,12 +283,16 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
         'months'
         >>> find_amounts([f"{gb} GB" for gb in range(20)] + ["512 MB"], [1] * 21).unit
         'GB'
-        >>> find_amounts([f"{n}A" for n in range(40)], [1] * 40), find_amounts(["5 kg", "7 kg"], [9, 9])
+        >>> (
+        ...     find_amounts([f"{n}A" for n in range(40)], [1] * 40),
+        ...     find_amounts(["5 kg", "7 kg"], [9, 9]),
+        ... )
         (None, None)
     """
     if len(texts) < FEWEST or not any(map(_pieces, texts[:2])):
         return None
-    unit_counts, pieces = Counter[str](), list[_Piece]()
+    unit_counts = Counter[str]()
+    pieces = list[_Piece]()
     for cell_text, count in zip(texts, counts, strict=True):
         cell_pieces = _pieces(cell_text)
         if not cell_pieces and not _ZERO.fullmatch(cell_text.strip()):
@@ -287,11 +302,10 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
     common_unit = _common_unit(texts, unit_counts)
     if common_unit is None:
         return None
-    signs = [
-        decimal_sign
-        for decimal_sign in NUMBERS
-        if all(re.fullmatch(NUMBERS[decimal_sign], piece.number) for piece in pieces)
-    ]
+    signs = []
+    for decimal_sign in NUMBERS:
+        if all(re.fullmatch(NUMBERS[decimal_sign], piece.number) for piece in pieces):
+            signs.append(decimal_sign)
     notations = [Notation(common_unit, decimal_sign) for decimal_sign in signs]
     return next(
         (
@@ -305,11 +319,10 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
 
 def _common_unit(texts: Sequence[str], used: Counter[str]) -> str | None:
     """Return the unit in which all amounts can be said. ``used``: the cells that have each unit."""
-    families = [
-        family
-        for family, family_units in _SIZES.items()
-        if all(_way(u, family_units) in family_units for u in used)
-    ]
+    families = []
+    for family, family_units in _SIZES.items():
+        if all(_way(u, family_units) in family_units for u in used):
+            families.append(family)
     if len(used) == 1:
         (single_unit,) = used
         is_letter = len(single_unit) == 1 and single_unit.isupper()

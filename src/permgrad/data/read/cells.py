@@ -39,7 +39,8 @@ CodesArgument: TypeAlias = (
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
 #: Kinds of cells: with a value. NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
-PRESENT, BLANK = 0, 1
+PRESENT = 0
+BLANK = 1
 #: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
@@ -48,7 +49,10 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 # ---- tables ---------------------------------------------------------------------------------------------------------
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     """Bring a frame, array or list of rows to a data frame with unique text names. Arrays get ``x0, x1, …``."""
-    frame = X.copy(deep=False) if is_frame(X) else _bare_frame(X)
+    if is_frame(X):
+        frame = X.copy(deep=False)
+    else:
+        frame = _bare_frame(X)
     frame.columns = pd.Index(
         [str(column_name) for column_name in frame.columns], dtype=object
     )
@@ -109,10 +113,8 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         frame: pd.DataFrame = X.to_pandas()
         return frame.copy(deep=False)
     if isinstance(X, Mapping):
-        mapping_rule, mapping_hint = (
-            "X must map each column to its cells, all of one length",
-            "Pass for example {'age': [31, 40]}.",
-        )
+        mapping_rule = "X must map each column to its cells, all of one length"
+        mapping_hint = "Pass for example {'age': [31, 40]}."
         with turned(
             lambda error: InputError(f"{mapping_rule}: {error}", mapping_hint, "PG007"),
             ValueError,
@@ -141,7 +143,8 @@ def _bare_frame(X: Any) -> pd.DataFrame:
         array = np.asarray(X)
         _check_array(array)
         frame = pd.DataFrame(array)
-        frame = frame.infer_objects() if array.dtype == object else frame
+        if array.dtype == object:
+            frame = frame.infer_objects()
     frame.columns = pd.Index([f"x{i}" for i in range(frame.shape[1])], dtype=object)
     return frame
 
@@ -153,21 +156,23 @@ def canonical(value: Any) -> str:
         value = float(value)
     if isinstance(value, (float, np.floating)):
         number = float(value)
-        return (
-            str(int(number))
-            if number.is_integer() and abs(number) < 2**63
-            else repr(number)
-        )
+        if number.is_integer() and abs(number) < 2**63:
+            return str(int(number))
+        return repr(number)
     if isinstance(value, (dt.datetime, dt.date)):
         return value.isoformat()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return value if isinstance(value, ImageCell) else str(value)
+    if isinstance(value, ImageCell):
+        return value
+    return str(value)
 
 
 def as_float32(code: float) -> float:
     """Return a code for missing as a column of float32 holds it: its −99.9 is −99.90000152587890625."""
-    return float(np.float32(code)) if abs(code) <= _LARGEST_FLOAT32 else code
+    if abs(code) <= _LARGEST_FLOAT32:
+        return float(np.float32(code))
+    return code
 
 
 def _number_or_nan(text: str) -> float:
@@ -197,9 +202,9 @@ class MissingCodes:
         if isinstance(codes, MissingCodes):
             return codes
         if isinstance(codes, Mapping):
-            by_column = {
-                str(column_name): _labels(entry) for column_name, entry in codes.items()
-            }
+            by_column = {}
+            for column_name, entry in codes.items():
+                by_column[str(column_name)] = _labels(entry)
             return cls(
                 tuple(
                     dict.fromkeys(
@@ -254,7 +259,10 @@ class MissingCodes:
         labels = self.holds_for(name)
         if text.strip() in labels:
             return 2 + self.labels.index(text.strip())
-        number = _number_or_nan(text) if labels else math.nan
+        if labels:
+            number = _number_or_nan(text)
+        else:
+            number = math.nan
         for label in labels:
             code_number = _number_or_nan(label)
             # NaN, which texts are, equals nothing.
@@ -266,10 +274,12 @@ class MissingCodes:
         """Return a form that ``MissingCodes.of`` reads back."""
         if self.columns is None:
             return list(self.labels)
-        columns = {
-            column_name: list(labels) for column_name, labels in self.columns.items()
-        }
-        return [*self.everywhere, columns] if self.everywhere else columns
+        columns = {}
+        for column_name, labels in self.columns.items():
+            columns[column_name] = list(labels)
+        if self.everywhere:
+            return [*self.everywhere, columns]
+        return columns
 
 
 def _labels(codes: Sequence[Any] | Code) -> tuple[str, ...]:
@@ -329,9 +339,10 @@ class Distinct:
         target[-1] = -1
         for i, value in enumerate(values):
             cell_text = canonical(value)
-            target[i] = (
-                texts.setdefault(cell_text, len(texts)) if cell_text.strip() else -1
-            )
+            if cell_text.strip():
+                target[i] = texts.setdefault(cell_text, len(texts))
+            else:
+                target[i] = -1
         check_characters(texts, f"cells of column {name!r}")
         return cls(target[np.asarray(codes, dtype=np.int64)], list(texts))
 
@@ -347,7 +358,8 @@ class Distinct:
 
 
 #: Of so many cells one may be a mistake, and at most so many different ones are.
-_CELLS_FOR_ONE, _MOST_MISTAKES = 50, 20
+_CELLS_FOR_ONE = 50
+_MOST_MISTAKES = 20
 
 
 def are_mistakes(odd: int, different: int, cells: int) -> bool:
@@ -384,9 +396,14 @@ class CellError(InputError):
         code: str = "PG014",
     ) -> CellError:
         """Return the error ``"{fact} in row {row}"`` with a hint. ``alone`` is the fact about this row only."""
-        number = int(index[row]) if index.dtype.kind in "iu" else None
+        if index.dtype.kind in "iu":
+            number = int(index[row])
+        else:
+            number = None
         error = cls(f"{fact} in row {row if number is None else number}", hint, code)
-        error.row, error.number, error.fact = row, number, alone or fact
+        error.row = row
+        error.number = number
+        error.fact = alone or fact
         return error
 
     def placed(self, where: str) -> InputError:
@@ -485,7 +502,10 @@ def native_cells(
 
     Complex values are refused, and infinite ones that are no code.
     """
-    picked = frame if list(names) == list(frame.columns) else frame[list(names)]
+    if list(names) == list(frame.columns):
+        picked = frame
+    else:
+        picked = frame[list(names)]
     if complex_name := next(
         (
             column_name
@@ -509,7 +529,8 @@ def native_cells(
             is_code = ((matrix == number) | (matrix == as_float32(number))) & np.array(
                 holds, dtype=bool
             )
-            kinds[is_code], matrix[is_code] = 2 + i, np.nan
+            kinds[is_code] = 2 + i
+            matrix[is_code] = np.nan
     refuse_infinite(matrix, names, frame.index)
     return matrix, kinds
 
@@ -527,13 +548,14 @@ def refuse_infinite(
             return
     infinite = np.isinf(matrix)
     if infinite.any():
-        count, infinite_columns = (
-            int(infinite.sum()),
-            [names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()],
-        )
+        count = int(infinite.sum())
+        infinite_columns = [
+            names[j] for j in np.flatnonzero(infinite.any(axis=0)).tolist()
+        ]
         infinite_row = int(np.argmax(infinite.any(axis=1)))
         column = int(np.argmax(infinite[infinite_row]))
-        first, sign = names[column], "-" if matrix[infinite_row, column] < 0 else ""
+        first = names[column]
+        sign = "-" if matrix[infinite_row, column] < 0 else ""
         code_list = ",".join(
             code_text
             for code_text, value in (("inf", np.inf), ("-inf", -np.inf))

@@ -44,7 +44,8 @@ _SHORTEST_CODE = 3
 #: Floats are whole from here on, and text alone says whether they were written so.
 _BEYOND_64_BITS = 2.0**63
 #: Rows of which one tells most columns of text, and rows that are looked at in one go.
-_LOOKED_AT, _PART_ROWS = 1000, 2**16
+_LOOKED_AT = 1000
+_PART_ROWS = 2**16
 #: Different cells that tell most columns whose cells are no two numbers.
 _FIRST = 20
 
@@ -70,9 +71,10 @@ class _Column:
     def keep_as_text(self) -> None:
         """Take the texts of all rows as values."""
         series: pd.Series[Any] = self.cells.to_pandas()
-        self.values = (
-            series.where(series.notna(), np.nan) if series.dtype == object else series
-        )
+        if series.dtype == object:
+            self.values = series.where(series.notna(), np.nan)
+        else:
+            self.values = series
         self.is_text = True
 
 
@@ -153,7 +155,10 @@ def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
         truths = pd.Series(
             [_TRUTHS.get(cell_text, np.nan) for cell_text in column.cells.to_pylist()]
         )
-        column.values = truths if column.cells.null_count else truths.astype(bool)
+        if column.cells.null_count:
+            column.values = truths
+        else:
+            column.values = truths.astype(bool)
     else:
         _take_written(column, reading)
 
@@ -162,9 +167,10 @@ def _take_standard(column: _Column, numbers: pa.ChunkedArray, reading: Reading) 
     """Set numbers that any reader takes for numbers. They may be thousands with points: 1.500."""
     values = _as_series(numbers, column.cells)
     is_coded = values.dtype != object and reading.na.holds_for(column.name)
-    column.values = (
-        blank_numbers(values, reading.na, column.name) if is_coded else values
-    )
+    if is_coded:
+        column.values = blank_numbers(values, reading.na, column.name)
+    else:
+        column.values = values
     column.is_padded = _is_padded(column.cells)
     if numbers.type != pa.float64():
         return
@@ -196,11 +202,10 @@ def _take_written(column: _Column, reading: Reading) -> None:
         ),
         "",
     )
-    column_unit = (
-        reading.units.get(column.name)
-        if reading.later
-        else written_numbers.unit_of(first)
-    )
+    if reading.later:
+        column_unit = reading.units.get(column.name)
+    else:
+        column_unit = written_numbers.unit_of(first)
     has_sign = column_unit is not None and written_numbers.is_sign(column_unit)
     if not has_sign and _take_amounts(column, bare_cells, column_unit, reading):
         return
@@ -208,7 +213,8 @@ def _take_written(column: _Column, reading: Reading) -> None:
         without, had_all = written_numbers.without_unit(bare_cells, column_unit)
         # 0.05 beside 5 % may be the same share.
         if had_all or (reading.later and column_unit != "%"):
-            column.unit, bare_cells = column_unit, without
+            column.unit = column_unit
+            bare_cells = without
     signs = written_numbers.signs_of(bare_cells)
     if not signs and not reading.later:
         bare_cells = _without_mistakes(bare_cells)
@@ -255,7 +261,8 @@ def _take_amounts(
         return False
     numbers = dict(zip(texts, notation.read(texts).tolist(), strict=True))
     values = [numbers.get(bare_text, np.nan) for bare_text in bare.to_pylist()]
-    column.unit, column.bare = notation.unit, None
+    column.unit = notation.unit
+    column.bare = None
     are_odd = any(np.isnan(number) for number in numbers.values())
     if bare.null_count == column.cells.null_count and not are_odd:
         column.values = pd.Series(values, dtype=np.float64)
@@ -280,16 +287,16 @@ def _set_numbers(column: _Column, sign: str) -> None:
     bare_cells: pa.ChunkedArray = column.bare
     column.bare = None
     plain = written_numbers.standard(bare_cells, sign)
-    numbers = None if bare_cells.null_count > column.cells.null_count else _cast(plain)
+    if bare_cells.null_count > column.cells.null_count:
+        numbers = None
+    else:
+        numbers = _cast(plain)
     if numbers is not None:
         column.values = _as_series(numbers, plain)
         return
     # Plain numbers stay as they are: 007 may be a name.
-    column.cells = (
-        pc.coalesce(plain, column.cells)
-        if column.unit or _cast(bare_cells) is None
-        else column.cells
-    )
+    if column.unit or _cast(bare_cells) is None:
+        column.cells = pc.coalesce(plain, column.cells)
     texts: pd.Series[Any] = column.cells.to_pandas()
     column.values = texts.where(texts.notna(), np.nan)
 
@@ -334,12 +341,9 @@ def _cast(
             numbers = pc.cast(cells, number_type)
         except pa.ArrowInvalid:
             continue
-        return (
-            None
-            if number_type == pa.float64()
-            and pc.any(pc.starts_with(cells, "+")).as_py()
-            else numbers
-        )
+        if number_type == pa.float64() and pc.any(pc.starts_with(cells, "+")).as_py():
+            return None
+        return numbers
     return None
 
 
@@ -355,10 +359,12 @@ def _as_series(numbers: pa.ChunkedArray, texts: pa.ChunkedArray) -> pd.Series[An
             is_beyond
             and pc.all(pc.match_substring_regex(texts, r"^\s*[+-]?\d+\s*$")).as_py()
         ):
-            whole_numbers = [
-                np.nan if number_text is None else int(number_text)
-                for number_text in texts.to_pylist()
-            ]
+            whole_numbers = []
+            for number_text in texts.to_pylist():
+                if number_text is None:
+                    whole_numbers.append(np.nan)
+                else:
+                    whole_numbers.append(int(number_text))
             return pd.Series(whole_numbers, dtype=object)
     elif 0 < numbers.null_count < len(numbers):
         extremes = pc.min_max(numbers).as_py()
@@ -405,10 +411,9 @@ def _split_pairs(
 
     In a later table they are those of the table that was learned from.
     """
-    pairs = {
-        pair_name: Pair(*pair_fields)
-        for pair_name, pair_fields in reading.pairs.items()
-    }
+    pairs = {}
+    for pair_name, pair_fields in reading.pairs.items():
+        pairs[pair_name] = Pair(*pair_fields)
     asked_for = {*reading.text, *reading.texts, *reading.classes, *reading.named}
     examples = list[str]()
     for column in () if reading.later else columns:
@@ -496,13 +501,15 @@ def _read_numbers(
     column: _Column, example: str, sign: str | None, delimiter: str, *, proven: bool
 ) -> None:
     """Read numbers such as an example by a decimal sign, or by what is usual. ``proven``: other columns prove both."""
-    usual = "," if "," in example and delimiter != "," else "."
+    if "," in example and delimiter != ",":
+        usual = ","
+    else:
+        usual = "."
     if sign is None and (proven or delimiter != "," or "," in example):
-        sign_reason = (
-            "although other columns have decimal commas"
-            if proven
-            else "as is usual with such delimiters"
-        )
+        if proven:
+            sign_reason = "although other columns have decimal commas"
+        else:
+            sign_reason = "as is usual with such delimiters"
         written_numbers.warn_of_sign(column.name, example, usual, sign_reason)
     if column.values is None or (sign or usual) == ",":
         _set_numbers(column, sign or usual)
@@ -558,10 +565,9 @@ def _take_out_missing(
     if not pc.any(is_missing).as_py():
         return numbers
     trimmed = pc.utf8_trim_whitespace(column.cells.filter(is_missing))
-    counts = {
-        value_count["values"]: value_count["counts"]
-        for value_count in trimmed.value_counts().to_pylist()
-    }
+    counts = {}
+    for value_count in trimmed.value_counts().to_pylist():
+        counts[value_count["values"]] = value_count["counts"]
     column.cells = pc.if_else(is_missing, pa.scalar(None, pa.string()), column.cells)
     words = usual.difference(reading.na.labels, reading.codes.labels)
     written = sorted(filter(words.__contains__, counts), key=lambda word: -counts[word])
@@ -579,19 +585,17 @@ def _take_out_dots(column: _Column, reading: Reading) -> bool:
     different = column.cells.unique().drop_null().to_pylist()
     kept_texts = {*reading.not_na, *reading.na.holds_for(column.name)}
     kept_texts |= {*reading.codes.holds_for(column.name)}
-    dot_texts = {
-        dotted_text
-        for dotted_text in different
-        if is_dot(dotted_text) and dotted_text.strip() not in kept_texts
-    }
+    dot_texts = set()
+    for dotted_text in different:
+        if is_dot(dotted_text) and dotted_text.strip() not in kept_texts:
+            dot_texts.add(dotted_text)
     other_texts = [
         different_text for different_text in different if not is_dot(different_text)
     ][:_LOOKED_AT]
-    numbers = [
-        number_text
-        for number_text in other_texts
-        if written_numbers.may_be_number(number_text)
-    ]
+    numbers = []
+    for number_text in other_texts:
+        if written_numbers.may_be_number(number_text):
+            numbers.append(number_text)
     if not dot_texts or not numbers or 2 * len(numbers) < len(other_texts):
         return False
     is_dotted = pc.is_in(column.cells, pa.array(sorted(dot_texts), pa.string()))
@@ -699,7 +703,8 @@ def _read_written(column: _Column, reading: Reading) -> None:
     if is_blank or (
         numbers is None and not reading.later and _is_text(column, reading)
     ):
-        column.cells, column.missing = stored, {}
+        column.cells = stored
+        column.missing = {}
     elif numbers is None:
         _take_written(column, reading)
     elif pc.any(pc.match_substring_regex(column.cells, r"^\s*0\d")).as_py():
@@ -707,4 +712,5 @@ def _read_written(column: _Column, reading: Reading) -> None:
     else:
         column.values = _as_series(numbers, column.cells)
     if column.is_text:
-        column.values, column.missing = None, {}
+        column.values = None
+        column.missing = {}

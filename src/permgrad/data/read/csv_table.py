@@ -141,7 +141,8 @@ def parse_csv(
     lines: Integers | None = of_file
     if labels := [number_name for number_name in written if is_number(number_name)]:
         _warn_of_no_header(written, labels, file)
-    row_count, columns = len(cells[0]), dict(zip(header, cells, strict=True))
+    row_count = len(cells[0])
+    columns = dict(zip(header, cells, strict=True))
     if line_numbers is not None:
         lines = _places_below(line_numbers, above, row_count)
     if joined is not None:
@@ -192,13 +193,13 @@ def _two_headers(records: list[list[str]]) -> list[str] | None:
     if is_alike or len(upper) < 3 or not all(lower) or any(map(is_number, lower)):
         return None
     below = [record for record in records[2:] if len(record) == len(lower)]
-    numbers = [
-        sum(is_number(record[column_index].strip()) for record in below)
-        for column_index in range(len(lower))
-    ]
+    numbers = []
+    for column_index in range(len(lower)):
+        numbers.append(sum(is_number(record[column_index].strip()) for record in below))
     if 2 * sum(2 * count > len(below) for count in numbers) < len(lower):
         return None
-    last_title, joined = "", list[str]()
+    last_title = ""
+    joined = list[str]()
     for above, lower_name in zip(upper, lower, strict=True):
         last_title = above or last_title
         joined.append(f"{last_title} {lower_name}".strip())
@@ -207,7 +208,8 @@ def _two_headers(records: list[list[str]]) -> list[str] | None:
 
 def _too_long(source: _Source) -> InputError:
     """Return the error for a first field that is longer than any may be."""
-    text_stream, line_number = io.StringIO(source.text, newline=""), 0
+    text_stream = io.StringIO(source.text, newline="")
+    line_number = 0
     reader = csv.reader(text_stream, delimiter=source.delimiter, skipinitialspace=True)
     with suppress(csv.Error):
         for _ in reader:
@@ -303,11 +305,10 @@ class _Source:
                 hint="Close the quote or remove it.",
                 code="PG011",
             )
-        titled = (
-            "delete the lines above the header, such as a title, or "
-            if width == 1
-            else ""
-        )
+        if width == 1:
+            titled = "delete the lines above the header, such as a title, or "
+        else:
+            titled = ""
         problem = f"Line {last_line} of {str(self.file)!r} has {fields}"
         return InputError(
             problem, hint=f"{titled}correct the line or quote its text.", code="PG011"
@@ -329,16 +330,15 @@ class _Source:
 
 def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
     """Return a text whose cells have no blanks in front, but within quotes, and whose blank lines are one blank."""
-    delimiter_pattern, tab_pattern = (
-        re.escape(delimiter).encode(),
-        b"" if delimiter == "\t" else rb"\t",
-    )
+    delimiter_pattern = re.escape(delimiter).encode()
+    tab_pattern = b"" if delimiter == "\t" else rb"\t"
     blank_line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab_pattern
     field = rb"(?<![^%b\r\n])" % delimiter_pattern
     pattern = re.compile(
         rb'(%b)|%b *("(?:[^"]+|"")*+")|%b +' % (blank_line, field, field)
     )
-    without, begin = bytearray(), 0
+    without = bytearray()
+    begin = 0
     for match in pattern.finditer(content):
         without += content[begin : match.start()]
         without += match[2] or (b"" if match[1] is None else b" ")
@@ -353,7 +353,8 @@ def _read(
     """Return the rows of a text, from its header on, the places of all others, and the first that is not blank."""
     names = [str(column_index) for column_index in range(width)]
     for block_size in _BLOCK_BYTES:
-        skipped, odd_rows = list[int](), list[pa.csv.InvalidRow]()
+        skipped = list[int]()
+        odd_rows = list[pa.csv.InvalidRow]()
 
         def skip(
             row: pa.csv.InvalidRow,
@@ -456,15 +457,13 @@ def _unique_names(
     written: list[str], file: Path, once: Collection[str]
 ) -> tuple[list[str], list[str]]:
     """Return a name for each column, all different, and notes on those that are repeated."""
-    named = [
-        header_name or f"column {column_number}"
-        for column_number, header_name in enumerate(written, start=1)
-    ]
-    repeated = {
-        repeated_name: count
-        for repeated_name, count in Counter(filter(None, written)).items()
-        if count > 1
-    }
+    named = []
+    for column_number, header_name in enumerate(written, start=1):
+        named.append(header_name or f"column {column_number}")
+    repeated = {}
+    for repeated_name, count in Counter(filter(None, written)).items():
+        if count > 1:
+            repeated[repeated_name] = count
     if repeated and all(map(is_number, written)):
         problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
         raise InputError(problem, hint="Add a line with names.", code="PG008")
@@ -491,7 +490,9 @@ def _unique_names(
 
 def numbered(names: Sequence[str]) -> list[str]:
     """Return names of which each that occurs again gets a number behind it, as in pandas."""
-    taken_names, times, different = set(names), Counter[str](), []
+    taken_names = set(names)
+    times = Counter[str]()
+    different = []
     for column_name in names:
         numbered_name = column_name
         while times[column_name] and numbered_name in taken_names:
@@ -511,10 +512,8 @@ def _leave_out(
     in_doubt = [
         unnamed_column for unnamed_column in unnamed if unnamed_column not in asked_for
     ]
-    first, nothing = (
-        next(iter(columns), None),
-        pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)]),
-    )
+    first = next(iter(columns), None)
+    nothing = pa.array(["", *MISSING_ANYWAY.difference(reading.not_na)])
     numbering = [
         doubtful_name
         for doubtful_name in in_doubt
@@ -571,10 +570,8 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
 
 def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None:
     """Warn if names look like the numbers of a row. Rising numbers (years, pixels, wavelengths) are accepted."""
-    numbers, alike = (
-        list(map(float, labels)),
-        len({"." in label for label in labels}) == 1,
-    )
+    numbers = list(map(float, labels))
+    alike = len({"." in label for label in labels}) == 1
     rising = (
         alike
         and len(numbers) > 1
@@ -593,7 +590,8 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
 
 
 #: Lines and characters that are searched for a header.
-_MOST_LINES, _HEAD = 20, 2**18
+_MOST_LINES = 20
+_HEAD = 2**18
 _NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
 
 
@@ -603,7 +601,8 @@ def _lines_above(text: str) -> tuple[int, int, str]:
     Each of them has text in at most half of the columns, or is a comment. The header is as wide as most lines, and
     has a name for nearly each column, no name twice and no number.
     """
-    text_start, titles = text[:_HEAD], list[str]()
+    text_start = text[:_HEAD]
+    titles = list[str]()
     delimiter, width = _parted(text_start)
     for count, start, record in (
         _first_records(text_start, delimiter) if width > 1 else ()
@@ -616,7 +615,10 @@ def _lines_above(text: str) -> tuple[int, int, str]:
                 break
             left_out_lines = f"{counted(len(titles), 'line')} above the header {by_count(len(titles), 'is', 'are')} left out"
             return count, start, f"{left_out_lines}: {listed(titles, 3, show=repr)}"
-        titles += [" ".join(" ".join(filled).split())[:60]] if filled else []
+        if filled:
+            titles += [" ".join(" ".join(filled).split())[:60]]
+        else:
+            titles += []
     return 0, 0, ""
 
 

@@ -18,19 +18,21 @@ import numpy as np
 from permgrad.base.arrays import Floats
 from permgrad.base.late import pd
 
-ISO, WHOLE, DURATION = "ISO8601", "%Y%m%d", "duration"
+ISO = "ISO8601"
+WHOLE = "%Y%m%d"
+DURATION = "duration"
 """The forms of 2020-01-31 and all that ISO 8601 writes, of whole numbers such as 20180131, and of durations."""
 _CLOCK = (
     r"(?P<hour>\d+):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d(?:[.,]\d+)?))?(?:\s*(?P<half>[ap])\.?m\b\.?)?"
     r"(?:\s*(?P<zone>Z|UTC|GMT|[+-]\d\d:?\d\d))?"
 )
-_DAY, _MONTH, _NAME, _YEAR = (
-    r"(?P<day>\d{1,2})",
-    r"(?P<month>\d{1,2})",
-    r"(?P<month>[^\W\d_]+)",
-    r"(?P<year>\d{4}|\d\d)",
-)
-_SIGN, _SAME, _NTH = "(?P<sign>[-/])", "(?P=sign)", "(?:st|nd|rd|th)?"
+_DAY = r"(?P<day>\d{1,2})"
+_MONTH = r"(?P<month>\d{1,2})"
+_NAME = r"(?P<month>[^\W\d_]+)"
+_YEAR = r"(?P<year>\d{4}|\d\d)"
+_SIGN = "(?P<sign>[-/])"
+_SAME = "(?P=sign)"
+_NTH = "(?:st|nd|rd|th)?"
 #: The other ways of writing a date, in the order in which they are tried, each with or without a time of day behind it.
 #: Two digits of a year are 1930 to 2029, as in spreadsheets.
 _FORMS = {
@@ -71,9 +73,12 @@ _LASTED = re.compile(
     re.IGNORECASE,
 )
 #: Whole numbers that are dates are of 1900 to 2099, and at least so many differ.
-_FIRST_WHOLE, _LAST_WHOLE, _FEWEST_WHOLE = 19_000_101, 20_991_231, 5
+_FIRST_WHOLE = 19_000_101
+_LAST_WHOLE = 20_991_231
+_FEWEST_WHOLE = 5
 #: How many texts tell most columns that are no dates, and how long one may be.
-_FIRST, _LONGEST = 20, 40
+_FIRST = 20
+_LONGEST = 40
 
 
 # ---- which form ------------------------------------------------------------------------------------------------------
@@ -85,21 +90,27 @@ def find_date_format(
     None: no form reads all. ``declared`` dates may be digits alone (2004, 20040131).
 
     Examples:
-        >>> find_date_format(["31.01.2020", "1.2.2020"]), find_date_format(["1/2/2020"]), find_date_format(["May 2020"])
+        >>> (
+        ...     find_date_format(["31.01.2020", "1.2.2020"]),
+        ...     find_date_format(["1/2/2020"]),
+        ...     find_date_format(["May 2020"]),
+        ... )
         (('%d.%m.%Y', False), ('%m/%d/%Y', True), None)
     """
-    first = texts[0].strip() if texts else ""
+    if texts:
+        first = texts[0].strip()
+    else:
+        first = ""
     if not re.search(r"\d", first) or len(first) > _LONGEST:
         return None
     forms = [form for form in FORMS if _reads_all(texts, form)]
     # pandas knows more of them. Its guesses without a year take it from today's date.
     if not forms and (declared or re.search(r"[^\W\d_]{3}", first)):
         guessed = pd.tseries.api.guess_datetime_format(first)
-        forms = (
-            [guessed]
-            if guessed and "%Y" in guessed and _reads_all(texts, guessed)
-            else []
-        )
+        if guessed and "%Y" in guessed and _reads_all(texts, guessed):
+            forms = [guessed]
+        else:
+            forms = []
     if not forms or (not declared and _are_seasons(texts)):
         return None
     return forms[0], forms[0] == "%m/%d/%Y" and "%d/%m/%Y" in forms
@@ -129,9 +140,9 @@ def _reads_all(texts: Sequence[str], form: str) -> bool:
 
 def _are_seasons(texts: Sequence[str]) -> bool:
     """Return whether these are seasons, such as 2004-05 and 2005-06, and no months."""
-    season_matches = [
-        re.fullmatch(r"\d\d(\d\d)-(\d\d)", cell_text.strip()) for cell_text in texts
-    ]
+    season_matches = []
+    for cell_text in texts:
+        season_matches.append(re.fullmatch(r"\d\d(\d\d)-(\d\d)", cell_text.strip()))
     return all(
         season_match is not None
         and (int(season_match[1]) + 1) % 100 == int(season_match[2])
@@ -141,17 +152,20 @@ def _are_seasons(texts: Sequence[str]) -> bool:
 
 def date_ways(texts: Sequence[str]) -> list[list[str]]:
     """Return the forms in which each text is a date, also incomplete ones that are not read."""
-    text_forms: list[list[str]] = [
-        ["incomplete"] * bool(_INCOMPLETE.fullmatch(cell_text.strip()))
-        for cell_text in texts
-    ]
+    text_forms: list[list[str]] = []
+    for cell_text in texts:
+        text_forms.append(
+            ["incomplete"] * bool(_INCOMPLETE.fullmatch(cell_text.strip()))
+        )
     if not re.search(r"\d", "".join(texts[:_FIRST])):
         return text_forms
     # With hyphens two digits of a year are in doubt.
-    doubtful = [
-        stripped_text if re.fullmatch(r"\d\d?-\d\d?-\d\d", stripped_text) else ""
-        for stripped_text in map(str.strip, texts)
-    ]
+    doubtful = []
+    for stripped_text in map(str.strip, texts):
+        if re.fullmatch(r"\d\d?-\d\d?-\d\d", stripped_text):
+            doubtful.append(stripped_text)
+        else:
+            doubtful.append("")
     written_in = [(form, texts) for form in FORMS]
     written_in += [
         ("%d/%m/%Y", [doubtful_text.replace("-", "/") for doubtful_text in doubtful])
@@ -186,12 +200,12 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
             dtype=np.float64,
         )
     # Digits alone are numbers to ISO 8601 here, and pandas takes seven for the eight of a whole number.
-    fits_form = [
-        not stripped_text.isdecimal()
-        if form == ISO
-        else form != WHOLE or len(stripped_text) == 8
-        for stripped_text in texts
-    ]
+    fits_form = []
+    for stripped_text in texts:
+        if form == ISO:
+            fits_form.append(not stripped_text.isdecimal())
+        else:
+            fits_form.append(form != WHOLE or len(stripped_text) == 8)
     column = pd.Series(
         [
             stripped_text if does_fit else None
@@ -223,7 +237,9 @@ def duration_seconds(texts: Sequence[str]) -> Floats:
     """Read times of day and durations in seconds, as clocks and pandas write them. NaN: another text.
 
     Examples:
-        >>> duration_seconds(["10:30", "1:15 PM", "0:00:59.5", "1 days 02:03:04", "90 min"]).tolist()
+        >>> duration_seconds(
+        ...     ["10:30", "1:15 PM", "0:00:59.5", "1 days 02:03:04", "90 min"]
+        ... ).tolist()
         [37800.0, 47700.0, 59.5, 93784.0, nan]
     """
     return np.array(
@@ -245,22 +261,25 @@ def _moment(match: re.Match[str] | None) -> float:
     if match is None:
         return np.nan
     date_fields = match.groupdict()
-    full_year, month = int(date_fields["year"]), date_fields["month"].lower()
+    full_year = int(date_fields["year"])
+    month = date_fields["month"].lower()
     if len(date_fields["year"]) == 2:
         # With hyphens the year may be first: 20-01-31.
         if date_fields.get("sign") == "-":
             return np.nan
         full_year = (full_year - 30) % 100 + 1930
-    number = (
-        int(month)
-        if month.isdecimal()
-        else _MONTHS.get(month) or _months_of_machine().get(month, 0)
-    )
+    if month.isdecimal():
+        number = int(month)
+    else:
+        number = _MONTHS.get(month) or _months_of_machine().get(month, 0)
     try:
         calendar_day = date(full_year, number, int(date_fields["day"]))
     except ValueError:
         return np.nan
-    clock = 0.0 if date_fields["hour"] is None else _clock(date_fields)
+    if date_fields["hour"] is None:
+        clock = 0.0
+    else:
+        clock = _clock(date_fields)
     if not clock < 86_400:
         return np.nan
     if (time_zone := date_fields["zone"]) and time_zone[0] in "+-":
@@ -273,15 +292,14 @@ def _moment(match: re.Match[str] | None) -> float:
 def _lasted(match: re.Match[str] | None) -> float:
     if match is None or match["zone"]:
         return np.nan
-    clock, day_seconds = _clock(match.groupdict()), 86_400 * int(match["days"] or 0)
+    clock = _clock(match.groupdict())
+    day_seconds = 86_400 * int(match["days"] or 0)
     # As Python and pandas write it, −1 day, 23:00 is an hour less than nothing.
-    return (
-        clock + day_seconds
-        if not match["minus"]
-        else clock - day_seconds
-        if day_seconds
-        else -clock
-    )
+    if not match["minus"]:
+        return clock + day_seconds
+    if day_seconds:
+        return clock - day_seconds
+    return -clock
 
 
 def _clock(clock_fields: Mapping[str, str]) -> float:
@@ -311,14 +329,12 @@ def _months_of_machine() -> dict[str, int]:
         names = completed.stdout.decode("utf-8").lower().split()
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
-    return (
-        {
+    if len(names) == 24:
+        return {
             month_name.strip("."): name_index % 12 + 1
             for name_index, month_name in enumerate(names)
         }
-        if len(names) == 24
-        else {}
-    )
+    return {}
 
 
 # ---- columns of pandas -----------------------------------------------------------------------------------------------
@@ -353,4 +369,6 @@ def series_seconds(series: pd.Series[Any]) -> Floats:
 def date_text(seconds: float) -> str:
     """Write seconds since 1970 (UTC) as a date, with the time of day unless it is midnight."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%d}" if seconds % 86400 == 0 else f"{moment:%Y-%m-%d %H:%M}"
+    if seconds % 86400 == 0:
+        return f"{moment:%Y-%m-%d}"
+    return f"{moment:%Y-%m-%d %H:%M}"

@@ -40,7 +40,8 @@ _FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 #: A range of merged cells.
 _MERGED = re.compile(rb'<(?:\w+:)?mergeCell\b[^>]*\bref="([A-Z0-9:$]+)"')
 #: A workbook unpacks to at most this many bytes, or this many times its size.
-_MOST_UNPACKED, _MOST_TIMES = 2**26, 200
+_MOST_UNPACKED = 2**26
+_MOST_TIMES = 200
 
 
 class Sheet(NamedTuple):
@@ -73,10 +74,8 @@ def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
 
     check_size(content, file)
     which = f"{str(file)!r} is a damaged Excel file"
-    excel_hint, damage = (
-        "Open it, and save it again as .xlsx or CSV.",
-        (*DAMAGE, OSError, EOFError, zlib.error),
-    )
+    excel_hint = "Open it, and save it again as .xlsx or CSV."
+    damage = (*DAMAGE, OSError, EOFError, zlib.error)
     with turned(
         lambda error: InputError(
             f"{which} ({error_in_words(error)})", excel_hint, "PG011"
@@ -128,7 +127,8 @@ def sheet_of_cells(
 
 def _rows_of(sheet: Any) -> tuple[dict[int, list[Any]], dict[int, int]]:
     """Return the cells of each row that is not empty, and how many numbers each column shows per cent."""
-    filled_rows, shares = dict[int, list[Any]](), Counter[int]()
+    filled_rows = dict[int, list[Any]]()
+    shares = Counter[int]()
     for row_number, cells in enumerate(sheet.iter_rows(), start=1):
         row_values = [sheet_cell.value for sheet_cell in cells]
         if not _holds(row_values):
@@ -152,11 +152,10 @@ def _write_shares(
     for column, count in shares.items():
         cells = [row_cells[column] for row_cells in rows.values()]
         names = [column_cell for column_cell in cells if isinstance(column_cell, str)]
-        units = {
-            reading.units[cell_name]
-            for cell_name in names
-            if cell_name in reading.units
-        }
+        units = set()
+        for cell_name in names:
+            if cell_name in reading.units:
+                units.add(reading.units[cell_name])
         if 2 * count < sum(map(_is_number, cells)) or (
             reading.later and units != {"%"}
         ):
@@ -190,14 +189,16 @@ def _fill_merged(
 
     A range over all columns is a title, and one over several columns of one row below the header is a heading.
     """
-    width, notes = max(map(len, rows.values())), list[str]()
+    width = max(map(len, rows.values()))
+    notes = list[str]()
     header = _header_row(rows)
-    above = [
-        merged_range
-        for merged_range in merged
-        if merged_range[1] == header
-        and 0 < merged_range[2] - merged_range[0] < width - 1
-    ]
+    above = []
+    for merged_range in merged:
+        if (
+            merged_range[1] == header
+            and 0 < merged_range[2] - merged_range[0] < width - 1
+        ):
+            above.append(merged_range)
     if above and (below := _next_row(rows, header)) is not None:
         notes.append(_join_header(rows, header, below, merged))
         header = below
@@ -254,17 +255,15 @@ def _join_header(
                 right + 1 - left_column
             )
     pairs = zip(upper, rows[below], strict=True)
-    names = [
-        " ".join(str(x).strip() for x in name_pair if x is not None)
-        for name_pair in pairs
-    ]
+    names = []
+    for name_pair in pairs:
+        names.append(" ".join(str(x).strip() for x in name_pair if x is not None))
     rows[below] = names
     del rows[header]
-    joined = [
-        joined_name
-        for joined_name, upper_name in zip(names, upper, strict=True)
-        if joined_name != upper_name
-    ]
+    joined = []
+    for joined_name, upper_name in zip(names, upper, strict=True):
+        if joined_name != upper_name:
+            joined.append(joined_name)
     return f"the names of two header rows are joined: {listed(joined, 3, show=repr)}"
 
 
@@ -289,11 +288,10 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
     import openpyxl
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        sheets = [
-            member_name
-            for member_name in archive.namelist()
-            if member_name.lower().startswith("xl/worksheets/")
-        ]
+        sheets = []
+        for member_name in archive.namelist():
+            if member_name.lower().startswith("xl/worksheets/"):
+                sheets.append(member_name)
         if not any(_FORMULA.search(archive.read(sheet_name)) for sheet_name in sheets):
             return
     views = []
@@ -309,13 +307,14 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
         for cell_pair in zip(*paired_rows, strict=True)
     )
     # The result of type "str" without text is an empty text.
-    without = [
-        formula_cell.coordinate
-        for formula_cell, result in cells
-        if formula_cell.data_type == "f"
-        and result.value is None
-        and result.data_type == "n"
-    ]
+    without = []
+    for formula_cell, result in cells:
+        if (
+            formula_cell.data_type == "f"
+            and result.value is None
+            and result.data_type == "n"
+        ):
+            without.append(formula_cell.coordinate)
     if without:
         problem = (
             f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} whose "
@@ -362,11 +361,10 @@ def _holds(row: Iterable[Any]) -> bool:
 def _as_csv(rows: Mapping[int, list[Any]]) -> tuple[str, Integers]:
     """Return rows as the text of a CSV file with a line for its delimiter."""
     width = max(map(len, rows.values()))
-    filled = [
-        column
-        for column in range(width)
-        if any(_holds([row_cells[column]]) for row_cells in rows.values())
-    ]
+    filled = []
+    for column in range(width):
+        if any(_holds([row_cells[column]]) for row_cells in rows.values()):
+            filled.append(column)
     stream = io.StringIO(newline="")
     stream.write("sep=,\n")
     writer = csv.writer(stream, lineterminator="\n")

@@ -22,7 +22,8 @@ DELIMITERS = (",", ";", "\t", "|")
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n|\Z)")
 #: How lines begin that say something about a file and belong to no table.
 COMMENTS = ("#", "%", "//", "--")
-_SAMPLE_RECORDS, _HEAD = 200, 2**18
+_SAMPLE_RECORDS = 200
+_HEAD = 2**18
 #: Lines that may be a header.
 _MOST_HEADERS = 6
 #: How much of a long name is shown.
@@ -32,20 +33,23 @@ _GZIP = b"\x1f\x8b"
 
 def sniff_delimiter(text: str) -> str:
     """Find the delimiter: quotes stand where they belong, and the most lines have as many fields as the header."""
-    best_delimiter, best_score = ",", (False, 0.0, 0)
+    best_delimiter = ","
+    best_score = (False, 0.0, 0)
     for delimiter in DELIMITERS:
         records = first_records(text, delimiter)
         if not records or len(records[0]) < 2:
             continue
         width = len(records[0])
-        agree = (
-            sum(len(record) == width for record in records[1:]) / (len(records) - 1)
-            if len(records) > 1
-            else 1.0
-        )
+        if len(records) > 1:
+            agree = sum(len(record) == width for record in records[1:]) / (
+                len(records) - 1
+            )
+        else:
+            agree = 1.0
         score = (bool(first_records(text, delimiter, strict=True)), agree, width)
         if score > best_score:
-            best_delimiter, best_score = delimiter, score
+            best_delimiter = delimiter
+            best_score = score
     return best_delimiter
 
 
@@ -90,11 +94,9 @@ def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
         and all(len(header_record) == len(names) for header_record in records)
     )
     # A first column without a name numbers the rows.
-    return (
-        tuple(filter(None, names))
-        if is_certain and all(names[1:]) and not any(map(is_number, names))
-        else ()
-    )
+    if is_certain and all(names[1:]) and not any(map(is_number, names)):
+        return tuple(filter(None, names))
+    return ()
 
 
 def _head(table: str | os.PathLike[str]) -> str:
@@ -108,11 +110,9 @@ def _head(table: str | os.PathLike[str]) -> str:
     except (OSError, ValueError, EOFError):
         return ""
     # The last line is cut off.
-    return (
-        decoded_text[: decoded_text.rfind("\n") + 1]
-        if len(content) == _HEAD
-        else decoded_text
-    )
+    if len(content) == _HEAD:
+        return decoded_text[: decoded_text.rfind("\n") + 1]
+    return decoded_text
 
 
 def line_of(table: str | os.PathLike[str], name: str) -> int | None:
@@ -120,11 +120,10 @@ def line_of(table: str | os.PathLike[str], name: str) -> int | None:
     if not Path(table).is_file():
         return None
     head_text = _head(table)
-    records = (
-        []
-        if "\x00" in head_text
-        else first_records(head_text, sniff_delimiter(head_text))
-    )
+    if "\x00" in head_text:
+        records = []
+    else:
+        records = first_records(head_text, sniff_delimiter(head_text))
     for line_number, record in enumerate(records[:_MOST_HEADERS], start=1):
         cells = [record_cell.strip() for record_cell in record]
         are_names = len(cells) > 1 and not any(map(is_number, cells))
@@ -155,9 +154,10 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
         ]
     )
     rest_sentence = ", and add the others" if len(near_names) < len(missing) else ""
-    rename_hint = (
-        f"Rename {renamed}{rest_sentence}." if near_names else "Add or rename them."
-    )
+    if near_names:
+        rename_hint = f"Rename {renamed}{rest_sentence}."
+    else:
+        rename_hint = "Add or rename them."
     return InputError(problem, hint=rename_hint, code="PG012")
 
 

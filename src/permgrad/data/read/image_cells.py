@@ -72,7 +72,9 @@ class ImageCell(str):
 
 def source_of(cell: str) -> Any:
     """Return where the pixels of a cell are. A text is a path, from the working directory or absolute."""
-    return cell.source if isinstance(cell, ImageCell) else Path(str(cell).strip())
+    if isinstance(cell, ImageCell):
+        return cell.source
+    return Path(str(cell).strip())
 
 
 def stamp_of(cell: str) -> tuple[int, ...]:

@@ -19,14 +19,21 @@ from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import MISSING_ANYWAY
 
 #: Lines below the header that may hold units or questions, and rows that tell what a column holds.
-_MOST_BELOW, _LOOKED_AT = 3, 1000
+_MOST_BELOW = 3
+_LOOKED_AT = 1000
 #: A column is one of numbers if so many of its cells are, and a line is odd in so many of these columns.
-_SHARE_OF_CELLS, _SHARE_OF_COLUMNS, _FEWEST_COLUMNS = 0.9, 0.6, 2
+_SHARE_OF_CELLS = 0.9
+_SHARE_OF_COLUMNS = 0.6
+_FEWEST_COLUMNS = 2
 #: Rows at the end that may be totals or a source, and rows up to which subtotals are searched for.
-_LAST, _MOST_ROWS = 6, 50_000
+_LAST = 6
+_MOST_ROWS = 50_000
 #: No chance makes sums agree whose numbers have at least so many ways for each row that is tried, of rows that are added
 #: up. Rows that tell how many ways a column has.
-_WAYS, _FEWEST_ADDED, _SAMPLE, _MOST_WAYS = 1000.0, 3, 10_000, 1e6
+_WAYS = 1000.0
+_FEWEST_ADDED = 3
+_SAMPLE = 10_000
+_MOST_WAYS = 1e6
 TOTAL = re.compile(
     r"(?:grand |sub)?-?total(?:s|e|en|es)?|sums?|summe|gesamt(?:summe)?|insgesamt|suma|so[m]{2}e|totaal|averages?|mean|"
     r"mittelwert|durchschnitt|moyenne|media|gemiddelde",
@@ -62,7 +69,8 @@ def odd_lines(
         rows: how many there are.
     """
     again = _headers_again(cells, written, rows)
-    notes, cautions = list[str](), list[str]()
+    notes = list[str]()
+    cautions = list[str]()
     if again.any():
         which = _lines_said(again, lines)
         notes.append(
@@ -109,7 +117,8 @@ def _lines_below(
     first = np.flatnonzero(~again)[:_MOST_BELOW]
     if rows < 2 * _MOST_BELOW:
         return is_below, [], ""
-    odd_texts, filled_in = list[list[str]](), list[list[bool]]()
+    odd_texts = list[list[str]]()
+    filled_in = list[list[bool]]()
     for column in cells.values():
         column_texts = [
             cell_text.strip() for cell_text in column.slice(0, _LOOKED_AT).to_pylist()
@@ -217,7 +226,8 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     different_counts = np.array(
         [_ways(column[np.isfinite(column)]) for column in sampled_values.T]
     )
-    total_rows, is_mean = _subtotals(values, different_counts), False
+    total_rows = _subtotals(values, different_counts)
+    is_mean = False
     first = max(len(values) - _LAST, _FEWEST_ADDED)
     is_row = np.ones(first, dtype=bool)
     is_row[[total_row for total_row in total_rows if total_row < first]] = False
@@ -292,12 +302,14 @@ def _agrees(cells: Floats, expected: Floats, ways: Floats, tried: int) -> bool:
 
 def _rounding(cells: Floats) -> Floats:
     """Return half of the last digit that each number is written with."""
-    decimals = [
-        len(f"{cell_number:.10g}".partition(".")[2].partition("e")[0])
-        if np.isfinite(cell_number)
-        else 0
-        for cell_number in cells.tolist()
-    ]
+    decimals = []
+    for cell_number in cells.tolist():
+        if np.isfinite(cell_number):
+            decimals.append(
+                len(f"{cell_number:.10g}".partition(".")[2].partition("e")[0])
+            )
+        else:
+            decimals.append(0)
     return (
         np.where(np.array(decimals) > 0, 0.5 * 10.0 ** -np.array(decimals), 0.0) + 1e-9
     )
@@ -307,16 +319,15 @@ def _subtotals(values: Floats, ways: Floats) -> list[int]:
     """Return rows whose numbers are the sums of the rows since the one before. There are several of them."""
     if not 2 * _FEWEST_ADDED <= len(values) <= _MOST_ROWS:
         return []
-    subtotal_rows, begin = list[int](), 0
+    subtotal_rows = list[int]()
+    begin = 0
     cumulative_sums = np.concatenate(
         [np.zeros((1, values.shape[1])), np.cumsum(np.nan_to_num(values), axis=0)]
     )
     # The column of most different numbers tells most rows.
     main_column = int(np.argmax(ways))
-    cells, added = (
-        values[:, main_column].tolist(),
-        cumulative_sums[:, main_column].tolist(),
-    )
+    cells = values[:, main_column].tolist()
+    added = cumulative_sums[:, main_column].tolist()
     for row_index in range(2, len(values)):
         expected = added[row_index] - added[begin]
         if row_index - begin < 2 or not abs(cells[row_index] - expected) <= 1e-5 * abs(
@@ -333,7 +344,9 @@ def _subtotals(values: Floats, ways: Floats) -> list[int]:
         ):
             subtotal_rows.append(row_index)
             begin = row_index + 1
-    return subtotal_rows if len(subtotal_rows) > 1 else []
+    if len(subtotal_rows) > 1:
+        return subtotal_rows
+    return []
 
 
 def _label(frame: pd.DataFrame, row: int, numbers: Sequence[object]) -> str:

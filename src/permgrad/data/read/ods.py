@@ -83,7 +83,8 @@ def _cells_of(
     from odf.table import TableRow
 
     rows = dict[int, list[Any]]()
-    merged, shares = list[tuple[int, int, int, int]](), Counter[int]()
+    merged = list[tuple[int, int, int, int]]()
+    shares = Counter[int]()
     place = 0
     for element in sheet.getElementsByType(TableRow):
         times = int(element.getAttribute("numberrowsrepeated") or 1)
@@ -102,14 +103,19 @@ def _cells_of(
 
 def _row_of(element: Any) -> tuple[list[Any], list[tuple[int, int, int]], list[int]]:
     """Return a row's cells up to the last filled one, its spans, and columns per cent."""
-    row, spans, percents = list[Any](), list[tuple[int, int, int]](), list[int]()
+    row = list[Any]()
+    spans = list[tuple[int, int, int]]()
+    percents = list[int]()
     for cell in element.childNodes:
         if cell.qname[1] not in ("table-cell", "covered-table-cell"):
             continue
         times = min(
             int(cell.getAttribute("numbercolumnsrepeated") or 1), _MOST_REPEATED
         )
-        value = None if cell.qname[1].startswith("covered") else _value(cell)
+        if cell.qname[1].startswith("covered"):
+            value = None
+        else:
+            value = _value(cell)
         if not cell.qname[1].startswith("covered"):
             wide = int(cell.getAttribute("numbercolumnsspanned") or 1)
             high = int(cell.getAttribute("numberrowsspanned") or 1)

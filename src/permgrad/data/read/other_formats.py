@@ -237,9 +237,10 @@ def _chosen_table(names: list[str], file: Path, sheet: str | None) -> str:
         return str(sheet)
     if sheet is None and len(names) == 1:
         return names[0]
-    description = (
-        "holds no table" if not names else f"holds the tables {listed(names, 8)}"
-    )
+    if not names:
+        description = "holds no table"
+    else:
+        description = f"holds the tables {listed(names, 8)}"
     if sheet is not None:
         description = f"holds no table {sheet!r}. It {description}"
     raise InputError(

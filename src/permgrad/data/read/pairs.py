@@ -11,7 +11,8 @@ import numpy as np
 from permgrad.base.arrays import Floats
 from permgrad.data.read.pair_names import pair_names
 
-_DECIMAL, _WHOLE = r"[+\-−]?\d+(?:\.\d+)?", r"\d{1,4}(?:\.\d+)?"
+_DECIMAL = r"[+\-−]?\d+(?:\.\d+)?"
+_WHOLE = r"\d{1,4}(?:\.\d+)?"
 #: How two numbers are written. Behind a hyphen or a slash they have no zeros in front, as months and codes have.
 _FORMS = {
     "point": re.compile(
@@ -81,7 +82,8 @@ def find_pair(texts: Sequence[str]) -> Pair | None:
 
 def _are_ranges(numbers: Floats) -> bool:
     """Whether these are no two numbers: ranges, seasons, codes in two parts, months of a year."""
-    months, years = numbers[:, 0], numbers[:, 1]
+    months = numbers[:, 0]
+    years = numbers[:, 1]
     if (
         1 <= months.min() <= months.max() <= 12
         and 1900 <= years.min() <= years.max() < 2100

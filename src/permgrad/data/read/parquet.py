@@ -56,7 +56,8 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
     guarded = _Guarded(stream)
     # Read by this thread and no other, which could still be at it when the process ends.
     parquet_file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-    metadata, schema = parquet_file.metadata, parquet_file.schema_arrow
+    metadata = parquet_file.metadata
+    schema = parquet_file.schema_arrow
     guarded.is_enough = True
     # Without any column Arrow would make an empty batch for each row that the footer says there is.
     for group in range(metadata.num_row_groups if metadata.num_columns else 0):
@@ -77,27 +78,28 @@ def footer_facts(
 
     ``ValueError``: a row group's types are not those of the schema.
     """
-    integer_columns = {
-        field.name
-        for field in schema
-        if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type)
-    }
+    integer_columns = set()
+    for field in schema:
+        if pa.types.is_int64(field.type) or pa.types.is_uint64(field.type):
+            integer_columns.add(field.name)
     nulls: dict[str, int | None] = dict.fromkeys(schema.names, 0)
-    large, all_rows, packed_bytes = set[str](), 0, 0
+    large = set[str]()
+    all_rows = 0
+    packed_bytes = 0
     for group_rows, columns in row_groups(footer):
         all_rows += group_rows
         packed_bytes = max(
             packed_bytes, sum(column.total_compressed_size for column in columns)
         )
         for column in columns if group_rows else ():
-            column_name, statistics = column.path_in_schema, column.statistics
+            column_name = column.path_in_schema
+            statistics = column.statistics
             if column_name not in nulls:
                 continue
-            missing = (
-                statistics.null_count
-                if statistics is not None and statistics.has_null_count
-                else None
-            )
+            if statistics is not None and statistics.has_null_count:
+                missing = statistics.null_count
+            else:
+                missing = None
             nulls[column_name] = total([nulls[column_name], missing])
             if column_name not in integer_columns or missing == group_rows:
                 continue
@@ -115,9 +117,9 @@ def footer_facts(
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
     """Yield rows and columns of each row group. ``ValueError``: types other than the schema's, where Arrow crashes."""
-    types = [
-        footer.schema.column(index).physical_type for index in range(len(footer.schema))
-    ]
+    types = []
+    for index in range(len(footer.schema)):
+        types.append(footer.schema.column(index).physical_type)
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         columns = [group.column(index) for index in range(group.num_columns)]
@@ -131,7 +133,9 @@ def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
 def total(counts: Sequence[int | None]) -> int | None:
     """Return a sum, or None where a part of it is not known."""
     numbers = [count for count in counts if count is not None]
-    return sum(numbers) if len(numbers) == len(counts) else None
+    if len(numbers) == len(counts):
+        return sum(numbers)
+    return None
 
 
 # ---- columns --------------------------------------------------------------------------------------------------------
@@ -157,7 +161,8 @@ class ColumnLayout:
             column_entry.get("field_name") or column_entry.get("name"): column_entry
             for column_entry in pandas.get("columns", ())
         }
-        hidden, first = set(), list[str]()
+        hidden = set()
+        first = list[str]()
         for index_entry in pandas.get("index_columns", []):
             if isinstance(index_entry, dict):
                 first += (
@@ -205,11 +210,10 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
 def check_texts(table: pa.Table) -> None:
     """Refuse text that is not UTF-8 (``ArrowInvalid``), which Arrow reads unchanged and Python cannot read."""
     for column in table.columns:
-        value_type = (
-            column.type.value_type
-            if pa.types.is_dictionary(column.type)
-            else column.type
-        )
+        if pa.types.is_dictionary(column.type):
+            value_type = column.type.value_type
+        else:
+            value_type = column.type
         if (
             pa.types.is_string(value_type)
             or pa.types.is_large_string(value_type)
@@ -230,9 +234,12 @@ def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
 def index_names(schema: pa.Schema) -> list[str]:
     """Return the names of the columns that pandas stored as labels of rows."""
     described = (schema.pandas_metadata or {}).get("index_columns", [])
-    names = [
-        entry.get("name") if isinstance(entry, dict) else entry for entry in described
-    ]
+    names = []
+    for entry in described:
+        if isinstance(entry, dict):
+            names.append(entry.get("name"))
+        else:
+            names.append(entry)
     return [index_name for index_name in names if isinstance(index_name, str)]
 
 
@@ -240,14 +247,17 @@ def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
     """Return the named index columns that are stored as a start and a step. ``ValueError``: they number no rows."""
     formulas: dict[str, tuple[int, int]] = {}
     for index_entry in (schema.pandas_metadata or {}).get("index_columns", []):
-        index_name = index_entry.get("name") if isinstance(index_entry, dict) else None
+        if isinstance(index_entry, dict):
+            index_name = index_entry.get("name")
+        else:
+            index_name = None
         if index_name is None:
             continue
         # Whole numbers that stay within 64 bits, however many rows there are.
-        range_fields, bounds = (
-            [index_entry.get(field_key) for field_key in ("start", "stop", "step")],
-            (2**62, 2**62, 2**31),
-        )
+        range_fields = [
+            index_entry.get(field_key) for field_key in ("start", "stop", "step")
+        ]
+        bounds = (2**62, 2**62, 2**31)
         must(
             range_fields[2]
             and all(

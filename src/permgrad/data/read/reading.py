@@ -101,17 +101,17 @@ class Written(NamedTuple):
         cls, frame: pd.DataFrame, codes: CodesArgument | MissingCodes = ()
     ) -> Written:
         """Return a table whose file says itself which columns are numbers."""
-        texts, missing = list[str](), MissingCodes.of(codes)
+        texts = list[str]()
+        missing = MissingCodes.of(codes)
         for column_name in (
             str(text_column)
             for text_column, column in frame.items()
             if holds_text(column)
         ):
             words = code_words(missing, column_name)
-            cells = [
-                str(cell_value).strip()
-                for cell_value in pd.unique(frame[column_name].dropna())
-            ]
+            cells = []
+            for cell_value in pd.unique(frame[column_name].dropna()):
+                cells.append(str(cell_value).strip())
             if not signs_of(
                 pa.chunked_array(
                     [[cell_text for cell_text in cells if cell_text not in words]],

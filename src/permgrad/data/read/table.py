@@ -132,16 +132,14 @@ def read_table(
             "PG003",
         )
     declared = checked_kinds(kinds)
-    texts = [
-        column_name
-        for column_name, column_kind in declared.items()
-        if column_kind in ("categorical", "text", "identifier")
-    ]
-    images = [
-        image_name
-        for image_name, image_kind in declared.items()
-        if image_kind == "image"
-    ]
+    texts = []
+    for column_name, column_kind in declared.items():
+        if column_kind in ("categorical", "text", "identifier"):
+            texts.append(column_name)
+    images = []
+    for image_name, image_kind in declared.items():
+        if image_kind == "image":
+            images.append(image_name)
     check_kind("sheet", sheet, str | None, "the name of a sheet", "Pass text, or None.")
     reading = Reading(
         na=codes,
@@ -154,13 +152,15 @@ def read_table(
     written = read_written(path, reading)
     checked_kinds(kinds, list(written.frame.columns))
     # What every reader takes for missing among numbers is a level only among texts.
-    among_texts = {
-        column_label: words
-        for column_label, words in written.missing.items()
-        if column_label in written.texts
-    }
+    among_texts = {}
+    for column_label, words in written.missing.items():
+        if column_label in written.texts:
+            among_texts[column_label] = words
     totals = find_totals(written.frame)
-    total_sentences = [] if totals is None else [totals.said(written.lines.lines)]
+    if totals is None:
+        total_sentences = []
+    else:
+        total_sentences = [totals.said(written.lines.lines)]
     for sentence in (*written.notes, *total_sentences, *missing_said(among_texts)):
         warn_user(sentence)
     return written.frame
@@ -170,7 +170,8 @@ def read_written(
     path: str | os.PathLike[str], reading: Reading | None = None
 ) -> Written:
     """Return what ``read_table`` does, and how numbers were written."""
-    reading = Reading() if reading is None else reading
+    if reading is None:
+        reading = Reading()
     check_path("path", path, "pass the name of a file")
     file, sheet = table_address(path)
     if sheet is not None:
@@ -213,7 +214,8 @@ def _lean_memory() -> Iterator[None]:
 def _read_texts(file: Path, reading: Reading) -> Written:
     """Return the table of a file of text, packed or not, or of a workbook."""
     content = _content(file)
-    content = unzipped(content, file) if content[:2] == GZIP else content
+    if content[:2] == GZIP:
+        content = unzipped(content, file)
     if not content or content.isspace():
         raise _empty(file)
     if content[:4] == PARQUET:  # it was packed
@@ -321,12 +323,15 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFra
             )
             is_code = distinct.spread(kinds, PRESENT) >= BLANK
             # "?" kept a column of numbers from being read as numbers.
-            blanked = (
-                _numbers_if_all(masked(series, is_code)) if is_code.any() else series
-            )
+            if is_code.any():
+                blanked = _numbers_if_all(masked(series, is_code))
+            else:
+                blanked = series
         if blanked is not series:
             changed[column_name] = blanked
-    return X.assign(**changed) if changed else X
+    if changed:
+        return X.assign(**changed)
+    return X
 
 
 def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
@@ -348,11 +353,10 @@ def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
                 codes.kind_of(cell_text, column_name)
                 for cell_text in Distinct.of(column, column_name).texts
             }
-    labels = [
-        label
-        for label_index, label in enumerate(codes.labels)
-        if label_index + 2 not in used_kinds
-    ]
+    labels = []
+    for label_index, label in enumerate(codes.labels):
+        if label_index + 2 not in used_kinds:
+            labels.append(label)
     return [
         label for label in labels if label not in MISSING_ANYWAY and not is_dot(label)
     ]
@@ -410,7 +414,8 @@ def _check_size(file: Path) -> None:
 
     Reading takes less than three times the file or, where its cells are short, little more than the table.
     """
-    file_size, first_bytes = file.stat().st_size, _content(file, 2**16)
+    file_size = file.stat().st_size
+    first_bytes = _content(file, 2**16)
     if first_bytes[:2] not in (GZIP, b"PK"):
         delimiter = sniff_delimiter(first_bytes.decode("latin-1"))
         fields = first_bytes.count(delimiter.encode()) + first_bytes.count(b"\n")

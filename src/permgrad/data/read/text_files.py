@@ -12,7 +12,8 @@ from pathlib import Path
 from permgrad.base.errors import InputError, counted, warn_user
 from permgrad.base.files import free_memory
 
-GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+GZIP = b"\x1f\x8b"
+PARQUET = b"PAR1"
 #: Endings of Parquet files.
 SUFFIXES = (".parquet", ".pq")
 
@@ -50,7 +51,8 @@ _LOOKED_AT = 65_536
 #: How often a table that is read into memory is held there while a model is trained on it.
 _COPIES = 3
 #: What gzip unpacks to, whatever it was before, and beyond that how many times its size.
-_MOST_UNPACKED, _MOST_TIMES = 2**26, 100
+_MOST_UNPACKED = 2**26
+_MOST_TIMES = 100
 
 
 def check_fits(needed: int, path: str, folder: str = "folder", first: str = "") -> None:
@@ -73,7 +75,10 @@ def unzipped(content: bytes, file: Path) -> bytes:
     """Unpack a gzip file. Refuse one that unpacks to far more, or to more than fits into memory."""
     free_bytes = free_memory()
     most_unpacked = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
-    available_bytes = most_unpacked if free_bytes is None else free_bytes // _COPIES
+    if free_bytes is None:
+        available_bytes = most_unpacked
+    else:
+        available_bytes = free_bytes // _COPIES
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             unpacked = stream.read(min(most_unpacked, available_bytes) + 1)
@@ -101,11 +106,10 @@ def unzipped(content: bytes, file: Path) -> bytes:
 
 def read_text(content: bytes, file: Path) -> str:
     """Return the text of a table's bytes, without byte order marks. A file of another kind, or damaged, is refused."""
-    signs = [
-        (signature_kind, signature_fix)
-        for signature, signature_kind, signature_fix in _KINDS
-        if content.startswith(signature)
-    ]
+    signs = []
+    for signature, signature_kind, signature_fix in _KINDS:
+        if content.startswith(signature):
+            signs.append((signature_kind, signature_fix))
     if content.startswith(b"PK") and _holds_arrays(content, file):
         correction = "save its table as CSV, and images in files that a column of the table names (--kind COL=image)"
         signs.insert(0, ("a file of NumPy arrays (.npz)", correction))
@@ -114,8 +118,12 @@ def read_text(content: bytes, file: Path) -> str:
     table_text = _decoded(content, file).lstrip("\ufeff")
     text_start = table_text[:_LOOKED_AT]
     # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
-    begins, correction = text_start.lstrip()[:200], "export it as CSV"
-    other_kinds = [_BINARY] if _looks_binary(text_start) else []
+    begins = text_start.lstrip()[:200]
+    correction = "export it as CSV"
+    if _looks_binary(text_start):
+        other_kinds = [_BINARY]
+    else:
+        other_kinds = []
     other_kinds += [
         (text_kind, correction)
         for pattern, text_kind in _TEXTS
@@ -125,19 +133,16 @@ def read_text(content: bytes, file: Path) -> str:
         raise _another_kind(file, *other_kinds[0])
     null_position = table_text.find("\x00")
     if null_position >= 0:
-        line_number, count = (
-            table_text.count("\n", 0, null_position) + 1,
-            table_text.count("\x00"),
-        )
+        line_number = table_text.count("\n", 0, null_position) + 1
+        count = table_text.count("\x00")
         problem = (
             f"Line {line_number} of {str(file)!r} holds a NUL byte"
             + f", the first of {count:,}" * (count > 1)
         )
-        correction = (
-            "remove the byte"
-            if count == 1
-            else "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
-        )
+        if count == 1:
+            correction = "remove the byte"
+        else:
+            correction = "remove them (in a shell: tr -d '\\000' < FILE > NEW)"
         raise InputError(
             problem, hint=f"Write the file again, or {correction}.", code="PG011"
         )
@@ -156,11 +161,9 @@ def names_in_zip(content: bytes) -> list[str] | None:
 def _holds_arrays(content: bytes, file: Path) -> bool:
     """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
     names = names_in_zip(content)
-    return (
-        file.suffix.lower() == ".npz"
-        if names is None
-        else bool(names) and all(n.endswith(".npy") for n in names)
-    )
+    if names is None:
+        return file.suffix.lower() == ".npz"
+    return bool(names) and all(n.endswith(".npy") for n in names)
 
 
 def _decoded(content: bytes, file: Path) -> str:

@@ -43,12 +43,13 @@ def blank_numbers(
 ) -> pd.Series[Any]:
     """Return a column of numbers in which declared codes are missing, or the column itself if it has none."""
     numbers = as_stored(MissingCodes(codes.holds_for(name)).numbers)
-    is_code = (
-        series.isin(numbers).to_numpy(dtype=bool)
-        if numbers
-        else np.zeros(len(series), dtype=bool)
-    )
-    return masked(series, is_code) if is_code.any() else series
+    if numbers:
+        is_code = series.isin(numbers).to_numpy(dtype=bool)
+    else:
+        is_code = np.zeros(len(series), dtype=bool)
+    if is_code.any():
+        return masked(series, is_code)
+    return series
 
 
 def are_inexact(series: pd.Series[Any]) -> bool:
@@ -69,11 +70,10 @@ def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
             numbers.dropna().drop_duplicates().to_numpy(dtype=object).tolist()
         )
     else:
-        different = {
-            int(number_text)
-            for number_text in numbers
-            if len(number_text) in _LONG and _WHOLE.fullmatch(number_text)
-        }
+        different = set()
+        for number_text in numbers:
+            if len(number_text) in _LONG and _WHOLE.fullmatch(number_text):
+                different.add(int(number_text))
     return len(different), len(set(map(float, different)))
 
 
@@ -83,4 +83,6 @@ def without_points(series: pd.Series[Any]) -> pd.Series[Any]:
         return series
     present = series.dropna()
     is_whole = (present == np.floor(present)) & (present.abs() < FIRST_INEXACT)
-    return series.astype("Int64") if len(present) and is_whole.all() else series
+    if len(present) and is_whole.all():
+        return series.astype("Int64")
+    return series

@@ -74,7 +74,9 @@ def bare_text(text: str, unit: str | None) -> str:
     if unit is None:
         return text.strip()
     match = _around(unit).fullmatch(text.strip())
-    return text.strip() if match is None else "".join(filter(None, match.groups()))
+    if match is None:
+        return text.strip()
+    return "".join(filter(None, match.groups()))
 
 
 @lru_cache(maxsize=64)
@@ -133,4 +135,6 @@ def unit_said(unit: str | None) -> str:
     """Return how the numbers of a column are written, for the table of columns."""
     if unit == "%":
         return "numbers with a per cent sign, as written: 7.4 % is 7.4"
-    return "numbers" if unit is None else f"numbers in {unit}"
+    if unit is None:
+        return "numbers"
+    return f"numbers in {unit}"

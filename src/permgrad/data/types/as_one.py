@@ -45,7 +45,9 @@ def columns_as_one(
     Columns of ``but_for`` are left out. Columns whose names are no text are not looked at.
 
     Examples:
-        >>> color = pd.get_dummies(pd.Series(["red", "blue", "green"] * 10), prefix="color", prefix_sep="=")
+        >>> color = pd.get_dummies(
+        ...     pd.Series(["red", "blue", "green"] * 10), prefix="color", prefix_sep="="
+        ... )
         >>> columns_as_one(color.assign(size=range(30), cm=range(100, 130)))
         {'color': ['color=blue', 'color=green', 'color=red'], 'size': ['size', 'cm']}
     """
@@ -55,9 +57,10 @@ def columns_as_one(
         or len(frame) < 2
     ):
         return {}
-    names = [
-        column_name for column_name in frame.columns if column_name not in set(but_for)
-    ]
+    names = []
+    for column_name in frame.columns:
+        if column_name not in set(but_for):
+            names.append(column_name)
     with keeping_warnings():
         blocks = _dummies(frame, names)
         members = {
@@ -128,7 +131,9 @@ def as_features(
     Other columns that are one feature stay as they are.
 
     Examples:
-        >>> frame = pd.DataFrame({"c=red": [1, 0, 0], "c=blue": [0, 1, 0], "x": [1, 2, 3], "y": [2, 4, 6]})
+        >>> frame = pd.DataFrame(
+        ...     {"c=red": [1, 0, 0], "c=blue": [0, 1, 0], "x": [1, 2, 3], "y": [2, 4, 6]}
+        ... )
         >>> as_features(frame, {"c": ["c=red", "c=blue"], "x": ["x", "y"]}).values.tolist()
         [['red', 1], ['blue', 2], ['none', 3]]
     """
@@ -220,13 +225,14 @@ def adjacent_dummies(
         >>> adjacent_dummies(pd.DataFrame(rows, columns=["old", "new", "used", "size"]))
         [['old', 'new', 'used']]
     """
-    blocks, block, flags = list[list[str]](), list[str](), list[Array]()
+    blocks = list[list[str]]()
+    block = list[str]()
+    flags = list[Array]()
     for column_name in [*map(str, frame.columns), None]:
-        column = (
-            None
-            if column_name is None or column_name in but_for
-            else _flags(frame[column_name])
-        )
+        if column_name is None or column_name in but_for:
+            column = None
+        else:
+            column = _flags(frame[column_name])
         is_exclusive = column is not None and not any(
             (column & other_flag).any() for other_flag in flags
         )
@@ -234,7 +240,8 @@ def adjacent_dummies(
         if not is_exclusive or complete:
             if len(block) > 1 and _are_exclusive(flags):
                 blocks.append(block)
-            block, flags = [], []
+            block = []
+            flags = []
         if column is not None and column_name is not None:
             block.append(column_name)
             flags.append(column)
@@ -253,7 +260,9 @@ def _flags(column: pd.Series[Any]) -> Array | None:
     ):
         return None
     numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return numbers == 1 if np.isin(numbers, (0, 1)).all() else None
+    if np.isin(numbers, (0, 1)).all():
+        return numbers == 1
+    return None
 
 
 def _are_exclusive(flags: Sequence[Array]) -> bool:
@@ -304,11 +313,10 @@ def _are_levels_of(flags: Sequence[Array], columns: Sequence[Integers]) -> bool:
 def _stems(name: str) -> list[tuple[str, bool]]:
     """Return what stands before a separator, and before final digits (True)."""
     separators = re.finditer(r"[_=.:\- ]+", name)
-    stems = [
-        (name[: match.start()], False)
-        for match in separators
-        if match.start() > 0 and match.end() < len(name)
-    ]
+    stems = []
+    for match in separators:
+        if match.start() > 0 and match.end() < len(name):
+            stems.append((name[: match.start()], False))
     if digits := re.fullmatch(r"(.*\D)\d+", name):
         stems.append((digits[1].rstrip("_=.:- ") or digits[1], True))
     return list(dict.fromkeys(stems))
@@ -323,15 +331,15 @@ def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
 # ---- copies ----------------------------------------------------------------------------------------------------------
 def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
     """Return groups of columns that repeat each other, where so many columns would not by chance."""
-    names = [
-        str(column_name) for column_name, column in frame.items() if _can_repeat(column)
-    ]
+    names = []
+    for column_name, column in frame.items():
+        if _can_repeat(column):
+            names.append(str(column_name))
     least = math.log(max(len(names) * (len(names) - 1) / 2, 1) / _CHANCE)
-    alike = [
-        group
-        for group in _alike_columns(frame, names)
-        if _ways(frame[group[0]]) > least
-    ]
+    alike = []
+    for group in _alike_columns(frame, names):
+        if _ways(frame[group[0]]) > least:
+            alike.append(group)
     return [
         copies for group in alike for copies in _of_one_meaning(frame, group, blocks)
     ]
@@ -344,7 +352,8 @@ def _of_one_meaning(
 
     What was measured once for each of a few farms differs between the same rows as anything else of farms.
     """
-    category, orders = list[str](), dict[bytes, list[str]]()
+    category = list[str]()
+    orders = dict[bytes, list[str]]()
     coded: set[bytes] = set()
     for column_name in group:
         _, levels = column_levels(frame[column_name], column_name)
@@ -392,7 +401,8 @@ def _ways(column: pd.Series[Any]) -> float:
 
 
 #: Shares of levels in the cells above which values count: in rows that are few, and in all of them.
-_ALL_DIFFERENT, _OFTEN_ALIKE = 1 - 0.5 / _LOOKED_AT, 0.5
+_ALL_DIFFERENT = 1 - 0.5 / _LOOKED_AT
+_OFTEN_ALIKE = 0.5
 #: So many different numbers are in the same order in two columns only if one follows from the other.
 _FEWEST_IN_ORDER = 12
 
@@ -406,16 +416,14 @@ def same_columns(
     strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
     """
     # Names in a schema are text, whatever they are in the frame, and as_frame makes them so.
-    names = [
-        column.name
-        for column in schema
-        if column.kind not in ("constant", "identifier")
-    ]
+    names = []
+    for column in schema:
+        if column.kind not in ("constant", "identifier"):
+            names.append(column.name)
     blocks = [set(block) for block in together]
-    order = {
-        schema_name: schema_index
-        for schema_index, schema_name in enumerate(schema.names)
-    }
+    order = {}
+    for schema_index, schema_name in enumerate(schema.names):
+        order[schema_name] = schema_index
     groups = [
         tuple(sorted(group, key=order.__getitem__))
         for group in _alike_columns(as_frame(frame), names)
@@ -466,7 +474,10 @@ def _order(levels: Floats) -> bytes:
 
     A column that falls where another rises says the same, so the smallest value comes before the largest.
     """
-    rising = levels if np.argmin(levels) < np.argmax(levels) else -levels
+    if np.argmin(levels) < np.argmax(levels):
+        rising = levels
+    else:
+        rising = -levels
     return np.argsort(rising, kind="stable").tobytes()
 
 
@@ -486,8 +497,10 @@ def column_levels(
             cells: Any = (
                 series.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
             )  # a minus zero is a zero
+        elif is_number:
+            cells = series
         else:
-            cells = series if is_number else series_seconds(series)
+            cells = series_seconds(series)
         codes, levels = pd.factorize(cells)
         return codes, np.asarray(levels, dtype=np.float64)
     distinct = Distinct.of(series, name)

@@ -67,14 +67,17 @@ _EVIDENT_PAIRS = (*_PAIRS, ("1", "0"))
 _TRUTH = {true_word: 1.0 for true_word, _ in _EVIDENT_PAIRS} | {
     false_word: 0.0 for _, false_word in _EVIDENT_PAIRS
 }
-_NEARLY_UNIQUE, _SHARE_OF_IMAGES = 0.95, 0.9
+_NEARLY_UNIQUE = 0.95
+_SHARE_OF_IMAGES = 0.9
 #: Fewer different cells say little of how most of them are written. They may well be categories.
 _FEWEST_SPELLED = 10
 #: So many columns may say whose rows these are.
 _MOST_GROUPINGS = 200
 #: The fields of whole numbers that are categories.
 _AS_LEVELS: dict[str, Any] = {"kind": "categorical", "storage": "text"}
-_SHARE_SPELLED, _LOOKED_AT, _LONGEST_SHORT = 0.8, 2000, 500
+_SHARE_SPELLED = 0.8
+_LOOKED_AT = 2000
+_LONGEST_SHORT = 500
 #: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
 _UNIT = rf"%|{CURRENCY}"
 _NUMBERS = {
@@ -113,7 +116,9 @@ class ColumnType:
     @property
     def notation(self) -> Notation | None:
         """How numbers are written that are stored as text, if not in the usual way."""
-        return None if self.decimal is None else Notation(self.unit, self.decimal)
+        if self.decimal is None:
+            return None
+        return Notation(self.unit, self.decimal)
 
     @property
     def n_known(self) -> int:
@@ -173,11 +178,10 @@ class Schema:
         """Return a table for the terminal, at most ``most`` columns long. ``reasons``: those that differ."""
         table_rows = [("column", "kind", "levels", "missing", "reason")]
         for c in self.columns[:most]:
-            missing = (
-                f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})"
-                if c.n_missing
-                else "0"
-            )
+            if c.n_missing:
+                missing = f"{c.n_missing} ({c.n_missing / max(c.n_rows, 1):.1%})"
+            else:
+                missing = "0"
             table_rows.append(
                 (
                     c.name,
@@ -188,12 +192,12 @@ class Schema:
                 )
             )
         shown = [tuple(map(printable, table_row)) for table_row in table_rows]
-        widths = [
-            max(map(len, column_cells)) for column_cells in zip(*shown, strict=True)
-        ]
-        lines = [
-            "  ".join(map(str.ljust, shown_row, widths)).rstrip() for shown_row in shown
-        ]
+        widths = []
+        for column_cells in zip(*shown, strict=True):
+            widths.append(max(map(len, column_cells)))
+        lines = []
+        for shown_row in shown:
+            lines.append("  ".join(map(str.ljust, shown_row, widths)).rstrip())
         if len(self.columns) > most:
             lines.append(f"… and {counted(len(self.columns) - most, 'more column')}")
         return "\n".join(lines)
@@ -303,7 +307,8 @@ def typed_as(
     A column with one value here is constant. ``na``, ``kinds`` and ``target`` are as for
     ``infer_schema``, ``target`` of these rows.
     """
-    frame, codes = cells.as_frame(X), MissingCodes.of(na)
+    frame = cells.as_frame(X)
+    codes = MissingCodes.of(na)
     columns = list[ColumnType]()
     for column in types:
         here = _counted_in(frame[column.name], column, codes)
@@ -345,10 +350,9 @@ def checked_kinds(
         "None or a mapping of column to kind",
         kinds_hint,
     )
-    declared = {
-        str(declared_name): declared_kind
-        for declared_name, declared_kind in (kinds or {}).items()
-    }
+    declared = {}
+    for declared_name, declared_kind in (kinds or {}).items():
+        declared[str(declared_name)] = declared_kind
     for column_name, column_kind in declared.items():
         check_choice(f"kind of column {column_name!r}", column_kind, get_args(Kind))
         if names is not None:
@@ -360,15 +364,13 @@ def checked_kinds(
 def _fused(base: ColumnType, numbers: Iterable[Any]) -> ColumnType:
     """Return a column with the flag that float64 makes some of its integers equal, if it does."""
     different, distinct_floats = different_and_left(numbers)
-    return (
-        replace(
+    if distinct_floats < different:
+        return replace(
             base,
             flags=("fused",),
             facts={"different": different, "left": distinct_floats},
         )
-        if distinct_floats < different
-        else base
-    )
+    return base
 
 
 def _number_type(
@@ -488,10 +490,8 @@ def _other_type(
             [not is_dot(dotted_text) for dotted_text in texts], dtype=bool
         )
         n_missing += int(counts[~is_kept].sum())
-        texts, counts = (
-            [kept_text for kept_text in texts if not is_dot(kept_text)],
-            counts[is_kept],
-        )
+        texts = [kept_text for kept_text in texts if not is_dot(kept_text)]
+        counts = counts[is_kept]
     base_type = ColumnType(
         name, "categorical", "text", ("text",), len(series), n_missing, len(texts)
     )
@@ -677,7 +677,8 @@ def _pair_type(base: ColumnType, texts: Sequence[str]) -> ColumnType | None:
     )
     if known_pair is None:
         return None
-    true_text, false_text = by_form[known_pair[0]], by_form[known_pair[1]]
+    true_text = by_form[known_pair[0]]
+    false_text = by_form[known_pair[1]]
     return base.flagged(
         "pair",
         kind="boolean",
@@ -709,36 +710,39 @@ def _text_type(
     base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers
 ) -> ColumnType:
     """Tell free text and identifiers from categories, and say when a text spoils a column of numbers."""
-    spelled = (
-        several_ways(texts) if len(texts) >= _FEWEST_SPELLED else _with_unit(texts)
-    )
+    if len(texts) >= _FEWEST_SPELLED:
+        spelled = several_ways(texts)
+    else:
+        spelled = _with_unit(texts)
     spelled = _two_numbers(texts) or spelled
     is_free = spelled is None and is_free_text(texts, counts, FEWEST_FOR_IDENTIFIER)
     if isinstance(series.dtype, pd.CategoricalDtype) and not is_free:
         return base.flagged("categorical_type")
-    odd_text, facts = odd_among_numbers(texts, counts), dict[str, Any]()
-    text_kind, flags = base.kind, base.flags
+    odd_text = odd_among_numbers(texts, counts)
+    facts = dict[str, Any]()
+    text_kind = base.kind
+    flags = base.flags
     if _are_images(texts):
-        text_kind, flags = "image", ("images",)
+        text_kind = "image"
+        flags = ("images",)
     elif odd_text:
-        flags, facts = (
-            ("odd_among_numbers",),
-            {"odd": odd_text[0], "share": min(odd_text[1], 0.99)},
-        )
+        flags = ("odd_among_numbers",)
+        facts = {"odd": odd_text[0], "share": min(odd_text[1], 0.99)}
     elif is_free:
-        text_kind, flags = (
-            "text",
-            ("free_text", "long_texts")
-            if max(map(len, texts)) > LONGEST_READ
-            else ("free_text",),
-        )
+        text_kind = "text"
+        if max(map(len, texts)) > LONGEST_READ:
+            flags = ("free_text", "long_texts")
+        else:
+            flags = ("free_text",)
     elif (
         base.n_known >= FEWEST_FOR_IDENTIFIER
         and len(texts) >= _NEARLY_UNIQUE * base.n_known
     ):
-        text_kind, flags = "identifier", ("unique_texts",)
+        text_kind = "identifier"
+        flags = ("unique_texts",)
     if spelled:
-        flags, facts = (*flags, "spelled"), facts | spelled
+        flags = (*flags, "spelled")
+        facts = facts | spelled
     return replace(base, kind=text_kind, flags=flags, facts=facts)
 
 
@@ -750,7 +754,9 @@ def _two_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
         return None
     odd_texts = [other_text for other_text in sampled_texts if not is_pair(other_text)]
     facts = {"what": "two numbers", "how": "in each cell, such as", "example": pairs[0]}
-    return {**facts, "odd_cells": odd_texts} if odd_texts else facts
+    if odd_texts:
+        return {**facts, "odd_cells": odd_texts}
+    return facts
 
 
 def _are_images(texts: Sequence[str]) -> bool:
@@ -778,11 +784,9 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
             )
             numbers = written if written.sum() > numbers.sum() else numbers
     share = float(counts[numbers].sum() / max(counts.sum(), 1))
-    return (
-        (texts[int(np.argmin(numbers))], share)
-        if share >= 0.5 and not numbers.all()
-        else None
-    )
+    if share >= 0.5 and not numbers.all():
+        return (texts[int(np.argmin(numbers))], share)
+    return None
 
 
 def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
@@ -830,20 +834,20 @@ def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
 def _with_unit(texts: Sequence[str]) -> dict[str, str] | None:
     """Return, as ``several_ways``, that a few different cells are all numbers with one unit, such as 71 kg, or None."""
     unit_matches = [_AROUND.fullmatch(cell_text.strip()) for cell_text in texts]
-    units = {
-        unit_match["measure"] if unit_match is not None else None
-        for unit_match in unit_matches
-    }
+    units = set()
+    for unit_match in unit_matches:
+        if unit_match is not None:
+            units.add(unit_match["measure"])
+        else:
+            units.add(None)
     if None in units or len(units) != 1 or not all(_number_ways(texts)):
         return None
     return {"what": "numbers", "how": "with other signs, such as", "example": texts[0]}
 
 
 def _number_ways(texts: Sequence[str]) -> list[list[str]]:
-    ways_of_texts, unit_matches = (
-        list[list[str]](),
-        [_AROUND.fullmatch(cell_text.strip()) for cell_text in texts],
-    )
+    ways_of_texts = list[list[str]]()
+    unit_matches = [_AROUND.fullmatch(cell_text.strip()) for cell_text in texts]
     # Numbers with letters of many kinds behind them are codes.
     measures = Counter(
         unit_match["measure"]
@@ -854,14 +858,14 @@ def _number_ways(texts: Sequence[str]) -> list[list[str]]:
     for stripped_text, number_match in zip(
         map(str.strip, texts), unit_matches, strict=True
     ):
-        fitting, around = list[str](), ""
+        fitting = list[str]()
+        around = ""
         if number_match is not None and number_match["measure"] in usual:
             around = f"{number_match['before'] or ''} {number_match['after'] or number_match['measure'] or ''} {stripped_text[:1] == '('}"
-            fitting = [
-                decimal_sign
-                for decimal_sign, number in _NUMBERS.items()
-                if number.fullmatch(number_match["number"])
-            ]
+            fitting = []
+            for decimal_sign, number in _NUMBERS.items():
+                if number.fullmatch(number_match["number"]):
+                    fitting.append(decimal_sign)
         ways_of_texts.append([f"{fitting_sign} {around}" for fitting_sign in fitting])
     return ways_of_texts
 
@@ -874,11 +878,10 @@ def _without_codes(
         [codes.kind_of(cell_text, name) == PRESENT for cell_text in distinct.texts],
         dtype=bool,
     ) & (counts > 0)
-    texts = [
-        kept_text
-        for kept_text, is_kept in zip(distinct.texts, keep_mask, strict=True)
-        if is_kept
-    ]
+    texts = []
+    for kept_text, is_kept in zip(distinct.texts, keep_mask, strict=True):
+        if is_kept:
+            texts.append(kept_text)
     return texts, counts[keep_mask], int(len(distinct.index) - counts[keep_mask].sum())
 
 
@@ -961,15 +964,17 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
     date_type = _date_type(column, texts, declared=True)
     if date_type is None:
         first = dates.find_date_format(texts[:1], declared=True)
-        odd_index = (
-            0
-            if first is None
-            else int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
-        )
+        if first is None:
+            odd_index = 0
+        else:
+            odd_index = int(np.argmax(np.isnan(dates.date_seconds(texts, first[0]))))
         problem = (
             f"Column {column.name!r} is declared date but has {texts[odd_index]!r}"
         )
-        problem += f" beside {texts[0]!r}" if odd_index else ""
+        if odd_index:
+            problem += f" beside {texts[0]!r}"
+        else:
+            problem += ""
         date_hint = (
             "Write all dates in one way, like 2024-01-31, or declare another kind."
         )
@@ -1021,13 +1026,14 @@ def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         distinct = Distinct.of(frame[column_name], column_name)
         numbers = cells.text_numbers(distinct.texts)
         if distinct.texts and not np.isnan(numbers).any():
-            in_order = [
-                distinct.texts[sorted_index]
-                for sorted_index in np.argsort(numbers, kind="stable")
-            ]
+            in_order = []
+            for sorted_index in np.argsort(numbers, kind="stable"):
+                in_order.append(distinct.texts[sorted_index])
             texts = distinct.spread(np.array(distinct.texts, dtype=object), None)
             changed[column_name] = pd.Categorical(texts, categories=in_order)
-    return frame.assign(**changed) if changed else frame
+    if changed:
+        return frame.assign(**changed)
+    return frame
 
 
 # ---- reading cells by type ------------------------------------------------------------------------------------------
@@ -1070,7 +1076,8 @@ def read_numbers(
 
 
 #: Dates that stand for no end or no begin are round, and so many seconds apart from all others.
-_ROUND_DAYS, _FAR = ("01-01", "12-30", "12-31"), 30 * 365 * 86_400.0
+_ROUND_DAYS = ("01-01", "12-30", "12-31")
+_FAR = 30 * 365 * 86_400.0
 
 
 def open_ends(series: pd.Series[Any], column: ColumnType) -> list[str]:
@@ -1128,25 +1135,24 @@ def _numbers_of_texts(
         return _pair_of_texts(texts, column.true_level or "", column.false_level or "")
     correction = "Correct the cell"
     if column.storage == "date":
-        date_form, correction = (
-            column.date_format or dates.ISO,
-            "Write it like 2024-01-31",
-        )
-        numbers, requirement = (
-            dates.read_dates(texts, date_form),
-            f"hold dates, as {date_form}" + " or ISO 8601" * (date_form != dates.ISO),
+        date_form = column.date_format or dates.ISO
+        correction = "Write it like 2024-01-31"
+        numbers = dates.read_dates(texts, date_form)
+        requirement = f"hold dates, as {date_form}" + " or ISO 8601" * (
+            date_form != dates.ISO
         )
     elif column.date_format:
-        numbers, requirement = (
-            dates.duration_seconds(texts),
-            "hold times such as 10:30, or durations",
-        )
+        numbers = dates.duration_seconds(texts)
+        requirement = "hold times such as 10:30, or durations"
     elif column.notation is not None:
         numbers = column.notation.read(texts)
         requirement = f"be {unit_said(column.unit)}"
     else:
         is_truth = column.kind == "boolean"
-        words = _TRUTH if is_truth else {"true": 1.0, "false": 0.0}
+        if is_truth:
+            words = _TRUTH
+        else:
+            words = {"true": 1.0, "false": 0.0}
         numbers = cells.text_numbers(
             [str(words.get(_plain(cell_text), cell_text)) for cell_text in texts]
         )

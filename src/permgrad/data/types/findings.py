@@ -142,14 +142,14 @@ class Finding:
 
 def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
     """Return what a user may pass: options of the command line, or arguments."""
-    column_name, codes = finding.columns[0], list(finding.facts.get("codes", ()))
+    column_name = finding.columns[0]
+    codes = list(finding.facts.get("codes", ()))
     groups = finding.facts.get("groups", {})
     kinds = ("numeric", "categorical", "identifier")
     if command:
-        fixes = {
-            kind_name: f"{option_of('--kind', column_name)}={kind_name}"
-            for kind_name in kinds
-        }
+        fixes = {}
+        for kind_name in kinds:
+            fixes[kind_name] = f"{option_of('--kind', column_name)}={kind_name}"
         groups_json = json.dumps(groups, ensure_ascii=False)
         other_fixes = {
             "row_group": option_of("--row-group", column_name),
@@ -161,10 +161,9 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
             "together": f"put them in a JSON file {groups_json} and pass it with --groups",
         }
     else:
-        fixes = {
-            argument_kind: f"kinds={{{column_name!r}: {argument_kind!r}}}"
-            for argument_kind in kinds
-        }
+        fixes = {}
+        for argument_kind in kinds:
+            fixes[argument_kind] = f"kinds={{{column_name!r}: {argument_kind!r}}}"
         other_fixes = {
             "row_group": f"row_groups={column_name!r}",
             "names_rows": fixes["identifier"],
@@ -204,7 +203,10 @@ def column_codes(name: str, codes: Sequence[Any]) -> list[str]:
     """
     texts = [str(code_value) for code_value in codes]
     short = [plain_text for plain_text in texts if "," not in plain_text]
-    joined = [f"{name}={','.join(short)}"] if short else []
+    if short:
+        joined = [f"{name}={','.join(short)}"]
+    else:
+        joined = []
     return [
         *joined,
         *(f"{name}={comma_text}" for comma_text in texts if "," in comma_text),
@@ -216,23 +218,23 @@ def _na_argument(codes: Sequence[Any], finding: Finding) -> str:
     codes_by_column = finding.facts.get("by_column", {})
     if finding.kind == "spelled_word":
         codes_by_column = {finding.columns[0]: list(codes)}
-    return f"na={[codes_by_column]!r}" if codes_by_column else f"na={list(codes)!r}"
+    if codes_by_column:
+        return f"na={[codes_by_column]!r}"
+    return f"na={list(codes)!r}"
 
 
 # ---- what is found ---------------------------------------------------------------------------------------------------
 def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
     """Return what the types of columns say that a user should know, of all columns ``but_for`` some."""
     columns = [column for column in schema if column.name not in but_for]
-    identifiers = [
-        column_type
-        for column_type in columns
-        if column_type.kind == "identifier" and "declared" not in column_type.flags
-    ]
-    usual = (
-        "numeric"
-        if identifiers and identifiers[0].storage == "number"
-        else "categorical"
-    )
+    identifiers = []
+    for column_type in columns:
+        if column_type.kind == "identifier" and "declared" not in column_type.flags:
+            identifiers.append(column_type)
+    if identifiers and identifiers[0].storage == "number":
+        usual = "numeric"
+    else:
+        usual = "categorical"
     column_findings = [
         Finding("identifiers", _names(identifiers), {"usual_kind": usual})
     ]
@@ -260,11 +262,10 @@ def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
         )
         for column_flag in ("names", "whole_texts")
     ]
-    written = [
-        written_column
-        for written_column in columns
-        if "written" in written_column.flags and written_column.unit
-    ]
+    written = []
+    for written_column in columns:
+        if "written" in written_column.flags and written_column.unit:
+            written.append(written_column)
     column_findings.append(
         Finding(
             "units",
@@ -300,11 +301,10 @@ def _names(columns: Iterable[ColumnType]) -> tuple[str, ...]:
 
 def _spelled(column: ColumnType) -> Finding:
     """Return the finding of a column that is text by its spelling."""
-    treatment = (
-        "left out like an identifier"
-        if column.kind == "identifier"
-        else "read as categories"
-    )
+    if column.kind == "identifier":
+        treatment = "left out like an identifier"
+    else:
+        treatment = "read as categories"
     facts = {**column.facts, "used": treatment, "alike": _ALIKE[column.facts["what"]]}
     words = odd_words(column)
     if not words:
@@ -365,8 +365,10 @@ def roles_found(
 
     ``codes``: those that mean missing.
     """
-    codes = MissingCodes() if codes is None else codes
-    names, weights = list[str](), list[str]()
+    if codes is None:
+        codes = MissingCodes()
+    names = list[str]()
+    weights = list[str]()
     for column in columns:
         if column.kind != "numeric" or column.date_format is not None:
             continue
@@ -405,15 +407,13 @@ def without_scores(
         )
         for column_kind in ("text", "image")
     )
-    counts = {
-        pooled_name: schema[pooled_name].n_levels
-        for pooled_name in scoreless
-        if pooled_name not in (*texts, *images)
-    }
-    pooled = [
-        f"{counted_name} ({count - most:,} of {count:,})"
-        for counted_name, count in counts.items()
-    ]
+    counts = {}
+    for pooled_name in scoreless:
+        if pooled_name not in (*texts, *images):
+            counts[pooled_name] = schema[pooled_name].n_levels
+    pooled = []
+    for counted_name, count in counts.items():
+        pooled.append(f"{counted_name} ({count - most:,} of {count:,})")
     unused_findings = [Finding("unused_texts", texts), Finding("unused_images", images)]
     unused_findings.append(Finding("pooled", tuple(counts), {"shown": pooled}))
     return [finding for finding in unused_findings if finding.columns]
@@ -425,12 +425,13 @@ def as_one_found(groups: Mapping[str, Sequence[str]]) -> list[Finding]:
         f"{feature_name} ({listed(columns, 2 * _MOST)})"
         for feature_name, columns in list(groups.items())[:_MOST]
     )
-    further_text = f"; and {len(groups) - _MOST} more" if len(groups) > _MOST else ""
-    return (
-        [Finding("as_one", tuple(groups), {"columns": f"{shown}{further_text}"})]
-        if groups
-        else []
-    )
+    if len(groups) > _MOST:
+        further_text = f"; and {len(groups) - _MOST} more"
+    else:
+        further_text = ""
+    if groups:
+        return [Finding("as_one", tuple(groups), {"columns": f"{shown}{further_text}"})]
+    return []
 
 
 def duplicates_found(
@@ -441,7 +442,9 @@ def duplicates_found(
 ) -> list[Finding]:
     """Return which columns determine each other, as ``same_columns`` says, if any do. ``rows``: which these are."""
     groups = same_columns(frame, schema, together)
-    return [of_duplicates(groups, rows)] if groups else []
+    if groups:
+        return [of_duplicates(groups, rows)]
+    return []
 
 
 def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
@@ -451,11 +454,10 @@ def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
         + (f" and {len(group) - _MOST} more" if len(group) > _MOST else "")
         for group in groups[:_MOST]
     )
-    further_text = (
-        f" and {counted(len(groups) - _MOST, 'more group')}"
-        if len(groups) > _MOST
-        else ""
-    )
+    if len(groups) > _MOST:
+        further_text = f" and {counted(len(groups) - _MOST, 'more group')}"
+    else:
+        further_text = ""
     first = {groups[0][0]: list(groups[0])}
     return Finding(
         "duplicates",
@@ -491,11 +493,10 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
             other_object, (pd.DataFrame, pd.Series)
         ) or not _same_in_other_order(X.index, other_object.index):
             continue
-        sort_hint = (
-            f"pass {object_name}.loc[X.index]"
-            if X.index.is_unique
-            else "sort both alike"
-        )
+        if X.index.is_unique:
+            sort_hint = f"pass {object_name}.loc[X.index]"
+        else:
+            sort_hint = "sort both alike"
         row_position = int(np.argmax(np.asarray(X.index != other_object.index)))
         warn_user(
             f"X and {object_name} are matched by position, but their indexes hold the same labels in another order (row "

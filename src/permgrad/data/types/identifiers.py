@@ -70,18 +70,21 @@ def flag_of_whole_numbers(
     present = values[~np.isnan(values)]
     levels = np.unique(present)
     if len(levels) == len(present):
-        return (
-            "named"
-            if names_things(name)
-            else "counting"
-            if counts_rows(name, values, _row_numbers(index))
-            else None
-        )
+        if names_things(name):
+            return "named"
+        if counts_rows(name, values, _row_numbers(index)):
+            return "counting"
+        return None
     repeat = len(present) >= 2 * len(levels) and len(levels) >= _FEWEST_THINGS
     match = _NAME.fullmatch(name)
     # So many doctors, 0 of some, are an amount.
-    least = 1 if match is not None and match["thing"] else 0
-    return "names" if repeat and match is not None and levels[0] >= least else None
+    if match is not None and match["thing"]:
+        least = 1
+    else:
+        least = 0
+    if repeat and match is not None and levels[0] >= least:
+        return "names"
+    return None
 
 
 def _row_numbers(index: pd.Index[Any]) -> Integers:
@@ -95,24 +98,30 @@ def maybe_missing(values: Floats) -> list[int | float]:
     """Return numbers of a column that may be codes for missing: -99, 88 or -999.25, apart from all others.
 
     Examples:
-        >>> maybe_missing(np.array([31.0, 40.0, 99999999.0, 22.0, -9.0])), maybe_missing(np.array([95.0, 97.0, 99.0]))
+        >>> (
+        ...     maybe_missing(np.array([31.0, 40.0, 99999999.0, 22.0, -9.0])),
+        ...     maybe_missing(np.array([95.0, 97.0, 99.0])),
+        ... )
         ([-9, 99999999], [])
     """
     levels = np.unique(values[np.isfinite(values)])
     extreme_levels = np.concatenate(
         [levels[:_CODES_LOOKED_AT], levels[-_CODES_LOOKED_AT:]]
     ).tolist()
-    numbers = {
-        int(extreme_level) if extreme_level == int(extreme_level) else extreme_level
-        for extreme_level in extreme_levels
-    }
+    numbers = set()
+    for extreme_level in extreme_levels:
+        if extreme_level == int(extreme_level):
+            numbers.add(int(extreme_level))
+        else:
+            numbers.add(extreme_level)
     codes = sorted(
         number for number in numbers if _CODE_FOR_MISSING.fullmatch(str(number))
     )
     other_levels = np.setdiff1d(levels, codes)
     if len(other_levels) < 2:
         return []
-    lowest_level, highest_level = float(other_levels[0]), float(other_levels[-1])
+    lowest_level = float(other_levels[0])
+    highest_level = float(other_levels[-1])
     width = highest_level - lowest_level
     return [
         candidate_code
@@ -138,7 +147,10 @@ def may_name_rows(name: str, values: Floats) -> bool:
     Examples:
         >>> may_name_rows("x", np.random.default_rng(0).permutation(900)[:300] + 7.0)
         True
-        >>> may_name_rows("cents", np.arange(300.0) ** 2), may_name_rows("pidnum", np.arange(300.0) ** 2)
+        >>> (
+        ...     may_name_rows("cents", np.arange(300.0) ** 2),
+        ...     may_name_rows("pidnum", np.arange(300.0) ** 2),
+        ... )
         (False, True)
     """
     present = values[~np.isnan(values)]
@@ -166,7 +178,10 @@ def may_weigh(name: str, values: Floats) -> bool:
     """Whether numbers ``(rows,)`` may say how many cases a row stands for: by their column's name.
 
     Examples:
-        >>> [may_weigh(name, np.array([0.5, 1.2, 3.0])) for name in ("pweight", "perwt", "weight", "swt_kg")]
+        >>> [
+        ...     may_weigh(name, np.array([0.5, 1.2, 3.0]))
+        ...     for name in ("pweight", "perwt", "weight", "swt_kg")
+        ... ]
         [True, True, False, False]
     """
     present = values[~np.isnan(values)]
@@ -182,7 +197,8 @@ def names_time(name: str) -> bool:
 def counts_rows(name: str, values: Floats, rows: Integers) -> bool:
     """Return whether integers rise or fall with the rows' numbers, by less than two on average. Years and times may."""
     present = ~np.isnan(values)
-    values, rows = values[present], rows[present]
+    values = values[present]
+    rows = rows[present]
     if len(values) < _FEWEST_FOR_COUNT or names_time(name) or not are_whole(values):
         return False
     if values.min() >= YEARS[0] and values.max() <= YEARS[1]:
@@ -213,17 +229,32 @@ _WORD = re.compile(
 )
 _RUN = re.compile(rf"[{UNSPACED}]{{4}}|[{PICTURES}][\s\ufe0f\u200d]*[{PICTURES}]")
 #: A column of words has so many different ones, in so many of its different cells.
-_FEWEST_WORDS, _SHARE_OF_CELLS = 5, 0.5
-_LOOKED_AT, _LONGEST_LOOKED_AT = 2000, 200
+_FEWEST_WORDS = 5
+_SHARE_OF_CELLS = 0.5
+_LOOKED_AT = 2000
+_LONGEST_LOOKED_AT = 200
 #: Of free texts half differ, or, of very many, nearly all but for stock phrases that a twentieth of the rows share.
-_RARELY_REPEATED, _NEARLY_NEVER, _VERY_MANY, _STOCK_PHRASE = 0.5, 0.8, 100, 0.05
+_RARELY_REPEATED = 0.5
+_NEARLY_NEVER = 0.8
+_VERY_MANY = 100
+_STOCK_PHRASE = 0.05
 
 
 def has_words(text: str) -> bool:
     """Say whether a cell has several words, of which one at least is no code or number.
 
     Examples:
-        >>> [has_words(text) for text in ("NO DAMAGE", "Pentium E5500", "很好的产品", "AB-12 34", "SW1A 1AA", "ok")]
+        >>> [
+        ...     has_words(text)
+        ...     for text in (
+        ...         "NO DAMAGE",
+        ...         "Pentium E5500",
+        ...         "很好的产品",
+        ...         "AB-12 34",
+        ...         "SW1A 1AA",
+        ...         "ok",
+        ...     )
+        ... ]
         [True, True, True, False, False, False]
     """
     start = text[:_LONGEST_LOOKED_AT]
@@ -245,11 +276,10 @@ def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
     if len(several) < _SHARE_OF_CELLS * len(cells):
         return False
     # "Sample 12" and "Sample 13" number things.
-    words = {
-        text_word.lower()
-        for several_text in several
-        for text_word in _WORD.findall(several_text[:_LONGEST_LOOKED_AT])
-    }
+    words = set()
+    for several_text in several:
+        for text_word in _WORD.findall(several_text[:_LONGEST_LOOKED_AT]):
+            words.add(text_word.lower())
     return (
         len(words) >= _FEWEST_WORDS
         or sum(_RUN.search(wordy_text) is not None for wordy_text in several) >= fewest
@@ -258,13 +288,16 @@ def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
 
 # ---- numbers that the target shows to be names -----------------------------------------------------------------------
 #: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of numbers at least so densely.
-_FEWEST_LEVELS, _SHARE_FILLED = 20, 0.5
+_FEWEST_LEVELS = 20
+_SHARE_FILLED = 0.5
 #: How surely, and what share of the target's variance at least, rows with the same number have in common.
-_SURELY, _LEAST_SHARED = 1e-6, 0.02
+_SURELY = 1e-6
+_LEAST_SHARED = 0.02
 #: Share of this that neighbouring numbers of names have in common, with two standard errors. Of amounts it is about 1.
 _NEIGHBOURS_SHARE = 0.5
 #: A grouping is finer with so many groups for each number, of so many rows on average.
-_FINER, _ROWS_OF_GROUP = 1.2, 1.5
+_FINER = 1.2
+_ROWS_OF_GROUP = 1.5
 #: Levels times outputs up to which amounts are read as levels, too: so many a page can set.
 _MOST_SCORES = 20_000
 
@@ -291,7 +324,8 @@ def flag_by_target(
             within a customer is tested by customers: their rows are alike, whatever it says.
     """
     present = ~np.isnan(values)
-    values, y = values[present], y[present]
+    values = values[present]
+    y = y[present]
     levels = len(np.unique(values))
     if (
         not _FEWEST_LEVELS <= levels <= len(values) / 2
@@ -314,13 +348,15 @@ def flag_by_target(
         of_group = np.unique(whose[whose >= 0], return_index=True, return_inverse=True)
         _, first, member = of_group
         count = np.bincount(member)
-        means = [
-            np.bincount(member, output_values[whose >= 0]) / count
-            for output_values in outputs
-        ]
+        means = []
+        for output_values in outputs:
+            means.append(np.bincount(member, output_values[whose >= 0]) / count)
         of_groups = values[whose >= 0][first]
         is_repeated = len(np.unique(of_groups)) <= len(of_groups) / 2
-        shared_flag = _flag_of_shared(of_groups, means) if is_repeated else None
+        if is_repeated:
+            shared_flag = _flag_of_shared(of_groups, means)
+        else:
+            shared_flag = None
     return shared_flag
 
 
@@ -334,11 +370,9 @@ def _flag_of_shared(
     if own_share and neighbours < _NEIGHBOURS_SHARE and is_dense:
         return "names"
     has_few_levels = levels * len(outputs) <= _MOST_SCORES
-    return (
-        "also_levels"
-        if has_few_levels and own_share * (1 - neighbours) >= _LEAST_SHARED
-        else None
-    )
+    if has_few_levels and own_share * (1 - neighbours) >= _LEAST_SHARED:
+        return "also_levels"
+    return None
 
 
 def _are_constant_within(values: Floats, codes: Integers) -> bool:
@@ -367,7 +401,10 @@ def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, 
 
     Examples:
         >>> shop = np.repeat(np.arange(1.0, 101), 10)
-        >>> of_shop, noise = np.random.default_rng(0).normal(size=101), np.random.default_rng(1).normal(size=1000)
+        >>> of_shop, noise = (
+        ...     np.random.default_rng(0).normal(size=101),
+        ...     np.random.default_rng(1).normal(size=1000),
+        ... )
         >>> [round(share, 1) for share in shared_by_equal(shop, of_shop[shop.astype(int)] + noise)]
         [0.5, 0.4]
         >>> [round(share, 1) for share in shared_by_equal(shop, shop / 25 + noise)]
@@ -397,7 +434,8 @@ def _shared(values: Floats, outputs: Sequence[Floats]) -> tuple[float, float]:
     )
     total = sum(float(np.var(output)) for output in outputs) * len(values)
     between = float((counts * means**2).sum())
-    row_count, levels = len(values), len(counts)
+    row_count = len(values)
+    levels = len(counts)
     noise = max(total - between, 1e-9 * total) / max(row_count - levels, 1)
     rows_each = (row_count - (counts**2).sum() / row_count) / (levels - 1)
     own_variance = (between / (levels - 1) - noise) / rows_each

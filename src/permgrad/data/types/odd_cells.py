@@ -14,7 +14,8 @@ from permgrad.data.types.column_types import ColumnType, Schema, read_numbers
 
 #: Different odd cells of a column, and the share of its rows that they may be. Beyond,
 #: the column holds something else than in training, which no rule can mend.
-_MOST_ODD, _MOST_SHARE = 20, 0.5
+_MOST_ODD = 20
+_MOST_SHARE = 0.5
 #: Odd cells that are named.
 _NAMED = 5
 
@@ -98,7 +99,10 @@ def odd_cells_words(cell_errors: Sequence[InputError]) -> str:
     """Say which cells count as missing, each with its column and row or line."""
     facts = [cell_error.problem.rstrip(".") for cell_error in cell_errors[:_NAMED]]
     further_count = len(cell_errors) - len(facts)
-    further_text = f"; and {further_count:,} more" if further_count else ""
+    if further_count:
+        further_text = f"; and {further_count:,} more"
+    else:
+        further_text = ""
     counted_cells = "cell that cannot be read counts"
     if len(cell_errors) > 1:
         counted_cells = "cells that cannot be read count"

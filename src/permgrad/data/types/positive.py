@@ -21,11 +21,9 @@ _SHORT_WORDS = ("no", "on", "y", "n", "t", "f")
 def spelling(text: str) -> str:
     """Return a class as it is compared with others: YES and "yes " are one."""
     words = " ".join(text.split())
-    return (
-        words.casefold()
-        if len(words) > 2 or words.casefold() in _SHORT_WORDS
-        else words
-    )
+    if len(words) > 2 or words.casefold() in _SHORT_WORDS:
+        return words.casefold()
+    return words
 
 
 def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
@@ -58,31 +56,37 @@ def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
     first, second = (int(count) for count in counts)
     if first != second:
         return int(second < first)
-    named = [
-        class_index
-        for class_index in (0, 1)
-        if canonical(classes[class_index]).strip().casefold() in _YES
-    ]
-    return named[0] if len(named) == 1 else 1
+    named = []
+    for class_index in (0, 1):
+        if canonical(classes[class_index]).strip().casefold() in _YES:
+            named.append(class_index)
+    if len(named) == 1:
+        return named[0]
+    return 1
 
 
 def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
     """Return the position of the one of two classes that a user calls positive. 1, 1.0 and "1" are one level."""
     names = [canonical(label) for label in classes]
     if len(names) != 2:
-        prediction = (
-            f"{len(names)} classes are predicted" if names else "a number is predicted"
-        )
+        if names:
+            prediction = f"{len(names)} classes are predicted"
+        else:
+            prediction = "a number is predicted"
         problem = f"A positive class is one of two, but {prediction} here"
         raise InputError(
             problem, hint="Leave --positive (positive=) out.", code="PG035"
         )
-    positive_name = (
-        canonical(level) if isinstance(level, (str, int, float, np.generic)) else ""
-    )
+    if isinstance(level, (str, int, float, np.generic)):
+        positive_name = canonical(level)
+    else:
+        positive_name = ""
     if positive_name not in names:
         suggestion = did_you_mean(positive_name, names)
-        guess = f"{suggestion} " if suggestion else ""
+        if suggestion:
+            guess = f"{suggestion} "
+        else:
+            guess = ""
         class_hint = f"{guess}The classes are {' and '.join(map(repr, names))}.".strip()
         raise InputError(
             f"Positive class {shown(level)} not found", hint=class_hint, code="PG035"

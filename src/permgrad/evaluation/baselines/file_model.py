@@ -97,11 +97,9 @@ class FileModel(_Read):
         self, predictor: OnnxPredictor, names: Sequence[str] = (), places: Any = ()
     ) -> Self:
         """Take a predictor, its classes' names in the order of its outputs, and their places. Return the model."""
-        self.predictor, self._names, self._places = (
-            predictor,
-            list(names),
-            np.asarray(places, dtype=np.int64),
-        )
+        self.predictor = predictor
+        self._names = list(names)
+        self._places = np.asarray(places, dtype=np.int64)
         return self
 
     @classmethod
@@ -120,7 +118,11 @@ class FileModel(_Read):
             PredictorSubject,
         )  # loads torch
 
-        options: dict[str, Any] = {"class_names": self._names} if self._names else {}
+        options: dict[str, Any]
+        if self._names:
+            options = {"class_names": self._names}
+        else:
+            options = {}
         with (
             keeping_warnings()
         ):  # reading has shown them, and has seen that rows do not depend on each other
@@ -188,7 +190,10 @@ def make_file_model(
             predictor, rows, task="classification", class_names=list(map(str, names))
         )
         return _with_classes(predictor, np.asarray(names), list(map(str, names)))
-    target = None if y is None else y.dropna()
+    if y is None:
+        target = None
+    else:
+        target = y.dropna()
     # If the model does not say whether it classifies, the target decides how one number per row is read.
     subject = PredictorSubject(
         predictor, rows, None if target is None else _told(target)
@@ -196,11 +201,10 @@ def make_file_model(
     if subject.task == "regression":
         return FileModel(task="regression").take(predictor)
     count = len(subject.outputs.class_names)
-    strange = (
-        set()
-        if target is None
-        else {canonical(v) for v in target.unique()} - set(map(str, range(count)))
-    )
+    if target is None:
+        strange = set()
+    else:
+        strange = {canonical(v) for v in target.unique()} - set(map(str, range(count)))
     if strange:
         raise InputError(
             f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
@@ -219,11 +223,9 @@ def _told(target: pd.Series[Any]) -> Array | None:
     numbers = pd.api.types.is_numeric_dtype(
         target.dtype
     ) and not pd.api.types.is_bool_dtype(target.dtype)
-    return (
-        target.to_numpy(dtype=np.float64)
-        if numbers
-        else np.asarray(target.map(canonical), dtype=object)
-    )
+    if numbers:
+        return target.to_numpy(dtype=np.float64)
+    return np.asarray(target.map(canonical), dtype=object)
 
 
 def _with_classes(

@@ -46,7 +46,9 @@ FIT_TIMES = ("fit_seconds", "fit_processor_seconds")
 #: A target's mean is far from 0 from this multiple of its deviation on. Float32 has seven digits.
 _FAR = 1000.0
 #: Rows that the time of a baseline is measured on: the share, the fewest and the most.
-_MEASURED_PART, _FEWEST_MEASURED, _MOST_MEASURED = 0.1, 60, 500
+_MEASURED_PART = 0.1
+_FEWEST_MEASURED = 60
+_MOST_MEASURED = 500
 #: What fits a model.
 Fit = Callable[[Job], Any]
 
@@ -84,9 +86,12 @@ class Baseline:
 
     def label_for(self, task: Task, *, counts: bool = False) -> str:
         """Return what it is called in a task: of several kinds, ``label`` names all."""
-        model_kind = (
-            "logistic" if task == "classification" else "Poisson" if counts else "ridge"
-        )
+        if task == "classification":
+            model_kind = "logistic"
+        elif counts:
+            model_kind = "Poisson"
+        else:
+            model_kind = "ridge"
         return self.label.replace("logistic, ridge or Poisson", model_kind)
 
     def available(self) -> bool:
@@ -99,7 +104,8 @@ class Baseline:
         Libraries that compute in float32 would round the differences between rows away.
         """
         job = replace(job, estimator=self.estimator)
-        y, held_out = job.train.y, job.validation
+        y = job.train.y
+        held_out = job.validation
         if job.classify or job.counts or not 0 < np.std(y) < np.abs(np.mean(y)) / _FAR:
             return self.fit(job)
         target_mean = float(np.mean(y))
@@ -109,11 +115,9 @@ class Baseline:
                 job, train=replace(job.train, y=y - target_mean), validation=held_out
             )
         )
-        return (
-            model.shifted(target_mean)
-            if isinstance(model, BoostedTrees)
-            else Shifted(model, target_mean)
-        )
+        if isinstance(model, BoostedTrees):
+            return model.shifted(target_mean)
+        return Shifted(model, target_mean)
 
 
 baselines: Registry[Baseline] = Registry("baseline")
@@ -195,7 +199,10 @@ class FittedBaseline:
             "positive": positive,
             "weights": rows.weights,
         }
-        options |= {"counts": True} if self.counts else {}
+        if self.counts:
+            options |= {"counts": True}
+        else:
+            options |= {}
         return scores_of(
             task_name, rows.y, self.guess(rows) if guess is None else guess, **options
         )
@@ -221,14 +228,18 @@ def fit_baseline(
     """
     check_available([name])
     baseline = baselines.get(name)
-    labels, class_codes = np.asarray([]), np.asarray([], dtype=np.int64)
+    labels = np.asarray([])
+    class_codes = np.asarray([], dtype=np.int64)
     if task == "regression":
         train = replace(train, y=np.asarray(train.y, dtype=np.float64))
         validation = validation and replace(
             validation, y=np.asarray(validation.y, dtype=np.float64)
         )
     else:
-        labels = np.asarray(classes) if len(classes) else np.unique(np.asarray(train.y))
+        if len(classes):
+            labels = np.asarray(classes)
+        else:
+            labels = np.unique(np.asarray(train.y))
         class_codes, train, validation = _numbered(labels, train, validation)
     fit_job = Job(
         task,
@@ -240,14 +251,13 @@ def fit_baseline(
         options,
         counts,
     )
-    started, worked = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
+    worked = time.process_time()
     # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
     with threadpool_limits(limits=threads):
         model = baseline.train(fit_job)
-    seconds, processor_seconds = (
-        time.perf_counter() - started,
-        time.process_time() - worked,
-    )
+    seconds = time.perf_counter() - started
+    processor_seconds = time.process_time() - worked
     return FittedBaseline(
         name, model, seconds, labels, class_codes, processor_seconds, counts
     )
@@ -288,15 +298,13 @@ def fit_estimator(
         )
     step_prefix = f"{model.steps[-1][0]}__" if hasattr(model, "steps") else ""
     weighed = {} if weights is None else {f"{step_prefix}sample_weight": weights}
-    started, worked = time.perf_counter(), time.process_time()
+    started = time.perf_counter()
+    worked = time.process_time()
 
     def said(error: Exception) -> InputError:
         error_advice = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
-        error_advice = (
-            "Leave the weights out, or choose another model."
-            if "sample_weight" in str(error)
-            else error_advice
-        )
+        if "sample_weight" in str(error):
+            error_advice = "Leave the weights out, or choose another model."
         return InputError(
             f"{name} cannot be fitted: {error_in_words(error)}",
             hint=error_advice,
@@ -305,7 +313,8 @@ def fit_estimator(
 
     with turned(said):
         model.fit(table, y, **weighed)
-    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    seconds = time.perf_counter() - started
+    worked = time.process_time() - worked
     class_codes = np.zeros(0, dtype=np.int64)
     if len(labels):
         learned_classes = np.asarray(
@@ -360,17 +369,17 @@ def run_baselines(
     Without names, all quick ones that are installed are fitted, which leaves out TabM and RealMLP. ``guesses`` is
     filled with the predictions for the test rows.
     """
-    train, validation, test_rows = (
-        rows_by_part["train"],
-        rows_by_part.get("validation"),
-        rows_by_part["test"],
-    )
-    quick = [
-        baseline.name
-        for baseline in baselines.values()
-        if not baseline.costly and baseline.available()
-    ]
-    baseline_names = quick if names is None else list(names)
+    train = rows_by_part["train"]
+    validation = rows_by_part.get("validation")
+    test_rows = rows_by_part["test"]
+    quick = []
+    for baseline in baselines.values():
+        if not baseline.costly and baseline.available():
+            quick.append(baseline.name)
+    if names is None:
+        baseline_names = quick
+    else:
+        baseline_names = list(names)
     check_available(baseline_names)
     if not len(classes) and task == "classification":
         classes = np.unique(np.asarray(train.y))
@@ -424,15 +433,13 @@ def estimate_seconds(
     )
     drawn = generator(seed, "baseline times").permutation(count)[:sample_size]
     # A fit needs two classes.
-    firsts = (
-        np.unique(np.asarray(train.y), return_index=True)[1]
-        if task == "classification"
-        else drawn[:0]
-    )
-    samples = [
-        train.take(np.union1d(row_indices, firsts))
-        for row_indices in (drawn[: sample_size // 2], drawn)
-    ]
+    if task == "classification":
+        firsts = np.unique(np.asarray(train.y), return_index=True)[1]
+    else:
+        firsts = drawn[:0]
+    samples = []
+    for row_indices in (drawn[: sample_size // 2], drawn):
+        samples.append(train.take(np.union1d(row_indices, firsts)))
     for baseline_name in names:
         import_module(
             baselines.get(baseline_name).package
@@ -478,11 +485,10 @@ _MORE = {
 def settings_names(name: str, task: str = "classification") -> list[str]:
     """Return the names of the settings that a model of another library has, without those that a run decides."""
     estimator_type = estimator_class(baselines.get(name).estimator, task)
-    parameters = (
-        estimator_type().get_params()
-        if name != "catboost"
-        else inspect.signature(estimator_type).parameters
-    )
+    if name != "catboost":
+        parameters = estimator_type().get_params()
+    else:
+        parameters = inspect.signature(estimator_type).parameters
     return [
         parameter_name
         for parameter_name in (*parameters, *_MORE.get(name, ()))
@@ -500,13 +506,14 @@ def check_settings(content: Any, name: str, source: str) -> dict[str, Any]:
     settings = content["settings"]
     check_available([name])
     names = settings_names(name)
-    faults = [
-        two_sentences(
-            f"{setting_name!r} is no setting", did_you_mean(setting_name, names)
-        )
-        for setting_name in settings
-        if setting_name not in names
-    ]
+    faults = []
+    for setting_name in settings:
+        if setting_name not in names:
+            faults.append(
+                two_sentences(
+                    f"{setting_name!r} is no setting", did_you_mean(setting_name, names)
+                )
+            )
     if faults:
         raise InputError(
             f"{source} does not suit {name}: {' '.join(faults)}", code="PG001"

@@ -36,9 +36,10 @@ def _mlp(job: Job) -> Any:
     from permgrad.models.train.guard import sheltered
 
     model = PlainMLP(job.n_classes if job.classify else 0, MLPOptions(**job.options))
-    held_out = (
-        None if job.validation is None else (job.validation.encoded, job.validation.y)
-    )
+    if job.validation is None:
+        held_out = None
+    else:
+        held_out = (job.validation.encoded, job.validation.y)
     with sheltered(job.seed), torch_threads(job.threads):
         return model.fit(job.train.encoded, job.train.y, held_out)
 

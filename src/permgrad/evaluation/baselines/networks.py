@@ -47,12 +47,14 @@ class PlainMLP:
     def fit(self, X: Array, y: Array, held_out: tuple[Array, Array] | None) -> PlainMLP:
         """Train on rows. ``held_out`` are validation rows, or None."""
         feature_rows = np.asarray(X, dtype=np.float64)
-        self.center, spread = feature_rows.mean(axis=0), feature_rows.std(axis=0)
+        self.center = feature_rows.mean(axis=0)
+        spread = feature_rows.std(axis=0)
         self.factor = np.where(spread > 0, 1 / np.where(spread > 0, spread, 1.0), 0.0)
         self.y_center, self.y_scale = (
             (0.0, 1.0) if self.outputs else (float(np.mean(y)), float(np.std(y)) or 1.0)
         )
-        inputs, targets = self._inputs(X), self._targets(y)
+        inputs = self._inputs(X)
+        targets = self._targets(y)
         units = (feature_rows.shape[1], *self.options.units)
         layers = [
             layer
@@ -63,7 +65,8 @@ class PlainMLP:
         optimizer = torch.optim.Adam(
             self.module.parameters(), lr=self.options.learning_rate
         )
-        best_state, best_loss = copy.deepcopy(self.module.state_dict()), float("inf")
+        best_state = copy.deepcopy(self.module.state_dict())
+        best_loss = float("inf")
         for epoch in range(
             self.options.max_epochs
             if held_out
@@ -83,11 +86,9 @@ class PlainMLP:
                 )
             )
             if validation_loss < best_loss:
-                best_state, best_loss, self.best_epoch = (
-                    copy.deepcopy(self.module.state_dict()),
-                    validation_loss,
-                    epoch,
-                )
+                best_state = copy.deepcopy(self.module.state_dict())
+                best_loss = validation_loss
+                self.best_epoch = epoch
             elif epoch - self.best_epoch >= self.options.patience:
                 break
         self.module.load_state_dict(best_state)
@@ -102,11 +103,9 @@ class PlainMLP:
         return functional.softmax(self._outputs(X).double(), dim=1).numpy()
 
     def _loss(self, outputs: Any, y: Any) -> Any:
-        return (
-            functional.cross_entropy(outputs, y)
-            if self.outputs
-            else functional.mse_loss(outputs[:, 0], y)
-        )
+        if self.outputs:
+            return functional.cross_entropy(outputs, y)
+        return functional.mse_loss(outputs[:, 0], y)
 
     def _outputs(self, X: Array) -> torch.Tensor:
         self.module.eval()
@@ -179,8 +178,6 @@ def _table(rows: BaselineRows) -> pd.DataFrame:
 
 
 def _named(rows: Any) -> pd.DataFrame:
-    return (
-        rows
-        if hasattr(rows, "columns")
-        else pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])
-    )
+    if hasattr(rows, "columns"):
+        return rows
+    return pd.DataFrame(rows, columns=[f"x{j}" for j in range(np.shape(rows)[1])])

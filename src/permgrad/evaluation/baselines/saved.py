@@ -72,11 +72,15 @@ def save(
     fitted = model.fitted_
     images = cast("Any", model.preprocessor_.images_)
     library = fitted.model
-    library = library.read() if isinstance(library, LazyModel) else library
+    if isinstance(library, LazyModel):
+        library = library.read()
     library, shift = (
         (library.model, library.by) if isinstance(library, Shifted) else (library, None)
     )
-    file_facts = fitted.model.facts() if isinstance(fitted.model, FileModel) else None
+    if isinstance(fitted.model, FileModel):
+        file_facts = fitted.model.facts()
+    else:
+        file_facts = None
     check_target(target, overwrite=overwrite)
     description = _description(model, shift, file_facts)
     arrays = {
@@ -89,13 +93,12 @@ def save(
         arrays |= library.trees.arrays()
     if hasattr(model, "classes_"):
         classes = np.asarray(model.classes_)
-        description["classes_are_objects"], arrays["classes"] = (
-            classes.dtype == object,
-            classes,
-        )
+        description["classes_are_objects"] = classes.dtype == object
+        arrays["classes"] = classes
     weights: dict[str, Any] = {}
     if images is not None and images.columns:
-        description["images_of_columns"], weights = images.to_dict(), images.weights()
+        description["images_of_columns"] = images.to_dict()
+        weights = images.weights()
 
     def write(folder: Path) -> None:
         if isinstance(library, FileModel):
@@ -185,10 +188,8 @@ def read_boosted(
     model_name = description["model"]
     if model_name is None or baselines.get(model_name).file != "npz":
         return None
-    trees, classify = (
-        Trees.from_arrays(arrays, encoded),
-        description["task"] == "classification",
-    )
+    trees = Trees.from_arrays(arrays, encoded)
+    classify = description["task"] == "classification"
     must(
         len(trees.base)
         == (len(arrays["seen"]) if classify and len(arrays["seen"]) > 2 else 1),
@@ -204,7 +205,8 @@ def _read_fitted(
     source: Path, description: Mapping[str, Any], trust: Sequence[str]
 ) -> Any:
     """Return the library's model, once its file is the one that was saved."""
-    file_facts, model_name = description.get("file"), description["model"]
+    file_facts = description.get("file")
+    model_name = description["model"]
     model_path = source / ("fitted.skops" if file_facts is None else "fitted.onnx")
     if model_path.name not in description["checksums"]:
         raise InputError(
@@ -224,14 +226,15 @@ def _read_fitted(
         )
     ):
         model = _read_skops(model_path, trust)
-    return (
-        Shifted(model, float(description["shift"])) if "shift" in description else model
-    )
+    if "shift" in description:
+        return Shifted(model, float(description["shift"]))
+    return model
 
 
 def _read_skops(path: Path, trust: Sequence[str]) -> Any:
     """Return what a file of skops holds, if all its types are known or named."""
-    skops_io, trusted_types = optional("skops.io"), (*trust, *_TREES)
+    skops_io = optional("skops.io")
+    trusted_types = (*trust, *_TREES)
     untrusted_types = skops_io.get_untrusted_types(file=path)
     if strange := [
         type_name for type_name in untrusted_types if type_name not in trusted_types

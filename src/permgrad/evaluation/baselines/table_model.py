@@ -150,9 +150,11 @@ class TableModel(_Learned):
 
         frame = as_frame(X)
         # A line is of the numbers themselves, not of clipped ones.
-        numeric: Any = (
-            "standard" if self.model == "linear" else get_preset("default").numeric
-        )
+        numeric: Any
+        if self.model == "linear":
+            numeric = "standard"
+        else:
+            numeric = get_preset("default").numeric
         encoder = TableEncoder(numeric, **self.encoding or {})
         encoder.fit(X, schema=schema)
         if encoder.schema_.of_kind("image"):
@@ -172,11 +174,10 @@ class TableModel(_Learned):
             encoder.read_texts_with(TextFeatures(self.text_encoder))
         self.preprocessor_ = encoder
         units = None if dependence is None else dependence.codes
-        weights = (
-            None
-            if sample_weight is None
-            else np.asarray(sample_weight, dtype=np.float64)
-        )
+        if sample_weight is None:
+            weights = None
+        else:
+            weights = np.asarray(sample_weight, dtype=np.float64)
         target = Target.of(
             np.asarray(y), self.task, int(self.random_state), weights, units
         )
@@ -238,7 +239,10 @@ class TableModel(_Learned):
             self.compared_ = ComparedRows.of(
                 rows.encoded, weights, int(self.random_state)
             )
-            held_rows = None if stopping is None else self._readable(*stopping)
+            if stopping is None:
+                held_rows = None
+            else:
+                held_rows = self._readable(*stopping)
             options |= {"options": self.settings or {}, "counts": self.counts}
             self.fitted_ = fitting.fit_baseline(
                 self.model,
@@ -278,7 +282,10 @@ class TableModel(_Learned):
         if self.decision_ is None or self.decision_.cost is None or held_out is None:
             return
         codes = np.searchsorted(self.classes_, held_out[1])
-        weights = held_out[2] if len(held_out) > 2 else None
+        if len(held_out) > 2:
+            weights = held_out[2]
+        else:
+            weights = None
         chances = self.fitted_.guess(self._readable(held_out[0]))
         self.decision_ = self.decision_.on_held_out(codes, chances, weights)
 
@@ -295,11 +302,12 @@ class TableModel(_Learned):
                 :MOST_HELD
             ]
         )
-        dependence = None if dependence is None else dependence.take(sampled_indices)
-        guess, no_features = (
-            self.fitted_.guess(self._readable(held_out_rows.take(sampled_indices))),
-            held_out_rows.encoded[:0],
-        )
+        if dependence is None:
+            dependence = None
+        else:
+            dependence = dependence.take(sampled_indices)
+        guess = self.fitted_.guess(self._readable(held_out_rows.take(sampled_indices)))
+        no_features = held_out_rows.encoded[:0]
         if self.task == "classification":
             codes = np.searchsorted(self.classes_, y[sampled_indices]).astype(np.int64)
             scores = 1 - guess[np.arange(len(codes)), codes]
@@ -330,9 +338,14 @@ class TableModel(_Learned):
     def _readable(self, X: Any, y: Array = _NOWHERE, weights: Any = None) -> Any:
         """Return rows as the fitted model reads them."""
         if not isinstance(self.model, str):
-            frame = X.table if isinstance(X, EncodedRows) else as_frame(X)
+            if isinstance(X, EncodedRows):
+                frame = X.table
+            else:
+                frame = as_frame(X)
             codes = self.preprocessor_.na
-            return frame if not codes else blank_codes(frame, codes)
+            if not codes:
+                return frame
+            return blank_codes(frame, codes)
         encoded_rows = self.encode_rows(X)
         return BaselineRows(encoded_rows.encoded, y, weights)
 
@@ -356,7 +369,8 @@ class TableModel(_Learned):
     ) -> dict[str, Array]:
         """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
         guess = self.fitted_.guess(self._readable(X))
-        held_out, inside = self.held_out_, {}
+        held_out = self.held_out_
+        inside = {}
         if coverage is not None:
             if held_out is None:
                 advice = "Fit it with an eval_set."
@@ -486,7 +500,8 @@ def restore(
     arrays: dict[str, Array] = read_part(
         source / ARRAYS, description, "an npz file of plain arrays", read_npz
     )
-    model_name, task_name = description["model"], description["task"]
+    model_name = description["model"]
+    task_name = description["task"]
     texts, images = description["encoders"]
     options: dict[str, Any] = {
         "text_encoder": texts,
@@ -502,28 +517,32 @@ def restore(
     if has_weights or texts is not None or description.get("images_of_columns"):
         from permgrad.models.save.networks import read_features, tensors  # loads torch
 
-        weights = (
-            read_part(source / WEIGHTS, description, "a safetensors file", tensors)
-            if has_weights
-            else {}
-        )
+        if has_weights:
+            weights = read_part(
+                source / WEIGHTS, description, "a safetensors file", tensors
+            )
+        else:
+            weights = {}
         read_features(model, description, weights)
     model.feature_names_in_ = np.array(encoder.feature_names_in_, dtype=object)
     model.n_features_in_ = len(model.feature_names_in_)
     classes = arrays.get("classes", np.zeros(0))
     if task_name == "classification":
-        model.classes_ = (
-            classes.astype(object)
-            if description.get("classes_are_objects")
-            else classes
-        )
+        if description.get("classes_are_objects"):
+            model.classes_ = classes.astype(object)
+        else:
+            model.classes_ = classes
         model.decision_ = read_decision(description, model.classes_)
     else:
         model.target_mean_ = float(description["target_mean"])
     model.held_out_ = HeldOut.from_arrays(arrays, len(encoder.encoded_names_))
     model.compared_ = ComparedRows.from_arrays(arrays, len(encoder.encoded_names_))
     boosted = read_boosted(description, arrays, len(encoder.encoded_names_))
-    fitted: Any = LazyModel(source, description, trust) if boosted is None else boosted
+    fitted: Any
+    if boosted is None:
+        fitted = LazyModel(source, description, trust)
+    else:
+        fitted = boosted
     seconds, processor = map(float, description["seconds"])
     model.fitted_ = FittedBaseline(
         model_name or str(description["label"]), fitted, seconds, getattr(model, "classes_", classes), arrays["seen"],

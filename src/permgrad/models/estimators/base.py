@@ -102,11 +102,10 @@ class HyNNBase(BaseEstimator):
         """Return the arguments. ``deep`` adds each network option as ``network__<option>``."""
         parameters: dict[str, Any] = super().get_params(deep=False)
         if deep:
-            changes = (
-                parameters["network"]
-                if isinstance(parameters["network"], Mapping)
-                else {}
-            )
+            if isinstance(parameters["network"], Mapping):
+                changes = parameters["network"]
+            else:
+                changes = {}
             options: Mapping[str, Any] = {}
             with contextlib.suppress(
                 PermgradError
@@ -122,20 +121,23 @@ class HyNNBase(BaseEstimator):
 
     def set_params(self, **params: Any) -> Self:
         """Set arguments. ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
-        named = [
-            parameter_name
-            for parameter_name in params
-            if parameter_name.startswith(_NETWORK_PREFIX)
-        ]
-        options = {
-            prefixed_name.removeprefix(_NETWORK_PREFIX): params.pop(prefixed_name)
-            for prefixed_name in named
-        }
+        named = []
+        for parameter_name in params:
+            if parameter_name.startswith(_NETWORK_PREFIX):
+                named.append(parameter_name)
+        options = {}
+        for prefixed_name in named:
+            options[prefixed_name.removeprefix(_NETWORK_PREFIX)] = params.pop(
+                prefixed_name
+            )
         for option_name in options:
             check_choice("network option", option_name, NetworkOptions.names())
         super().set_params(**params)
         if options:
-            base_options = self.network if isinstance(self.network, Mapping) else {}
+            if isinstance(self.network, Mapping):
+                base_options = self.network
+            else:
+                base_options = {}
             self.network = {**base_options, **options}
         return self
 
@@ -232,7 +234,9 @@ class HyNNBase(BaseEstimator):
             >>> with tempfile.TemporaryDirectory() as folder:
             ...     for part in range(4):
             ...         table[part * 100 : (part + 1) * 100].to_parquet(f"{folder}/{part}.parquet")
-            ...     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit_stream(folder, "y")
+            ...     model = pg.HyNNRegressor(preset="fast", max_epochs=2, random_state=0).fit_stream(
+            ...         folder, "y"
+            ...     )
             >>> model.predict(table[["a", "b"]]).shape
             (400,)
         """
@@ -275,14 +279,14 @@ class HyNNBase(BaseEstimator):
         """
         with untouched():
             settings = resolve_settings(self.get_params(deep=False), self.task)
-            frame, target = inputs.as_frame(self, X, reset=True), None
+            frame = inputs.as_frame(self, X, reset=True)
+            target = None
             self.seed_ = resolve_seed(self.random_state)
             if y is not None:
-                checked_weights = (
-                    None
-                    if sample_weight is None
-                    else check_weights(sample_weight, len(frame))
-                )
+                if sample_weight is None:
+                    checked_weights = None
+                else:
+                    checked_weights = check_weights(sample_weight, len(frame))
                 units = None if dependence is None else dependence.codes
                 labels = inputs.one_column(y, estimator=self, rows=len(frame))
                 target = Target.of(
@@ -340,11 +344,10 @@ class HyNNBase(BaseEstimator):
                 held_out_frame, encoder.schema_, encoder.codes_
             )
             warn_of_odd_cells(odd_cells)
-        all_rows = (
-            frame
-            if held_out_frame is None or later
-            else pd.concat([frame, held_out_frame])
-        )
+        if held_out_frame is None or later:
+            all_rows = frame
+        else:
+            all_rows = pd.concat([frame, held_out_frame])
         if target is None:
             encoded = encoder.transform(all_rows)
         else:
@@ -562,11 +565,10 @@ class HyNNBase(BaseEstimator):
             eval_set[1], estimator=self, rows=len(judged), what="eval_set's y"
         )
         given_weights, offset = (*eval_set[2:], None, None)[:2]
-        weights = (
-            np.ones(len(judged))
-            if given_weights is None
-            else check_weights(given_weights, len(judged))
-        )
+        if given_weights is None:
+            weights = np.ones(len(judged))
+        else:
+            weights = check_weights(given_weights, len(judged))
         held_y, weights = inputs.per_exposure(loss, held_y, weights, offset)
         if loss == "poisson":
             inputs.check_counts(inputs.number_target(held_y))
@@ -630,7 +632,10 @@ class HyNNBase(BaseEstimator):
             >>> {name: values.shape for name, values in parts.items()}
             {'prediction': (5,), 'inside': (5, 2)}
         """
-        calibrated = None if coverage is None else self._calibrated(coverage, by)
+        if coverage is None:
+            calibrated = None
+        else:
+            calibrated = self._calibrated(coverage, by)
         encoded = self.encode_rows(X).encoded
         outputs = self.predict_encoded(encoded)
         predictions: dict[str, Array] = {}
@@ -679,10 +684,8 @@ class HyNNBase(BaseEstimator):
         encoded_rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
         device = next(self.module_.parameters()).device
         usual = _ROWS_ON_CPU if device.type == "cpu" else _ROWS_ON_GPU
-        rows_per_batch, count = (
-            usual if batch_size == "auto" else int(batch_size),
-            len(encoded_rows),
-        )
+        rows_per_batch = usual if batch_size == "auto" else int(batch_size)
+        count = len(encoded_rows)
         if batch_size == "auto" and device.type == "cpu":
             # Matrix products round differently for another number of rows.
             encoded_rows = torch.cat(
@@ -754,10 +757,9 @@ class HyNNBase(BaseEstimator):
     def summary(self) -> str:
         """Return the network's branches, shapes and parameter counts, and which were tried beside it, as text."""
         check_is_fitted(self, "module_")
-        tried = [
-            branch_words(branch_name, facts)
-            for branch_name, facts in getattr(self, "branches_", {}).items()
-        ]
+        tried = []
+        for branch_name, facts in getattr(self, "branches_", {}).items():
+            tried.append(branch_words(branch_name, facts))
         return "\n".join([summarize(self.module_), *tried])
 
     def __getstate__(self) -> dict[str, Any]:

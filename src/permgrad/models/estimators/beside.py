@@ -29,9 +29,11 @@ from permgrad.models.network.trees import TreeBranch
 from permgrad.models.train.rows import Rows
 
 #: The least share that a branch is kept with, and the network. That of a named one where too few rows could choose it.
-LEAST_SHARE, EQUAL_SHARE = 0.05, 0.5
+LEAST_SHARE = 0.05
+EQUAL_SHARE = 0.5
 #: Classes that trees are tried for, at most: each has trees of its own. Training rows that both are fitted to.
-MOST_CLASSES, MOST_ROWS = 30, 100_000
+MOST_CLASSES = 30
+MOST_ROWS = 100_000
 #: Trees of CatBoost times classes, where there are more than two.
 MOST_OF_CLASSES = 2000
 
@@ -51,14 +53,13 @@ def add_branches(model: Any, prepared: Prepared) -> None:
     ``model.branches_`` says of each that was fitted whether it was kept, and why.
     """
     model.branches_ = dict[str, dict[str, Any]]()
-    held_out_rows, learned, network = (
-        prepared.job.validation_rows,
-        prepared.job.train_rows,
-        model.module_,
-    )
+    held_out_rows = prepared.job.validation_rows
+    learned = prepared.job.train_rows
+    network = model.module_
     if not prepared.beside or held_out_rows is None or not isinstance(learned, Rows):
         return
-    named, has_few_rows = prepared.beside_by_name, len(held_out_rows) < FEWEST
+    named = prepared.beside_by_name
+    has_few_rows = len(held_out_rows) < FEWEST
     if has_few_rows and not named:
         return
     classes = len(model.classes_) if model.task == "classification" else 0
@@ -153,7 +154,10 @@ def _job(
     for tensor_rows in (learned, held_out_rows):
         weights = tensor_rows.weight.cpu().numpy().astype(np.float64)
         numbers = tensor_rows.y.cpu().numpy()
-        y = numbers if classes else numbers.astype(np.float64)
+        if classes:
+            y = numbers
+        else:
+            y = numbers.astype(np.float64)
         job_rows.append(
             job.Rows(
                 tensor_rows.x.cpu().numpy(),
@@ -165,31 +169,31 @@ def _job(
     if classes and len(np.unique(train.y)) < classes:
         return None
     fit_seed = derive_seed(model.seed_, "beside") % 2**31
-    count = 1 if threads.forked else torch.get_num_threads()
+    if threads.forked:
+        count = 1
+    else:
+        count = torch.get_num_threads()
     return job.Job(model.task, train, judged, classes, fit_seed, count, counts=rates)
 
 
 def _as_outputs(branch_outputs: Floats, outputs: int) -> Floats:
     """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the log odds are shared out."""
     table = branch_outputs.reshape(len(branch_outputs), -1)
-    return (
-        np.column_stack([-table[:, 0] / 2, table[:, 0] / 2])
-        if outputs == 2 and table.shape[1] == 1
-        else table
-    )
+    if outputs == 2 and table.shape[1] == 1:
+        return np.column_stack([-table[:, 0] / 2, table[:, 0] / 2])
+    return table
 
 
 def _fit_line(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
     matrix, offset = affine(linear(work))
     branch = LinearBranch(matrix.shape[1], outputs)
     branch.fill(_as_outputs(matrix.T, outputs).T, _as_outputs(offset[None], outputs)[0])
-    label = (
-        "logistic regression"
-        if work.classify
-        else "Poisson regression"
-        if work.counts
-        else "ridge regression"
-    )
+    if work.classify:
+        label = "logistic regression"
+    elif work.counts:
+        label = "Poisson regression"
+    else:
+        label = "ridge regression"
     return _Fitted(label, branch, _said(work, branch, held_out_rows))
 
 

@@ -49,7 +49,8 @@ def make_encoder(
     model: Any, frame: pd.DataFrame, settings: FitSettings
 ) -> TableEncoder:
     """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
-    kinds, numeric = model.kinds, cast("Any", settings.numeric)
+    kinds = model.kinds
+    numeric = cast("Any", settings.numeric)
     if settings.pairs_as_levels or settings.left_out:
         schema = infer_schema(frame, na=model.na, kinds=model.kinds)
         # A column of yes and no that is text is a category like any other.
@@ -121,7 +122,10 @@ def known_types(
     # A preset may read columns in another way than the types say.
     if schema is not None and (encoder.kinds or {}) == (model.kinds or {}):
         return schema
-    asked = None if target is None else (target.y[: len(frame)], target.classes)
+    if target is None:
+        asked = None
+    else:
+        asked = (target.y[: len(frame)], target.classes)
     if every is not None:
         types = infer_schema(every, na=encoder.na, kinds=encoder.kinds)
         return typed_as(types, frame, na=encoder.na, kinds=encoder.kinds, target=asked)
@@ -135,7 +139,10 @@ def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Ro
     y = torch.from_numpy(np.ascontiguousarray(coded))
     if model.task == "classification":
         weights = weights * model.class_weights_[coded]
-    y = y.long() if model.task == "classification" else y.float()
+    if model.task == "classification":
+        y = y.long()
+    else:
+        y = y.float()
     return Rows(
         torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32)),
         y,
@@ -146,10 +153,8 @@ def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Ro
 def places_of(encoder: TableEncoder) -> Integers:
     """Return the encoded columns that may be places of a curve or a picture: numbers, or black and white pixels."""
     kinds = np.array(encoder.kinds_)
-    numbers, pairs = (
-        np.array(encoder.numeric_columns_, dtype=np.int64),
-        np.flatnonzero(kinds == "boolean"),
-    )
+    numbers = np.array(encoder.numeric_columns_, dtype=np.int64)
+    pairs = np.flatnonzero(kinds == "boolean")
     return numbers if len(numbers) >= len(pairs) else pairs
 
 
@@ -160,21 +165,18 @@ def place_columns(
 
     Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
     """
-    encoder, layout_seed, paths = (
-        model.preprocessor_,
-        derive_seed(model.seed_, "layout") % 2**31,
-        settings.paths,
-    )
-    placed, layout, model.order_ = (
-        np.ones(len(encoder.kinds_), dtype=bool),
-        settings.layout,
-        None,
-    )
+    encoder = model.preprocessor_
+    layout_seed = derive_seed(model.seed_, "layout") % 2**31
+    paths = settings.paths
+    placed = np.ones(len(encoder.kinds_), dtype=bool)
+    layout = settings.layout
+    model.order_ = None
     if (
         "tabular" in paths
     ):  # scores are beside each other in no sense that a convolution could use
         placed = np.array(encoder.kinds_) != "score"
-    names, numbers = list(encoder.encoded_names_), places_of(encoder)
+    names = list(encoder.encoded_names_)
+    numbers = places_of(encoder)
     number_names = [names[number] for number in numbers]
     if settings.seeks_order:
         model.order_ = find_order(
@@ -249,7 +251,8 @@ def _renderer_of(
     network: NetworkOptions,
 ) -> Any:
     """Return what draws images of encoded rows, or None."""
-    encoder, layout = model.preprocessor_, settings.layout
+    encoder = model.preprocessor_
+    layout = settings.layout
     if "image" in settings.paths and is_foreign(layout):
         from permgrad.imaging.foreign import ForeignRenderer  # few models have one
 
@@ -258,13 +261,12 @@ def _renderer_of(
         )
     if fitted is None:
         return None
-    lower_bounds, upper_bounds = encoder.minimum_, encoder.maximum_
+    lower_bounds = encoder.minimum_
+    upper_bounds = encoder.maximum_
     if is_ordered(fitted) and get_preset(model.preset).seeks_order:
         # One scale for all columns, the encoder's: the range of each would be that of its outliers.
-        lower_bounds, upper_bounds = (
-            np.full_like(lower_bounds, -_CURVE_RANGE),
-            np.full_like(upper_bounds, _CURVE_RANGE),
-        )
+        lower_bounds = np.full_like(lower_bounds, -_CURVE_RANGE)
+        upper_bounds = np.full_like(upper_bounds, _CURVE_RANGE)
     return Renderer(
         fitted, lower_bounds, upper_bounds, network.image_channels, network.image_scale
     )
@@ -296,16 +298,15 @@ def build_network(
     _make_network(model, settings, fitted, encoded.shape[1])
     draw_background(model, encoded, coded, sample_weight)
     if model.task == "classification" and model.calibration is not None:
-        held_out_codes = (
-            np.zeros(0, dtype=np.int64) if validation is None else validation.y.numpy()
-        )
+        if validation is None:
+            held_out_codes = np.zeros(0, dtype=np.int64)
+        else:
+            held_out_codes = validation.y.numpy()
         check_calibration(
             model.calibration, model.class_weights_, model.classes_, held_out_codes
         )
-    options, training_seed = (
-        settings.training_for(len(rows)),
-        derive_seed(model.seed_, "training"),
-    )
+    options = settings.training_for(len(rows))
+    training_seed = derive_seed(model.seed_, "training")
     training_job = TrainingJob(
         model.module_,
         rows,
@@ -339,7 +340,10 @@ def _make_network(model: Any, settings: FitSettings, fitted: Any, width: int) ->
         settings.network, random_kernels=0
     )  # they come after training
     rates = settings.training.loss == "poisson"
-    outputs = len(model.classes_) if model.task == "classification" else 1
+    if model.task == "classification":
+        outputs = len(model.classes_)
+    else:
+        outputs = 1
     kinds = np.array(encoder.kinds_)
     blocks = list(encoder.features("column").values())
     pooled, centred = _pooled(

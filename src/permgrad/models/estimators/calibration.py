@@ -38,11 +38,20 @@ class Calibration:
         """Return probabilities, rows summing to 1."""
         logits = class_logits(outputs)
         if not self.curves:
-            shifted = logits - np.asarray(self.shift) if self.shift else logits
+            if self.shift:
+                shifted = logits - np.asarray(self.shift)
+            else:
+                shifted = logits
             return np.asarray(softmax(shifted / self.temperature, axis=1))
-        log_odds, is_binary = one_versus_rest(logits), len(self.curves) == 1
-        columns = log_odds[:, 1:] if is_binary else log_odds
-        curves = [[np.array(numbers) for numbers in curve] for curve in self.curves]
+        log_odds = one_versus_rest(logits)
+        is_binary = len(self.curves) == 1
+        if is_binary:
+            columns = log_odds[:, 1:]
+        else:
+            columns = log_odds
+        curves = []
+        for curve in self.curves:
+            curves.append([np.array(numbers) for numbers in curve])
         raw_probabilities = np.column_stack(
             [
                 np.interp(columns[:, k], knots, shares)
@@ -73,7 +82,8 @@ class Calibration:
             not any(len(x) != len(y) or not x for x, y in curves),
             "the knots of an isotonic curve do not pair up",
         )
-        method, temperature = content["method"], content["temperature"]
+        method = content["method"]
+        temperature = content["temperature"]
         must(
             method in (None, "prior", "temperature", "isotonic"),
             f"a calibration by {method!r:.40}",
@@ -90,11 +100,9 @@ class Calibration:
 def class_logits(outputs: Array) -> Floats:
     """Return one logit per class in float64. A single shared logit is the second class's, the first has 0."""
     logits = np.asarray(outputs, dtype=np.float64)
-    return (
-        np.column_stack([np.zeros(len(logits)), logits[:, 0]])
-        if logits.shape[1] == 1
-        else logits
-    )
+    if logits.shape[1] == 1:
+        return np.column_stack([np.zeros(len(logits)), logits[:, 0]])
+    return logits
 
 
 def one_versus_rest(logits: Floats) -> Floats:
@@ -116,16 +124,18 @@ def fit_calibration(
     weights: Floats | None = None,
 ) -> Calibration:
     """Learn how outputs become probabilities."""
-    shift = (
-        tuple(np.log(class_weights).tolist())
-        if method in ("prior", "temperature")
-        else ()
-    )
+    if method in ("prior", "temperature"):
+        shift = tuple(np.log(class_weights).tolist())
+    else:
+        shift = ()
     if method == "prior":
         return Calibration("prior", shift)
     assert outputs is not None
     assert y is not None
-    row_weights = np.ones(len(y)) if weights is None else weights
+    if weights is None:
+        row_weights = np.ones(len(y))
+    else:
+        row_weights = weights
     logits = class_logits(outputs)
     if method == "temperature":
         return Calibration(
@@ -136,7 +146,8 @@ def fit_calibration(
     from sklearn.isotonic import IsotonicRegression
 
     # The share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3).
-    log_odds, curves = one_versus_rest(logits), []
+    log_odds = one_versus_rest(logits)
+    curves = []
     for k in [1] if log_odds.shape[1] == 2 else range(log_odds.shape[1]):
         fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(
             log_odds[:, k], y == k, sample_weight=row_weights

@@ -226,7 +226,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         Examples:
             >>> from sklearn.datasets import load_digits
             >>> X, y = load_digits(return_X_y=True)
-            >>> model = HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(X[:1000], y[:1000])
+            >>> model = HyNNClassifier(preset="fast", max_epochs=2, random_state=0).fit(
+            ...     X[:1000], y[:1000]
+            ... )
             >>> sets = model.predict_set(X[1000:], coverage=0.8)
             >>> sets.shape, bool(sets[np.arange(797), y[1000:]].mean() > 0.7)
             ((797, 10), True)
@@ -239,7 +241,8 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
         labels = np.asarray(y)
-        labels = np.array(labels.tolist()) if labels.dtype == object else labels
+        if labels.dtype == object:
+            labels = np.array(labels.tolist())
         return float(super().score(X, labels, sample_weight))
 
 
@@ -328,7 +331,9 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             >>> rng = np.random.default_rng(0)
             >>> X = rng.normal(size=(2000, 2))
             >>> y = X[:, 0] + np.exp(X[:, 1]) * rng.normal(size=2000)
-            >>> model = HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(X[:1000], y[:1000])
+            >>> model = HyNNRegressor(preset="fast", max_epochs=3, random_state=0).fit(
+            ...     X[:1000], y[:1000]
+            ... )
             >>> low, high = model.predict_interval(X[1000:], coverage=0.8).T
             >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
             True
@@ -336,7 +341,9 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             What makes predictions unsure? The width is an output that every method explains:
 
             >>> import permgrad as pg
-            >>> pg.explain(lambda rows: np.ptp(model.predict_interval(rows), axis=1), X[1000:1100]).ranking()
+            >>> pg.explain(
+            ...     lambda rows: np.ptp(model.predict_interval(rows), axis=1), X[1000:1100]
+            ... ).ranking()
             ['x1', 'x0']
         """
         share = check_confidence(coverage, "coverage")

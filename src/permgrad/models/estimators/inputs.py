@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from permgrad.models.estimators.settings import FitSettings
 
 #: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
-LEAST_OF_CLASS, MOST_OF_CLASS = 1e-6, 1e6
+LEAST_OF_CLASS = 1e-6
+MOST_OF_CLASS = 1e6
 #: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
 _SMALLEST_SPAN = 1e-150
 
@@ -55,7 +56,8 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
         )
     if not isinstance(X, pd.DataFrame) and hasattr(X, "to_pandas"):
         X = X.to_pandas()
-    is_frame, least_rows = isinstance(X, pd.DataFrame), 2 if reset else 1
+    is_frame = isinstance(X, pd.DataFrame)
+    least_rows = 2 if reset else 1
     if is_frame:
         _check_frame(X, least_rows)
         X = with_image_cells(X)
@@ -113,9 +115,9 @@ def _plain_rows(X: Any) -> Any:
     if isinstance(X, (list, tuple)):
         # Rows of different lengths are refused by scikit-learn, in its own words.
         with contextlib.suppress(ValueError, TypeError):
-            return (
-                np.asarray(X, dtype=object) if np.asarray(X).dtype.kind in "US" else X
-            )
+            if np.asarray(X).dtype.kind in "US":
+                return np.asarray(X, dtype=object)
+            return X
     return X
 
 
@@ -140,9 +142,10 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
     names = [str(column_name) for column_name in frame.columns]
     check_characters(names, "column names")
     # 0 and False are different as text, and the same as names.
-    twice = [
-        repeated_name for repeated_name, count in Counter(names).items() if count > 1
-    ]
+    twice = []
+    for repeated_name, count in Counter(names).items():
+        if count > 1:
+            twice.append(repeated_name)
     twice = twice or list(map(str, frame.columns[frame.columns.duplicated(keep=False)]))
     if twice:
         problem = (
@@ -191,11 +194,8 @@ def one_column(
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
             # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
             labels = np.asarray(y, dtype=object)
-            values = (
-                values
-                if all(isinstance(value, str) for value in labels.ravel())
-                else labels
-            )
+            if not all(isinstance(value, str) for value in labels.ravel()):
+                values = labels
     if values.ndim == 2 and values.shape[1] == 1:
         warning_text = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
         warnings.warn(warning_text, DataConversionWarning, stacklevel=4)
@@ -255,7 +255,10 @@ def class_target(y: Array) -> tuple[Array, Integers]:
         if len(kinds) > 1 and "str" in kinds:
             problem = f"Classes must be of one type, but y mixes {' and '.join(kinds)}"
             raise InputError(problem, hint="Turn all labels into text.", code="PG015")
-        y = np.array(y.tolist()) if kinds != ["str"] else y.astype(str).astype(object)
+        if kinds != ["str"]:
+            y = np.array(y.tolist())
+        else:
+            y = y.astype(str).astype(object)
     if y.dtype.kind == "S":  # scikit-learn refuses them only from 1.7 on
         problem = (
             f"Classes must be text or numbers, but y holds bytes ({y.tolist()[0]!r})"
@@ -306,10 +309,11 @@ def _check_numbers(numbers: Floats) -> Iterator[Fault]:
             f"Leave {by_count(count, 'that row', 'those rows')} out.",
             "PG015",
         )
-    largest, value_range = (
-        float(np.abs(numbers).max(initial=0)),
-        float(np.ptp(numbers)) if len(numbers) else 0.0,
-    )
+    largest = float(np.abs(numbers).max(initial=0))
+    if len(numbers):
+        value_range = float(np.ptp(numbers))
+    else:
+        value_range = 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < value_range < _SMALLEST_SPAN:
         problem = (
             f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
@@ -364,7 +368,8 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
         )
         return coded
     numbers = number_target(y)
-    target_mean, spread = float(numbers.mean()), float(numbers.std())
+    target_mean = float(numbers.mean())
+    spread = float(numbers.std())
     if spread == 0:
         warn_user(
             f"All {len(y)} training values of y are {target_mean:.6g}. There is nothing to learn, and predictions stay near "
@@ -372,8 +377,10 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
         )
     if settings.training.loss == "poisson":
         check_counts(numbers)
-        target_mean, spread = 0.0, float(np.average(numbers, weights=weights))
-    model.target_mean_, model.target_scale_ = target_mean, spread if spread > 0 else 1.0
+        target_mean = 0.0
+        spread = float(np.average(numbers, weights=weights))
+    model.target_mean_ = target_mean
+    model.target_scale_ = spread if spread > 0 else 1.0
     return np.asarray((numbers - target_mean) / model.target_scale_)
 
 
@@ -381,9 +388,9 @@ def code_target(model: Any, y: Array) -> Array:
     """Return other rows' target as the network sees it: class indexes, or standardised numbers."""
     if model.task == "regression":
         return np.asarray((number_target(y) - model.target_mean_) / model.target_scale_)
-    class_indices = {
-        label: position for position, label in enumerate(model.classes_.tolist())
-    }
+    class_indices = {}
+    for position, label in enumerate(model.classes_.tolist()):
+        class_indices[label] = position
     indexes = np.array(
         [class_indices.get(label, -1) for label in y.tolist()], dtype=np.int64
     )
@@ -495,16 +502,13 @@ def held_out_units(
     Every class keeps a training row. No row is drawn if fewer than two would be left to train.
     """
     row_count = len(units.codes)
-    order = (
-        np.arange(units.count)[::-1]
-        if units.timed
-        else generator(seed, "validation rows").permutation(units.count)
-    )
-    held_out_count, train, held_out_rows = (
-        round(fraction * row_count),
-        np.arange(row_count),
-        np.zeros(0, dtype=np.int64),
-    )
+    if units.timed:
+        order = np.arange(units.count)[::-1]
+    else:
+        order = generator(seed, "validation rows").permutation(units.count)
+    held_out_count = round(fraction * row_count)
+    train = np.arange(row_count)
+    held_out_rows = np.zeros(0, dtype=np.int64)
     for unit_number in order.tolist():
         remaining_rows = train[units.codes[train] != unit_number]
         if len(held_out_rows) >= held_out_count or len(remaining_rows) < 2:
@@ -512,10 +516,8 @@ def held_out_units(
         if indexes is None or len(np.unique(indexes[remaining_rows])) == len(
             np.unique(indexes)
         ):
-            train, held_out_rows = (
-                remaining_rows,
-                np.setdiff1d(np.arange(row_count), remaining_rows),
-            )
+            train = remaining_rows
+            held_out_rows = np.setdiff1d(np.arange(row_count), remaining_rows)
         elif units.timed:
             break
     return train, held_out_rows

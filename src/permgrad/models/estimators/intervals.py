@@ -25,7 +25,9 @@ Places: TypeAlias = Integers
 Sample: TypeAlias = tuple[Floats32, Floats, Floats]
 
 #: Held-out rows that are stored, and training rows that the scale is learned from, at most. Cells of the latter.
-MOST_HELD, MOST_LEARNED, CELLS = 5_000, 10_000, 1_000_000
+MOST_HELD = 5_000
+MOST_LEARNED = 10_000
+CELLS = 1_000_000
 #: Columns with more values are divided into quarters to form groups.
 _MOST_VALUES = 8
 
@@ -59,7 +61,8 @@ class HeldOut:
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held_out_sample
         residuals = held_y - held_predicted
         sizes = [np.abs(y - predicted), np.abs(residuals)]
-        columns, held_columns = _columns(x, predicted), _columns(held_x, held_predicted)
+        columns = _columns(x, predicted)
+        held_columns = _columns(held_x, held_predicted)
         scale = Scale(np.zeros((1, 0)), np.zeros((1, 1)))
         if min(absolute_errors.mean() for absolute_errors in sizes) > 0:
             # Errors of exactly 0 would make the scale of a row 0 as well.
@@ -117,7 +120,10 @@ class HeldOut:
             has_valid_shape,
             f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns",
         )
-        score_arrays = [scores] if scale is None else [scores, scale.edges, scale.steps]
+        if scale is None:
+            score_arrays = [scores]
+        else:
+            score_arrays = [scores, scale.edges, scale.steps]
         finite = all(
             score_array.dtype == np.float64 and np.isfinite(score_array).all()
             for score_array in score_arrays
@@ -132,10 +138,8 @@ class HeldOut:
                 has_valid_shape,
                 f"a scale of {scale.steps.shape} steps with {scale.edges.shape} edges",
             )
-        codes, dependence = (
-            _codes(arrays, "codes", len(scores)),
-            _dependence(arrays, len(scores)),
-        )
+        codes = _codes(arrays, "codes", len(scores))
+        dependence = _dependence(arrays, len(scores))
         must(
             scale is not None or codes is not None,
             "held-out rows of classes without their classes",
@@ -182,11 +186,18 @@ class HeldOut:
                 1 - probabilities <= self.limits(encoded, coverage, columns)
             )
         assert self.codes is not None
-        inside, small_classes = np.ones(probabilities.shape, dtype=bool), 0
+        inside = np.ones(probabilities.shape, dtype=bool)
+        small_classes = 0
         for class_code in range(probabilities.shape[1]):
             member = np.flatnonzero(self.codes == class_code)
-            among = None if self.dependence is None else self.dependence.take(member)
-            x = self.x[member] if len(self.x) else self.x
+            if self.dependence is None:
+                among = None
+            else:
+                among = self.dependence.take(member)
+            if len(self.x):
+                x = self.x[member]
+            else:
+                x = self.x
             class_rows = replace(
                 self, x=x, scores=self.scores[member], dependence=among
             )
@@ -197,11 +208,9 @@ class HeldOut:
                     :, [class_code]
                 ] <= class_rows.limits(encoded, coverage, columns)
         if small_classes:
-            least, possession_verb, verb_form = (
-                self.fewest(coverage),
-                by_count(small_classes, "has", "have"),
-                by_count(small_classes, "is", "are"),
-            )
+            least = self.fewest(coverage)
+            possession_verb = by_count(small_classes, "has", "have")
+            verb_form = by_count(small_classes, "is", "are")
             warn_user(
                 f"{small_classes} of {probabilities.shape[1]} classes {possession_verb} fewer than {least} held-out rows, too few for "
                 f"coverage={coverage:g} by class, and {verb_form} in every set"
@@ -247,10 +256,8 @@ class HeldOut:
                 bin_edges, np.concatenate([values, columns_beside[:, column]])
             )
         groups = np.unique(codes, axis=0, return_inverse=True)[1].ravel()
-        of_held, of_others = (
-            groups[: len(held_out_columns)],
-            groups[len(held_out_columns) :],
-        )
+        of_held = groups[: len(held_out_columns)]
+        of_others = groups[len(held_out_columns) :]
         is_small_group = (
             np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least
         )
@@ -265,10 +272,8 @@ class HeldOut:
             group_rows = (
                 group_rows if len(group_rows) >= least else np.arange(len(self.scores))
             )
-            scores, own_count = (
-                np.sort(self.scores[group_rows]),
-                self._together(group_rows, coverage),
-            )
+            scores = np.sort(self.scores[group_rows])
+            own_count = self._together(group_rows, coverage)
             count = len(scores) + own_count
             if len(scores) < least * own_count:
                 warn_user(
@@ -303,13 +308,12 @@ class HeldOut:
         """Return how many of the chosen held-out rows say as much as one independent row of what is outside."""
         if self.dependence is None:
             return 1
-        among, share, sides = (
-            self.dependence.take(group_rows),
-            1 - coverage,
-            [self.scores[group_rows]],
-        )
+        among = self.dependence.take(group_rows)
+        share = 1 - coverage
+        sides = [self.scores[group_rows]]
         if self.scale is not None:
-            share, sides = share / 2, [sides[0], -sides[0]]
+            share = share / 2
+            sides = [sides[0], -sides[0]]
         outside = np.stack(
             [
                 side_scores >= np.quantile(side_scores, 1 - share)
@@ -348,12 +352,18 @@ def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
         _codes(arrays, array_name, rows) for array_name in ("row_groups", "row_time")
     )
     units = times if groups is None else groups
-    return None if units is None else Dependence(units, timed=groups is None)
+    if units is None:
+        return None
+    return Dependence(units, timed=groups is None)
 
 
 # ---- how wide an interval is -----------------------------------------------------------------------------------------
 #: Of the scale: parts of a column, steps at most and without a gain, their length, rows that pull a step to 0.
-_BINS, _STEPS, _PATIENCE, _RATE, _PULL = 16, 300, 25, 0.1, 20.0
+_BINS = 16
+_STEPS = 300
+_PATIENCE = 25
+_RATE = 0.1
+_PULL = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -386,12 +396,13 @@ def fit_scale(
     """
     count = columns.shape[1]
     edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T
-    bin_indices = [
-        np.stack(
-            [np.searchsorted(edges[k], sample_columns[:, k]) for k in range(count)]
+    bin_indices = []
+    for sample_columns in (columns, held_columns):
+        bin_indices.append(
+            np.stack(
+                [np.searchsorted(edges[k], sample_columns[:, k]) for k in range(count)]
+            )
         )
-        for sample_columns in (columns, held_columns)
-    ]
     flat_bins = (bin_indices[0] + _BINS * np.arange(count)[:, None]).ravel()
     cumulative_rows = (
         np.bincount(flat_bins, minlength=count * _BINS)
@@ -400,12 +411,12 @@ def fit_scale(
     )
     sizes = np.stack([cumulative_rows, len(columns) - cumulative_rows]) + _PULL
     usable = (cumulative_rows > 0) & (cumulative_rows < len(columns))
-    steps, best_steps = np.zeros((count, _BINS)), np.zeros((count, _BINS))
-    fitted, held_out_fit = (
-        np.full(len(errors), math.log(errors.mean())),
-        np.zeros(len(held_errors)),
-    )
-    least, waited = math.log(held_errors.mean()), 0
+    steps = np.zeros((count, _BINS))
+    best_steps = np.zeros((count, _BINS))
+    fitted = np.full(len(errors), math.log(errors.mean()))
+    held_out_fit = np.zeros(len(held_errors))
+    least = math.log(held_errors.mean())
+    waited = 0
     for _ in range(_STEPS if usable.any() else 0):
         slopes = errors * np.exp(-fitted) - 1
         slope_sums = np.bincount(
@@ -427,7 +438,9 @@ def fit_scale(
         )
         waited += 1
         if deviance < least - 1e-4:
-            least, best_steps, waited = deviance, steps.copy(), 0
+            least = deviance
+            best_steps = steps.copy()
+            waited = 0
         if waited == _PATIENCE:
             break
     return Scale(edges, best_steps)

@@ -42,7 +42,8 @@ class ComparedRows:
         """Read them back, or None where a model keeps none."""
         if "compared" not in arrays:
             return None
-        encoded, count = arrays["compared"], arrays["compared_of"]
+        encoded = arrays["compared"]
+        count = arrays["compared_of"]
         fits = encoded.dtype == np.float32 and encoded.shape[1:] == (width,)
         must(fits, f"rows to compare with of {encoded.dtype} {encoded.shape}")
         must(len(encoded) and np.isfinite(encoded).all(), "no rows to compare with")
@@ -100,10 +101,8 @@ def kept_rows(model: Any) -> Any:
 
 def rows_in(model: Any) -> tuple[int, int]:
     """Return how many encoded rows a model keeps: of training, and those that were held out of it."""
-    background_rows, held_out_rows = (
-        getattr(model, "background_", ()),
-        getattr(model, "held_out_", None),
-    )
+    background_rows = getattr(model, "background_", ())
+    held_out_rows = getattr(model, "held_out_", None)
     return len(background_rows), 0 if held_out_rows is None else len(held_out_rows.x)
 
 
@@ -115,15 +114,15 @@ def count_rows(model: Any) -> int:
 
 def without_rows(model: Any) -> Any:
     """Return a copy that keeps no rows, only how often each class is among those it had."""
-    lean_model, target = copy.copy(model), np.asarray(model.background_target_)
+    lean_model = copy.copy(model)
+    target = np.asarray(model.background_target_)
     lean_model.background_ = model.background_[:0]
     lean_model.rows_compared_ = np.zeros(0, dtype=np.int64)
     # In the order of the classes, which says nothing of a row.
-    lean_model.background_target_ = (
-        target[np.argsort(target.astype(str))]
-        if hasattr(model, "classes_")
-        else target[:0]
-    )
+    if hasattr(model, "classes_"):
+        lean_model.background_target_ = target[np.argsort(target.astype(str))]
+    else:
+        lean_model.background_target_ = target[:0]
     if (held_out_rows := getattr(model, "held_out_", None)) is not None:
         lean_model.held_out_ = dataclasses.replace(held_out_rows, x=held_out_rows.x[:0])
     return lean_model

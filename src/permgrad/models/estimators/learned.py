@@ -41,12 +41,14 @@ _LEAST_RISE = 0.1
 
 def learn_from_held_out(model: Any, prepared: Prepared) -> None:
     """Learn how outputs become probabilities, and how large errors are."""
-    held_out_rows, learned = prepared.job.validation_rows, prepared.job.train_rows
+    held_out_rows = prepared.job.validation_rows
+    learned = prepared.job.train_rows
     _add_random_kernels(model, prepared)
     add_branches(model, prepared)
     if model.task == "classification":
         _learn_probabilities(model, prepared)
-    model.held_out_, model.raised_ = None, 0.0
+    model.held_out_ = None
+    model.raised_ = 0.0
     if held_out_rows is None or not len(held_out_rows):
         return
     _raise_outputs(model, prepared, held_out_rows)
@@ -70,10 +72,8 @@ def learn_from_held_out(model: Any, prepared: Prepared) -> None:
         )
         if error_rows is held_out_rows and between is not None:
             between = between.take(sampled_rows)
-        x, y = (
-            error_rows.x.cpu().numpy()[sampled_rows],
-            error_rows.y.cpu().numpy()[sampled_rows],
-        )
+        x = error_rows.x.cpu().numpy()[sampled_rows]
+        y = error_rows.y.cpu().numpy()[sampled_rows]
         outputs = model.predict_encoded(x)
         if model.task == "classification":
             codes = y.astype(np.int64)
@@ -105,7 +105,8 @@ def _learn_probabilities(model: Any, prepared: Prepared) -> None:
     if model.calibration is not None:
         outputs = y = None
         if held is not None and model.calibration != "prior":
-            outputs, y = model.predict_encoded(held.x.numpy()), held.y.numpy()
+            outputs = model.predict_encoded(held.x.numpy())
+            y = held.y.numpy()
         weights = prepared.validation_weight
         model.calibration_ = fit_calibration(
             model.calibration, model.class_weights_, outputs, y, weights
@@ -144,9 +145,10 @@ def _raise_to(
     )
     mean_error = float(np.average(errors, weights=weights))
     doubt = mean_widening(between, errors) * float(errors.std()) / np.sqrt(len(errors))
-    shift = (
-        mean_error * max(0.0, 1.0 - (doubt / mean_error) ** 2) if mean_error else 0.0
-    )
+    if mean_error:
+        shift = mean_error * max(0.0, 1.0 - (doubt / mean_error) ** 2)
+    else:
+        shift = 0.0
     predicted = np.average(
         held_out_rows.y.numpy().astype(np.float64) - errors, weights=weights
     )
@@ -172,11 +174,9 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     The share is the one nearest to 1/2 that held-out rows allow. Without held-out rows, or where rows do not fit in
     memory, there are none.
     """
-    held_out_rows, learned, network = (
-        prepared.job.validation_rows,
-        prepared.job.train_rows,
-        model.module_,
-    )
+    held_out_rows = prepared.job.validation_rows
+    learned = prepared.job.train_rows
+    network = model.module_
     if (
         not prepared.random_kernels
         or network.image_branch is None
@@ -189,10 +189,8 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
         or not isinstance(learned, Rows)
     ):
         return
-    random_generator, device = (
-        generator(model.seed_, "random kernels"),
-        next(network.parameters()).device,
-    )
+    random_generator = generator(model.seed_, "random kernels")
+    device = next(network.parameters()).device
     sampled_rows = learned.take(
         torch.from_numpy(
             np.sort(random_generator.permutation(len(learned))[:_MOST_ROWS])
@@ -216,7 +214,8 @@ def _add_random_kernels(model: Any, prepared: Prepared) -> None:
     if share < LEAST_SHARE:
         return
     if said.shape[1] > network.outputs:  # two classes share a logit
-        matrix, offset = matrix[:, 1:] - matrix[:, :1], offset[1:] - offset[:1]
+        matrix = matrix[:, 1:] - matrix[:, :1]
+        offset = offset[1:] - offset[:1]
     assert kernels.readout is not None
     kernels.readout.weight.data.copy_(torch.from_numpy(matrix.T))
     kernels.readout.bias.data.copy_(torch.from_numpy(offset))
@@ -239,7 +238,10 @@ def _share_of(model: Any, prepared: Prepared, held: Rows, others: Floats) -> flo
     y = held.y.numpy()
     between = prepared.dependence
     classes = model.task == "classification"
-    outputs = class_logits(outputs) if classes else outputs.astype(np.float64)
+    if classes:
+        outputs = class_logits(outputs)
+    else:
+        outputs = outputs.astype(np.float64)
     losses = row_losses(y if classes else y.astype(np.float64), classes=classes)
     return Share.learn(
         outputs, others, losses, seed=model.seed_, dependence=between
@@ -248,20 +250,23 @@ def _share_of(model: Any, prepared: Prepared, held: Rows, others: Floats) -> flo
 
 def _readout(features: Array, rows: Rows, classes: int) -> tuple[Floats, Floats]:
     """Return the matrix and the offset from what kernels see to logits, or to the standardised target."""
-    y, weights = rows.y.numpy(), rows.weight.numpy().astype(np.float64)
-    truth = np.eye(classes)[y] if classes else y.astype(np.float64)[:, None]
-    centre, spread = (
-        np.average(features, axis=0, weights=weights),
-        features.std(axis=0) + 1e-6,
-    )
+    y = rows.y.numpy()
+    weights = rows.weight.numpy().astype(np.float64)
+    if classes:
+        truth = np.eye(classes)[y]
+    else:
+        truth = y.astype(np.float64)[:, None]
+    centre = np.average(features, axis=0, weights=weights)
+    spread = features.std(axis=0) + 1e-6
     mean_truth = np.average(truth, axis=0, weights=weights)
     matrix, left_out = ridge(
         (features - centre) / spread, truth - mean_truth, _PENALTIES, weights
     )
     # Shares of classes become logits by the temperature that is best for rows left out.
-    sharpness = (
-        1 / best_temperature(left_out + mean_truth, y, weights) if classes else 1.0
-    )
+    if classes:
+        sharpness = 1 / best_temperature(left_out + mean_truth, y, weights)
+    else:
+        sharpness = 1.0
     matrix = sharpness * matrix / spread[:, None]
     return matrix, sharpness * mean_truth - centre @ matrix
 
@@ -279,13 +284,13 @@ def ridge(
         penalties: that are tried.
         weights: of the rows, ``(rows,)`` with mean 1. Columns and targets are centred by them.
     """
-    share = (
-        np.full(len(features), 1 / len(features))
-        if weights is None
-        else weights / weights.sum()
-    )
+    if weights is None:
+        share = np.full(len(features), 1 / len(features))
+    else:
+        share = weights / weights.sum()
     weight_roots = np.sqrt(share * len(features))[:, None]
-    weighted_features, weighted_truth = features * weight_roots, truth * weight_roots
+    weighted_features = features * weight_roots
+    weighted_truth = truth * weight_roots
     narrow = weighted_features.shape[1] < len(weighted_features)
     values, vectors = np.linalg.eigh(
         weighted_features.T @ weighted_features
@@ -293,14 +298,17 @@ def ridge(
         else weighted_features @ weighted_features.T
     )
     usable = values > values[-1] * 1e-9  # without the constant, which is the mean's
-    values, vectors = values[usable], vectors[:, usable]
-    turned = weighted_features @ vectors / np.sqrt(values) if narrow else vectors
-    along, squares = turned.T @ weighted_truth, turned**2
-    best_error, best_coefficients, best_left_out = (
-        math.inf,
-        weighted_truth,
-        weighted_truth,
-    )
+    values = values[usable]
+    vectors = vectors[:, usable]
+    if narrow:
+        turned = weighted_features @ vectors / np.sqrt(values)
+    else:
+        turned = vectors
+    along = turned.T @ weighted_truth
+    squares = turned**2
+    best_error = math.inf
+    best_coefficients = weighted_truth
+    best_left_out = weighted_truth
     for penalty in penalties:
         kept_shares = values / (values + penalty)
         left_out = (weighted_truth - (turned * kept_shares) @ along) / (
@@ -308,11 +316,9 @@ def ridge(
         )[:, None]
         error = float((left_out**2).mean())
         if error < best_error:
-            best_error, best_coefficients, best_left_out = (
-                error,
-                (turned / (values + penalty)) @ along,
-                left_out,
-            )
+            best_error = error
+            best_coefficients = (turned / (values + penalty)) @ along
+            best_left_out = left_out
     return weighted_features.T @ best_coefficients, truth - best_left_out / np.maximum(
         weight_roots, 1e-12
     )

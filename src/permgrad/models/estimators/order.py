@@ -28,16 +28,22 @@ from permgrad.models.fast.kernels import FoldedKernels
 from permgrad.models.network.blocks import RandomKernels
 
 #: Fewer columns make no curve, fewer rows decide nothing.
-FEWEST_COLUMNS, FEWEST_ROWS = 12, 60
+FEWEST_COLUMNS = 12
+FEWEST_ROWS = 60
 _FEWEST_OF_A_PICTURE = 36
-_MOST_ROWS, _FOLDS, _CONTROLS = 1200, 3, 2
+_MOST_ROWS = 1200
+_FOLDS = 3
+_CONTROLS = 2
 _KERNELS = 128
 #: Up to so many rows are read by several draws of the kernels, because one draw adds as much noise as the rows, and in
 #: more folds, because a model of two thirds of them shows too little.
-_FEW, _DRAWS, _FEW_FOLDS = 300, 4, 10
+_FEW = 300
+_DRAWS = 4
+_FEW_FOLDS = 10
 _SHUFFLES = 200
 #: A gain is worth an image if it is as sure, and as large.
-_SURE, _LEAST_GAIN = 0.001, 0.01
+_SURE = 0.001
+_LEAST_GAIN = 0.01
 #: Trees that are better, and as surely, need no order. The quick model is linear: they may be as good by chance.
 _SURELY_BEHIND = 0.95
 _PENALTIES: Floats = np.logspace(-1, 5, 7)
@@ -100,11 +106,10 @@ class Order:
         if not self.found:
             return f"no order among these {self.columns} columns: the network reads them as a table"
         shown_gain = max(self.gain or 0.0, _LEAST_GAIN)
-        gain_text = (
-            f"{shown_gain:.0%} of rows"
-            if task == "classification"
-            else f"{shown_gain:.2f} standard deviations"
-        )
+        if task == "classification":
+            gain_text = f"{shown_gain:.0%} of rows"
+        else:
+            gain_text = f"{shown_gain:.2f} standard deviations"
         about = "about" if shown_gain == self.gain else "below"
         shape_noun = _SHAPES[self.layout].noun
         return f"the {self.columns} columns form {shape_noun}: image branch on, expected gain {about} {gain_text}"
@@ -121,11 +126,10 @@ def find_order(
     if columns < FEWEST_COLUMNS or row_count < FEWEST_ROWS:
         return Order(False, columns)
     sampled_rows = generator(seed, "order").permutation(row_count)[:_MOST_ROWS]
-    table, y = (
-        np.asarray(encoded[sampled_rows], dtype=np.float64),
-        np.asarray(y)[sampled_rows],
-    )
-    target, named = _Target.of(y, task), named_places(names)
+    table = np.asarray(encoded[sampled_rows], dtype=np.float64)
+    y = np.asarray(y)[sampled_rows]
+    target = _Target.of(y, task)
+    named = named_places(names)
     if named is not None and len(named[1]) > 2:
         channels, _ = _test(table, target, "given", lambda *_: named, seed)
         if channels.found:
@@ -138,11 +142,9 @@ def find_order(
         in_a_row = _test(table, target, "path", path_positions, seed, to_the_end=True)[
             1
         ]
-    return (
-        lattice_order
-        if lattice_order.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER
-        else path_order
-    )
+    if lattice_order.found and _p_value(in_a_row - on_a_grid) <= _SURELY_BETTER:
+        return lattice_order
+    return path_order
 
 
 def _test(
@@ -171,10 +173,8 @@ def _test(
         len(table) <= _FEW,
     )
     if has_few_rows:
-        row_folds, placed = (
-            np.arange(len(table)) % _FEW_FOLDS,
-            place_columns(table, seed),
-        )
+        row_folds = np.arange(len(table)) % _FEW_FOLDS
+        placed = place_columns(table, seed)
     draws = [
         _draw(random_generator, columns, placed[1])
         for _ in range(_DRAWS if has_few_rows else 1)
@@ -236,16 +236,20 @@ def _predictions(
     fold_features: list[list[Floats]] = []
     for learned, held_out_rows in folds:
         for positions, picture_shape in islice(fold_placings, 1):
-            fold_features = [
-                [
-                    _seen(table, placed_positions, picture_shape, kernels)
-                    for placed_positions in (
-                        positions,
-                        *(positions[shuffled_columns] for shuffled_columns in shuffles),
-                    )
-                ]
-                for kernels, shuffles in draws
-            ]
+            fold_features = []
+            for kernels, shuffles in draws:
+                fold_features.append(
+                    [
+                        _seen(table, placed_positions, picture_shape, kernels)
+                        for placed_positions in (
+                            positions,
+                            *(
+                                positions[shuffled_columns]
+                                for shuffled_columns in shuffles
+                            ),
+                        )
+                    ]
+                )
         yield (
             np.array(
                 [
@@ -281,15 +285,14 @@ def _likeness(
     column_at = dict(
         zip(map(tuple, positions.tolist()), range(len(positions)), strict=True)
     )
-    neighbour_pairs = [
-        (column, column_at[neighbour_position])
-        for (grid_row, grid_column, *channel), column in column_at.items()
+    neighbour_pairs = []
+    for (grid_row, grid_column, *channel), column in column_at.items():
         for neighbour_position in (
             (grid_row, grid_column + 1, *channel),
             (grid_row + 1, grid_column, *channel),
-        )
-        if neighbour_position in column_at
-    ]
+        ):
+            if neighbour_position in column_at:
+                neighbour_pairs.append((column, column_at[neighbour_position]))
     if not neighbour_pairs:  # as of the dark squares of a chessboard
         return 0.0, 0.0, 1.0
     first_columns, second_columns = np.array(neighbour_pairs, dtype=np.int64).T
@@ -300,10 +303,8 @@ def _likeness(
     sampled_pairs = slice(None, 256)  # pairs are enough of very many columns
     for number in range(_SHUFFLES):
         shuffled = rng.permutation(len(positions))
-        first, second = (
-            shuffled[first_columns[sampled_pairs]],
-            shuffled[second_columns[sampled_pairs]],
-        )
+        first = shuffled[first_columns[sampled_pairs]]
+        second = shuffled[second_columns[sampled_pairs]]
         chance[number] = np.abs((table[:, first] * table[:, second]).sum(axis=0)).mean()
     spread = float(chance.std()) or 1e-12
     return (
@@ -320,11 +321,11 @@ def _normal_tail(deviations: float) -> float:
 def _p_value(differences: Floats) -> float:
     """Return the one-sided p-value of a mean above 0, of paired differences."""
     spread = float(differences.std(ddof=1))
-    return (
-        _normal_tail(float(differences.mean()) * math.sqrt(len(differences)) / spread)
-        if spread > 0
-        else 1.0
-    )
+    if spread > 0:
+        return _normal_tail(
+            float(differences.mean()) * math.sqrt(len(differences)) / spread
+        )
+    return 1.0
 
 
 @dataclass(frozen=True)
@@ -396,7 +397,8 @@ def _over_trees(
     seed: int,
 ) -> tuple[Floats, Floats]:
     """Return how much larger the error of each row is by trees than in order, and than by the mean of both."""
-    over_order, over_both = [], []
+    over_order = []
+    over_both = []
     for (learned, held_out_rows), predicted in zip(folds, in_order, strict=True):
         by_trees = _by_trees(table, target, learned, held_out_rows, seed)
         alone = target.errors(by_trees, held_out_rows)[0]

@@ -63,10 +63,8 @@ class EncodedRows:
 
 def nothing_varies(frame: pd.DataFrame, encoder: TableEncoder) -> InputError:
     """Return the error for training rows without a column that varies."""
-    explanation, suggestion = (
-        f" ({listed(list(map(str, frame.columns)), 5, repr)})",
-        "add columns",
-    )
+    explanation = f" ({listed(list(map(str, frame.columns)), 5, repr)})"
+    suggestion = "add columns"
     if fused := fused_columns(encoder.schema_):
         explanation = f" as float64: {listed(list(fused.values()))}"
         suggestion = (
@@ -106,10 +104,8 @@ class Prepared:
         """Return the same training of at most so many epochs, each on one of ``row_parts`` of the rows in turn."""
         from permgrad.models.train.rows import Rows
 
-        options, training_rows = (
-            dataclasses.replace(self.job.options, max_epochs=most),
-            self.job.train_rows,
-        )
+        options = dataclasses.replace(self.job.options, max_epochs=most)
+        training_rows = self.job.train_rows
         if isinstance(training_rows, Rows):
             training_rows = dataclasses.replace(training_rows, parts=row_parts)
         return dataclasses.replace(

@@ -57,15 +57,13 @@ class Preset:
     def to_dict(self) -> dict[str, Any]:
         """Return what a preset file holds, complete, so that no base preset shows through."""
         # The loss is the task's, unless it is named.
-        defaults = {
-            field.name: field.default
-            for field in dataclasses.fields(TrainingOptions)
-            if field.name != "loss"
-        }
-        entries = {
-            setting_name: getattr(self, setting_name)
-            for setting_name in _own_settings()
-        }
+        defaults = {}
+        for field in dataclasses.fields(TrainingOptions):
+            if field.name != "loss":
+                defaults[field.name] = field.default
+        entries = {}
+        for setting_name in _own_settings():
+            entries[setting_name] = getattr(self, setting_name)
         entries |= {
             "network": self.network.to_dict(),
             "branches": list(self.branches),
@@ -269,11 +267,14 @@ def preset_from_dict(
     """
     training = [field.name for field in dataclasses.fields(TrainingOptions)]
     names = ["base", *_own_settings(), *training]
-    faults = [
-        two_sentences(f"{entry_key!r} is unknown", did_you_mean(str(entry_key), names))
-        for entry_key in content
-        if entry_key not in names
-    ]
+    faults = []
+    for entry_key in content:
+        if entry_key not in names:
+            faults.append(
+                two_sentences(
+                    f"{entry_key!r} is unknown", did_you_mean(str(entry_key), names)
+                )
+            )
     if base is None:
         base = presets.get(content.get("base", "default"))
     network, network_faults = check_network(content.get("network"))
@@ -288,11 +289,10 @@ def preset_from_dict(
             f"{source} is not a valid preset: {' '.join(map(two_sentences, faults))}",
             code="PG001",
         )
-    changes = {
-        setting_name: content[setting_name]
-        for setting_name in _own_settings()
-        if setting_name in content
-    }
+    changes = {}
+    for setting_name in _own_settings():
+        if setting_name in content:
+            changes[setting_name] = content[setting_name]
     changes["network"] = dataclasses.replace(base.network, **network)
     changes["training"] = {
         **base.training,

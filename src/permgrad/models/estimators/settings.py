@@ -42,15 +42,19 @@ ORDERED: dict[str, Any] = {
 _CURVE_KERNEL = 5
 #: Epochs with such images, and the share of them before which none is the best. The loss of few held-out rows is often
 #: smallest by chance, or before the table's branch grows too sure, while the rate is high and weights are worse.
-_ORDERED_EPOCHS, _ORDERED_KEPT = 40, 0.75
+_ORDERED_EPOCHS = 40
+_ORDERED_KEPT = 0.75
 
 #: What ``branches`` is by itself: those of the preset, and those beside them that pay.
 AUTO = "auto"
 #: Branches that name kinds of columns, each with the kind as types of columns have it.
 KINDS_OF_BRANCHES = {"text": "text", "photo": "image"}
-MOST_LEVELS, MOST_EMBEDDED_LEVELS = 50, 256
+MOST_LEVELS = 50
+MOST_EMBEDDED_LEVELS = 256
 #: Of an automatic batch size.
-_SMALLEST_BATCH, _LARGEST_BATCH, _ROWS_PER_BATCH = 32, 256, 64
+_SMALLEST_BATCH = 32
+_LARGEST_BATCH = 256
+_ROWS_PER_BATCH = 64
 _LEAST = re.compile(r"a whole number of at least \d+")
 
 
@@ -89,11 +93,10 @@ class ArgumentRule:
             return []
         if self.choices is not None:
             return [unknown(self.name, value, self.choices)]
-        rule_text = (
-            f"None{',' if ' or ' in self.words else ' or'} {self.words}"
-            if self.none
-            else self.words
-        )
+        if self.none:
+            rule_text = f"None{',' if ' or ' in self.words else ' or'} {self.words}"
+        else:
+            rule_text = self.words
         if is_whole(value) and value > MOST:
             rule_text = _LEAST.sub(rf"\g<0> and at most {MOST}", rule_text)
         example_hint = f"Pass for example {self.name}={self.example}."
@@ -206,7 +209,8 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
         MissingCodes.of(arguments.get("na"))
     with collecting(faults):
         check_decision(arguments.get("cost"), arguments.get("threshold"))
-    encoder, layout = arguments.get("image_encoder"), arguments.get("layout")
+    encoder = arguments.get("image_encoder")
+    layout = arguments.get("layout")
     if (
         callable(encoder)
         and layout is not None
@@ -292,13 +296,13 @@ class FitSettings:
             for option_name, value in changes.items()
             if option_name not in self.fixed
         }
-        training, network = self.training, dataclasses.replace(self.network, **changes)
+        training = self.training
+        network = dataclasses.replace(self.network, **changes)
         if "patience" not in self.fixed:
-            most_epochs = (
-                training.max_epochs
-                if "max_epochs" in self.fixed
-                else min(training.max_epochs, _ORDERED_EPOCHS)
-            )
+            if "max_epochs" in self.fixed:
+                most_epochs = training.max_epochs
+            else:
+                most_epochs = min(training.max_epochs, _ORDERED_EPOCHS)
             training = dataclasses.replace(
                 training, max_epochs=most_epochs, patience=None, kept_from=_ORDERED_KEPT
             )
@@ -328,11 +332,10 @@ def check_branches(
         >>> paths, sorted(left_out)
         (('tabular',), ['image', 'table'])
     """
-    names = (
-        tuple(branches)
-        if isinstance(branches, Iterable) and not isinstance(branches, str)
-        else (branches,)
-    )
+    if isinstance(branches, Iterable) and not isinstance(branches, str):
+        names = tuple(branches)
+    else:
+        names = (branches,)
     for branch_name in names:
         check_choice(
             "branches",
@@ -365,11 +368,10 @@ def check_branches(
     paths = tuple(network_path for network_path in PATHS if network_path in names)
     if len(paths) + len(additive_branches) == len(names):
         return paths, additive_branches, frozenset()
-    left_out = {
-        column_kind
-        for kind_branch, column_kind in KINDS_OF_BRANCHES.items()
-        if kind_branch not in names
-    }
+    left_out = set()
+    for kind_branch, column_kind in KINDS_OF_BRANCHES.items():
+        if kind_branch not in names:
+            left_out.add(column_kind)
     return (
         paths or PATHS[:1],
         additive_branches,
@@ -380,17 +382,16 @@ def check_branches(
 def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
     """Return the error, or one that lists all of several."""
     listed = "".join(f"\n  - {fault.message}" for fault in faults)
-    return (
-        faults[0]
-        if len(faults) == 1
-        else InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
-    )
+    if len(faults) == 1:
+        return faults[0]
+    return InputError(f"{len(faults)} {what} are wrong:{listed}", code="PG001")
 
 
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     """Check all arguments of an estimator together, and then what its preset says beside them."""
     faults: list[InputError] = []
-    paths, additive_branches = tuple[str, ...](), tuple[str, ...]()
+    paths = tuple[str, ...]()
+    additive_branches = tuple[str, ...]()
     left_out: frozenset[str] = frozenset()
     preset: Preset | None = None
     with collecting(faults):
@@ -406,11 +407,10 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     if faults:
         raise joined(faults)
     assert preset is not None
-    passed = {
-        argument_name: value
-        for argument_name, value in arguments.items()
-        if value is not None
-    }
+    passed = {}
+    for argument_name, value in arguments.items():
+        if value is not None:
+            passed[argument_name] = value
     names = ("loss", *(training_rule.name for training_rule in _TRAINING))
     training = {
         **preset.training,
@@ -426,9 +426,10 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     faults += _NUMERIC.faults({"numeric": preset.numeric})
     with collecting(faults):
         check_layout(passed.get("layout", preset.layout))
-    preset_settings = (
-        arguments["preset"] if isinstance(arguments["preset"], Mapping) else {}
-    )
+    if isinstance(arguments["preset"], Mapping):
+        preset_settings = arguments["preset"]
+    else:
+        preset_settings = {}
     faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):
         options.check()  # either of the options that exclude each other may be an argument
@@ -446,11 +447,10 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
     # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
-    most_levels = (
-        MOST_EMBEDDED_LEVELS
-        if options.level_embedding_size and "image" not in paths
-        else MOST_LEVELS
-    )
+    if options.level_embedding_size and "image" not in paths:
+        most_levels = MOST_EMBEDDED_LEVELS
+    else:
+        most_levels = MOST_LEVELS
     return FitSettings(
         paths=paths,
         layout=passed.get("layout", preset.layout),
@@ -484,7 +484,10 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
     """Return faults that name the preset that they are of, where that is a mapping or a file."""
     if isinstance(preset, Preset):
         return faults
-    preset_source = "mapping" if isinstance(preset, Mapping) else os.fspath(preset)
+    if isinstance(preset, Mapping):
+        preset_source = "mapping"
+    else:
+        preset_source = os.fspath(preset)
     return [
         InputError(f"Preset {preset_source}: {fault.problem}", fault.hint, fault.code)
         for fault in faults
@@ -493,15 +496,15 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
 
 def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
     """Return the options of a training, without a size of batches that follows from the rows."""
-    options = {
-        option_name: value
-        for option_name, value in training.items()
-        if (option_name, value) != ("batch_size", "auto")
-    }
+    options = {}
+    for option_name, value in training.items():
+        if (option_name, value) != ("batch_size", "auto"):
+            options[option_name] = value
     if options.get("patience") is not None:
-        options["patience"] = (
-            None if math.isinf(options["patience"]) else int(options["patience"])
-        )
+        if math.isinf(options["patience"]):
+            options["patience"] = None
+        else:
+            options["patience"] = int(options["patience"])
     return TrainingOptions(**options)
 
 
@@ -520,7 +523,10 @@ def _paths_with(image: str, paths: tuple[str, ...]) -> tuple[str, ...]:
 
 def check_preset(preset: Any, task: str | None = None) -> None:
     """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault."""
-    default_loss = None if task is not None else TASK_LOSSES["classification"][0]
+    if task is not None:
+        default_loss = None
+    else:
+        default_loss = TASK_LOSSES["classification"][0]
     resolve_settings({"preset": preset, "loss": default_loss}, task or "classification")
 
 
@@ -537,7 +543,8 @@ def choose_device(device: Any) -> torch.device:
         "auto",
         *(device_kind for device_kind, is_there in kinds.items() if is_there),
     ]
-    chosen_device, rejection = None, ""
+    chosen_device = None
+    rejection = ""
     try:
         is_gpu = isinstance(device, str) and device.partition(":")[0] == "gpu"
         chosen_device = torch.device(f"cuda{device[3:]}" if is_gpu else device)

@@ -16,9 +16,11 @@ from permgrad.base.random import generator
 from permgrad.models.estimators.calibration import class_logits
 
 #: Shares that are tried, and the fewest held-out rows for it.
-_SHARES, FEWEST = np.linspace(0, 1, 101), 5
+_SHARES = np.linspace(0, 1, 101)
+FEWEST = 5
 #: Resamples of the held-out rows for the share's interval, and stretches of time that are drawn whole.
-_RESAMPLES, _STRETCHES = 200, 50
+_RESAMPLES = 200
+_STRETCHES = 50
 #: Probabilities below it count as this, so that a branch that is sure and wrong does not decide alone.
 _LEAST = 1e-7
 #: Takes outputs ``(rows, outputs)`` and returns the loss of each row ``(rows,)``.
@@ -89,7 +91,10 @@ class Share:
         count = len(outputs)
         if count < FEWEST:
             return cls(rows=count)
-        row_weights = np.ones(count) if weights is None else weights / weights.mean()
+        if weights is None:
+            row_weights = np.ones(count)
+        else:
+            row_weights = weights / weights.mean()
         units = np.arange(count)
         if dependence is not None:
             units = np.unique(dependence.codes, return_inverse=True)[1]
@@ -112,8 +117,12 @@ class Share:
         lower_share, upper_share = np.quantile(
             _SHARES[(draws @ unit_losses).argmin(axis=1)], [0.025, 0.975]
         ).tolist()
-        plain, alone = float(unit_losses[:, 0].sum()), float(unit_losses[:, -1].sum())
-        middle = plain / (plain + alone) if squared and plain + alone > 0 else 0.5
+        plain = float(unit_losses[:, 0].sum())
+        alone = float(unit_losses[:, -1].sum())
+        if squared and plain + alone > 0:
+            middle = plain / (plain + alone)
+        else:
+            middle = 0.5
         share = min(max(middle, lower_share), upper_share)
         before = losses(outputs) * row_weights
         gains = before - losses(cls(share)(outputs, branch_outputs)) * row_weights
@@ -150,7 +159,11 @@ def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
     def of_numbers(outputs: Floats) -> Floats:
         return np.asarray((outputs[:, 0] - y) ** 2)
 
-    return of_classes if classes else of_rates if rates else of_numbers
+    if classes:
+        return of_classes
+    if rates:
+        return of_rates
+    return of_numbers
 
 
 def branch_words(name: str, facts: Mapping[str, Any]) -> str:
@@ -162,17 +175,16 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         >>> branch_words("trees", facts)[:66]
         'trees (CatBoost) count for 0.40 of the outputs: with them the loss'
     """
-    is_plural, base_loss = name == "trees", max(facts["loss"], 1e-12)
+    is_plural = name == "trees"
+    base_loss = max(facts["loss"], 1e-12)
     change = "smaller" if facts["gain"] > 0 else "larger"
     change_size, error = (
         f"{fixed(100 * abs(loss_change) / base_loss, 1)} %"
         for loss_change in (facts["gain"], facts["std_error"])
     )
     held_out_sentence = f"the loss of {facts['rows']:,} held-out rows is {change_size} {change} (standard error {error})"
-    with_it, subject = (
-        f"with {'them' if is_plural else 'it'} {held_out_sentence}",
-        f"{name} ({facts['label']})",
-    )
+    with_it = f"with {'them' if is_plural else 'it'} {held_out_sentence}"
+    subject = f"{name} ({facts['label']})"
     if not facts["kept"]:
         return f"{subject} {'are' if is_plural else 'is'} left out: {with_it}"
     return f"{subject} {'count' if is_plural else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"

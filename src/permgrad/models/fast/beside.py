@@ -18,7 +18,8 @@ from permgrad.models.network.products import linear
 from permgrad.models.network.trees import TreeBranch
 
 #: How often trees that ask for a column are walked where all others are not walked at all, and how many are kept.
-_ROUNDS, _KEPT = 2, 256
+_ROUNDS = 2
+_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class Edit:
 
     def of(self, numbers: Tensor) -> Tensor:
         """Return each pair's row of numbers ``(rows, *)``."""
-        return numbers if self.rows is None else numbers.index_select(0, self.rows)
+        if self.rows is None:
+            return numbers
+        return numbers.index_select(0, self.rows)
 
     def edited(self) -> Tensor:
         """Return whole rows with columns replaced ``(pairs, encoded)``."""
         edited = self.of(self.before)
-        edited = edited.clone() if self.rows is None else edited
+        if self.rows is None:
+            edited = edited.clone()
         edited[:, self.columns] = self.values
         return edited
 
@@ -49,7 +53,8 @@ class Beside:
     """A branch beside the head: it is computed whole. What it says is kept, of rates before their exponential."""
 
     def __init__(self, branch: nn.Module, rate: nn.Module | None) -> None:
-        self.branch, self.rate = branch, rate
+        self.branch = branch
+        self.rate = rate
 
     def enter(self, encoded: Tensor) -> Tensor:
         """Return what is kept of rows ``(rows, outputs)``."""
@@ -58,7 +63,9 @@ class Beside:
 
     def said(self, branch_outputs: Tensor) -> Tensor:
         """Return what the branch adds to the outputs ``(rows, outputs)``."""
-        return branch_outputs if self.rate is None else self.rate(branch_outputs)
+        if self.rate is None:
+            return branch_outputs
+        return self.rate(branch_outputs)
 
     def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:  # noqa: ARG002 — what else is kept of rows as they are
         """Return what would be kept of rows with replaced columns ``(pairs, outputs)``."""
@@ -107,11 +114,10 @@ class BesideTrees(Beside):
             asking_trees = self.trees.asking_for(columns)
             if len(self._asking) >= _KEPT:
                 del self._asking[next(iter(self._asking))]
-            self._asking[columns] = (
-                asking_trees
-                if _ROUNDS * len(asking_trees.roots) <= len(self.trees.roots)
-                else None
-            )
+            if _ROUNDS * len(asking_trees.roots) <= len(self.trees.roots):
+                self._asking[columns] = asking_trees
+            else:
+                self._asking[columns] = None
         return self._asking[columns]
 
 

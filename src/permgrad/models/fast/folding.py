@@ -45,11 +45,9 @@ _RISING = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SELU)
 
 def pair(value: Any) -> tuple[int, int]:
     """Return the size along both axes of what torch takes as one number or two."""
-    return (
-        (int(value), int(value))
-        if isinstance(value, int)
-        else (int(value[0]), int(value[1]))
-    )
+    if isinstance(value, int):
+        return (int(value), int(value))
+    return (int(value[0]), int(value[1]))
 
 
 def hooked(module: nn.Module) -> bool:
@@ -76,7 +74,8 @@ def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
 def max_pool(maps: Tensor, window: int) -> Tensor:
     """Return the maximum of each square of maps. Odd rows and columns are dropped."""
     row_count, height, width, channels = maps.shape
-    pooled_height, pooled_width = height // window, width // window
+    pooled_height = height // window
+    pooled_width = width // window
     cropped_maps = maps[:, : pooled_height * window, : pooled_width * window]
     # Long contiguous pieces first, then the short ones on what is left.
     lines = cropped_maps.reshape(
@@ -110,16 +109,13 @@ class Affine:
 
     def bound(self) -> Step:
         """Return the step that bounds maps by the shift: from below, or from above in channels that the map inverts."""
-        shift, turned = self._narrow[0], self.scale < 0
-        lower_limits, upper_limits = (
-            shift.masked_fill(turned, -torch.inf),
-            shift.masked_fill(~turned, torch.inf),
-        )
-        return (
-            partial(torch.clamp, min=lower_limits, max=upper_limits)
-            if bool(turned.any())
-            else partial(torch.maximum, lower_limits)
-        )
+        shift = self._narrow[0]
+        turned = self.scale < 0
+        lower_limits = shift.masked_fill(turned, -torch.inf)
+        upper_limits = shift.masked_fill(~turned, torch.inf)
+        if bool(turned.any()):
+            return partial(torch.clamp, min=lower_limits, max=upper_limits)
+        return partial(torch.maximum, lower_limits)
 
 
 def folded(layers: Sequence[nn.Module]) -> list[Any]:
@@ -127,7 +123,10 @@ def folded(layers: Sequence[nn.Module]) -> list[Any]:
     normalises = (nn.BatchNorm1d, nn.BatchNorm2d)
     steps: list[Any] = []
     for layer in layers:
-        last_step = steps[-1] if steps else None
+        if steps:
+            last_step = steps[-1]
+        else:
+            last_step = None
         if (
             isinstance(layer, MemberMean)
             and isinstance(last_step, MemberLinear)
@@ -168,10 +167,8 @@ class DenseStack(Stack):
                 fresh and number == 0
             )
             if is_plain(layer, nn.Linear):
-                weight, layer_bias = (
-                    layer.weight.detach(),
-                    None if layer.bias is None else layer.bias.detach(),
-                )
+                weight = layer.weight.detach()
+                layer_bias = None if layer.bias is None else layer.bias.detach()
                 if isinstance(before, Affine):
                     self.steps.pop()
                     double_weight = weight.double()
@@ -210,7 +207,11 @@ class MapTail(Stack):
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         steps = folded(layers)
         self.before: Affine | None = None
-        first: Any = steps[0] if steps else None
+        first: Any
+        if steps:
+            first = steps[0]
+        else:
+            first = None
         if len(steps) > 1 and is_plain(first, nn.ReLU) and isinstance(steps[1], Affine):
             self.before = steps.pop(1)
         pool_index = next(

@@ -39,11 +39,9 @@ def area(box: Box) -> int:
 def channels_last(maps: Tensor) -> Tensor:
     """Return maps with channels first in memory as maps with channels last."""
     # Of one channel torch would take the memory of the copy for one with channels first, and convolve more slowly.
-    return (
-        maps[:, 0].contiguous().unsqueeze(-1)
-        if maps.shape[1] == 1
-        else maps.permute(0, 2, 3, 1).contiguous()
-    )
+    if maps.shape[1] == 1:
+        return maps[:, 0].contiguous().unsqueeze(-1)
+    return maps.permute(0, 2, 3, 1).contiguous()
 
 
 def near(matrix: Tensor, channels: int, size: Sequence[int]) -> Tensor:
@@ -88,9 +86,10 @@ class Sliding:
             first = max(0, math.ceil((box_start + padding - reach) / stride))
             last_output = min(self.size[axis], (box_stop - 1 + padding) // stride + 1)
             # Strides may pass over a box. Of nothing that changes, nothing follows.
-            edges += (
-                [first, max(first, last_output)] if box_stop > box_start else [0, 0]
-            )
+            if box_stop > box_start:
+                edges += [first, max(first, last_output)]
+            else:
+                edges += [0, 0]
         return edges[0], edges[1], edges[2], edges[3]
 
     def read(self, box: Box) -> Box:
@@ -100,14 +99,13 @@ class Sliding:
             zip(self.stride, self.padding, self.reach, strict=True)
         ):
             box_start, box_stop = box[2 * axis : 2 * axis + 2]
-            edges += (
-                [
+            if box_stop > box_start:
+                edges += [
                     box_start * stride - padding,
                     (box_stop - 1) * stride - padding + reach + 1,
                 ]
-                if box_stop > box_start
-                else [0, 0]
-            )
+            else:
+                edges += [0, 0]
         return edges[0], edges[1], edges[2], edges[3]
 
 
@@ -139,25 +137,32 @@ class Segment:
     ) -> None:
         convolution = layers[0]
         assert isinstance(convolution, nn.Conv2d)
-        self.convolution, self.in_size = convolution, in_size
+        self.convolution = convolution
+        self.in_size = in_size
         self.tail = MapTail(layers[1:])
-        self.slide, self.pools = Sliding(convolution, in_size), list[Sliding]()
+        self.slide = Sliding(convolution, in_size)
+        self.pools = list[Sliding]()
         self.out_size = self.slide.size
         for layer in layers[1:]:
             if isinstance(layer, _POOLS):
                 self.pools.append(Sliding(layer, self.out_size))
                 self.out_size = self.pools[-1].size
         weight = convolution.weight.detach()
-        layer_bias = None if convolution.bias is None else convolution.bias.detach()
+        if convolution.bias is None:
+            layer_bias = None
+        else:
+            layer_bias = convolution.bias.detach()
         if one_channel:
             weight = weight.sum(dim=1, keepdim=True)
         if self.tail.before is not None:
-            scale, shift = self.tail.before.scale, self.tail.before.shift
+            scale = self.tail.before.scale
+            shift = self.tail.before.shift
             layer_bias = (
                 shift if layer_bias is None else layer_bias.double() * scale + shift
             ).to(weight.dtype)
             weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
-        self.weight, self.bias = channels_last(weight).permute(0, 3, 1, 2), layer_bias
+        self.weight = channels_last(weight).permute(0, 3, 1, 2)
+        self.bias = layer_bias
         self.in_channels = int(weight.shape[1]) * convolution.groups
         self.channels = int(convolution.out_channels)
 
@@ -166,10 +171,9 @@ class Segment:
     ) -> Tensor:
         """Return the convolution of maps. ``padding=0`` where they already hold what lies beyond the edge."""
         convolution = self.convolution
-        convolution_options: Any = {
-            option_name: getattr(convolution, option_name)
-            for option_name in ("stride", "padding", "dilation", "groups")
-        }
+        convolution_options: Any = {}
+        for option_name in ("stride", "padding", "dilation", "groups"):
+            convolution_options[option_name] = getattr(convolution, option_name)
         if padding is not None:
             convolution_options["padding"] = padding
         maps = functional.conv2d(
@@ -226,11 +230,11 @@ class ImageChain:
     def read(cls, module: HybridNetwork) -> ImageChain | None:
         """Return the chain, or None where the branch is none that can be followed."""
         renderer: Any = module.renderer
-        layers: list[Any] = (
-            list(module.image_branch)
-            if isinstance(module.image_branch, nn.Sequential)
-            else []
-        )
+        layers: list[Any]
+        if isinstance(module.image_branch, nn.Sequential):
+            layers = list(module.image_branch)
+        else:
+            layers = []
         flatten = next(
             (
                 layer_index
@@ -239,14 +243,14 @@ class ImageChain:
             ),
             0,
         )
-        front, dense = layers[:flatten], layers[flatten + 1 :]
+        front = layers[:flatten]
+        dense = layers[flatten + 1 :]
         if not hasattr(renderer, "render_region") or not _is_chain(front, dense):
             return None
-        starts = [
-            layer_index
-            for layer_index, layer in enumerate(front)
-            if isinstance(layer, nn.Conv2d)
-        ]
+        starts = []
+        for layer_index, layer in enumerate(front):
+            if isinstance(layer, nn.Conv2d):
+                starts.append(layer_index)
         image_size = (int(module.image_shape[1]), int(module.image_shape[2]))
         # All channels of a rendered picture are alike, unless the layout has channels.
         alike = (
@@ -270,7 +274,10 @@ class ImageChain:
             and first_segment.in_channels == renderer.depth
             and first_segment.convolution.groups == 1
         )
-        placed = renderer.placed() if is_known else None
+        if is_known:
+            placed = renderer.placed()
+        else:
+            placed = None
         chain = cls(
             renderer,
             segments,
@@ -300,13 +307,15 @@ class ImageChain:
         """Return the matrix to a box of the first convolution, which reads a window of the picture."""
         assert self.placed is not None
         top_row, bottom, left_column, right = window
-        seen_columns = [
-            placed_column
-            for placed_column in self.placed
-            if top_row <= placed_column[2] < bottom
-            and left_column <= placed_column[3] < right
-        ]
-        segment, box_size = self.segments[0], (box[1] - box[0], box[3] - box[2])
+        seen_columns = []
+        for placed_column in self.placed:
+            if (
+                top_row <= placed_column[2] < bottom
+                and left_column <= placed_column[3] < right
+            ):
+                seen_columns.append(placed_column)
+        segment = self.segments[0]
+        box_size = (box[1] - box[0], box[3] - box[2])
         pictures = segment.weight.new_zeros(
             len(seen_columns),
             bottom - top_row,
@@ -318,11 +327,10 @@ class ImageChain:
                 number, pixel_row - top_row, pixel_column - left_column, channel
             ] = 1
         columns = [column for column, *_ in seen_columns]
-        repeated_bias = (
-            segment.weight.new_zeros(segment.channels)
-            if segment.bias is None
-            else segment.bias
-        )
+        if segment.bias is None:
+            repeated_bias = segment.weight.new_zeros(segment.channels)
+        else:
+            repeated_bias = segment.bias
         column_minimum, factor = self.renderer.ranges(columns, segment.weight)
         highest_value = self.renderer.scale if self.renderer.clip else None
         repeated_bias = repeated_bias.repeat(box_size[0] * box_size[1])
@@ -350,7 +358,8 @@ class ImageChain:
         ``maps`` gets the input of every segment and the last map, ``convolved`` the convolutions but the first. The
         first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
         """
-        first, drawn = self.segments[0], encoded[:, :0]
+        first = self.segments[0]
+        drawn = encoded[:, :0]
         if self.whole is not None:
             values = first.tail(self.whole(encoded[:, self.whole.columns]))
         else:
@@ -437,7 +446,8 @@ def few_seen_windows(
 
     They are the pooling's, in reading order, that can depend on any encoded column.
     """
-    kernel, window = convolution.kernel_size[0], pooling.kernel_size
+    kernel = convolution.kernel_size[0]
+    window = pooling.kernel_size
     suits = (
         kernel % 2 == 1
         and convolution.kernel_size == (kernel, kernel)

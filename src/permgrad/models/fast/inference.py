@@ -20,7 +20,8 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
 
 #: What a network of our own computes with. Dimensions of a map.
-_METHODS, _MAP = ("forward", "embed", "fuse"), 4
+_METHODS = ("forward", "embed", "fuse")
+_MAP = 4
 #: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
 _MOST = 0.5
 #: Layers of a chain that act on each row's numbers alone.
@@ -61,33 +62,36 @@ class TableEntry:
         if type(branch) is not TableBranch:
             return None
         layers: list[Any] = list(branch.layers)
-        scale = layers.pop(0) if layers and isinstance(layers[0], MemberScale) else None
+        if layers and isinstance(layers[0], MemberScale):
+            scale = layers.pop(0)
+        else:
+            scale = None
         if not layers or type(layers[0]) not in (nn.Linear, LevelEmbeddingLinear):
             return None
-        first, embedding, embedding_size = layers[0], branch.embedding, 0
-        numeric, other_columns = list[int](), list(range(first.in_features))
+        first = layers[0]
+        embedding = branch.embedding
+        embedding_size = 0
+        numeric = list[int]()
+        other_columns = list(range(first.in_features))
         if embedding is not None:
-            embedding_size, numeric, other_columns = (
-                embedding.size,
-                branch.numeric.tolist(),
-                branch.other.tolist(),
-            )
-        input_positions = {
-            column: range(
+            embedding_size = embedding.size
+            numeric = branch.numeric.tolist()
+            other_columns = branch.other.tolist()
+        input_positions = {}
+        for numeric_index, column in enumerate(numeric):
+            input_positions[column] = range(
                 numeric_index * embedding_size, (numeric_index + 1) * embedding_size
             )
-            for numeric_index, column in enumerate(numeric)
-        }
         input_positions |= {
             column: range(other_position, other_position + 1)
             for other_position, column in enumerate(
                 other_columns, start=len(numeric) * embedding_size
             )
         }
-        remaining_layers, at_place = (
-            DenseStack(layers[1:]),
-            {column: numeric_index for numeric_index, column in enumerate(numeric)},
-        )
+        remaining_layers = DenseStack(layers[1:])
+        at_place = {
+            column: numeric_index for numeric_index, column in enumerate(numeric)
+        }
         return cls(
             branch,
             scale,
@@ -166,10 +170,10 @@ class HeadEntry:
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
         """Return the entry, or None where the head does not begin with a layer over all embeddings."""
-        head_layers, widths = (
-            module.head,
-            {head_path: module.widths[head_path] for head_path in module.head_paths},
-        )
+        head_layers = module.head
+        widths = {
+            head_path: module.widths[head_path] for head_path in module.head_paths
+        }
         if not isinstance(head_layers, nn.Sequential) or not len(head_layers):
             return None
         first: Any = head_layers[0]
@@ -179,11 +183,10 @@ class HeadEntry:
         ):
             return None
         if members:
-            columns = {
-                shared_path: first.columns(shared_path).detach()
-                for shared_path in widths
-                if shared_path not in first.per_member
-            }
+            columns = {}
+            for shared_path in widths:
+                if shared_path not in first.per_member:
+                    columns[shared_path] = first.columns(shared_path).detach()
         else:
             columns = dict(
                 zip(
@@ -202,7 +205,10 @@ class HeadEntry:
                 chain.segments[-1].channels,
                 chain.segments[-1].out_size,
             )
-        first_bias = None if first.bias is None else first.bias.detach().flatten()
+        if first.bias is None:
+            first_bias = None
+        else:
+            first_bias = first.bias.detach().flatten()
         kernel_outputs = 0 if module.kernels is None else module.outputs
         return cls(
             first,
@@ -215,9 +221,11 @@ class HeadEntry:
     def share(self, path: str, embedding: Tensor) -> Tensor:
         """Return what a path, a vector or a map, adds to the first layer's output ``(rows, units)``."""
         if self.said:
-            inner, behind = embedding, embedding.new_zeros(len(embedding), self.said)
+            inner = embedding
+            behind = embedding.new_zeros(len(embedding), self.said)
             if path == "image":
-                inner, behind = embedding[:, : -self.said], embedding[:, -self.said :]
+                inner = embedding[:, : -self.said]
+                behind = embedding[:, -self.said :]
             return torch.cat([replace(self, said=0).share(path, inner), behind], dim=1)
         if path in self.columns:
             path_bias = self.bias if path == next(iter(self.columns)) else None
@@ -228,7 +236,10 @@ class HeadEntry:
     @torch.no_grad()
     def finish(self, *coalitions: Sequence[Tensor]) -> Tensor:
         """Return the head's output from the shares of all paths, of several coalitions one after the other."""
-        alone = [] if self.bias is None or self.columns else [self.bias]
+        if self.bias is None or self.columns:
+            alone = []
+        else:
+            alone = [self.bias]
         row_count = len(coalitions[0][0])
         total = coalitions[0][0].new_empty(
             len(coalitions) * row_count, self.first.out_features + self.said
@@ -242,7 +253,9 @@ class HeadEntry:
         if isinstance(self.first, MemberLinear):
             total = total.unflatten(-1, (self.first.members, self.first.units))
         outputs = self.rest(total)
-        return outputs + kernel_outputs if self.said else outputs
+        if self.said:
+            return outputs + kernel_outputs
+        return outputs
 
 
 class FoldedNetwork:
@@ -253,17 +266,30 @@ class FoldedNetwork:
     """
 
     def __init__(self, module: HybridNetwork) -> None:
-        self.module, self.paths = module, module.paths
+        self.module = module
+        self.paths = module.paths
         # A subclass may embed and fuse in another way, and hooks want to be called.
         unchanged = all(
             getattr(type(module), method_name) is getattr(HybridNetwork, method_name)
             for method_name in _METHODS
         )
         self._as_it_is = not unchanged or watched(module)
-        self.table = None if self._as_it_is else TableEntry.read(module.table_branch)
-        self.image = None if self._as_it_is else ImageChain.read(module)
-        self.head = None if self._as_it_is else HeadEntry.read(module, self.image)
-        self.kernels = None if module.kernels is None else FoldedKernels(module.kernels)
+        if self._as_it_is:
+            self.table = None
+        else:
+            self.table = TableEntry.read(module.table_branch)
+        if self._as_it_is:
+            self.image = None
+        else:
+            self.image = ImageChain.read(module)
+        if self._as_it_is:
+            self.head = None
+        else:
+            self.head = HeadEntry.read(module, self.image)
+        if module.kernels is None:
+            self.kernels = None
+        else:
+            self.kernels = FoldedKernels(module.kernels)
         self.beside = read_beside(module)
         if self.head is None and self.kernels is not None:
             self.image = None  # its map is flattened in another way
@@ -294,20 +320,21 @@ class FoldedNetwork:
     def fuse(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return outputs from the embeddings of all paths."""
         if self.head is not None:
-            shares = [
-                self.head.share(head_path, embeddings[head_path])
-                for head_path in self.module.head_paths
-            ]
+            shares = []
+            for head_path in self.module.head_paths:
+                shares.append(self.head.share(head_path, embeddings[head_path]))
             return summed(
                 self.head.finish(shares),
                 [embeddings[beside_path] for beside_path in self.beside],
             )
-        flat_embeddings = {
-            branch_path: path_embedding.permute(0, 3, 1, 2).flatten(1)
-            if self.image is not None and path_embedding.ndim == _MAP
-            else path_embedding
-            for branch_path, path_embedding in embeddings.items()
-        }
+        flat_embeddings = {}
+        for branch_path, path_embedding in embeddings.items():
+            if self.image is not None and path_embedding.ndim == _MAP:
+                flat_embeddings[branch_path] = path_embedding.permute(
+                    0, 3, 1, 2
+                ).flatten(1)
+            else:
+                flat_embeddings[branch_path] = path_embedding
         return self.module.fuse(flat_embeddings)
 
     def __call__(self, encoded: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class FoldedKernels:
     """Says what the kernels say, up to rounding."""
 
     def __init__(self, kernels: RandomKernels) -> None:
-        self.kernels, self.readout = kernels, kernels.readout
+        self.kernels = kernels
+        self.readout = kernels.readout
         layers: list[Any] = list(kernels.convolutions)
         #: whether kernels are the same on all channels, which are then added up
         self.alike = all(
@@ -33,7 +34,10 @@ class FoldedKernels:
         #: kernels as a matrix, their biases and dilation
         self.groups: list[_Group] = []
         for layer in layers:
-            weight = layer.weight[:, :1] if self.alike else layer.weight
+            if self.alike:
+                weight = layer.weight[:, :1]
+            else:
+                weight = layer.weight
             self.groups.append(
                 (
                     weight.flatten(1)[None],
@@ -66,7 +70,8 @@ class FoldedKernels:
         image_height, image_width = images.shape[2:]
         if not pixels or min(image_height, image_width) > 1:
             return self(images)
-        old_pictures, new_pictures = self._pictures(before), self._pictures(images)
+        old_pictures = self._pictures(before)
+        new_pictures = self._pictures(images)
         changed = np.array(
             [pixel_row * image_width + column for pixel_row, column in pixels]
         )
@@ -81,16 +86,13 @@ class FoldedKernels:
             if len(near_pixels) > _MOST_NEAR * image_height * image_width:
                 kernel_features.append(self._see(new_pictures, group))
                 continue
-            near_indices, windows = (
-                torch.from_numpy(near_pixels),
-                torch.from_numpy(np.add.outer(reach, near_pixels - reach[0])),
-            )
-            kept_statistics = [
-                torch.cat(batch_statistics)
-                for batch_statistics in zip(
-                    *self._elsewhere(old_pictures, group, near_indices), strict=True
-                )
-            ]
+            near_indices = torch.from_numpy(near_pixels)
+            windows = torch.from_numpy(np.add.outer(reach, near_pixels - reach[0]))
+            kept_statistics = []
+            for batch_statistics in zip(
+                *self._elsewhere(old_pictures, group, near_indices), strict=True
+            ):
+                kept_statistics.append(torch.cat(batch_statistics))
             often, largest_values = (
                 kept_statistics
                 if rows is None
@@ -126,7 +128,9 @@ class FoldedKernels:
 
     def _pictures(self, images: Tensor) -> Tensor:
         pictures = images - self.kernels.centre
-        return pictures.sum(dim=1, keepdim=True) if self.alike else pictures
+        if self.alike:
+            return pictures.sum(dim=1, keepdim=True)
+        return pictures
 
     def _few(self, pictures: Tensor, group: _Group) -> Sequence[Tensor]:
         return pictures.split(
@@ -151,14 +155,27 @@ class FoldedKernels:
             pictures.shape,
             self.kernels.kernel,
         )
-        vertical_padding, along = step * (kernel_height // 2), step * (broad // 2)
+        vertical_padding = step * (kernel_height // 2)
+        along = step * (broad // 2)
         padded = functional.pad(
             pictures, (along, along, vertical_padding, vertical_padding)
         )
         row_stride, layer, line_stride, pixel = padded.stride()
-        window_shape, stride = (
-            (count, channels, kernel_height, broad, picture_height, picture_width),
-            (row_stride, layer, step * line_stride, step * pixel, line_stride, pixel),
+        window_shape = (
+            count,
+            channels,
+            kernel_height,
+            broad,
+            picture_height,
+            picture_width,
+        )
+        stride = (
+            row_stride,
+            layer,
+            step * line_stride,
+            step * pixel,
+            line_stride,
+            pixel,
         )
         windows = padded.as_strided(window_shape, stride).reshape(
             count, -1, picture_height * picture_width

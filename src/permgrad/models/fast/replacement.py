@@ -36,9 +36,11 @@ Coalition = frozenset[str]
 _MOST = 0.8
 #: A convolution of a box becomes one product where the box holds at most so many times the kernel, and the matrix at
 #: most so many numbers.
-_PRODUCT_KERNELS, _PRODUCT_NUMBERS = 2, 2**21
+_PRODUCT_KERNELS = 2
+_PRODUCT_NUMBERS = 2**21
 #: Matrices and plans kept. Both are made again in no time.
-_KEPT_PRODUCTS, _KEPT_PLANS = 64, 256
+_KEPT_PRODUCTS = 64
+_KEPT_PLANS = 256
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ def _joined(block_parts: list[Any]) -> Any:
             _joined([listed_part.pop(0) for listed_part in block_parts])
             for _ in list(block_parts[0])
         ]
-    return None if block_parts[0] is None else torch.cat(block_parts)
+    if block_parts[0] is None:
+        return None
+    return torch.cat(block_parts)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,10 @@ class ReplacementEngine:
     def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
         self.module = module
         self.paths = module.paths
-        folded = FoldedNetwork(module) if incremental else None
+        if incremental:
+            folded = FoldedNetwork(module)
+        else:
+            folded = None
         self._whole: FoldedNetwork | HybridNetwork = (
             module if folded is None else folded
         )
@@ -127,23 +134,20 @@ class ReplacementEngine:
         self._beside: dict[str, Beside] = {}
         # Without the head's first layer in parts there is nothing to carry a change into.
         if folded is not None and folded.head is not None:
-            self._head, self._chain, self._table = (
-                folded.head,
-                folded.image,
-                folded.table,
-            )
-            self._kernels, self._joined, self._beside = (
-                folded.kernels,
-                module.head_paths,
-                folded.beside,
-            )
+            self._head = folded.head
+            self._chain = folded.image
+            self._table = folded.table
+            self._kernels = folded.kernels
+            self._joined = module.head_paths
+            self._beside = folded.beside
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         self._products: dict[tuple[object, ...], Tensor] = {}
 
     # ---- what a player's replacement goes through ----------------------------------------------------------------
     def _plan(self, columns: Sequence[int]) -> _Plan | None:
         """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
-        chain, column_key = self._chain, tuple(columns)
+        chain = self._chain
+        column_key = tuple(columns)
         if chain is None:
             return None
         if column_key in self._plans:
@@ -151,8 +155,12 @@ class ReplacementEngine:
         replacement_plan: _Plan | None = (
             _Plan()
         )  # another column is drawn over it, or pooling drops the only pixels that change
-        changed_box, segments = chain.renderer.region_of(column_key), chain.segments
-        steps = chain.steps(changed_box) if area(changed_box) else []
+        changed_box = chain.renderer.region_of(column_key)
+        segments = chain.segments
+        if area(changed_box):
+            steps = chain.steps(changed_box)
+        else:
+            steps = []
         sparse_cost = dense_cost = 0.0
         for segment, segment_step in zip(segments, steps, strict=False):
             weights = segment.convolution.weight.numel()
@@ -176,11 +184,10 @@ class ReplacementEngine:
         first = steps[0]
         last = segments[-1]
         top, bottom, left, right = steps[-1].result
-        weight = (
-            self._head.columns["image"]
-            if chain.first_near is None
-            else chain.first_near
-        )
+        if chain.first_near is None:
+            weight = self._head.columns["image"]
+        else:
+            weight = chain.first_near
         read = weight.unflatten(1, (*last.out_size, last.channels))[
             :, top:bottom, left:right
         ].flatten(1)
@@ -192,17 +199,19 @@ class ReplacementEngine:
                 0, segments[0], first.window, first.window, first.needed
             )
         later = enumerate(zip(segments[1:], steps[1:], strict=True), start=1)
-        products = [
-            self._product(k, segment, each.box, each.source, each.moved)
-            for k, (segment, each) in later
-        ]
+        products = []
+        for k, (segment, each) in later:
+            products.append(
+                self._product(k, segment, each.box, each.source, each.moved)
+            )
         return _Plan(steps, entry, products, read.contiguous())
 
     def _product(
         self, number: int, segment: Segment, box: Box, read: Box, out: Box
     ) -> Tensor | None:
         """Return the convolution ``out`` of a small box as a matrix, or None where the box is too large for one."""
-        box_height, box_width = box[1] - box[0], box[3] - box[2]
+        box_height = box[1] - box[0]
+        box_width = box[3] - box[2]
         numbers = segment.in_channels * box_height * box_width
         kernel = segment.weight.shape[2] * segment.weight.shape[3]
         one_channel = (
@@ -273,11 +282,10 @@ class ReplacementEngine:
             blocks.append(block)
         if len(blocks) == 1:
             return blocks[0]
-        names = [
-            block_field.name
-            for block_field in fields(Block)
-            if block_field.name != "encoded"
-        ]
+        names = []
+        for block_field in fields(Block):
+            if block_field.name != "encoded":
+                names.append(block_field.name)
         return Block(
             encoded,
             **{
@@ -305,22 +313,19 @@ class ReplacementEngine:
         if not index:
             return dict.fromkeys(coalitions, block_part.of(block.outputs))
         touched = frozenset().union(*coalitions)
-        shares = {
-            replaced_path: self._replaced_share(
-                replaced_path, block_part, index, values
-            )
-            for replaced_path in self.paths
-            if replaced_path in touched
-        }
-        kept_paths = [
-            network_path
-            for network_path in self.paths
-            if any(network_path not in coalition for coalition in coalitions)
-        ]
-        unchanged = {
-            unchanged_path: block_part.of(block.shares[unchanged_path])
-            for unchanged_path in kept_paths
-        }
+        shares = {}
+        for replaced_path in self.paths:
+            if replaced_path in touched:
+                shares[replaced_path] = self._replaced_share(
+                    replaced_path, block_part, index, values
+                )
+        kept_paths = []
+        for network_path in self.paths:
+            if any(network_path not in coalition for coalition in coalitions):
+                kept_paths.append(network_path)
+        unchanged = {}
+        for unchanged_path in kept_paths:
+            unchanged[unchanged_path] = block_part.of(block.shares[unchanged_path])
         return self._finish(
             coalitions,
             shares,
@@ -359,10 +364,8 @@ class ReplacementEngine:
             coalition_outputs |= zip(
                 of_head, outputs.split(len(outputs) // len(of_head)), strict=True
             )
-        unchanged_additions, replaced_additions = (
-            self._added(unchanged),
-            self._added(shares),
-        )
+        unchanged_additions = self._added(unchanged)
+        replaced_additions = self._added(shares)
         return {
             coalition: summed(
                 coalition_outputs[coalition.intersection(self._joined)],
@@ -444,7 +447,8 @@ class ReplacementEngine:
         """Return how the last map changes where the first changes so."""
         block = part.block
         for number, product in enumerate(plan.products, start=1):
-            segment, step = chain.segments[number], plan.steps[number]
+            segment = chain.segments[number]
+            step = plan.steps[number]
             if product is None:
                 moved = segment.convolve(
                     _framed(change, step.box, step.source), 0, bias=False
@@ -475,7 +479,8 @@ class ReplacementEngine:
         """Return the image's embedding, or its share, with what kernels say of replaced rows behind it."""
         if self._kernels is None or self._chain is None:
             return image
-        renderer, edited = self._chain.renderer, _edited(block_part, columns, values)
+        renderer = self._chain.renderer
+        edited = _edited(block_part, columns, values)
         if hasattr(renderer, "pixels_of"):
             before = renderer(block_part.block.encoded[block_part.span])
             kernel_outputs = self._kernels.replaced(
@@ -494,12 +499,10 @@ class ReplacementEngine:
         values: Tensor,
     ) -> Tensor:
         """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
-        segment, first_step, block, entry = (
-            chain.segments[0],
-            plan.steps[0],
-            block_part.block,
-            plan.entry,
-        )
+        segment = chain.segments[0]
+        first_step = plan.steps[0]
+        block = block_part.block
+        entry = plan.entry
         if isinstance(entry, BoxMatrix):
             convolved = entry(_seen(block_part, entry.columns, columns, values))
             return segment.tail(convolved) - block_part.box(
@@ -531,11 +534,10 @@ class ReplacementEngine:
                 first_step.needed,
                 segment.bias,
             )
-            segment_bias = (
-                None
-                if segment_bias is None
-                else segment_bias.repeat(area(first_step.needed))
-            )
+            if segment_bias is None:
+                segment_bias = None
+            else:
+                segment_bias = segment_bias.repeat(area(first_step.needed))
             convolved = functional.linear(window.flatten(1), entry, segment_bias)
             convolved = convolved.unflatten(
                 1, (bottom - top_row, right - left_column, -1)
@@ -560,17 +562,19 @@ class ReplacementEngine:
             }
             for source_block, index in ((block, rows), (donor_block, donors))
         )
-        head_outputs = None if block.head is None else block.head[rows]
+        if block.head is None:
+            head_outputs = None
+        else:
+            head_outputs = block.head[rows]
         joined = dict.fromkeys(
             coalition.intersection(self._joined) for coalition in coalitions
         )
         outputs: dict[Coalition, Tensor] = {}
         for joined_coalition in joined:  # their inputs of the head take much memory
-            alike = [
-                coalition
-                for coalition in coalitions
-                if coalition.intersection(self._joined) == joined_coalition
-            ]
+            alike = []
+            for coalition in coalitions:
+                if coalition.intersection(self._joined) == joined_coalition:
+                    alike.append(coalition)
             outputs |= self._finish(alike, donor_shares, own_shares, head_outputs)
         return outputs
 
@@ -600,7 +604,9 @@ class _Part:
     def of(self, tensor: Tensor) -> Tensor:
         """Return the rows of a cached tensor."""
         part_rows = tensor[self.span]
-        return part_rows if self.rows is None else part_rows.index_select(0, self.rows)
+        if self.rows is None:
+            return part_rows
+        return part_rows.index_select(0, self.rows)
 
     def box(
         self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None
@@ -617,7 +623,9 @@ class _Part:
                 memory_format=torch.contiguous_format
             )
         # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
-        return box_maps if self.rows is None else box_maps.index_select(0, self.rows)
+        if self.rows is None:
+            return box_maps
+        return box_maps.index_select(0, self.rows)
 
 
 def _edited(block_part: _Part, columns: list[int], values: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from permgrad.models.trees import Trees
 #: What is done with the sums: they are numbers, logarithms of counts, or logits, of two classes the second's.
 Link = Literal["identity", "exp", "sigmoid", "softmax"]
 #: Training rows by which trees are compared with their library. Some libraries add up in float32.
-_COMPARED, _APART = 200, 1e-4
+_COMPARED = 200
+_APART = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +48,14 @@ class BoostedTrees:
         compared_rows = np.ascontiguousarray(
             np.asarray(rows[:_COMPARED]), dtype=np.float32
         )
-        expected = (
-            model.predict_proba(compared_rows)
-            if classify
-            else np.ravel(model.predict(compared_rows))
-        )
-        tree_predictions = (
-            boosted_trees.predict_proba(compared_rows)
-            if classify
-            else boosted_trees.predict(compared_rows)
-        )
+        if classify:
+            expected = model.predict_proba(compared_rows)
+        else:
+            expected = np.ravel(model.predict(compared_rows))
+        if classify:
+            tree_predictions = boosted_trees.predict_proba(compared_rows)
+        else:
+            tree_predictions = boosted_trees.predict(compared_rows)
         if tree_predictions.shape != expected.shape or not np.allclose(
             tree_predictions, expected, rtol=_APART, atol=_APART
         ):
@@ -78,7 +77,9 @@ class BoostedTrees:
     def predict(self, rows: Array) -> Floats:
         """Return predicted numbers ``(rows,)``."""
         [*_, tree_sums] = self.trees(rows).T
-        return np.exp(tree_sums) if self.link == "exp" else tree_sums
+        if self.link == "exp":
+            return np.exp(tree_sums)
+        return tree_sums
 
     def predict_proba(self, rows: Array) -> Floats:
         """Return probabilities ``(rows, classes)``."""

@@ -13,7 +13,8 @@ from sklearn.utils import _safe_indexing
 from permgrad.base.arrays import Array
 
 #: Largest number of boosting rounds with early stopping, and their number without validation rows.
-ROUNDS, ROUNDS_WITHOUT_VALIDATION = 1000, 200
+ROUNDS = 1000
+ROUNDS_WITHOUT_VALIDATION = 200
 #: Boosting stops after this number of rounds without a better validation loss.
 PATIENCE = 50
 
@@ -29,9 +30,10 @@ class Rows:
     def take(self, rows: Array) -> Rows:
         """Return the rows that a mask or row numbers choose."""
         row_indices = np.arange(len(self.y))[rows]
-        weights = (
-            None if self.weights is None else np.asarray(self.weights)[row_indices]
-        )
+        if self.weights is None:
+            weights = None
+        else:
+            weights = np.asarray(self.weights)[row_indices]
         return Rows(
             _safe_indexing(self.encoded, row_indices),
             np.asarray(self.y)[row_indices],

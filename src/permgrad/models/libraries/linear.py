@@ -12,9 +12,12 @@ from permgrad.base.threads import warning_filters
 from permgrad.models.libraries.job import Job
 
 #: Penalties of ridge regression that are tried, for columns of variance 1, and strengths of a logistic one.
-_PENALTIES, _STRENGTHS = np.logspace(-6, 5, 34), np.logspace(-2, 2, 9)
+_PENALTIES = np.logspace(-6, 5, 34)
+_STRENGTHS = np.logspace(-2, 2, 9)
 #: Rows by which they are chosen at most, and rows of the rarest class at least: with fewer it is the library's own.
-_CHOOSING_ROWS, _FEWEST_OF_A_CLASS, _FOLDS = 5000, 10, 5
+_CHOOSING_ROWS = 5000
+_FEWEST_OF_A_CLASS = 10
+_FOLDS = 5
 
 
 def linear(job: Job) -> Any:
@@ -23,12 +26,10 @@ def linear(job: Job) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    scaler, training_rows, y, weights = (
-        StandardScaler(),
-        job.train.encoded,
-        job.train.y,
-        job.train.weights,
-    )
+    scaler = StandardScaler()
+    training_rows = job.train.encoded
+    y = job.train.y
+    weights = job.train.weights
     scaled = scaler.fit_transform(training_rows, sample_weight=weights)
     if job.counts:  # shrunk as much as a ridge regression: 1 beside a sum over rows
         model: Any = PoissonRegressor(
@@ -36,12 +37,16 @@ def linear(job: Job) -> Any:
         )
     elif job.classify:
         # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
-        strength = {} if "C" in job.options else {"C": _logistic_strength(job, scaled)}
+        if "C" in job.options:
+            strength = {}
+        else:
+            strength = {"C": _logistic_strength(job, scaled)}
         model = LogisticRegression(**{"max_iter": 2000, **strength, **job.options})
     else:
-        penalty = (
-            {} if "alpha" in job.options else {"alpha": _ridge_penalty(job, scaled)}
-        )
+        if "alpha" in job.options:
+            penalty = {}
+        else:
+            penalty = {"alpha": _ridge_penalty(job, scaled)}
         model = Ridge(**{**penalty, **job.options})
     model.fit(scaled, y, sample_weight=weights)
     return make_pipeline(scaler, model)
@@ -77,7 +82,10 @@ def _logistic_strength(job: Job, scaled: Floats) -> float:
     sampled_rows, y, weights = _some(job, scaled)
     if np.bincount(y, minlength=job.n_classes).min() < _FEWEST_OF_A_CLASS:
         return 1.0
-    row_weights = np.ones(len(y)) if weights is None else weights
+    if weights is None:
+        row_weights = np.ones(len(y))
+    else:
+        row_weights = weights
     losses = np.zeros(len(_STRENGTHS))
     for train, held_out_rows in StratifiedKFold(
         _FOLDS, shuffle=True, random_state=job.seed
@@ -108,7 +116,8 @@ def affine(model: Any) -> tuple[Floats, Floats]:
 
     Of two classes there is one output, the log odds of the second.
     """
-    scaler, fitted = model[0], model[-1]
+    scaler = model[0]
+    fitted = model[-1]
     matrix = np.atleast_2d(np.asarray(fitted.coef_, dtype=np.float64)) / scaler.scale_
     offset = (
         np.atleast_1d(np.asarray(fitted.intercept_, dtype=np.float64))

@@ -41,7 +41,9 @@ def drawn(fill: Callable[[Tensor], Tensor], *shape: int) -> Tensor:
     the shape counts.
     """
     empty = torch.empty(shape)
-    return empty if empty.is_meta else fill(empty)
+    if empty.is_meta:
+        return empty
+    return fill(empty)
 
 
 class _Masked(torch.autograd.Function):
@@ -131,7 +133,8 @@ def dense_stack(
 
 # ---- fixed random kernels beside the convolutions: what they see of an image, and a linear map of it to the outputs --
 #: Of images with one row, or one column, and of others.
-_LONG, _SQUARE = 9, 3
+_LONG = 9
+_SQUARE = 3
 SHARPNESS = 8.0
 
 
@@ -163,10 +166,8 @@ class RandomKernels(nn.Module):
             if reach > 1
         )
         highest_power = max(0, int(math.log2(max(1, largest_dilation))))
-        kernels_each, self.convolutions = (
-            math.ceil(count / (highest_power + 1)),
-            nn.ModuleList(),
-        )
+        kernels_each = math.ceil(count / (highest_power + 1))
+        self.convolutions = nn.ModuleList()
         for dilation in (2**power for power in range(highest_power + 1)):
             kernel_height, kernel_width = self.kernel
             padding = (dilation * (kernel_height // 2), dilation * (kernel_width // 2))
@@ -226,7 +227,9 @@ class RandomKernels(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Read out what they see."""
         kernel_features = self.see(images)
-        kernel_outputs: Tensor = (
-            kernel_features if self.readout is None else self.readout(kernel_features)
-        )
+        kernel_outputs: Tensor
+        if self.readout is None:
+            kernel_outputs = kernel_features
+        else:
+            kernel_outputs = self.readout(kernel_features)
         return kernel_outputs

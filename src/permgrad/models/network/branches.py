@@ -29,7 +29,8 @@ class PeriodicDenseEmbedding(nn.Module):
         self, columns: int, *, size: int = 4, frequencies: int = 16, scale: float = 0.1
     ) -> None:
         super().__init__()
-        self.columns, self.size = columns, size
+        self.columns = columns
+        self.size = size
         self.frequency = nn.Parameter(
             drawn(lambda new: new.normal_() * scale, columns, frequencies)
         )
@@ -76,11 +77,9 @@ def embed_columns(
 ) -> Tensor:
     """Return the embedded numeric columns and, behind them, the other columns as they are."""
     embedded: Tensor = embedding(encoded[:, numeric])
-    return (
-        torch.cat([embedded, encoded[:, other_columns]], dim=1)
-        if len(other_columns)
-        else embedded
-    )
+    if len(other_columns):
+        return torch.cat([embedded, encoded[:, other_columns]], dim=1)
+    return embedded
 
 
 class LevelEmbeddingLinear(nn.Linear):
@@ -106,25 +105,27 @@ class LevelEmbeddingLinear(nn.Linear):
         nn.Module.__init__(
             self
         )  # not Linear's own, whose weight is a parameter. Here it is composed
-        self.in_features, self.out_features, self.size = in_features, out_features, size
-        embedded = [
-            int(column) for block in (*blocks, *chain(*pooled)) for column in block
-        ]
+        self.in_features = in_features
+        self.out_features = out_features
+        self.size = size
+        embedded = []
+        for block in (*blocks, *chain(*pooled)):
+            for column in block:
+                embedded.append(int(column))
         plain = sorted(set(range(in_features)) - set(embedded))
         order = sorted(range(in_features), key=[*plain, *embedded].__getitem__)
         self.register_buffer(
             "order", torch.tensor(order, dtype=torch.long), persistent=False
         )
-        self.rest, self.pools = (
-            len(plain),
-            [(len(group), len(group[0])) for group in pooled],
-        )
+        self.rest = len(plain)
+        self.pools = [(len(group), len(group[0])) for group in pooled]
         mixing = nn.Linear(
             self.rest + size * len(blocks) + sum(width for _, width in self.pools),
             out_features,
         )
         initialize_(mixing, initializer)
-        self.mixing, self.bias = mixing.weight, mixing.bias
+        self.mixing = mixing.weight
+        self.bias = mixing.bias
         self.tables = nn.ParameterList(
             nn.Parameter(
                 drawn(lambda new: _TABLE_SCALE * new.normal_(), len(block), size)
@@ -141,17 +142,15 @@ class LevelEmbeddingLinear(nn.Linear):
             *(width for _, width in self.pools),
         ]
         plain, *mixes = self.mixing.split(widths, dim=1)
-        table_weights = [
-            mixing_matrix @ table.T
-            for mixing_matrix, table in zip(mixes, self.tables, strict=False)
-        ]
-        pooled_weights = [
-            pool_mix
-            for pool_mix, (blocks, _) in zip(
-                mixes[len(table_weights) :], self.pools, strict=True
-            )
-            for _ in range(blocks)
-        ]
+        table_weights = []
+        for mixing_matrix, table in zip(mixes, self.tables, strict=False):
+            table_weights.append(mixing_matrix @ table.T)
+        pooled_weights = []
+        for pool_mix, (blocks, _) in zip(
+            mixes[len(table_weights) :], self.pools, strict=True
+        ):
+            for _ in range(blocks):
+                pooled_weights.append(pool_mix)
         # The slopes of an index are put in place number by number, those of a selection column by column.
         return torch.cat([plain, *table_weights, *pooled_weights], dim=1).index_select(
             1, self.order
@@ -192,11 +191,9 @@ class TableBranch(nn.Module):
         self.products = [list(map(int, column_product)) for column_product in products]
         self._read_products(encoded)
         self.embedding: PeriodicDenseEmbedding | None = None
-        width, column_size, numeric = (
-            encoded,
-            options.embedding_size,
-            sorted(set(numbers)),
-        )
+        width = encoded
+        column_size = options.embedding_size
+        numeric = sorted(set(numbers))
         if options.numeric_embedding == "periodic" and numeric:
             self.embedding = PeriodicDenseEmbedding(
                 len(numeric),
@@ -242,14 +239,13 @@ class TableBranch(nn.Module):
         """Keep which columns are multiplied, and by which, of so many."""
         # Behind the columns stands a 1 to multiply by, and a 0 to add.
         # Made of lists: on the meta device, on which shapes are compared, torch.arange would load the compiler.
-        factors, sources = (
-            torch.full((encoded,), encoded),
-            torch.tensor([[*range(encoded)], [encoded] * encoded]),
-        )
+        factors = torch.full((encoded,), encoded)
+        sources = torch.tensor([[*range(encoded)], [encoded] * encoded])
         for slope, number, *into in self.products:
             factors[slope] = number
             if into:
-                sources[1, into[0]], sources[0, slope] = slope, encoded
+                sources[1, into[0]] = slope
+                sources[0, slope] = encoded
         self.sums = any(len(one) > 2 for one in self.products)
         self.register_buffer("factors", factors, persistent=False)
         self.register_buffer("sources", sources, persistent=False)
@@ -262,11 +258,9 @@ class TableBranch(nn.Module):
     def embed(self, encoded: Tensor) -> Tensor:
         """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
         encoded = self.multiplied(encoded)
-        return (
-            encoded
-            if self.embedding is None
-            else embed_columns(self.embedding, encoded, self.numeric, self.other)
-        )
+        if self.embedding is None:
+            return encoded
+        return embed_columns(self.embedding, encoded, self.numeric, self.other)
 
     def multiplied(self, encoded: Tensor) -> Tensor:
         """Return rows in which each slope of a level is multiplied by the number that it is on, or added, too."""
@@ -298,10 +292,12 @@ def image_branch(
     means = options.image_readout == "mean"
     for number, filters in enumerate(options.conv_filters):
         # A curve has no rows above and below that a square kernel could read.
-        kernel = [
-            options.kernel_size if side_length > 1 or not means else 1
-            for side_length in (height, width)
-        ]
+        kernel = []
+        for side_length in (height, width):
+            if side_length > 1 or not means:
+                kernel.append(options.kernel_size)
+            else:
+                kernel.append(1)
         reach = (kernel[0] // 2, kernel[1] // 2)
         convolution = nn.Conv2d(
             channels, filters, (kernel[0], kernel[1]), padding=reach
@@ -332,11 +328,9 @@ def image_branch(
             )
         if options.dropout:
             layers.append(Dropout(options.dropout))
-        channels, height, width = (
-            filters,
-            height // window_height,
-            width // window_width,
-        )
+        channels = filters
+        height = height // window_height
+        width = width // window_width
     if means:
         layers.append(nn.AvgPool2d((height, width)))
         height = width = 1

@@ -49,17 +49,15 @@ class PooledScale(MemberScale):
     def __init__(
         self, members: int, width: int, pooled: Sequence[Sequence[Sequence[int]]]
     ) -> None:
-        first = {
-            column: group[0][k]
-            for group in pooled
-            for block in group
-            for k, column in enumerate(block)
-        }
+        first = {}
+        for group in pooled:
+            for block in group:
+                for k, column in enumerate(block):
+                    first[column] = group[0][k]
         shown = [first.get(column, column) for column in range(width)]
-        own_positions = {
-            column: own_position
-            for own_position, column in enumerate(sorted(set(shown)))
-        }
+        own_positions = {}
+        for own_position, column in enumerate(sorted(set(shown))):
+            own_positions[column] = own_position
         super().__init__(members, len(own_positions))
         own_scales = self._parameters.pop("weight")
         assert own_scales is not None
@@ -94,7 +92,9 @@ class MemberLinear(nn.Module):
         initializer: str = "he_normal",
     ) -> None:
         super().__init__()
-        self.members, self.units, self.shared = members, units, shared
+        self.members = members
+        self.units = units
+        self.shared = shared
         self.widths = dict(widths)
         self.per_member = tuple(
             member_path for member_path in widths if member_path in per_member
@@ -129,15 +129,13 @@ class MemberLinear(nn.Module):
     def forward(self, joined: Tensor) -> Tensor:
         """Apply every member's layer."""
         # One path is not split: the slopes towards a part of a tensor are copied into slopes towards all of it.
-        path_inputs = (
-            joined.split(list(self.sizes.values()), dim=-1)
-            if len(self.sizes) > 1
-            else [joined]
-        )
-        shares = [
-            self.share(input_path, path_input)
-            for input_path, path_input in zip(self.sizes, path_inputs, strict=True)
-        ]
+        if len(self.sizes) > 1:
+            path_inputs = joined.split(list(self.sizes.values()), dim=-1)
+        else:
+            path_inputs = [joined]
+        shares = []
+        for input_path, path_input in zip(self.sizes, path_inputs, strict=True):
+            shares.append(self.share(input_path, path_input))
         return self.join(shares)
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
@@ -204,19 +202,16 @@ class MemberLinear(nn.Module):
 
     def _slice(self, path: str) -> Tensor:
         # The whole is no slice of itself: slopes towards a slice are copied.
-        return (
-            self.weight
-            if len(self.widths) == 1
-            else self.weight[:, :, self._place(path)]
-        )
+        if len(self.widths) == 1:
+            return self.weight
+        return self.weight[:, :, self._place(path)]
 
     def _place(self, path: str, *, common: bool = False) -> slice:
         """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
-        names = [
-            path_name
-            for path_name in self.widths
-            if not common or path_name not in self.per_member or path_name == path
-        ]
+        names = []
+        for path_name in self.widths:
+            if not common or path_name not in self.per_member or path_name == path:
+                names.append(path_name)
         start = sum(
             self.widths[earlier_path] for earlier_path in names[: names.index(path)]
         )

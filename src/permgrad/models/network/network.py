@@ -89,12 +89,14 @@ class HybridNetwork(nn.Module):
         shares: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.head_paths, self.rates = check_paths(paths), rates
+        self.head_paths = check_paths(paths)
+        self.rates = rates
         self._take_beside(additive or {}, shares or {})
         self.rate = Rate() if rates else None
         self.options = _options_of(options)
         self.options.check()
-        self.encoded, self.outputs = int(encoded), int(outputs)
+        self.encoded = int(encoded)
+        self.outputs = int(outputs)
         self.numeric_columns = list(range(self.encoded))
         if numeric_columns is not None:
             self.numeric_columns = list(map(int, numeric_columns))
@@ -160,15 +162,19 @@ class HybridNetwork(nn.Module):
         # The output is linear: He's factor for rectifiers would double its variance.
         initializer = self.options.initializer
         for_output = "torch" if initializer == "torch" else "glorot_uniform"
-        rate_layers = [Rate()] if self.rates else []
+        if self.rates:
+            rate_layers = [Rate()]
+        else:
+            rate_layers = []
         if self.members == 1:
             output_layer = nn.Linear(width, self.outputs)
             initialize_(output_layer, for_output)
             return nn.Sequential(*layers, output_layer, *rate_layers)
-        entries = {
-            entry_path: entry_width // (self.members if entry_path == "tabular" else 1)
-            for entry_path, entry_width in self.widths.items()
-        }
+        entries = {}
+        for entry_path, entry_width in self.widths.items():
+            entries[entry_path] = entry_width // (
+                self.members if entry_path == "tabular" else 1
+            )
         members: dict[str, Any] = {"members": self.members, "per_member": ("tabular",)}
         if layers:
             units = self.options.fusion_units[0]
@@ -199,7 +205,9 @@ class HybridNetwork(nn.Module):
         """
         if path in ADDITIVE:
             branch_outputs: Tensor = self.additive[path](encoded)
-            return branch_outputs if self.rate is None else self.rate(branch_outputs)
+            if self.rate is None:
+                return branch_outputs
+            return self.rate(branch_outputs)
         if path == "tabular" and self.table_branch is not None:
             table_embedding: Tensor = self.table_branch(encoded)
             return table_embedding
@@ -218,11 +226,9 @@ class HybridNetwork(nn.Module):
 
     def with_kernels(self, embedding: Tensor, images: Tensor) -> Tensor:
         """Return the image path's embedding: the image branch's, and behind it what the kernels say."""
-        return (
-            embedding
-            if self.kernels is None
-            else torch.cat([embedding, self.kernels(images)], dim=1)
-        )
+        if self.kernels is None:
+            return embedding
+        return torch.cat([embedding, self.kernels(images)], dim=1)
 
     def fuse(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """Join the embeddings of all paths into outputs ``(rows, outputs)``."""
@@ -231,12 +237,11 @@ class HybridNetwork(nn.Module):
     def _said(self, embeddings: Mapping[str, Tensor], head: nn.Module) -> Tensor:
         """Return what a head says of the embeddings of its paths, and the others. A path alone is not copied."""
         path_embeddings = [embeddings[head_path] for head_path in self.head_paths]
-        joined, width = (
-            path_embeddings[0]
-            if len(path_embeddings) == 1
-            else torch.cat(path_embeddings, dim=1),
-            sum(self.widths.values()),
-        )
+        if len(path_embeddings) == 1:
+            joined = path_embeddings[0]
+        else:
+            joined = torch.cat(path_embeddings, dim=1)
+        width = sum(self.widths.values())
         added = [embeddings[added_path] for added_path in self.additive]
         if self.kernels is not None:
             joined, kernels = joined[:, :width], joined[:, width:]
@@ -393,9 +398,10 @@ class HybridNetwork(nn.Module):
         """Return the convolution layers by name, in order. Class activation maps are read at the last by default."""
         if self.image_branch is None:
             return {}
-        convolutions = [
-            layer for layer in self.image_branch if isinstance(layer, nn.Conv2d)
-        ]
+        convolutions = []
+        for layer in self.image_branch:
+            if isinstance(layer, nn.Conv2d):
+                convolutions.append(layer)
         return {
             f"conv{number}": layer for number, layer in enumerate(convolutions, start=1)
         }
@@ -409,11 +415,10 @@ def _scale_kernels(kernels: RandomKernels, factor: float) -> None:
 
 def check_paths(paths: Any) -> tuple[str, ...]:
     """Return the paths in their fixed order, or say what is wrong with them."""
-    names = (
-        tuple(paths)
-        if isinstance(paths, Iterable) and not isinstance(paths, str)
-        else (paths,)
-    )
+    if isinstance(paths, Iterable) and not isinstance(paths, str):
+        names = tuple(paths)
+    else:
+        names = (paths,)
     for path_name in names:
         check_choice("branches", path_name, PATHS)
     if not names or len(set(names)) != len(names):

@@ -206,19 +206,23 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
                 )
             )
             continue
-        option, option_rule = options[option_name], options[option_name].metadata
+        option = options[option_name]
+        option_rule = options[option_name].metadata
         option_type: Any = type(option.default)
-        items = [value] if option_type is tuple and is_whole(value) else value
-        if option_rule["holds"](items):
-            values[option_name] = (
-                tuple(map(int, items)) if option_type is tuple else option_type(items)
-            )
+        if option_type is tuple and is_whole(value):
+            items = [value]
         else:
-            option_hint = (
-                did_you_mean(value, option_rule["choices"])
-                if option_rule["choices"]
-                else ""
-            )
+            items = value
+        if option_rule["holds"](items):
+            if option_type is tuple:
+                values[option_name] = tuple(map(int, items))
+            else:
+                values[option_name] = option_type(items)
+        else:
+            if option_rule["choices"]:
+                option_hint = did_you_mean(value, option_rule["choices"])
+            else:
+                option_hint = ""
             problem = f"Network option {option_name} must be {option_rule['words']}, got {value!r}"
             faults.append(
                 InputError(

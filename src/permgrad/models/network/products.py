@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 from permgrad.base.processors import is_amd
 
 #: Multiplications, and rows and columns of each matrix, from which copies to oneDNN and back cost little beside them.
-_LEAST, _SIDE = 16_000_000, 64
+_LEAST = 16_000_000
+_SIDE = 64
 
 
 @cache
@@ -32,14 +33,13 @@ def is_wide() -> bool:
 
 def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``functional.linear``, by oneDNN where that is faster. Slopes are oneDNN's, too, and have none."""
-    kinds = {
-        (product_tensor.dtype, product_tensor.device.type, product_tensor.layout)
-        for product_tensor in (values, weight)
-    }
-    product_size, sides = (
-        values.numel() * weight.shape[0],
-        (values.numel() // max(values.shape[-1], 1), *weight.shape),
-    )
+    kinds = set()
+    for product_tensor in (values, weight):
+        kinds.add(
+            (product_tensor.dtype, product_tensor.device.type, product_tensor.layout)
+        )
+    product_size = values.numel() * weight.shape[0]
+    sides = (values.numel() // max(values.shape[-1], 1), *weight.shape)
     suits = (
         kinds == {(torch.float32, "cpu", torch.strided)}
         and values.ndim > 1
@@ -60,11 +60,9 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
     Shape: values ``(*, inputs)``, weight ``(outputs, inputs)``, bias ``(outputs,)``, result ``(*, outputs)``.
     """
-    return (
-        functional.linear(values, weight, bias)
-        if torch.is_grad_enabled()
-        else _product(values, weight, bias)
-    )
+    if torch.is_grad_enabled():
+        return functional.linear(values, weight, bias)
+    return _product(values, weight, bias)
 
 
 class TrainingProducts(TorchFunctionMode):

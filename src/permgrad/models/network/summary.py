@@ -113,11 +113,10 @@ def layer_rows(network: HybridNetwork) -> list[LayerRow]:
                     )
                 )
         for name, branch in network.additive.items():
-            branch_kind = (
-                f"{len(branch.roots)} trees"
-                if isinstance(branch, TreeBranch)
-                else type(branch).__name__
-            )
+            if isinstance(branch, TreeBranch):
+                branch_kind = f"{len(branch.roots)} trees"
+            else:
+                branch_kind = type(branch).__name__
             summary_rows.append(
                 LayerRow(name, branch_kind, (network.outputs,), count_numbers(branch))
             )
@@ -130,10 +129,13 @@ def _parts_before_head(
     """Return the branches that the head joins, and what enters their layers."""
     parts: list[tuple[str, str, int, Iterable[nn.Module], Tensor]] = []
     if network.table_branch is not None:
-        name, count, embedding = "input", 0, network.table_branch.embedding
+        name = "input"
+        count = 0
+        embedding = network.table_branch.embedding
         if embedding is not None:
             # The embedding is one line. What reaches the dense layers is its output beside the other columns.
-            name, count = type(embedding).__name__, count_numbers(embedding)
+            name = type(embedding).__name__
+            count = count_numbers(embedding)
         parts.append(
             (
                 "tabular",
@@ -164,33 +166,34 @@ def multiplications(network: HybridNetwork) -> int:
 
 def summarize(network: HybridNetwork) -> str:
     """Return a table of parts, layers, shapes per row and parameter counts."""
-    summary_rows = [
-        (layer_row, " × ".join(map(str, layer_row.shape)))
-        for layer_row in layer_rows(network)
-    ]
-    names, shapes = (
-        max(len(summary_row.layer) for summary_row, _ in summary_rows),
-        max(len(shape) for _, shape in summary_rows),
-    )
+    summary_rows = []
+    for layer_row in layer_rows(network):
+        summary_rows.append((layer_row, " × ".join(map(str, layer_row.shape))))
+    names = max(len(summary_row.layer) for summary_row, _ in summary_rows)
+    shapes = max(len(shape) for _, shape in summary_rows)
     lines: list[str] = []
     for number, (table_row, shape) in enumerate(summary_rows):
         if number == 0 or table_row.part != summary_rows[number - 1][0].part:
-            share = (
-                f", {network.shares[table_row.part]:.0%} of the outputs"
-                if table_row.part in network.shares
-                else ""
-            )
+            if table_row.part in network.shares:
+                share = f", {network.shares[table_row.part]:.0%} of the outputs"
+            else:
+                share = ""
             lines.append(f"{_PART_TITLES[table_row.part]}{share}")
-        count = f"{table_row.parameters:,}" if table_row.parameters else "–"
+        if table_row.parameters:
+            count = f"{table_row.parameters:,}"
+        else:
+            count = "–"
         lines.append(f"  {table_row.layer:<{names}}  {shape:>{shapes}}  {count:>10}")
     total = count_numbers(network)
-    fixed = (
-        0
-        if network.kernels is None
-        else sum(map(torch.numel, network.kernels.convolutions.parameters()))
-    )
+    if network.kernels is None:
+        fixed = 0
+    else:
+        fixed = sum(map(torch.numel, network.kernels.convolutions.parameters()))
     trained = sum(parameter.numel() for parameter in network.parameters()) - fixed
-    drawn = f", {fixed:,} drawn" if fixed else ""
+    if fixed:
+        drawn = f", {fixed:,} drawn"
+    else:
+        drawn = ""
     lines.append(
         f"{network.encoded} encoded columns to {network.outputs} output{'s' * (network.outputs != 1)}, "
         f"{total:,} parameters ({trained:,} trained, {total - trained - fixed:,} running statistics{drawn})"
@@ -200,7 +203,8 @@ def summarize(network: HybridNetwork) -> str:
 
 def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTime:
     """Take a few steps on a copy of the network and estimate from their median. The network itself is unchanged."""
-    options, validation_rows = job.options, job.validation_rows
+    options = job.options
+    validation_rows = job.validation_rows
     with sheltered(0):
         trial_job = dataclasses.replace(
             job, network=copy.deepcopy(job.network), validation_rows=None, seed=0

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from permgrad.models.trees import LARGEST, Trees
 
 #: Pairs of rows and trees that are walked together: what a processor's cache holds, and what fills an accelerator.
-_PAIRS, _PAIRS_OF_ACCELERATORS = 16_384, 1 << 24
+_PAIRS = 16_384
+_PAIRS_OF_ACCELERATORS = 1 << 24
 #: Rows that are walked together, at most.
 _ROWS = 4_096
 #: Cells of rows at most, which are numbered by int32.
@@ -44,7 +45,8 @@ class TreeBranch(nn.Module):
         self, encoded: int, *, nodes: int, trees: int, width: int, outputs: int
     ) -> None:
         super().__init__()
-        self.encoded, self.outputs = encoded, outputs
+        self.encoded = encoded
+        self.outputs = outputs
         for buffer_name, count in (
             ("feature", nodes),
             ("left", nodes),
@@ -60,7 +62,8 @@ class TreeBranch(nn.Module):
     @classmethod
     def of(cls, trees: Trees, encoded: int) -> Self:
         """Return the branch of trees."""
-        width, outputs = trees.values.shape[1], len(trees.base)
+        width = trees.values.shape[1]
+        outputs = len(trees.base)
         branch = cls(
             encoded,
             nodes=len(trees.feature),
@@ -93,17 +96,16 @@ class TreeBranch(nn.Module):
 
     def trees(self) -> Trees:
         """Return the trees as arrays, with the leaves as they are here."""
-        arrays: dict[str, Any] = {
-            array_name: getattr(self, array_name).detach().cpu().numpy()
-            for array_name in (
-                "feature",
-                "threshold",
-                "left",
-                "values",
-                "roots",
-                "base",
-            )
-        }
+        arrays: dict[str, Any] = {}
+        for array_name in (
+            "feature",
+            "threshold",
+            "left",
+            "values",
+            "roots",
+            "base",
+        ):
+            arrays[array_name] = getattr(self, array_name).detach().cpu().numpy()
         arrays |= {
             array_name: arrays[array_name].astype(np.float64)
             for array_name in ("values", "base")
@@ -127,31 +129,24 @@ class TreeBranch(nn.Module):
         asking = torch.from_numpy(self.trees().splitting_on(columns).roots).to(
             self.roots.device
         )
-        is_asking, width = torch.isin(self.roots, asking), self.values.shape[1]
+        is_asking = torch.isin(self.roots, asking)
+        width = self.values.shape[1]
         asking_branch = TreeBranch(
             self.encoded, nodes=0, trees=0, width=width, outputs=self.outputs
         )
-        (
-            asking_branch.feature,
-            asking_branch.threshold,
-            asking_branch.left,
-            asking_branch.values,
-        ) = (
-            self.feature,
-            self.threshold,
-            self.left,
-            self.values,
-        )
-        asking_branch.roots, asking_branch.output, asking_branch.base = (
-            self.roots[is_asking],
-            self.output[is_asking],
-            torch.zeros_like(self.base),
-        )
+        asking_branch.feature = self.feature
+        asking_branch.threshold = self.threshold
+        asking_branch.left = self.left
+        asking_branch.values = self.values
+        asking_branch.roots = self.roots[is_asking]
+        asking_branch.output = self.output[is_asking]
+        asking_branch.base = torch.zeros_like(self.base)
         return asking_branch
 
     def check(self) -> None:
         """Refuse, with a ValueError, buffers of a file that are no trees."""
-        trees, output = self.trees(), self.output.cpu().numpy()
+        trees = self.trees()
+        output = self.output.cpu().numpy()
         trees.check(self.encoded)
         counts = np.bincount(
             np.clip(output, 0, self.outputs - 1), minlength=self.outputs
@@ -185,12 +180,11 @@ class TreeBranch(nn.Module):
             self._depths = np.sort(depths).tolist()
         cells = encoded.detach().clamp_max(LARGEST.item())
         output_sums = self.base.double().expand(len(encoded), -1).clone()
-        rows_per_batch, pairs = _ROWS, _PAIRS
+        rows_per_batch = _ROWS
+        pairs = _PAIRS
         if encoded.device.type != "cpu":
-            rows_per_batch, pairs = (
-                min(_PAIRS_OF_ACCELERATORS, _CELLS // self.encoded),
-                _PAIRS_OF_ACCELERATORS,
-            )
+            rows_per_batch = min(_PAIRS_OF_ACCELERATORS, _CELLS // self.encoded)
+            pairs = _PAIRS_OF_ACCELERATORS
         for start in range(0, len(encoded), rows_per_batch):
             row_slice = slice(start, start + rows_per_batch)
             self._add(cells[row_slice], output_sums[row_slice], pairs)
@@ -199,18 +193,19 @@ class TreeBranch(nn.Module):
     def _add(self, rows: Tensor, sums: Tensor, pairs: int) -> None:
         """Add to the sums ``(rows, outputs)`` of a few rows what all trees say."""
         assert self._depths is not None
-        count, width = len(rows), self.values.shape[1]
-        cells, together = rows.reshape(-1), max(1, pairs // max(1, count))
+        count = len(rows)
+        width = self.values.shape[1]
+        cells = rows.reshape(-1)
+        together = max(1, pairs // max(1, count))
         first = torch.arange(
             0, cells.numel(), self.encoded, dtype=torch.int32, device=rows.device
         )
         for start in range(0, len(self.roots), together):
             tree_slice = slice(start, start + together)
-            roots, depths = self.roots[tree_slice], self._depths[tree_slice]
-            current_nodes, cell_offsets = (
-                roots.repeat_interleave(count),
-                first.repeat(len(roots)),
-            )
+            roots = self.roots[tree_slice]
+            depths = self._depths[tree_slice]
+            current_nodes = roots.repeat_interleave(count)
+            cell_offsets = first.repeat(len(roots))
             for _ in range(depths[-1]):
                 value = cells.index_select(
                     0, self.feature.index_select(0, current_nodes).add_(cell_offsets)

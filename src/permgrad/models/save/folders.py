@@ -31,10 +31,13 @@ from permgrad.base.stored import (
 if TYPE_CHECKING:
     import torch
 
-FORMAT_NAME, FORMAT_VERSION = "permgrad model", 2
+FORMAT_NAME = "permgrad model"
+FORMAT_VERSION = 2
 #: The version of models of other libraries.
 OTHERS_VERSION = 3
-DESCRIPTION, ARRAYS, WEIGHTS = "model.json", "arrays.npz", "weights.safetensors"
+DESCRIPTION = "model.json"
+ARRAYS = "arrays.npz"
+WEIGHTS = "weights.safetensors"
 #: The endings of the files that hold models of other libraries.
 _FITTED = ("skops", "onnx")
 
@@ -68,10 +71,9 @@ def write_model(
         if weights:
             from safetensors.torch import save as weights_to_bytes
 
-            content = {
-                weight_name: value.detach().cpu().contiguous()
-                for weight_name, value in weights.items()
-            }
+            content = {}
+            for weight_name, value in weights.items():
+                content[weight_name] = value.detach().cpu().contiguous()
             (temporary / WEIGHTS).write_bytes(weights_to_bytes(content))
         full_description = {
             "format": FORMAT_NAME,
@@ -79,11 +81,10 @@ def write_model(
             "written_by": f"permgrad {__version__}",
         }
         full_description |= {"estimator": type(model).__name__, **description}
-        files = [
-            file_path
-            for file_path in sorted(temporary.iterdir())
-            if file_path.is_file()
-        ]
+        files = []
+        for file_path in sorted(temporary.iterdir()):
+            if file_path.is_file():
+                files.append(file_path)
         full_description["checksums"] = {
             saved_file.name: file_hash(saved_file) for saved_file in files
         }
@@ -198,7 +199,8 @@ def read_part(
     decode: Callable[[bytes], dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the tensors, or the arrays, of a file that is the one that was saved."""
-    content, checksums = _read(path), description.get("checksums")
+    content = _read(path)
+    checksums = description.get("checksums")
     differs = hashlib.sha256(content).hexdigest() != (
         checksums.get(path.name) if isinstance(checksums, dict) else None
     )

@@ -56,7 +56,8 @@ def restore(
         source / ARRAYS, description, "an npz file of plain arrays", read_npz
     )
     if "history.epoch" in arrays:
-        seconds, count = read_times(source), len(arrays["history.epoch"])
+        seconds = read_times(source)
+        count = len(arrays["history.epoch"])
         is_complete = isinstance(seconds, list) and len(seconds) == count
         arrays["history.seconds"] = np.array(
             seconds if is_complete else [np.nan] * count
@@ -122,9 +123,10 @@ def _restore(
         model.target_scale_ = float(description["target"]["scale"])
     else:
         classes = arrays["classes"]
-        model.classes_ = (
-            classes.astype(object) if description["classes_are_objects"] else classes
-        )
+        if description["classes_are_objects"]:
+            model.classes_ = classes.astype(object)
+        else:
+            model.classes_ = classes
         model.class_weights_ = np.array(description["class_weights"], dtype=np.float64)
 
 
@@ -150,7 +152,10 @@ def _rebuild(
         weights,
     )
     model.renderer_ = renderer
-    model.order_ = Order(**description["order"]) if "order" in description else None
+    if "order" in description:
+        model.order_ = Order(**description["order"])
+    else:
+        model.order_ = None
     model.network_options_ = model.module_.options.to_dict()
     model.training_options_ = dict(_unpack(description["training_options"]))
     model.n_features_in_ = int(description["n_features_in"])
@@ -178,9 +183,9 @@ def _unfitted(
     description: Mapping[str, Any], own: Mapping[str, Any], renderer: Any
 ) -> Any:
     """Return the estimator with its parameters, before it was fitted."""
-    kinds: dict[str, Callable[..., Any]] = {
-        kind.__name__: kind for kind in (HyNNClassifier, HyNNRegressor)
-    }
+    kinds: dict[str, Callable[..., Any]] = {}
+    for kind in (HyNNClassifier, HyNNRegressor):
+        kinds[kind.__name__] = kind
     parameters = dict(description["parameters"])
     layout = parameters["layout"]
     if isinstance(layout, dict):  # it was fitted: its positions are the renderer's
@@ -218,7 +223,8 @@ def _rebuild_network(
 ) -> HybridNetwork:
     """Return the network with its weights. No memory is taken for one that is larger than they are."""
     options = NetworkOptions.from_mapping(content["options"])
-    numeric, blocks = content["numeric_columns"], content["level_blocks"]
+    numeric = content["numeric_columns"]
+    blocks = content["level_blocks"]
     scores = content.get("score_blocks", ())
     products = content.get("products", ())
     _check_columns([numeric, *blocks, *chain.from_iterable(scores), *products], encoded)
@@ -303,20 +309,18 @@ def _checked_branches(
     described_branches: Mapping[str, Any], numbers: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the shares of branches beside the head, and the sizes of trees, of a file with so many numbers."""
-    shares = {
-        branch_name: described["share"]
-        for branch_name, described in described_branches.items()
-    }
+    shares = {}
+    for branch_name, described in described_branches.items():
+        shares[branch_name] = described["share"]
     has_valid_shares = set(shares) <= set(ADDITIVE) and all(
         isinstance(share, float) and 0 < share < 1 for share in shares.values()
     )
     must(has_valid_shares, f"branches beside the head {shares!r:.60}")
     trees = described_branches.get("trees", {}).get("sizes", {})
-    counts = (
-        [trees.get(size_name) for size_name in ("nodes", "trees", "width")]
-        if "trees" in described_branches
-        else []
-    )
+    if "trees" in described_branches:
+        counts = [trees.get(size_name) for size_name in ("nodes", "trees", "width")]
+    else:
+        counts = []
     must(
         all(
             isinstance(tree_size, int) and 0 <= tree_size <= numbers
@@ -360,7 +364,8 @@ def _try_out(model: Any) -> None:
     Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its
     seal.
     """
-    names, outputs = model.preprocessor_.feature_names_in_, model.module_.outputs
+    names = model.preprocessor_.feature_names_in_
+    outputs = model.module_.outputs
     with warning_filters, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         predicted = model.predict_encoded(_encoded_empty_row(model.preprocessor_))
@@ -395,10 +400,9 @@ def _try_out(model: Any) -> None:
         ),
         "a history that holds no numbers",
     )
-    scale = [
-        getattr(model, scale_name, 0.0)
-        for scale_name in ("target_mean_", "target_scale_")
-    ]
+    scale = []
+    for scale_name in ("target_mean_", "target_scale_"):
+        scale.append(getattr(model, scale_name, 0.0))
     must(np.isfinite(scale).all(), "a target's mean and scale that are not finite")
 
 
@@ -461,7 +465,8 @@ def check_compared(places: Array | None, count: int) -> None:
 
 def _check_classes(model: Any, outputs: int) -> None:
     """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
-    classes, weights = model.classes_, model.class_weights_
+    classes = model.classes_
+    weights = model.class_weights_
     must(len(model.background_target_), "a background that has no class")
     must(
         classes.ndim == 1

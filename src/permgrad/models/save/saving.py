@@ -82,7 +82,8 @@ def load_trusting(
         and (source / "model" / DESCRIPTION).exists()
     ):
         source /= "model"  # of a run
-    description, user_code = read_description(source), _checked_encoders(encoders)
+    description = read_description(source)
+    user_code = _checked_encoders(encoders)
     if not is_intact(description):
         raise damaged(source / DESCRIPTION, "its seal differs from its content")
     _check_used(user_code, description)

@@ -56,10 +56,8 @@ def save(
         if not state_name.startswith("renderer.")
     }
     if (features := model.preprocessor_.images_) is not None and features.columns:
-        description["images_of_columns"], state = (
-            features.to_dict(),
-            {**state, **features.weights()},
-        )
+        description["images_of_columns"] = features.to_dict()
+        state = {**state, **features.weights()}
     if (texts := model.preprocessor_.texts_) is not None and callable(texts.encoder):
         description["own_text_encoder"] = True
     arrays = _arrays_of(model)
@@ -112,7 +110,8 @@ def _parameters(model: Any) -> dict[str, Any]:
 
 def _of_hybrid(model: Any) -> dict[str, Any]:
     """Return the parameters, the network and what was learned beside its weights."""
-    module, names = model.module_, getattr(model, "feature_names_in_", None)
+    module = model.module_
+    names = getattr(model, "feature_names_in_", None)
     branch = module.table_branch
     content: dict[str, Any] = {
         "parameters": _parameters(model),

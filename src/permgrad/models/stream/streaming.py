@@ -40,7 +40,9 @@ from permgrad.models.stream.streaming_scan import (
 from permgrad.models.train.rows import Rows, StreamedRows
 
 #: Bytes of encoded rows in memory at once, and how many rows that may be.
-_BLOCK_BYTES, _FEWEST_BLOCK_ROWS, _MOST_BLOCK_ROWS = 2**27, 4096, 1_000_000
+_BLOCK_BYTES = 2**27
+_FEWEST_BLOCK_ROWS = 4096
+_MOST_BLOCK_ROWS = 1_000_000
 #: Rows of a part, before the width of the encoded rows is known.
 _ROWS_PER_PART = 16_384
 
@@ -192,12 +194,11 @@ def _fitting_rows(columns: int) -> int:
 
 def _all_rows(source: Any) -> RowBatch:
     """Return all rows of a table that have a weight, of which there must be some."""
-    pieces = [
-        batch
-        for part in source.table.parts
-        for _, batch in source.batches(part)
-        if len(batch)
-    ]
+    pieces = []
+    for part in source.table.parts:
+        for _, batch in source.batches(part):
+            if len(batch):
+                pieces.append(batch)
     if not pieces:
         raise InputError(
             "No validation row has a weight above 0",
@@ -256,11 +257,15 @@ def _features(
     requested_features: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """Return the names of the features: those chosen, or all columns but target and weight."""
-    named = [target] if sample_weight is None else [target, sample_weight]
+    if sample_weight is None:
+        named = [target]
+    else:
+        named = [target, sample_weight]
     table.check_columns(named)
-    features = [
-        column_name for column_name in table.columns if column_name not in named
-    ]
+    features = []
+    for column_name in table.columns:
+        if column_name not in named:
+            features.append(column_name)
     if requested_features is None:
         table.check_even(
             hint="Add it, or name the columns to learn from with features=, without it."
@@ -359,11 +364,12 @@ def _check_classes(model: Any, labels: Array, *, drawn: bool) -> None:
         set(map(str, labels.tolist())) - set(map(str, model.classes_.tolist()))
     )
     if strange:
-        correction = (
-            "pass validation=, another random_state or validation_fraction=0"
-            if drawn
-            else "leave those rows out"
-        )
+        if drawn:
+            correction = (
+                "pass validation=, another random_state or validation_fraction=0"
+            )
+        else:
+            correction = "leave those rows out"
         raise InputError(
             f"Class {strange[0]!r} of the validation rows has no training row",
             hint=correction,

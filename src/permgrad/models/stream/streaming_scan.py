@@ -35,7 +35,9 @@ from permgrad.models.estimators.building import find_as_one
 from permgrad.models.estimators.presets import get_preset
 
 #: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
-READ_ROWS, _SAMPLED_ROWS, MOST_VALIDATION_ROWS = 16_384, 20_000, 50_000
+READ_ROWS = 16_384
+_SAMPLED_ROWS = 20_000
+MOST_VALIDATION_ROWS = 50_000
 #: More different values than this are no classes.
 _MOST_CLASSES = 10_000
 #: Parts from which types are read.
@@ -79,11 +81,9 @@ class StreamSource:
 
     def weights_of(self, batch: RowBatch) -> Floats:
         """Return the weights of some rows."""
-        return (
-            np.ones(len(batch))
-            if self.weight is None
-            else read_weights(batch.frame[self.weight])
-        )
+        if self.weight is None:
+            return np.ones(len(batch))
+        return read_weights(batch.frame[self.weight])
 
     def values_of(self, batch: RowBatch, estimator: Any) -> Array:
         """Return the target of some rows as an array, checked as ``fit`` does."""
@@ -165,7 +165,8 @@ class Scan:
 
 def type_rows(source: StreamSource) -> pd.DataFrame:
     """Return training rows spread evenly over the table, or all if they are few, to infer types, by their numbers."""
-    sample_rows, table_parts = sample_size(len(source.features)), source.table.parts
+    sample_rows = sample_size(len(source.features))
+    table_parts = source.table.parts
     has_few_rows = source.rows <= sample_rows
     if not has_few_rows:
         part_indices = np.unique(
@@ -189,24 +190,22 @@ def type_rows(source: StreamSource) -> pd.DataFrame:
                 break
         pieces.append(RowBatch.joined(part_batches))
     frames = [source.features_of(piece) for piece in pieces]
-    numbers, frame = (
-        np.concatenate([piece.numbers for piece in pieces]),
-        pd.concat(frames, ignore_index=True),
-    )
+    numbers = np.concatenate([piece.numbers for piece in pieces])
+    frame = pd.concat(frames, ignore_index=True)
     frame = frame.astype(dict.fromkeys(_read_as_floats(source, frame), np.int64))
     return frame.set_index(pd.Index(numbers))
 
 
 def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
     """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
-    stored = {
-        field.name for field in source.table.schema if pa.types.is_integer(field.type)
-    }
-    floats = [
-        str(column_name)
-        for column_name, dtype in frame.dtypes.items()
-        if column_name in stored and dtype == np.float64
-    ]
+    stored = set()
+    for field in source.table.schema:
+        if pa.types.is_integer(field.type):
+            stored.add(field.name)
+    floats = []
+    for column_name, dtype in frame.dtypes.items():
+        if column_name in stored and dtype == np.float64:
+            floats.append(str(column_name))
     return [float_name for float_name in floats if frame[float_name].notna().all()]
 
 
@@ -224,14 +223,15 @@ def scan(
     groups = check_groups(estimator.groups, schema.names)
     column_groups = find_as_one(estimator, typed, schema)
     _tell_of_types(estimator, typed, schema, column_groups, groups)
-    sample, held_out_batches = (
-        _BottomK(
-            max(sample_count, get_preset(estimator.preset).background_size),
-            ("stream sample",),
-        ),
-        list[RowBatch](),
+    sample = _BottomK(
+        max(sample_count, get_preset(estimator.preset).background_size),
+        ("stream sample",),
     )
-    target = NumericStatistics(1, size=1) if estimator.task == "regression" else None
+    held_out_batches = list[RowBatch]()
+    if estimator.task == "regression":
+        target = NumericStatistics(1, size=1)
+    else:
+        target = None
     result = Scan(
         TableStatistics(schema, na=estimator.na), target, as_one=column_groups
     )
@@ -253,7 +253,10 @@ def scan(
             result.part_rows[table_part.number] = result.rows - before
     _refuse_few_rows(result.rows)
     result.sample = sample.rows()
-    result.held = RowBatch.joined(held_out_batches) if held_out_batches else None
+    if held_out_batches:
+        result.held = RowBatch.joined(held_out_batches)
+    else:
+        result.held = None
     return result
 
 
@@ -290,7 +293,8 @@ class _BottomK:
     """Keeps the rows whose hash of their number is smallest, in order of their numbers."""
 
     def __init__(self, size: int, keys: tuple[object, ...]) -> None:
-        self.size, self.keys = size, keys
+        self.size = size
+        self.keys = keys
         self._bound = 1.0
         self._batches: list[RowBatch] = []
         self._draws: list[Floats] = []
@@ -309,12 +313,15 @@ class _BottomK:
             self._shrink()
 
     def _shrink(self) -> None:
-        draws, batch = np.concatenate(self._draws), RowBatch.joined(self._batches)
+        draws = np.concatenate(self._draws)
+        batch = RowBatch.joined(self._batches)
         if len(draws) > self.size:
             self._bound = float(np.partition(draws, self.size)[self.size])
             is_sampled = draws < self._bound
-            batch, draws = batch.take(is_sampled), draws[is_sampled]
-        self._batches, self._draws = [batch], [draws]
+            batch = batch.take(is_sampled)
+            draws = draws[is_sampled]
+        self._batches = [batch]
+        self._draws = [draws]
 
     def rows(self) -> RowBatch:
         """Return what was kept."""

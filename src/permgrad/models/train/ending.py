@@ -8,7 +8,9 @@ from itertools import pairwise
 from statistics import fmean, median
 
 #: A loss rises that is above the best of so many epochs ago by this share, in each of so many epochs.
-SINCE, _RECENT, _RISE = 6, 3, 0.003
+SINCE = 6
+_RECENT = 3
+_RISE = 0.003
 
 
 def rises(losses: Sequence[float]) -> bool:

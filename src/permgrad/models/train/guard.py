@@ -76,9 +76,10 @@ def untouched() -> Iterator[None]:
         thread_settings.append((torch.cuda.current_device, torch.cuda.set_device))
     if threading.current_thread() is threading.main_thread():
         # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
-        numbers = [
-            number for number in _SIGNALS if signal.getsignal(number) is not None
-        ]
+        numbers = []
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not None:
+                numbers.append(number)
         thread_settings += [
             (partial(signal.getsignal, number), partial(signal.signal, number))
             for number in numbers
@@ -149,22 +150,22 @@ def _put_back_filters(filters: list[Any]) -> None:
 
 def _loggers() -> tuple[list[tuple[Any, ...]], int]:
     """Return how all loggers are."""
-    named = [
-        entry
-        for entry in logging.root.manager.loggerDict.values()
-        if isinstance(entry, logging.Logger)
-    ]
-    states = [
-        (
-            logger,
-            logger.level,
-            list(logger.handlers),
-            list(logger.filters),
-            logger.propagate,
-            logger.disabled,
+    named = []
+    for entry in logging.root.manager.loggerDict.values():
+        if isinstance(entry, logging.Logger):
+            named.append(entry)
+    states = []
+    for logger in (logging.root, *named):
+        states.append(
+            (
+                logger,
+                logger.level,
+                list(logger.handlers),
+                list(logger.filters),
+                logger.propagate,
+                logger.disabled,
+            )
         )
-        for logger in (logging.root, *named)
-    ]
     return states, logging.root.manager.disable
 
 
@@ -172,6 +173,8 @@ def _put_back_loggers(before: tuple[list[tuple[Any, ...]], int]) -> None:
     for logger, level, handlers, filters, propagate, disabled in before[0]:
         if logger.level != level:
             logger.setLevel(level)
-        logger.handlers[:], logger.filters[:] = handlers, filters
-        logger.propagate, logger.disabled = propagate, disabled
+        logger.handlers[:] = handlers
+        logger.filters[:] = filters
+        logger.propagate = propagate
+        logger.disabled = disabled
     logging.disable(before[1])

@@ -45,7 +45,9 @@ from permgrad.models.train.guard import sheltered
 from permgrad.models.train.rows import Rows, TrainingRows, count_batches
 from permgrad.models.train.schedules import schedules
 
-_BETAS, _EPS, _MOMENTS = (0.9, 0.999), 1e-8, ("exp_avg", "exp_avg_sq")
+_BETAS = (0.9, 0.999)
+_EPS = 1e-8
+_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Adam:
@@ -80,15 +82,15 @@ class Adam:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             for weight in weights:
                 if weight not in self._state:
-                    moments = {
-                        moment_name: torch.zeros_like(weight)
-                        for moment_name in _MOMENTS
-                    }
+                    moments = {}
+                    for moment_name in _MOMENTS:
+                        moments[moment_name] = torch.zeros_like(weight)
                     self._state[weight] = {
                         "step": torch.zeros((), device=weight.device),
                         **moments,
                     }
-            slopes, names = [weight.grad for weight in weights], (*_MOMENTS, "step")
+            slopes = [weight.grad for weight in weights]
+            names = (*_MOMENTS, "step")
             first, second, steps = (
                 [self._state[weight][state_name] for weight in weights]
                 for state_name in names
@@ -113,10 +115,14 @@ class Adam:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
         weight_numbers = {weight: number for number, weight in enumerate(self._weights)}
-        groups = [
-            {**group, "params": [weight_numbers[weight] for weight in group["params"]]}
-            for group in self.param_groups
-        ]
+        groups = []
+        for group in self.param_groups:
+            groups.append(
+                {
+                    **group,
+                    "params": [weight_numbers[weight] for weight in group["params"]],
+                }
+            )
         return {
             "state": {
                 weight_numbers[weight]: dict(state)
@@ -139,10 +145,11 @@ class Adam:
         self._state = {}
         for weight_index, stored in state_dict["state"].items():
             weight = self._weights[weight_index]
-            moments = {
-                moment_name: torch.zeros_like(weight).copy_(stored[moment_name])
-                for moment_name in _MOMENTS
-            }
+            moments = {}
+            for moment_name in _MOMENTS:
+                moments[moment_name] = torch.zeros_like(weight).copy_(
+                    stored[moment_name]
+                )
             self._state[weight] = {
                 "step": torch.zeros((), device=weight.device).copy_(stored["step"]),
                 **moments,
@@ -157,7 +164,8 @@ _CHECKPOINT_FORMAT = 2
 #: Below the size from which glibc maps and unmaps memory singly, 32 MiB.
 _BLOCK = 31 * 2**20
 # On a processor the maps of 128 rows stay in its cache: 0.6 of the time of 512 at once, on the published network.
-_EVALUATION_ROWS, _EVALUATION_ROWS_ACCELERATOR = 128, 8192
+_EVALUATION_ROWS = 128
+_EVALUATION_ROWS_ACCELERATOR = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,16 +225,18 @@ class Learner:
     """One network with its optimizer: takes steps, validates, keeps the best weights."""
 
     def __init__(self, job: TrainingJob, device: torch.device | str = "cpu") -> None:
-        self.job, self.options, self.seed = job, job.options, job.seed
-        held_out_rows, device = job.validation_rows, torch.device(device)
-        self.device, self.network, self.train_rows = (
-            device,
-            job.network.to(device),
-            job.train_rows.to(device),
-        )
-        self.validation_rows = (
-            None if held_out_rows is None else held_out_rows.to(device)
-        )
+        self.job = job
+        self.options = job.options
+        self.seed = job.seed
+        held_out_rows = job.validation_rows
+        device = torch.device(device)
+        self.device = device
+        self.network = job.network.to(device)
+        self.train_rows = job.train_rows.to(device)
+        if held_out_rows is None:
+            self.validation_rows = None
+        else:
+            self.validation_rows = held_out_rows.to(device)
         self.steps_per_epoch = count_batches(
             self.train_rows.per_epoch, self.options.batch_size
         )
@@ -251,7 +261,9 @@ class Learner:
         with contextlib.suppress(RuntimeError):
             torch.empty(_BLOCK, dtype=torch.uint8)
         self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best_loss, self.best_temperature = 0, math.inf, 1.0
+        self.best_epoch = 0
+        self.best_loss = math.inf
+        self.best_temperature = 1.0
         self.best_state: dict[str, Tensor] = {}
         self.diverged = ""
         self.average: dict[str, Tensor] = {}
@@ -262,15 +274,20 @@ class Learner:
             }
         self._schedule = schedules.get(self.options.schedule)
         self.steps = 0
-        self._loss_sum, self._seen = torch.zeros((), dtype=torch.float64), 0
+        self._loss_sum = torch.zeros((), dtype=torch.float64)
+        self._seen = 0
         self._started = time.perf_counter()
 
     def run(self, on_epoch: EpochWatcher | None = None) -> None:
         """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
         # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
         folder = self.job.checkpoint_folder
-        checkpoint_file = None if folder is None else Path(folder) / CHECKPOINT_NAME
+        if folder is None:
+            checkpoint_file = None
+        else:
+            checkpoint_file = Path(folder) / CHECKPOINT_NAME
         if checkpoint_file is not None and checkpoint_file.exists():
             self.load_state(
                 checkpoint.read_checkpoint(checkpoint_file, self.device),
@@ -279,11 +296,10 @@ class Learner:
         for number, record in enumerate(self.history, start=1):
             self._watched(on_epoch, number, record)
         steps = (self.options.max_epochs - len(self.history)) * self.steps_per_epoch
-        patience = (
-            math.inf
-            if self.options.patience is None or self.validation_rows is None
-            else self.options.patience
-        )
+        if self.options.patience is None or self.validation_rows is None:
+            patience = math.inf
+        else:
+            patience = self.options.patience
         with Progress(
             steps, "training", self.job.progress, lines=False
         ) as progress_bar:
@@ -311,35 +327,33 @@ class Learner:
         self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]
     ) -> None:
         """Let the watcher see an epoch, and set how many there are in all if it says so."""
-        answer = None if on_epoch is None else on_epoch(record)
+        if on_epoch is None:
+            answer = None
+        else:
+            answer = on_epoch(record)
         if answer:
-            self.epochs = (
-                done
-                if answer is True
-                else min(max(int(answer), done), self.options.max_epochs)
-            )
+            if answer is True:
+                self.epochs = done
+            else:
+                self.epochs = min(max(int(answer), done), self.options.max_epochs)
 
     # -- one epoch ------------------------------------------------------------------------------------------------
     def start_epoch(self) -> Iterator[Rows]:
         """Prepare what the next epoch's steps need, and return its batches."""
         epoch = len(self.history)
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch) % 2**63)
-        self._loss_sum, self._seen = (
-            torch.zeros((), dtype=torch.float64, device=self.device),
-            0,
-        )
+        self._loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._seen = 0
         self._started = time.perf_counter()
         self.network.train()
         if self.average:
-            pairs = [
-                (self.average[weight_name], value)
-                for weight_name, value in self.network.state_dict().items()
-            ]
-            floats = [
-                weight_pair
-                for weight_pair in pairs
-                if weight_pair[1].is_floating_point()
-            ]
+            pairs = []
+            for weight_name, value in self.network.state_dict().items():
+                pairs.append((self.average[weight_name], value))
+            floats = []
+            for weight_pair in pairs:
+                if weight_pair[1].is_floating_point():
+                    floats.append(weight_pair)
             self._averaged = (
                 [average for average, _ in floats],
                 [value for _, value in floats],
@@ -362,7 +376,9 @@ class Learner:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = step_rate
-        y, weight, members = rows.y, rows.weight, getattr(self.network, "members", 1)
+        y = rows.y
+        weight = rows.weight
+        members = getattr(self.network, "members", 1)
         try:
             with self._products:
                 # Every member has its own loss, as if it were alone.
@@ -372,10 +388,8 @@ class Learner:
                     else self.network.member_outputs(rows.x).flatten(0, 1)
                 )
             if members > 1:
-                y, weight = (
-                    y.repeat_interleave(members),
-                    weight.repeat_interleave(members),
-                )
+                y = y.repeat_interleave(members)
+                weight = weight.repeat_interleave(members)
             batch_loss = training_loss(outputs.float(), y, weight, options)
             for trained in self._trained:
                 trained.grad = None
@@ -403,16 +417,14 @@ class Learner:
     def end_epoch(self) -> None:
         """Validate, write the history, keep the weights if they are the best so far."""
         train_loss = float(self._loss_sum) / self._seen
-        present = {
-            weight_name: value.detach().clone()
-            for weight_name, value in self.network.state_dict().items()
-        }
-        weights, validation_loss, current_rate = (
-            self.average or present,
-            math.nan,
-            self.optimizer.param_groups[0]["lr"],
-        )
-        score, temperature = train_loss, 1.0
+        present = {}
+        for weight_name, value in self.network.state_dict().items():
+            present[weight_name] = value.detach().clone()
+        weights = self.average or present
+        validation_loss = math.nan
+        current_rate = self.optimizer.param_groups[0]["lr"]
+        score = train_loss
+        temperature = 1.0
         if self.validation_rows is not None:
             if self.average:
                 self.network.load_state_dict(self.average)
@@ -467,19 +479,15 @@ class Learner:
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
         """Return the validation loss that epochs are compared by, and the temperature that it is taken at."""
-        outputs, temperature, loss_name = (
-            predict(self.network, rows),
-            1.0,
-            self.options.loss,
-        )
+        outputs = predict(self.network, rows)
+        temperature = 1.0
+        loss_name = self.options.loss
         if self.options.refinement and loss_name == "cross_entropy":
             outputs = outputs.double()
             if not bool(torch.isfinite(outputs).all()):
                 return math.nan, 1.0
-            logits, weights = (
-                class_logits(outputs.cpu().numpy()),
-                rows.weight.double().cpu().numpy(),
-            )
+            logits = class_logits(outputs.cpu().numpy())
+            weights = rows.weight.double().cpu().numpy()
             temperature = best_temperature(
                 logits, rows.y.cpu().numpy(), weights, spread=1.0
             )
@@ -539,12 +547,11 @@ def build_optimizer(
     network: nn.Module, options: TrainingOptions
 ) -> Adam | torch.optim.SGD:
     """Return the optimizer over all trainable weights."""
-    scales = {
-        id(scale_weight)
-        for layer in network.modules()
-        if isinstance(layer, MemberScale)
-        for scale_weight in layer.parameters()
-    }
+    scales = set()
+    for layer in network.modules():
+        if isinstance(layer, MemberScale):
+            for scale_weight in layer.parameters():
+                scales.add(id(scale_weight))
     trained = [weight for weight in network.parameters() if weight.requires_grad]
     parameters: list[dict[str, Any]] = [
         {"params": [weight for weight in trained if id(weight) not in scales]}
@@ -602,18 +609,19 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 @torch.no_grad()
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
-    was_training, outputs = network.training, list[Tensor]()
-    rows_per_batch = (
-        _EVALUATION_ROWS
-        if rows.x.device.type == "cpu"
-        else _EVALUATION_ROWS_ACCELERATOR
-    )
+    was_training = network.training
+    outputs = list[Tensor]()
+    if rows.x.device.type == "cpu":
+        rows_per_batch = _EVALUATION_ROWS
+    else:
+        rows_per_batch = _EVALUATION_ROWS_ACCELERATOR
     network.eval()
     try:
         # Two thirds of the time of the layers as they stand, for the published network.
-        forward = (
-            FoldedNetwork(network) if isinstance(network, HybridNetwork) else network
-        )
+        if isinstance(network, HybridNetwork):
+            forward = FoldedNetwork(network)
+        else:
+            forward = network
         in_batches(
             len(rows),
             rows_per_batch,
@@ -657,7 +665,8 @@ def train(
 
 def _what_to_do(job: TrainingJob) -> str:
     """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
-    training_rows, columns = job.train_rows, job.columns
+    training_rows = job.train_rows
+    columns = job.columns
     rate_hint = f"Lower learning_rate (now {job.options.learning_rate:g})"
     if (
         isinstance(training_rows, Rows)

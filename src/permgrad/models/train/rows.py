@@ -107,28 +107,25 @@ class StreamedRows:
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
         """Yield the batches of an epoch, block by block, as large as those of rows in memory."""
-        batches, batches_made, left_over_rows = (
-            count_batches(self.rows, size),
-            0,
-            list[Rows](),
-        )
+        batches = count_batches(self.rows, size)
+        batches_made = 0
+        left_over_rows = list[Rows]()
         for number, block in enumerate(self._blocks(seed, epoch)):
             # The only block has the order that rows in memory have.
             seed_keys = ("row order", epoch, number) if number else ("row order", epoch)
             order = torch.from_numpy(
                 generator(seed, *seed_keys).permutation(len(block))
             ).to(block.x.device)
-            start, fitting = 0, size - sum(map(len, left_over_rows))
+            start = 0
+            fitting = size - sum(map(len, left_over_rows))
             while batches_made < batches - 1 and len(block) - start >= fitting:
                 yield _joined(
                     [*left_over_rows, block.take(order[start : start + fitting])]
                 )
-                start, fitting, batches_made, left_over_rows = (
-                    start + fitting,
-                    size,
-                    batches_made + 1,
-                    [],
-                )
+                start = start + fitting
+                fitting = size
+                batches_made = batches_made + 1
+                left_over_rows = []
             left_over_rows.append(block.take(order[start:]))
         if (
             batches_made < batches - 1
@@ -152,7 +149,8 @@ class StreamedRows:
             yield self._block
             return
         part_order = generator(seed, "part order", epoch).permutation(len(self.parts))
-        pieces, filled = list[Rows](), 0
+        pieces = list[Rows]()
+        filled = 0
         for piece in (
             piece
             for number in part_order.tolist()
@@ -162,10 +160,12 @@ class StreamedRows:
             while start < len(piece):
                 stop_row = min(len(piece), start + self.block_rows - filled)
                 pieces.append(piece.take(slice(start, stop_row)))
-                filled, start = filled + stop_row - start, stop_row
+                filled = filled + stop_row - start
+                start = stop_row
                 if filled == self.block_rows:
                     yield _joined(pieces).to(self.device)
-                    pieces, filled = [], 0
+                    pieces = []
+                    filled = 0
         if pieces:
             yield _joined(pieces).to(self.device)
 

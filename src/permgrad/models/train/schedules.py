@@ -12,7 +12,8 @@ Schedule = Callable[[float, float], float]
 schedules: Registry[Schedule] = Registry("schedule")
 _WARM_UP_START = 1e-5
 _WARM_UP_SHARE = 0.25
-_FLAT_SHARE, _ONE_CYCLE_SHARE = 0.5, 0.3
+_FLAT_SHARE = 0.5
+_ONE_CYCLE_SHARE = 0.3
 
 
 @schedules.register("warmup_cosine")

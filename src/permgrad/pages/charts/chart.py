@@ -12,7 +12,9 @@ import pandas as pd
 
 Kind = Literal["bars", "plot", "cells", "swarm", "steps", "blocks"]
 #: Width of a figure, of one that stands beside another, and of one beside the first sentences, in CSS pixels.
-WIDTH, HALF, ASIDE = 640, 330, 368
+WIDTH = 640
+HALF = 330
+ASIDE = 368
 #: Points that are drawn of many.
 MOST_POINTS = 1500
 
@@ -63,12 +65,12 @@ def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
     finite = finite[np.isfinite(finite)]
     if not len(finite):
         return 0.0, 1.0
-    lower_value, upper_value = float(finite.min()), float(finite.max())
-    margin = (
-        share * (upper_value - lower_value)
-        if upper_value > lower_value
-        else abs(upper_value) * 0.1 or 1.0
-    )
+    lower_value = float(finite.min())
+    upper_value = float(finite.max())
+    if upper_value > lower_value:
+        margin = share * (upper_value - lower_value)
+    else:
+        margin = abs(upper_value) * 0.1 or 1.0
     return lower_value - margin, upper_value + margin
 
 

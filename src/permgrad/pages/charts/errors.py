@@ -28,12 +28,16 @@ from permgrad.pages.charts.chart import (
 from permgrad.pages.words import clean, labels_of, value_text, valued
 
 #: Classes with the worst areas that have a ROC curve, and points of a curve.
-MOST_ROC_CURVES, _CURVE = 5, 200
+MOST_ROC_CURVES = 5
+_CURVE = 200
 #: Classes with a reliability curve: those with the most rows.
 MOST_CALIBRATION_PANELS = 9
 _HISTOGRAM = np.linspace(0, 1, 21)
 #: Bins of the running median, fewest rows of a bin, most levels of a category, and stretches of time.
-_BINS, _FEWEST, _MOST_LEVELS, _STRETCHES = 12, 20, 10, 24
+_BINS = 12
+_FEWEST = 20
+_MOST_LEVELS = 10
+_STRETCHES = 24
 #: Features whose errors have a panel.
 MOST_FEATURES = 3
 _UNIT: dict[str, Any] = {"domain": (0, 1)}
@@ -78,13 +82,15 @@ def found_by_class(
 ) -> Chart:
     """Return how many rows of each class are predicted as it, for the classes with the most rows."""
     counts, shares = _of_classes(matrix)
-    class_rows, right = counts.sum(axis=1), np.diag(shares)
+    class_rows = counts.sum(axis=1)
+    right = np.diag(shares)
     order = choices.largest(class_rows, most)
     names = [clean(labels[class_index]) for class_index in order]
-    texts = [
-        f"{percent(float(right[class_index]))} of {fixed(class_rows[class_index], 0)}"
-        for class_index in order
-    ]
+    texts = []
+    for class_index in order:
+        texts.append(
+            f"{percent(float(right[class_index]))} of {fixed(class_rows[class_index], 0)}"
+        )
     chart_data = {
         "names": names,
         "values": right[order],
@@ -114,18 +120,20 @@ def roc_curves(
         pd.Index(np.asarray(truth))
     )  # −1: none of them
     table = np.nan_to_num(np.asarray(probabilities, dtype=np.float64))
-    wanted_classes = [positive] if len(classes) == 2 else list(range(len(classes)))
+    if len(classes) == 2:
+        wanted_classes = [positive]
+    else:
+        wanted_classes = list(range(len(classes)))
     areas = {
         k: float(roc_auc_score(codes == k, table[:, k]))
         for k in wanted_classes
         if 0 < np.sum(codes == k) < len(codes)
     }
     absent = [k for k in wanted_classes if k not in areas][:3]
-    shown = (
-        sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES]
-        if len(areas) > MOST_ROC_CURVES
-        else list(areas)
-    )
+    if len(areas) > MOST_ROC_CURVES:
+        shown = sorted(areas, key=areas.__getitem__)[:MOST_ROC_CURVES]
+    else:
+        shown = list(areas)
     labels = labels_of(classes, 24)
     marks = [mark("line", x=[0, 1], y=[0, 1], colour="neutral", width=1, dashed=True)]
     for curve_index, k in enumerate(shown):
@@ -180,9 +188,14 @@ def calibration(
     """
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
     table = np.asarray(probabilities, dtype=np.float64)
-    earlier = None if before is None else np.asarray(before, dtype=np.float64)
+    if before is None:
+        earlier = None
+    else:
+        earlier = np.asarray(before, dtype=np.float64)
     shown = _shown_classes(codes, len(classes), positive)
-    single, panels, errors = len(shown) == 1, [], []
+    single = len(shown) == 1
+    panels = []
+    errors = []
     for k, class_label in zip(
         shown, labels_of([classes[k] for k in shown], 24), strict=True
     ):
@@ -195,7 +208,10 @@ def calibration(
             marks.append(_before(older, with_error=single))
         marks += _curve_marks(curve)
         error = f"error {number(curve.error, 2)} (by chance {number(curve.chance, 2)})"
-        class_words = f" of {class_label}" if single else ""
+        if single:
+            class_words = f" of {class_label}"
+        else:
+            class_words = ""
         across, vertical = (
             {"label": f"{words}{class_words}", **_UNIT}
             for words in ("predicted probability", "observed share")
@@ -300,8 +316,14 @@ def _known(truth: npt.ArrayLike, guess: npt.ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _size_words(error: Floats) -> str:
-    spread = float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
-    usual = float(np.median(np.abs(error))) if len(error) else float("nan")
+    if len(error):
+        spread = float(np.sqrt(np.mean(error**2)))
+    else:
+        spread = float("nan")
+    if len(error):
+        usual = float(np.median(np.abs(error)))
+    else:
+        usual = float("nan")
     return f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
 
 
@@ -328,14 +350,15 @@ def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart
     shown = features.loc[:, ~features.columns.duplicated()].iloc[
         defined, :MOST_FEATURES
     ]
-    labels, y = (
-        labels_of(list(shown.columns), 28),
-        {"label": "error", "domain": padded(error[defined])},
-    )
-    panels = [
-        panel(*_one_feature(shown[column_name], error[defined], {"label": label}, y))
-        for column_name, label in zip(shown.columns, labels, strict=True)
-    ]
+    labels = labels_of(list(shown.columns), 28)
+    y = {"label": "error", "domain": padded(error[defined])}
+    panels = []
+    for column_name, label in zip(shown.columns, labels, strict=True):
+        panels.append(
+            panel(
+                *_one_feature(shown[column_name], error[defined], {"label": label}, y)
+            )
+        )
     words = "Errors by " + ", ".join(
         clean(column_name) for column_name in shown.columns
     )
@@ -363,7 +386,8 @@ def _one_feature(
         texts.astype(str), return_inverse=True, return_counts=True
     )
     order = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
-    order = np.sort(order) if numeric else order
+    if numeric:
+        order = np.sort(order)
     quarters = np.array(
         [np.quantile(error[codes == level], (0.25, 0.5, 0.75)) for level in order]
     ).reshape(-1, 3)
@@ -397,7 +421,10 @@ def over_time(
     stretch = np.searchsorted(edges, x, side="right")
     drawn = []
     for panel_name, (points, lines) in panels.items():
-        marks = [] if points is None else [_points(x, points)]
+        if points is None:
+            marks = []
+        else:
+            marks = [_points(x, points)]
         for colour, (line_name, values) in zip(
             ("ink", "image"), lines.items(), strict=False
         ):
@@ -462,15 +489,14 @@ def learning_curves(
 
     ``history`` has the columns ``epoch, train_loss, validation_loss``. One of the losses may be missing.
     """
-    present = [
-        curve
-        for curve in CURVES
-        if curve[0] in history and history[curve[0]].notna().any()
-    ]
+    present = []
+    for curve in CURVES:
+        if curve[0] in history and history[curve[0]].notna().any():
+            present.append(curve)
     epochs = history["epoch"].to_numpy(dtype=np.float64)
-    curves = [
-        history[curve_name].to_numpy(dtype=np.float64) for curve_name, *_ in present
-    ]
+    curves = []
+    for curve_name, *_ in present:
+        curves.append(history[curve_name].to_numpy(dtype=np.float64))
     finite = np.concatenate(curves)[np.isfinite(np.concatenate(curves))]
     smallest, typical, largest = (
         float(np.quantile(finite, share)) for share in (0.0, 0.9, 1.0)

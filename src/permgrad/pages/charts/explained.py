@@ -43,9 +43,12 @@ _PATHS = {
 _PATHS |= {"linear": "series-2", "trees": "series-3"}
 _SERIES = 8
 #: Rows of a swarm, features of it, and shades of a feature's values.
-SWARM_ROWS, _SWARM, _SHADES = 300, 12, 5
+SWARM_ROWS = 300
+_SWARM = 12
+_SHADES = 5
 #: Bars of signed values, and curves of columns along their order.
-_SIGNED, _CURVES = 20, 8
+_SIGNED = 20
+_CURVES = 8
 #: A column this many times as important as all others is not drawn with them in their order.
 _FAR = 4
 
@@ -90,10 +93,8 @@ def ranked(
     paths: Mapping[str, Floats],
 ) -> dict[str, Any]:
     """Return the bars of some features. Those that do not clearly matter are ``quiet``."""
-    values, clear = (
-        np.asarray(explanation.values[order, column], dtype=np.float64),
-        clear_names(explanation, column),
-    )
+    values = np.asarray(explanation.values[order, column], dtype=np.float64)
+    clear = clear_names(explanation, column)
     lower_ends, upper_ends = (
         interval_ends[order, column] for interval_ends in explanation.ci()
     )
@@ -126,26 +127,26 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
     values = np.asarray(explanation.values[:, 0], dtype=np.float64)
     idle_indices = idle_features(explanation)
     order = choices.largest(sizes_of(explanation, 0), most)
-    order = (
-        order[~np.isin(order, idle_indices)]
-        if len(idle_indices) < len(values)
-        else order
-    )
+    if len(idle_indices) < len(values):
+        order = order[~np.isin(order, idle_indices)]
     hidden = len(values) - len(order) - len(idle_indices)
     bar_data = ranked(explanation, 0, order, {}) | {
         "label": quantity_of(explanation),
         "hidden": max(hidden, 0),
     }
     bar_data |= _as_losses(bar_data, loss)
-    with_all = "" if loss is None else f" With all features it is {number(loss.model)}."
-    quiet_names = [
-        feature_name
-        for feature_name, quiet in zip(
-            bar_data["names"], bar_data["quiet"], strict=True
-        )
-        if quiet
-    ]
-    doubt = f" Not certain: {listed(quiet_names)}." if quiet_names else ""
+    if loss is None:
+        with_all = ""
+    else:
+        with_all = f" With all features it is {number(loss.model)}."
+    quiet_names = []
+    for feature_name, quiet in zip(bar_data["names"], bar_data["quiet"], strict=True):
+        if quiet:
+            quiet_names.append(feature_name)
+    if quiet_names:
+        doubt = f" Not certain: {listed(quiet_names)}."
+    else:
+        doubt = ""
     words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
     words += f"{bar_data['label']}: {valued(bar_data['names'], bar_data['values'])}.{with_all}{doubt}"
     return Chart("bars", words, bar_data, ASIDE)
@@ -168,16 +169,15 @@ def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
     """
     if loss is None:
         return {}
-    values, growth = np.asarray(data["values"]), loss.growth(data["values"])
+    values = np.asarray(data["values"])
+    growth = loss.growth(data["values"])
     shares = np.divide(growth, values, out=np.zeros(len(values)), where=values != 0)
-    scaled_parts = [
-        {**path_bars, "values": path_bars["values"] * shares}
-        for path_bars in data["parts"]
-    ]
-    bar_ends = {
-        end_name: loss.model + loss.growth(data[end_name])
-        for end_name in ("values", "low", "high")
-    }
+    scaled_parts = []
+    for path_bars in data["parts"]:
+        scaled_parts.append({**path_bars, "values": path_bars["values"] * shares})
+    bar_ends = {}
+    for end_name in ("values", "low", "high"):
+        bar_ends[end_name] = loss.model + loss.growth(data[end_name])
     label = f"{loss.label} without the feature"
     return {
         **bar_ends,
@@ -201,12 +201,13 @@ def signed_bars(
 ) -> Chart:
     """Return signed values by falling size, such as attributions divided by their L1 norm, with texts by ``write``."""
     order = choices.largest(np.abs(values), _SIGNED)
-    shown, ordered = (
-        np.asarray(values, dtype=np.float64)[order],
-        [clean(names[name_index]) for name_index in order],
-    )
+    shown = np.asarray(values, dtype=np.float64)[order]
+    ordered = [clean(names[name_index]) for name_index in order]
     leading = valued(ordered[:8], shown[:8], write or number)
-    texts = numbers(shown) if write is None else list(map(write, shown.tolist()))
+    if write is None:
+        texts = numbers(shown)
+    else:
+        texts = list(map(write, shown.tolist()))
     bar_data = {"names": ordered, "values": shown, "texts": texts, "label": label}
     return Chart(
         "bars",
@@ -290,17 +291,21 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
         values[:, 0] if has_all else np.nan_to_num(np.abs(values)).max(axis=1), top_n
     )
     names = [clean(output_name) for output_name in explanation.outputs]
-    names[0] = "all rows" if has_all else names[0]
+    if has_all:
+        names[0] = "all rows"
+    else:
+        names[0] = names[0]
     table = values[order]
     bound = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     # Two digits, because features differ by powers of ten.
-    texts = [
-        [
-            "≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2)
-            for value in table_row
-        ]
-        for table_row in table
-    ]
+    texts = []
+    for table_row in table:
+        texts.append(
+            [
+                "≈ 0" if 0 < abs(value) < bound / 1000 else number(value, 2)
+                for value in table_row
+            ]
+        )
     leading = " ".join(
         f"For {output_name} the largest is {clean(explanation.names[int(np.nanargmax(column))])}."
         for output_name, column in list(zip(names, values.T, strict=True))[:12]
@@ -325,28 +330,30 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
 
     Where a ``loss`` is known, it is how much that grows without a column.
     """
-    lines, owners = (
-        np.atleast_3d(np.array(explanation.meta["order"], dtype=object))[0].T,
-        in_order(explanation)[1],
-    )
-    measured = [
-        np.append(estimates[:, 0], np.nan)
-        for estimates in (explanation.values, *explanation.ci())
-    ]
+    lines = np.atleast_3d(np.array(explanation.meta["order"], dtype=object))[0].T
+    owners = in_order(explanation)[1]
+    measured = []
+    for estimates in (explanation.values, *explanation.ci()):
+        measured.append(np.append(estimates[:, 0], np.nan))
     values, lower_ends, upper_ends = (
         measured if loss is None else map(loss.growth, measured)
     )
-    label = quantity_of(explanation) if loss is None else loss.grown
+    if loss is None:
+        label = quantity_of(explanation)
+    else:
+        label = loss.grown
     shown = np.sort(
         choices.largest(np.nan_to_num(np.abs(values[owners])).max(axis=1), _CURVES)
     )
-    panels, drawn = [], np.unique(owners[owners >= 0])
+    panels = []
+    drawn = np.unique(owners[owners >= 0])
     largest = drawn[choices.largest(values[drawn], 3)]
     # A column far above all others would make a line of them.
     alone = len(largest) > 1 and values[largest[0]] > _FAR * values[largest[1]] > 0
     absent = largest[: int(alone)]
     for curve in shown:
-        x, own_owners = np.arange(lines.shape[1]), owners[curve]
+        x = np.arange(lines.shape[1])
+        own_owners = owners[curve]
         own_owners = np.where(
             np.isin(own_owners, absent), -1, own_owners
         )  # the last place has no values
@@ -362,7 +369,10 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
         ]
         marks.append(mark("steps", x=x, y=values[own_owners], colour="tabular"))
         names = [clean(column_name) for column_name in lines[curve]]
-        title = f"{names[0]} … {names[-1]}" if len(lines) > 1 else ""
+        if len(lines) > 1:
+            title = f"{names[0]} … {names[-1]}"
+        else:
+            title = ""
         if alone and largest[0] in owners[curve]:
             title += f"{'. ' * bool(title)}Not drawn: {valued([explanation.names[largest[0]]], values[absent])}"
         panels.append(
@@ -385,25 +395,29 @@ def interactions(
         dict.fromkeys(feature_name for names in pairs.names for feature_name in names)
     )
     leading = leading[: max(2, choices.check_top_n(top_n, len(leading)))]
-    players = [
-        player_name
-        for player_name in choices.as_global(explanation).ranking(target)
-        if player_name in leading
-    ]
-    player_position = {
-        player_name: position for position, player_name in enumerate(players)
-    }
-    table, frames = np.full((len(players), len(players)), np.nan), []
+    players = []
+    for player_name in choices.as_global(explanation).ranking(target):
+        if player_name in leading:
+            players.append(player_name)
+    player_position = {}
+    for position, player_name in enumerate(players):
+        player_position[player_name] = position
+    table = np.full((len(players), len(players)), np.nan)
+    frames = []
     for names, value, clear in zip(pairs.names, pairs.values, pairs.clear, strict=True):
         if all(feature_name in player_position for feature_name in names):
             row_index, column = sorted(
                 (player_position[feature_name] for feature_name in names), reverse=True
             )
             table[row_index, column] = value
-            frames += [[row_index - 1, column]] if clear else []
+            if clear:
+                frames += [[row_index - 1, column]]
+            else:
+                frames += []
     # The first has no pair to its left, the last none below.
     table = table[1:, :-1]
-    texts, finite = np.full(table.shape, "", dtype=object), np.isfinite(table)
+    texts = np.full(table.shape, "", dtype=object)
+    finite = np.isfinite(table)
     texts[finite] = numbers(table[finite], 2)
     cell_data = {
         "rows": [clean(player_name) for player_name in players[1:]],
@@ -454,10 +468,8 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     Colours follow the rank of numbers, dates and ordered categories. Values without an order have the last shade.
     """
     values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
-    order, shown_rows = (
-        choices.largest_on_average(values, _SWARM),
-        thinned(len(values), SWARM_ROWS),
-    )
+    order = choices.largest_on_average(values, _SWARM)
+    shown_rows = thinned(len(values), SWARM_ROWS)
     ranks = np.stack(
         [ranks_of(explanation, int(feature))[shown_rows] for feature in order]
     )
@@ -475,7 +487,10 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
         "shades": np.nan_to_num(shades).astype(np.int64),
         "label": label,
     }
-    drawn = f", {len(shown_rows)} drawn" if len(shown_rows) < len(values) else ""
+    if len(shown_rows) < len(values):
+        drawn = f", {len(shown_rows)} drawn"
+    else:
+        drawn = ""
     words = (
         f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."

@@ -115,10 +115,8 @@ def known_shares(importance: npt.ArrayLike) -> Floats:
 
 def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> Chart:
     """Return the agreement of models ``(models, models)``. Framed: each with itself on other rows, the ceiling."""
-    table, names = (
-        np.asarray(matrix, dtype=np.float64),
-        [clean(label) for label in labels],
-    )
+    table = np.asarray(matrix, dtype=np.float64)
+    names = [clean(label) for label in labels]
     cell_data = {"rows": names, "columns": names, "values": table, "most": 1}
     cell_data |= {
         "texts": [numbers(agreements, 2) for agreements in table],

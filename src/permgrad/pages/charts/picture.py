@@ -13,7 +13,10 @@ from permgrad.pages.charts.chart import WIDTH, Chart
 from permgrad.pages.words import shorten
 
 #: Height of a bar with its margin, width of a letter, room for the number behind the bars, and most letters of a name.
-_ROW, _LETTER, _NUMBER, _LETTERS = 26, 7.2, 84, 28
+_ROW = 26
+_LETTER = 7.2
+_NUMBER = 84
+_LETTERS = 28
 _FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 
 
@@ -22,17 +25,16 @@ def bars_svg(chart: Chart) -> str:
 
     Bars of what does not clearly matter are pale.
     """
-    chart_data, names = (
-        chart.data,
-        [shorten(bar_name, _LETTERS) for bar_name in chart.data["names"]],
-    )
+    chart_data = chart.data
+    names = [shorten(bar_name, _LETTERS) for bar_name in chart.data["names"]]
     values, lower_ends, upper_ends = (
         np.asarray(chart_data[end_name], dtype=np.float64)
         for end_name in ("values", "low", "high")
     )
     start = float(chart_data.get("start", 0.0))
     every = np.concatenate([[start], values, lower_ends, upper_ends])
-    least, largest_value = float(np.nanmin(every)), float(np.nanmax(every))
+    least = float(np.nanmin(every))
+    largest_value = float(np.nanmax(every))
     left_margin = 12 + _LETTER * max(map(len, names), default=0)
     scale = (WIDTH - left_margin - _NUMBER) / ((largest_value - least) or 1.0)
 
@@ -42,10 +44,11 @@ def bars_svg(chart: Chart) -> str:
     ink_colour, bar_colour, pale_colour = (
         TOKENS[colour_name][0] for colour_name in ("ink", "tabular", "series-7")
     )
-    height, base_words = (
-        _ROW * len(names) + 30,
-        f" (with all: {number(start)})" if "start" in chart_data else "",
-    )
+    height = _ROW * len(names) + 30
+    if "start" in chart_data:
+        base_words = f" (with all: {number(start)})"
+    else:
+        base_words = ""
     svg_size = f'width="{WIDTH}" height="{height}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {svg_size} viewBox="0 0 {WIDTH} {height}" role="img" {_FONT}>',

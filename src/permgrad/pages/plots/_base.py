@@ -73,7 +73,10 @@ class _Place:
             "fontweight": "bold",
             "color": style.INK,
         }
-        self.heading = clean(text) if text else ""
+        if text:
+            self.heading = clean(text)
+        else:
+            self.heading = ""
         self.ax.set_title(self.heading, pad=pad, **title_look)
 
     def subplots(
@@ -86,17 +89,17 @@ class _Place:
         **options: Any,
     ) -> Any:
         figure: Any = self.ax.figure
-        ratios: dict[str, Any] = {
-            ratio_name: options.pop(ratio_name)
-            for ratio_name in ("width_ratios", "height_ratios")
-            if ratio_name in options
-        }
+        ratios: dict[str, Any] = {}
+        for ratio_name in ("width_ratios", "height_ratios"):
+            if ratio_name in options:
+                ratios[ratio_name] = options.pop(ratio_name)
         sizes: dict[str, Any] = {**ratios, **(gridspec_kw or {})}
         if figure.get_layout_engine() is None:
             sizes = {"wspace": 0.4, "hspace": 0.5, **sizes}
         self.ax.set_axis_off()
         self.title(self.heading, pad=4)
-        subplot_spec, axes_position = self.ax.get_subplotspec(), self.ax.get_position()
+        subplot_spec = self.ax.get_subplotspec()
+        axes_position = self.ax.get_position()
         if subplot_spec is not None and self.heading:  # room below the title
             subplot_spec = subplot_spec.subgridspec(
                 2, 1, height_ratios=(1, 9), hspace=0
@@ -112,7 +115,10 @@ class _Place:
         else:
             panel_grid = subplot_spec.subgridspec(rows, columns, **sizes)
         panels = panel_grid.subplots(squeeze=squeeze, **options)
-        self.axes = [self.ax] if isinstance(panels, Axes) else list(np.ravel(panels))
+        if isinstance(panels, Axes):
+            self.axes = [self.ax]
+        else:
+            self.axes = list(np.ravel(panels))
         return panels
 
     def legend(self, handles: Any, labels: Any, *, ncols: int, **_: Any) -> None:
@@ -137,7 +143,9 @@ def checked_text(name: str, text: str | None, default: str) -> str:
     """Return a text of a figure on one line, or its default for None. Refuse what is no text."""
     check_kind(name, text, str | None, "text or None", "Pass '' for none.")
     text = default if text is None else text
-    return clean(text) if text else ""
+    if text:
+        return clean(text)
+    return ""
 
 
 def new_figure(
@@ -198,16 +206,18 @@ def signed_bars(
     **options: Any,
 ) -> None:
     """Draw horizontal bars, the first on top, coloured by sign. Those that are ``quiet`` are grey."""
-    signs = [
-        style.NEGATIVE if value < 0 else style.POSITIVE
-        for value in np.nan_to_num(values)
-    ]
-    colours = [
-        style.NEUTRAL if is_grey else sign_colour
-        for sign_colour, is_grey in zip(
-            signs, quiet or [False] * len(signs), strict=True
-        )
-    ]
+    signs = []
+    for value in np.nan_to_num(values):
+        if value < 0:
+            signs.append(style.NEGATIVE)
+        else:
+            signs.append(style.POSITIVE)
+    colours = []
+    for sign_colour, is_grey in zip(signs, quiet or [False] * len(signs), strict=True):
+        if is_grey:
+            colours.append(style.NEUTRAL)
+        else:
+            colours.append(sign_colour)
     axes.barh(
         np.arange(len(values)),
         np.nan_to_num(values),
@@ -291,11 +301,10 @@ def name_columns(
     side: str = "right",
 ) -> None:
     """Write words along the horizontal axis, slanted if they are many or long."""
-    text_look = (
-        {"rotation": degrees, "ha": side}
-        if slanted
-        else {"rotation": 0, "ha": "center"}
-    )
+    if slanted:
+        text_look = {"rotation": degrees, "ha": side}
+    else:
+        text_look = {"rotation": 0, "ha": "center"}
     axes.set_xticks(range(len(words)), words, rotation_mode="anchor", **text_look)
 
 
@@ -322,13 +331,12 @@ def heat_table(
         np.ndenumerate(np.asarray(texts)) if texts is not None else ()
     ):
         shade = abs(float(table.data[row_index, column])) / most
-        colour = (
-            style.FIXED_LIGHT
-            if shade > 0.55
-            else style.FIXED_DARK
-            if np.isfinite(shade)
-            else style.MUTED
-        )
+        if shade > 0.55:
+            colour = style.FIXED_LIGHT
+        elif np.isfinite(shade):
+            colour = style.FIXED_DARK
+        else:
+            colour = style.MUTED
         axes.text(
             column, row_index, cell_text, ha="center", va="center", fontsize=size, color=colour,
             in_layout=False,  # the text is inside the axes. To measure hundreds of texts takes seconds
@@ -390,7 +398,10 @@ class Shades:
         self, values: npt.ArrayLike, *, signed: bool = True, colours: str = ""
     ) -> None:
         self.top = float(np.nanmax(np.abs(values), initial=0.0)) or 1.0
-        self.low = -self.top if signed else 0.0
+        if signed:
+            self.low = -self.top
+        else:
+            self.low = 0.0
         self.colours = style.colour_map(colours or ("diverging" if signed else "heat"))
         self.scale = Normalize(-self.top if signed or colours else 0.0, self.top)
 
@@ -406,7 +417,8 @@ class Shades:
         self, axes: Any, grey: Floats | None, values: Floats, extent: tuple[float, ...]
     ) -> None:
         """Draw values over a grey picture in 0 … 1, or without one: the larger, the less of it shows through."""
-        colours, strength = self.of(values), np.abs(np.nan_to_num(values)) / self.top
+        colours = self.of(values)
+        strength = np.abs(np.nan_to_num(values)) / self.top
         if grey is not None:
             # A pale picture shows shapes, and leaves dark and bright to the colours.
             axes.imshow(
@@ -440,11 +452,10 @@ def over_input(
     title, unit_text = words
     figure = new_figure(*size, title, default)
     single = grid == (1, 1)  # into axes of the user as they are
-    panels = (
-        np.array([[figure.add_subplot()]])
-        if single
-        else figure.subplots(*grid, squeeze=False, **shared)
-    )
+    if single:
+        panels = np.array([[figure.add_subplot()]])
+    else:
+        panels = figure.subplots(*grid, squeeze=False, **shared)
     shades = Shades(values, signed=signed, colours=colours)
     if vertical_bar:
         colour_bar(
@@ -475,11 +486,11 @@ def over_input(
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
     """Write few, plain numbers along one axis, or both: ``"xy"``. ``counts``: two or three whole numbers."""
-    ticks: dict[str, Any] = (
-        {"nbins": 2, "integer": True}
-        if counts
-        else {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
-    )
+    ticks: dict[str, Any]
+    if counts:
+        ticks = {"nbins": 2, "integer": True}
+    else:
+        ticks = {"nbins": 5, "steps": [1, 2, 2.5, 5, 10]}
     for axis_name in which:
         axis = getattr(axes, f"{axis_name}axis")
         axis.set_major_locator(MaxNLocator(**ticks))
@@ -494,4 +505,6 @@ def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
 def _tick_text(value: float, _position: Any = None) -> str:
     if abs(value) < 1e-15:
         return "0"
-    return fixed(value, 0) if 1000 <= abs(value) < 1e6 else compact(value, 6)
+    if 1000 <= abs(value) < 1e6:
+        return fixed(value, 0)
+    return compact(value, 6)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: Names along the axis, and panels of channels, at most, and the height in inches of each more of these.
-_NAMES, _PANELS, _MORE = 14, 8, 1.3
+_NAMES = 14
+_PANELS = 8
+_MORE = 1.3
 
 
 @styled
@@ -59,7 +61,9 @@ def along_order(
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.cumsum(np.random.default_rng(0).normal(size=(60, 12)), axis=1)
-        >>> model = pg.HyNNRegressor(layout="path", preset="fast", max_epochs=1, random_state=0).fit(X, X[:, 3])
+        >>> model = pg.HyNNRegressor(
+        ...     layout="path", preset="fast", max_epochs=1, random_state=0
+        ... ).fit(X, X[:, 3])
         >>> pg.explain(model, X, X[:, 3]).plot.along_order().description[:28]
         'Importance along 12 columns.'
     """
@@ -105,11 +109,10 @@ def _importance_along(
     )
     figure = base.new_figure(style.WIDTH, 2.7 + _MORE * (len(shown) - 1), title)
     alike: dict[str, Any] = {"sharex": True, "sharey": True, "squeeze": False}
-    panels = (
-        figure.subplots(len(shown), 1, **alike)[:, 0]
-        if len(shown) > 1
-        else [figure.add_subplot()]
-    )
+    if len(shown) > 1:
+        panels = figure.subplots(len(shown), 1, **alike)[:, 0]
+    else:
+        panels = [figure.add_subplot()]
     for axes, channel in zip(panels, shown, strict=True):
         _draw_curve(axes, explanation, owners[channel], column)
         if len(names) > 1:
@@ -137,7 +140,8 @@ def _draw_curve(
     axes: Any, explanation: Explanation, owners: Array, column: int
 ) -> None:
     """Draw the values of one curve with their intervals, a step for each column."""
-    edges, owners = np.arange(len(owners) + 1) - 0.5, np.append(owners, owners[-1])
+    edges = np.arange(len(owners) + 1) - 0.5
+    owners = np.append(owners, owners[-1])
     values, lower_ends, upper_ends = (
         np.append(estimates[:, column], np.nan)[owners]
         for estimates in (explanation.values, *explanation.ci())

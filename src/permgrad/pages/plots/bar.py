@@ -44,7 +44,9 @@ def bar(
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> values, names = np.array([[2.0], [1.0]]), ("a", "b")
-        >>> explanation = pg.Explanation(values, names, ("table",) * 2, ("all",), "permutation", "global")
+        >>> explanation = pg.Explanation(
+        ...     values, names, ("table",) * 2, ("all",), "permutation", "global"
+        ... )
         >>> len(explanation.plot.bar().axes)
         1
     """
@@ -53,13 +55,12 @@ def bar(
     output_name = explanation.outputs[column]
     chart = charts.ranking(choices.as_global(explanation), top_n=top_n, column=column)
     paths = chart.data["parts"]
-    about = (
-        ""
-        if len(explanation.outputs) == 1
-        else ", all rows"
-        if output_name == "all"
-        else f", {clean(output_name)}"
-    )
+    if len(explanation.outputs) == 1:
+        about = ""
+    elif output_name == "all":
+        about = ", all rows"
+    else:
+        about = f", {clean(output_name)}"
     height = (
         0.95 + style.ROW * max(len(chart.data["names"]), 1) + (0.25 if paths else 0)
     )
@@ -77,10 +78,13 @@ def bar(
             "bbox_to_anchor": (0, 1.0),
             "ncols": len(paths),
         }
-        handles = [
-            Patch(color=style.TOKENS[path_bars["colour"]][0], label=path_bars["name"])
-            for path_bars in paths
-        ]
+        handles = []
+        for path_bars in paths:
+            handles.append(
+                Patch(
+                    color=style.TOKENS[path_bars["colour"]][0], label=path_bars["name"]
+                )
+            )
         panel_axes.legend(
             handles=handles,
             handlelength=0.9,
@@ -111,7 +115,9 @@ def features(
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> values, modality = np.array([[2.0], [1.0], [0.1]]), ("table", "table", "image")
-        >>> explanation = pg.Explanation(values, ("a", "b", "[0,0]"), modality, ("all",), "shapley", "global")
+        >>> explanation = pg.Explanation(
+        ...     values, ("a", "b", "[0,0]"), modality, ("all",), "shapley", "global"
+        ... )
         >>> len(explanation.plot.features().axes)
         2
     """
@@ -119,14 +125,14 @@ def features(
     column = choices.pick_output(explanation, target)
     values = np.asarray(shown.values[:, column], dtype=np.float64)
     modality = np.asarray(explanation.modality, dtype=object)
-    members = {
-        modality_name: np.flatnonzero(modality == modality_name)
-        for modality_name in dict.fromkeys(explanation.modality)
-    }
-    shown_indices = {
-        modality_name: feature_indices[choices.largest(values[feature_indices], top_n)]
-        for modality_name, feature_indices in members.items()
-    }
+    members = {}
+    for modality_name in dict.fromkeys(explanation.modality):
+        members[modality_name] = np.flatnonzero(modality == modality_name)
+    shown_indices = {}
+    for modality_name, feature_indices in members.items():
+        shown_indices[modality_name] = feature_indices[
+            choices.largest(values[feature_indices], top_n)
+        ]
     row_counts = [max(len(order), 1) for order in shown_indices.values()]
     default = f"{explanation.method}: what the model relies on, input by input"
     figure = base.new_figure(
@@ -145,11 +151,10 @@ def features(
     ):
         _ranked_rows(panel_axes, charts.ranked(shown, column, order, {}))
         base.note_hidden(panel_axes, len(members[shown_modality]) - len(order))
-        method = (
-            f" · {clean(methods[shown_modality])}"
-            if isinstance(methods, Mapping) and shown_modality in methods
-            else ""
-        )
+        if isinstance(methods, Mapping) and shown_modality in methods:
+            method = f" · {clean(methods[shown_modality])}"
+        else:
+            method = ""
         panel_axes.set_title(
             clean(shown_modality) + method, fontsize=style.SIZE_LABEL, fontweight="bold"
         )
@@ -300,15 +305,14 @@ def _stack_parts(
 
 def _unit(explanation: Explanation, modality: str) -> str:
     """Return what the numbers of a modality are."""
-    units, quantities = (
-        explanation.meta.get("units"),
-        explanation.meta.get("quantities"),
-    )
+    units = explanation.meta.get("units")
+    quantities = explanation.meta.get("quantities")
     if not isinstance(units, Mapping) or modality not in units:
         return quantity_of(explanation)
-    quantity = quantities.get(modality) if isinstance(quantities, Mapping) else None
-    return (
-        f"{clean(quantity)} ({clean(units[modality])})"
-        if quantity
-        else clean(units[modality])
-    )
+    if isinstance(quantities, Mapping):
+        quantity = quantities.get(modality)
+    else:
+        quantity = None
+    if quantity:
+        return f"{clean(quantity)} ({clean(units[modality])})"
+    return clean(units[modality])

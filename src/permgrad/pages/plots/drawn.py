@@ -58,14 +58,25 @@ class PlotAccessor:
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(60, 3))
-        >>> model = pg.HyNNRegressor(preset="fast", image="always", max_epochs=1, random_state=0).fit(X, X[:, 0])
+        >>> model = pg.HyNNRegressor(
+        ...     preset="fast", image="always", max_epochs=1, random_state=0
+        ... ).fit(X, X[:, 0])
         >>> plot = pg.explain(model, X, X[:, 0]).plot
-        >>> pictures = [plot(), plot.bar(top_n=2), plot.classes(), plot.direction(), plot.features(), plot.modality()]
+        >>> pictures = [
+        ...     plot(),
+        ...     plot.bar(top_n=2),
+        ...     plot.classes(),
+        ...     plot.direction(),
+        ...     plot.features(),
+        ...     plot.modality(),
+        ... ]
         >>> plot = pg.explain(model, X, method="deeplift").plot
         >>> pictures += [plot.beeswarm(), plot.waterfall(row=3)]
         >>> pictures += [pg.explain(model, X, method="gradcam").plot.image(row=3)]
         >>> pictures += [
-        ...     pg.explain(model, X, X[:, 0], method=pg.methods.PermGrad(order=2), n_repeats=2).plot.interactions()
+        ...     pg.explain(
+        ...         model, X, X[:, 0], method=pg.methods.PermGrad(order=2), n_repeats=2
+        ...     ).plot.interactions()
         ... ]
         >>> all("<svg" in picture.to_svg() for picture in pictures)
         True
@@ -80,11 +91,9 @@ class PlotAccessor:
             return self.features(ax=ax)
         if self._explanation.scope == "global":
             return self.bar(ax=ax)
-        return (
-            self.waterfall(ax=ax)
-            if len(self._explanation.values) == 1
-            else self.beeswarm(ax=ax)
-        )
+        if len(self._explanation.values) == 1:
+            return self.waterfall(ax=ax)
+        return self.beeswarm(ax=ax)
 
     along_order = _offered(plots.along_order)
     bar = _offered(plots.bar)

@@ -43,11 +43,10 @@ def image(
     drawn, title_text, unit_text = drawn_input(
         explanation, 2, (row, input, target), title
     )
-    words = (
-        ("the image", "attribution")
-        if explanation.scope == "local"
-        else ("the mean image", "importance")
-    )
+    if explanation.scope == "local":
+        words = ("the image", "attribution")
+    else:
+        words = ("the mean image", "importance")
     if not drawn.signed:
         words = ("the image" if drawn.name else "the row as an image", "activation map")
     return overlay(
@@ -76,9 +75,13 @@ def overlay(
     player. ``signed``: the scale is symmetric around 0. ``words`` are the captions of the image and of the map.
     """
     table = np.asarray(values, dtype=np.float64)
-    image = None if picture is None else displayable(picture)
+    if picture is None:
+        image = None
+    else:
+        image = displayable(picture)
     height, width = table.shape if image is None else image.shape[:2]
-    extent, count = (0, width, height, 0), 1 if image is None else 2
+    extent = (0, width, height, 0)
+    count = 1 if image is None else 2
     figure_size = (3.4 * count + 0.6, 3.5)
     figure, panel_grid, shades = base.over_input(
         table,
@@ -101,14 +104,13 @@ def overlay(
         extent,
     )
     panels[-1].set_xlabel(words[1] + ("" if image is None else " over it"))
-    where, sizes = "zero everywhere.", np.abs(np.nan_to_num(table))
+    where = "zero everywhere."
+    sizes = np.abs(np.nan_to_num(table))
     if sizes.any():
         row_index, column = np.unravel_index(int(np.argmax(sizes)), table.shape)
         where = f"strongest {number(float(table[row_index, column]))} in row {row_index}, column {column}."
-    map_kind, over_words = (
-        "Signed map" if signed else "Activation map",
-        " over the image" * (count > 1),
-    )
+    map_kind = "Signed map" if signed else "Activation map"
+    over_words = " over the image" * (count > 1)
     figure.description = (
         f"{map_kind} of {table.shape[0]} by {table.shape[1]} cells{over_words}, {where}"
     )

@@ -97,7 +97,10 @@ def interactions(
     )
     players = labels_of([chart.data["columns"][0], *chart.data["rows"]], 22)
     names = players[1:], players[:-1]
-    texts = chart.data["texts"] if count <= _MOST_NUMBERS else None
+    if count <= _MOST_NUMBERS:
+        texts = chart.data["texts"]
+    else:
+        texts = None
     size_of = style.SIZE_SMALL if count > 7 else style.SIZE_LABEL
     base.heat_table(
         panel_axes, table, texts, names, most=largest_value, signed=True, size=size_of
@@ -130,9 +133,10 @@ def _no_pairs() -> InputError:
 def _cover_no_pairs(axes: Any, count: int) -> None:
     """Cover the cells above the diagonal, which are no pairs."""
     # Grey cells below the diagonal were not measured.
-    stairs = [
-        (row + 0.51, row + side) for row in range(count - 1) for side in (-0.52, 0.5)
-    ]
+    stairs = []
+    for row in range(count - 1):
+        for side in (-0.52, 0.5):
+            stairs.append((row + 0.51, row + side))
     axes.add_patch(
         Polygon(
             [*stairs, (count, count - 1.5), (count, -0.6)],
@@ -185,11 +189,10 @@ def _effect_of(
     title: str | None,
 ) -> PlotFigure:
     """Compute the effect of a pair and draw it."""
-    names = (
-        tuple(pair)
-        if isinstance(pair, (tuple, list))
-        else pairs_of(explanation, None).names[0]
-    )
+    if isinstance(pair, (tuple, list)):
+        names = tuple(pair)
+    else:
+        names = pairs_of(explanation, None).names[0]
     table = _table(X)
     wrong = pair is not None and not isinstance(pair, (tuple, list))
     if wrong or len(names) != 2 or text_of(names[0]) == text_of(names[1]):
@@ -247,10 +250,8 @@ def _prediction_by(call: Any, X: Any) -> Predict:
             if isinstance(X, pd.DataFrame)
             else changed.to_numpy(dtype=np.asarray(X).dtype)
         )
-        which, hint = (
-            "The model cannot predict rows of X",
-            "Pass the model that was explained, and its table.",
-        )
+        which = "The model cannot predict rows of X"
+        hint = "Pass the model that was explained, and its table."
         with turned(
             lambda error: InputError(f"{which}: {error_in_words(error)}", hint, "PG032")
         ):
@@ -265,7 +266,10 @@ def _table(X: Any) -> pd.DataFrame:
     """Return rows as a table. Columns of an array are called as in an explanation."""
     if isinstance(X, pd.DataFrame):
         return X
-    array = None if isinstance(X, Mapping) else np.asarray(X)
+    if isinstance(X, Mapping):
+        array = None
+    else:
+        array = np.asarray(X)
     if array is None or array.ndim != 2:
         problem = f"kind='effect' needs X as one table, got {type(X).__name__}" + (
             "" if array is None else f" of shape {array.shape}"
@@ -289,10 +293,8 @@ def pair_effect(
     mean_effects = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean_effects, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(feature_name) for feature_name in effect["pair"])
-    default, labels = (
-        " and ".join(labels_of((first, second), 30)),
-        labels_of((first, second), 40),
-    )
+    default = " and ".join(labels_of((first, second), 30))
+    labels = labels_of((first, second), 40)
     figure = base.new_figure(style.WIDTH + 0.6, 3.3, title, default)
     panels = figure.subplots(1, 2, sharey=True)
     largest_effect = float(np.abs(beyond).max()) or 1.0
@@ -364,11 +366,10 @@ def _edges(axis: Mapping[str, Any]) -> Floats:
     """Return the edges of cells around the points of an axis."""
     positions = np.asarray(axis["at"], dtype=np.float64)
     middles = (positions[1:] + positions[:-1]) / 2
-    end_points = (
-        (positions[0], positions[-1])
-        if axis["numeric"]
-        else (positions[0] - 0.5, positions[-1] + 0.5)
-    )
+    if axis["numeric"]:
+        end_points = (positions[0], positions[-1])
+    else:
+        end_points = (positions[0] - 0.5, positions[-1] + 0.5)
     return np.concatenate([[end_points[0]], middles, [end_points[1]]])
 
 
@@ -426,24 +427,31 @@ def effect_words(
 
     def value(axis: Mapping[str, Any], position: int) -> str:
         label = clean(axis["label"][position])
-        return (
-            label.replace("-", "−") if axis["numeric"] and not axis["dates"] else label
-        )
+        if axis["numeric"] and not axis["dates"]:
+            return label.replace("-", "−")
+        return label
 
     start, end_value = (value(first, row_index) for row_index in row_ends)
-    moved = [
-        float(
-            mean_effects[row_ends[1], column_index]
-            - mean_effects[row_ends[0], column_index]
+    moved = []
+    for column_index in columns:
+        moved.append(
+            float(
+                mean_effects[row_ends[1], column_index]
+                - mean_effects[row_ends[0], column_index]
+            )
         )
-        for column_index in columns
-    ]
-    changes = [
-        say(0.0 if abs(effect_change) <= effect.get("rounding", 0.0) else effect_change)
-        for effect_change in moved
-    ]
-    change_words = [
-        f"{change} where {second_name} is {value(second, column_index)}"
-        for change, column_index in zip(changes, columns, strict=True)
-    ]
+    changes = []
+    for effect_change in moved:
+        changes.append(
+            say(
+                0.0
+                if abs(effect_change) <= effect.get("rounding", 0.0)
+                else effect_change
+            )
+        )
+    change_words = []
+    for change, column_index in zip(changes, columns, strict=True):
+        change_words.append(
+            f"{change} where {second_name} is {value(second, column_index)}"
+        )
     return f"From {start} to {end_value}, {first_name} changes the mean prediction by {change_words[0]}, and by {change_words[1]}."

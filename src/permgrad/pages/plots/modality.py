@@ -51,11 +51,10 @@ def modality(
             explained by different methods.
     """
     choices.check_one_unit(explanation, "modality")
-    title_text = (
-        f"{explanation.method}: importance of each part of the network"
-        if title is None
-        else title
-    )
+    if title is None:
+        title_text = f"{explanation.method}: importance of each part of the network"
+    else:
+        title_text = title
     explanation.output_index(target)
     content = explanation.branches or _content(explanation, target)
     return branches(content, title=title_text, label=quantity_of(explanation))
@@ -65,10 +64,8 @@ def _content(
     explanation: Explanation, target: str | int | None
 ) -> dict[str, dict[str, float]]:
     """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
-    summed, paths = (
-        explanation,
-        tuple(path_name for path_name in explanation.parts if path_name in PATHS),
-    )
+    summed = explanation
+    paths = tuple(path_name for path_name in explanation.parts if path_name in PATHS)
     if explanation.level != "modality":
         summed = explanation.by_modality()
         if len(paths) > 1:
@@ -223,11 +220,10 @@ def removal(
     evaluation: Evaluation, *, title: str | None = None, ax: Axes | None = None
 ) -> PlotFigure:
     """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
-    curves = {
-        metric_name: estimate.curve
-        for metric_name, estimate in evaluation.estimates.items()
-        if estimate.curve is not None
-    }
+    curves = {}
+    for metric_name, estimate in evaluation.estimates.items():
+        if estimate.curve is not None:
+            curves[metric_name] = estimate.curve
     if not curves:
         problem = "There is no curve to draw"
         raise InputError(

@@ -57,11 +57,12 @@ def beeswarm(
     values = np.asarray(explanation.values[:, :, column], dtype=np.float64)
     order = choices.largest_on_average(values, top_n)
     row_indices = thinned(len(values), MOST_POINTS)
-    count_words = f"{len(row_indices):,} of " if len(row_indices) < len(values) else ""
-    height, default = (
-        1.1 + 0.36 * len(order),
-        f"{explanation.method}: {count_words}{counted(len(values), 'row')}",
-    )
+    if len(row_indices) < len(values):
+        count_words = f"{len(row_indices):,} of "
+    else:
+        count_words = ""
+    height = 1.1 + 0.36 * len(order)
+    default = f"{explanation.method}: {count_words}{counted(len(values), 'row')}"
     figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
     lower_limit, upper_limit = padded(np.append(values[:, order], 0.0), 0.04)
     x, y, ranks = _stacked_points(
@@ -78,7 +79,10 @@ def beeswarm(
     )
     panel_axes.set_xlabel(base.checked_text("label", label, default))
     _add_ranks_bar(panel_axes)
-    drawn = f", {len(row_indices):,} drawn" if len(row_indices) < len(values) else ""
+    if len(row_indices) < len(values):
+        drawn = f", {len(row_indices):,} drawn"
+    else:
+        drawn = ""
     figure.description = (
         f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values):,} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
@@ -175,10 +179,8 @@ def waterfall(
         explanation, (row_index, column), np.arange(len(values)), top_n, 24
     )
     steps = np.nan_to_num(steps).tolist()
-    height, default = (
-        1.35 + 0.31 * max(len(steps), 1),
-        f"{explanation.method}: row {row_index}",
-    )
+    height = 1.35 + 0.31 * max(len(steps), 1)
+    default = f"{explanation.method}: row {row_index}"
     figure, panel_axes = base.one_panel(style.WIDTH, height, title, default)
     base.name_rows(panel_axes, names)
     _draw_steps(panel_axes, steps, start)
@@ -226,7 +228,10 @@ def _mark_ends(axes: Axes, start: float, final: float) -> None:
     )
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
     # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
-    side = 1 if final >= start else -1
+    if final >= start:
+        side = 1
+    else:
+        side = -1
     for value, text, sign, colour in (
         (final, "this row", side, style.INK),
         (start, "baseline", -side, style.MUTED),

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: Heights in inches: of a single line, of one among several, and below them for the axis and the colours.
-_ALONE, _AMONG, _BELOW = 2.0, 0.85, 1.05
+_ALONE = 2.0
+_AMONG = 0.85
+_BELOW = 1.05
 #: Stretches of a long series: no figure shows more, and windows, whose edges are drawn.
-_STRETCHES, _EDGES = 900, 60
+_STRETCHES = 900
+_EDGES = 60
 #: The colour of places that belong to nobody, beside which 0 is warm paper.
 _NOBODY = (0.86, 0.87, 0.88, 1.0)
 
@@ -60,8 +63,12 @@ def series(
 
     Examples:
         >>> import torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(288, 1))
-        >>> explanation = pg.explain(pg.Model(net, returns="values"), torch.randn(30, 2, 100), method="gradient")
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Conv1d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(288, 1)
+        ... )
+        >>> explanation = pg.explain(
+        ...     pg.Model(net, returns="values"), torch.randn(30, 2, 100), method="gradient"
+        ... )
         >>> len(explanation.plot.series(row=1).axes)  # two channels and the scale
         3
     """
@@ -143,13 +150,16 @@ def _strongest(
 
 def _draw(axes: Any, shown: Shown, channel: int, shades: base.Shades) -> None:
     """Draw a channel's line on the colours of its windows, and the edges of windows."""
-    stretch_heat, length = (
-        strongest(shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES),
-        shown.size[1],
+    stretch_heat = strongest(
+        shown.heat[channel if len(shown.heat) > 1 else 0], _STRETCHES
     )
+    length = shown.size[1]
     colours = shades.of(stretch_heat)
     colours[~np.isfinite(stretch_heat)] = _NOBODY
-    channel_line = None if shown.picture is None else shown.picture[channel]
+    if shown.picture is None:
+        channel_line = None
+    else:
+        channel_line = shown.picture[channel]
     lower_limit, upper_limit = (
         (0.0, 1.0) if channel_line is None else padded(channel_line, 0.12)
     )

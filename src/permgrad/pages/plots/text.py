@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 #: Height of a line of words and space between words, in points.
-_LINE, _SPACE = 21.0, 9.0
+_LINE = 21.0
+_SPACE = 9.0
 #: Room below the words for the legend, in inches.
 _LEGEND = 0.75
 
@@ -59,30 +60,29 @@ def text(
 
     Examples:
         >>> import torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Embedding(9, 1), torch.nn.Flatten(), torch.nn.Linear(3, 1))
-        >>> ids = torch.randint(0, 9, (20, 3))
-        >>> figure = pg.explain(pg.Model(net, task="regression"), ids, method="shapley", progress=False).plot.text(
-        ...     row=1
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Embedding(9, 1), torch.nn.Flatten(), torch.nn.Linear(3, 1)
         ... )
+        >>> ids = torch.randint(0, 9, (20, 3))
+        >>> figure = pg.explain(
+        ...     pg.Model(net, task="regression"), ids, method="shapley", progress=False
+        ... ).plot.text(row=1)
         >>> figure.to_html()[:4]
         '<div'
     """
     choices.check_local(explanation, "text")
-    row_index, column = (
-        choices.check_row(explanation, row),
-        choices.pick_output(explanation, target),
-    )
+    row_index = choices.check_row(explanation, row)
+    column = choices.pick_output(explanation, target)
     words, values = words_of(explanation, row_index, column)
     default = f"{explanation.method}: {', '.join(filter(None, [f'row {row_index}', towards(explanation, column)]))}"
     boxes, lines = _laid_out(words)
-    figure_size, unit_text = (
-        (style.WIDTH, lines * _LINE / 72 + _LEGEND),
-        quantity_of(explanation),
-    )
+    figure_size = (style.WIDTH, lines * _LINE / 72 + _LEGEND)
+    unit_text = quantity_of(explanation)
     figure, panels, shades = base.over_input(
         values, figure_size, (title, unit_text), default=default
     )
-    panel_axes, colours = panels[0, 0], shades.of(np.nan_to_num(values))
+    panel_axes = panels[0, 0]
+    colours = shades.of(np.nan_to_num(values))
     base.bare(panel_axes, xlim=(0, style.WIDTH * 72), ylim=(lines * _LINE, 0))
     letters = style.SIZE_LABEL
     if base.into_axes():  # as wide as the axes are
@@ -93,7 +93,8 @@ def text(
     for (left_edge, line_number, width), word_text, colour in zip(
         boxes, words, colours, strict=True
     ):
-        corner, height = (left_edge - 2.5, line_number * _LINE + 2.5), _LINE - 5
+        corner = (left_edge - 2.5, line_number * _LINE + 2.5)
+        height = _LINE - 5
         box_look = {
             "boxstyle": "round,pad=0,rounding_size=2.5",
             "facecolor": colour,
@@ -120,12 +121,15 @@ def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
     """Return for each word its start, line and width, in points, and the number of lines."""
     figure = Figure()
     renderer = FigureCanvasAgg(figure).get_renderer()
-    boxes, left_edge, line_number = [], _SPACE / 2, 0
+    boxes = []
+    left_edge = _SPACE / 2
+    line_number = 0
     for word_text in words:
         label = figure.text(0, 0, word_text, fontsize=style.SIZE_LABEL)
         width = label.get_window_extent(renderer).width * 72 / figure.dpi
         if left_edge + width > style.WIDTH * 72 - 3 * _SPACE and left_edge > _SPACE:
-            left_edge, line_number = _SPACE / 2, line_number + 1
+            left_edge = _SPACE / 2
+            line_number = line_number + 1
         boxes.append((left_edge, line_number, width))
         left_edge += width + _SPACE
     return boxes, line_number + 1
@@ -133,11 +137,9 @@ def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
 
 def _ink(colour: Any) -> str:
     """Return a colour of letters that is readable on another colour."""
-    return (
-        style.FIXED_DARK
-        if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5
-        else style.FIXED_LIGHT
-    )
+    if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5:
+        return style.FIXED_DARK
+    return style.FIXED_LIGHT
 
 
 def _html(
@@ -150,17 +152,15 @@ def _html(
         for word_text, value, colour in zip(words, values, colours, strict=True)
     )
     largest_value = float(np.nanmax(np.abs(values), initial=0.0))
-    end_colours = [
-        to_hex(style.colour_map("diverging")(share))
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
+    end_colours = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        end_colours.append(to_hex(style.colour_map("diverging")(share)))
     shades = f"linear-gradient(90deg,{','.join(end_colours)})"
     bar_html = f'<span style="display:inline-block;width:8em;height:.6em;background:{shades}"></span>'
-    heading = (
-        f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>'
-        if title
-        else ""
-    )
+    if title:
+        heading = f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>'
+    else:
+        heading = ""
     legend = f"{escape(number(-largest_value))} {bar_html} {escape(number(largest_value))} &nbsp; {escape(quantity)}"
     return in_reading_order(
         f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'

@@ -52,11 +52,10 @@ def direction(
         raise InputError(
             problem, hint="Explain with method='ale' or 'permgrad'.", code="PG004"
         )
-    ranked = [
-        feature_name
-        for feature_name in explanation.ranking()
-        if feature_name in explanation.direction
-    ]
+    ranked = []
+    for feature_name in explanation.ranking():
+        if feature_name in explanation.direction:
+            ranked.append(feature_name)
     names = ranked[: choices.check_top_n(top_n, len(ranked))]
     entries = _entries(explanation, names)
     means = [
@@ -80,10 +79,11 @@ def direction(
     if len(shown_outputs) > 1:
         words = labels_of([labels[k] for k in shown_outputs], 18)
         _add_legend(figure, panels[0], words)
-    changes = [
-        shown_curves[-1, shown_outputs[0]] - shown_curves[0, shown_outputs[0]]
-        for shown_curves in means
-    ]
+    changes = []
+    for shown_curves in means:
+        changes.append(
+            shown_curves[-1, shown_outputs[0]] - shown_curves[0, shown_outputs[0]]
+        )
     changes_text = _changes_in_words(names, changes)
     figure.description = (
         f"{what.capitalize()} by feature value, first to last: {changes_text}."
@@ -161,12 +161,12 @@ def _ends(entries: Sequence[dict[str, Any]]) -> list[Floats]:
 
 def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
     """Return names of all outputs and which are drawn: of two the positive one, of many the first."""
-    labels = [
-        clean(output_name)
-        for output_name in explanation.outputs
-        if output_name != "all"
-    ]
-    labels = labels if len(labels) == count else [f"output {k}" for k in range(count)]
+    labels = []
+    for output_name in explanation.outputs:
+        if output_name != "all":
+            labels.append(clean(output_name))
+    if len(labels) != count:
+        labels = [f"output {k}" for k in range(count)]
     if count != 2:
         return labels, list(range(min(count, MOST_LINES)))
     positive = explanation.meta.get("positive")
@@ -179,7 +179,8 @@ def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
     """Return levels that are numbers as they are drawn: the full range, rare values together with a neighbour."""
-    labels, missing_levels = [str(label) for label in entry.get("label", ())], []
+    labels = [str(label) for label in entry.get("label", ())]
+    missing_levels = []
     if labels and labels[-1] == "missing":
         labels, missing_levels = labels[:-1], [len(labels) - 1]
     rising = len(labels) > 1 and bool(
@@ -189,14 +190,13 @@ def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
         return entry
     shares = np.asarray(entry.get("share", [1.0] * len(entry["at"])), dtype=np.float64)
     groups = _with_neighbours(shares, len(labels))
-    names = [
-        labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "")
-        for group in groups
-    ]
-    mean_values, points = (
-        np.asarray(entry["mean"], dtype=np.float64),
-        [*groups, *([missing_levels] if missing_levels else [])],
-    )
+    names = []
+    for group in groups:
+        names.append(
+            labels[group[0]] + (f"–{labels[group[-1]]}" if len(group) > 1 else "")
+        )
+    mean_values = np.asarray(entry["mean"], dtype=np.float64)
+    points = [*groups, *([missing_levels] if missing_levels else [])]
     return {
         **entry,
         "at": list(range(len(points))),
@@ -230,7 +230,8 @@ def _panel(
     if entry.get("kind") == "numeric":
         _numeric_panel(axes, entry, mean, output_indices)
         return
-    mean = mean if entry.get("whole") else mean[:MOST_LEVELS]
+    if not entry.get("whole"):
+        mean = mean[:MOST_LEVELS]
     for line_index, k in enumerate(output_indices):
         axes.plot(
             mean[:, k],

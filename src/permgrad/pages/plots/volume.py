@@ -63,9 +63,15 @@ def volume(
 
     Examples:
         >>> import torch, permgrad as pg
-        >>> net = torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(432, 1))
-        >>> explanation = pg.explain(pg.Model(net, returns="values"), torch.rand(20, 1, 8, 8, 8), method="gradient")
-        >>> len(explanation.plot.volume(row=1, at=(4, 4, 4)).axes)  # three slices, twice, and the scale
+        >>> net = torch.nn.Sequential(
+        ...     torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(432, 1)
+        ... )
+        >>> explanation = pg.explain(
+        ...     pg.Model(net, returns="values"), torch.rand(20, 1, 8, 8, 8), method="gradient"
+        ... )
+        >>> len(
+        ...     explanation.plot.volume(row=1, at=(4, 4, 4)).axes
+        ... )  # three slices, twice, and the scale
         7
     """
     drawn, title_text, unit_text = drawn_input(
@@ -73,11 +79,10 @@ def volume(
     )
     grey_voxels = grey_volume(drawn)
     volume_size = drawn.heat.shape if grey_voxels is None else grey_voxels.shape
-    cut_place = (
-        strongest_place(drawn.heat, volume_size)
-        if at is None
-        else _checked(at, volume_size)
-    )
+    if at is None:
+        cut_place = strongest_place(drawn.heat, volume_size)
+    else:
+        cut_place = _checked(at, volume_size)
     panel_rows = 1 if grey_voxels is None else 2
     figure, panels, shades = _panels(
         drawn, volume_size, panel_rows, (title_text, unit_text)
@@ -89,11 +94,10 @@ def volume(
             other_side for other_side in range(3) if other_side != side_index
         )
         extent = (-0.5, volume_size[second] - 0.5, volume_size[first] - 0.5, -0.5)
-        picture = (
-            None
-            if grey_voxels is None
-            else np.take(grey_voxels, cut_place[side_index], axis=side_index)
-        )
+        if grey_voxels is None:
+            picture = None
+        else:
+            picture = np.take(grey_voxels, cut_place[side_index], axis=side_index)
         values = np.take(
             drawn.heat,
             cut_place[side_index]
@@ -152,9 +156,10 @@ def _words_of(
 
 
 def _checked(cut_choice: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
-    cut_indices = (
-        list(cut_choice) if isinstance(cut_choice, (tuple, list, np.ndarray)) else []
-    )
+    if isinstance(cut_choice, (tuple, list, np.ndarray)):
+        cut_indices = list(cut_choice)
+    else:
+        cut_indices = []
     if len(cut_indices) != 3 or not all(
         is_whole(cut_index) and 0 <= cut_index < side_length
         for cut_index, side_length in zip(cut_indices, size, strict=True)

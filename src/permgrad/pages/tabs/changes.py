@@ -60,11 +60,10 @@ def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
             f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."
         )
         marks: list[Mark] = np.where(lines["p_holm"] < LEVEL, "best", "").tolist()
-        known_columns = [
-            column_name
-            for column_name in ("old", "new", "change")
-            if lines[column_name].notna().any()
-        ]
+        known_columns = []
+        for column_name in ("old", "new", "change"):
+            if lines[column_name].notna().any():
+                known_columns.append(column_name)
         columns = [names(map(_called, lines["name"]), "what", marks)]
         columns += [
             figures_of(

@@ -37,26 +37,22 @@ NEARLY_SAME = 0.99
 
 def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
     """The table, its columns and its split."""
-    counts = [
-        f"{count:,} {part_name}"
-        for part_name, count in stored.rows.items()
-        if count is not None
-    ]
+    counts = []
+    for part_name, count in stored.rows.items():
+        if count is not None:
+            counts.append(f"{count:,} {part_name}")
     total = sum(count for count in stored.rows.values() if count is not None)
     section.text(
         f"{total:,} rows: {', '.join(counts)}."
         + (f" Split: {clean(stored.split)}." if stored.split else "")
     )
     if stored.shared_rows is not None:
-        equal, more_rows = (
-            stored.shared_rows,
-            (stored.alike_rows or 0) - stored.shared_rows,
-        )
-        words = (
-            f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}"
-            if equal
-            else "No test row is"
-        )
+        equal = stored.shared_rows
+        more_rows = (stored.alike_rows or 0) - stored.shared_rows
+        if equal:
+            words = f"{counted(equal, 'test row')} {by_count(equal, 'is', 'are')}"
+        else:
+            words = "No test row is"
         words += " equal to a training row in every column"
         words += f" (in {stored.blank_rows:,} of them every feature is missing)" * bool(
             stored.blank_rows
@@ -124,10 +120,13 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         elif stored.described.get("columns"):
             section.text(f"No column alone predicts {target} nearly perfectly.")
         return
-    kinds = {
-        next((leak_kind for leak_kind in _LEAKS if leak_kind in leak_facts), "alone")
-        for leak_facts in stored.leaks
-    }
+    kinds = set()
+    for leak_facts in stored.leaks:
+        kinds.add(
+            next(
+                (leak_kind for leak_kind in _LEAKS if leak_kind in leak_facts), "alone"
+            )
+        )
     section.text(
         " ".join(
             [
@@ -151,11 +150,8 @@ def leaks(section: SectionView, content: Assessment, stored: DataSection) -> Non
         names([leak_facts.get("class", "all") for leak_facts in stored.leaks], "class"),
         figures_of("score", [leak_facts["score"] for leak_facts in stored.leaks], down),
     ]
-    columns = (
-        columns
-        if any("class" in leak_facts for leak_facts in stored.leaks)
-        else [*columns[:2], columns[-1]]
-    )
+    if not any("class" in leak_facts for leak_facts in stored.leaks):
+        columns = [*columns[:2], columns[-1]]
     section.table(table_of("1 is perfect. Columns are reported from 0.98 on.", columns))
 
 
@@ -170,7 +166,10 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
     if not stored.described.get("columns"):
         return
     drift_facts = facts.drift(content)
-    words = "" if drift_facts is None else say("drift", drift_facts)
+    if drift_facts is None:
+        words = ""
+    else:
+        words = say("drift", drift_facts)
     if stored.drift and not words:
         words = (
             "No column has clearly different values in the training and the test rows "
@@ -185,14 +184,17 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
 
     ``typical`` of a column becomes words: the median or the most frequent level of training and of test rows.
     """
-    ranking = [] if content.explanation is None else content.explanation.ranking()
-    first = [
-        drift_entry["column"] for drift_entry in stored.drift if drift_entry["clear"]
-    ]
-    column_ranks = {
-        column_name: column_rank
-        for column_rank, column_name in enumerate(dict.fromkeys([*first, *ranking]))
-    }
+    if content.explanation is None:
+        ranking = []
+    else:
+        ranking = content.explanation.ranking()
+    first = []
+    for drift_entry in stored.drift:
+        if drift_entry["clear"]:
+            first.append(drift_entry["column"])
+    column_ranks = {}
+    for column_rank, column_name in enumerate(dict.fromkeys([*first, *ranking])):
+        column_ranks[column_name] = column_rank
     for ranked_column, feature_rank in [
         *column_ranks.items()
     ]:  # a date is ranked by the strongest of what it says
@@ -220,7 +222,8 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
 # ---- columns that depend on others -----------------------------------------------------------------------------------
 def related(section: SectionView, content: Assessment) -> None:
     """Which columns move with the most important ones."""
-    matrix, pairs = content.matrix, content.related
+    matrix = content.matrix
+    pairs = content.related
     if not pairs and len((matrix or {}).get("names", ())) < 2:
         return
     section.text(
@@ -228,26 +231,24 @@ def related(section: SectionView, content: Assessment) -> None:
         "column (0 to 1), where both have a value. Of missing cells it is the correlation of where they are. "
         "Importance is shared between columns that are closely related."
     )
-    same = [
-        one
-        for one in pairs
-        if abs(one["strength"]) >= NEARLY_SAME and one["kind"] != MISSING
-    ]
+    same = []
+    for one in pairs:
+        if abs(one["strength"]) >= NEARLY_SAME and one["kind"] != MISSING:
+            same.append(one)
     if same:
-        closest_pair, short_name = (
-            same[0],
-            names_apart(
-                related_pair[pair_side]
-                for related_pair in pairs
-                for pair_side in ("feature", "other")
-            ),
+        closest_pair = same[0]
+        short_name = names_apart(
+            related_pair[pair_side]
+            for related_pair in pairs
+            for pair_side in ("feature", "other")
         )
         count = len(same) - 1
-        further_words = (
-            f" {count} more {by_count(count, 'pair does', 'pairs do')} the same."
-            if count
-            else ""
-        )
+        if count:
+            further_words = (
+                f" {count} more {by_count(count, 'pair does', 'pairs do')} the same."
+            )
+        else:
+            further_words = ""
         section.text(
             f"{short_name(closest_pair['feature'])} and {short_name(closest_pair['other'])} nearly determine each other (strength "
             f"{number(closest_pair['strength'])}).{further_words}"
@@ -274,13 +275,11 @@ def related(section: SectionView, content: Assessment) -> None:
 
 def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
     """Return the strengths of the most important columns as a chart, with its caption."""
-    shown, table = (
-        [clean(column_name) for column_name in matrix["names"]],
-        np.asarray(matrix["strengths"], dtype=np.float64),
-    )
-    texts = [
-        [number(round(value, 2), 2) for value in strength_row] for strength_row in table
-    ]
+    shown = [clean(column_name) for column_name in matrix["names"]]
+    table = np.asarray(matrix["strengths"], dtype=np.float64)
+    texts = []
+    for strength_row in table:
+        texts.append([number(round(value, 2), 2) for value in strength_row])
     off_diagonal = np.where(
         np.eye(len(table), dtype=bool), 0, np.nan_to_num(np.abs(table))
     )
@@ -311,11 +310,10 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     described = []
     for column_facts in described_columns(content, stored):
         moved = drift.get(column_facts["column"])
-        entry: dict[str, Any] = {
-            fact_name: column_facts[fact_name]
-            for fact_name in ("kind", "missing", "edges", "levels", "shares")
-            if fact_name in column_facts
-        }
+        entry: dict[str, Any] = {}
+        for fact_name in ("kind", "missing", "edges", "levels", "shares"):
+            if fact_name in column_facts:
+                entry[fact_name] = column_facts[fact_name]
         entry |= {
             "name": clean(column_facts["column"]),
             "typical": column_facts["typical"],

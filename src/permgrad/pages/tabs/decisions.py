@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 
 #: Classes whose thresholds can be tried, those with the most rows, and points of each.
-MOST_CLASSES, POINTS, POINTS_OF_MANY = 30, 300, 120
+MOST_CLASSES = 30
+POINTS = 300
+POINTS_OF_MANY = 120
 #: Test rows from which errors over time are drawn.
 FEWEST_IN_TIME = 40
 
@@ -56,10 +58,14 @@ def thresholds(section: SectionView, content: Assessment) -> None:
         section.live("threshold")
         return
     class_code = content.positive_place(classes)
-    member, scores = truth == classes[class_code], table[:, class_code]
+    member = truth == classes[class_code]
+    scores = table[:, class_code]
     positive = names_apart(classes)(classes[class_code])
     decision = None if content.predictions is None else content.predictions.decision
-    threshold = HALF if decision is None else decision.of(class_code)
+    if decision is None:
+        threshold = HALF
+    else:
+        threshold = decision.of(class_code)
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at least the threshold"
         f"{_chosen_by(decision, class_code)}. A lower threshold finds more of them, with more false alarms. The right one depends "
@@ -99,9 +105,15 @@ def _chosen_by(decision: Decision | None, class_index: int) -> str:
     words = f", which is {decision.of(class_index):.3g} in this model"
     if decision.cost is None:
         return words
-    prices = decision.cost if class_index == decision.positive else decision.cost[::-1]
+    if class_index == decision.positive:
+        prices = decision.cost
+    else:
+        prices = decision.cost[::-1]
     alarm, miss_cost = (f"{price:g}" for price in prices)
-    where = f" on {decision.rows:,} rows held out of training" if decision.rows else ""
+    if decision.rows:
+        where = f" on {decision.rows:,} rows held out of training"
+    else:
+        where = ""
     return (
         f"{words}: the cheapest{where} where a false alarm costs {alarm} and a miss "
         f"{miss_cost}"
@@ -118,11 +130,9 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     ):
         return None
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
-    return (
-        (texts_of(scored.truth), table, texts_of(scored.classes))
-        if np.isfinite(table).all()
-        else None
-    )
+    if np.isfinite(table).all():
+        return (texts_of(scored.truth), table, texts_of(scored.classes))
+    return None
 
 
 # ---- errors along the predictions ------------------------------------------------------------------------------------
@@ -167,11 +177,9 @@ def errors(section: SectionView, content: Assessment) -> None:
         )
     if scored is None or scored.probabilities is None or content.weights:
         return
-    class_index, truth, classes = (
-        content.positive_place(scored.classes),
-        texts_of(scored.truth),
-        texts_of(scored.classes),
-    )
+    class_index = content.positive_place(scored.classes)
+    truth = texts_of(scored.truth)
+    classes = texts_of(scored.classes)
     probabilities = np.asarray(scored.probabilities, dtype=np.float64)
     roc_chart = charts.roc_curves(
         scored.truth, probabilities, list(scored.classes), positive=class_index
@@ -226,11 +234,10 @@ def errors(section: SectionView, content: Assessment) -> None:
 def confusion(content: Assessment) -> tuple[Array, list[Any]]:
     """Return the confusion matrix of the test rows, empty without one, and its classes: of two the positive last."""
     labels = content.test.get("labels") or ()
-    order = (
-        [1, 0]
-        if len(labels) == 2 and content.positive_place(labels) == 0
-        else list(range(len(labels)))
-    )
+    if len(labels) == 2 and content.positive_place(labels) == 0:
+        order = [1, 0]
+    else:
+        order = list(range(len(labels)))
     stored = content.test.get("confusion_matrix")
     return np.asarray(stored)[np.ix_(order, order)] if stored else np.zeros((0, 0)), [
         labels[label_index] for label_index in order
@@ -241,10 +248,8 @@ def _over_time(
     section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str
 ) -> None:
     """Add the target and the error by time, if the test rows have one. ``what``: the target, in words."""
-    between, defined = (
-        None if content.weights else content.dependence,
-        np.isfinite(truth) & np.isfinite(guess),
-    )
+    between = None if content.weights else content.dependence
+    defined = np.isfinite(truth) & np.isfinite(guess)
     if (
         between is None
         or between.times is None
@@ -252,8 +257,11 @@ def _over_time(
         or defined.sum() < FEWEST_IN_TIME
     ):
         return
-    times, truth, guess = between.times[defined], truth[defined], guess[defined]
-    order, numeric = np.argsort(times, kind="stable"), content.task == "regression"
+    times = between.times[defined]
+    truth = truth[defined]
+    guess = guess[defined]
+    order = np.argsort(times, kind="stable")
+    numeric = content.task == "regression"
     halves = np.array_split(((truth - guess) ** 2)[order], 2)
     first, second = (
         number(math.sqrt(half_errors.mean()) if numeric else float(half_errors.mean()))
@@ -297,10 +305,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     error = truth - guess
     finite = error[np.isfinite(error)]
     if len(finite) > 1 and not content.weights:
-        mean_error, wider = (
-            float(finite.mean()),
-            mean_widening(content.dependence, error),
-        )
+        mean_error = float(finite.mean())
+        wider = mean_widening(content.dependence, error)
         doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
         words = f"On average predictions are too {'low' if mean_error > 0 else 'high'} by {number(abs(mean_error), 2)} "
         words += f"(± {number(doubt, 2)})."
@@ -318,7 +324,10 @@ def _residuals(section: SectionView, content: Assessment) -> None:
     features = content.residual_features
     if features is not None and features.shape[1] and len(features) == len(error):
         count = min(features.shape[1], 3)
-        which = "strongest feature" if count == 1 else f"{count} strongest features"
+        if count == 1:
+            which = "strongest feature"
+        else:
+            which = f"{count} strongest features"
         section.figure(
             charts.residuals_by_feature(features, error),
             f"The error by the values of the {which}. Where the running median is away from 0, the model has not "
@@ -342,10 +351,9 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
         f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
     )
     lines = stored["test"]
-    headings = {
-        metric_name: metric_name.replace("_", " ")
-        for metric_name in ("accuracy", "balanced_accuracy", "precision", "recall")
-    }
+    headings = {}
+    for metric_name in ("accuracy", "balanced_accuracy", "precision", "recall"):
+        headings[metric_name] = metric_name.replace("_", " ")
     columns = [
         names((cut_line["cut"] for cut_line in lines), "cut"),
         figures_of("threshold", (cut_line["threshold"] for cut_line in lines)),
@@ -364,10 +372,9 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         bands = _bands(content)
         if bands is None:
             return None
-        lines = [
-            {**error_band, "sizes": packed(error_band["sizes"])}
-            for error_band in bands["bands"]
-        ]
+        lines = []
+        for error_band in bands["bands"]:
+            lines.append({**error_band, "sizes": packed(error_band["sizes"])})
         start = [covering(bands["sizes"], share) for share in (0.5, 0.99)]
         return {
             "target": clean(content.target),
@@ -380,17 +387,19 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
         return None
     truth, table, classes = scored
     if len(classes) == 2:
-        class_indices, max_points = [content.positive_place(classes)], POINTS
+        class_indices = [content.positive_place(classes)]
+        max_points = POINTS
     else:
         counts = np.array([np.sum(truth == label) for label in classes])
-        class_indices, max_points = (
-            np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist(),
-            POINTS_OF_MANY,
-        )
+        class_indices = np.argsort(-counts, kind="stable")[:MOST_CLASSES].tolist()
+        max_points = POINTS_OF_MANY
     shown = []
     scored_by = content.predictions
     decision = None if scored_by is None else scored_by.decision
-    threshold = HALF if decision is None else decision.of(class_indices[0])
+    if decision is None:
+        threshold = HALF
+    else:
+        threshold = decision.of(class_indices[0])
     for class_index in class_indices:
         points = operating_points(
             truth == classes[class_index],

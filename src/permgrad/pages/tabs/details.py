@@ -96,16 +96,18 @@ def blocks(layers: pd.DataFrame) -> Chart:
                 else _SHORT.get(layer, layer)
             )
             lane_blocks[-1]["count"] += count
-            lane_blocks[-1]["shape"] = (
-                lane_blocks[-1]["shape"] if layer == "Flatten" else shape
-            )
+            if layer == "Flatten":
+                lane_blocks[-1]["shape"] = lane_blocks[-1]["shape"]
+            else:
+                lane_blocks[-1]["shape"] = shape
     if lanes["head"]:
         lanes["head"][-1]["title"] = "Output"
-    shown: list[dict[str, Any]] = [
-        {"name": lane_name, "part": lane_part, "blocks": lanes[lane_part]}
-        for lane_part, lane_name in _LANES.items()
-        if lanes[lane_part]
-    ]
+    shown: list[dict[str, Any]] = []
+    for lane_part, lane_name in _LANES.items():
+        if lanes[lane_part]:
+            shown.append(
+                {"name": lane_name, "part": lane_part, "blocks": lanes[lane_part]}
+            )
     longest = max((len(shown_lane["blocks"]) for shown_lane in shown[:-1]), default=0)
     words = "; ".join(
         f"{shown_lane['name']}: {', '.join(block['title'] for block in shown_lane['blocks'])}"
@@ -124,7 +126,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
     stored = content.paths
     if not is_shown or not entries_of(stored):
         return
-    hybrid, has_two_paths = is_hybrid(stored), len(entries_of(stored)) == 2
+    hybrid = is_hybrid(stored)
+    has_two_paths = len(entries_of(stored)) == 2
     if not hybrid or not set(entries_of(stored)) <= {"tabular", "image"}:
         section.title = "Path by path" if hybrid else "Input by input"
     words = path_words(stored)
@@ -138,15 +141,15 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         if words
         else share_words(stored),
     )
-    label = (
-        quantity_of(content.explanation)
-        if content.explanation is not None
-        else "increase of the loss"
-    )
-    shuffled_kind, after = (
-        "path" if hybrid else "input",
-        "the other" if hybrid and has_two_paths else "all others",
-    )
+    if content.explanation is not None:
+        label = quantity_of(content.explanation)
+    else:
+        label = "increase of the loss"
+    shuffled_kind = "path" if hybrid else "input"
+    if hybrid and has_two_paths:
+        after = "the other"
+    else:
+        after = "all others"
     caption = f"Importance of each {shuffled_kind} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
     section.figure(drawn_branches(stored, label=label), caption)
     interaction_keys = ("interaction_low", "interaction_high", "importance")
@@ -155,16 +158,18 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         for interaction_key in interaction_keys
     )
     value = value_of(stored, "interaction")
-    share = value / effect if effect > 0 else math.nan
+    if effect > 0:
+        share = value / effect
+    else:
+        share = math.nan
     # One that may be chance, or is less than 5 % of the total, needs no words.
     if not math.isnan(lower + upper + effect + value) and deserves_words(
         lower, upper, share
     ):
-        meaning = (
-            f"each makes up for {'the other' if has_two_paths else 'others'} in part"
-            if value < 0
-            else "they need each other"
-        )
+        if value < 0:
+            meaning = f"each makes up for {'the other' if has_two_paths else 'others'} in part"
+        else:
+            meaning = "they need each other"
         size_words = f"{compact(value)} (interval {compact(lower)} to {compact(upper)}), {round(100 * abs(share))} % of the total"
         section.text(
             f"Interaction of the paths: {size_words}: {meaning}. The bars include it in equal parts."
@@ -173,7 +178,8 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
 
 def network(section: SectionView, content: Assessment) -> None:
     """The network and how it was trained."""
-    trained, training = content.network, content.training
+    trained = content.network
+    training = content.training
     if trained is not None:
         words = [
             f"Preset {clean(trained.preset)}",
@@ -223,12 +229,12 @@ def layout(section: SectionView, _: Assessment, drawn: LayoutSection) -> None:
 
 def methods(section: SectionView, content: Assessment) -> None:
     """The methods behind the numbers of the other tabs."""
-    explanation, local = content.explanation, content.local
-    shown = (
-        {}
-        if explanation is None
-        else {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
-    )
+    explanation = content.explanation
+    local = content.local
+    if explanation is None:
+        shown = {}
+    else:
+        shown = {"importance": f"{explanation.method}, {quantity_of(explanation)}"}
     if local is not None:
         baseline = local.meta.get("baseline")
         shown["parts of single predictions"] = f"{local.method}" + (
@@ -265,7 +271,8 @@ def provenance(section: SectionView, _: Assessment, origin: ProvenanceSection) -
 
 def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> None:
     """Integrated gradients over all test rows, for features and for encoded inputs."""
-    facts, frame = stored.facts, stored.table
+    facts = stored.facts
+    frame = stored.table
     section.text(
         f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
         "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
@@ -319,13 +326,12 @@ def paths(section: SectionView, content: Assessment) -> None:
 
 def maps(section: SectionView, content: Assessment) -> None:
     """The activation map of one row, of a network whose image hardly counts."""
-    drawn = (
-        []
-        if content.image_counts
-        else [mapped_row for mapped_row in content.rows if mapped_row.heat is not None][
-            :1
-        ]
-    )
+    if content.image_counts:
+        drawn = []
+    else:
+        drawn = [
+            mapped_row for mapped_row in content.rows if mapped_row.heat is not None
+        ][:1]
     section.text(map_words(content.paths) if drawn else "")
     for drawn_row in drawn:
         assert drawn_row.heat is not None

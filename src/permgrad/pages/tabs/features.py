@@ -36,28 +36,23 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     section.text(
         "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
     )
-    known_loss, is_curve = (
-        loss_without(explanation.meta, content.metrics or {}),
-        len(explanation.meta["order"]) == 1,
-    )
-    intervals = (
-        f" Shaded: the {confidence_words(explanation)} interval." if is_curve else ""
-    )
+    known_loss = loss_without(explanation.meta, content.metrics or {})
+    is_curve = len(explanation.meta["order"]) == 1
+    if is_curve:
+        intervals = f" Shaded: the {confidence_words(explanation)} interval."
+    else:
+        intervals = ""
     if is_curve:
         section.figure(
             charts.along(explanation, known_loss),
             "Importance column by column." + intervals,
         )
     else:
-        shown, quantity = (
-            shown_input(in_order(explanation)[0], "columns", None, 0),
-            quantity_of(explanation),
-        )
+        shown = shown_input(in_order(explanation)[0], "columns", None, 0)
+        quantity = quantity_of(explanation)
         if known_loss is not None:
-            shown, quantity = (
-                replace(shown, heat=known_loss.growth(shown.heat)),
-                known_loss.grown,
-            )
+            shown = replace(shown, heat=known_loss.growth(shown.heat))
+            quantity = known_loss.grown
         section.figure(picture(shown, quantity), "Importance column by column.")
 
 

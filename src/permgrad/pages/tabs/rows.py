@@ -31,7 +31,8 @@ _IMAGE = 2
 
 def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
     """Return the inputs of a row on the colours of its attributions, its images also with their activation maps."""
-    pictures, local = [], row.explanation
+    pictures = []
+    local = row.explanation
     output = pick_output(local, row.output)
     words = output_words(local, "prediction", output)
     about = f"What moves the {words} up (blue) and down (orange), over the"
@@ -71,10 +72,8 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
     for input_name, dimensions in shown_inputs(main).items():
         if f"images:{input_name}" not in main.maps:
             continue
-        title, drawn = (
-            f"Where in {input_name}",
-            f"Mean of {input_name}, and the importance of each part.",
-        )
+        title = f"Where in {input_name}"
+        drawn = f"Mean of {input_name}, and the importance of each part."
         section_text = (
             "The numbers of the ranking, drawn on the mean of the explained rows."
         )
@@ -96,7 +95,10 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     """Single rows: all that are listed, else a few."""
     if not content.rows and content.listed is None:
         return
-    of_words = [] if content.words is None else list(content.words.numbers)
+    if content.words is None:
+        of_words = []
+    else:
+        of_words = list(content.words.numbers)
     if of_words:
         row_list = ", ".join(map(str, sorted(of_words)))
         section.text(
@@ -141,11 +143,10 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
     output, label, words = _shown(content, local, None)
     count = min(len(local.values), SWARM_ROWS)
     row_count = (content.metrics or {}).get("rows", {}).get("test")
-    count_words = (
-        f"{count:,} of the {row_count:,}"
-        if isinstance(row_count, int) and row_count > count
-        else f"the {count:,}"
-    )
+    if isinstance(row_count, int) and row_count > count:
+        count_words = f"{count:,} of the {row_count:,}"
+    else:
+        count_words = f"the {count:,}"
     section.text(
         f"Each point is one of {count_words} test rows. Right: the feature moves this row's {label} up, compared with "
         f"the baseline. Left: down.{words}"
@@ -169,11 +170,10 @@ def _shown(
     else:
         output_index = pick_output(explanation, output)
     baseline = explanation.meta.get("baseline")
-    words = (
-        f" Baseline: {clean(baseline)}."
-        if isinstance(baseline, str) and baseline
-        else ""
-    )
+    if isinstance(baseline, str) and baseline:
+        words = f" Baseline: {clean(baseline)}."
+    else:
+        words = ""
     words += words_of_unit(explanation.meta)
     return output_index, output_words(explanation, content.target, output_index), words
 
@@ -189,15 +189,15 @@ def what_if(
             f"The curves of the tab Features show what single changes do. {call_sentence}",
         )
         return
-    count, listed = (
-        len(stored["rows"]),
-        0 if content.listed is None else len(content.listed.numbers),
-    )
-    which = (
-        "They are listed by “can be changed” under “Show”. "
-        if 0 < count < listed
-        else ""
-    )
+    count = len(stored["rows"])
+    if content.listed is None:
+        listed = 0
+    else:
+        listed = len(content.listed.numbers)
+    if 0 < count < listed:
+        which = "They are listed by “can be changed” under “Show”. "
+    else:
+        which = ""
     further_words = "“What would have to differ?” searches for few changes with which the prediction is another one. "
     further_words += "Click a word of a text to take it out. " * bool(
         stored.get("texts")

@@ -85,7 +85,8 @@ def picture_of(content: Assessment) -> Chart | None:
 
 def glance(section: SectionView, content: Assessment) -> None:
     """What the first sentences say as pictures: what the model relies on, and how good it is."""
-    explanation, chart = content.explanation, picture_of(content)
+    explanation = content.explanation
+    chart = picture_of(content)
     if explanation is not None and chart is not None:
         known_loss = loss_without(explanation.meta, content.metrics or {})
         quantity_words = quantity_of(explanation)
@@ -95,21 +96,20 @@ def glance(section: SectionView, content: Assessment) -> None:
             explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
         )
         lines = f" Lines: {confidence_words(explanation)} intervals." * bool(whiskers)
-        unused = [
-            explanation.names[feature_index]
-            for feature_index in explained.idle_features(explanation)
-        ]
-        idle_words = (
-            f" Not used by the model: {listed(map(clean, unused), 3)}."
-            if unused
-            else ""
-        )
+        unused = []
+        for feature_index in explained.idle_features(explanation):
+            unused.append(explanation.names[feature_index])
+        if unused:
+            idle_words = f" Not used by the model: {listed(map(clean, unused), 3)}."
+        else:
+            idle_words = ""
         grey_words = " Grey: does not clearly matter." * any(chart.data["quiet"])
         section.figure(
             chart,
             f"{quantity_words[:1].upper()}{quantity_words[1:]}.{lines}{grey_words}{idle_words}",
         )
-    scored, target = content.predictions, shorten(content.target, 40)
+    scored = content.predictions
+    target = shorten(content.target, 40)
     if content.task == "regression":
         if (
             scored is not None and scored.predictions is not None and content.keep_rows
@@ -140,11 +140,10 @@ def scores(section: SectionView, content: Assessment) -> None:
     section.text(f"{together}The scores are of test rows.")
     section.table(_metrics_table(content))
     target = shorten(content.target, 40)
-    shown = [
-        test_metric
-        for test_metric in metrics_in(content.test)
-        if test_metric.name in MEANINGS
-    ]
+    shown = []
+    for test_metric in metrics_in(content.test):
+        if test_metric.name in MEANINGS:
+            shown.append(test_metric)
     section.pairs(
         {
             test_metric.label: MEANINGS[test_metric.name].format(target=target)
@@ -164,11 +163,9 @@ def scores(section: SectionView, content: Assessment) -> None:
 
 def _constant_words(content: Assessment) -> str:
     """Say what the constant predicts."""
-    label, data_section, predictions = (
-        CONSTANTS[content.task].capitalize(),
-        content.data,
-        content.predictions,
-    )
+    label = CONSTANTS[content.task].capitalize()
+    data_section = content.data
+    predictions = content.predictions
     part_name = "train" if data_section is None else data_section.constant_from
     row_words = {
         "train": "the training rows",
@@ -194,10 +191,14 @@ def _constant_words(content: Assessment) -> str:
 
 def _metrics_table(content: Assessment) -> TableView | None:
     """List models by metrics: this model, its validation rows, baselines and the constant."""
-    stored, test_scores = content.metrics or {}, content.test
+    stored = content.metrics or {}
+    test_scores = content.test
     if not test_scores:
         return None
-    own_label = shorten(content.subject, 60) if content.subject else content.noun
+    if content.subject:
+        own_label = shorten(content.subject, 60)
+    else:
+        own_label = content.noun
     models: list[Measured] = [(own_label, test_scores, "own")]
     if stored.get("validation"):
         models.append((f"{own_label}, validation rows", stored["validation"], "quiet"))
@@ -205,9 +206,10 @@ def _metrics_table(content: Assessment) -> TableView | None:
         (baseline_label(baseline_name, content.task, counts=content.counts), entry, "")
         for baseline_name, entry in (stored.get("baselines") or {}).items()
     ]
-    models += (
-        [(CONSTANTS[content.task], content.constant, "")] if content.constant else []
-    )
+    if content.constant:
+        models += [(CONSTANTS[content.task], content.constant, "")]
+    else:
+        models += []
     seconds = [entry.get("fit_seconds") for _, entry, _ in models]
     if any(seconds) and seconds[0] is None and content.training is not None:
         seconds[0] = content.training.seconds
@@ -223,17 +225,18 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
         values = pd.Series(
             [entry.get(metric.name) for entry in entries], dtype=np.float64
         )
-        best_value = (
-            values[rival].max() if metric.direction == "higher" else values[rival].min()
-        )
+        if metric.direction == "higher":
+            best_value = values[rival].max()
+        else:
+            best_value = values[rival].min()
         leading: list[Mark] = np.where(
             rival & (values == best_value) & (rival.sum() > 1), "best", ""
         ).tolist()
         write = number if metric.task == "regression" else fixed
         # A share of variance has no unit that could make it small: 3e-8 is 0.
-        texts = [
-            write(round(value, 4) if metric.name == "r2" else value) for value in values
-        ]
+        texts = []
+        for value in values:
+            texts.append(write(round(value, 4) if metric.name == "r2" else value))
         columns.append(figures_of(metric_heading(metric), values, texts, leading))
     if any(value is not None for value in seconds):
         columns.append(figures_of("time to fit", seconds, duration))

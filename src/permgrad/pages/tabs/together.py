@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation.pairs import RankedPairs
 
 #: Pairs in a table, and in the page's data.
-_LISTED, _MOST = 20, 200
+_LISTED = 20
+_MOST = 200
 
 
 def nothing_together(content: Assessment) -> str:
@@ -100,7 +101,8 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
     """The pairs with their intervals, the clear ones first."""
     if nothing_together(content):
         return
-    ranked, effect_kind = pairs_of(explanation), _kind(explanation)
+    ranked = pairs_of(explanation)
+    effect_kind = _kind(explanation)
     section.text(leading_words(ranked, effect_kind), looked_at(explanation))
     if effect_kind == "loss":
         section.text(
@@ -113,11 +115,10 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
                 "This loss also bends by itself: where two effects on the prediction merely add up, the value can "
                 "differ from 0. What the pair adds to both single effects (below) shows if the prediction needs both."
             )
-    colours = (
-        " Orange: both together cost less than the sum of each. Blue: more."
-        if effect_kind == "loss"
-        else ""
-    )
+    if effect_kind == "loss":
+        colours = " Orange: both together cost less than the sum of each. Blue: more."
+    else:
+        colours = ""
     section.figure(
         interactions(explanation),
         f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).{colours}",
@@ -146,9 +147,10 @@ def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
         ),
         figures_of("adjusted\u00a0p", ranked.p_adjusted[listed_slice], p_text),
     ]
-    hidden_words = (
-        "" if len(words) <= _LISTED else f" The first {_LISTED} of {len(words):,}."
-    )
+    if len(words) <= _LISTED:
+        hidden_words = ""
+    else:
+        hidden_words = f" The first {_LISTED} of {len(words):,}."
     return table_of(
         f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{hidden_words}",
         columns,
@@ -162,12 +164,12 @@ def effects(section: SectionView, *_: Any) -> None:
 
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
     """What the loss loses without each input, alone and behind all others, and what two do together."""
-    ranked, single = pairs_of(explanation), of_order(explanation, 1)
-    clear = (
-        "No pair of inputs clearly works together."
-        if not ranked.clear.any()
-        else leading_words(ranked, "loss")
-    )
+    ranked = pairs_of(explanation)
+    single = of_order(explanation, 1)
+    if not ranked.clear.any():
+        clear = "No pair of inputs clearly works together."
+    else:
+        clear = leading_words(ranked, "loss")
     section.text(clear)
     assert single.low is not None, "the loss over all rows has intervals"
     assert single.high is not None, "as above"

@@ -96,11 +96,9 @@ def sensitive(
 
 
 def _text(ends: Sequence[Any], write: Callable[[float], str]) -> str:
-    return (
-        "–"
-        if ends[0] is None
-        else f"{write(ends[0])} ({write(ends[1])} to {write(ends[2])})"
-    )
+    if ends[0] is None:
+        return "–"
+    return f"{write(ends[0])} ({write(ends[1])} to {write(ends[2])})"
 
 
 def _table(
@@ -111,22 +109,28 @@ def _table(
     fold: str = "",
 ) -> None:
     """Add a table with a line for each measure, and a column for each level."""
-    marks: list[Mark] = [
-        "best" if measure_line.get("clear") else "" for measure_line in lines
-    ]
+    marks: list[Mark] = []
+    for measure_line in lines:
+        if measure_line.get("clear"):
+            marks.append("best")
+        else:
+            marks.append("")
     # Names of features stay as they are.
-    measures = [
-        measure_line["measure"] if fold else measure_line["measure"].replace("_", " ")
-        for measure_line in lines
-    ]
+    measures = []
+    for measure_line in lines:
+        if fold:
+            measures.append(measure_line["measure"])
+        else:
+            measures.append(measure_line["measure"].replace("_", " "))
     columns = [names(measures, "feature" if fold else "measure", marks)]
-    triples = [
-        (
-            f"{clean(level)} ({count:,} rows)",
-            [measure_line["levels"][level] for measure_line in lines],
+    triples = []
+    for level, count in rows.items():
+        triples.append(
+            (
+                f"{clean(level)} ({count:,} rows)",
+                [measure_line["levels"][level] for measure_line in lines],
+            )
         )
-        for level, count in rows.items()
-    ]
     triples.append(
         (
             "difference",
@@ -137,10 +141,11 @@ def _table(
         )
     )
     for heading, cells in triples:
-        written = [
-            _text(cell_values, percent if measure_line["share"] else number)
-            for cell_values, measure_line in zip(cells, lines, strict=True)
-        ]
+        written = []
+        for cell_values, measure_line in zip(cells, lines, strict=True):
+            written.append(
+                _text(cell_values, percent if measure_line["share"] else number)
+            )
         columns.append(
             figures_of(heading, (cell_values[0] for cell_values in cells), written)
         )
@@ -155,7 +160,9 @@ def _table(
 
 
 #: Features and groups of the page's segments, and lines of tables on paper.
-MOST_FEATURES, MOST_WORSE, MOST_LINES = 100, 50, 40
+MOST_FEATURES = 100
+MOST_WORSE = 50
+MOST_LINES = 40
 #: Groups with the lowest coverage that are shown.
 MOST_LOW = 10
 
@@ -167,18 +174,15 @@ def caveats(section: SectionView, content: Assessment) -> None:
     doubts: list[str] = []
     for spoken_sentence in spoken:
         # Also that the model is no better than a constant, or worse for some rows.
-        facts, lacks = (
-            spoken_sentence["facts"],
-            not spoken_sentence["facts"].get("learnt", True),
-        )
+        facts = spoken_sentence["facts"]
+        lacks = not spoken_sentence["facts"].get("learnt", True)
         if facts["part"] in ("alarm", "caution", "trust") or lacks:
             doubts.append(str(spoken_sentence["sentence"]))
     row_count = (content.metrics or {}).get("rows", {}).get("test")
-    explained = (
-        None
-        if content.explanation is None
-        else content.explanation.meta.get("rows_explained")
-    )
+    if content.explanation is None:
+        explained = None
+    else:
+        explained = content.explanation.meta.get("rows_explained")
     if (
         isinstance(row_count, int)
         and isinstance(explained, int)
@@ -209,12 +213,13 @@ def segments(
     """The scores of groups of test rows, those that are clearly worse first."""
     if not stored["features"]:
         return
-    row_count, tests, worse_facts = stored["rows"], stored["tests"], worse(content)
-    sample = (
-        ""
-        if row_count == stored["all_rows"]
-        else f" (a sample of {row_count:,} of them)"
-    )
+    row_count = stored["rows"]
+    tests = stored["tests"]
+    worse_facts = worse(content)
+    if row_count == stored["all_rows"]:
+        sample = ""
+    else:
+        sample = f" (a sample of {row_count:,} of them)"
     shares = stored["score"] == "accuracy"
     measure = "the accuracy" if shares else "the mean absolute error"
     expected = "what its probabilities expect" if shares else "what is usual there"
@@ -240,14 +245,16 @@ def shown_segments(
     content: Assessment, stored: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
     """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
-    ranking = [] if content.explanation is None else content.explanation.ranking()
+    if content.explanation is None:
+        ranking = []
+    else:
+        ranking = content.explanation.ranking()
     worse = list(
         dict.fromkeys(worse_group["feature"] for worse_group in worse_groups(stored))
     )[:MOST_WORSE]
-    feature_ranks = {
-        feature_name: feature_rank
-        for feature_rank, feature_name in enumerate(dict.fromkeys([*worse, *ranking]))
-    }
+    feature_ranks = {}
+    for feature_rank, feature_name in enumerate(dict.fromkeys([*worse, *ranking])):
+        feature_ranks[feature_name] = feature_rank
     return sorted(
         stored["features"],
         key=lambda one: feature_ranks.get(one["feature"], len(feature_ranks)),
@@ -260,10 +267,8 @@ def intervals(section: SectionView, content: Assessment) -> None:
     scored = (content.metrics or {}).get("intervals")
     if not scored:
         return
-    coverage, interval_words = (
-        percent(scored["coverage"]),
-        f"{percent(scored['low'])} to {percent(scored['high'])}",
-    )
+    coverage = percent(scored["coverage"])
+    interval_words = f"{percent(scored['low'])} to {percent(scored['high'])}"
     set_words, actual = (
         ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
     )
@@ -312,15 +317,12 @@ def intervals(section: SectionView, content: Assessment) -> None:
         return
     below = int((frame["high"] < scored["coverage"]).sum())
     method_call = "predict_interval" if "width" in scored else "predict_set"
-    interval_words, share = (
-        counted(len(frame), "group"),
-        "the 95\u00a0% interval of this share",
-    )
-    first = (
-        f"In {below:,} of the {interval_words}, {share} is below"
-        if below
-        else f"In none of the {interval_words} is {share} below"
-    )
+    interval_words = counted(len(frame), "group")
+    share = "the 95\u00a0% interval of this share"
+    if below:
+        first = f"In {below:,} of the {interval_words}, {share} is below"
+    else:
+        first = f"In none of the {interval_words} is {share} below"
     section.text(
         f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
         f"such groups are expected."
@@ -365,7 +367,8 @@ def calibration(section: SectionView, content: Assessment) -> None:
         return
     positive = content.positive_place(scored.classes)
     table = np.clip(np.asarray(scored.probabilities, dtype=np.float64), 0, 1)
-    truth, classes = texts_of(scored.truth), texts_of(scored.classes)
+    truth = texts_of(scored.truth)
+    classes = texts_of(scored.classes)
     calibration_facts_found = calibration_facts(content, curves)
     answer = {
         "not clearly": f"No clear error in {curves[0].rows.sum():,} rows.",
@@ -383,16 +386,14 @@ def calibration(section: SectionView, content: Assessment) -> None:
         section.text(
             f"Calibration on the validation rows changed the error from {earlier} to {after}."
         )
-    class_note = (
-        " (the nine classes with the most rows)"
-        if len(classes) > charts.MOST_CALIBRATION_PANELS
-        else ""
-    )
-    class_words = (
-        clean(classes[positive])
-        if len(classes) == 2
-        else f"each class versus the rest{class_note}"
-    )
+    if len(classes) > charts.MOST_CALIBRATION_PANELS:
+        class_note = " (the nine classes with the most rows)"
+    else:
+        class_note = ""
+    if len(classes) == 2:
+        class_words = clean(classes[positive])
+    else:
+        class_words = f"each class versus the rest{class_note}"
     section.figure(
         charts.calibration(
             truth,
@@ -441,11 +442,10 @@ def paths_words(path_names: Iterable[str]) -> str:
         >>> paths_words(["tabular", "image", "interaction"])[:66]
         'The model reads each row in 2 ways: as numbers and as an image. Th'
     """
-    readings = [
-        READINGS.get(path_key, path_key)
-        for path_key in path_names
-        if path_key != "interaction"
-    ]
+    readings = []
+    for path_key in path_names:
+        if path_key != "interaction":
+            readings.append(READINGS.get(path_key, path_key))
     quantifier = "both" if len(readings) == 2 else "all"
     return (
         f"The model reads each row in {len(readings)} ways: {listed(readings)}. The coloured parts add up to the total effect. "
@@ -490,23 +490,17 @@ def reading(section: SectionView, content: Assessment) -> None:
 
 def _times(repeats: Collection[int]) -> str:
     """Return how often values are replaced, in words. A feature that cannot matter is not replaced at all."""
-    fewest, most_repeats = (
-        min(filter(None, repeats), default=0),
-        max(repeats, default=0),
-    )
-    return (
-        counted(most_repeats, "time")
-        if fewest == most_repeats
-        else f"{fewest} to {most_repeats} times"
-    )
+    fewest = min(filter(None, repeats), default=0)
+    most_repeats = max(repeats, default=0)
+    if fewest == most_repeats:
+        return counted(most_repeats, "time")
+    return f"{fewest} to {most_repeats} times"
 
 
 def order(section: SectionView, content: Assessment, explanation: Explanation) -> None:
     """How sure the order of the features is, and what the intervals are of."""
-    row_count, repeats = (
-        explanation.meta.get("rows_explained"),
-        explanation.meta.get("repeats"),
-    )
+    row_count = explanation.meta.get("rows_explained")
+    repeats = explanation.meta.get("repeats")
     if isinstance(row_count, int):
         drawn = (
             f", in each of which a value is replaced {_times(repeats.values())}"
@@ -518,7 +512,8 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
             f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
             "other features."
         )
-    ranks, level = shown_ranks(explanation), confidence_words(explanation)
+    ranks = shown_ranks(explanation)
+    level = confidence_words(explanation)
     if ranks is None:
         return
     first = [
@@ -547,7 +542,8 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
 
 def trainings(section: SectionView, content: Assessment, refits: Explanation) -> None:
     """What other trainings on other rows would say."""
-    facts, shares = refits.meta["refits"], refits.meta["another_training"]["shares"]
+    facts = refits.meta["refits"]
+    shares = refits.meta["another_training"]["shares"]
     low_rows, most_rows = facts["trained"]
     section.text(
         training_words(refits),
@@ -560,7 +556,8 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
         refits.values[order, 0],
         (interval_ends[order, 0] for interval_ends in refits.ci()),
     )
-    spread, quantity = refits.part_std["between"][order, 0], quantity_of(refits)
+    spread = refits.part_std["between"][order, 0]
+    quantity = quantity_of(refits)
     if (known_loss := loss_without(refits.meta, content.metrics or {})) is not None:
         spread = (
             known_loss.growth(mean_values + spread)
@@ -570,17 +567,13 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
             known_loss.growth, (mean_values, lower_ends, upper_ends)
         )
         quantity = known_loss.grown
-    ranked, first = (
-        [refits.names[feature_index] for feature_index in order],
-        refits.meta["another_training"]["first"],
-    )
+    ranked = [refits.names[feature_index] for feature_index in order]
+    first = refits.meta["another_training"]["first"]
 
     def in_trainings(share: float | None) -> str:
-        return (
-            "–"
-            if share is None or not np.isfinite(share)
-            else f"{training_text(share, facts['fits'])}\u00a0%"
-        )
+        if share is None or not np.isfinite(share):
+            return "–"
+        return f"{training_text(share, facts['fits'])}\u00a0%"
 
     columns = [
         names(
@@ -611,10 +604,11 @@ def methods(
     section: SectionView, content: Assessment, explanation: Explanation
 ) -> None:
     """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
-    compared, local = (
-        {} if content.paper is None else {content.paper.method: content.paper},
-        content.local,
-    )
+    if content.paper is None:
+        compared = {}
+    else:
+        compared = {content.paper.method: content.paper}
+    local = content.local
     if (
         local is not None
         and local.method not in compared
@@ -628,10 +622,9 @@ def methods(
         titled_method: _METHODS.get(titled_method, clean(titled_method))
         for titled_method in orders
     } | {explanation.method: "this report"}
-    ranks = {
-        ranked_method: pd.Series(range(1, len(order) + 1), order)
-        for ranked_method, order in orders.items()
-    }
+    ranks = {}
+    for ranked_method, order in orders.items():
+        ranks[ranked_method] = pd.Series(range(1, len(order) + 1), order)
     lines = _agreements(explanation, orders, ranks, titles)
     section.text(
         "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
@@ -662,9 +655,10 @@ def _agreements(
     lines = []
     for name, names_of in list(orders.items())[1:]:
         both = pd.concat([ranks[explanation.method], ranks[name]], axis=1, join="inner")
-        agreement = (
-            spearman(both.iloc[:, 0], both.iloc[:, 1]) if len(both) else math.nan
-        )
+        if len(both):
+            agreement = spearman(both.iloc[:, 0], both.iloc[:, 1])
+        else:
+            agreement = math.nan
         common = len(leading & set(names_of[:top]))
         lines.append(
             f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
@@ -715,14 +709,15 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     )
     features = []
     for segment_feature in shown_segments(content, stored):
-        groups = [
-            {
-                group_key: group[group_key]
-                for group_key in (*group_keys, *_MORE)
-                if group_key in group
-            }
-            for group in segment_feature["groups"]
-        ]
+        groups = []
+        for group in segment_feature["groups"]:
+            groups.append(
+                {
+                    group_key: group[group_key]
+                    for group_key in (*group_keys, *_MORE)
+                    if group_key in group
+                }
+            )
         features.append({"name": clean(segment_feature["feature"]), "groups": groups})
     positive = None
     if (
@@ -732,10 +727,9 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
     ):
         classes = content.predictions.classes
         positive = clean(classes[content.positive_place(classes)])
-    facts = {
-        fact_name: stored[fact_name]
-        for fact_name in ("score", "overall", "rows", "all_rows", "tests")
-    }
+    facts = {}
+    for fact_name in ("score", "overall", "rows", "all_rows", "tests"):
+        facts[fact_name] = stored[fact_name]
     return facts | {
         "features": features,
         "all": len(stored["features"]),

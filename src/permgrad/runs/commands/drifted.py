@@ -94,7 +94,8 @@ def drifted(
         from permgrad.evaluation.changes import adjusted_lines, lines_of_outputs
         from permgrad.pages.moved import moved_words
         from permgrad.pages.summary import outputs_words
-    sentences, lines = [moved_words(drift, sides)], list[dict[str, Any]]()
+    sentences = [moved_words(drift, sides)]
+    lines = list[dict[str, Any]]()
     if before is not None and before.keys() == after.keys() and len(rows) > 1:
         lines = adjusted_lines(lines_of_outputs(before, after))
         of_test = " (before: the test rows of the run)" * (sides[0] == "training")
@@ -179,6 +180,9 @@ def _of_classes(
     with loading():
         from permgrad.evaluation.changes import of_classes
     positive = str(data.get("positive"))
-    place = names.index(positive) if positive in names else 1
+    if positive in names:
+        place = names.index(positive)
+    else:
+        place = 1
     few = list(names)[:_MOST_CLASSES]
     return of_classes(few, probabilities[:, : len(few)], place)

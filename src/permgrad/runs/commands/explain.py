@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 
 
 #: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
-_OWN_DONORS, _BACKGROUND = 200, 1000
+_OWN_DONORS = 200
+_BACKGROUND = 1000
 #: Rows of a long table that are read together.
 _READ_ROWS = 50_000
 
@@ -86,14 +87,15 @@ def explain_table(request: ExplainRequest) -> Outcome:
     if not needs_some_rows and is_streamed(request.source, None):
         explanation, finished = explain_streamed(request, engine)
         draw_once(request.folder, explanation)
-        outcome, count = (
-            outcome_of(request, explanation),
-            explanation.meta["rows_explained"],
-        )
+        outcome = outcome_of(request, explanation)
+        count = explanation.meta["rows_explained"]
         lines = [
             f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."
         ]
-        lines += ["It was already finished. Nothing was computed."] if finished else []
+        if finished:
+            lines += ["It was already finished. Nothing was computed."]
+        else:
+            lines += []
         return Outcome(
             {**outcome.facts, "rows_explained": count},
             "\n".join([*lines, outcome.text]),
@@ -194,13 +196,12 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
             raise InputError(problem, hint="Rows are counted from 0.", code="PG002")
         numbers = np.arange(len(table), dtype=np.int64)
     else:
-        feature_rows, table = (
-            feature_rows.take(numbers),
-            table.take(numbers).reset_index(drop=True),
-        )
-    row_indices = (
-        None if request.row is None else np.array([request.row], dtype=np.int64)
-    )
+        feature_rows = feature_rows.take(numbers)
+        table = table.take(numbers).reset_index(drop=True)
+    if request.row is None:
+        row_indices = None
+    else:
+        row_indices = np.array([request.row], dtype=np.int64)
     return ReadRows(
         model,
         data_facts,
@@ -216,7 +217,8 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
     """Return the model of a file, the rows of the request's table in its form, and the complete table as written."""
     predictor = read_onnx(request.model_folder)
-    names, y = predictor.names or (), request.y
+    names = predictor.names or ()
+    y = request.y
     written = read_like(
         request.source, {"texts": predictor.texts, "sheet": request.sheet}, names
     )
@@ -264,10 +266,8 @@ def _explain_in_memory(
             )
         explained = _with_targets(request, explained, measurable)
     explained = _at_most(request, explained)
-    explained_rows, numbers = (
-        read_rows.rows.take(explained),
-        read_rows.numbers[explained],
-    )
+    explained_rows = read_rows.rows.take(explained)
+    numbers = read_rows.numbers[explained]
     y = None if truth is None else truth[explained]
     if not isinstance(read_rows.model, FileModel):
         with read_rows.lines.named():
@@ -386,10 +386,9 @@ def _asked(
     request: ExplainRequest, read: ReadRows, explained: Integers, scope: str
 ) -> tuple[Any, dict[str, Any]]:
     """Return the positive class, and the options that the explanation is asked with."""
-    names = [
-        str(label)
-        for label in getattr(read.model, "classes_", np.array(["all"])).tolist()
-    ]
+    names = []
+    for label in getattr(read.model, "classes_", np.array(["all"])).tolist():
+        names.append(str(label))
     target = [
         name if name in names or not name.isdigit() else int(name)
         for name in request.target
@@ -414,12 +413,14 @@ def _asked(
 
 def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
     """Return by which column rows depend on each other, as --row-group or --time told the model's run."""
-    record = (
-        None
-        if isinstance(read.model, FileModel)
-        else read_record(run_of(request.model_folder))
-    )
-    run_options = {} if record is None else record["configuration"]
+    if isinstance(read.model, FileModel):
+        record = None
+    else:
+        record = read_record(run_of(request.model_folder))
+    if record is None:
+        run_options = {}
+    else:
+        run_options = record["configuration"]
     named = {
         "row_groups": run_options.get("row_group"),
         "row_time": run_options.get("time"),
@@ -468,10 +469,8 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
 # ---- targets ---------------------------------------------------------------------------------------------------------
 def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integers]:
     """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
-    target, everywhere = (
-        read.data.get("target"),
-        np.arange(len(read.table), dtype=np.int64),
-    )
+    target = read.data.get("target")
+    everywhere = np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:
         return None, everywhere
     values = blank_codes(read.table[[target]], list(read.data.get("na", ())))[target]
@@ -491,11 +490,12 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
     # Of classes that differ by no more than their spelling, training has made one.
-    labels_by_spelling = (
-        {}
-        if one_spelling(dict.fromkeys(labels, 1))
-        else {spelling(label_text): label for label_text, label in labels.items()}
-    )
+    if one_spelling(dict.fromkeys(labels, 1)):
+        labels_by_spelling = {}
+    else:
+        labels_by_spelling = {
+            spelling(label_text): label for label_text, label in labels.items()
+        }
     names = map(canonical, values.tolist())
     y = np.array(
         [
@@ -552,15 +552,15 @@ def _options(
     donors = "auto" if request.donors is None else request.donors
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
     if request.groups is not None:
-        options["groups"] = (
-            {} if str(request.groups) == NO_GROUPS else read_groups(request.groups)
-        )
+        if str(request.groups) == NO_GROUPS:
+            options["groups"] = {}
+        else:
+            options["groups"] = read_groups(request.groups)
     classes = getattr(model, "classes_", np.array([])).tolist()
-    positive = [
-        label
-        for label in classes
-        if canonical(label) == canonical(data.get("positive"))
-    ]
+    positive = []
+    for label in classes:
+        if canonical(label) == canonical(data.get("positive")):
+            positive.append(label)
     return positive[0] if positive and len(classes) == 2 else None, options
 
 
@@ -568,7 +568,9 @@ def explain_streamed(
     request: ExplainRequest, engine: Engine
 ) -> tuple[Explanation, bool]:
     """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
-    folder, table, y = request.model_folder, request.source, request.y
+    folder = request.model_folder
+    table = request.source
+    y = request.y
     model, data_facts, opened = open_streamed(request, table, y)
     predicting.use_threads(request.threads)
     # Only a loss needs targets. Other explanations accept rows without one.
@@ -576,12 +578,12 @@ def explain_streamed(
         target_name = str(
             data_facts.get("target")
         )  # where the table has at least one value of it
-        y = (
-            target_name
-            if target_name in opened.columns
-            and any_known(opened, target_name, plain(data_facts.get("na", ())))
-            else None
-        )
+        if target_name in opened.columns and any_known(
+            opened, target_name, plain(data_facts.get("na", ()))
+        ):
+            y = target_name
+        else:
+            y = None
         if y is None:
             tell_no_targets(data_facts, opened.columns, table, named=False)
     saved = saved_in(folder)

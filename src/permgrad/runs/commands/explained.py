@@ -33,7 +33,8 @@ _UNITS = {
     "nats": "Nats are the unit of log loss: guessing one of two equal classes costs 0.69.",
 }
 #: Rows, and features of each, that are printed.
-_MOST_ROWS, _MOST_FEATURES = 5, 8
+_MOST_ROWS = 5
+_MOST_FEATURES = 8
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -87,10 +88,14 @@ def draw_once(folder: Path, explanation: Explanation) -> None:
 # ---- plots -----------------------------------------------------------------------------------------------------------
 def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
-    plot_methods, local = explanation.plot, explanation.scope == "local"
+    plot_methods = explanation.plot
+    local = explanation.scope == "local"
     is_single_row = local and len(explanation.values) == 1
     if is_single_row:
-        figures = {"image": plot_methods.image()} if "cam" in explanation.maps else {}
+        if "cam" in explanation.maps:
+            figures = {"image": plot_methods.image()}
+        else:
+            figures = {}
         if not stacks(explanation):
             return figures | {"bar": plot_methods.bar()}
         # The position among the explained rows is not useful: rows.csv has the row of the table.
@@ -172,38 +177,35 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
     for facts in rows.head(_MOST_ROWS).to_dict(orient="records"):
         if pd.isna(facts.get("truth")):
             facts.pop("truth", None)
-        chances = [
-            f"{column_name}={value:.3f}"
-            for column_name, value in facts.items()
-            if str(column_name).startswith("probability_")
-        ]
-        plain = {
-            column_name: value
-            for column_name, value in facts.items()
-            if not str(column_name).startswith("probability_")
-        }
-        named = [
-            f"{column_name} {compact(value, 6) if isinstance(value, float) else value}"
-            for column_name, value in plain.items()
-        ]
+        chances = []
+        for column_name, value in facts.items():
+            if str(column_name).startswith("probability_"):
+                chances.append(f"{column_name}={value:.3f}")
+        plain = {}
+        for column_name, value in facts.items():
+            if not str(column_name).startswith("probability_"):
+                plain[column_name] = value
+        named = []
+        for column_name, value in plain.items():
+            named.append(
+                f"{column_name} {compact(value, 6) if isinstance(value, float) else value}"
+            )
         named = [
             named_cell.replace("\u2212", "-") for named_cell in named
         ]  # as in the lists below, and as a shell reads it
         lines.append(f"{', '.join(named)}{'; ' if chances else ''}{', '.join(chances)}")
-    return (
-        [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"]
-        if len(rows) > _MOST_ROWS
-        else lines
-    )
+    if len(rows) > _MOST_ROWS:
+        return [*lines, f"and {counted(len(rows) - _MOST_ROWS, 'more row')}"]
+    return lines
 
 
 def _shown_outputs(explanation: Explanation, *, is_chosen: bool) -> list[str]:
     """Return the outputs that are listed: those that the user named, else the sum of all or the positive class."""
     outputs = list(explanation.outputs)
     if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
-        return (outputs[1:] or outputs) if is_chosen else outputs[:1]
-    return (
-        [outputs[positive_output(explanation)]]
-        if len(outputs) == 2 and not is_chosen
-        else outputs
-    )
+        if is_chosen:
+            return outputs[1:] or outputs
+        return outputs[:1]
+    if len(outputs) == 2 and not is_chosen:
+        return [outputs[positive_output(explanation)]]
+    return outputs

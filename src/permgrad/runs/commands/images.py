@@ -35,12 +35,14 @@ from permgrad.runs.run.inputs import load_inputs
 from permgrad.runs.run.predicting import use_threads
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
-PICTURES, LIST = "images", "images.csv"
+PICTURES = "images"
+LIST = "images.csv"
 FOLDER = FolderKind(
     "images", ("images.json", PICTURES, LIST, "layout.json", "layout.svg")
 )
 #: Rows that are drawn together, and the brightness of a column's largest value.
-_ROWS, _WHITE = 512, 255
+_ROWS = 512
+_WHITE = 255
 
 
 def write_images(
@@ -50,7 +52,8 @@ def write_images(
 
     Encoder and layout are fitted on all rows, as TINTOlib does. An interrupted command goes on where it was.
     """
-    run_request, folder = request.run_request("paper"), request.folder
+    run_request = request.run_request("paper")
+    folder = request.folder
     run_request.check()
     settings = configuration(request)
     refuse_input(folder, request.files, names=FOLDER.names)
@@ -65,16 +68,17 @@ def write_images(
         )
     use_threads(request.threads)
     inputs = load_inputs(run_request, undivided=True)
-    table_rows, model = inputs.parts["train"], make_estimator(run_request, inputs)
+    table_rows = inputs.parts["train"]
+    model = make_estimator(run_request, inputs)
     model.set_params(layout=request.layout, pixels=request.pixels, branches=("image",))
     encoded = fit_encoder(model, inputs)
     layout = _layout(model, encoded.encoded, table_rows.y)
     names = list(encoded.encoder.encoded_names_)
     draw = _renderer(layout, encoded.encoder)
     width = len(str(int(table_rows.numbers.max(initial=0))))
-    files = [
-        f"{PICTURES}/{number:0{width}d}.png" for number in table_rows.numbers.tolist()
-    ]
+    files = []
+    for number in table_rows.numbers.tolist():
+        files.append(f"{PICTURES}/{number:0{width}d}.png")
     with (
         FOLDER.open(
             folder, settings, command=request.command, overwrite=request.overwrite

@@ -43,7 +43,8 @@ def predict_table(request: PredictRequest) -> Outcome:
 
     If ``out`` names a file, the table is read into memory.
     """
-    table, output_path = request.table, request.out
+    table = request.table
+    output_path = request.out
     names_file = output_path is not None and (
         str(output_path) == "-" or _names_csv(output_path)
     )
@@ -62,15 +63,17 @@ def predict_table(request: PredictRequest) -> Outcome:
     # there is no model.
     model, data_facts = predicting.open_model(request.model_folder)
     predicting.decide_at(model, request.threshold)
-    target = (
-        Path(f"{table_name(table)}-predictions.csv")
-        if output_path is None
-        else output_path
-    )
+    if output_path is None:
+        target = Path(f"{table_name(table)}-predictions.csv")
+    else:
+        target = output_path
     if os.fspath(target) == "-":
         result, facts, said, drift = _predicted(request, model, data_facts)
         table_text, quoted = csv_text(result)
-        first = [] if drift is None else drift.sentences
+        if drift is None:
+            first = []
+        else:
+            first = drift.sentences
         for line in [*first, *said]:  # the predictions are all of stdout
             warn_user(line)
         _say_quoted(quoted)
@@ -88,11 +91,10 @@ def predict_table(request: PredictRequest) -> Outcome:
             if drift is not None:
                 facts["drift"]["file"] = os.fspath(drift.write(target))
     _say_quoted(quoted)
-    predicted_words = (
-        "predicted"
-        if data_facts.get("offset") is None
-        else "predicted, as rates of an exposure of 1"
-    )
+    if data_facts.get("offset") is None:
+        predicted_words = "predicted"
+    else:
+        predicted_words = "predicted, as rates of an exposure of 1"
     lines = [f"{counted(len(result), 'row')} {predicted_words}: {target}", *said]
     if drift is not None:
         lines = [*drift.sentences, *lines, f"Drift: {facts['drift']['file']}"]
@@ -112,12 +114,13 @@ def _predicted(
         readable_rows = ReadableRows.of(
             table_rows, model.preprocessor_, strict=request.strict
         )
-    table_rows, unlike = readable_rows.rows, UnlikeRows()
+    table_rows = readable_rows.rows
+    unlike = UnlikeRows()
     unlike.add(readable_rows.unlike, len(table_rows))
     if readable_rows.odd_cells:
-        placed_cells = [
-            written.lines.placed(odd_cell) for odd_cell in readable_rows.odd_cells
-        ]
+        placed_cells = []
+        for odd_cell in readable_rows.odd_cells:
+            placed_cells.append(written.lines.placed(odd_cell))
         warn_user(odd_cells_words(placed_cells))
     identifiers = written.frame[
         [
@@ -134,7 +137,10 @@ def _predicted(
             table_rows, **predicting.intervals_of(request, model, data)
         )
     scores = scores_of_rows(written.frame, data, predicted, model)
-    facts |= {} if scores is None else {"scores": scores}
+    if scores is None:
+        facts |= {}
+    else:
+        facts |= {"scores": scores}
     sentences = [*unlike.lines, *([] if scores is None else [scores_said(scores)])]
     drift = None
     if request.against is not None:

@@ -43,7 +43,8 @@ from permgrad.runs.run import predicting
 from permgrad.runs.run.early import known_columns
 
 #: Cells of a frame that are held at a time.
-_CELLS, _MOST_ROWS = 2_000_000, 50_000
+_CELLS = 2_000_000
+_MOST_ROWS = 50_000
 
 
 def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str, Any]:
@@ -72,14 +73,14 @@ def open_streamed(
         problem = "Counts with an offset are explained of a table in memory, and this one is read in parts"
         problem_hint = f"Leave {data_facts['target']!r} out of it, or take fewer rows."
         raise InputError(problem, hint=problem_hint, code="PG004")
-    silent, features = set(known_columns(data_facts)), predicting.features_of(model)
+    silent = set(known_columns(data_facts))
+    features = predicting.features_of(model)
     opened.check_even([*features, *filter(None, [data_facts.get("target")])])
     _refuse_pairs(data_facts, opened, features)
-    shown = [
-        column_name
-        for column_name in opened.columns
-        if column_name in features or column_name not in silent
-    ]
+    shown = []
+    for column_name in opened.columns:
+        if column_name in features or column_name not in silent:
+            shown.append(column_name)
     align_columns(pd.DataFrame(columns=shown), features)
     return model, data_facts, opened
 
@@ -194,12 +195,13 @@ def predict_stream(request: PredictRequest) -> Outcome:
                                     readable_rows.unlike, len(frame)
                                 )
                                 if readable_rows.odd_cells:
-                                    placed_cells = [
-                                        odd_cell.placed(
-                                            table.where(first + odd_cell.row)
+                                    placed_cells = []
+                                    for odd_cell in readable_rows.odd_cells:
+                                        placed_cells.append(
+                                            odd_cell.placed(
+                                                table.where(first + odd_cell.row)
+                                            )
                                         )
-                                        for odd_cell in readable_rows.odd_cells
-                                    ]
                                     warn_user(odd_cells_words(placed_cells))
                                 with surprises_told_once(map(str, features)):  # counted
                                     predicted = model.predict_parts(
@@ -267,14 +269,12 @@ def _lines(
         identifiers.columns, result.columns[1:], strict=False
     ):  # they follow the row's number
         # The type of the complete table, also if all cells of a batch are missing.
-        cell_type = (
-            table.schema.field(column_name).type
-            if column_name in table.schema.names
-            else pa.int64()
-        )
-        cell_type = (
-            cell_type.value_type if pa.types.is_dictionary(cell_type) else cell_type
-        )
+        if column_name in table.schema.names:
+            cell_type = table.schema.field(column_name).type
+        else:
+            cell_type = pa.int64()
+        if pa.types.is_dictionary(cell_type):
+            cell_type = cell_type.value_type
         cells = pa.array(
             identifiers[column_name].astype(object), type=cell_type, from_pandas=True
         )

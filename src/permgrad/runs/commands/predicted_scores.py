@@ -33,7 +33,8 @@ def scores_of_rows(
     options: dict[str, Any] = {}
     if hasattr(model, "classes_"):
         y: Any = np.array([canonical(value) for value in values], dtype=object)
-        there, guess = values.notna().to_numpy(dtype=bool), predicted["probabilities"]
+        there = values.notna().to_numpy(dtype=bool)
+        guess = predicted["probabilities"]
         options["classes"] = [canonical(label) for label in model.classes_.tolist()]
         called = np.array(
             [canonical(label) for label in predicted["prediction"].tolist()],
@@ -45,7 +46,9 @@ def scores_of_rows(
         y = pd.to_numeric(values, errors="coerce").to_numpy(
             dtype=np.float64, na_value=np.nan
         )
-        there, guess, called = np.isfinite(y), predicted["prediction"], None
+        there = np.isfinite(y)
+        guess = predicted["prediction"]
+        called = None
         options["counts"] = bool(
             getattr(model, "counts", False) or getattr(model, "loss", None) == "poisson"
         )
@@ -74,9 +77,7 @@ def scores_said(scores: Mapping[str, Any]) -> str:
     )
     words = f"Scores on {counted(scores['rows'], 'row')} with {clean(scores['target'])}: {score_words}."
     unknown = sum(scores.get("unseen", {}).values())
-    have_verb, count = (
-        by_count(unknown, "has", "have"),
-        by_count(unknown, "counts", "count"),
-    )
+    have_verb = by_count(unknown, "has", "have")
+    count = by_count(unknown, "counts", "count")
     strange = f" {unknown:,} of them {have_verb} a class that the model does not know, and {count} as wrong."
     return words + strange * bool(unknown)

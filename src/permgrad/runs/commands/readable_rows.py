@@ -30,7 +30,8 @@ class ReadableRows:
         cls, rows: pd.DataFrame, encoder: TableEncoder, *, strict: bool
     ) -> ReadableRows:
         """Compare rows with those of training. ``strict``: an odd cell is refused."""
-        names, types = list(encoder.feature_names_in_), encoder.schema_
+        names = list(encoder.feature_names_in_)
+        types = encoder.schema_
         try:
             unlike = unlike_training(encoder, rows[names])
         except CellError:

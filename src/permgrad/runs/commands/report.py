@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
 
 #: Fewer common rows than this say nothing about a difference. More of a sample than this are not needed.
-_LEAST_ROWS, _MOST_ROWS = 10, 10_000
+_LEAST_ROWS = 10
+_MOST_ROWS = 10_000
 
 
 def rebuild_report(request: ReportRequest) -> Outcome:
     """Write a run's ``report.html`` again."""
-    run_folder, record = request.folder, finished_record(request.folder)
+    run_folder = request.folder
+    record = finished_record(request.folder)
     if (
         request.against is not None
         and request.against.resolve() == run_folder.resolve()
@@ -147,11 +149,11 @@ class FinishedRun:
 
     def guess(self, rows: pd.DataFrame) -> Floats:
         """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some rows of the predictions."""
-        columns: Any = (
-            [f"probability_{class_name}" for class_name in self.classes]
-            if self.classes
-            else "prediction"
-        )
+        columns: Any
+        if self.classes:
+            columns = [f"probability_{class_name}" for class_name in self.classes]
+        else:
+            columns = "prediction"
         return rows[columns].to_numpy(dtype=np.float64)
 
 
@@ -163,22 +165,24 @@ def changed(old: FinishedRun, new: FinishedRun) -> Changes:
     runs' test rows.
     """
     # What identifies the file that the test rows are from: the hash of its content.
-    configurations = [
-        finished_run.record["configuration"] for finished_run in (old, new)
-    ]
+    configurations = []
+    for finished_run in (old, new):
+        configurations.append(finished_run.record["configuration"])
     first, second = (
         configuration.get("test content") or configuration.get("table content")
         for configuration in configurations
     )
     is_same_table = first == second
     _check_alike(old, new, columns=not is_same_table)
-    result = _of_models(old, new) if is_same_table else _of_samples(old, new)
+    if is_same_table:
+        result = _of_models(old, new)
+    else:
+        result = _of_samples(old, new)
     names = [finished_run.folder.resolve().name for finished_run in (old, new)]
-    run_names = (
-        [os.fspath(finished_run.folder) for finished_run in (old, new)]
-        if names[0] == names[1]
-        else names
-    )
+    if names[0] == names[1]:
+        run_names = [os.fspath(finished_run.folder) for finished_run in (old, new)]
+    else:
+        run_names = names
     return replace(result, meta={**result.meta, "runs": run_names})
 
 
@@ -186,15 +190,14 @@ def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
     """Refuse runs that predict something else, or that read other ``columns``, if these count."""
 
     def kind(run: FinishedRun) -> dict[str, Any]:
-        columns_read = (
-            sorted(
+        if columns:
+            columns_read = sorted(
                 column_facts["name"]
                 for column_facts in run.data.get("columns", ())
                 if column_facts["used"]
             )
-            if columns
-            else []
-        )
+        else:
+            columns_read = []
         named = {"target": run.data["target"], "task": run.data["task"]}
         return named | {"classes": sorted(run.classes), "columns": columns_read}
 
@@ -231,13 +234,16 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
     from permgrad.evaluation.skill import Predicted
 
     common_rows, tables = _common_rows(old, new)
-    classes, truth = old.classes, tables[0]["truth"].to_numpy()
-    known_mask = np.isin(truth, classes) if classes else np.ones(len(truth), dtype=bool)
-    codes = (
-        pd.Index(classes).get_indexer(pd.Index(truth))
-        if classes
-        else truth.astype(np.float64)
-    )
+    classes = old.classes
+    truth = tables[0]["truth"].to_numpy()
+    if classes:
+        known_mask = np.isin(truth, classes)
+    else:
+        known_mask = np.ones(len(truth), dtype=bool)
+    if classes:
+        codes = pd.Index(classes).get_indexer(pd.Index(truth))
+    else:
+        codes = truth.astype(np.float64)
     old_predicted, new_predicted = (
         Predicted(codes[known_mask], old.guess(table)[known_mask]) for table in tables
     )
@@ -249,11 +255,10 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
                 pd.Index(common_rows[known_mask])
             )
         )
-    explained = (
-        None
-        if old.explanation is None or new.explanation is None
-        else (old.explanation, new.explanation)
-    )
+    if old.explanation is None or new.explanation is None:
+        explained = None
+    else:
+        explained = (old.explanation, new.explanation)
     return changes_of_models((old_predicted, new_predicted), explained, related)
 
 
@@ -271,10 +276,9 @@ def _common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataF
             hint="Split both alike, with the same --time and --row-group.",
             code="PG013",
         )
-    tables = [
-        finished_run.predictions.set_index("row").loc[common_rows]
-        for finished_run in (old, new)
-    ]
+    tables = []
+    for finished_run in (old, new):
+        tables.append(finished_run.predictions.set_index("row").loc[common_rows])
     truth = tables[0]["truth"].to_numpy()
     if (tables[1]["truth"].to_numpy() != truth).any():
         problem = "The runs have other targets in the same rows"
@@ -289,9 +293,9 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
 
     random_seed = int(new.record["configuration"].get("seed") or 0)
     model = open_model(old.folder)[0]
-    labels = {
-        str(label): label for label in getattr(model, "classes_", np.zeros(0)).tolist()
-    }
+    labels = {}
+    for label in getattr(model, "classes_", np.zeros(0)).tolist():
+        labels[str(label)] = label
     samples: list[tuple[pd.DataFrame, Any]] = []
     related: list[dict[str, Any]] = []
     trained: pd.DataFrame | None = None
@@ -317,7 +321,10 @@ def _of_samples(old: FinishedRun, new: FinishedRun) -> Changes:
         related.append(_dependence_of(finished_run, places))
         if trained is None:  # all other rows of the old run's file
             trained = table.drop(index=table.index[row_numbers])
-    groups = old.data.get("groups") if not hasattr(model, "module_") else {}
+    if not hasattr(model, "module_"):
+        groups = old.data.get("groups")
+    else:
+        groups = {}
     common: dict[str, Any] = {
         "groups": groups,
         "random_state": random_seed,

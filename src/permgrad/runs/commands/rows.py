@@ -49,10 +49,9 @@ Spoken = tuple[str, str, Mapping[Any, Any]]
 
 def told(facts: Mapping[str, Any], spoken: list[Spoken]) -> Outcome:
     """Return facts with sentences, which are also the text."""
-    verdict = [
-        {"sentence": words, "facts": {"kind": fact_kind, **about}}
-        for words, fact_kind, about in spoken
-    ]
+    verdict = []
+    for words, fact_kind, about in spoken:
+        verdict.append({"sentence": words, "facts": {"kind": fact_kind, **about}})
     return Outcome(
         {**facts, "verdict": verdict}, as_lines(words for words, _, _ in spoken)
     )
@@ -68,18 +67,16 @@ def read_run(request: ExplainRequest) -> Outcome:
 def describe_table(request: RunRequest) -> Outcome:
     """Describe the columns of a table as a run would read them. Writes nothing."""
     data_card, codes, _, written = read_request(request)
-    frame, row_count = written.frame, len(written.frame)
+    frame = written.frame
+    row_count = len(written.frame)
     for column_name in request.kinds:
         find_column(column_name, [*frame.columns, *written.unread], "--kind")
-    kinds = {
-        kind_column: column_kind
-        for kind_column, column_kind in request.kinds.items()
-        if kind_column not in written.unread
-    }
-    schema, present = (
-        infer_schema(frame, na=codes, kinds=kinds),
-        blank_codes(frame, codes),
-    )
+    kinds = {}
+    for kind_column, column_kind in request.kinds.items():
+        if kind_column not in written.unread:
+            kinds[kind_column] = column_kind
+    schema = infer_schema(frame, na=codes, kinds=kinds)
+    present = blank_codes(frame, codes)
     size_words = f"{clean(table_name(request.table))} has {counted(row_count, 'row')} and {counted(len(schema.names), 'column')}."
     spoken: list[Spoken] = [
         (size_words, "size", {"rows": row_count, "columns": len(schema.names)})
@@ -98,28 +95,26 @@ def describe_table(request: RunRequest) -> Outcome:
         for column_type in sorted(schema, key=lambda one: -one.n_missing)
         if column_type.n_missing
     }
-    shares = [
-        f"{clean(gap_column)} ({percent(count / row_count)})"
-        for gap_column, count in missing_counts.items()
-    ]
-    spoken += (
-        [
+    shares = []
+    for gap_column, count in missing_counts.items():
+        shares.append(f"{clean(gap_column)} ({percent(count / row_count)})")
+    if missing_counts:
+        spoken += [
             (
                 f"Cells are missing in {listed(shares, 5)}.",
                 "missing",
                 {"missing": missing_counts},
             )
         ]
-        if missing_counts
-        else []
-    )
+    else:
+        spoken += []
     spoken += [
         (table_note, "note", {})
         for table_note in (*written.notes, *missing_said(written.missing))
     ]
-    columns = [
-        _column(column_type, present[column_type.name]) for column_type in schema
-    ]
+    columns = []
+    for column_type in schema:
+        columns.append(_column(column_type, present[column_type.name]))
     target = None if data_card is None else data_card.target
     return told(
         {
@@ -186,10 +181,11 @@ def what_if(request: WhatIfRequest) -> Outcome:
             column_name, [str(column) for column in row_frame.columns], "changes"
         )
         changes[column_name] = {"from": row_frame[column_name].iloc[0], "to": new_cell}
-    changed_cells = {
-        changed_column: pd.Series([changed_cell], dtype=object).infer_objects()
-        for changed_column, changed_cell in request.changes.items()
-    }
+    changed_cells = {}
+    for changed_column, changed_cell in request.changes.items():
+        changed_cells[changed_column] = pd.Series(
+            [changed_cell], dtype=object
+        ).infer_objects()
     compared_rows = pd.concat(
         [row_frame, row_frame.assign(**changed_cells)], ignore_index=True
     )
@@ -206,10 +202,11 @@ def what_if(request: WhatIfRequest) -> Outcome:
         read_rows.model,
     )
     before, after = table.drop(columns="row").to_dict(orient="records")
-    change_words = [
-        f"{clean(worded_column)} {value_text(cell_change['from'])} → {value_text(cell_change['to'])}"
-        for worded_column, cell_change in changes.items()
-    ]
+    change_words = []
+    for worded_column, cell_change in changes.items():
+        change_words.append(
+            f"{clean(worded_column)} {value_text(cell_change['from'])} → {value_text(cell_change['to'])}"
+        )
     spoken: list[Spoken] = [
         (f"The model predicts {_said(before)} for row {number}.", "before", before),
         (f"With {listed(change_words, 8)} it predicts {_said(after)}.", "after", after),
@@ -230,13 +227,15 @@ def _outside(read: ReadRows, name: str, cell: Any) -> list[Spoken]:
 
     A number is what the model's encoder reads, however the cell is written.
     """
-    new_cells, numbers = pd.Series([cell], dtype=object), read.rows[name]
+    new_cells = pd.Series([cell], dtype=object)
+    numbers = read.rows[name]
     if isinstance(read.model, FileModel):
         numbers = blank_codes(read.rows[[name]], list(read.data.get("na", ())))[name]
         if not pd.api.types.is_numeric_dtype(numbers.dtype):
             return []
         value = float(pd.to_numeric(new_cells, errors="coerce").iloc[0])
-        lowest_value, highest_value = numbers.min(), numbers.max()
+        lowest_value = numbers.min()
+        highest_value = numbers.max()
     else:
         encoder = read.model.preprocessor_
         column = next(
@@ -254,7 +253,8 @@ def _outside(read: ReadRows, name: str, cell: Any) -> list[Spoken]:
         present = present[~np.isnan(present)]
         if not present.size:
             return []
-        lowest_value, highest_value = present.min(), present.max()
+        lowest_value = present.min()
+        highest_value = present.max()
     if np.isnan(value) or lowest_value <= value <= highest_value:
         return []
     limits = f"{value_text(lowest_value)} to {value_text(highest_value)}"
@@ -273,7 +273,8 @@ def _said(line: Mapping[Any, Any]) -> str:
 # ---- what would have to differ ---------------------------------------------------------------------------------------
 def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find alternatives of a row, and write a line for each if a file is named."""
-    row_request, output_path = request.explained, request.out
+    row_request = request.explained
+    output_path = request.out
     if output_path is not None:
         refuse_input(
             output_path,
@@ -332,10 +333,9 @@ def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
     if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(
         column.dtype
     ):
-        cells_by_text = {
-            canonical(cell_value): cell_value
-            for cell_value in column.dropna().unique().tolist()
-        }
+        cells_by_text = {}
+        for cell_value in column.dropna().unique().tolist():
+            cells_by_text[canonical(cell_value)] = cell_value
         return [cells_by_text.get(limit_cell, limit_cell) for limit_cell in limit]
     if len(limit) != 2 or any(isinstance(range_end, str) for range_end in limit):
         problem = f"Column {clean(name)} has numbers, so --range must name their ends, got {listed(limit)}"
@@ -398,12 +398,13 @@ def _alternatives(
         }
     )
     result = counterfactuals(model, row, dated_rows, **options)
-    written = {
-        column_name: result.cells[column_name]
-        .astype(str)
-        .where(result.cells[column_name].notna())
-        for column_name in dated
-    }
+    written = {}
+    for column_name in dated:
+        written[column_name] = (
+            result.cells[column_name]
+            .astype(str)
+            .where(result.cells[column_name].notna())
+        )
     result = replace(result, cells=result.cells.assign(**written))
     goal_words, described_results, notes = counterfactuals_words(
         result, f"row {number}"
@@ -416,10 +417,12 @@ def _alternatives(
         zip(result.changed, described_results, strict=True)
     ):
         cells = result.cells.loc[:, changed]
-        columns = {
-            column_name: {"from": column.iloc[0], "to": column.iloc[result_index + 1]}
-            for column_name, column in cells.items()
-        }
+        columns = {}
+        for column_name, column in cells.items():
+            columns[column_name] = {
+                "from": column.iloc[0],
+                "to": column.iloc[result_index + 1],
+            }
         alternatives.append(
             {
                 **{
@@ -437,11 +440,10 @@ def _alternatives(
             )
         )
     spoken += [(note_line, "note", {}) for note_line in notes]
-    facts = {
-        fact_name: value
-        for fact_name, value in result.meta.items()
-        if fact_name != "seed"
-    }
+    facts = {}
+    for fact_name, value in result.meta.items():
+        if fact_name != "seed":
+            facts[fact_name] = value
     facts |= {
         "run": str(request.model_folder),
         "row": number,

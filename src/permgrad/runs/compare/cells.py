@@ -76,11 +76,9 @@ def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
         stored_cell = ComparisonCell(**read_json(cell_path(folder, model, fold)))
     except (OSError, ValueError, TypeError):
         return None
-    return (
-        None
-        if stored_cell.problem or (stored_cell.model, stored_cell.fold) != (model, fold)
-        else stored_cell
-    )
+    if stored_cell.problem or (stored_cell.model, stored_cell.fold) != (model, fold):
+        return None
+    return stored_cell
 
 
 def cell_path(folder: Path, model: str, fold: str) -> Path:
@@ -108,14 +106,16 @@ def do_cell(
     fold_seed = derive_seed(plan.seed, "fold", fold.name) % 2**31
     try:
         # A user's estimator gets raw columns.
-        X: Any = table.X if model.estimator is None else blank_codes(table.X, table.na)
+        X: Any
+        if model.estimator is None:
+            X = table.X
+        else:
+            X = blank_codes(table.X, table.na)
         fitted = _fit(
             model, table, X, fold, fold_seed, device, threads or torch.get_num_threads()
         )
-        new_cell.fit_seconds, new_cell.processor_seconds = (
-            fitted.seconds,
-            fitted.processor_seconds,
-        )
+        new_cell.fit_seconds = fitted.seconds
+        new_cell.processor_seconds = fitted.processor_seconds
         guess = fitted.guess(X.iloc[fold.test])
         values = scores_of(
             table.task,
@@ -176,7 +176,8 @@ def _fit(
     threads: int,
 ) -> FittedBaseline:
     """Fit a model on a fold's training rows, and time it."""
-    y, is_network = table.y, model.kind == "network"
+    y = table.y
+    is_network = model.kind == "network"
     learned = y[fold.train]
     if model.estimator is not None:
         training_rows = X.iloc[fold.train]
@@ -188,9 +189,11 @@ def _fit(
             classes=table.classes,
             seed=seed,
         )
-    estimator_type: Any = (
-        HyNNClassifier if table.task == "classification" else HyNNRegressor
-    )
+    estimator_type: Any
+    if table.task == "classification":
+        estimator_type = HyNNClassifier
+    else:
+        estimator_type = HyNNRegressor
     if is_network:
         settings = {
             "preset": model.preset,
@@ -210,19 +213,17 @@ def _fit(
         )
     # Rows of a class that no training row has cannot stop the training.
     stopping_rows = fold.validation
-    stopping_rows = (
-        stopping_rows
-        if table.task == "regression"
-        else stopping_rows[np.isin(y[stopping_rows], learned)]
-    )
-    stopping = (
-        (X.iloc[stopping_rows], y[stopping_rows])
-        if len(stopping_rows) or not is_network
-        else None
-    )
-    started, worked = time.perf_counter(), time.process_time()
+    if table.task != "regression":
+        stopping_rows = stopping_rows[np.isin(y[stopping_rows], learned)]
+    if len(stopping_rows) or not is_network:
+        stopping = (X.iloc[stopping_rows], y[stopping_rows])
+    else:
+        stopping = None
+    started = time.perf_counter()
+    worked = time.process_time()
     estimator.fit(X.iloc[fold.train], learned, eval_set=stopping)
-    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    seconds = time.perf_counter() - started
+    worked = time.process_time() - worked
     learned_codes = np.flatnonzero(np.isin(table.classes, learned))
     return FittedBaseline(
         model.name, estimator, seconds, table.classes, learned_codes, worked
@@ -241,12 +242,10 @@ def _explanations(
 ) -> dict[str, dict[str, Any]]:
     """Explain a fitted model by every method that applies, with the same rows and donors for all models."""
     rows = _rows_to_explain(table, fold, seed)
-    explained, y, background, is_network = (
-        X.iloc[rows],
-        table.y[rows],
-        None,
-        model.kind == "network",
-    )
+    explained = X.iloc[rows]
+    y = table.y[rows]
+    background = None
+    is_network = model.kind == "network"
     if not is_network and len(rows) < OWN_DONORS:  # a network has donors
         background = _background(X, fold, seed)
     options: dict[str, Any] = {"background": background, "loss": loss_of(table.task)}
@@ -263,11 +262,10 @@ def _explanations(
 
     def numbers_of(method: str) -> dict[str, Any]:
         chosen_method: Any = methods.get(method)()
-        options_off = {
-            option_name: False
-            for option_name in ("branches", "direction")
-            if option_name in chosen_method.inner and is_network
-        }
+        options_off = {}
+        for option_name in ("branches", "direction"):
+            if option_name in chosen_method.inner and is_network:
+                options_off[option_name] = False
         explanation = explain(
             read_model,
             explained,
@@ -341,11 +339,13 @@ def _numbers(explanation: Any) -> dict[str, Any]:
     # Attributions to several outputs have no column "all": of two the positive class is used, of more the mean over
     # the outputs.
     outputs = explanation.outputs
-    column: Any = (
-        0
-        if outputs[0] == "all"
-        else (positive_output(explanation) if len(outputs) == 2 else None)
-    )
+    column: Any
+    if outputs[0] == "all":
+        column = 0
+    elif len(outputs) == 2:
+        column = positive_output(explanation)
+    else:
+        column = None
     numbers: dict[str, Any] = {"names": list(explanation.names)}
     for array_name, array in {
         "importance": explanation.values,

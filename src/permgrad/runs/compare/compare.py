@@ -69,16 +69,15 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     choose_device(request.device)
     request.run_request().check()
     # Those of a list that names none are the usual ones that are installed.
-    settings, folder = (
-        configuration(
-            replace(
-                request, models=tuple(model.name for model in comparison_plan.models)
-            )
-        ),
-        request.folder,
+    settings = configuration(
+        replace(request, models=tuple(model.name for model in comparison_plan.models))
     )
+    folder = request.folder
     refuse_input(folder, request.files, names=FOLDER.names)
-    finished_record = None if request.overwrite else FOLDER.finished(folder, settings)
+    if request.overwrite:
+        finished_record = None
+    else:
+        finished_record = FOLDER.finished(folder, settings)
     if (
         finished_record is not None
         and finished_record.get("metric_asked") == request.metric
@@ -138,11 +137,10 @@ def _job(
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, table.task)
-    metric = (
-        primary_metric(table.task, len(table.classes)).name
-        if asked_metric is None
-        else asked_metric
-    )
+    if asked_metric is None:
+        metric = primary_metric(table.task, len(table.classes)).name
+    else:
+        metric = asked_metric
     names = [
         metric.name
         for metric in metrics.values()
@@ -164,11 +162,9 @@ def _do_job(
     progress: ProgressMode,
 ) -> Comparison:
     """Do all cells, fold by fold, so that an interrupted comparison has every model on the first folds."""
-    comparison_plan, finished_cells, started = (
-        job.plan,
-        list[ComparisonCell](),
-        time.perf_counter(),
-    )
+    comparison_plan = job.plan
+    finished_cells = list[ComparisonCell]()
+    started = time.perf_counter()
     total = len(job.folds) * len(comparison_plan.models)
     with (
         Progress(total, "comparison", progress, lines=False) as progress_bar,
@@ -176,9 +172,10 @@ def _do_job(
     ):
         for row_fold, model in itertools.product(job.folds, comparison_plan.models):
             words = f"[{len(finished_cells) + 1}/{total}] {model.label}, fold {row_fold.name}"
-            fold_cell = (
-                None if folder is None else read_cell(folder, model.name, row_fold.name)
-            )
+            if folder is None:
+                fold_cell = None
+            else:
+                fold_cell = read_cell(folder, model.name, row_fold.name)
             if fold_cell is not None:
                 say(f"{words}: finished before")
             else:
@@ -215,13 +212,16 @@ def _words_of(cell: ComparisonCell, metric: str) -> str:
     if not cell.metrics:
         return f"failed: {cell.problem}"
     value = cell.metrics.get(metric)
-    shown = "undefined" if value is None else compact(value, 4)
-    explained = (
-        ""
-        if cell.explain_seconds is None
-        else f", explained in {cell.explain_seconds:.1f} s"
-    )
-    explained = f". {cell.problem}" if cell.problem else explained
+    if value is None:
+        shown = "undefined"
+    else:
+        shown = compact(value, 4)
+    if cell.explain_seconds is None:
+        explained = ""
+    else:
+        explained = f", explained in {cell.explain_seconds:.1f} s"
+    if cell.problem:
+        explained = f". {cell.problem}"
     return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
 
 
@@ -229,7 +229,8 @@ def _put_together(
     job: _Job, cells: Sequence[ComparisonCell], **facts: Any
 ) -> Comparison:
     """Put the cells together. Refuse if every model failed."""
-    table, comparison_plan = job.table, job.plan
+    table = job.table
+    comparison_plan = job.plan
     if not any(fold_cell.metrics for fold_cell in cells):
         problem = (
             f"All {len(comparison_plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
@@ -240,13 +241,13 @@ def _put_together(
             hint="Correct the table or the options, or choose other models.",
             code="PG032",
         )
-    names = [
-        metric.name
-        for metric in metrics.values()
-        if metric.task == table.task and not metric.counts
-    ]
+    names = []
+    for metric in metrics.values():
+        if metric.task == table.task and not metric.counts:
+            names.append(metric.name)
     seconds = ["fit_seconds", "processor_seconds", "explain_seconds"]
-    lines, frames = [], []
+    lines = []
+    frames = []
     for line_cell in cells:
         cell_labels = {"model": line_cell.model, "fold": line_cell.fold}
         lines.append(_line(line_cell, cell_labels, names, seconds))
@@ -293,11 +294,11 @@ def _frames(cell: ComparisonCell, place: dict[str, Any]) -> list[pd.DataFrame]:
 
 def _circumstances(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]:
     """Return what was compared, on which rows and how."""
-    table, plan = job.table, job.plan
-    sizes = {
-        kind: [len(getattr(fold, kind)) for fold in job.folds]
-        for kind in ("train", "validation", "test")
-    }
+    table = job.table
+    plan = job.plan
+    sizes = {}
+    for kind in ("train", "validation", "test"):
+        sizes[kind] = [len(getattr(fold, kind)) for fold in job.folds]
     explained = {
         "methods": [
             name
@@ -307,9 +308,9 @@ def _circumstances(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]
         "loss": loss_of(table.task),
         "max_rows": MOST_ROWS,
     }
-    counts = {
-        str(label): int(np.sum(table.y == label)) for label in table.classes.tolist()
-    }
+    counts = {}
+    for label in table.classes.tolist():
+        counts[str(label)] = int(np.sum(table.y == label))
     return {
         "rows": len(table.y),
         "columns": table.X.shape[1],
@@ -328,13 +329,16 @@ def _circumstances(job: _Job, cells: Sequence[ComparisonCell]) -> dict[str, Any]
 
 
 def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
-    division_words = (
-        "stratified by class" if table.task == "classification" else "at random"
-    )
-    division_words = (
-        division_words if table.row_groups is None else "groups kept together"
-    )
-    times = "" if plan.repeats == 1 else f", repeated {plan.repeats} times"
+    if table.task == "classification":
+        division_words = "stratified by class"
+    else:
+        division_words = "at random"
+    if table.row_groups is not None:
+        division_words = "groups kept together"
+    if plan.repeats == 1:
+        times = ""
+    else:
+        times = f", repeated {plan.repeats} times"
     return f"{plan.folds} folds{times}, {division_words}; 15 % of each training part held out to stop the training"
 
 
@@ -342,10 +346,8 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     """Return the result, read from the folder."""
     record = FOLDER.read(folder) or {}
     page_path = folder / PAGE
-    names, models = (
-        ("task", "metric", "best", "models", "failures", "sentences"),
-        record["models"],
-    )
+    names = ("task", "metric", "best", "models", "failures", "sentences")
+    models = record["models"]
     facts = {
         "folder": os.fspath(folder),
         "page": os.fspath(page_path),
@@ -364,11 +366,12 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
             for sentence in record["sentences"]
         ],
     }
-    lines = (
-        [f"This comparison is already finished ({folder}). Nothing was changed."]
-        if already
-        else []
-    )
+    if already:
+        lines = [
+            f"This comparison is already finished ({folder}). Nothing was changed."
+        ]
+    else:
+        lines = []
     label = metrics.get(record["metric"]).label
     width = max(len(model["label"]) for model in record["models"])
     lines.append(
@@ -377,14 +380,19 @@ def _outcome(folder: Path, *, already: bool = False) -> Outcome:
     for model in record["models"]:
         cells = f"{_text(model['mean'], 4):>14}{_text(model['std'], 2):>10}{_text(model['rank'], 3):>11}"
         cells += f"{_text(model['difference'], 2):>11}{_text(model['p_holm'], 2):>8}{_text(model['fit_seconds'], 3):>9}"
-        failed = f"  failed on {model['failed']}" if model["failed"] else ""
+        if model["failed"]:
+            failed = f"  failed on {model['failed']}"
+        else:
+            failed = ""
         lines.append(f"  {model['label']:<{width}}{cells}{failed}")
     lines += [*record["sentences"], f"Page: {page_path}"]
     return Outcome(facts, as_lines(lines))
 
 
 def _text(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
+    if value is None:
+        return "–"
+    return f"{value:.{digits}g}"
 
 
 # ---- Python ----------------------------------------------------------------------------------------------------------
@@ -431,7 +439,9 @@ def compare(
         >>> import numpy as np
         >>> import permgrad as pg
         >>> rows = np.random.default_rng(0).normal(size=(120, 3))
-        >>> comparison = pg.compare(["extra_trees", "random_forest"], rows, rows[:, 0], cv=2, progress=False)
+        >>> comparison = pg.compare(
+        ...     ["extra_trees", "random_forest"], rows, rows[:, 0], cv=2, progress=False
+        ... )
         >>> sorted(comparison.standing["model"]), comparison.shares().idxmax().tolist()
         (['extra_trees', 'random_forest'], ['x0', 'x0'])
     """

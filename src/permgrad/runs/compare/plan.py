@@ -124,11 +124,10 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
 
 def usual_absent() -> dict[str, str]:
     """Return a sentence for each default model that is not installed: which it is, and how to install it."""
-    reasons = {
-        model_name: why_absent(model_name)
-        for model_name in USUAL
-        if model_name in baselines
-    }
+    reasons = {}
+    for model_name in USUAL:
+        if model_name in baselines:
+            reasons[model_name] = why_absent(model_name)
     return {
         model_name: f"{model_name} is left out, because {reason}"
         for model_name, reason in reasons.items()
@@ -139,9 +138,15 @@ def usual_absent() -> dict[str, str]:
 def _of_estimator(entry: Any) -> Model:
     """Return the model of a user's estimator, named by its class, or by the name in the pair."""
     is_pair = isinstance(entry, tuple) and len(entry) == 2
-    model = entry[1] if is_pair else entry
+    if is_pair:
+        model = entry[1]
+    else:
+        model = entry
     estimator = model.model if isinstance(model, ReadModel) else model
-    model_name = entry[0] if is_pair else type(estimator).__name__
+    if is_pair:
+        model_name = entry[0]
+    else:
+        model_name = type(estimator).__name__
     has_methods = all(
         hasattr(estimator, method_name)
         for method_name in ("fit", "predict", "get_params")
@@ -172,17 +177,18 @@ def _parse(name: str) -> Model:
     if preset in presets or preset.endswith(".json"):
         check_preset(preset)
         # The default network has the name that it has in a run.
-        about = (
-            []
-            if preset == "default"
-            else [Path(preset).stem if preset.endswith(".json") else preset]
-        )
-        about += (
-            [f"{' and '.join(_READS[branch] for branch in branches)} only"]
-            if branches
-            else []
-        )
-        label = f"network ({', '.join(about)})" if about else "network"
+        if preset == "default":
+            about = []
+        else:
+            about = [Path(preset).stem if preset.endswith(".json") else preset]
+        if branches:
+            about += [f"{' and '.join(_READS[branch] for branch in branches)} only"]
+        else:
+            about += []
+        if about:
+            label = f"network ({', '.join(about)})"
+        else:
+            label = "network"
         return Model(name, label, "network", preset, branches or None)
     if name in baselines:
         return Model(name, baselines.get(name).label, "baseline")
@@ -222,7 +228,10 @@ def make_plan(
             "models", models, "pass for example models=['default', 'linear']"
         )
     folds, repeats = read_cv(cv)
-    absent = {} if models else usual_absent()
+    if models:
+        absent = {}
+    else:
+        absent = usual_absent()
     return ComparisonPlan(
         models=parse_models(
             models or [model_name for model_name in USUAL if model_name not in absent]
@@ -242,11 +251,10 @@ def read_cv(cv: int | str) -> tuple[int, int]:
         >>> read_cv(5), read_cv("5x3")
         ((5, 1), (5, 3))
     """
-    written = (
-        re.fullmatch(r"(\d+)(?:x(\d+))?", str(cv))
-        if is_whole(cv) or isinstance(cv, str)
-        else None
-    )
+    if is_whole(cv) or isinstance(cv, str):
+        written = re.fullmatch(r"(\d+)(?:x(\d+))?", str(cv))
+    else:
+        written = None
     folds, repeats = (
         (0, 0) if written is None else (int(written[1]), int(written[2] or 1))
     )
@@ -288,9 +296,10 @@ def make_folds(
             y, task, folds, derive_seed(seed, "folds", repeat), row_groups
         )
         for number, (training, test_rows) in enumerate(fold_parts):
-            fold_name = (
-                f"{number + 1}" if repeats == 1 else f"{repeat + 1}.{number + 1}"
-            )
+            if repeats == 1:
+                fold_name = f"{number + 1}"
+            else:
+                fold_name = f"{repeat + 1}.{number + 1}"
             train, validation = _hold_out(
                 training,
                 y,
@@ -323,9 +332,10 @@ def _check_folds(
         rarest = int(counts.argmin())
         if counts[rarest] < folds:
             rarest_count = int(counts[rarest])
-            advice = (
-                f"Take {rarest_count} folds (cv), join" if rarest_count >= 2 else "Join"
-            )
+            if rarest_count >= 2:
+                advice = f"Take {rarest_count} folds (cv), join"
+            else:
+                advice = "Join"
             problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(rarest_count, 'row')}, {folds} folds"
             yield problem, f"{advice} rare classes, or leave their rows out.", "PG013"
     elif len(y) < 2 * folds:
@@ -376,11 +386,10 @@ def _hold_out(
             maker.split(training, groups=np.asarray(groups)[training])
         )
     else:
-        codes = (
-            np.unique(y[training], return_inverse=True)[1].astype(np.int64)
-            if task == "classification"
-            else None
-        )
+        if task == "classification":
+            codes = np.unique(y[training], return_inverse=True)[1].astype(np.int64)
+        else:
+            codes = None
         fitted, stopping = held_out(len(training), VALIDATION_SHARE, seed, codes)
     return np.sort(training[fitted]), np.sort(training[stopping])
 
@@ -430,7 +439,9 @@ class ComparedTable:
     @property
     def classes(self) -> npt.NDArray[Any]:
         """The classes, sorted. Empty for regression."""
-        return np.unique(self.y) if self.task == "classification" else np.zeros(0)
+        if self.task == "classification":
+            return np.unique(self.y)
+        return np.zeros(0)
 
     @property
     def encoding(self) -> dict[str, Any]:
@@ -489,11 +500,10 @@ def from_arrays(
     declared = checked_kinds(kinds, list(frame.columns))
     # What the encoders of the folds would refuse is refused here, before anything is computed.
     schema = infer_schema(frame, kinds=declared)
-    found_groups = (
-        columns_as_one(frame, schema.of_kind("identifier"))
-        if hasattr(X, "columns")
-        else {}
-    )
+    if hasattr(X, "columns"):
+        found_groups = columns_as_one(frame, schema.of_kind("identifier"))
+    else:
+        found_groups = {}
     values = target_values(target, task_name, title)
     return ComparedTable(
         name="table",

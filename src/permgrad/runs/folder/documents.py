@@ -20,13 +20,11 @@ from permgrad.runs.options import data_sets
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-DATA, COLUMNS, TRAINING, METRICS, BRANCHES = (
-    "data.json",
-    "columns.json",
-    "training.json",
-    "metrics.json",
-    "branches.json",
-)
+DATA = "data.json"
+COLUMNS = "columns.json"
+TRAINING = "training.json"
+METRICS = "metrics.json"
+BRANCHES = "branches.json"
 
 
 def read_like(
@@ -59,9 +57,10 @@ def read_like(
 
 def read_predictions(folder: Path, data: Mapping[str, Any]) -> pd.DataFrame:
     """Read a run's ``predictions.csv``, by what ``data.json`` says."""
-    texts = (
-        {"truth": str, "prediction": str} if data["task"] == "classification" else None
-    )
+    if data["task"] == "classification":
+        texts = {"truth": str, "prediction": str}
+    else:
+        texts = None
     return read_csv(folder / "predictions.csv", dtype=texts, keep_default_na=False)
 
 
@@ -70,4 +69,6 @@ def saved_explanation(folder: Path, method: str) -> Explanation | None:
     from permgrad.attribution.explanation import Explanation
 
     source = folder / "explanations" / method
-    return Explanation.load(source) if source.is_dir() else None
+    if source.is_dir():
+        return Explanation.load(source)
+    return None

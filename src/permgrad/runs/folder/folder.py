@@ -182,17 +182,19 @@ def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
     """Yield the finished stages with files that are missing or changed, in their order. Nothing needs torch."""
     for stage in filter(record["finished_stages"].__contains__, STAGES):
         facts = record["stages"].get(stage)
-        checksums = facts.get("sums") if isinstance(facts, dict) else None
+        if isinstance(facts, dict):
+            checksums = facts.get("sums")
+        else:
+            checksums = None
         if not isinstance(checksums, dict):
-            files, file_state = [RECORD], "damaged"
+            files = [RECORD]
+            file_state = "damaged"
         # Unlike Path.exists this is False for a name that no file can have, and not an error.
         elif files := [name for name in checksums if not os.path.exists(folder / name)]:  # noqa: PTH110
             file_state = "missing"
         else:
-            files, file_state = (
-                sorted(changed_files(folder, facts)),
-                "damaged or changed",
-            )
+            files = sorted(changed_files(folder, facts))
+            file_state = "damaged or changed"
         if files:
             words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {file_state}"
             yield Lost(stage, words, len(files))
@@ -201,9 +203,10 @@ def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Return the finished stages with complete files, up to the first that has lost some."""
     first_loss = next(losses(folder, record), None)
-    earlier_stages = (
-        _ORDER if first_loss is None else _ORDER[: _ORDER.index(first_loss.stage)]
-    )
+    if first_loss is None:
+        earlier_stages = _ORDER
+    else:
+        earlier_stages = _ORDER[: _ORDER.index(first_loss.stage)]
     return [stage for stage in record["finished_stages"] if stage in earlier_stages]
 
 
@@ -212,24 +215,22 @@ def finished_record(path: Path) -> dict[str, Any]:
     RUN.refuse_damaged(path, "Run again with --overwrite.")
     record = read_record(path)
     if record is None:
-        folder_state = (
-            "has no run.json"
-            if path.is_dir()
-            else "is a file"
-            if path.exists()
-            else "does not exist"
-        )
+        if path.is_dir():
+            folder_state = "has no run.json"
+        elif path.exists():
+            folder_state = "is a file"
+        else:
+            folder_state = "does not exist"
         problem = f"{path} {folder_state}, so it is not a run's folder"
         raise InputError(
             problem,
             hint=near_file(path, folder=True) or "Pass the folder of permgrad run.",
             code="PG010",
         )
-    missing = [
-        stage
-        for stage in STAGES
-        if stage != "report" and stage not in record["finished_stages"]
-    ]
+    missing = []
+    for stage in STAGES:
+        if stage != "report" and stage not in record["finished_stages"]:
+            missing.append(stage)
     if missing:
         problem = f"Stage {missing[0]!r} is not finished in {path}"
         raise InputError(
@@ -295,12 +296,14 @@ def open_run(
             and RUN.is_of(record, configuration)
             and (from_stage is not None or not overwrite)
         ):
-            run_folder.record, first = record, from_stage
+            run_folder.record = record
+            first = from_stage
         else:
             first = from_stage or "data"
-        usable = (
-            _ORDER if from_stage is None else whole_stages(folder, run_folder.record)
-        )
+        if from_stage is None:
+            usable = _ORDER
+        else:
+            usable = whole_stages(folder, run_folder.record)
         for stage in [] if from_stage is None else _ORDER[: _ORDER.index(from_stage)]:
             if stage not in usable:
                 problem = f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {folder}"
@@ -313,10 +316,8 @@ def open_run(
                 and (first_loss := next(losses(folder, run_folder.record), None))
                 is not None
             ):
-                first, written = (
-                    first_loss.stage,
-                    by_count(first_loss.files, "it", "them"),
-                )
+                first = first_loss.stage
+                written = by_count(first_loss.files, "it", "them")
                 run_folder.lost = f"note: {first_loss.words}. The stage that writes {written} is repeated, and all later ones."
             run_folder.forget_from(first)
         yield run_folder
@@ -354,7 +355,10 @@ def refuse_input(
 
     ``names`` are written into the folder ``target``. None: the target itself is replaced.
     """
-    written = [target] if names is None else [target / file_name for file_name in names]
+    if names is None:
+        written = [target]
+    else:
+        written = [target / file_name for file_name in names]
     for input_role, input_path in inputs.items():
         if input_path is None or not input_path.exists():
             continue
@@ -373,7 +377,10 @@ def refuse_input(
 def refuse_run_file(target: Path, folder: Path) -> None:
     """Refuse an output that is one of the files of a run, given by its folder or that of its model."""
     run_folder = folder if (folder / "model").is_dir() else folder.parent
-    protected_paths = [folder] if run_folder == folder.parent else []
+    if run_folder == folder.parent:
+        protected_paths = [folder]
+    else:
+        protected_paths = []
     if read_record(run_folder) is not None:
         protected_paths += [run_folder / file_name for file_name in NAMES]
     if any(

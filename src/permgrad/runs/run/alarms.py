@@ -68,10 +68,9 @@ def table_alarms(
 def alarms_of(inputs: Inputs) -> TableAlarms:
     """Look at the divided table of a run."""
     train, validation, test_part = (inputs.parts[part_name] for part_name in PARTS)
-    tables = [
-        with_categories(table_part.frame, inputs.feature_types)
-        for table_part in (train, validation, test_part)
-    ]
+    tables = []
+    for table_part in (train, validation, test_part):
+        tables.append(with_categories(table_part.frame, inputs.feature_types))
     held_out = stacked(tables[1:]), np.concatenate([validation.y, test_part.y])
     return table_alarms(
         inputs.target,

@@ -25,7 +25,8 @@ from permgrad.pages.whatif import with_what_if
 from permgrad.runs.folder import documents
 from permgrad.runs.options import split_preset
 
-REPORT, SUMMARY_FILE = "report.html", "report.md"
+REPORT = "report.html"
+SUMMARY_FILE = "report.md"
 #: The baselines' predictions for the test rows, with row numbers and classes in order.
 BASELINE_PREDICTIONS = "baseline_predictions.npz"
 
@@ -52,16 +53,13 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
         str(label) for label in getattr(model, "classes_", np.zeros(0)).tolist()
     )
     table = documents.read_predictions(folder, data_facts)
-    weights = (
-        None
-        if content.weights is None
-        else np.asarray(content.weights["weights"], dtype=np.float64)
-    )
+    if content.weights is None:
+        weights = None
+    else:
+        weights = np.asarray(content.weights["weights"], dtype=np.float64)
     if data_facts["task"] == "regression":
-        numbers, training_mean = (
-            table["prediction"].to_numpy(dtype=np.float64),
-            float(model.training_mean_),
-        )
+        numbers = table["prediction"].to_numpy(dtype=np.float64)
+        training_mean = float(model.training_mean_)
         of_counts = "poisson_deviance" in (metrics.get("test") or {})
         regression_facts: dict[str, Any] = {
             "training_mean": training_mean,
@@ -98,7 +96,8 @@ def read_assessment(folder: Path, model: Any) -> Assessment:
 
 def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSection:
     """Return what ``data.json`` and ``columns.json`` say of the table."""
-    counts, data_card = data["class_counts"], data["card"] or {}
+    counts = data["class_counts"]
+    data_card = data["card"] or {}
     shared_names = (
         "rows",
         "split",
@@ -160,17 +159,15 @@ def write_page(
 
     With ``out``, only the page is written, to that file.
     """
-    layout, configuration = folder / "layout.svg", record["configuration"]
-    drawing = (
-        layout.read_text(encoding="utf-8", errors="replace")
-        if layout.is_file()
-        else None
-    )
-    preset, random_seed, facts = (
-        split_preset(configuration.get("preset", ""))[0],
-        configuration.get("seed"),
-        record["facts"],
-    )
+    layout = folder / "layout.svg"
+    configuration = record["configuration"]
+    if layout.is_file():
+        drawing = layout.read_text(encoding="utf-8", errors="replace")
+    else:
+        drawing = None
+    preset = split_preset(configuration.get("preset", ""))[0]
+    random_seed = configuration.get("seed")
+    facts = record["facts"]
     stored = content
     content = completed(content, model, preset=preset, layout=drawing)
     content = with_what_if(content, model, large=False, keep_rows=look["keep_rows"])

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import Prepared
 
 #: Rounds of a first and a second try, by which those of a whole fit are estimated, and rows of a try at most.
-_TRIES, _TRIED_ROWS = (2, 8), 4000
+_TRIES = (2, 8)
+_TRIED_ROWS = 4000
 #: What the second try may take of the time that is left, by the first one.
 _MOST_OF_TIME = 0.02
 #: Iterations of a line: those of a usual fit.
@@ -51,7 +52,10 @@ def branches_in_time(
     not tried anyway, such as trees of many classes, is measured.
     """
     classify = learned.task == "classification"
-    classes = len(np.unique(learned.y)) if classify else 0
+    if classify:
+        classes = len(np.unique(learned.y))
+    else:
+        classes = 0
     waiting = branches_to_try(ready, classes)
     chosen: list[str] = []
     total = 0.0
@@ -76,7 +80,10 @@ def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
     library = best_library().name if name == "trees" else name
     rows, count = _tried_rows(learned, classes)
     key = _ROUNDS.get(library, "n_estimators")
-    whole = trees_rounds(library, classes) if name == "trees" else _LINE_ITERATIONS
+    if name == "trees":
+        whole = trees_rounds(library, classes)
+    else:
+        whole = _LINE_ITERATIONS
     import_module(baselines.get(library).package)  # once, however many rows there are
     took = [_tried(learned, library, rows, {key: _TRIES[0]})]
     per_round = took[0] / _TRIES[0]

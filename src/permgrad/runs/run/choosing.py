@@ -92,29 +92,29 @@ def _unfitted(name: str, made_estimator: Any) -> Any:
     """Return the estimator that a user's function has made, also in a ``pg.Model``."""
     from permgrad.attribution.model import Model, described  # which loads torch
 
-    estimator = (
-        made_estimator.model if isinstance(made_estimator, Model) else made_estimator
-    )
+    if isinstance(made_estimator, Model):
+        estimator = made_estimator.model
+    else:
+        estimator = made_estimator
     if isinstance(made_estimator, Model) and (
         model_options := described(made_estimator)
     ):
         problem = f"--model {name} returns a pg.Model with {', '.join(f'{option_name}=' for option_name in model_options)}"
         problem_hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
         raise InputError(problem, hint=problem_hint, code="PG031")
-    lacking = [
-        method for method in ("fit", "predict") if not hasattr(estimator, method)
-    ]
+    lacking = []
+    for method in ("fit", "predict"):
+        if not hasattr(estimator, method):
+            lacking.append(method)
     if lacking or isinstance(estimator, type):
-        missing_words = (
-            "a class"
-            if isinstance(estimator, type)
-            else f"no {' and no '.join(lacking)}"
-        )
-        return_words = (
-            "returns"
-            if isinstance(estimator, type)
-            else f"returns a {type(estimator).__name__}, which has"
-        )
+        if isinstance(estimator, type):
+            missing_words = "a class"
+        else:
+            missing_words = f"no {' and no '.join(lacking)}"
+        if isinstance(estimator, type):
+            return_words = "returns"
+        else:
+            return_words = f"returns a {type(estimator).__name__}, which has"
         problem_hint = "Return an estimator of scikit-learn's kind, such as a pipeline."
         raise InputError(
             f"--model {name} {return_words} {missing_words}",

@@ -32,7 +32,9 @@ MOST_HELD = 20_000
 #: Epochs that a usual training takes, after how many its own losses tell all, and the share of the loss by which an
 #: epoch makes it smaller near the end. Of 36 runs, half had an estimate within a factor of 1.9 after a quarter of their
 #: epochs.
-USUAL_EPOCHS, _SURE, _LAST_STEP = 28, 6, 1 / 7000
+USUAL_EPOCHS = 28
+_SURE = 6
+_LAST_STEP = 1 / 7000
 #: What the branches beside the network take, in epochs: the median of ten tables, of 2 to 19.
 BESIDE_EPOCHS = 4
 #: The seconds of a baseline that is a network.
@@ -71,13 +73,15 @@ def watch_epochs(
     ``clock.per_row``. ``constant``: the validation loss of a constant prediction. ``extra_epochs``: how many epochs' time the
     training takes behind its last one.
     """
-    losses, seconds = list[float](), list[float]()
+    losses = list[float]()
+    seconds = list[float]()
 
     def seen(record: Mapping[str, float]) -> int | None:
         losses.append(record["validation_loss"])
         seconds.append(record["seconds"])
         # Beside other work, one slow epoch says little of the next.
-        epoch_pace, done_epochs = median(seconds[-3:]), len(losses)
+        epoch_pace = median(seconds[-3:])
+        done_epochs = len(losses)
         clock.per_row = epoch_pace / rows
         epochs_left = (
             expected_epochs(losses, options.max_epochs, options.patience, constant)
@@ -116,10 +120,8 @@ def expected_epochs(
     if done_epochs < 2:
         return min(most, USUAL_EPOCHS)
     best_losses = list(accumulate(losses, min))
-    since, recent = (
-        done_epochs - 1 - losses.index(best_losses[-1]),
-        min(4, (done_epochs + 1) // 2),
-    )
+    since = done_epochs - 1 - losses.index(best_losses[-1])
+    recent = min(4, (done_epochs + 1) // 2)
     relative_step = (best_losses[-1 - recent] / max(best_losses[-1], 1e-9) - 1) / recent
     improving = (
         done_epochs

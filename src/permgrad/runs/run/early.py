@@ -33,10 +33,11 @@ def refuse_early(request: RunRequest) -> None:
     file = table_address(request.table).file
     if not file.exists():
         raise no_such_file(file, "table", data_sets())
-    names, target = (
-        csv_header(request.table),
-        request.target[0] if request.target else None,
-    )
+    names = csv_header(request.table)
+    if request.target:
+        target = request.target[0]
+    else:
+        target = None
     # A column without a name is named by its place, once the table is read, and one of
     # the two numbers of a cell by its column.
     asked_for = (*chain(*request.columns.values()), *request.kinds)
@@ -54,7 +55,10 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
     if target is None:
         advice = f"Which column should be predicted? Columns: {listed(names, 8)}."
         raise InputError("Missing --target", hint=advice, code="PG005")
-    header_line = None if target in names else line_of(request.table, target)
+    if target in names:
+        header_line = None
+    else:
+        header_line = line_of(request.table, target)
     if header_line is not None:
         advice = f"It stands in line {header_line} of {request.table}: delete the lines above, so that this one is the header."
         problem = f"{option_of('--target', target)}: no such column"
@@ -72,12 +76,14 @@ def no_such_file(
     from permgrad.base.files import near_file, why_missing  # loads NumPy
 
     source_path = Path(source)
-    path_state = "is a folder" if source_path.is_dir() else why_missing(source_path)
-    data_set_words = (
-        f" Named data sets: {', '.join(names)}."
-        if names and not source_path.suffix
-        else ""
-    )
+    if source_path.is_dir():
+        path_state = "is a folder"
+    else:
+        path_state = why_missing(source_path)
+    if names and not source_path.suffix:
+        data_set_words = f" Named data sets: {', '.join(names)}."
+    else:
+        data_set_words = ""
     if source_path.is_dir() and (source_path / "run.json").is_file():
         return InputError(
             f"{os.fspath(source_path)!r} is the folder of a run",
@@ -103,7 +109,10 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
         problem_hint += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
     where = f"Column {name!r} ({role})"
     if role.startswith("--"):
-        where = f"{role}{name}" if role.endswith("=") else option_of(role, name)
+        if role.endswith("="):
+            where = f"{role}{name}"
+        else:
+            where = option_of(role, name)
     raise InputError(f"{where}: no such column", hint=problem_hint, code="PG012")
 
 
@@ -118,11 +127,10 @@ def check_model(folder: Path) -> Iterator[Fault]:
         path_state = "is a file" if folder.exists() else "does not exist"
         is_file = bool(folder.suffix) and not folder.exists()
         problem = f"The model {'file' if is_file else 'folder'} {folder} {path_state}"
-        usual = (
-            "Check the path."
-            if is_file
-            else "Pass a run's folder, such as permgrad-runs/heloc-0."
-        )
+        if is_file:
+            usual = "Check the path."
+        else:
+            usual = "Pass a run's folder, such as permgrad-runs/heloc-0."
         problem_hint = near_file(folder, folder=not is_file) or usual
         yield problem, problem_hint, "PG010"
     if read_record(folder) is not None and not (folder / "model").is_dir():
@@ -132,7 +140,9 @@ def check_model(folder: Path) -> Iterator[Fault]:
 
 def saved_in(folder: Path) -> Path:
     """Return the model folder, from the run's folder or from that folder."""
-    return folder / "model" if (folder / "model").is_dir() else folder
+    if (folder / "model").is_dir():
+        return folder / "model"
+    return folder
 
 
 def refuse_other_columns(folder: Path, table: Path) -> None:
@@ -146,15 +156,15 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
     from permgrad.base.stored import is_intact, read_json  # loads NumPy
 
     try:
-        description, data_path = (
-            read_json(saved_in(folder) / "model.json"),
-            run_of(folder) / "data.json",
-        )
-        features = [
-            column["name"]
-            for column in description["preprocessor"]["schema"]["columns"]
-        ]
-        facts = read_json(data_path) if data_path.is_file() else {}
+        description = read_json(saved_in(folder) / "model.json")
+        data_path = run_of(folder) / "data.json"
+        features = []
+        for column in description["preprocessor"]["schema"]["columns"]:
+            features.append(column["name"])
+        if data_path.is_file():
+            facts = read_json(data_path)
+        else:
+            facts = {}
         silent = known_columns(facts)
         # Cells with two numbers become two columns.
         for name in {*names}.intersection(facts.get("pairs", {})):
@@ -182,11 +192,10 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
     """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
-    named = [
-        column_row["name"]
-        for column_row in data.get("columns", ())
-        if not column_row["used"]
-    ]
+    named = []
+    for column_row in data.get("columns", ()):
+        if not column_row["used"]:
+            named.append(column_row["name"])
     return [
         column_name
         for column_name in (data.get("target"), *data.get("identifiers", ()), *named)

@@ -130,11 +130,9 @@ class Inputs:
     def learned(self) -> npt.NDArray[np.bool_]:
         """``(validation rows,)``: whether the training rows hold the class of the row (regression: always)."""
         y = self.parts["validation"].y
-        return (
-            np.ones(len(y), dtype=bool)
-            if self.task == "regression"
-            else np.isin(y, self.parts["train"].y)
-        )
+        if self.task == "regression":
+            return np.ones(len(y), dtype=bool)
+        return np.isin(y, self.parts["train"].y)
 
     @property
     def class_counts(self) -> dict[str, dict[str, int]] | None:
@@ -158,26 +156,25 @@ class Inputs:
 
         For numbers with units, the reason names the unit.
         """
-        roles = {
-            column: f"part of {group_name}"
-            for group_name, members in self.groups.items()
-            for column in members
-        }
+        roles = {}
+        for group_name, members in self.groups.items():
+            for column in members:
+                roles[column] = f"part of {group_name}"
         roles |= {
             column_name: str(reason) for column_name, reason in self.left_out.items()
         }
-        reasons, lines = dict[str, str](), []
+        reasons = dict[str, str]()
+        lines = []
         for column_type in self.schema:
             has_unit = (
                 column_type.name in self.units
                 and column_type.kind == "numeric"
                 and "fused" not in column_type.flags
             )
-            reasons[column_type.name] = (
-                unit_said(self.units[column_type.name])
-                if has_unit
-                else column_type.reason
-            )
+            if has_unit:
+                reasons[column_type.name] = unit_said(self.units[column_type.name])
+            else:
+                reasons[column_type.name] = column_type.reason
             if column_type.name in self.labels:
                 reasons[column_type.name] += (
                     f"; its label: {self.labels[column_type.name]}"
@@ -210,11 +207,10 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     """
     table_read = read_table(request)
     split_rows = split_table(request, table_read, undivided=undivided)
-    stated = (
-        table_read.card.positive
-        if table_read.card is not None and table_read.is_of_card
-        else None
-    )
+    if table_read.card is not None and table_read.is_of_card:
+        stated = table_read.card.positive
+    else:
+        stated = None
     # Another split of the same table has the same positive class.
     labels = np.concatenate(
         [
@@ -228,42 +224,35 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     columns, split_rows = decide_columns(
         request, table_read, split_rows, undivided=undivided
     )
-    features, codes, notes = (
-        columns.features,
-        table_read.reading.codes,
-        [*table_read.notes, *split_rows.notes, *columns.notes],
-    )
+    features = columns.features
+    codes = table_read.reading.codes
+    notes = [*table_read.notes, *split_rows.notes, *columns.notes]
     # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
-    tables = {
-        part_name: table[features.names].copy()
-        for part_name, table in split_rows.tables.items()
-    }
+    tables = {}
+    for part_name, table in split_rows.tables.items():
+        tables[part_name] = table[features.names].copy()
     photos = features.of_kind("image")
     images, image_notes = check_images(photos, tables, codes) if photos else ({}, [])
     counts, shared = shared_rows(
         request, split_rows, [*features.names, table_read.target], codes
     )
     dependence = dependence_of(split_rows.tables, request.row_group, request.time)
-    rows_by_part = {
-        part_name: _part(
+    rows_by_part = {}
+    for part_name, table in tables.items():
+        rows_by_part[part_name] = _part(
             request, split_rows, part_name, table, dependence.get(part_name)
         )
-        for part_name, table in tables.items()
-    }
     notes += [*image_notes, *shared]
     if without := sum(map(len, tables.values())) - sum(map(len, rows_by_part.values())):
         notes.append(
             f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out"
         )
     _check_dependence(request, split_rows, dependence)
-    written, categories = (
-        table_read.written,
-        [
-            column_name
-            for column_name, column_kind in columns.kinds.items()
-            if column_kind == "categorical"
-        ],
-    )
+    written = table_read.written
+    categories = []
+    for column_name, column_kind in columns.kinds.items():
+        if column_kind == "categorical":
+            categories.append(column_name)
     return Inputs(
         name=table_name(request.table),
         target=table_read.target,
@@ -319,22 +308,25 @@ def _check_dependence(
         return
     from permgrad.attribution.explain_refits import check_enough  # loads torch
 
-    dependences = [
-        dependence[part_name]
-        for part_name in ("train", "validation")
-        if part_name in dependence
-    ]
+    dependences = []
+    for part_name in ("train", "validation"):
+        if part_name in dependence:
+            dependences.append(dependence[part_name])
     refitted = np.concatenate(
         [rows.truths[part_name] for part_name in ("train", "validation")]
     )
-    units = (
-        np.concatenate([part_dependence.codes for part_dependence in dependences])
-        if dependences
-        else np.arange(len(refitted))
-    )
-    unit_words = (
-        "rows" if not dependences else "times" if dependences[0].timed else "groups"
-    )
+    if dependences:
+        units = np.concatenate(
+            [part_dependence.codes for part_dependence in dependences]
+        )
+    else:
+        units = np.arange(len(refitted))
+    if not dependences:
+        unit_words = "rows"
+    elif dependences[0].timed:
+        unit_words = "times"
+    else:
+        unit_words = "groups"
     classes = refitted if rows.task == "classification" else None
     check_enough(request.refits, len(np.unique(units)), classes, unit_words)
 
@@ -347,11 +339,9 @@ def _part(
     dependence: Dependence | None,
 ) -> Rows:
     """Return the rows of a part, of whose columns the features are read as a ``table``."""
-    columns, judged, weights = (
-        rows.tables[part_name],
-        list(dict.fromkeys(request.sensitive)),
-        None,
-    )
+    columns = rows.tables[part_name]
+    judged = list(dict.fromkeys(request.sensitive))
+    weights = None
     if request.weight is not None:
         with rows.lines[part_name].named():
             weights = pd.Series(
@@ -369,12 +359,10 @@ def _part(
         # The likelihood of counts with an offset is that of their rates, weighted by the exposures.
         with rows.lines[part_name].named():
             exposure = read_exposures(columns[request.offset])
-        y, weight_name = y / exposure, f"exp({request.offset})"
-        weight_name = (
-            weight_name
-            if request.weight is None
-            else f"{request.weight} × {weight_name}"
-        )
+        y = y / exposure
+        weight_name = f"exp({request.offset})"
+        if request.weight is not None:
+            weight_name = f"{request.weight} × {weight_name}"
         weights = pd.Series(
             exposure * (1.0 if weights is None else weights.to_numpy()),
             columns.index,
@@ -390,7 +378,9 @@ def _part(
         sensitive=columns[judged] if judged and part_name == "test" else None,
         weights=weights,
     )
-    return part_rows if weights is None else part_rows.take(np.flatnonzero(weights))
+    if weights is None:
+        return part_rows
+    return part_rows.take(np.flatnonzero(weights))
 
 
 # ---- columns ---------------------------------------------------------------------------------------------------------
@@ -418,14 +408,14 @@ def decide_columns(
     request: RunRequest, read: ReadTable, rows: SplitTable, *, undivided: bool = False
 ) -> tuple[Columns, SplitTable]:
     """Third step of a run: decide each column by the training rows. Return the parts with the needed columns, too."""
-    target, written, codes, data_card, train = (
-        read.target,
-        read.written,
-        read.codes,
-        read.card,
-        rows.tables["train"],
-    )
-    kinds, left_out, notes = dict(read.kinds), dict(read.left_out), list[str]()
+    target = read.target
+    written = read.written
+    codes = read.codes
+    data_card = read.card
+    train = rows.tables["train"]
+    kinds = dict(read.kinds)
+    left_out = dict(read.left_out)
+    notes = list[str]()
     with written.lines.named():
         if request.time is not None and _what_returns(
             request, rows, codes, left_out, notes
@@ -434,10 +424,9 @@ def decide_columns(
         columns = train.drop(columns=target)
         # What is left out may hold infinite values.
         declared = MissingCodes.of(codes)
-        coded = {
-            str(column_name): declared.holds_for(str(column_name))
-            for column_name in columns
-        }
+        coded = {}
+        for column_name in columns:
+            coded[str(column_name)] = declared.holds_for(str(column_name))
         for left_column in left_out:
             if left_column in coded:
                 coded[left_column] = (*coded[left_column], "inf", "-inf")
@@ -445,11 +434,12 @@ def decide_columns(
             None if undivided else _asked_target(request, rows)
         )  # else rows that will test are asked
         missing_codes: Any = coded if left_out else codes
-        schema = (
-            infer_schema(columns, na=missing_codes, kinds=kinds, target=asked_target)
-            if coded
-            else Schema(())
-        )
+        if coded:
+            schema = infer_schema(
+                columns, na=missing_codes, kinds=kinds, target=asked_target
+            )
+        else:
+            schema = Schema(())
     if asked_target is not None:  # what is trained again on other rows reads them alike
         kinds |= {
             column_type.name: column_type.kind
@@ -462,9 +452,10 @@ def decide_columns(
         for column_name in schema.of_kind("identifier")
         if column_name not in left_out
     }
-    features = [
-        column_name for column_name in schema.names if column_name not in left_out
-    ]
+    features = []
+    for column_name in schema.names:
+        if column_name not in left_out:
+            features.append(column_name)
     _check_features(schema, features, left_out, target)
     types = Schema(tuple(schema[feature_name] for feature_name in features))
     rows, odd_cells = _match(request, rows, types, target, read.reading.codes)
@@ -510,7 +501,8 @@ def _what_returns(
     notes: list[str],
 ) -> bool:
     """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
-    time_name, train = str(request.time), rows.tables["train"]
+    time_name = str(request.time)
+    train = rows.tables["train"]
     is_anywhere = all(time_name in table.columns for table in rows.files.values())
     if left_out.get(time_name) is not LeftOut.TIME or not is_anywhere:
         return False
@@ -584,12 +576,14 @@ def _check_features(
         )
     if all(schema[feature_name].kind == "constant" for feature_name in features):
         fused = fused_columns(schema, left_out)
-        fused_words = f" as float64: {listed(list(fused.values()))}" if fused else ""
-        problem_hint = (
-            f"Pass {option_of('--kind', next(iter(fused)))}=categorical, or add columns."
-            if fused
-            else "Add columns, or check --na."
-        )
+        if fused:
+            fused_words = f" as float64: {listed(list(fused.values()))}"
+        else:
+            fused_words = ""
+        if fused:
+            problem_hint = f"Pass {option_of('--kind', next(iter(fused)))}=categorical, or add columns."
+        else:
+            problem_hint = "Add columns, or check --na."
         problem = (
             f"No feature varies: {listed(features, show=repr)} "
             f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{fused_words}"
@@ -626,7 +620,8 @@ def _match(
             if column_name is not None
         ),
     ]
-    trained, files = set(rows.tables["train"].columns), dict[str, pd.DataFrame]()
+    trained = set(rows.tables["train"].columns)
+    files = dict[str, pd.DataFrame]()
     for part_name, table in rows.files.items():
         wanted_columns = [
             *needed,
@@ -654,7 +649,8 @@ def _match(
         ]
         files[part_name] = align_columns(table.drop(columns=silent), wanted_columns)
     rows = replace(rows, files=files, tables={**rows.tables, **files})
-    tables, places = dict(rows.tables), list[InputError]()
+    tables = dict(rows.tables)
+    places = list[InputError]()
     for part in rows.tables:
         lines = rows.lines[part]
         with lines.named():
@@ -718,14 +714,14 @@ def check_images(
     Refuses images that cannot be read. Notes files of several pages, and test rows that show the same image as a
     training row.
     """
-    digest, notes = hashlib.sha256(), list[str]()
+    digest = hashlib.sha256()
+    notes = list[str]()
     for column_name in columns:
-        cells = {
-            part_name: Distinct.of(
+        cells = {}
+        for part_name, table in tables_by_part.items():
+            cells[part_name] = Distinct.of(
                 blank_codes(table[[column_name]], codes)[column_name], column_name
             )
-            for part_name, table in tables_by_part.items()
-        }
         every = list(
             dict.fromkeys(
                 cell_text
@@ -745,16 +741,17 @@ def check_images(
             [source for source in sources.values() if isinstance(source, Path)],
         )
         # A part may have a file, and a folder, of its own.
-        image_places = {
-            placed_text: str(image_source.absolute())
-            if isinstance(image_source, Path)
-            else placed_text
-            for placed_text, image_source in sources.items()
-        }
-        shown = {
-            part_name: [image_places[cell_text] for cell_text in part_cells.texts]
-            for part_name, part_cells in cells.items()
-        }
+        image_places = {}
+        for placed_text, image_source in sources.items():
+            if isinstance(image_source, Path):
+                image_places[placed_text] = str(image_source.absolute())
+            else:
+                image_places[placed_text] = placed_text
+        shown = {}
+        for part_name, part_cells in cells.items():
+            shown[part_name] = [
+                image_places[cell_text] for cell_text in part_cells.texts
+            ]
         index = cells["test"].index
         is_shared = [image in set(shown["train"]) for image in shown["test"]]
         if count := sum(

@@ -43,9 +43,12 @@ if TYPE_CHECKING:
 #: So many levels make a category a burden.
 _MANY_LEVELS = 1000
 #: Whole numbers of which this share is 0, and with more levels than so many, look like counts.
-_ZEROS, _LEAST_COUNT = 0.1, 3
+_ZEROS = 0.1
+_LEAST_COUNT = 3
 #: Features whose values may name persons, rather than shops: so many values, and this share of the rows.
-_KINDS_NAMED, _FEWEST_NAMED, _SHARE_NAMED = ("numeric", "categorical"), 20, 0.1
+_KINDS_NAMED = ("numeric", "categorical")
+_FEWEST_NAMED = 20
+_SHARE_NAMED = 0.1
 
 
 def notes_on_cells(
@@ -63,17 +66,20 @@ def notes_on_cells(
             unused_codes(table, missing_codes)
             for table in (written.frame, *rows.files.values())
         ]
-        unused = [
-            missing_code
-            for missing_code in first
-            if all(missing_code in codes for codes in further)
-        ]
-        notes += (
-            [f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."]
-            if unused
-            else []
-        )
-    alike = written.alike.get(target) if rows.task == "classification" else None
+        unused = []
+        for missing_code in first:
+            if all(missing_code in codes for codes in further):
+                unused.append(missing_code)
+        if unused:
+            notes += [
+                f"--na codes that never occur: {listed(unused, show=repr)}. Check --na."
+            ]
+        else:
+            notes += []
+    if rows.task == "classification":
+        alike = written.alike.get(target)
+    else:
+        alike = None
     if alike is not None:
         notes.append(
             f"classes of {target!r} that differ only in leading zeros, such as {alike[0]!r} and {alike[1]!r}, are read "
@@ -102,16 +108,16 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
         or (y != np.rint(y)).any()
     ):
         return []
-    zeros, largest_share = float((y == 0).mean()), float((y == y.max()).mean())
+    zeros = float((y == 0).mean())
+    largest_share = float((y == y.max()).mean())
     # Codes of classes have no zeros, or few levels, or as many rows in the last as in the first.
     if zeros < _ZEROS or len(np.unique(y)) <= _LEAST_COUNT or largest_share > zeros / 2:
         return []
     looks = f"the target {target!r} looks like a count: whole numbers, {percent(zeros)} of them 0"
-    training_words = (
-        "predicted as classes"
-        if rows.task == "classification"
-        else "trained and judged by squared error"
-    )
+    if rows.task == "classification":
+        training_words = "predicted as classes"
+    else:
+        training_words = "trained and judged by squared error"
     counts_advice = "--task counts takes the Poisson loss, and --offset COLUMN the logarithm of an exposure"
     return [f"{looks}. It is {training_words}; {counts_advice}."]
 
@@ -226,9 +232,10 @@ def notes_on_roles(
     together: Mapping[str, Any] | None,
 ) -> list[str]:
     """Note numbers that may be no features. Those that may say that rows belong together have a note of their own."""
-    told = (
-        {*request.kinds} if together is None else {*request.kinds, *together["columns"]}
-    )
+    if together is None:
+        told = {*request.kinds}
+    else:
+        told = {*request.kinds, *together["columns"]}
     untold = [one for one in types if one.name not in told]
     found = roles_found(features, untold, MissingCodes.of(codes))
     is_weighted = request.weight is not None
@@ -237,11 +244,10 @@ def notes_on_roles(
 
 def _findings_of_amounts(written: Written, amounts: Collection[str]) -> list[Finding]:
     """Return what is noted on how amounts are written."""
-    units = {
-        column_name: unit_text
-        for column_name, unit_text in written.units.items()
-        if column_name in amounts
-    }
+    units = {}
+    for column_name, unit_text in written.units.items():
+        if column_name in amounts:
+            units[column_name] = unit_text
     return [
         Finding(
             "units",
@@ -304,18 +310,18 @@ def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
         advice = "If these cells mean missing, declare them"
         facts = {"words": f"{cell_words}{listed(shown)}.", "advice": advice}
         facts_found.append({**facts, "options": options})
-    other_columns = [
-        column_type for column_type in spelled if column_type.name not in words
-    ]
+    other_columns = []
+    for column_type in spelled:
+        if column_type.name not in words:
+            other_columns.append(column_type)
     if other_columns:
         every = findings_of(Schema(tuple(other_columns)))
         first = next(finding for finding in every if finding.kind == "spelled")
         alike = first.facts["alike"]
         advice = f"Write all cells of {other_columns[0].name} alike, such as {alike}"
-        shown = [
-            f"{column_type.name} ({column_type.facts['example']!r})"
-            for column_type in other_columns
-        ]
+        shown = []
+        for column_type in other_columns:
+            shown.append(f"{column_type.name} ({column_type.facts['example']!r})")
         cell_words = (
             "Cells that are written in several ways keep columns from being read as "
         )
@@ -327,7 +333,8 @@ def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
 def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
     """Return the alarm on rows of totals with a target: the code of their targets leaves them out."""
     assert read.totals is not None, "there are totals"
-    frame, lines = read.written.frame, read.written.lines.lines
+    frame = read.written.frame
+    lines = read.written.lines.lines
     cells = frame[read.target]
     total_rows = [
         row_index
@@ -386,16 +393,13 @@ def find_together(
     """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
     if request.row_group is not None or request.time is not None:
         return None
-    tables, sizes = (
-        [table for table in rows.tables.values() if len(table)],
-        list(map(len, rows.tables.values())),
-    )
+    tables = [table for table in rows.tables.values() if len(table)]
+    sizes = list(map(len, rows.tables.values()))
     unasked = (read.target, request.weight)
-    common_columns = [
-        column_name
-        for column_name in tables[0]
-        if all(column_name in table for table in tables) and column_name not in unasked
-    ]
+    common_columns = []
+    for column_name in tables[0]:
+        if all(column_name in table for table in tables) and column_name not in unasked:
+            common_columns.append(column_name)
     table = blank_codes(
         pd.concat([table[common_columns] for table in tables]), read.codes
     )
@@ -418,11 +422,10 @@ def find_together(
         ),
     }
     by_user |= set(filter(names_things, request.drop))
-    named = [
-        column_name
-        for column_name, reason in left_out.items()
-        if reason is LeftOut.LIKE_AN_IDENTIFIER or column_name in by_user
-    ]
+    named = []
+    for column_name, reason in left_out.items():
+        if reason is LeftOut.LIKE_AN_IDENTIFIER or column_name in by_user:
+            named.append(column_name)
     named += [
         named_type.name
         for named_type in types
@@ -448,7 +451,9 @@ def find_together(
         [column_name for column_name in named if column_name in common_columns],
         types.of_kind("image"),
     )
-    return None if together_rows is None else together_rows.facts()
+    if together_rows is None:
+        return None
+    return together_rows.facts()
 
 
 def _names_many(name: str, table: pd.DataFrame) -> bool:
@@ -507,7 +512,8 @@ def notes_on_codes(
             else open_ends(features[date_column], types[date_column])
         )
         if open_dates:
-            proposed[date_column], is_of_all = open_dates, False
+            proposed[date_column] = open_dates
+            is_of_all = False
     if not proposed:
         return []
     codes = list(

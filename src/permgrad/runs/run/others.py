@@ -49,21 +49,19 @@ CANDIDATES = (
     "random_forest",
     "network",
 )
-_PARTS, _MOST_ROWS, _SHARE = 3, 10_000, 0.4
+_PARTS = 3
+_MOST_ROWS = 10_000
+_SHARE = 0.4
 
 
 def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None:
     """Train another model than the network. ``judging``: validation rows. ``baseline_seconds``: seconds of the baselines."""
     (model, train), rows_by_part, clock = work.untrained, work.inputs.parts, work.clock
-    y, between, weights = (
-        rows_by_part["train"].y,
-        rows_by_part["validation"].dependence,
-        rows_by_part["train"].weights,
-    )
-    row_count, fit_options = (
-        _rows_before_the_limit(work, baseline_seconds),
-        dict[str, Any](),
-    )
+    y = rows_by_part["train"].y
+    between = rows_by_part["validation"].dependence
+    weights = rows_by_part["train"].weights
+    row_count = _rows_before_the_limit(work, baseline_seconds)
+    fit_options = dict[str, Any]()
     if row_count < len(y):
         clock.cut.append(f"training: {row_count:,} rows instead of {len(y):,}")
         training_indices = generator(work.request.seed, "rows in time").permutation(
@@ -74,11 +72,12 @@ def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None
                 training_indices, np.unique(y, return_index=True)[1]
             )
         training_indices = np.sort(training_indices)
-        train, y, weights = (
-            train.take(training_indices),
-            y[training_indices],
-            None if weights is None else weights.iloc[training_indices],
-        )
+        train = train.take(training_indices)
+        y = y[training_indices]
+        if weights is None:
+            weights = None
+        else:
+            weights = weights.iloc[training_indices]
     with clock.whole.part("training"):
         fit_options |= {
             "weights": weights,
@@ -95,11 +94,9 @@ def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None
     model.predict_parts(test_rows)
     # What an explanation takes is expected from it.
     clock.per_row = (time.perf_counter() - started) / len(test_rows) / PAIR
-    tested, features, outputs = (
-        len(rows_by_part["test"]),
-        len(model.feature_names_in_),
-        len(getattr(model, "classes_", "1")),
-    )
+    tested = len(rows_by_part["test"])
+    features = len(model.feature_names_in_)
+    outputs = len(getattr(model, "classes_", "1"))
     explanation = work.budget.expected(tested, features, outputs)
     predictions_by_row = predictions_of_row(features)
     explanation += (
@@ -108,24 +105,26 @@ def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None
         * min(tested, work.budget.swarm_rows(outputs, predictions_by_row))
         * predictions_by_row
     )
-    expected = {"baselines": baseline_seconds} if baseline_seconds else {}
+    if baseline_seconds:
+        expected = {"baselines": baseline_seconds}
+    else:
+        expected = {}
     clock.whole.expect(**expected, explanation=explanation, report=REPORT)
 
 
 def _rows_before_the_limit(work: RunWork, baseline_seconds: float) -> int:
     """Return on how many training rows a model is fitted in half of the time that ``--time-limit`` leaves."""
-    model, count = work.untrained[0], len(work.inputs.parts["train"])
+    model = work.untrained[0]
+    count = len(work.inputs.parts["train"])
     if work.request.time_limit is None or not isinstance(model.model, str):
         return count
     seconds = _seconds(work, model.model)
     seconds_left = (
         max(work.clock.left() - baseline_seconds - REPORT, 0.1 * work.clock.left()) / 2
     )
-    return (
-        count
-        if seconds <= seconds_left
-        else max(min(count, _FEWEST_ROWS), int(count * seconds_left / seconds))
-    )
+    if seconds <= seconds_left:
+        return count
+    return max(min(count, _FEWEST_ROWS), int(count * seconds_left / seconds))
 
 
 def _seconds(work: RunWork, name: str) -> float:
@@ -148,11 +147,9 @@ def choose(work: RunWork) -> dict[str, Any]:
 
     Each part of the rows is predicted by a model of the other parts, which validation rows stop early.
     """
-    inputs, random_seed, train = (
-        work.inputs,
-        work.request.seed,
-        work.inputs.parts["train"],
-    )
+    inputs = work.inputs
+    random_seed = work.request.seed
+    train = work.inputs.parts["train"]
     train = train.take(
         np.sort(
             generator(random_seed, "rows of auto").permutation(len(train))[:_MOST_ROWS]
@@ -170,8 +167,11 @@ def choose(work: RunWork) -> dict[str, Any]:
         else np.searchsorted(classes, train.y)
     )
     part_codes = _parts(train.y, inputs.task, random_seed, train.dependence)
-    tried, losses, late_labels = dict[str, Predicted](), dict[str, float](), list[str]()
-    end_time, labels = time.monotonic() + _SHARE * work.clock.left(), _candidates(work)
+    tried = dict[str, Predicted]()
+    losses = dict[str, float]()
+    late_labels = list[str]()
+    end_time = time.monotonic() + _SHARE * work.clock.left()
+    labels = _candidates(work)
     for model_name, label in labels.items():
         started = time.monotonic()
         guess = _crossed(
@@ -237,13 +237,12 @@ def _candidates(work: RunWork) -> dict[str, str]:
             work.say(f"note: auto leaves {model_name} out: {error}")
         else:
             network = model_name == "network"
-            labels[model_name] = (
-                "permgrad's network"
-                if network
-                else baselines.get(model_name).label_for(
+            if network:
+                labels[model_name] = "permgrad's network"
+            else:
+                labels[model_name] = baselines.get(model_name).label_for(
                     work.inputs.task, counts=work.inputs.counts
                 )
-            )
     return labels
 
 
@@ -281,7 +280,8 @@ def _crossed(
 
     None: its fits would not be done at ``end``.
     """
-    inputs, held_out_rows = work.inputs, work.inputs.parts["validation"]
+    inputs = work.inputs
+    held_out_rows = work.inputs.parts["validation"]
     guess = np.zeros(len(train) if classes is None else (len(train), len(classes)))
     started = time.monotonic()
     for done_parts, number_of in enumerate(np.unique(part_codes)):
@@ -291,15 +291,12 @@ def _crossed(
             > end
         ):
             return None
-        fitted, left_rows = (
-            train.take(np.flatnonzero(part_codes != number_of)),
-            np.flatnonzero(part_codes == number_of),
-        )
-        judging = (
-            np.arange(len(held_out_rows))
-            if classes is None
-            else np.flatnonzero(np.isin(held_out_rows.y, fitted.y))
-        )
+        fitted = train.take(np.flatnonzero(part_codes != number_of))
+        left_rows = np.flatnonzero(part_codes == number_of)
+        if classes is None:
+            judging = np.arange(len(held_out_rows))
+        else:
+            judging = np.flatnonzero(np.isin(held_out_rows.y, fitted.y))
         stopping = held_out_rows.take(judging[:MOST_HELD])
         model = make_estimator(work.request, inputs, name)
         if name == "network":

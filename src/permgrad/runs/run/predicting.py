@@ -61,12 +61,14 @@ def prediction_table(
 
     Identifiers stay in order. One gets ``_`` added if predictions use its name.
     """
-    labels = model.classes_.tolist() if hasattr(model, "classes_") else None
-    inside = (
-        ["interval_low", "interval_high"]
-        if labels is None
-        else [f"in_set_{label}" for label in labels]
-    )
+    if hasattr(model, "classes_"):
+        labels = model.classes_.tolist()
+    else:
+        labels = None
+    if labels is None:
+        inside = ["interval_low", "interval_high"]
+    else:
+        inside = [f"in_set_{label}" for label in labels]
     chances = [f"probability_{label}" for label in labels or ()]
     taken_names = {"row", "truth", "prediction", *chances, *inside}
     table = pd.DataFrame({"row": rows})
@@ -101,17 +103,14 @@ def intervals_of(
         request.coverage is None or not hasattr(model, "classes_")
     ):
         problem = "--by-class is for sets of classes, which --coverage adds"
-        add_words, leave_out = (
-            "Add --coverage 0.9, for example.",
-            "Leave it out: this model predicts numbers.",
-        )
+        add_words = "Add --coverage 0.9, for example."
+        leave_out = "Leave it out: this model predicts numbers."
         advice = add_words if hasattr(model, "classes_") else leave_out
         raise InputError(problem, hint=advice, code="PG004")
-    coverage = (
-        None
-        if request.coverage is None
-        else check_confidence(request.coverage, "--coverage")
-    )
+    if request.coverage is None:
+        coverage = None
+    else:
+        coverage = check_confidence(request.coverage, "--coverage")
     return {"coverage": coverage, **({"by_class": True} if request.by_class else {})}
 
 
@@ -124,7 +123,10 @@ def check_threshold(threshold: float | None, model: Any) -> None:
         raise InputError(problem, "For example: --threshold 0.2.", "PG002")
     if getattr(model, "decision_", None) is None:
         classes = len(getattr(model, "classes_", ()))
-        model_words = f"predicts {classes} classes" if classes else "predicts numbers"
+        if classes:
+            model_words = f"predicts {classes} classes"
+        else:
+            model_words = "predicts numbers"
         problem = (
             f"--threshold is for models of two classes, and this one {model_words}"
         )
@@ -224,11 +226,10 @@ def test_rows_of(
     stored_content = record["configuration"][f"{source_role} content"]
     table = str(sources[source_role])
     try:
-        file_state = (
-            None
-            if content_of(table, source_role) == stored_content
-            else "has changed since the run"
-        )
+        if content_of(table, source_role) == stored_content:
+            file_state = None
+        else:
+            file_state = "has changed since the run"
     except InputError:
         file_state = "no longer exists"
     if file_state is not None:
@@ -251,11 +252,10 @@ def read_rows(
     features = features_of(model)
     written = read_like(path, data, features)
     table = written.frame
-    silent = [
-        column_name
-        for column_name in known_columns(data)
-        if column_name in table.columns and column_name not in features
-    ]
+    silent = []
+    for column_name in known_columns(data):
+        if column_name in table.columns and column_name not in features:
+            silent.append(column_name)
     aligned = align_columns(table.drop(columns=silent), features)
     for image_column in model.preprocessor_.schema_.of_kind("image"):
         sources = map(source_of, Distinct.of(aligned[image_column], image_column).texts)
@@ -270,7 +270,9 @@ def as_rates(
     table: pd.DataFrame, data: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return a table of counts as one of rates, as a run with an offset read them, with their weights in its column."""
-    target, offset, weight = data.get("target"), data.get("offset"), data.get("weight")
+    target = data.get("target")
+    offset = data.get("offset")
+    weight = data.get("weight")
     if offset is None or target not in table.columns:
         return table, dict(data)
     find_column(offset, list(table.columns), "--offset")

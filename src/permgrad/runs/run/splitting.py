@@ -83,19 +83,16 @@ def split_table(
     """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
     target = read.target
     tables, notes = _rows_with_target(request, read)
-    frame, files = (
-        tables["table"],
-        {
-            part_name: table
-            for part_name, table in tables.items()
-            if part_name != "table"
-        },
-    )
+    frame = tables["table"]
+    files = {
+        part_name: table for part_name, table in tables.items() if part_name != "table"
+    }
     if not undivided and len(frame) < FEWEST_ROWS:
         problem = f"The table needs at least {FEWEST_ROWS} rows with a target to be split, got {len(frame)}"
         raise InputError(problem, hint="Add rows.", code="PG013")
     if read.task == "auto" and read.card is not None and read.is_of_card:
-        task_name, reason = read.card.task, "by its data card"
+        task_name = read.card.task
+        reason = "by its data card"
     else:
         task_name, reason = choose_task(frame[target], read.task, target)
         if read.task == "auto" and task_name == "regression":
@@ -109,10 +106,12 @@ def split_table(
             )
     if undivided:
         no_rows = np.zeros(0, dtype=np.int64)
-        row_indices, split = (
-            {"train": np.arange(len(frame)), "validation": no_rows, "test": no_rows},
-            "not divided",
-        )
+        row_indices = {
+            "train": np.arange(len(frame)),
+            "validation": no_rows,
+            "test": no_rows,
+        }
+        split = "not divided"
     else:
         row_indices, split = _divide(request, frame, labels["table"], task_name, files)
     truths = {
@@ -141,12 +140,15 @@ def _rows_with_target(
     request: RunRequest, read: ReadTable
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Return the rows with a target of each file, numbered as in it, and notes on the others and on equal classes."""
-    target, tables, notes = read.target, dict[str, pd.DataFrame](), list[str]()
+    target = read.target
+    tables = dict[str, pd.DataFrame]()
+    notes = list[str]()
     for source_name, source in read.sources.items():
-        where, frame = (
-            "the table" if source_name == "table" else f"the {source_name} file",
-            source.frame,
-        )
+        if source_name == "table":
+            where = "the table"
+        else:
+            where = f"the {source_name} file"
+        frame = source.frame
         blanked = blank_codes(frame[[target]], read.reading.codes)[target]
         if not pd.api.types.is_numeric_dtype(blanked.dtype):
             blanked = blanked.mask(blanked.astype(str).str.strip() == "")
@@ -167,10 +169,9 @@ def _rows_with_target(
         if isinstance(text, str)
     )
     if (merged := one_spelling(spelled)) and request.kinds.get(target) != "categorical":
-        pairs = [
-            f"{merged_spelling!r} is {kept_spelling!r}"
-            for merged_spelling, kept_spelling in merged.items()
-        ]
+        pairs = []
+        for merged_spelling, kept_spelling in merged.items():
+            pairs.append(f"{merged_spelling!r} is {kept_spelling!r}")
         kind_advice = f"if they differ, pass {option_of('--kind', target)}=categorical"
         notes.append(
             f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {kind_advice}."
@@ -191,12 +192,18 @@ def _check_truths(
     truths: Mapping[str, npt.NDArray[Any]],
 ) -> Iterator[Fault]:
     """Refuse a target that cannot be learned or stopped by in the parts, and options that do not suit it."""
-    learned, held_out_labels = truths["train"], truths["validation"]
-    classes = np.unique(learned) if task == "classification" else np.zeros(0)
-    kinds = {
-        part_name: ("text" if values.dtype.kind in "UO" else "numbers")
-        for part_name, values in labels.items()
-    }
+    learned = truths["train"]
+    held_out_labels = truths["validation"]
+    if task == "classification":
+        classes = np.unique(learned)
+    else:
+        classes = np.zeros(0)
+    kinds = {}
+    for part_name, values in labels.items():
+        if values.dtype.kind in "UO":
+            kinds[part_name] = "text"
+        else:
+            kinds[part_name] = "numbers"
     if task == "classification" and len(set(kinds.values())) > 1:
         problem = (
             f"The classes in column {target!r} are of different types: "
@@ -238,29 +245,30 @@ def _other_spelling(
     """Refuse a test file whose classes are those of training in another spelling, or all others."""
     letters_by_class = {canonical(label): _letters(label) for label in classes}
     tested_classes = [canonical(label) for label in np.unique(tested)]
-    new_classes = [
-        class_text
-        for class_text in tested_classes
-        if class_text not in letters_by_class
-    ]
-    by_letters = {
-        letters: class_name for class_name, letters in letters_by_class.items()
-    }
-    alike = {
-        class_text: by_letters[_letters(class_text)]
-        for class_text in new_classes
-        if _letters(class_text) in by_letters
-    }
+    new_classes = []
+    for class_text in tested_classes:
+        if class_text not in letters_by_class:
+            new_classes.append(class_text)
+    by_letters = {}
+    for class_name, letters in letters_by_class.items():
+        by_letters[letters] = class_name
+    alike = {}
+    for class_text in new_classes:
+        if _letters(class_text) in by_letters:
+            alike[class_text] = by_letters[_letters(class_text)]
     if not new_classes or not (alike or len(new_classes) == len(tested_classes)):
         return
-    pairs = [
-        f"{class_text!r} is {class_name!r}" for class_text, class_name in alike.items()
-    ]
+    pairs = []
+    for class_text, class_name in alike.items():
+        pairs.append(f"{class_text!r} is {class_name!r}")
     problem = (
         f"The classes of {target!r} in the test file are {listed(tested_classes, 4, show=repr)}, in the table "
         f"{listed(list(letters_by_class), 4, show=repr)}"
     )
-    same_words = f": {listed(pairs, 4)}" if pairs else ""
+    if pairs:
+        same_words = f": {listed(pairs, 4)}"
+    else:
+        same_words = ""
     yield problem, f"Write them as in the table{same_words}.", "PG015"
 
 
@@ -351,7 +359,9 @@ def shared_rows(
     feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
     target (``alike_rows``). ``shared_expected``: the first are no surprise.
     """
-    train, tested, notes = rows.tables["train"], rows.tables["test"], list[str]()
+    train = rows.tables["train"]
+    tested = rows.tables["test"]
+    notes = list[str]()
     for part_name, table in rows.files.items():
         if request.row_group is None or request.row_group not in table.columns:
             continue
@@ -365,11 +375,15 @@ def shared_rows(
                 f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
     # Only columns of both files can be compared.
-    columns = [
-        column_name for column_name in train.columns if column_name in tested.columns
-    ]
+    columns = []
+    for column_name in train.columns:
+        if column_name in tested.columns:
+            columns.append(column_name)
     alike = count_shared_rows(train[list(read)], tested[list(read)])
-    equal = count_shared_rows(train[columns], tested[columns]) if alike else 0
+    if alike:
+        equal = count_shared_rows(train[columns], tested[columns])
+    else:
+        equal = 0
     blank = 0
     expected = are_expected(train[columns], tested[columns], equal)
     if equal:
@@ -463,7 +477,8 @@ def choose_task(
 def _task_of_numbers(values: pd.Series[Any]) -> tuple[Task, str]:
     numbers = values.to_numpy(dtype=np.float64)
     counts = np.unique(numbers, return_counts=True)[1]
-    different, fewest = len(counts), int(counts.min(initial=len(numbers)))
+    different = len(counts)
+    fewest = int(counts.min(initial=len(numbers)))
     if not np.all(numbers == np.floor(numbers)):
         reason = f"numbers with {different} different values"
         if different <= _FEW_NUMBERS and different * FEWEST_IN_CLASS <= len(numbers):
@@ -496,21 +511,21 @@ def positive_label(
 
     It is the class that the user ``requested_label``, else the one ``stated`` by the data card, else the rarer one.
     """
-    classes = np.unique(y) if task == "classification" else np.zeros(0)
+    if task == "classification":
+        classes = np.unique(y)
+    else:
+        classes = np.zeros(0)
     if requested_label is not None:
         return classes[find_positive(classes.tolist(), requested_label)].item()
     if len(classes) != 2:
         return None
-    named = [
-        label
-        for label in classes.tolist()
-        if stated is not None and canonical(label) == canonical(stated)
-    ]
-    return (
-        named[0]
-        if named
-        else classes[usual_positive(classes.tolist(), y == classes[1])].item()
-    )
+    named = []
+    for label in classes.tolist():
+        if stated is not None and canonical(label) == canonical(stated):
+            named.append(label)
+    if named:
+        return named[0]
+    return classes[usual_positive(classes.tolist(), y == classes[1])].item()
 
 
 def target_values(
@@ -549,16 +564,16 @@ def target_values(
     levels = np.unique(classes)
     check_class_names(levels.tolist())
     if len(levels) < 2:
-        alike_words = (
-            ""
-            if alike is None
-            else f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
-        )
-        problem_hint = (
-            "Choose another target."
-            if alike is None
-            else f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
-        )
+        if alike is None:
+            alike_words = ""
+        else:
+            alike_words = f" ({alike[0]!r} and {alike[1]!r} are both read as it)"
+        if alike is None:
+            problem_hint = "Choose another target."
+        else:
+            problem_hint = (
+                f"{AS_TEXT[0].upper()}{AS_TEXT[1:]}, or choose another target."
+            )
         raise InputError(
             f"Column {name!r} has only one class: {levels[0].item()!r}{alike_words}",
             hint=problem_hint,

@@ -47,7 +47,8 @@ LAYOUT = "layout.json"
 # ---- data ------------------------------------------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
-    inputs, request = work.inputs, work.request
+    inputs = work.inputs
+    request = work.request
     shown, columns = inputs.described
     for shown_line in shown.splitlines():
         work.say(f"  {shown_line}")
@@ -67,10 +68,9 @@ def data_stage(work: RunWork) -> None:
     for work_note in notes:
         work.say(f"note: {work_note}")
     train, validation, test_part = (inputs.parts[part_name] for part_name in PARTS)
-    tables = [
-        with_categories(table_part.frame, inputs.feature_types)
-        for table_part in (train, validation, test_part)
-    ]
+    tables = []
+    for table_part in (train, validation, test_part):
+        tables.append(with_categories(table_part.frame, inputs.feature_types))
     alarms = alarms_of(inputs)
     for sentence in alarms.sentences:
         work.say(f"ALARM: {sentence}")
@@ -164,7 +164,8 @@ def layout_stage(work: RunWork) -> None:
     _, layout = place_columns(
         model, settings, encoded_rows.encoded, work.inputs.parts["train"].y
     )
-    names, order = list(encoded_rows.encoder.encoded_names_), model.order_
+    names = list(encoded_rows.encoder.encoded_names_)
+    order = model.order_
     content: dict[str, Any] = {"order": None if order is None else asdict(order)}
     if order is not None:
         work.say(f"  {order.sentence(model.task)}")
@@ -188,7 +189,9 @@ def model_stage(work: RunWork) -> None:
 
     Only validation rows of known classes stop the training.
     """
-    request, folder, rows_by_part = work.request, work.folder, work.inputs.parts
+    request = work.request
+    folder = work.folder
+    rows_by_part = work.inputs.parts
     model = work.untrained[0]
     if work.chosen == "network":
         with believed(folder.path):
@@ -240,11 +243,10 @@ def explanation_stage(work: RunWork) -> None:
     cells = work.assessing.undated
     assert cells is not None
     # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
-    related_groups = (
-        related_columns(cells)
-        if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3
-        else {}
-    )
+    if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3:
+        related_groups = related_columns(cells)
+    else:
+        related_groups = {}
     members = work.assessing.members
     work.write(
         PROPOSED,

@@ -38,7 +38,8 @@ _SHOWN = 8
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
     """Return the summary of a finished run by its files. ``already``: it was finished before."""
     with believed(folder):
-        metrics, texts = read_json(folder / METRICS), {"feature": str, "class": str}
+        metrics = read_json(folder / METRICS)
+        texts = {"feature": str, "class": str}
         content = Assessment(
             title=folder.name, target="", task=metrics["task"], metrics=metrics
         )
@@ -50,9 +51,10 @@ def read_summary(folder: Path, *, already: bool = False) -> Outcome:
             dtype=texts,
         )
         content.refits = saved_explanation(folder, "refits")
-        times = (
-            read_json(folder / TIMES)["baselines"] if (folder / TIMES).is_file() else {}
-        )
+        if (folder / TIMES).is_file():
+            times = read_json(folder / TIMES)["baselines"]
+        else:
+            times = {}
         time_facts = (read_record(folder) or {"facts": {}})["facts"].get("time")
         grouped = bool(read_json(folder / PROPOSED))
         return summarise(
@@ -87,17 +89,16 @@ def summarise(
     top_features = top_features.sort_values(
         "importance", ascending=False, kind="stable"
     )
-    report, verdict, baselines = (
-        folder / "report.html",
-        stored["verdict"],
-        stored["baselines"],
-    )
+    report = folder / "report.html"
+    verdict = stored["verdict"]
+    baselines = stored["baselines"]
     kinds = {
         sentence_entry["facts"]["kind"]: sentence_entry for sentence_entry in verdict
     }
     loss_name = "squared_error" if stored["task"] == "regression" else "cross_entropy"
     of_loss = {"loss": loss_name, "quantity": "increase of the loss"}
-    loss_advantage, without = advantage(of_loss, stored), loss_without(of_loss, stored)
+    loss_advantage = advantage(of_loss, stored)
+    without = loss_without(of_loss, stored)
     facts: dict[str, Any] = {
         "folder": os.fspath(folder),
         "report": os.fspath(report),
@@ -165,12 +166,13 @@ def summarise(
 
 def _sentences(verdict: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the sentences of the first page. Features that move together are named after the list of features."""
-    shown = [
-        sentence_entry
-        for sentence_entry in verdict
-        if sentence_entry["facts"]["part"] in PARTS
-        and sentence_entry["facts"]["kind"] != "related"
-    ]
+    shown = []
+    for sentence_entry in verdict:
+        if (
+            sentence_entry["facts"]["part"] in PARTS
+            and sentence_entry["facts"]["kind"] != "related"
+        ):
+            shown.append(sentence_entry)
     return [
         "ALARM: " * (sentence_entry["facts"]["part"] == "alarm")
         + sentence_entry["sentence"]
@@ -187,20 +189,22 @@ def _metric_lines(measured: Mapping[str, Any]) -> list[str]:
     labels = {metric.name: metric.label for metric in metrics_in(measured["test"])}
     if len(models) > _MODELS_SIDE_BY_SIDE:
         line_labels = list(models)
-        columns = [
-            (
-                label,
-                max(len(label), 8) + 2,
-                [scores.get(metric_name) for scores in models.values()],
+        columns = []
+        for metric_name, label in labels.items():
+            columns.append(
+                (
+                    label,
+                    max(len(label), 8) + 2,
+                    [scores.get(metric_name) for scores in models.values()],
+                )
             )
-            for metric_name, label in labels.items()
-        ]
     else:
         line_labels = list(labels.values())
-        columns = [
-            (model, 15, [scores.get(metric_name) for metric_name in labels])
-            for model, scores in models.items()
-        ]
+        columns = []
+        for model, scores in models.items():
+            columns.append(
+                (model, 15, [scores.get(metric_name) for metric_name in labels])
+            )
     width = max(map(len, line_labels))
     lines = [f"Test rows ({measured['rows']['test']:,}):"]
     lines.append(
@@ -246,10 +250,12 @@ def _feature_lines(
         "" if learnt else ", of a model that is not clearly better than a constant"
     )
     is_idle = (top[["importance", "ci_low", "ci_high"]] == 0).all(axis=1)
-    unused, top = top["feature"][is_idle], top[~is_idle]
-    adjusted_p = (
-        top["p_adjusted"] if "p_adjusted" in top else top["importance"] * math.nan
-    )
+    unused = top["feature"][is_idle]
+    top = top[~is_idle]
+    if "p_adjusted" in top:
+        adjusted_p = top["p_adjusted"]
+    else:
+        adjusted_p = top["importance"] * math.nan
     clear = clearly(top["importance"], adjusted_p, loss_advantage)
     measured = "how much the loss grows when one is shuffled"
     if loss is not None:
@@ -263,10 +269,9 @@ def _feature_lines(
     for feature_rank, feature_row in enumerate(
         top.head(_SHOWN).to_dict(orient="records"), start=1
     ):
-        importance_ends = [
-            feature_row[column_name]
-            for column_name in ("importance", "ci_low", "ci_high")
-        ]
+        importance_ends = []
+        for column_name in ("importance", "ci_low", "ci_high"):
+            importance_ends.append(feature_row[column_name])
         value, lower_text, upper_text = [
             number(end_value) if loss is None else number(loss.without(end_value), 4)
             for end_value in importance_ends
@@ -301,10 +306,8 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
             f"{whose} shares: none, because they would not be parts of a whole: {words}"
         ]
     shares = path_shares(entries)
-    return (
-        [
+    if shares:
+        return [
             f"{whose} shares: {', '.join(f'{branch_name} {share:.0%}' for branch_name, share in shares.items())}"
         ]
-        if shares
-        else []
-    )
+    return []

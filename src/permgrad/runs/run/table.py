@@ -93,19 +93,17 @@ class ReadTable:
 def read_table(request: RunRequest) -> ReadTable:
     """Read the files of a run. Refuse columns that are not there, and a target that is also left out."""
     data_card, codes, reading, written = read_request(request)
-    kinds = {
-        column_name: column_kind
-        for column_name, column_kind in request.kinds.items()
-        if column_name not in written.unread
-    }
+    kinds = {}
+    for column_name, column_kind in request.kinds.items():
+        if column_name not in written.unread:
+            kinds[column_name] = column_kind
     target, roles = _roles(
         request, data_card, [*written.frame.columns, *written.unread]
     )
-    left_out = {
-        column_name: reason
-        for column_name, reason in roles.items()
-        if column_name not in written.unread
-    }
+    left_out = {}
+    for column_name, reason in roles.items():
+        if column_name not in written.unread:
+            left_out[column_name] = reason
     task_name = _task_of(kinds.pop(target, None), target, request.task)
     missing = missing_said(
         {
@@ -124,21 +122,25 @@ def read_table(request: RunRequest) -> ReadTable:
             pairs=written.pairs,
             texts=written.texts,
         )
-        named, sheet = (
-            list(written.frame.columns),
-            sheet_of(request.test, request.sheet),
-        )
+        named = list(written.frame.columns)
+        sheet = sheet_of(request.test, request.sheet)
         alike = replace(alike, classes=[target], named=named, sheet=sheet)
         sources["test"] = read_written(request.test, alike)
         find_column(
             target, list(sources["test"].frame.columns), "target of the test file"
         )
     target_cells = blank_codes(written.frame[[target]], reading.codes)[target]
-    totals = find_totals(written.frame) if data_card is None else None
+    if data_card is None:
+        totals = find_totals(written.frame)
+    else:
+        totals = None
     if totals is not None and target_cells.iloc[list(totals.rows)].isna().all():
         totals = None  # they have no target, and are left out
     lines = written.lines.lines
-    total_notes = [] if totals is None else [totals.said(lines)]
+    if totals is None:
+        total_notes = []
+    else:
+        total_notes = [totals.said(lines)]
     return ReadTable(
         data_card,
         codes,
@@ -157,17 +159,17 @@ def read_request(
     request: RunRequest,
 ) -> tuple[DataCard | None, tuple[Any, ...], Reading, Written]:
     """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
-    data_card, columns = None, request.columns
+    data_card = None
+    columns = request.columns
     if request.table in data_sets():
         from permgrad.data.datasets import get_card, load_dataset
 
         data_card = get_card(request.table)
     codes = codes_of(request) or (data_card.na if data_card else ())
-    named_kinds = [
-        column_name
-        for column_name, column_kind in request.kinds.items()
-        if column_kind == "identifier"
-    ]
+    named_kinds = []
+    for column_name, column_kind in request.kinds.items():
+        if column_kind == "identifier":
+            named_kinds.append(column_name)
     reading = Reading(
         codes=MissingCodes.of(codes),
         classes=request.target[:1],
@@ -216,16 +218,16 @@ def codes_of(request: RunRequest) -> tuple[Any, ...]:
 
     A text with commas is one code where a cell is it, else the codes between them.
     """
-    doubtful = [
-        code_text
-        for code_text in request.na
-        if "=" in code_text or _may_be_cell(code_text)
-    ]
+    doubtful = []
+    for code_text in request.na:
+        if "=" in code_text or _may_be_cell(code_text):
+            doubtful.append(code_text)
     if not doubtful:
         return separated(request.na)
     with keeping_warnings():  # what is said of the table is said once
         frame = read_request(replace(request, na=()))[3].frame
-    everywhere, columns = list[str](), dict[str, tuple[str, ...]]()
+    everywhere = list[str]()
+    columns = dict[str, tuple[str, ...]]()
     for given_codes in request.na:
         column_name, is_of_column, codes = given_codes.partition("=")
         if not is_of_column or _is_cell(given_codes, frame, list(frame.columns)):
@@ -248,16 +250,17 @@ def _may_be_cell(text: str) -> bool:
 
 
 def _parted(text: str, frame: pd.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
-    return (text.strip(),) if _is_cell(text, frame, names) else separated([text])
+    if _is_cell(text, frame, names):
+        return (text.strip(),)
+    return separated([text])
 
 
 def _is_cell(text: str, frame: pd.DataFrame, names: Sequence[str]) -> bool:
     """Whether a cell of some columns is a text."""
-    columns = [
-        frame[column_name]
-        for column_name in names
-        if not is_native_number(frame[column_name].dtype)
-    ]
+    columns = []
+    for column_name in names:
+        if not is_native_number(frame[column_name].dtype):
+            columns.append(frame[column_name])
     return any(
         text.strip()
         in {str(cell_value).strip() for cell_value in column.dropna().unique()}

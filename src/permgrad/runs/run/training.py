@@ -71,7 +71,10 @@ def make_estimator(
         "device": request.device,
         **encoders,
     }
-    options |= {"loss": "poisson"} if inputs.counts else {}
+    if inputs.counts:
+        options |= {"loss": "poisson"}
+    else:
+        options |= {}
     options |= decision_options(request, inputs)
     if name != "network":
         from permgrad.evaluation.baselines.fitting import read_settings
@@ -101,14 +104,15 @@ def make_estimator(
             **options,
         )
     if preset is None and request.network == "default" and not request.thorough:
-        options |= (
-            {"network": {"members": FEWER_MEMBERS}}
-            if len(inputs.parts["train"]) > EPOCH_ROWS
-            else {}
-        )
-    estimator_type: Any = (
-        HyNNClassifier if inputs.task == "classification" else HyNNRegressor
-    )
+        if len(inputs.parts["train"]) > EPOCH_ROWS:
+            options |= {"network": {"members": FEWER_MEMBERS}}
+        else:
+            options |= {}
+    estimator_type: Any
+    if inputs.task == "classification":
+        estimator_type = HyNNClassifier
+    else:
+        estimator_type = HyNNRegressor
     options |= {"preset": preset or request.network}
     options |= {"branches": request.branches or "auto"}
     return estimator_type(**options, **inputs.encoder_options)
@@ -179,22 +183,19 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 def expect_baselines(work: RunWork) -> float:
     """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
     request = work.request
-    reasons = {
-        baseline_name: why_absent(baseline_name)
-        for baseline_name in request.wanted_baselines
-    }
+    reasons = {}
+    for baseline_name in request.wanted_baselines:
+        reasons[baseline_name] = why_absent(baseline_name)
     for absent_name, absent_reason in reasons.items():
         if absent_reason:
             work.say(f"note: {absent_name} is left out, because {absent_reason}")
     names = [baseline_name for baseline_name, reason in reasons.items() if not reason]
-    quick, seconds = (
-        [
-            baseline_name
-            for baseline_name in names
-            if not baselines.get(baseline_name).costly
-        ],
-        0.0,
-    )
+    quick = [
+        baseline_name
+        for baseline_name in names
+        if not baselines.get(baseline_name).costly
+    ]
+    seconds = 0.0
     if quick:
         training_rows = BaselineRows(
             work.encoded["train"].encoded, work.inputs.parts["train"].y
@@ -232,17 +233,18 @@ def train_network(
     baseline_seconds: float,
 ) -> None:
     """Train a network, or finish its training. ``judging``: validation rows. ``baseline_seconds``: seconds of other models."""
-    rows_by_part, checkpoint = work.inputs.parts, work.folder.path / CHECKPOINT
+    rows_by_part = work.inputs.parts
+    checkpoint = work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
-    done_epochs, stored = 0, checkpoint / CHECKPOINT_NAME
+    done_epochs = 0
+    stored = checkpoint / CHECKPOINT_NAME
     with suppress(
         EnvironmentProblem, KeyError, TypeError
     ):  # one that cannot be read is begun anew
-        done_epochs = (
-            len(read_checkpoint(stored, torch.device("cpu"))["history"])
-            if stored.exists()
-            else 0
-        )
+        if stored.exists():
+            done_epochs = len(read_checkpoint(stored, torch.device("cpu"))["history"])
+        else:
+            done_epochs = 0
     if done_epochs:
         work.say(
             f"  training resumes from epoch {done_epochs + 1}: {counted(done_epochs, 'epoch')} were done before"
@@ -292,9 +294,13 @@ def _plan(
 
     ``further``: seconds of the baselines, and of the branches beside the network.
     """
-    clock, options, row_count = work.clock, ready.job.options, len(ready.job.train_rows)
-    rows_by_part, network = work.inputs.parts, ready.job.network
-    planned, turns = options.max_epochs, 1
+    clock = work.clock
+    options = ready.job.options
+    row_count = len(ready.job.train_rows)
+    rows_by_part = work.inputs.parts
+    network = ready.job.network
+    planned = options.max_epochs
+    turns = 1
     if not clock.thorough:
         max_rows_seen = ROWS_SEEN if work.request.network == "default" else math.inf
         planned, turns = plan_training(
@@ -302,11 +308,11 @@ def _plan(
         )
     measured = measure_training_time(ready.job, ready.device)
     clock.per_row = measured.seconds_per_epoch / row_count
-    tested, outputs = (
-        len(rows_by_part["test"]),
+    tested = len(rows_by_part["test"])
+    outputs = (
         1
         if work.inputs.task == "regression"
-        else len(np.unique(rows_by_part["train"].y)),
+        else len(np.unique(rows_by_part["train"].y))
     )
     others = further[0]
     # Baselines that were asked for count where a limit was asked for.
@@ -329,7 +335,8 @@ def _plan(
         return work.budget.ranking(tested, features)
 
     per_epoch = clock.per_row * row_count / turns
-    epochs, beside_epochs = max(planned - done, 0), BESIDE_EPOCHS if ready.beside else 0
+    epochs = max(planned - done, 0)
+    beside_epochs = BESIDE_EPOCHS if ready.beside else 0
     usual = per_epoch * (min(epochs, USUAL_EPOCHS) + beside_epochs)
     expected = {"training": min(usual, max(clock.left() - reserved(), per_epoch))}
     expected |= {"baselines": others} if others else {}

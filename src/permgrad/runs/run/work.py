@@ -111,7 +111,8 @@ class RunWork:
     @cached_property
     def model(self) -> Any:
         """The trained model. One that was saved without rows draws them from the training rows again."""
-        folder, request = self.folder.path / "model", self.request
+        folder = self.folder.path / "model"
+        request = self.request
         if self.chosen != "network":
             return load_trusting(folder, trust=trusted(request))
         model = load(folder, device=request.device)
@@ -124,12 +125,12 @@ class RunWork:
     @property
     def notes(self) -> list[str]:
         """The notes on the table, on the choice of the model, and on columns without a score that helps."""
-        inputs, request = self.inputs, self.request
-        choice_notes = (
-            []
-            if self.chosen == request.model
-            else [self.folder.record["facts"]["auto"]["sentence"]]
-        )
+        inputs = self.inputs
+        request = self.request
+        if self.chosen == request.model:
+            choice_notes = []
+        else:
+            choice_notes = [self.folder.record["facts"]["auto"]["sentence"]]
         if is_file(request.model):
             choice_notes = [FITTED_BEFORE.format(Path(request.model).name)]
         notes = [*inputs.notes, *choice_notes]
@@ -148,7 +149,9 @@ class RunWork:
     @cached_property
     def assessing(self) -> Work:
         """What the sections are computed from. What earlier sessions stored of them is read."""
-        inputs, request, folder = self.inputs, self.request, self.folder.path
+        inputs = self.inputs
+        request = self.request
+        folder = self.folder.path
         facts: dict[str, Any] = {
             "positive": None if inputs.positive is None else str(inputs.positive),
             "seed": request.seed,
@@ -159,9 +162,10 @@ class RunWork:
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
             # An encoder knows what is one feature. Raw columns are searched for it, unless this is said.
-            facts["options"] = (
-                {} if hasattr(self.model, "of_encoded") else {"groups": inputs.groups}
-            )
+            if hasattr(self.model, "of_encoded"):
+                facts["options"] = {}
+            else:
+                facts["options"] = {"groups": inputs.groups}
             facts["counts"] = inputs.counts
             model = TrainedOther.of(
                 self.model, inputs.parts["train"].frame, self.clock, **facts
@@ -188,10 +192,11 @@ class RunWork:
                 self.encoded[part_name] = self.model.encode_rows(
                     part_rows.inputs if encoded_part is None else encoded_part
                 )
-        encoded_parts = {
-            encoded_name: replace(rows_of_part, inputs=self.encoded[encoded_name])
-            for encoded_name, rows_of_part in inputs.parts.items()
-        }
+        encoded_parts = {}
+        for encoded_name, rows_of_part in inputs.parts.items():
+            encoded_parts[encoded_name] = replace(
+                rows_of_part, inputs=self.encoded[encoded_name]
+            )
         return Work(
             model,
             encoded_parts["test"],
@@ -208,10 +213,9 @@ class RunWork:
     @cached_property
     def budget(self) -> Budget:
         """What the assessment may cost."""
-        options = {
-            field_name: getattr(self.request, field_name)
-            for field_name in ("seed", "refits")
-        }
+        options = {}
+        for field_name in ("seed", "refits"):
+            options[field_name] = getattr(self.request, field_name)
         return Budget(
             clock=self.clock,
             say=self.say,
@@ -231,20 +235,17 @@ class RunWork:
 
     def fit_baselines(self, guesses: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Train baselines on the rows of the network."""
-        inputs, names = (
-            self.inputs,
-            [
-                baseline_name
-                for baseline_name in self.request.wanted_baselines
-                if why_absent(baseline_name) is None
-            ],
-        )
-        rows_by_part = {
-            part_name: BaselineRows(
+        inputs = self.inputs
+        names = [
+            baseline_name
+            for baseline_name in self.request.wanted_baselines
+            if why_absent(baseline_name) is None
+        ]
+        rows_by_part = {}
+        for part_name, part_rows in inputs.parts.items():
+            rows_by_part[part_name] = BaselineRows(
                 self.encoded[part_name].encoded, part_rows.y, part_rows.weights
             )
-            for part_name, part_rows in inputs.parts.items()
-        }
         scores = run_baselines(
             inputs.task,
             rows_by_part,
@@ -256,31 +257,30 @@ class RunWork:
             guesses=guesses,
             counts=inputs.counts,
         )
-        times = {
-            baseline_name: {
+        times = {}
+        for baseline_name, baseline_scores in scores.items():
+            times[baseline_name] = {
                 time_key: baseline_scores.pop(time_key) for time_key in FIT_TIMES
             }
-            for baseline_name, baseline_scores in scores.items()
-        }
         self.write(TIMES, {"baselines": times})
         return scores
 
     def measure(self) -> None:
         """Evaluate the model on validation and test rows, train the baselines if requested, and write the metrics."""
-        folder, test_numbers = self.folder.path, self.inputs.parts["test"].numbers
-        content, predicted = (
-            fill(self.assessing, ("model",)),
-            self.assessing.predictions,
-        )
+        folder = self.folder.path
+        test_numbers = self.inputs.parts["test"].numbers
+        content = fill(self.assessing, ("model",))
+        predicted = self.assessing.predictions
         write_csv(self.predictions, folder / "predictions.csv")
         if self.chosen == "network":
             write_csv(
                 self.model.history_.drop(columns="seconds"), folder / "history.csv"
             )
         if content.guesses:
-            classes = (
-                {"classes": np.asarray(predicted.classes)} if predicted.classes else {}
-            )
+            if predicted.classes:
+                classes = {"classes": np.asarray(predicted.classes)}
+            else:
+                classes = {}
             write_npz(
                 folder / BASELINE_PREDICTIONS,
                 {"row": test_numbers, **classes, **content.guesses},
@@ -289,7 +289,8 @@ class RunWork:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """The lines of ``predictions.csv``."""
-        test_rows, predicted = self.inputs.parts["test"], self.assessing.predictions
+        test_rows = self.inputs.parts["test"]
+        predicted = self.assessing.predictions
         predicted_parts = {"prediction": predicted.guess}
         if predicted.classes:
             decided_labels = np.asarray(self.model.classes_)[predicted.scored.decided]
@@ -297,9 +298,10 @@ class RunWork:
                 "prediction": decided_labels,
                 "probabilities": predicted.guess,
             }
-        predicted_parts |= (
-            {} if predicted.inside is None else {"inside": predicted.inside}
-        )
+        if predicted.inside is None:
+            predicted_parts |= {}
+        else:
+            predicted_parts |= {"inside": predicted.inside}
         assert test_rows.identifiers is not None
         return prediction_table(
             test_rows.numbers,
@@ -331,27 +333,25 @@ class RunWork:
 
     def refit(self, refits: int) -> Explanation:
         """Repeat the training on parts of its rows."""
-        refit_parts = [
-            self.inputs.parts[part_name] for part_name in ("train", "validation")
-        ]
+        refit_parts = []
+        for part_name in ("train", "validation"):
+            refit_parts.append(self.inputs.parts[part_name])
         self.say(
             f"  refits: {refits} trainings on parts of {sum(map(len, refit_parts)):,} rows"
         )
-        related = [
-            part_rows.dependence
-            for part_rows in refit_parts
-            if part_rows.dependence is not None
-        ]
+        related = []
+        for part_rows in refit_parts:
+            if part_rows.dependence is not None:
+                related.append(part_rows.dependence)
         further: dict[str, Any] = {}
-        further |= (
-            {
+        if related:
+            further |= {
                 related[0].argument[0]: np.concatenate(
                     [dependence.codes for dependence in related]
                 )
             }
-            if related
-            else {}
-        )
+        else:
+            further |= {}
         if self.chosen == "network":
             layout = self.model.order_.layout if is_ordered(self.model.layout) else None
             estimator = clone(self.model).set_params(

@@ -87,14 +87,13 @@ _Trained = tuple[float, dict[str, Any], bool]
 #: Errors of a trial that do not end the study: settings that diverge, or are too large for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
-TUNE_RECORD, WORKERS, GUARD, TRIALS, TABLE = (
-    "tune.json",
-    ".workers",
-    "study.guard",
-    "trials",
-    "trials.csv",
-)
-PRESET, PAGE = "preset.json", "tuning.html"
+TUNE_RECORD = "tune.json"
+WORKERS = ".workers"
+GUARD = "study.guard"
+TRIALS = "trials"
+TABLE = "trials.csv"
+PRESET = "preset.json"
+PAGE = "tuning.html"
 STUDY = FolderKind(
     "study",
     (TUNE_RECORD, *RUN.names, TRIALS, TABLE, PRESET, PAGE),
@@ -131,11 +130,10 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     """
     request.check()
     need_optuna()
-    space = (
-        get_space(request.space)
-        if request.model == "network"
-        else get_model_space(request.model, request.space)
-    )
+    if request.model == "network":
+        space = get_space(request.space)
+    else:
+        space = get_model_space(request.model, request.space)
     # What the results of trials depend on. The preset that a space is around may be a file, too.
     identity = configuration(request) | {
         "space content": configuration_hash(space.content)
@@ -154,11 +152,10 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
     inputs = load_inputs(request.run_request(space.base_name))
     say(headline(inputs))
     with quiet_optuna(), _opened(request, identity) as (study, count_others):
-        wanted_trials = (
-            request.trials
-            if request.trials is not None
-            else space.trials_for(inputs.task)
-        )
+        if request.trials is not None:
+            wanted_trials = request.trials
+        else:
+            wanted_trials = space.trials_for(inputs.task)
         # A study that already has more trials is not shortened.
         before = finished(study)
         total = max([wanted_trials, *(trial_number + 1 for trial_number in before)])
@@ -257,7 +254,10 @@ def _workers(request: TuneRequest) -> Path:
 # ---- trials ----------------------------------------------------------------------------------------------------------
 def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, by this or other processes."""
-    optuna, study, waiting, begun = need_optuna(), session.study, False, list[int]()
+    optuna = need_optuna()
+    study = session.study
+    waiting = False
+    begun = list[int]()
     guard = _workers(session.request) / GUARD
     while True:
         _end_interrupted(session)
@@ -296,10 +296,8 @@ def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -
     """Choose a trial's settings, train it, and return its loss. Add its place to ``begun``."""
     trial_number = claim(session.study, trial, session.total, guard)
     begun.append(trial_number)
-    folder, train = (
-        session.folder / TRIALS / str(trial_number),
-        _train if session.request.model == "network" else _train_other,
-    )
+    folder = session.folder / TRIALS / str(trial_number)
+    train = _train if session.request.model == "network" else _train_other
     set_sampler(
         session.study, session.space, seed=session.request.seed, place=trial_number
     )
@@ -335,10 +333,8 @@ def _tell_of(session: TuneSession, trial_number: int) -> None:
     finished_trials = session.finished
     if trial_number not in finished_trials:
         return
-    trial, facts = (
-        finished_trials[trial_number],
-        finished_trials[trial_number].user_attrs,
-    )
+    trial = finished_trials[trial_number]
+    facts = finished_trials[trial_number].user_attrs
     trial_line = f"[{len(finished_trials)}/{session.total}] trial {trial_number}: "
     if REASON in facts:
         trial_line += f"failed: {facts[REASON]}"
@@ -351,11 +347,10 @@ def _tell_of(session: TuneSession, trial_number: int) -> None:
         trial_line += (
             f"; best so far {finished_trials[best_trial].value:.5g}, trial {best_trial}"
         )
-    times = [
-        float(finished_trial.user_attrs[SECONDS])
-        for finished_trial in finished_trials.values()
-        if SECONDS in finished_trial.user_attrs
-    ]
+    times = []
+    for finished_trial in finished_trials.values():
+        if SECONDS in finished_trial.user_attrs:
+            times.append(float(finished_trial.user_attrs[SECONDS]))
     trials_left = session.total - len(finished_trials)
     if times and trials_left:
         trial_line += f"; about {readable(sum(times) / len(times) * trials_left / (1 + session.others()))} left"
@@ -366,18 +361,23 @@ def _train(
     session: TuneSession, trial: Any, content: Mapping[str, Any], trial_number: int
 ) -> _Trained:
     """Train a trial's network. Write its epochs into the trial's folder."""
-    preset, folder = check_preset(content), session.folder / TRIALS / str(trial_number)
+    preset = check_preset(content)
+    folder = session.folder / TRIALS / str(trial_number)
     request = session.request.run_request(
         session.space.base_name, seed=seed_of(session.request.seed, trial_number)
     )
-    inputs, epochs = session.inputs, int(preset.training["max_epochs"])
-    prunes, pruned = session.space.pruning, False
+    inputs = session.inputs
+    epochs = int(preset.training["max_epochs"])
+    prunes = session.space.pruning
+    pruned = False
     set_pruner(session.study, epochs)
-    rows_by_part, learned_mask = inputs.parts, inputs.learned
+    rows_by_part = inputs.parts
+    learned_mask = inputs.learned
     model = make_estimator(request, inputs, preset=preset)
     encoded_rows = fit_encoder(model, inputs)
     model.set_params(progress=False)
-    finished_trials, losses = session.finished, list[float]()
+    finished_trials = session.finished
+    losses = list[float]()
     best_trial = best_of(finished_trials)
     with Progress(
         epochs, f"trial {trial_number + 1} of {session.total}", lines=False
@@ -425,7 +425,8 @@ def _train_other(
     session: TuneSession, _trial: Any, content: Mapping[str, Any], trial_number: int
 ) -> _Trained:
     """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
-    inputs, chosen_model = session.inputs, session.request.model
+    inputs = session.inputs
+    chosen_model = session.request.model
     request = session.request.run_request(
         session.space.base_name, seed=seed_of(session.request.seed, trial_number)
     )
@@ -434,8 +435,10 @@ def _train_other(
         inputs,
         preset=Settings(chosen_model, check_settings(content, chosen_model, PRESET)),
     )
-    learned_mask, held_out_rows = inputs.learned, inputs.parts["validation"]
-    X, y = held_out_rows.frame[learned_mask], held_out_rows.y[learned_mask]
+    learned_mask = inputs.learned
+    held_out_rows = inputs.parts["validation"]
+    X = held_out_rows.frame[learned_mask]
+    y = held_out_rows.y[learned_mask]
     model.fit(fit_encoder(model, inputs), inputs.parts["train"].y, (X, y))
     predicted_part, score = (
         ("prediction", "rmse")
@@ -465,20 +468,21 @@ def trial_table(session: TuneSession) -> pd.DataFrame:
             for parameter_name in trial.params
         )
     )
-    trial_rows = [
-        [
-            trial_number,
-            STATES[trial.state.name],
-            *(
-                trial.user_attrs.get(attribute)
-                for attribute in (LOSS, EPOCHS, BEST_EPOCH)
-            ),
-            seed_of(session.request.seed, trial_number),
-            *(trial.params.get(parameter_name) for parameter_name in names),
-            trial.user_attrs.get(REASON),
-        ]
-        for trial_number, trial in trials.items()
-    ]
+    trial_rows = []
+    for trial_number, trial in trials.items():
+        trial_rows.append(
+            [
+                trial_number,
+                STATES[trial.state.name],
+                *(
+                    trial.user_attrs.get(attribute)
+                    for attribute in (LOSS, EPOCHS, BEST_EPOCH)
+                ),
+                seed_of(session.request.seed, trial_number),
+                *(trial.params.get(parameter_name) for parameter_name in names),
+                trial.user_attrs.get(REASON),
+            ]
+        )
     return pd.DataFrame(trial_rows, columns=[*_COLUMNS, *names, "reason"], dtype=object)
 
 
@@ -492,25 +496,24 @@ def write_page(session: TuneSession) -> None:
     """Write ``tuning.html``."""
     trials = session.finished
     best_trial = best_of(trials)
-    curves = {
-        trial_number: [
+    curves = {}
+    for trial_number, finished_trial in trials.items():
+        curves[trial_number] = [
             epoch_loss
             for _, epoch_loss in sorted(finished_trial.intermediate_values.items())
         ]
-        for trial_number, finished_trial in trials.items()
-    }
-    ranges = {
-        parameter_name: range_
-        for trial in trials.values()
-        for parameter_name, range_ in trial.distributions.items()
-    }
-    record, metrics = STUDY.read(session.folder) or {}, session.folder / METRICS
-    model, base_preset = session.request.model, session.space.base_name
-    first = (
-        f"preset {base_preset}"
-        if model == "network"
-        else f"usual {baselines.get(model).label}"
-    )
+    ranges = {}
+    for trial in trials.values():
+        for parameter_name, range_ in trial.distributions.items():
+            ranges[parameter_name] = range_
+    record = STUDY.read(session.folder) or {}
+    metrics = session.folder / METRICS
+    model = session.request.model
+    base_preset = session.space.base_name
+    if model == "network":
+        first = f"preset {base_preset}"
+    else:
+        first = f"usual {baselines.get(model).label}"
     facts = {
         "table": session.inputs.name,
         "target": session.inputs.target,
@@ -548,17 +551,16 @@ def write_page(session: TuneSession) -> None:
 
 
 def _again(session: TuneSession, best: int) -> str:
-    preset, trial_seed = (
-        os.fspath(session.folder / PRESET),
-        seed_of(session.request.seed, best),
-    )
+    preset = os.fspath(session.folder / PRESET)
+    trial_seed = seed_of(session.request.seed, best)
     return session.request.run_request(preset, seed=trial_seed, out=None).command
 
 
 # ---- the winner ------------------------------------------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
     """Run the best settings in the study's folder. Test rows are used here, for these only."""
-    folder, trials = session.folder, session.finished
+    folder = session.folder
+    trials = session.finished
     best_trial = best_of(trials)
     if best_trial is None:
         problem = f"All {len(trials)} trials failed, the first with: {trials[0].user_attrs[REASON]}"
@@ -600,7 +602,8 @@ def export_winner(session: TuneSession) -> Outcome:
 
 def _run(session: TuneSession, best: int) -> None:
     """Run the best settings, as the command of ``again`` does. A run of other settings in the folder is replaced."""
-    folder, trial_seed = session.folder, seed_of(session.request.seed, best)
+    folder = session.folder
+    trial_seed = seed_of(session.request.seed, best)
     request = session.request.run_request(
         os.fspath(folder / PRESET), seed=trial_seed, out=folder
     )
@@ -635,21 +638,21 @@ def finished_outcome(
         if RUN.finished(folder) is None:
             return None
         task_name = read_json(folder / METRICS)["task"]
-        total = (
-            space.trials_for(task_name) if request.trials is None else request.trials
-        )
-        return (
-            _outcome(request, space, record, already=True)
-            if record["finished"]["trials"] >= total
-            else None
-        )
+        if request.trials is None:
+            total = space.trials_for(task_name)
+        else:
+            total = request.trials
+        if record["finished"]["trials"] >= total:
+            return _outcome(request, space, record, already=True)
+        return None
 
 
 def _outcome(
     request: TuneRequest, space: Space, record: Mapping[str, Any], *, already: bool
 ) -> Outcome:
     """Return which trial won, with which settings, and the results of its run."""
-    folder, finished = request.folder, record["finished"]
+    folder = request.folder
+    finished = record["finished"]
     run_summary = read_summary(folder)
     facts = {
         "folder": os.fspath(folder),

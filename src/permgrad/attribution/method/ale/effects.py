@@ -69,11 +69,10 @@ def accumulated(
     effects of this sum are taken off. A cell of fewer than two independent rows has the effect of the nearest one.
     """
     shape = [len(axis.at) - 1 for axis in axes]
-    count, cells = (
-        int(np.prod(shape)),
-        sum((axis_steps * shape[-1] for axis_steps in steps[:-1]), steps[-1]),
-    )
-    means, nearest = _means(rows, cells, effects, count, sampled), np.arange(count)
+    count = int(np.prod(shape))
+    cells = sum((axis_steps * shape[-1] for axis_steps in steps[:-1]), steps[-1])
+    means = _means(rows, cells, effects, count, sampled)
+    nearest = np.arange(count)
     filled_cells = np.flatnonzero(_sizes(rows, cells, count, sampled) > 2 - 1e-9)
     firsts = []
     inside = np.flatnonzero(np.all([np.isfinite(axis.places) for axis in axes], axis=0))
@@ -138,7 +137,10 @@ def _added_up(steps: Tensor, way: int) -> Tensor:
 def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Floats:
     """Return how many independent rows of equal weight each step has (Kish 1965). Those near in time count as one."""
     units = sampled.units
-    codes = rows if units is None else units.codes[rows]
+    if units is None:
+        codes = rows
+    else:
+        codes = units.codes[rows]
     if units is not None and units.timed:
         codes = codes * most_waves(units) // units.count
     pairs, pair_indices = np.unique(
@@ -172,11 +174,9 @@ def _means(
     factor = torch.from_numpy(
         np.sqrt(step_sizes / (step_sizes - 1)) if widen else np.ones(count)
     )[:, None]
-    moved, step_indices, value_tensor = (
-        torch.from_numpy(rows),
-        torch.from_numpy(which),
-        torch.from_numpy(values),
-    )
+    moved = torch.from_numpy(rows)
+    step_indices = torch.from_numpy(which)
+    value_tensor = torch.from_numpy(values)
 
     def means(weights: Tensor) -> Tensor:
         row_weights = weights[moved]
@@ -224,10 +224,12 @@ def _measured(
     sampled: Sampled,
 ) -> Curve:
     """Return effects, centred over rows that lie at ``located`` ``(rows, points)``, with their errors."""
-    interpolation, row_indices = torch.from_numpy(located), torch.from_numpy(rows)
+    interpolation = torch.from_numpy(located)
+    row_indices = torch.from_numpy(rows)
 
     def centred(weights: Tensor) -> Tensor:
-        point_effects, row_weights = effects(weights), weights[row_indices]
+        point_effects = effects(weights)
+        row_weights = weights[row_indices]
         return (
             point_effects
             - row_weights @ (interpolation @ point_effects) / row_weights.sum()
@@ -237,13 +239,12 @@ def _measured(
         row_weights = weights[row_indices]
         return row_weights @ (interpolation @ centred(weights)) ** 2 / row_weights.sum()
 
-    weights, units = sampled.weights, sampled.units
+    weights = sampled.weights
+    units = sampled.units
     with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is in
         weight_tensor = torch.from_numpy(weights)
-        centred_effects, squared = (
-            centred(weight_tensor).numpy(),
-            squares(weight_tensor).numpy(),
-        )
+        centred_effects = centred(weight_tensor).numpy()
+        squared = squares(weight_tensor).numpy()
         influences, by_row = (
             (jacobian(statistic, weight_tensor) * weight_tensor).numpy()
             for statistic in (centred, squares)
@@ -290,28 +291,29 @@ def _root(
     The square has the variance ``chance`` if it is 0, and ``own_variance`` beside it if it is ``value``, in proportion between.
     Ends are those values from which the estimate is as far as chance allows there (as Wilson 1927 for shares).
     """
-    quantiles, slope = (
-        t_quantile(0.5 + confidence / 2, freedom),
-        own_variance / value if value else 0.0,
-    )
+    quantiles = t_quantile(0.5 + confidence / 2, freedom)
+    if value:
+        slope = own_variance / value
+    else:
+        slope = 0.0
     apart = (
         quantiles
         * np.sqrt(chance + own_variance + quantiles**2 * slope**2 / 4)
         * (-1, 1)
     )
     lower_bound, upper_bound = np.maximum(value + quantiles**2 * slope / 2 + apart, 0.0)
-    p_value = (
-        1.0
-        if not value
-        else float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
-    )
+    if not value:
+        p_value = 1.0
+    else:
+        p_value = float(t_two_sided(value / max(chance, 1e-300) ** 0.5, freedom[0]))
     error = (value + (chance + own_variance) ** 0.5) ** 0.5 - value**0.5
     return [value**0.5, error, lower_bound**0.5, upper_bound**0.5, p_value]
 
 
 # ---- the axis of a column --------------------------------------------------------------------------------------------
 #: Most different values of a number that are points of their own, and most points of dates.
-_VALUES, _MOMENTS = 10, 8
+_VALUES = 10
+_MOMENTS = 8
 #: Quantiles at which the distributions of a number in two levels are compared.
 _COMPARED = 100
 
@@ -350,11 +352,9 @@ class Column:
 
 def read_columns(request: Request) -> dict[int, Column]:
     """Return the players that are one column of a table, or one number of an input, by their positions."""
-    encoder, space, columns = (
-        request.subject.preprocessor,
-        request.space,
-        dict[int, Column](),
-    )
+    encoder = request.subject.preprocessor
+    space = request.space
+    columns = dict[int, Column]()
     frame = (
         shown_values(request)
         if request.shown is None
@@ -457,7 +457,9 @@ class Axis:
     @property
     def scale(self) -> Floats:
         """Where the points are on a scale: numbers, or one after the other."""
-        return np.arange(len(self.at), dtype=np.float64) if self.levels else self.at
+        if self.levels:
+            return np.arange(len(self.at), dtype=np.float64)
+        return self.at
 
     def located(self, rows: Integers) -> Floats:
         """Return the weights of the points between which rows lie, ``(rows, points)``."""
@@ -478,16 +480,16 @@ def make_axes(
     A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
     are fewer.
     """
-    other_columns = {
-        player: [
+    other_columns = {}
+    for player in players:
+        other_columns[player] = [
             column for other_player, column in columns.items() if other_player != player
         ]
-        for player in players
-    }
-    player_axes = {
-        player: _axis(columns[player], context_columns, sampled, bins, least)
-        for player, context_columns in other_columns.items()
-    }
+    player_axes = {}
+    for player, context_columns in other_columns.items():
+        player_axes[player] = _axis(
+            columns[player], context_columns, sampled, bins, least
+        )
     return {player: axis for player, axis in player_axes.items() if len(axis.at)}
 
 
@@ -498,11 +500,10 @@ def _axis(
     bins: int,
     least: int,
 ) -> Axis:
-    used_mask, units = sampled.weights > 0, sampled.units
-    row_positions, steps = (
-        np.full(len(used_mask), np.nan),
-        np.full((len(used_mask), 2), -1),
-    )
+    used_mask = sampled.weights > 0
+    units = sampled.units
+    row_positions = np.full(len(used_mask), np.nan)
+    steps = np.full((len(used_mask), 2), -1)
     valued_rows = np.flatnonzero(used_mask & np.isfinite(column.values))
     values, codes, counts = np.unique(
         column.values[valued_rows], return_inverse=True, return_counts=True
@@ -514,7 +515,8 @@ def _axis(
         or (len(values) <= _VALUES and counts.min() >= least)
     )
     if not levels:
-        bins = min(bins, _MOMENTS - 1) if column.dates else bins
+        if column.dates:
+            bins = min(bins, _MOMENTS - 1)
         axis_points = _edges(
             column.values[valued_rows],
             None if units is None else units.codes[valued_rows],
@@ -524,27 +526,26 @@ def _axis(
         row_steps = np.maximum(
             np.searchsorted(axis_points, column.values[valued_rows]) - 1, 0
         )
-        steps[valued_rows, 0], row_positions[valued_rows] = (
-            row_steps,
+        steps[valued_rows, 0] = row_steps
+        row_positions[valued_rows] = (
             row_steps
             + (column.values[valued_rows] - axis_points[row_steps])
-            / np.diff(axis_points)[row_steps],
+            / np.diff(axis_points)[row_steps]
         )
     else:
         kept_levels = np.flatnonzero(
             counts >= (1 if alone else min(least, max(2, len(valued_rows) // 8)))
         )
-        among, codes = np.isin(codes, kept_levels), np.searchsorted(kept_levels, codes)
-        valued_rows, codes = valued_rows[among], codes[among]
-        order = (
-            _alike(codes, len(kept_levels), valued_rows, other_columns)
-            if column.nominal and len(kept_levels) > 2
-            else np.arange(len(kept_levels))
-        )
-        axis_points, row_positions[valued_rows] = (
-            values[kept_levels[order]],
-            np.argsort(order)[codes],
-        )
+        among = np.isin(codes, kept_levels)
+        codes = np.searchsorted(kept_levels, codes)
+        valued_rows = valued_rows[among]
+        codes = codes[among]
+        if column.nominal and len(kept_levels) > 2:
+            order = _alike(codes, len(kept_levels), valued_rows, other_columns)
+        else:
+            order = np.arange(len(kept_levels))
+        axis_points = values[kept_levels[order]]
+        row_positions[valued_rows] = np.argsort(order)[codes]
         steps[valued_rows] = row_positions[valued_rows, None] + (-1, 0)
         steps[steps == len(axis_points) - 1] = -1
     donors = np.array(
@@ -594,42 +595,37 @@ def _alike(
     """
     from scipy.spatial.distance import cdist
 
-    distance, member = np.zeros((count, count)), codes == np.arange(count)[:, None]
+    distance = np.zeros((count, count))
+    member = codes == np.arange(count)[:, None]
     for other_column in others:
         values = other_column.values[rows]
         known_members = member & np.isfinite(values)
         if other_column.nominal:
-            indicators, metric, distance_weight = (
-                values[:, None] == np.arange(len(other_column.labels)),
-                "cityblock",
-                0.5,
-            )
+            indicators = values[:, None] == np.arange(len(other_column.labels))
+            metric = "cityblock"
+            distance_weight = 0.5
         else:
-            points = (
-                np.quantile(
+            if known_members.any():
+                points = np.quantile(
                     values[known_members.any(axis=0)], np.linspace(0, 1, _COMPARED)
                 )
-                if known_members.any()
-                else values[:0]
-            )
-            indicators, metric, distance_weight = (
-                values[:, None] <= points,
-                "chebyshev",
-                1.0,
-            )
+            else:
+                points = values[:0]
+            indicators = values[:, None] <= points
+            metric = "chebyshev"
+            distance_weight = 1.0
         shares = (
             known_members
             @ indicators.astype(np.float64)
             / np.maximum(known_members.sum(axis=1, keepdims=True), 1)
         )
-        distance += (
-            distance_weight * cdist(shares, shares, metric) if shares.shape[1] else 0.0
-        )
+        if shares.shape[1]:
+            distance += distance_weight * cdist(shares, shares, metric)
+        else:
+            distance += 0.0
     centring = np.eye(count) - 1 / count
     sizes, vectors = np.linalg.eigh(-centring @ distance**2 @ centring / 2)
     along = vectors[:, -1] * (-1 if vectors[0, -1] > 0 else 1)
-    return (
-        np.argsort(along.round(12), kind="stable")
-        if sizes[-1] > 1e-12
-        else np.arange(count)
-    )
+    if sizes[-1] > 1e-12:
+        return np.argsort(along.round(12), kind="stable")
+    return np.arange(count)

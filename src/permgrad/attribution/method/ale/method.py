@@ -33,7 +33,8 @@ from permgrad.base.errors import InputError, listed, shown, warn_user
 from permgrad.base.progress import Progress
 
 #: Most bins along each axis of a pair, and most pairs.
-_BINS_OF_PAIRS, _MOST_PAIRS = 10, 300
+_BINS_OF_PAIRS = 10
+_MOST_PAIRS = 300
 #: Roundings that may be left where a column has no effect, or where those of two columns add up.
 _ROUNDING = 16
 
@@ -69,7 +70,9 @@ class Ale(Configured):
     Examples:
         >>> import numpy as np, permgrad as pg
         >>> X = np.random.default_rng(0).normal(size=(500, 3))
-        >>> explanation = pg.explain(lambda rows: rows @ [2.0, 1.0, 0.0], X, method="ale", progress=False)
+        >>> explanation = pg.explain(
+        ...     lambda rows: rows @ [2.0, 1.0, 0.0], X, method="ale", progress=False
+        ... )
         >>> explanation.values[:, 0].round(1).tolist(), len(explanation.effects())
         ([2.0, 1.0, 0.0], 123)
     """
@@ -82,7 +85,8 @@ class Ale(Configured):
 
     def __call__(self, request: Request) -> Explanation:
         """Compute the explanation."""
-        pairs, sizes = _pairs(request), ("bins", "least_rows")
+        pairs = _pairs(request)
+        sizes = ("bins", "least_rows")
         bin_count, least = (
             check_whole(
                 option_name, request.options[option_name], "Pass for example 10."
@@ -107,7 +111,8 @@ class Ale(Configured):
             least,
         )
         work = _curves_to_measure(singles, coarse, pairs)
-        coalition_game, curves = Blend(request), dict[Pair, Curve]()
+        coalition_game = Blend(request)
+        curves = dict[Pair, Curve]()
         with (
             Progress(len(work), "ale", request.progress) as progress,
             request.subject.open(),
@@ -141,16 +146,16 @@ class Ale(Configured):
 
 def _pairs(request: Request) -> list[Pair]:
     """Return the pairs of players that are asked for."""
-    requested_pairs, names = request.options["pairs"], request.space.names
+    requested_pairs = request.options["pairs"]
+    names = request.space.names
     if requested_pairs is None:
         return []
     pairs: list[Pair] = list(combinations(range(len(names)), 2))
     if not (isinstance(requested_pairs, str) and requested_pairs == "all"):
-        pair_list = (
-            list(requested_pairs)
-            if isinstance(requested_pairs, (list, tuple))
-            else [requested_pairs]
-        )
+        if isinstance(requested_pairs, (list, tuple)):
+            pair_list = list(requested_pairs)
+        else:
+            pair_list = [requested_pairs]
         if not all(
             isinstance(player_pair, (list, tuple))
             and len({*map(str, player_pair)}) == len(player_pair) == 2
@@ -166,10 +171,11 @@ def _pairs(request: Request) -> list[Pair]:
             member_name for player_pair in pair_list for member_name in player_pair
         ):
             check_choice("feature", feature_name, names)
-        selected_pairs = {
-            tuple(sorted({names.index(member_name) for member_name in player_pair}))
-            for player_pair in pair_list
-        }
+        selected_pairs = set()
+        for player_pair in pair_list:
+            selected_pairs.add(
+                tuple(sorted({names.index(member_name) for member_name in player_pair}))
+            )
         pairs = [player_pair for player_pair in pairs if player_pair in selected_pairs]
     if len(pairs) > _MOST_PAIRS:
         raise InputError(
@@ -198,17 +204,19 @@ def _moved(
     moved_rows, which = np.nonzero(np.all(np.array(axis_steps) >= 0, axis=0))
     steps = [row_steps[moved_rows, which] for row_steps in axis_steps]
     shape = [len(axis.at) for axis in axes]
-    points = [
-        np.ravel_multi_index(
-            [
-                axis_step + corner_offset
-                for axis_step, corner_offset in zip(steps, corner, strict=True)
-            ],
-            shape,
+    points = []
+    for corner in product((0, 1), repeat=len(axes)):
+        points.append(
+            np.ravel_multi_index(
+                [
+                    axis_step + corner_offset
+                    for axis_step, corner_offset in zip(steps, corner, strict=True)
+                ],
+                shape,
+            )
         )
-        for corner in product((0, 1), repeat=len(axes))
-    ]
-    count, sizes = int(np.prod(shape)), np.concatenate(points)
+    count = int(np.prod(shape))
+    sizes = np.concatenate(points)
     unique_codes, code_indices = np.unique(
         np.tile(moved_rows, len(points)) * count + sizes, return_inverse=True
     )
@@ -223,12 +231,13 @@ def _moved(
             len(points)
         )
     )
-    scaled_outputs = [
-        request.scale.read(request.subject.outputs, raw_outputs)[
-            :, list(request.targets)
-        ]
-        for raw_outputs in outputs
-    ]
+    scaled_outputs = []
+    for raw_outputs in outputs:
+        scaled_outputs.append(
+            request.scale.read(request.subject.outputs, raw_outputs)[
+                :, list(request.targets)
+            ]
+        )
     effects = point_values = np.array(
         [point_outputs.cpu().double().numpy() for point_outputs in scaled_outputs]
     )
@@ -254,10 +263,13 @@ def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]
     lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
     points = []
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):
-        lent_rows = [
-            numbers_by_row(tensor)[torch.from_numpy(lender.ravel()).to(tensor.device)]
-            for lender in lenders
-        ]
+        lent_rows = []
+        for lender in lenders:
+            lent_rows.append(
+                numbers_by_row(tensor)[
+                    torch.from_numpy(lender.ravel()).to(tensor.device)
+                ]
+            )
         player_positions = (
             (segments.reshape(-1) == players[-1]).nonzero().flatten().to(tensor.device)
         )
@@ -274,7 +286,11 @@ def _fields(
 ) -> dict[str, Any]:
     """Return the fields of the explanation of curves and surfaces."""
     members: list[Pair] = [*((player,) for player in range(len(request.space))), *pairs]
-    fields: dict[str, Any] = named(request, members) if pairs else {}
+    fields: dict[str, Any]
+    if pairs:
+        fields = named(request, members)
+    else:
+        fields = {}
     names = fields.get("names", request.space.names)
     unknown = np.full((5, len(request.targets)), np.nan)
     numbers = np.stack(
@@ -288,24 +304,24 @@ def _fields(
         ("values", "std_error", "low", "high", "p_values"), numbers, strict=True
     )
     nothing = np.zeros((len(request.targets), request.count))
-    scores = [
-        curves[player_set].scores if player_set in curves else nothing
-        for player_set in members[: len(request.space)]
-    ]
+    scores = []
+    for player_set in members[: len(request.space)]:
+        if player_set in curves:
+            scores.append(curves[player_set].scores)
+        else:
+            scores.append(nothing)
     every = np.array(scores).swapaxes(0, 1)
-    apart = (
-        list(every)
-        if request.units is None
-        else [independent(output_scores, request.units) for output_scores in every]
-    )
+    if request.units is None:
+        apart = list(every)
+    else:
+        apart = [independent(output_scores, request.units) for output_scores in every]
     fields["correlation"] = shared_errors(
         len(scores), range(len(every)), lambda of: apart[0 if of is None else of + 1]
     )
-    direction = {
-        name: _effects_of(curves[each], axes[each])
-        for name, each in zip(names, members, strict=True)
-        if each in curves
-    }
+    direction = {}
+    for name, each in zip(names, members, strict=True):
+        if each in curves:
+            direction[name] = _effects_of(curves[each], axes[each])
     return {**fields, "direction": direction}
 
 
@@ -338,9 +354,10 @@ def _refuse_no_columns(request: Request, columns: Mapping[int, Any]) -> None:
 
 def _tell_of_without(request: Request, singles: Mapping[int, Axis]) -> None:
     """Warn of players that have no accumulated local effects."""
-    without = [
-        name for player, name in enumerate(request.space.names) if player not in singles
-    ]
+    without = []
+    for player, name in enumerate(request.space.names):
+        if player not in singles:
+            without.append(name)
     if without:
         warn_user(
             "These are not one column with values, and have no accumulated local "
@@ -366,9 +383,9 @@ def _curves_to_measure(
     singles: Mapping[int, Axis], coarse: Mapping[int, Axis], pairs: Iterable[Pair]
 ) -> dict[Pair, list[Axis]]:
     """Return the axes of each curve and of each surface."""
-    work: dict[Pair, list[Axis]] = {
-        (player,): [axis] for player, axis in singles.items()
-    }
+    work: dict[Pair, list[Axis]] = {}
+    for player, axis in singles.items():
+        work[(player,)] = [axis]
     for pair in pairs:
         if set(pair) <= set(coarse):
             work[pair] = [coarse[player] for player in pair]

@@ -40,7 +40,9 @@ class BalancedDesign:
 
 def make_design(players: int, size: int) -> BalancedDesign:
     """Return the design of a size up to half of the players. For two to four players it has every coalition."""
-    return _kept(players, size) if players <= _KEPT_PLAYERS else _made(players, size)
+    if players <= _KEPT_PLAYERS:
+        return _kept(players, size)
+    return _made(players, size)
 
 
 def _made(players: int, size: int) -> BalancedDesign:
@@ -94,7 +96,8 @@ def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
 def _cycles(players: int) -> Booleans:
     """Return pairs that form triangles and, for what is left, one or two cycles of five or seven."""
     odd_lengths = {0: [], 1: [5, 5], 2: [5]}[players % 3]
-    odd_lengths = [7] if players == 7 else odd_lengths
+    if players == 7:
+        odd_lengths = [7]
     lengths = [3] * ((players - sum(odd_lengths)) // 3) + odd_lengths
     pair_sets = np.zeros((players, players), dtype=bool)
     start = 0
@@ -177,7 +180,8 @@ def _solve(
     counters: Counters,
     uniform_draws: Floats,
 ) -> Floats:
-    players, active = game.players, game.differs(rows, donors)
+    players = game.players
+    active = game.differs(rows, donors)
     count = active.sum(axis=1)
     total = game.full(rows) - game.empty(rows, donors)
     with np.errstate(over="ignore"):
@@ -193,10 +197,11 @@ def _solve(
     )
     # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
     # once.
-    laid = [
-        _laid_out(np.flatnonzero(count == number), number, ranks, uniform_draws)
-        for number in np.unique(count[count > 1]).tolist()
-    ]
+    laid = []
+    for number in np.unique(count[count > 1]).tolist():
+        laid.append(
+            _laid_out(np.flatnonzero(count == number), number, ranks, uniform_draws)
+        )
     if not laid:
         return values
     worths = _worths(game, rows, donors, laid)
@@ -215,7 +220,8 @@ def used_players(game: ShapleyGame) -> Booleans:
     Designs give an idle player nearly, not quite 0.
     """
     background_blend = Blend(replace(game.request, inputs=game.request.donors))
-    rng, background = generator(game.request.seed, "used"), len(game.request.donors[0])
+    rng = generator(game.request.seed, "used")
+    background = len(game.request.donors[0])
 
     def play(row: Integers, player: Integers, _trials: int) -> Floats:
         first = rng.integers(0, background, len(player))
@@ -277,10 +283,8 @@ def _seen(
         for pair_slice in slices(
             len(row), max(1, _NUMBERS // (trials * (doubted.shape[1] + 1)))
         ):
-            which, whose = (
-                np.repeat(row[pair_slice], trials),
-                np.repeat(player[pair_slice], trials),
-            )
+            which = np.repeat(row[pair_slice], trials)
+            whose = np.repeat(player[pair_slice], trials)
             steps = np.abs(np.diff(play(which, whose, trials), axis=1))[:, 0]
             moved = np.asarray(steps > rounding[which]).reshape(
                 -1, trials, steps.shape[1]
@@ -311,5 +315,6 @@ def _with_and_without(player: Integers | int, size: Floats, keys: Floats) -> Boo
     """Return a coalition without a player and the same with it, ``(trials, 2, players)``: sizes are spread evenly."""
     coalition_pairs = np.repeat((keys < size[:, None])[:, None], 2, axis=1)
     trials = np.arange(len(coalition_pairs))
-    coalition_pairs[trials, 0, player], coalition_pairs[trials, 1, player] = False, True
+    coalition_pairs[trials, 0, player] = False
+    coalition_pairs[trials, 1, player] = True
     return coalition_pairs

@@ -55,19 +55,19 @@ class _Columns:
         column_form: Any = (
             design or request.subject.preprocessor or PlainColumns(background.shape[1])
         )
-        player_columns = [
-            np.asarray(request.space.columns[player_name])
-            for player_name in request.space.names
-        ]
-        of_player = (
-            player_columns
-            if design is None
-            else [
-                np.asarray(design.columns_of(column_indices))
-                for column_indices in player_columns
-            ]
-        )
-        cells = background if design is None else np.asarray(design.expand(background))
+        player_columns = []
+        for player_name in request.space.names:
+            player_columns.append(np.asarray(request.space.columns[player_name]))
+        if design is None:
+            of_player = player_columns
+        else:
+            of_player = []
+            for column_indices in player_columns:
+                of_player.append(np.asarray(design.columns_of(column_indices)))
+        if design is None:
+            cells = background
+        else:
+            cells = np.asarray(design.expand(background))
         weights = request.sample_weight if request.shared else None
         continuous = set(np.asarray(column_form.numeric_columns_).tolist())
         continuous |= {
@@ -93,17 +93,17 @@ class _Columns:
         spread = np.where(spread > 0, spread, 1.0)
         correlation = covariance / np.outer(spread, spread)
         sizes = np.linalg.eigvalsh(correlation)
-        column_means, is_flat = (
-            np.average(cells, axis=0, weights=weights),
-            bool(sizes[0] <= _FLAT * sizes[-1]),
-        )
+        column_means = np.average(cells, axis=0, weights=weights)
+        is_flat = bool(sizes[0] <= _FLAT * sizes[-1])
         return cls(
             design, of_player, levels, column_means, spread, correlation, is_flat
         )
 
     def expand(self, table: Floats) -> Floats:
         """Return the columns of a table's cells."""
-        return table if self.design is None else np.asarray(self.design.expand(table))
+        if self.design is None:
+            return table
+        return np.asarray(self.design.expand(table))
 
 
 class ConditionalGame(ShapleyGame):
@@ -142,7 +142,8 @@ class ConditionalGame(ShapleyGame):
 
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
         """Return raw outputs ``(n, coalitions, donors, K)``."""
-        count, width = keeps.shape[1], donors.shape[1]
+        count = keeps.shape[1]
+        width = donors.shape[1]
         flat_keeps = keeps.reshape(-1, self.players)
         patterns, which = np.unique(flat_keeps, axis=0, return_inverse=True)
         drawn = np.empty((len(flat_keeps), width, self._rows.shape[1]))
@@ -165,13 +166,12 @@ class ConditionalGame(ShapleyGame):
 
     def _cells(self, drawn: Floats, rows: Integers, keeps: Booleans) -> Floats:
         """Return the cells of drawn columns ``(n, donors, cells)``, those of players that are kept from the row."""
-        source, space = _table(self.request.inputs[0]), self.request.space
+        source = _table(self.request.inputs[0])
+        space = self.request.space
         cells = np.empty((*drawn.shape[:2], source.shape[1]))
         for player, columns in enumerate(self.columns.of_player):
-            cell_columns, values = (
-                np.asarray(space.columns[space.names[player]]),
-                drawn[..., columns],
-            )
+            cell_columns = np.asarray(space.columns[space.names[player]])
+            values = drawn[..., columns]
             if self.columns.design is not None:
                 flat_values = values.reshape(-1, len(columns))
                 values = np.asarray(
@@ -187,10 +187,8 @@ class ConditionalGame(ShapleyGame):
         self, kept_players: Booleans, rows: Integers, donors: Integers
     ) -> Floats:
         """Return the columns of all players, ``(n, donors, columns)``, those that are kept with the row's values."""
-        values, known_players = (
-            self._lent[donors],
-            np.flatnonzero(kept_players).tolist(),
-        )
+        values = self._lent[donors]
+        known_players = np.flatnonzero(kept_players).tolist()
         for player in known_players:
             own_columns = self.columns.of_player[player]
             values[..., own_columns] = self._rows[rows][:, None, own_columns]
@@ -220,10 +218,10 @@ class ConditionalGame(ShapleyGame):
         given_columns, matrix = self._regression(
             tuple(players), tuple(sorted(known_players))
         )
-        own_columns, lent_values = (
-            np.concatenate([self.columns.of_player[player] for player in players]),
-            self._lent[donors],
+        own_columns = np.concatenate(
+            [self.columns.of_player[player] for player in players]
         )
+        lent_values = self._lent[donors]
         movement = (
             values[..., given_columns] - lent_values[..., given_columns]
         ) @ matrix
@@ -238,11 +236,9 @@ class ConditionalGame(ShapleyGame):
         donors: Integers,
     ) -> None:
         """Write the columns of a player with levels, given those of ``known_players``."""
-        own_columns, levels, column_means = (
-            self.columns.of_player[player],
-            self.columns.levels[player],
-            self.columns.mean,
-        )
+        own_columns = self.columns.of_player[player]
+        levels = self.columns.levels[player]
+        column_means = self.columns.mean
         movement, given_columns, matrix = self._move(
             [player], known_players, values, donors
         )
@@ -250,10 +246,8 @@ class ConditionalGame(ShapleyGame):
         expected = (
             lent_values[..., given_columns] - column_means[given_columns]
         ) @ matrix[:, levels] + column_means[own_columns[levels]]
-        theirs, row_shares = (
-            _shares(expected),
-            _shares(expected + movement[..., levels]),
-        )
+        theirs = _shares(expected)
+        row_shares = _shares(expected + movement[..., levels])
         is_level = lent_values[..., own_columns[levels]]
         level_index = np.where(
             is_level.any(axis=-1), is_level.argmax(axis=-1), len(levels)

@@ -32,7 +32,8 @@ class RowInteractions(RowValues):
 
     def fill(self) -> None:
         """Compute the numbers of all rows. What shapiq draws for a row depends on nothing but its contents."""
-        request, references = self.game.request, self.references
+        request = self.game.request
+        references = self.references
         row_slices = list(
             slices(request.count, max(1, _BLOCK_NUMBERS // self.game.players))
         )
@@ -125,12 +126,10 @@ class _Played:
     def __init__(
         self, game: ShapleyGame, row: int, references: Integers, active: Booleans
     ) -> None:
-        self.game, self.active, self.row, self.donors = (
-            game,
-            active,
-            np.array([row]),
-            references[None],
-        )
+        self.game = game
+        self.active = active
+        self.row = np.array([row])
+        self.donors = references[None]
         self._known: dict[bytes, Floats] = {}
 
     @property
@@ -142,11 +141,10 @@ class _Played:
         """Return the worth of coalitions of the active players ``(coalitions, players)``, or of a single one."""
         coalition_rows = np.atleast_2d(coalitions).astype(bool)
         codes = [coalition.tobytes() for coalition in coalition_rows]
-        new_coalitions = {
-            coalition_code: coalition
-            for coalition_code, coalition in zip(codes, coalition_rows, strict=True)
-            if coalition_code not in self._known
-        }
+        new_coalitions = {}
+        for coalition_code, coalition in zip(codes, coalition_rows, strict=True):
+            if coalition_code not in self._known:
+                new_coalitions[coalition_code] = coalition
         if new_coalitions:
             self._known.update(
                 zip(
@@ -160,7 +158,8 @@ class _Played:
     def _play(self, sets: Booleans) -> Floats:
         keeps = np.ones((1, len(sets), len(self.active)), dtype=bool)
         keeps[0][:, self.active] = sets
-        worth, sizes = np.empty((len(sets), self.game.width)), sets.sum(axis=1)
+        worth = np.empty((len(sets), self.game.width))
+        sizes = sets.sum(axis=1)
         between = (sizes > 0) & (sizes < sets.shape[1])
         if between.any():
             worth[between] = self.game.values(self.row, self.donors, keeps[:, between])[
@@ -184,11 +183,9 @@ def _estimator(
         RegressionFSII,
     )
 
-    players, order, names = (
-        interaction_index.players,
-        interaction_index.order,
-        len(interaction_index.members),
-    )
+    players = interaction_index.players
+    order = interaction_index.order
+    names = len(interaction_index.members)
     settings: dict[str, Any] = {"n": players, "max_order": order, "random_state": seed}
     if interaction_index.index == "STII":
         # An order has as many different coalitions as there are names, and nobody. They are counted more than once.
@@ -198,14 +195,14 @@ def _estimator(
             **settings
         ), smaller + 1 + orders * 2**order * comb(players, order)
     # With more than half of all coalitions, drawing those that are still missing takes long.
-    half_coalitions, fewest = 2 ** (players - 1), 2 * names
+    half_coalitions = 2 ** (players - 1)
+    fewest = 2 * names
     budget = max(coalitions, fewest)
     if budget > half_coalitions:
-        budget = (
-            2 * half_coalitions
-            if coalitions >= 2 * half_coalitions or fewest > half_coalitions
-            else half_coalitions
-        )
+        if coalitions >= 2 * half_coalitions or fewest > half_coalitions:
+            budget = 2 * half_coalitions
+        else:
+            budget = half_coalitions
     if interaction_index.index == "FSII":
         return RegressionFSII(pairing_trick=True, **settings), budget
     index: Any = interaction_index.index  # its type names the indices, ours is any text

@@ -18,7 +18,8 @@ from permgrad.base.arrays import Booleans, Floats, Integers
 from permgrad.models.losses import OtherLoss, find_loss
 
 #: Network rows, and bytes of their masks, that are prepared at once.
-_CHUNK_ROWS, _CHUNK_BYTES = 2**17, 2**25
+_CHUNK_ROWS = 2**17
+_CHUNK_BYTES = 2**25
 #: How much steeper a measure may be elsewhere than at the two ends of the game.
 _STEEPER = 4
 _TINY = torch.finfo(torch.float64).tiny
@@ -34,10 +35,11 @@ class ShapleyGame(Blend):
             self.donor_outputs().cpu(),
         )
         self._noise = self.noise
-        self.measured, self.width = (
-            measured,
-            len(request.targets) if measured == "output" else 1,
-        )
+        self.measured = measured
+        if measured == "output":
+            self.width = len(request.targets)
+        else:
+            self.width = 1
         self.players = len(request.space.names)
         #: True if every position has a player. Positions without a player keep the row's values.
         self.covered = all(
@@ -54,11 +56,9 @@ class ShapleyGame(Blend):
         ``"output"``: their mean. ``"expected"``: minus the mean loss of each; ``"prediction"``: minus the loss of their
         mean (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the divergence from the row's own prediction.
         """
-        output_form, y, donors = (
-            self.request.subject.outputs,
-            self.request.y,
-            outputs.shape[1],
-        )
+        output_form = self.request.subject.outputs
+        y = self.request.y
+        donors = outputs.shape[1]
         flat_outputs = outputs.flatten(0, 1).double()
         if self.measured == "output":
             target_outputs = self.request.scale.read(output_form, flat_outputs)[
@@ -67,17 +67,16 @@ class ShapleyGame(Blend):
             return (
                 target_outputs.reshape(*outputs.shape[:2], -1).mean(dim=1).cpu().numpy()
             )
-        base_outputs, requested_loss = (
-            self.row_outputs[torch.from_numpy(np.array(rows))].double(),
-            self.request.loss,
-        )
+        base_outputs = self.row_outputs[torch.from_numpy(np.array(rows))].double()
+        requested_loss = self.request.loss
         if (
             self.measured == "expected"
             or output_form.task == "regression"
             or isinstance(requested_loss, OtherLoss)
         ):
             if self.measured == "prediction":
-                flat_outputs, donors = outputs.double().mean(dim=1), 1
+                flat_outputs = outputs.double().mean(dim=1)
+                donors = 1
             if y is None:
                 repeated = base_outputs.repeat_interleave(donors, dim=0)
                 row_losses = output_form.divergence_rows(
@@ -98,9 +97,12 @@ class ShapleyGame(Blend):
 
     def _of_mean(self, averaged: Tensor, base: Tensor, rows: Integers) -> Floats:
         """Return minus the loss of mean probabilities, or their divergence from the row's own."""
-        form, y, loss = self.request.subject.outputs, self.request.y, self.request.loss
+        form = self.request.subject.outputs
+        y = self.request.y
+        loss = self.request.loss
         if form.task == "multilabel":
-            names, columns = form.output_names, form.loss_columns
+            names = form.output_names
+            columns = form.loss_columns
             labels = OutputForm(
                 "multilabel",
                 "probabilities",
@@ -145,20 +147,25 @@ class ShapleyGame(Blend):
             return self.values(
                 rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool)
             )[:, 0]
-        worths = [
-            self.measure(
-                self.background_outputs[torch.from_numpy(np.array(donors[row_slice]))],
-                rows[row_slice],
+        worths = []
+        for row_slice in slices(
+            len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1))
+        ):
+            worths.append(
+                self.measure(
+                    self.background_outputs[
+                        torch.from_numpy(np.array(donors[row_slice]))
+                    ],
+                    rows[row_slice],
+                )
             )
-            for row_slice in slices(
-                len(rows), max(1, _CHUNK_ROWS // max(donors.shape[1], 1))
-            )
-        ]
         return np.concatenate(worths)
 
     def values(self, rows: Integers, donors: Integers, keeps: Booleans) -> Floats:
         """Return the worth ``(n, coalitions, V)`` of coalitions that keep players ``(n, coalitions, players)``."""
-        count, coalitions, width = len(rows), keeps.shape[1], donors.shape[1]
+        count = len(rows)
+        coalitions = keeps.shape[1]
+        width = donors.shape[1]
         worths = np.empty((count, coalitions, self.width))
         chunk_rows = max(
             1, min(_CHUNK_ROWS, _CHUNK_BYTES // max(self.players, 1)) // max(width, 1)
@@ -197,10 +204,8 @@ class ShapleyGame(Blend):
 
     def rounding(self, rows: Integers, donors: int) -> Floats:
         """Return the change of the values by the network's rounding, ``(n, V)``."""
-        unchanged, output_dtype = (
-            self.row_outputs[torch.from_numpy(np.array(rows))],
-            self.row_outputs.dtype,
-        )
+        unchanged = self.row_outputs[torch.from_numpy(np.array(rows))]
+        output_dtype = self.row_outputs.dtype
         mean_outputs = (
             self.background_outputs.double().mean(dim=0).expand(len(rows), -1)
         )
@@ -216,7 +221,9 @@ class ShapleyGame(Blend):
                 shifted[:, column] += rounding_change
                 moved += np.abs(self.measure(shifted[:, None], rows) - at_point)
             largest = np.maximum(largest, moved)
-        return largest / np.sqrt(donors) if output_dtype in HALF else _STEEPER * largest
+        if output_dtype in HALF:
+            return largest / np.sqrt(donors)
+        return _STEEPER * largest
 
 
 def slices(count: int, size: int) -> Iterator[slice]:
@@ -244,8 +251,12 @@ class Enumeration:
         interactions: InteractionIndex | None = None,
     ) -> None:
         self.game = game
-        self.active = np.ones(tree.players, dtype=bool) if active is None else active
-        tree = tree if active is None else tree.among(active)
+        if active is None:
+            self.active = np.ones(tree.players, dtype=bool)
+        else:
+            self.active = active
+        if active is not None:
+            tree = tree.among(active)
         self.coalitions = tree.coalitions()
         self._shown, self._further = (
             self.active,
@@ -255,7 +266,8 @@ class Enumeration:
             active_index, self._shown = interactions.among(self.active)
             self._further = active_index.weights(self.coalitions.kept)[tree.players :]
         sizes = self.coalitions.kept.sum(axis=1)
-        self._nobody, self._everybody = int(np.argmin(sizes)), int(np.argmax(sizes))
+        self._nobody = int(np.argmin(sizes))
+        self._everybody = int(np.argmax(sizes))
         self._between = np.flatnonzero((sizes > 0) & (sizes < tree.players))
 
     def blocks(self, rows: int) -> Iterator[slice]:

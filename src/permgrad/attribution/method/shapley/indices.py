@@ -62,7 +62,10 @@ def share(index: str, order: int, size: int, of: int) -> Fraction:
     if index == "STII":
         return Fraction(size == order, comb(of, order))
     remaining_share = Fraction(comb(of - 1, order), comb(of + order - 1, order + size))
-    sign = -1 if (order - size) % 2 else 1
+    if (order - size) % 2:
+        sign = -1
+    else:
+        sign = 1
     return sign * Fraction(size, order + size) * comb(order, size) * remaining_share
 
 

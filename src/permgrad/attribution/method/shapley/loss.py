@@ -74,16 +74,22 @@ class _Walks:
     """Plays rows and collects their values."""
 
     def __init__(self, game: ShapleyGame, tree: Tree, plan: LossPlan) -> None:
-        self.game, self.tree, self.plan, self.request = game, tree, plan, game.request
-        request, background = game.request, len(game.request.donors[0])
+        self.game = game
+        self.tree = tree
+        self.plan = plan
+        self.request = game.request
+        request = game.request
+        background = len(game.request.donors[0])
         self.classes, _ = receiver_classes(request, game.row_outputs)
         # Pairs with one donor each, so that the error includes the choice of donors. A mean over donors shared by all
         # rows would hide it, and intervals would be too narrow.
-        single, names = plan.expected, max(1, len(request.subject.outputs.class_names))
+        single = plan.expected
+        names = max(1, len(request.subject.outputs.class_names))
         shared = request.shared and single
-        numbers = (
-            tree.players if plan.interactions is None else plan.interactions.numbers
-        )
+        if plan.interactions is None:
+            numbers = tree.players
+        else:
+            numbers = plan.interactions.numbers
         self.moments = PairMoments(
             request.count,
             background if single else 1,
@@ -100,10 +106,8 @@ class _Walks:
 
     def enumerate(self) -> int:
         """Play every coalition of every row once."""
-        exact, request = (
-            Enumeration(self.game, self.tree, interactions=self.plan.interactions),
-            self.request,
-        )
+        exact = Enumeration(self.game, self.tree, interactions=self.plan.interactions)
+        request = self.request
         with Progress(request.count, "shapley", request.progress) as progress:
             for row_slice in exact.blocks(request.count):
                 receiver_rows = np.arange(
@@ -169,12 +173,14 @@ class _Walks:
 
     def _donors(self, rows: Integers, number: int) -> Integers:
         """Return the donors of each row, ``(rows, donors)``: all, a systematic sample for the row, or a single one."""
-        request, background = self.request, len(self.order)
+        request = self.request
+        background = len(self.order)
         shifted = rows + request.row_offset
         count = min(self.plan.references, background)
         if len(self.lenders.order):
             # Evenly along those who lend to the row, from a start of its own.
-            count = 1 if self.plan.expected and not self.plan.exact else count
+            if self.plan.expected and not self.plan.exact:
+                count = 1
             start = uniform(request.seed, ("donor", number), shifted)
             return self.lenders.at(
                 rows, (start[:, None] + np.arange(count) / count) % 1.0
@@ -193,14 +199,20 @@ class _Walks:
         return self.order[donor_positions % background]
 
     def _add(self, rows: Integers, donors: Integers, played: Floats) -> None:
-        request, effects = self.request, played[:, :, 0]
-        weights = None if request.sample_weight is None else request.sample_weight[rows]
-        numbers = (
-            donors[:, 0]
-            if self.plan.expected
-            else np.full(len(rows), NO_DONOR, dtype=np.int64)
-        )
-        groups = None if self.classes is None else self.classes[rows]
+        request = self.request
+        effects = played[:, :, 0]
+        if request.sample_weight is None:
+            weights = None
+        else:
+            weights = request.sample_weight[rows]
+        if self.plan.expected:
+            numbers = donors[:, 0]
+        else:
+            numbers = np.full(len(rows), NO_DONOR, dtype=np.int64)
+        if self.classes is None:
+            groups = None
+        else:
+            groups = self.classes[rows]
         self.moments.add(rows, numbers, effects, classes=groups, weights=weights)
         self.sums[rows] += effects
         self.squares[rows] += effects**2

@@ -45,13 +45,16 @@ from permgrad.models.row_background import MOST_ROWS, rows_to_compare
 
 GAMES = ("prediction", "expected")
 #: Largest number of players for which all coalitions are enumerated. Over many rows, the error comes from the rows.
-_EXACT_LOCAL, _EXACT_GLOBAL, _MOST_EXACT = 12, 6, 16
+_EXACT_LOCAL = 12
+_EXACT_GLOBAL = 6
+_MOST_EXACT = 16
 #: Most names of an explanation with interactions.
 _MOST_NAMES = 20_000
 #: Orders per row before the error is checked.
 _LEAST = 100
 #: Default number of background rows that replace players.
-REFERENCES, _REFERENCES_GLOBAL = MOST_ROWS, 50
+REFERENCES = MOST_ROWS
+_REFERENCES_GLOBAL = 50
 
 
 @methods.register("shapley")
@@ -162,12 +165,14 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
     if options["blocks"] is not None and not isinstance(options["blocks"], Mapping):
         check_choice("blocks", options["blocks"], ("modality",))
     check_choice("game", options["game"], GAMES)
-    standard = (
-        _EXACT_LOCAL
-        if request.scope == "local" or options["order"] > 1
-        else _EXACT_GLOBAL
-    )
-    exact = standard if options["exact"] is None else options["exact"]
+    if request.scope == "local" or options["order"] > 1:
+        standard = _EXACT_LOCAL
+    else:
+        standard = _EXACT_GLOBAL
+    if options["exact"] is None:
+        exact = standard
+    else:
+        exact = options["exact"]
     _check_interactions(request, options, exact)
     index = None
     if options["order"] > 1:
@@ -187,13 +192,15 @@ def choose_references(request: Request, reference_count: int | None) -> Integers
 
     Those that a model keeps to compare rows with are the same for page, command and Python.
     """
-    background, usual = len(request.donors[0]), reference_count is None
+    background = len(request.donors[0])
+    usual = reference_count is None
     if usual and request.compared is not None:
         return request.compared
     if reference_count is None:
-        reference_count = (
-            background if request.background_kind == "given" else REFERENCES
-        )
+        if request.background_kind == "given":
+            reference_count = background
+        else:
+            reference_count = REFERENCES
     weights = request.sample_weight if request.shared else None
     if usual and reference_count < background:
         return rows_to_compare(
@@ -229,7 +236,10 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     references = choose_references(request, options["references"])
     row_numbers = np.arange(request.count, dtype=np.int64)
     # The empty coalition is worth the same for all rows, unless some positions have no player.
-    first = row_numbers[:1] if shapley_game.covered else row_numbers
+    if shapley_game.covered:
+        first = row_numbers[:1]
+    else:
+        first = row_numbers
     nobody = shapley_game.empty(
         first, np.broadcast_to(references, (len(first), len(references)))
     )
@@ -244,10 +254,8 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         request.subject.dtype,
         alike=len(background_worths) == 1,
     ).numpy()
-    least, most_orders = (
-        int(options["min_permutations"] or _LEAST),
-        int(options["max_permutations"]),
-    )
+    least = int(options["min_permutations"] or _LEAST)
+    most_orders = int(options["max_permutations"])
     stopping_rule = StoppingRule(float(options["tolerance"]), least, most_orders)
     interactions = options["interactions"]
     estimator_class = RowValues if interactions is None else RowInteractions
@@ -320,8 +328,12 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
     """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
     shapley_game = _game_of(request, options["game"])
-    exact, expected = tree.freedom() <= options["exact"], options["game"] == "expected"
-    standard = len(request.donors[0]) if expected and not exact else _REFERENCES_GLOBAL
+    exact = tree.freedom() <= options["exact"]
+    expected = options["game"] == "expected"
+    if expected and not exact:
+        standard = len(request.donors[0])
+    else:
+        standard = _REFERENCES_GLOBAL
     designs = not exact and tree.free
     if designs:
         # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
@@ -341,15 +353,17 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         most=request.n_repeats,
         interactions=options["interactions"],
     )
-    shown, every = shown_outputs(request), ("all", *request.subject.outputs.class_names)
+    shown = shown_outputs(request)
+    every = ("all", *request.subject.outputs.class_names)
     tell_of_dependence(request, shapley_game.row_outputs)
     fields, walks, completeness_gap = play_loss(shapley_game, tree, loss_plan, shown)
     every_row = shapley_game.full(np.arange(request.count, dtype=np.int64))[:, 0]
     unchanged = -float(np.average(every_row, weights=request.sample_weight))
-    loss_name, scale = (
-        "divergence" if request.y is None else str(request.loss),
-        loss_scale(request),
-    )
+    if request.y is None:
+        loss_name = "divergence"
+    else:
+        loss_name = str(request.loss)
+    scale = loss_scale(request)
     facts = {
         "quantity": "part of the decrease of the loss"
         if request.y is not None
@@ -422,11 +436,14 @@ def _with_interactions(
 
     What the index gives to single players becomes a part.
     """
-    players, names = interactions.players, len(interactions.members)
-    result = {
-        field_name: array[..., :names, :] if field_name != "correlation" else array
-        for field_name, array in fields.items()
-    }
+    players = interactions.players
+    names = len(interactions.members)
+    result = {}
+    for field_name, array in fields.items():
+        if field_name != "correlation":
+            result[field_name] = array[..., :names, :]
+        else:
+            result[field_name] = array
     for group, values_name in (("parts", "values"), ("part_std", "std_error")):
         beyond = result[values_name][..., players:, :]
         result[group] = {

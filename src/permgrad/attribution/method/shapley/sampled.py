@@ -26,18 +26,19 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, generator, uniform, uniform_integers
 
 ENUMERATION = "enumeration of all coalitions"
-ORDERS, DESIGNS = (
-    "pairs of an order and its reverse",
-    "balanced coalitions and their complements",
-)
+ORDERS = "pairs of an order and its reverse"
+DESIGNS = "balanced coalitions and their complements"
 #: Bytes of the masks, and numbers of the sums, that are held at once. Larger masks are memory that the system hands out
 #: anew each time, which takes longer than the masks.
-_MASK_BYTES, _BLOCK_NUMBERS = 2**23, 2**22
+_MASK_BYTES = 2**23
+_BLOCK_NUMBERS = 2**22
 #: Bytes that are kept of a player's place in a walk.
 _PATH_BYTES = 64
 #: Cells of a row's predictions that are too many, walks that are played in full to see which players change an output,
 #: and the fewest walks of a row.
-_MANY_CELLS, _WHOLE_WALKS, _FEWEST_WALKS = 280_000_000, 3, 20
+_MANY_CELLS = 280_000_000
+_WHOLE_WALKS = 3
+_FEWEST_WALKS = 20
 #: How many times as many players as the first walks show are seen in the end, where not all walks are played.
 _SEEN_LATER = 1.5
 #: Most players that are seen who are kept apart from those before them.
@@ -50,15 +51,19 @@ _LOOSE_WALKS = 25
 _SINGLE_ROUND = 250
 #: Pairs of background rows on which designs and orders are compared, the most attempts where they show no difference,
 #: and the ratio that is clearly less.
-_PILOT_PAIRS, _PILOTS, _CLEARLY_LESS = 4, 4, 0.7
+_PILOT_PAIRS = 4
+_PILOTS = 4
+_CLEARLY_LESS = 0.7
 #: Comparisons of both for a row that has a single background row, and the first number of these samples.
-_PILOTS_OF_ROW, _PILOT_NUMBERS = 2, 2**40
+_PILOTS_OF_ROW = 2
+_PILOT_NUMBERS = 2**40
 #: Degrees of freedom that a row's mean variance adds to each player's. With 2, networks' intervals are too wide.
 _SHARED_FREEDOM = 1
 #: Parts of a drawn background between which exact values are compared.
 _PARTS = 10
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
-GOLDEN, SILVER = 0.6180339887498949, 0.41421356237309503
+GOLDEN = 0.6180339887498949
+SILVER = 0.41421356237309503
 #: An odd number: keeps the walks of one row apart. Walk k of a row has the counter of the row's key plus k times it.
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
@@ -80,17 +85,13 @@ def _walk(
 ) -> tuple[Floats, Booleans]:
     """Return ``walk``, and who changed an output in each walk, ``(walks, players)``. ``seen_players``: as of ``_path``."""
     players = tree.players
-    values, moved = (
-        np.empty((len(rows), players, game.width)),
-        np.empty((len(rows), players), dtype=bool),
-    )
+    values = np.empty((len(rows), players, game.width))
+    moved = np.empty((len(rows), players), dtype=bool)
     for walk_slice in slices(len(rows), max(1, _MASK_BYTES // (_PATH_BYTES * players))):
         ranks = tree.ranks(game.request.seed, "order", counters[walk_slice])
-        receivers, theirs, reverse = (
-            rows[walk_slice],
-            donors[walk_slice],
-            players - 1 - ranks,
-        )
+        receivers = rows[walk_slice]
+        theirs = donors[walk_slice]
+        reverse = players - 1 - ranks
         rounding = game.rounding(receivers, theirs.shape[1])
         both_ranks = np.stack([ranks, reverse], axis=1)
         path_worths = _path(
@@ -169,11 +170,9 @@ def _path(
             len(asked_positions), max(1, _MASK_BYTES // (4 * players))
         ):
             chunk_positions = asked_positions[position_slice]
-            walk_indices, order, joined = (
-                walk_of[chunk_positions],
-                order_of[chunk_positions],
-                coalition_sizes[chunk_positions],
-            )
+            walk_indices = walk_of[chunk_positions]
+            order = order_of[chunk_positions]
+            joined = coalition_sizes[chunk_positions]
             keeps = narrow[walk_indices * orders + order] < joined[:, None].astype(
                 narrow.dtype
             )
@@ -259,7 +258,8 @@ class Strata:
 
     def estimate(self) -> tuple[Floats, Floats, int]:
         """Return means and errors ``(rows, players, V)``, too large after a single round, and degrees of freedom."""
-        strata, count = self.mean.shape[1], self.count
+        strata = self.mean.shape[1]
+        count = self.count
         if count == 1 and strata > 1:
             return (
                 self.mean.mean(axis=1),
@@ -309,34 +309,27 @@ class RowValues:
         same_orders: bool,
         interactions: InteractionIndex | None,
     ) -> None:
-        self.game, self.tree, self.references, self.rule, self.scale = (
-            game,
-            tree,
-            references,
-            rule,
-            scale,
-        )
-        self.nobody, self.rounds = nobody, rule.walks(len(references))
-        self.exact, self.same_orders, self.interactions, self.ways = (
-            exact,
-            same_orders,
-            interactions,
-            set[str](),
-        )
-        count, numbers = (
-            game.request.count,
-            tree.players if interactions is None else interactions.numbers,
-        )
+        self.game = game
+        self.tree = tree
+        self.references = references
+        self.rule = rule
+        self.scale = scale
+        self.nobody = nobody
+        self.rounds = rule.walks(len(references))
+        self.exact = exact
+        self.same_orders = same_orders
+        self.interactions = interactions
+        self.ways = set[str]()
+        count = game.request.count
+        numbers = tree.players if interactions is None else interactions.numbers
         #: ``std`` holds the error of drawn background rows, too, ``by_orders`` that of orders and coalitions alone.
         self.values, self.std, self.by_orders = np.zeros(
             (3, count, numbers, game.width)
         )
         #: Of the error of drawn background rows: 0 where all are used, see ``error_of_rows``.
         self.of_rows = 0.0
-        self.freedom, self.orders = (
-            np.full(count, np.inf),
-            np.zeros(count, dtype=np.int64),
-        )
+        self.freedom = np.full(count, np.inf)
+        self.orders = np.zeros(count, dtype=np.int64)
         self.used = np.zeros(tree.players, dtype=bool)
         #: Whether designs and full walks would need too many predictions.
         self.wide = (
@@ -355,11 +348,11 @@ class RowValues:
 
     def fill(self) -> None:
         """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
-        shapley_game, player_tree, references = self.game, self.tree, self.references
-        count, background = (
-            shapley_game.request.count,
-            len(shapley_game.request.donors[0]),
-        )
+        shapley_game = self.game
+        player_tree = self.tree
+        references = self.references
+        count = shapley_game.request.count
+        background = len(shapley_game.request.donors[0])
         everyone = player_tree.freedom() <= self.exact
         all_by_designs = None
         if self.same_orders or self.wide:
@@ -382,7 +375,8 @@ class RowValues:
                 is_enumerated = (active.sum(axis=1) <= self.exact) | everyone
                 self._enumerate(block_rows[is_enumerated], active[is_enumerated])
                 progress.advance(int(is_enumerated.sum()))
-                block_rows, active = block_rows[~is_enumerated], active[~is_enumerated]
+                block_rows = block_rows[~is_enumerated]
+                active = active[~is_enumerated]
                 if not len(block_rows):
                     continue
                 keys = self._keys(row_slice)[~is_enumerated]
@@ -402,7 +396,10 @@ class RowValues:
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
         """Compute exact values. Rows with the same active players are enumerated together."""
-        self.ways |= {ENUMERATION} if len(rows) else set()
+        if len(rows):
+            self.ways |= {ENUMERATION}
+        else:
+            self.ways |= set()
         patterns, which = np.unique(active, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             if pattern.any():
@@ -421,7 +418,10 @@ class RowValues:
 
         It follows from how the values differ between parts of the background, each of rows from all over it.
         """
-        count = min(_PARTS, len(self.references)) if self.of_rows else 1
+        if self.of_rows:
+            count = min(_PARTS, len(self.references))
+        else:
+            count = 1
         parts = [self.references[first::count] for first in range(count)]
         sizes = np.array([len(part) for part in parts], dtype=np.float64)
         found = np.stack(
@@ -443,7 +443,8 @@ class RowValues:
 
         Where these are few, walks are short, and there are as many as with few players. Else there are fewer walks.
         """
-        usual, most_walks = self.rounds, self.rule.most // 2
+        usual = self.rounds
+        most_walks = self.rule.most // 2
         first_walks = min(_WHOLE_WALKS, most_walks)
         first, seen_players = self._walks(
             rows, keys, 0, first_walks, np.ones_like(active)
@@ -509,17 +510,17 @@ class RowValues:
         self, rows: Integers, keys: Counters, number: int, size: int
     ) -> tuple[Integers, Integers, Counters]:
         """Return the row, the background row and the counter of each sample of a round."""
-        seed, count = self.game.request.seed, len(self.references)
+        seed = self.game.request.seed
+        count = len(self.references)
         counters = (
             keys[:, None]
             + (number * size + np.arange(size)).astype(np.uint64) * _STRIDE
         )
         in_turn = np.broadcast_to(np.arange(size) % count, counters.shape)
-        reference_positions = (
-            in_turn
-            if size % count == 0
-            else _spread_donors(seed, keys, number * size, size, count)
-        )
+        if size % count == 0:
+            reference_positions = in_turn
+        else:
+            reference_positions = _spread_donors(seed, keys, number * size, size, count)
         return (
             np.repeat(rows, size),
             self.references[reference_positions].reshape(-1, 1),
@@ -597,10 +598,8 @@ class RowValues:
                 std_errors[settled], freedom, moves
             )
             if around and self.of_rows:
-                std_errors, freedom = (
-                    strata.with_rows(std_errors, self.of_rows),
-                    count - 1,
-                )
+                std_errors = strata.with_rows(std_errors, self.of_rows)
+                freedom = count - 1
             self.std[settled_rows], self.freedom[settled_rows] = moderated(
                 std_errors[settled], freedom, moves
             )
@@ -608,8 +607,13 @@ class RowValues:
                 self._complete(settled_rows)
             self.orders[settled_rows] = 2 * strata.count * strata.mean.shape[1]
             progress.advance((1 - _BEFORE_SETTLED) * len(settled_rows))
-            rows, keys, active = rows[~settled], keys[~settled], active[~settled]
-            seen_players = None if seen_players is None else seen_players[~settled]
+            rows = rows[~settled]
+            keys = keys[~settled]
+            active = active[~settled]
+            if seen_players is None:
+                seen_players = None
+            else:
+                seen_players = seen_players[~settled]
             strata.mean = strata.mean[~settled]
             strata.squares = strata.squares[~settled]
             if not len(rows):
@@ -671,7 +675,8 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
         : 2 * _PILOT_PAIRS * _PILOTS
     ]
     row_batches = torch.from_numpy(pilot_rows).split(2 * _PILOT_PAIRS)
-    variance_sums, telling = np.zeros(2), 0
+    variance_sums = np.zeros(2)
+    telling = 0
     for number, row_batch in enumerate(
         piece for piece in row_batches if len(piece) > 1
     ):
@@ -762,9 +767,8 @@ def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Flo
     ``references``: how many background rows are used in turn, each with even sizes; 0 where they are not.
     """
     start = uniform(seed, ("design size",), keys)[:, None]
-    along = (
-        numbers % references * GOLDEN + numbers // references * SILVER
-        if references
-        else numbers * GOLDEN
-    )
+    if references:
+        along = numbers % references * GOLDEN + numbers // references * SILVER
+    else:
+        along = numbers * GOLDEN
     return (start + along) % 1.0

@@ -95,11 +95,9 @@ def make_engine(
 
 def check_workers(workers: Any) -> int | None:
     """Refuse an invalid number of workers."""
-    return (
-        None
-        if workers is None
-        else check_whole("workers", workers, "pass for example 2")
-    )
+    if workers is None:
+        return None
+    return check_whole("workers", workers, "pass for example 2")
 
 
 def settle_model(model: Any) -> None:

@@ -35,7 +35,9 @@ from permgrad.base.progress import Progress
 from permgrad.models.devices import full_float32
 
 #: Parts that the rows are cut into, and the fewest and most rows of a part.
-_PARTS, _FEWEST, _MOST = 32, 500, 20_000
+_PARTS = 32
+_FEWEST = 500
+_MOST = 20_000
 
 
 def spans(rows: int) -> list[slice]:
@@ -96,20 +98,19 @@ class OnRows:
             raw=None,
         )
         self.raw = request.raw if plays is None else None
-        self.method, self.plays, self.steps = (
-            method,
-            plays,
-            {} if steps is None else steps,
-        )
+        self.method = method
+        self.plays = plays
+        self.steps = {} if steps is None else steps
         self.opened: tuple[Request, Game | None] | None = None
 
     @property
     def store_bytes(self) -> int:
         """Bytes of shared memory for the rows."""
         background = 0 if self.background is None else self.background.nbytes
-        raw_bytes = (
-            0 if self.raw is None else int(self.raw.memory_usage(deep=True).sum())
-        )
+        if self.raw is None:
+            raw_bytes = 0
+        else:
+            raw_bytes = int(self.raw.memory_usage(deep=True).sum())
         return self.encoded.nbytes + background + raw_bytes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,11 +135,10 @@ class OnRows:
             subject = HybridSubject(self.model)
         # Arrays in shared memory cannot be written to, which PyTorch warns of.
         inputs = (torch.from_numpy(np.array(self.encoded)),)
-        donors = (
-            inputs
-            if self.background is None
-            else (torch.from_numpy(np.array(self.background)),)
-        )
+        if self.background is None:
+            donors = inputs
+        else:
+            donors = (torch.from_numpy(np.array(self.background)),)
         request = replace(
             self.request, subject=subject, inputs=inputs, donors=donors, raw=self.raw
         )
@@ -150,7 +150,9 @@ class OnRows:
         )
 
     def _explained(self, request: Request, rows: slice) -> Explanation:
-        y, weight, offset = request.y, request.sample_weight, request.row_offset
+        y = request.y
+        weight = request.sample_weight
+        offset = request.row_offset
         part_request = replace(
             request,
             raw=None
@@ -172,7 +174,10 @@ class OnRows:
     ) -> dict[str, dict[str, Any]]:
         """Return the sums of every player over the pairs of a part's receivers."""
         assert self.plays is not None
-        y = None if request.y is None else request.y[rows]
+        if request.y is None:
+            y = None
+        else:
+            y = request.y[rows]
         classes, count = receiver_classes(
             replace(request, y=y), game.back_end.explained(rows)
         )
@@ -180,7 +185,9 @@ class OnRows:
             everywhere = np.zeros(request.count, dtype=np.int64)
             everywhere[rows] = classes
             classes = everywhere
-        game.moments, game.classes, game.class_count = {}, classes, count
+        game.moments = {}
+        game.classes = classes
+        game.class_count = count
         with Progress(0, "part", mode=False) as progress:
             for numbers, step_plays in self.steps.items():
                 game.play(step_plays, numbers, game.add, progress, rows)
@@ -207,7 +214,8 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Game:
     """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
     loss_game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
-    loss_game.loss_scale, moments = loss_scale(request), loss_game.moments
+    loss_game.loss_scale = loss_scale(request)
+    moments = loss_game.moments
     for steps in rounds(request, plays, loss_game):
         # Merged in the order of the rows, so that the last digits do not depend on who was first.
         for result in _run(
@@ -216,11 +224,10 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> G
             for player_name, arrays in result.items():
                 part_moments = unpacked(arrays)
                 part_moments.units = request.units
-                moments[player_name] = (
-                    moments[player_name].merge(part_moments)
-                    if player_name in moments
-                    else part_moments
-                )
+                if player_name in moments:
+                    moments[player_name] = moments[player_name].merge(part_moments)
+                else:
+                    moments[player_name] = part_moments
     loss_game.back_end.evaluations = (
         sum(loss_game.repeats.values()) * request.count * plays.coalitions
     )

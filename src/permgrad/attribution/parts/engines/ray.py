@@ -104,9 +104,10 @@ class RayEngine:
     @property
     def facts(self) -> dict[str, Any]:
         """Facts for an explanation's ``meta``."""
-        restart_facts = (
-            {"workers_restarted": self._restarted} if self._restarted else {}
-        )
+        if self._restarted:
+            restart_facts = {"workers_restarted": self._restarted}
+        else:
+            restart_facts = {}
         return {"engine": "ray", "workers": self.workers, **restart_facts}
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
@@ -118,7 +119,10 @@ class RayEngine:
         if not tasks:
             return
         ray = import_ray()
-        needed = None if self.workers is None else self.workers * self.cpus
+        if self.workers is None:
+            needed = None
+        else:
+            needed = self.workers * self.cpus
         store_bytes = int(getattr(work, "store_bytes", 0))
         with session(
             workers=needed, address=self.address, store_bytes=store_bytes
@@ -164,11 +168,10 @@ class RayEngine:
             warn_user(
                 f"The Ray cluster has room for {worker_room} of {requested_workers} workers. The others join if the cluster grows."
             )
-        gpus_per_worker = (
-            self.gpus
-            if self.gpus != "auto"
-            else float(resources.gpus >= requested_workers)
-        )
+        if self.gpus != "auto":
+            gpus_per_worker = self.gpus
+        else:
+            gpus_per_worker = float(resources.gpus >= requested_workers)
         if (
             gpus_per_worker * min(requested_workers, worker_room) > resources.gpus
             and not resources.shared
@@ -194,7 +197,10 @@ class _Pool:
         *,
         is_shared: bool,
     ) -> None:
-        self.ray, self.tasks, self.start, self.is_shared = ray, tasks, start, is_shared
+        self.ray = ray
+        self.tasks = tasks
+        self.start = start
+        self.is_shared = is_shared
         self.waiting = list(range(len(tasks)))[::-1]
         self.attempts = Counter[int | None]()
         #: What is under way: the worker, and the number of its task (None: it opens the work).
@@ -264,7 +270,9 @@ class _Worker:
     """An actor: it opens the work once, then does one task after the other. Errors are sent as answers."""
 
     def __init__(self, version: str, threads: int, reference: list[Any]) -> None:
-        self.version, self.threads, self.reference = version, threads, reference
+        self.version = version
+        self.threads = threads
+        self.reference = reference
         self.work: Any = None
 
     def open(self) -> bytes:
@@ -324,7 +332,8 @@ def _blame(
     error: Exception, host: str, trace: str, *, opened: bool, is_shared: bool
 ) -> Exception:
     """Return the error of a worker, in the form for the caller."""
-    blamed, where = error, f"on the worker at {host}"
+    blamed = error
+    where = f"on the worker at {host}"
     if not opened and not isinstance(error, PermgradError):
         error_text = (str(error).strip().splitlines() or [""])[0]
         blamed = EnvironmentProblem(
@@ -386,11 +395,10 @@ def session(
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
-        present = (
-            address
-            if address in ("auto", "local")
-            else str(ray.get_runtime_context().gcs_address)
-        )
+        if address in ("auto", "local"):
+            present = address
+        else:
+            present = str(ray.get_runtime_context().gcs_address)
         if present != address:
             problem = f"This process is connected to the Ray session {present}, and address is {address}"
             raise InputError(
@@ -417,7 +425,10 @@ def session(
         folder = tempfile.mkdtemp(prefix="pg-ray-")
         options = {"num_cpus": workers or processors(), "include_dashboard": False}
         options["object_store_memory"] = _STORE_BYTES + 2 * store_bytes
-        options |= {"_temp_dir": folder} if len(folder) <= _LONGEST_FOLDER else {}
+        if len(folder) <= _LONGEST_FOLDER:
+            options |= {"_temp_dir": folder}
+        else:
+            options |= {}
     with _restored(ray):
         try:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -437,7 +448,10 @@ def session(
 
 def _start(ray: ModuleType, **options: Any) -> None:
     is_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGTERM) if is_main_thread else None
+    if is_main_thread:
+        handler = signal.getsignal(signal.SIGTERM)
+    else:
+        handler = None
     try:
         ray.init(**options)
         # Ray's handler ends the process in order, so that no worker is left. The user's own handler comes first.
@@ -448,21 +462,22 @@ def _start(ray: ModuleType, **options: Any) -> None:
 
 
 def _refused(address: str, error: BaseException) -> EnvironmentProblem:
-    error_text, cause = " ".join(str(error).split()), error.__cause__
+    error_text = " ".join(str(error).split())
+    cause = error.__cause__
     if "Authentication" in f"{error_text} {cause}":
         problem = (
             f"The Ray cluster at {address} requires its token and refused this process"
         )
         hint = "Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN"
         return EnvironmentProblem(problem, hint=hint, code="PG065")
-    failed_action = (
-        "start on this machine" if address == "local" else f"connect to {address}"
-    )
-    hint = (
-        "Free memory or disk, or leave engine='ray' out"
-        if address == "local"
-        else "Check --ray-address"
-    )
+    if address == "local":
+        failed_action = "start on this machine"
+    else:
+        failed_action = f"connect to {address}"
+    if address == "local":
+        hint = "Free memory or disk, or leave engine='ray' out"
+    else:
+        hint = "Check --ray-address"
     return EnvironmentProblem(
         f"Ray cannot {failed_action}: {type(error).__name__}: {error_text[:300]}",
         hint=hint,
@@ -512,16 +527,15 @@ def _restored(ray: ModuleType) -> Iterator[None]:
 
     Its driver shows on stdout what happens to workers, for which there is a private switch alone.
     """
-    environment, exception_hook, logger = (
-        dict(os.environ),
-        sys.excepthook,
-        logging.getLogger("ray"),
-    )
-    is_main_thread, level = (
-        threading.current_thread() is threading.main_thread(),
-        logger.level,
-    )
-    handler = signal.getsignal(signal.SIGTERM) if is_main_thread else None
+    environment = dict(os.environ)
+    exception_hook = sys.excepthook
+    logger = logging.getLogger("ray")
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    level = logger.level
+    if is_main_thread:
+        handler = signal.getsignal(signal.SIGTERM)
+    else:
+        handler = None
     worker: Any = getattr(getattr(ray, "_private", None), "worker", None)
     prints = getattr(worker, "_worker_logs_enabled", None)
     logger.setLevel(logging.CRITICAL)
