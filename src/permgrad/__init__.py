@@ -1,6 +1,7 @@
 """permgrad: train networks on tables and images, and explain any model.
 
-Public names are resolved on first use, so that ``import permgrad`` and ``permgrad --help`` stay light.
+Public names are resolved on first use, so that ``import permgrad`` and ``permgrad
+--help`` stay light.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """The package, whose ``report`` is the function although a folder has the same name."""
+    """The package, whose ``report`` is the function although a folder has the same
+    name.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Importing the folder for the first time would put it here.
@@ -122,7 +125,8 @@ class _Package(ModuleType):
             super().__setattr__(name, value)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A user's function that names the package is sent to workers with a reference to it, as to any module.
+        # A user's function that names the package is sent to workers with a reference
+        # to it, as to any module.
         return importlib.import_module, (self.__name__,)
 
 

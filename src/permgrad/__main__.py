@@ -1,4 +1,6 @@
-"""``python -m permgrad``: the program ``permgrad``, also where its folder of programs is not on the path."""
+"""``python -m permgrad``: the program ``permgrad``, also where its folder of programs
+is not on the path.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The attribution methods with their options, for ``method=``: ``pg.methods.Shapley(max_permutations=200)``.
+"""The attribution methods with their options, for ``method=``:
+``pg.methods.Shapley(max_permutations=200)``.
 
-``method="shapley"`` is ``pg.methods.Shapley()``. Each class describes its method and its options.
+``method="shapley"`` is ``pg.methods.Shapley()``. Each class describes its method and
+its options.
 
 Examples:
     >>> import numpy as np, permgrad as pg

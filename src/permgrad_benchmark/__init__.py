@@ -1,8 +1,10 @@
-"""The benchmark: suites of functions with known importances, on which methods are tested.
+"""The benchmark: suites of functions with known importances, on which methods are
+tested.
 
-A *suite* is a design: tables through hybrid networks, or pairs of images and tables through a fused network. A *cell*
-is one function and one seed of a suite. Data are drawn, a network is trained, every contestant explains it, and the
-errors become records. A new function, contestant or metric needs one registration.
+A *suite* is a design: tables through hybrid networks, or pairs of images and tables
+through a fused network. A *cell* is one function and one seed of a suite. Data are
+drawn, a network is trained, every contestant explains it, and the errors become
+records. A new function, contestant or metric needs one registration.
 """
 
 from permgrad_benchmark.contestants import Contestant, Scores, enrolled

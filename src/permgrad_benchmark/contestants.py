@@ -1,7 +1,9 @@
-"""Contestants: a name, the truth that the method estimates, and a function that scores features.
+"""Contestants: a name, the truth that the method estimates, and a function that scores
+features.
 
-Each suite has its own list, because tables and pairs of images need different calls. Methods of permgrad come from the
-registry ``permgrad.attribution.methods``, so that a new method takes part without a line here.
+Each suite has its own list, because tables and pairs of images need different calls.
+Methods of permgrad come from the registry ``permgrad.attribution.methods``, so that a
+new method takes part without a line here.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ Kind = Literal["ours", "peer", "baseline"]
 
 @dataclass(frozen=True)
 class Scores:
-    """A contestant's result: one number per player ``(players,)``, larger is more important, in its own units.
+    """A contestant's result: one number per player ``(players,)``, larger is more
+    important, in its own units.
 
-    ``low`` and ``high`` are the ends of 95 % intervals, ``p_values`` are two-sided, of "no importance". ``model_rows``
-    counts rows of the network evaluated, forward or backward. ``completeness_gap`` is the largest gap of the sum of
-    attributions, relative to the output range. None: unknown.
+    ``low`` and ``high`` are the ends of 95 % intervals, ``p_values`` are two-sided, of
+    "no importance". ``model_rows`` counts rows of the network evaluated, forward or
+    backward. ``completeness_gap`` is the largest gap of the sum of attributions,
+    relative to the output range. None: unknown.
     """
 
     values: Floats
@@ -45,7 +49,8 @@ class Scores:
         """Refuse scores that cannot be compared, for authors of contestants."""
         if self.values.ndim != 1 or not np.all(np.isfinite(self.values)):
             problem = (
-                f"A contestant must return one finite number per player, got shape {self.values.shape} with "
+                "A contestant must return one finite number per player, got shape "
+                f"{self.values.shape} with "
                 f"{int(np.sum(~np.isfinite(self.values)))} not finite"
             )
             raise InputError(problem, hint="Correct the contestant.", code="PG007")
@@ -53,11 +58,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Contestant:
-    """A method that takes part in a suite: a function of the suite's case that returns :class:`Scores`.
+    """A method that takes part in a suite: a function of the suite's case that returns
+    :class:`Scores`.
 
-    ``estimand`` is the suite's truth that it estimates, or ``"any"`` if it states none (gradients, maps). ``kind`` is
-    ``"ours"``, ``"peer"`` (another package, or another paper's method) or ``"baseline"``. ``needs`` are packages that
-    must be importable. ``note`` is a remark for readers of the tables.
+    ``estimand`` is the suite's truth that it estimates, or ``"any"`` if it states none
+    (gradients, maps). ``kind`` is ``"ours"``, ``"peer"`` (another package, or another
+    paper's method) or ``"baseline"``. ``needs`` are packages that must be importable.
+    ``note`` is a remark for readers of the tables.
     """
 
     name: str
@@ -103,9 +110,11 @@ def enrol(suite: str, contestant: Contestant) -> None:
 
 @contextmanager
 def other_packages(network: nn.Module, seed: int) -> Iterator[None]:
-    """Seed the global generators that other packages draw from, and put everything back afterwards.
+    """Seed the global generators that other packages draw from, and put everything back
+    afterwards.
 
-    The network's weights are frozen meanwhile: some packages would collect gradients in them.
+    The network's weights are frozen meanwhile: some packages would collect gradients in
+    them.
     """
     state = np.random.get_state()  # noqa: NPY002 — shap and Captum draw from the global generator
     weights = [(weight, weight.requires_grad) for weight in network.parameters()]
@@ -123,7 +132,9 @@ def other_packages(network: nn.Module, seed: int) -> Iterator[None]:
 
 
 def captum() -> Any:
-    """Return Captum's methods, imported when they are called for: it takes seconds, and may not be installed."""
+    """Return Captum's methods, imported when they are called for: it takes seconds, and
+    may not be installed.
+    """
     import captum.attr
 
     return captum.attr

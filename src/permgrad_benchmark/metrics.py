@@ -1,6 +1,8 @@
-"""The benchmark's metrics: the meaning, direction and range of each number in ``results.csv``.
+"""The benchmark's metrics: the meaning, direction and range of each number in
+``results.csv``.
 
-A metric's name may have a variant after a colon: ``share:image1`` is the metric ``share`` of ``image1``.
+A metric's name may have a variant after a colon: ``share:image1`` is the metric
+``share`` of ``image1``.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from permgrad.evaluation.ranking import (
 )
 
 
-# ---- against the truth ----------------------------------------------------------------------------------------------
+# ---- against the truth ---------------------------------------------------------------
 def share_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Root mean square difference of importance shares: 0 is right, at most √(2 / features)."""
+    """Root mean square difference of importance shares: 0 is right, at most √(2 /
+    features).
+    """
     left, right = pair_of(truth, estimate)
     return float(
         np.sqrt(np.mean((importance_shares(left) - importance_shares(right)) ** 2))
@@ -36,7 +40,9 @@ def share_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 
 def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Return the error of importance shares as a per cent of the true shares, each as a root mean square."""
+    """Return the error of importance shares as a per cent of the true shares, each as a
+    root mean square.
+    """
     return (
         100
         * share_error(truth, estimate)
@@ -45,9 +51,11 @@ def relative_error(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 
 
 def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Chance that a relevant feature (true importance above 0) is ranked above an irrelevant one. Ties count half.
+    """Chance that a relevant feature (true importance above 0) is ranked above an
+    irrelevant one. Ties count half.
 
-    How important a feature is does not matter. NaN if all features are relevant, or none.
+    How important a feature is does not matter. NaN if all features are relevant, or
+    none.
     """
     left, right = pair_of(truth, estimate)
     relevant, irrelevant = right[left > 0], right[left <= 0]
@@ -59,10 +67,13 @@ def relevance_auc(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
 def top_k_recovery(
     truth: npt.ArrayLike, estimate: npt.ArrayLike, k: int | None = None
 ) -> float:
-    """Share of the ``k`` largest estimates that belong to the truth's. None: as many as are above 0, NaN for none.
+    """Share of the ``k`` largest estimates that belong to the truth's.
 
-    Ties at the edge of the estimate's top k are averaged over all ways of breaking them. Features tied at the edge of
-    the truth's top k all count as part of it, so that a perfect estimate always gets 1.
+    None: as many as are above 0, NaN for none.
+
+    Ties at the edge of the estimate's top k are averaged over all ways of breaking
+    them. Features tied at the edge of the truth's top k all count as part of it, so
+    that a perfect estimate always gets 1.
     """
     left, right = pair_of(truth, estimate)
     if k is None:
@@ -73,9 +84,11 @@ def top_k_recovery(
     return float(np.sum(among[left >= np.sort(left)[-k]]) / k)
 
 
-# ---- calling features relevant ---------------------------------------------------------------------------------------
+# ---- calling features relevant -------------------------------------------------------
 def discoveries(p_values: npt.ArrayLike, level: float = 0.05) -> Booleans:
-    """Call features relevant at a rate of false discoveries (Benjamini & Hochberg 1995). NaN is never called."""
+    """Call features relevant at a rate of false discoveries (Benjamini & Hochberg
+    1995). NaN is never called.
+    """
     return np.asarray(
         stats.false_discovery_control(np.nan_to_num(np.asarray(p_values), nan=1.0))
         <= level
@@ -83,19 +96,28 @@ def discoveries(p_values: npt.ArrayLike, level: float = 0.05) -> Booleans:
 
 
 def false_discovery_rate(relevant: Booleans, called: Booleans) -> float:
-    """Return the share of irrelevant features among those called relevant. 0 if none is called."""
+    """Return the share of irrelevant features among those called relevant.
+
+    0 if none is called.
+    """
     return float(np.mean(~relevant[called])) if called.any() else 0.0
 
 
 def power(relevant: Booleans, called: Booleans) -> float:
-    """Return the share of relevant features that are called. NaN if none is relevant."""
+    """Return the share of relevant features that are called.
+
+    NaN if none is relevant.
+    """
     return float(np.mean(called[relevant])) if relevant.any() else math.nan
 
 
 def interval_coverage(
     truth: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike
 ) -> float:
-    """Return the share of the defined intervals that hold the truth, ends included. NaN if none is defined."""
+    """Return the share of the defined intervals that hold the truth, ends included.
+
+    NaN if none is defined.
+    """
     true, lower, upper = (
         np.asarray(values, dtype=np.float64) for values in (truth, low, high)
     )
@@ -107,16 +129,20 @@ def interval_coverage(
     )
 
 
-# ---- repetitions -----------------------------------------------------------------------------------------------------
+# ---- repetitions ---------------------------------------------------------------------
 def mean_kendall(importances: npt.ArrayLike) -> float:
-    """Return the mean Kendall's tau-b over pairs of repetitions ``(repetitions, features)``. NaN where undefined."""
+    """Return the mean Kendall's tau-b over pairs of repetitions ``(repetitions,
+    features)``. NaN where undefined.
+    """
     pairs = itertools.combinations(np.asarray(importances, dtype=np.float64), 2)
     taus = np.array([kendall(one, two) for one, two in pairs])
     return float(np.nanmean(taus)) if np.isfinite(taus).any() else math.nan
 
 
 def share_spread(importances: npt.ArrayLike) -> float:
-    """Return the root mean square over features of the standard deviation of shares over repetitions."""
+    """Return the root mean square over features of the standard deviation of shares
+    over repetitions.
+    """
     shares = np.stack(
         [importance_shares(row) for row in np.asarray(importances, dtype=np.float64)]
     )
@@ -126,29 +152,38 @@ def share_spread(importances: npt.ArrayLike) -> float:
 def bias_and_variance(
     true_shares: npt.ArrayLike, shares: npt.ArrayLike
 ) -> tuple[Floats, Floats]:
-    """Split the error of shares ``(repetitions, features)``: mean square error = bias² + variance, ``(features,)``."""
+    """Split the error of shares ``(repetitions, features)``: mean square error = bias²
+    + variance, ``(features,)``.
+    """
     values = np.asarray(shares, dtype=np.float64)
     return values.mean(axis=0) - np.asarray(true_shares, dtype=np.float64), values.var(
         axis=0
     )
 
 
-# ---- curves ----------------------------------------------------------------------------------------------------------
+# ---- curves --------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Mean loss with the 0, 1, …, P most important features replaced (deletion) or alone left (insertion)."""
+    """Mean loss with the 0, 1, …, P most important features replaced (deletion) or
+    alone left (insertion).
+    """
 
     deletion: Floats
     insertion: Floats
 
     @property
     def deletion_area(self) -> float:
-        """Mean of the deletion curve between its ends as 0 and 1: higher is better. NaN where nothing changes."""
+        """Mean of the deletion curve between its ends as 0 and 1: higher is better.
+
+        NaN where nothing changes.
+        """
         return _area(self.deletion, self.deletion[0], self.deletion[-1])
 
     @property
     def insertion_area(self) -> float:
-        """Mean of the insertion curve between complete and empty as 0 and 1: lower is better. NaN as above."""
+        """Mean of the insertion curve between complete and empty as 0 and 1: lower is
+        better. NaN as above.
+        """
         return _area(self.insertion, self.insertion[-1], self.insertion[0])
 
 
@@ -167,10 +202,13 @@ def faithfulness_curves(
     columns: Mapping[str, npt.NDArray[np.intp]],
     ranking: Sequence[str],
 ) -> Curves:
-    """Compute both curves of a ranking. ``loss`` takes edited rows, replaced features come from ``donors``.
+    """Compute both curves of a ranking.
 
-    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants. A curve favours methods that replace
-    alike, and blurry maps: it tells whether a ranking fits this network, not whether an importance is true.
+    ``loss`` takes edited rows, replaced features come from ``donors``.
+
+    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421), who replace by constants. A
+    curve favours methods that replace alike, and blurry maps: it tells whether a
+    ranking fits this network, not whether an importance is true.
     """
 
     def value(replaced: Booleans) -> Floats:
@@ -195,11 +233,12 @@ class BenchmarkMetric:
     Attributes:
         name: Its name in ``results.csv``, up to a colon.
         label: Its name for people.
-        direction: Whether ``"higher"`` or ``"lower"`` is better. ``"none"``: neither. ``"nominal"``: nearest
-            to ``nominal`` is best.
+        direction: Whether ``"higher"`` or ``"lower"`` is better. ``"none"``: neither.
+            ``"nominal"``: nearest to ``nominal`` is best.
         range: Smallest and largest possible value.
-        ranks_across: Whether methods that estimate different quantities may be ranked by it. Only measures of relevant
-            against irrelevant features may, and costs; the others are fair among methods of one estimand only.
+        ranks_across: Whether methods that estimate different quantities may be ranked
+            by it. Only measures of relevant against irrelevant features may, and costs;
+            the others are fair among methods of one estimand only.
         nominal: The value aimed at, where ``direction`` is ``"nominal"``.
         note: A caveat, in a sentence.
     """
@@ -213,7 +252,10 @@ class BenchmarkMetric:
     note: str = ""
 
     def better(self, left: float, right: float) -> bool:
-        """Say whether ``left`` is strictly better than ``right``. A fact is never better."""
+        """Say whether ``left`` is strictly better than ``right``.
+
+        A fact is never better.
+        """
         if self.direction == "higher":
             return left > right
         if self.direction == "lower":
@@ -223,7 +265,10 @@ class BenchmarkMetric:
         return False
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``results.json`` and the page say of it. An open end of the range is None."""
+        """Return what ``results.json`` and the page say of it.
+
+        An open end of the range is None.
+        """
         ends = [end if math.isfinite(end) else None for end in self.range]
         return {name: value for name, value in vars(self).items() if name != "name"} | {
             "range": ends
@@ -241,7 +286,8 @@ def metric_named(name: str) -> BenchmarkMetric:
 _RELEVANCE = "told relevant from irrelevant features, whatever the method estimates"
 
 for _metric in (
-    BenchmarkMetric("share", "share", "none", (0.0, 1.0), note="importance clipped at 0, divided by the sum"),
+    BenchmarkMetric("share", "share", "none", (0.0, 1.0), note="importance clipped at "
+                                                               "0, divided by the sum"),
     BenchmarkMetric("truth_share", "true share", "none", (0.0, 1.0)),
     BenchmarkMetric("accuracy", "test accuracy of the network", "higher", (0.0, 1.0)),
     BenchmarkMetric("r_squared", "R² of the network against the noiseless function", "higher", (-_INFINITE, 1.0)),
@@ -256,11 +302,13 @@ for _metric in (
     BenchmarkMetric("auc", "AUC, relevant or not", "higher", (0.0, 1.0), ranks_across=True, note=_RELEVANCE),
     BenchmarkMetric(
         "false_discovery_rate", "false discoveries", "lower", (0.0, 1.0), ranks_across=True,
-        note="share of irrelevant features among those called relevant; 0 if none is called",
+        note="share of irrelevant features among those called relevant; 0 if none is "
+             "called",
     ),
     BenchmarkMetric(
         "power", "power", "higher", (0.0, 1.0), ranks_across=True,
-        note="share of relevant features called relevant, at the stated control of false discoveries",
+        note="share of relevant features called relevant, at the stated control of "
+             "false discoveries",
     ),
     BenchmarkMetric("interval_coverage", "coverage of 95 % intervals", "nominal", (0.0, 1.0), nominal=0.95),
     BenchmarkMetric("completeness_gap", "completeness gap", "lower", (0.0, _INFINITE)),
@@ -270,15 +318,18 @@ for _metric in (
     BenchmarkMetric("stability_spread", "spread of shares over repetitions", "lower", (0.0, 1.0), ranks_across=True),
     BenchmarkMetric(
         "deletion", "deletion curve", "higher", (-_INFINITE, _INFINITE), ranks_across=True,
-        note="favours methods that probe in the way the curve does, and blurry maps; not a measure of truth",
+        note="favours methods that probe in the way the curve does, and blurry maps; "
+             "not a measure of truth",
     ),
     BenchmarkMetric(
         "insertion", "insertion curve", "lower", (-_INFINITE, _INFINITE), ranks_across=True,
-        note="favours methods that probe in the way the curve does, and blurry maps; not a measure of truth",
+        note="favours methods that probe in the way the curve does, and blurry maps; "
+             "not a measure of truth",
     ),
     BenchmarkMetric(
         "randomised", "likeness to the explanation of a randomised model", "lower", (-1.0, 1.0), ranks_across=True,
-        note="Spearman's correlation; an explanation that survives the loss of what was learnt explains something else",
+        note="Spearman's correlation; an explanation that survives the loss of what "
+             "was learnt explains something else",
     ),
 ):  # fmt: skip
     benchmark_metrics.register(_metric.name)(_metric)

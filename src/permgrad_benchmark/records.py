@@ -1,7 +1,9 @@
-"""The results of a benchmark: one number per suite, function, seed, method, estimand and metric, stored by cell.
+"""The results of a benchmark: one number per suite, function, seed, method, estimand
+and metric, stored by cell.
 
-A *cell* is one (suite, function, seed). Its records are written in one step when it is finished, so that an interrupted
-run resumes with the next cell and never holds part of one.
+A *cell* is one (suite, function, seed). Its records are written in one step when it is
+finished, so that an interrupted run resumes with the next cell and never holds part of
+one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from permgrad.base.stored import read_json
 
 #: The columns of ``results.csv``, in order.
 COLUMNS = ("suite", "function", "seed", "method", "estimand", "metric", "value")
-#: The estimand of figures that do not depend on one: run time, accuracy, a method's own shares.
+#: The estimand of figures that do not depend on one: run time, accuracy, a method's own
+#: shares.
 ANY = "any"
 RESULTS_TABLE, RESULTS_JSON, CELLS = "results.csv", "results.json", "cells"
 SCHEMA_VERSION = 1
@@ -30,9 +33,12 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, order=True)
 class Record:
-    """One number of the benchmark, compared with the truth ``estimand``, or ``"any"``. NaN: undefined.
+    """One number of the benchmark, compared with the truth ``estimand``, or ``"any"``.
 
-    ``method`` is ``"truth"`` for the truth itself, ``"network"`` for facts about the network.
+    NaN: undefined.
+
+    ``method`` is ``"truth"`` for the truth itself, ``"network"`` for facts about the
+    network.
     """
 
     suite: str
@@ -96,7 +102,7 @@ def write_records(
     )
 
 
-# ---- one cell at a time ----------------------------------------------------------------------------------------------
+# ---- one cell at a time --------------------------------------------------------------
 def cell_path(
     folder: str | os.PathLike[str], suite: str, function: str, seed: int
 ) -> Path:
@@ -123,7 +129,9 @@ def write_cell(
 def read_cell(
     folder: str | os.PathLike[str], suite: str, function: str, seed: int
 ) -> list[Record] | None:
-    """Return the records of a finished cell, or None if it is not finished, or its file is damaged."""
+    """Return the records of a finished cell, or None if it is not finished, or its file
+    is damaged.
+    """
     path = cell_path(folder, suite, function, seed)
     try:
         return [
@@ -144,7 +152,8 @@ def read_cell(
 
 
 def read_record(name: str) -> Any:
-    """Return the results of a record in ``benchmarks/results``, or None outside the repository.
+    """Return the results of a record in ``benchmarks/results``, or None outside the
+    repository.
 
     The folder is looked for in the working directory and in the folders above it.
 

@@ -1,8 +1,9 @@
-"""``permgrad benchmark``: test every method on functions with known importances, cell by cell, into one folder.
+"""``permgrad benchmark``: test every method on functions with known importances, cell
+by cell, into one folder.
 
-The folder holds ``benchmark.json`` (the request), ``cells/`` (one file per finished suite, function and seed),
-``results.csv``, ``results.json`` and ``report.html``. An interrupted run resumes with the next cell. More seeds or
-functions add to the results.
+The folder holds ``benchmark.json`` (the request), ``cells/`` (one file per finished
+suite, function and seed), ``results.csv``, ``results.json`` and ``report.html``. An
+interrupted run resumes with the next cell. More seeds or functions add to the results.
 """
 
 from __future__ import annotations
@@ -108,18 +109,21 @@ def run_benchmark(request: BenchmarkRequest, *, say: Say = print) -> Outcome:
             left = (ended - started) / number * (len(missing) - number)
             rest = f", about {readable(left)} left" if left else ""
             say(
-                f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: {ended - began:.1f} s{rest}"
+                f"[{number}/{len(missing)}] {suite} {function}, seed {seed}: "
+                f"{ended - began:.1f} s{rest}"
             )
         _write_results(folder, registry, settings, record)
         FOLDER.finish(folder, record, now())
     return _outcome(folder)
 
 
-# ---- what is to be done ----------------------------------------------------------------------------------------------
+# ---- what is to be done --------------------------------------------------------------
 def _cells(
     request: BenchmarkRequest, settings: Settings, chosen: list[Suite]
 ) -> list[Cell]:
-    """List the requested cells, seed by seed, so that an interrupted run has every function of the first seeds."""
+    """List the requested cells, seed by seed, so that an interrupted run has every
+    function of the first seeds.
+    """
     functions = list(
         dict.fromkeys(name for suite in chosen for name in suite.functions)
     )
@@ -150,7 +154,9 @@ def _missing(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
-    """List the finished cells of a folder, in the order of suites, functions and seeds."""
+    """List the finished cells of a folder, in the order of suites, functions and
+    seeds.
+    """
     cells: list[Cell] = []
     for suite in registry:
         names = [path.stem for path in (folder / CELLS / suite).glob("*.json")]
@@ -170,7 +176,7 @@ def _stored_cells(folder: Path, registry: Registry[Suite]) -> list[Cell]:
     return cells
 
 
-# ---- what it leaves --------------------------------------------------------------------------------------------------
+# ---- what it leaves ------------------------------------------------------------------
 def _write_results(
     folder: Path,
     registry: Registry[Suite],
@@ -249,7 +255,8 @@ def _table_lines(frame: pd.DataFrame) -> list[str]:
         )
         table = table.sort_values(str(table.columns[0]), kind="stable")
         lines.append(
-            f"{suite}: mean error of importance shares, by the truth it is compared with"
+            f"{suite}: mean error of importance shares, by the truth it is compared "
+            "with"
         )
         lines += [
             "  " + line

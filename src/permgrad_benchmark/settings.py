@@ -17,10 +17,11 @@ Scale = Literal["full", "quick"]
 class Settings:
     """How large, how often and against whom.
 
-    ``"quick"`` has fewer functions, rows, epochs and repeats, to see that everything runs. Its figures are no results.
-    ``methods`` are names of contestants (empty: all). ``data`` is a folder with local copies of data sets (None: that
-    of ``PERMGRAD_DATA``). ``images`` are sets of the multimodal suite, one for both images or one for each: names of
-    MedMNIST sets or paths of files in their form.
+    ``"quick"`` has fewer functions, rows, epochs and repeats, to see that everything
+    runs. Its figures are no results. ``methods`` are names of contestants (empty: all).
+    ``data`` is a folder with local copies of data sets (None: that of
+    ``PERMGRAD_DATA``). ``images`` are sets of the multimodal suite, one for both images
+    or one for each: names of MedMNIST sets or paths of files in their form.
     """
 
     scale: Scale = "full"
@@ -57,7 +58,9 @@ class Settings:
         return not self.methods or name in self.methods
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what changes the results: neither threads nor the place of the data do."""
+        """Return what changes the results: neither threads nor the place of the data
+        do.
+        """
         images = {"images": list(self.images)} if self.images else {}
         return {
             "scale": self.scale,

@@ -1,7 +1,8 @@
 """The best method on a metric, and those without a significant difference from it.
 
-Figures of one function with several seeds are correlated, so seeds are averaged first and functions are the sample. Two
-methods are *level* on a metric unless the 95 % t-interval of their mean difference over functions excludes 0.
+Figures of one function with several seeds are correlated, so seeds are averaged first
+and functions are the sample. Two methods are *level* on a metric unless the 95 %
+t-interval of their mean difference over functions excludes 0.
 """
 
 from __future__ import annotations
@@ -24,14 +25,20 @@ def standings(
 ) -> pd.DataFrame:
     """Rank methods on one metric, by their mean over functions, best first.
 
-    Columns: ``method, mean, behind`` (mean difference to the first, at least 0), ``low, high`` (its interval, NaN for
-    the first), ``level`` (the first, or not significantly different), ``functions``. Only functions with a figure of
-    every method count, so that no method is compared on easier ones. Methods with figures on fewer than half of the
-    functions are left out, because too few functions would remain for the others.
+    Columns: ``method, mean, behind`` (mean difference to the first, at least 0), ``low,
+    high`` (its interval, NaN for the first), ``level`` (the first, or not significantly
+    different), ``functions``. Only functions with a figure of every method count, so
+    that no method is compared on easier ones. Methods with figures on fewer than half
+    of the functions are left out, because too few functions would remain for the
+    others.
     """
     measure = metric_named(metric)
     if measure.direction == "none":
-        problem = f"The metric {metric!r} has no better or worse, so methods cannot be ranked by it"
+        problem = (
+            f"The metric {metric!r} has no better or worse, so methods cannot "
+            "be "
+            "ranked by it"
+        )
         raise InputError(
             problem, hint="Choose a metric with a direction.", code="PG003"
         )
@@ -70,7 +77,8 @@ def standings(
     return pd.DataFrame(rows)
 
 
-#: Metrics by which methods of different estimands can be ranked: separating relevant from irrelevant features.
+#: Metrics by which methods of different estimands can be ranked: separating relevant
+#: from irrelevant features.
 RELEVANCE = (
     "top_k",
     "auc",
@@ -84,7 +92,9 @@ RELEVANCE = (
 def summarise(
     frame: pd.DataFrame, contestants: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return what the records of one suite come to: who is first on what, and where errors come from."""
+    """Return what the records of one suite come to: who is first on what, and where
+    errors come from.
+    """
     present = [name for name in contestants if name in set(frame["method"])]
     summary: dict[str, Any] = {}
     for estimand in dict.fromkeys(
@@ -111,7 +121,9 @@ def summarise(
 
 
 def _has(frame: pd.DataFrame, metric: str, methods: list[str], estimand: str) -> bool:
-    """Say whether there is a function on which all methods that have the metric have a figure."""
+    """Say whether there is a function on which all methods that have the metric have a
+    figure.
+    """
     chosen = frame[
         (frame["metric"] == metric)
         & (frame["estimand"] == estimand)
@@ -121,7 +133,9 @@ def _has(frame: pd.DataFrame, metric: str, methods: list[str], estimand: str) ->
 
 
 def _common(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Return means over seeds, functions by methods, without methods that miss half of the functions, and gaps."""
+    """Return means over seeds, functions by methods, without methods that miss half of
+    the functions, and gaps.
+    """
     table = chosen.pivot_table(
         index="function", columns="method", values="value", aggfunc="mean"
     )
@@ -142,7 +156,10 @@ def _loss(measure: BenchmarkMetric, values: Any) -> Any:
 
 
 def _interval(differences: Any) -> tuple[float, float]:
-    """Return the 95 % t-interval of a mean. Infinite with a single number, a point where all are equal."""
+    """Return the 95 % t-interval of a mean.
+
+    Infinite with a single number, a point where all are equal.
+    """
     count, mean = len(differences), float(np.mean(differences))
     if count < 2:
         return (mean, mean) if mean == 0 else (-math.inf, math.inf)
@@ -153,7 +170,9 @@ def _interval(differences: Any) -> tuple[float, float]:
 
 
 def share_bias(frame: pd.DataFrame, estimands: dict[str, str]) -> pd.DataFrame:
-    """Split each method's error against its own truth into bias and spread over seeds."""
+    """Split each method's error against its own truth into bias and spread over
+    seeds.
+    """
     rows: list[dict[str, Any]] = []
     truth = frame[
         (frame["method"] == "truth") & frame["metric"].str.startswith("truth_share:")

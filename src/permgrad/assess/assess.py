@@ -18,7 +18,8 @@ from permgrad.attribution.maps.drawn import MAP_NAMES
 
 
 def assess(work: Work) -> Assessment:
-    """Compute every section that applies to a model and its rows, and what a page shows of them.
+    """Compute every section that applies to a model and its rows, and what a page shows
+    of them.
 
     Examples:
         >>> from sklearn.linear_model import LinearRegression
@@ -48,7 +49,9 @@ def fill(work: Work, stages: Iterable[str] = ("model", "explanation")) -> Assess
 def completed(
     content: Assessment, model: Any, *, preset: str = "", layout: str | None = None
 ) -> Assessment:
-    """Return an assessment with what follows from its stored fields and the model. ``layout``: its picture as SVG.
+    """Return an assessment with what follows from its stored fields and the model.
+
+    ``layout``: its picture as SVG.
 
     That are the network's sections, the rows one by one, and the beeswarm.
     """
@@ -102,7 +105,10 @@ def _row(content: Assessment, row_index: int, facts: Mapping[str, Any]) -> RowSe
             "" if label == "all" else f", class {label}"
         )
         if not np.any(heat_map):
-            row_text += " The activation map is zero everywhere: no part of the image supports this output."
+            row_text += (
+                " The activation map is zero everywhere: no part of the image "
+                "supports this output."
+            )
     return RowSection(
         explanation=local,
         row=row_index,

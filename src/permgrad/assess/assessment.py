@@ -1,4 +1,7 @@
-"""``Assessment``: all that is known of a model on held-out rows. Pages leave out what is missing."""
+"""``Assessment``: all that is known of a model on held-out rows.
+
+Pages leave out what is missing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
 NOT_BRANCHES = ("interaction", "paper", "total")
-#: Paths of hybrid networks, in their order: those that the head joins, and those beside it.
+#: Paths of hybrid networks, in their order: those that the head joins, and those beside
+#: it.
 PATHS = ("tabular", "image", "linear", "trees")
 
 
@@ -45,7 +49,9 @@ def entries_of(branches: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def is_hybrid(branches: Mapping[str, Any]) -> bool:
-    """Whether the entries are the paths of a hybrid network, and not the inputs of another network."""
+    """Whether the entries are the paths of a hybrid network, and not the inputs of
+    another network.
+    """
     return set(entries_of(branches)) <= {*PATHS}
 
 
@@ -60,13 +66,16 @@ def value_of(entry: Any, key: str) -> float:
     return math.nan
 
 
-#: Share of the model from which the image of a row is shown in the first tabs, else in Details.
+#: Share of the model from which the image of a row is shown in the first tabs, else in
+#: Details.
 LEAST_SHOWN = 0.05
 
 
 @dataclass(kw_only=True)
 class Assessment:
-    """All that is known of a model on held-out rows. Only ``title``, ``target`` and ``task`` are required.
+    """All that is known of a model on held-out rows.
+
+    Only ``title``, ``target`` and ``task`` are required.
 
     Attributes:
         title, target, task: of what, and which column is predicted.
@@ -77,27 +86,34 @@ class Assessment:
         metrics: what ``metrics.json`` holds.
         predictions: truth and predictions of the test rows.
         dependence: which of them depend on each other, where that is known.
-        weights: how much they count: the ``column`` of their weights, and ``weights``. None: all alike.
+        weights: how much they count: the ``column`` of their weights, and ``weights``.
+            None: all alike.
         guesses: predictions of other models for the same rows, by name.
         segments: scores of groups of rows.
-        sensitive: rates, errors and reliance by level of columns that need not be features.
-        explanation: the ranking of the features. ``paper`` is that of the published method, ``absolute`` that by
-            absolute errors where few rows decide the squared ones, ``refits`` that of the
-            training procedure.
+        sensitive: rates, errors and reliance by level of columns that need not be
+            features.
+        explanation: the ranking of the features. ``paper`` is that of the published
+            method, ``absolute`` that by absolute errors where few rows decide the
+            squared ones, ``refits`` that of the training procedure.
         changes: what changed since an earlier run.
         branches: the weight of each path or input.
-        related: pairs of features that move together. ``matrix``: how closely the strongest are related.
-        residual_features: raw values of the strongest features of each test row, which residuals are drawn against.
+        related: pairs of features that move together. ``matrix``: how closely the
+            strongest are related.
+        residual_features: raw values of the strongest features of each test row, which
+            residuals are drawn against.
         chosen: facts of a few typical and wrong rows.
-        explained, notable: attributions of these and of drawn rows, and of further wrong or unsure rows.
+        explained, notable: attributions of these and of drawn rows, and of further
+            wrong or unsure rows.
         maps: activation maps of some of these rows.
-        local, rows: what a page shows of them: a beeswarm, and the chosen rows one by one.
+        local, rows: what a page shows of them: a beeswarm, and the chosen rows one by
+            one.
         reading: raw data of the strongest features beside their attributions.
         gradients: integrated gradients summed up over all test rows.
         cards, listed, photos, together, changeable: see the files of ``sections/``.
         words: what each word of some rows' texts does.
         what_if: what a page needs to predict a changed row.
-        network, training, layout, provenance: what was trained, how, and by which command.
+        network, training, layout, provenance: what was trained, how, and by which
+            command.
         sentences: those of the verdict, where they are known already.
         keep_rows: whether the page may show single rows.
     """
@@ -159,7 +175,9 @@ class Assessment:
 
     @property
     def constant(self) -> Mapping[str, Any]:
-        """The metrics of a constant that ignores the features, with ``learnt`` and ``ahead`` if it was compared."""
+        """The metrics of a constant that ignores the features, with ``learnt`` and
+        ``ahead`` if it was compared.
+        """
         return (self.metrics or {}).get("constant") or {}
 
     @property
@@ -169,7 +187,9 @@ class Assessment:
 
     @property
     def in_python(self) -> bool:
-        """Whether the page is made in Python, so that options of the command line are of no use."""
+        """Whether the page is made in Python, so that options of the command line are
+        of no use.
+        """
         if self.provenance is None:
             return bool(self.subject)
         return not self.provenance.command.startswith("permgrad ")
@@ -181,7 +201,8 @@ class Assessment:
 
     @property
     def image_counts(self) -> bool:
-        """Whether the image of a row carries at least 5 % of the model: then maps are worth a place.
+        """Whether the image of a row carries at least 5 % of the model: then maps are
+        worth a place.
 
         Images that users provide always do, and so does the only path of a network.
         """
@@ -190,7 +211,8 @@ class Assessment:
 
     @property
     def parts_count(self) -> bool:
-        """Whether any path beside the table's carries at least 5 % of the model: then parts by path are worth a place.
+        """Whether any path beside the table's carries at least 5 % of the model: then
+        parts by path are worth a place.
 
         Parts of a model that is no hybrid network always are.
         """
@@ -204,9 +226,11 @@ class Assessment:
 
     @property
     def _weighed_paths(self) -> dict[str, Mapping[str, Any]] | None:
-        """The entries of the paths of a hybrid network that reads its table as numbers, too. None of all others.
+        """The entries of the paths of a hybrid network that reads its table as numbers,
+        too. None of all others.
 
-        Where whole kinds of columns are weighed, the paths are those of the explanation.
+        Where whole kinds of columns are weighed, the paths are those of the
+        explanation.
         """
         known_paths = (
             self.explanation.branches
@@ -218,18 +242,25 @@ class Assessment:
 
     @property
     def paths_count(self) -> bool:
-        """Whether shares of paths are worth a place. Those of inputs, and of kinds of columns, always are."""
+        """Whether shares of paths are worth a place.
+
+        Those of inputs, and of kinds of columns, always are.
+        """
         return self.parts_count or not is_hybrid(self.paths)
 
     def positive_place(self, classes: Sequence[Any]) -> int:
-        """Return the position of the positive one of two classes: by default the second."""
+        """Return the position of the positive one of two classes: by default the
+        second.
+        """
         labels = [str(label) for label in classes]
         if str(self.positive) in labels:
             return labels.index(str(self.positive))
         return 1
 
     def by_rank(self, names: Iterable[Any]) -> list[int]:
-        """Return the positions of features or columns, the most important first, in the ranking as it now is."""
+        """Return the positions of features or columns, the most important first, in the
+        ranking as it now is.
+        """
         explanation = self.explanation
         rank_positions = dict[str, int]()
         if explanation is not None:
@@ -249,7 +280,9 @@ class Assessment:
 
     @property
     def cuts(self) -> Mapping[str, Any]:
-        """The results for several thresholds, with the ``cost`` that the run was given, or nothing."""
+        """The results for several thresholds, with the ``cost`` that the run was given,
+        or nothing.
+        """
         return (self.metrics or {}).get("cuts") or {}
 
     @property
@@ -262,8 +295,8 @@ class Assessment:
         ) or {}
 
 
-#: Where a field of an assessment is stored in the folder of a run: a name without ending, and the folder of an
-#: explanation in it. A new stored field is one line here.
+#: Where a field of an assessment is stored in the folder of a run: a name without
+#: ending, and the folder of an explanation in it. A new stored field is one line here.
 PLACES: dict[str, tuple[str, ...]] = {
     "metrics": ("metrics",),
     "dependence": ("dependence",),

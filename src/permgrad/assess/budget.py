@@ -1,4 +1,6 @@
-"""What an assessment may cost: which rows are explained, how many donors each has, and what a time limit cuts."""
+"""What an assessment may cost: which rows are explained, how many donors each has, and
+what a time limit cuts.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,15 @@ from permgrad.attribution.replace.moments import FEWEST_REPEATS, expected_repeat
 from permgrad.attribution.request import tuned
 from permgrad.base.progress import Whole
 
-#: Rows explained one by one, and rows behind the beeswarm: fewer, but at least so many, where their attributions to all
-#: outputs would be more than ``_SWARM_NUMBERS``. With 300 classes 200 rows took 80 s.
+#: Rows explained one by one, and rows behind the beeswarm: fewer, but at least so many,
+#: where their attributions to all outputs would be more than ``_SWARM_NUMBERS``. With
+#: 300 classes 200 rows took 80 s.
 SHOWN_ROWS = 4
 SWARM_ROWS = 200
 FEWEST_SWARM_ROWS = 20
 _SWARM_NUMBERS = 4000
-#: Predictions for the beeswarm of a model without slopes, at most: of 130 columns 200 rows took five times as many as
-#: the ranking, and with this number 45 rows are shown.
+#: Predictions for the beeswarm of a model without slopes, at most: of 130 columns 200
+#: rows took five times as many as the ranking, and with this number 45 rows are shown.
 _SWARM_PREDICTIONS = 600_000
 #: Rows of a network that reads no table: each costs more, and no list shows them.
 FEW_ROWS = 12
@@ -33,11 +36,12 @@ FEWEST_ROWS = 200
 PAPER_ROWS = 100
 #: Seconds to write a report.
 REPORT = 3.0
-#: Up to this many features each has as many donors as pay, and up to so many its direction is traced. Beyond, either
-#: would take longer than the ranking.
+#: Up to this many features each has as many donors as pay, and up to so many its
+#: direction is traced. Beyond, either would take longer than the ranking.
 MOST_FEATURES = 1000
 MOST_DIRECTIONS = 2000
-#: What work takes in units of a training step on one row: a replaced pair, a row explained by gradients, a prediction.
+#: What work takes in units of a training step on one row: a replaced pair, a row
+#: explained by gradients, a prediction.
 PAIR = 0.09
 GRADIENT_ROW = 60.0
 PREDICTION = 0.35
@@ -51,7 +55,9 @@ def silent(text: str) -> None:
 
 @dataclass
 class Clock:
-    """When work began, how long it may take (infinite: ``--max-rows all``), and what the limit cut, in words."""
+    """When work began, how long it may take (infinite: ``--max-rows all``), and what
+    the limit cut, in words.
+    """
 
     limit: float = math.inf
     thorough: bool = False
@@ -66,7 +72,9 @@ class Clock:
         return max(self.limit - (time.monotonic() - self.started), 0.0)
 
     def least_training(self) -> float:
-        """Return how many seconds a training has in any case: as many as passed before it, half of the limit at most."""
+        """Return how many seconds a training has in any case: as many as passed before
+        it, half of the limit at most.
+        """
         if math.isinf(self.limit):
             return 0.0
         return min(time.monotonic() - self.started, self.limit / 2)
@@ -85,8 +93,11 @@ class Clock:
 def expected_refits(
     refits: int, training: float, train: int, held_out_rows: int
 ) -> float:
-    """Return about how many seconds further trainings take, by those of the first on ``train`` rows."""
-    # Folds leave out one part of the rows each, halves half of them. The first does not train on held-out rows.
+    """Return about how many seconds further trainings take, by those of the first on
+    ``train`` rows.
+    """
+    # Folds leave out one part of the rows each, halves half of them. The first does not
+    # train on held-out rows.
     folds = refits - refits // 2
     return (
         training
@@ -103,8 +114,10 @@ class Budget:
     Attributes:
         clock: the time left.
         seed: seed of every draw.
-        max_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as the number of test rows says.
-        interactions: how many features are measured in pairs. None: some, if that takes little time. 0: none.
+        max_rows: rows whose features are replaced, at most. None: all. ``"auto"``: as
+            the number of test rows says.
+        interactions: how many features are measured in pairs. None: some, if that takes
+            little time. 0: none.
         refits: how many further trainings are explained.
         say: takes notes for the user.
     """
@@ -116,7 +129,7 @@ class Budget:
     refits: int | None = None
     say: Say = silent
 
-    # ---- the plan ----------------------------------------------------------------------------------------------------
+    # ---- the plan --------------------------------------------------------------------
     def expected(self, rows: int, features: int, classes: int) -> float:
         """Return about how many seconds the explanation will take."""
         clock = self.clock
@@ -142,11 +155,13 @@ class Budget:
         pairs = features * expected_repeats(rows)
         return self.clock.per_row * first * pairs * PAIR
 
-    # ---- rows and donors ---------------------------------------------------------------------------------------------
+    # ---- rows and donors -------------------------------------------------------------
     def in_time(
         self, rows: int, fewest: int, features: int, classes: int, of: int
     ) -> int:
-        """Return how many of some rows, ``of`` all, are explained before the limit, and record what it cuts."""
+        """Return how many of some rows, ``of`` all, are explained before the limit, and
+        record what it cuts.
+        """
         clock = self.clock
         expected = self.expected(of, features, classes)
         if expected:
@@ -172,12 +187,15 @@ class Budget:
             )
         if not directed:
             self.say(
-                f"{wide_note} directions are not computed (more than {MOST_DIRECTIONS:,} features)"
+                f"{wide_note} directions are not computed (more than "
+                f"{MOST_DIRECTIONS:,} features)"
             )
         return {"n_repeats": donors, "method": tuned(PermGrad(), direction=directed)}
 
     def swarm_rows(self, classes: int, predictions: int = 0) -> int:
-        """Return how many rows the beeswarm has for so many classes (0: regression) and ``predictions`` of each row."""
+        """Return how many rows the beeswarm has for so many classes (0: regression) and
+        ``predictions`` of each row.
+        """
         max_rows = min(
             SWARM_ROWS,
             _SWARM_NUMBERS // max(classes, 1),

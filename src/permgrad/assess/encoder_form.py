@@ -1,7 +1,8 @@
-"""A fitted encoder as JSON, from which a script in the page encodes cells as Python does, and cells in that form.
+"""A fitted encoder as JSON, from which a script in the page encodes cells as Python
+does, and cells in that form.
 
-A cell is a number (seconds for dates, 0 or 1 for yes and no), a text, or ``[kind]`` where it is missing: 1 for blank,
-then the declared codes.
+A cell is a number (seconds for dates, 0 or 1 for yes and no), a text, or ``[kind]``
+where it is missing: 1 for blank, then the declared codes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _FAR = 1e5
 
 
 def encoder_form(encoder: TableEncoder) -> dict[str, Any]:
-    """Return how each raw column becomes encoded columns. Columns that the network does not see are left out."""
+    """Return how each raw column becomes encoded columns.
+
+    Columns that the network does not see are left out.
+    """
     stored = {
         column.name: stored_index
         for stored_index, column in enumerate(encoder.schema_.stored)
@@ -150,9 +154,11 @@ def _of_numbers(
 def _scores(
     encoder: TableEncoder, column: ColumnType, slots: list[tuple[int, Slot]]
 ) -> dict[str, Any]:
-    """Return the places of a column's scores, with those of its most frequent levels, which a page can set.
+    """Return the places of a column's scores, with those of its most frequent levels,
+    which a page can set.
 
-    Kinds "text" and "image": a cell that is none of these levels is read as well, so it keeps its row's scores.
+    Kinds "text" and "image": a cell that is none of these levels is read as well, so it
+    keeps its row's scores.
     """
     score_slots = []
     for slot_index, column_slot in slots:
@@ -181,7 +187,10 @@ def _scores(
 
 
 def _range(scaling: Scaling, column_index: int, slot: Slot) -> list[float] | None:
-    """Return the smallest and the largest training value, read back from the scaling. None where clipping hides it."""
+    """Return the smallest and the largest training value, read back from the scaling.
+
+    None where clipping hides it.
+    """
     if len(scaling.knots):
         range_ends = scaling.knots[[0, -1], column_index]
     else:
@@ -205,7 +214,9 @@ def _range(scaling: Scaling, column_index: int, slot: Slot) -> list[float] | Non
 
 
 def cells_of(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, list[Any]]:
-    """Return the cells of the columns that the network sees, by name, in the form of this module."""
+    """Return the cells of the columns that the network sees, by name, in the form of
+    this module.
+    """
     stored = encoder.schema_.stored
     values, kinds = numeric_cells(frame, stored, encoder.codes_)
     cells: dict[str, list[Any]] = {}

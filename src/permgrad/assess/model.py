@@ -1,4 +1,6 @@
-"""A model and what sections ask of it: its predictions, explanations, and the parts of it that can be shown."""
+"""A model and what sections ask of it: its predictions, explanations, and the parts of
+it that can be shown.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,13 @@ _SUMS = "sums.json"
 
 @dataclass(frozen=True)
 class Cache:
-    """The explanations that are cached in a folder, of a model by its hash. Without a folder nothing is cached.
+    """The explanations that are cached in a folder, of a model by its hash.
 
-    An entry's name is a hash of the saved model, the rows, the method and all its options. The entry is a folder as
-    ``Explanation.save`` writes it, with the hashes of its files: a damaged one is computed again.
+    Without a folder nothing is cached.
+
+    An entry's name is a hash of the saved model, the rows, the method and all its
+    options. The entry is a folder as ``Explanation.save`` writes it, with the hashes of
+    its files: a damaged one is computed again.
     """
 
     folder: Path | None = None
@@ -66,9 +71,11 @@ class Cache:
         method: Any = "permgrad",
         **options: Any,
     ) -> Explanation:
-        """Return an explanation of a frame or encoded rows from the cache, or compute and cache it.
+        """Return an explanation of a frame or encoded rows from the cache, or compute
+        and cache it.
 
-        ``meta["cached"]`` is true if it was read. ``compute`` is ``permgrad.explain``. The seed is among the options.
+        ``meta["cached"]`` is true if it was read. ``compute`` is ``permgrad.explain``.
+        The seed is among the options.
         """
         entry = cached = None
         if self.folder is not None:
@@ -115,19 +122,23 @@ class Cache:
         return explanation
 
 
-#: Tolerance of the attributions of single rows, as a share of the output's range. A page shows less detail than this.
-#: With the method's own default these rows would take half as long again.
+#: Tolerance of the attributions of single rows, as a share of the output's range. A
+#: page shows less detail than this. With the method's own default these rows would take
+#: half as long again.
 TOLERANCE = 0.005
 TOLERANCE_OF_NOTABLE = 0.02
-#: Shapley values of predictors: an order and its reverse with each background row. The standard errors of a single
-#: round are several times as large as these orders leave, so that only very large ones are told. All coalitions, each
-#: with every background row, would take 5 times as many predictions as these orders with 7 features.
+#: Shapley values of predictors: an order and its reverse with each background row. The
+#: standard errors of a single round are several times as large as these orders leave,
+#: so that only very large ones are told. All coalitions, each with every background
+#: row, would take 5 times as many predictions as these orders with 7 features.
 _SHAPLEY = tuned(Shapley(tolerance=0.1, max_permutations=2 * MOST_ROWS), exact=5)
-#: Training rows that stand for all others, and rows that are their own donors from this number on.
+#: Training rows that stand for all others, and rows that are their own donors from this
+#: number on.
 _BACKGROUND = 1000
 _OWN_DONORS = 200
-#: Orders of features for which there is always time, and columns from which on there are fewer orders than usual: each
-#: order takes a prediction of every row for each column.
+#: Orders of features for which there is always time, and columns from which on there
+#: are fewer orders than usual: each order takes a prediction of every row for each
+#: column.
 _FEWEST_ORDERS = 8
 _WIDE = 400
 #: Arguments that only a loss over all rows has.
@@ -151,12 +162,14 @@ class EvaluatedModel:
         cache: where explanations of a saved model are kept.
         labels_only: it returns classes without probabilities.
         subject: what a page calls it, where it is no network of permgrad.
-        encoder: the encoder of its table, if permgrad trained it, with the codes of missing cells ``na``.
+        encoder: the encoder of its table, if permgrad trained it, with the codes of
+            missing cells ``na``.
         width: the number of features of that table.
         paths: the branches that read the table of a row.
         draws_maps: activation maps can be drawn.
         has_slopes: its outputs have gradients.
-        has_one_logit: a plain network of two classes with one logit, which is explained by its gradients first.
+        has_one_logit: a plain network of two classes with one logit, which is explained
+            by its gradients first.
         several_inputs: it is a network whose inputs can be missing one by one.
         counts: it predicts counts or rates, which are judged by their deviance.
     """
@@ -192,11 +205,15 @@ class EvaluatedModel:
 
     @property
     def decision(self) -> Decision | None:
-        """From which probability on the model predicts the positive class, or None where that is not known."""
+        """From which probability on the model predicts the positive class, or None
+        where that is not known.
+        """
         return getattr(self.model, "decision_", None)
 
     def targets(self, rows: Rows) -> Array:
-        """Return the targets of rows: classes as ``labels`` has them, or numbers ``(rows,)``."""
+        """Return the targets of rows: classes as ``labels`` has them, or numbers
+        ``(rows,)``.
+        """
         return np.asarray(rows.y if rows.truth is None else rows.truth)
 
     def truth(self, rows: Rows) -> Array:
@@ -208,7 +225,9 @@ class EvaluatedModel:
         )
 
     def codes(self, rows: Rows) -> Array:
-        """Return the targets as positions of classes (-1: none of them), or numbers ``(rows,)``."""
+        """Return the targets as positions of classes (-1: none of them), or numbers
+        ``(rows,)``.
+        """
         truth = self.truth(rows)
         if self.classes:
             return pd.Index(self.classes).get_indexer(pd.Index(truth))
@@ -225,7 +244,9 @@ class EvaluatedModel:
     def measure(
         self, guess: Floats, rows: Rows, called: Array | None = None
     ) -> dict[str, Any]:
-        """Return every metric of predictions for rows, of the classes ``called`` (None: the most probable ones)."""
+        """Return every metric of predictions for rows, of the classes ``called`` (None:
+        the most probable ones).
+        """
         if self.labels_only:
             called = guess.argmax(axis=1)
         if called is None:
@@ -248,18 +269,25 @@ class EvaluatedModel:
 
     @abstractmethod
     def predict(self, rows: Rows) -> Predictions:
-        """Return predictions for rows, with intervals or sets where the model has them."""
+        """Return predictions for rows, with intervals or sets where the model has
+        them.
+        """
 
     @abstractmethod
     def predict_changed(
         self, rows: Rows, row_positions: Integers, table: pd.DataFrame
     ) -> Floats:
-        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed."""
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table
+        was changed.
+        """
 
     def explain(
         self, rows: Rows, y: Any = None, *, model: Model | None = None, **options: Any
     ) -> Explanation:
-        """Explain some rows by a method, with ``y`` of a global one. ``model``: read in another way."""
+        """Explain some rows by a method, with ``y`` of a global one.
+
+        ``model``: read in another way.
+        """
         options = self._options(rows, options)
         read_model = self.read if model is None else model
         if self.encoder is None or isinstance(options["method"], GradCam):
@@ -283,14 +311,18 @@ class EvaluatedModel:
         return chosen_options
 
     def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
-        """Return by feature how much the loss of each row grows without it ``(rows,)``."""
+        """Return by feature how much the loss of each row grows without it
+        ``(rows,)``.
+        """
         chosen_options = self._options(rows, {**options, "scope": "global"})
         return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen_options))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
     ) -> Explanation:
-        """Return attributions of single rows: integrated gradients, or Shapley values where there is no gradient."""
+        """Return attributions of single rows: integrated gradients, or Shapley values
+        where there is no gradient.
+        """
         if self.has_slopes:
             method = IntegratedGradients(
                 tolerance=None if self.encoder is None else tolerance
@@ -309,7 +341,9 @@ class EvaluatedModel:
         """Return the columns of dates as numbers."""
 
     def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:  # noqa: ARG002
-        """Return the features of dates, their columns, and after how many values they begin again (None: never)."""
+        """Return the features of dates, their columns, and after how many values they
+        begin again (None: never).
+        """
         return {}
 
     def with_parts(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -317,7 +351,10 @@ class EvaluatedModel:
         return table
 
     def kept_rows(self) -> npt.NDArray[np.float32] | None:
-        """Return encoded training rows that parts are compared with. None: those that the model keeps."""
+        """Return encoded training rows that parts are compared with.
+
+        None: those that the model keeps.
+        """
         return None
 
     @property
@@ -331,7 +368,9 @@ class Trained(EvaluatedModel):
     """A model that permgrad trained on a table, with its encoder."""
 
     def predict(self, rows: Rows) -> Predictions:
-        """Return predictions for rows, with intervals or sets where it has held-out rows, which count once each."""
+        """Return predictions for rows, with intervals or sets where it has held-out
+        rows, which count once each.
+        """
         held_out = getattr(self.model, "held_out_", None)
         enough = (
             held_out is not None
@@ -365,7 +404,8 @@ class Trained(EvaluatedModel):
         row_positions: Integers,  # noqa: ARG002
         table: pd.DataFrame,
     ) -> Floats:
-        """Return predictions ``(places, outputs)`` for the rows at places, whose table was changed.
+        """Return predictions ``(places, outputs)`` for the rows at places, whose table
+        was changed.
 
         Further columns are features of dates: they hold the date that has their value.
         """
@@ -405,7 +445,9 @@ class Trained(EvaluatedModel):
         return encoded_rows
 
     def date_parts(self, table: pd.DataFrame) -> dict[str, tuple[str, int | None]]:
-        """Return the features of dates, their columns, and after how many values they begin again."""
+        """Return the features of dates, their columns, and after how many values they
+        begin again.
+        """
         assert self.encoder is not None
         if hasattr(self.model, "encode_rows"):
             features_of_dates = self.encoder.date_parts_
@@ -489,7 +531,9 @@ class Network(Trained):
 
 
 def orders_of_features(features: int) -> int:
-    """Return in how many orders features are replaced for the Shapley values of a predictor's row."""
+    """Return in how many orders features are replaced for the Shapley values of a
+    predictor's row.
+    """
     return max(
         _FEWEST_ORDERS, int(_SHAPLEY.max_permutations) * _WIDE // max(features, _WIDE)
     )
@@ -545,7 +589,10 @@ class TrainedOther(Trained):
         return np.asarray(self.model.encode_rows(self.background).encoded)
 
     def explain(self, rows: Rows, y: Any = None, **options: Any) -> Explanation:
-        """Explain some rows by their raw columns. Few rows take their replacements from training rows."""
+        """Explain some rows by their raw columns.
+
+        Few rows take their replacements from training rows.
+        """
         if options.get("scope") == "local":
             # A model that keeps rows to compare single rows with is explained by these.
             if self.model.compared_ is None:
@@ -574,14 +621,18 @@ class TrainedOther(Trained):
         return chosen_options
 
     def row_losses(self, rows: Rows, **options: Any) -> dict[str, Floats]:
-        """Return by feature how much the loss of each row grows without it ``(rows,)``."""
+        """Return by feature how much the loss of each row grows without it
+        ``(rows,)``.
+        """
         chosen_options = self._options(rows, {**options, "scope": "global"})
         return row_losses(Arguments(self.read, rows.inputs, rows.y, **chosen_options))
 
     def attribute(
         self, rows: Rows, *, tolerance: float = TOLERANCE, **options: Any
     ) -> Explanation:
-        """Return Shapley values of single rows, by fewer orders where a third of the time that is left is too short."""
+        """Return Shapley values of single rows, by fewer orders where a third of the
+        time that is left is too short.
+        """
         usual = int(_SHAPLEY.max_permutations)
         per_order = self.clock.per_row * PAIR * len(rows) * (self.width + 1)
         usual_orders = orders_of_features(self.width)
@@ -592,7 +643,8 @@ class TrainedOther(Trained):
         orders = max(_FEWEST_ORDERS, in_time)
         if orders < usual_orders:
             self.clock.cut.append(
-                f"explanation of {len(rows)} single rows: {orders} orders of features instead of {usual_orders}"
+                f"explanation of {len(rows)} single rows: {orders} orders of features "
+                f"instead of {usual_orders}"
             )
         if orders < usual:
             with keeping_warnings():  # of the errors that this leaves

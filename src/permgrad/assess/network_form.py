@@ -1,9 +1,12 @@
-"""A fitted model as numbers and a short description, from which a script in the page predicts as Python does.
+"""A fitted model as numbers and a short description, from which a script in the page
+predicts as Python does.
 
-The description is plain JSON. Matrices are float32, one behind the other, and the description says where each begins.
-Only what predicts is written: dropout is left out, batch normalisation becomes a scale and a shift, and layers with
-learned embeddings of categories become their matrix. Models are networks of permgrad, with what they have beside their
-head, and boosted trees, which are a network that has nothing but trees beside its head.
+The description is plain JSON. Matrices are float32, one behind the other, and the
+description says where each begins. Only what predicts is written: dropout is left out,
+batch normalisation becomes a scale and a shift, and layers with learned embeddings of
+categories become their matrix. Models are networks of permgrad, with what they have
+beside their head, and boosted trees, which are a network that has nothing but trees
+beside its head.
 """
 
 from __future__ import annotations
@@ -70,11 +73,12 @@ def _boosted(model: Any) -> BoostedTrees | None:
 def model_form(model: Any, weights: Weights) -> dict[str, Any]:
     """Return the description of a fitted model, and add its matrices to ``weights``.
 
-    Its ``result`` says how outputs become what users read: probabilities with their calibration, or numbers in units
-    of y.
+    Its ``result`` says how outputs become what users read: probabilities with their
+    calibration, or numbers in units of y.
 
     Raises:
-        NotImplementedError: The model has a part that the script does not know. The text names it, as a clause.
+        NotImplementedError: The model has a part that the script does not know. The
+            text names it, as a clause.
     """
     if (boosted := _boosted(model)) is not None:
         return _form_of_trees(model, boosted, weights)
@@ -254,7 +258,10 @@ def _layers(layers: list[Any], weights: Weights) -> list[dict[str, Any]]:
 def _head(
     layers: list[Any], widths: dict[str, int], weights: Weights
 ) -> dict[str, Any]:
-    """Describe the head. Its first layer is split into what reads the table and what reads the image."""
+    """Describe the head.
+
+    Its first layer is split into what reads the table and what reads the image.
+    """
     first = layers[0]
     path_weights: dict[str, Any] = {}
     # Members that share a matrix scale what is the same for all of them.
@@ -293,7 +300,9 @@ def _place(layer: MemberLinear, path: str) -> slice:
 
 
 def _image(module: HybridNetwork, weights: Weights) -> dict[str, Any]:
-    """Describe how a row is drawn, the convolutions, and the dense layers behind them."""
+    """Describe how a row is drawn, the convolutions, and the dense layers behind
+    them.
+    """
     renderer = module.renderer
     if type(renderer) is not Renderer:
         raise NotImplementedError("its images are drawn by a function from elsewhere")
@@ -366,7 +375,10 @@ def _blocks(
 
 
 def _kernels(kernels: RandomKernels, depth: int, weights: Weights) -> dict[str, Any]:
-    """Describe random kernels beside the convolutions, on so many channels. What they say is added to the outputs."""
+    """Describe random kernels beside the convolutions, on so many channels.
+
+    What they say is added to the outputs.
+    """
     readout: Any = kernels.readout
     layers: list[Any] = list(kernels.convolutions)
     return {

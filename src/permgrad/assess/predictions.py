@@ -24,14 +24,18 @@ class Predictions:
     Attributes:
         truth: names of classes, or numbers ``(rows,)``.
         guess: probabilities ``(rows, classes)``, or numbers ``(rows,)``.
-        classes: names of the classes, in the order of the probabilities. Empty for regression.
+        classes: names of the classes, in the order of the probabilities. Empty for
+            regression.
         positive: the positive one of two classes.
-        inside: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set ``(rows, classes)``.
+        inside: the ends of intervals ``(rows, 2)``, or whether each class is in the
+            row's set ``(rows, classes)``.
         labels_only: the model returns classes without probabilities.
         training_mean: the number that a constant predicts.
         before_calibration: the probabilities before they were calibrated.
-        called: positions of the classes that the model decides for, where these are not the most probable ones.
-        decision: the threshold of two classes that ``called`` follow, where that is known.
+        called: positions of the classes that the model decides for, where these are not
+            the most probable ones.
+        decision: the threshold of two classes that ``called`` follow, where that is
+            known.
         weights: how much each row counts ``(rows,)``. None: all alike.
         counts: the numbers are counts or rates.
 
@@ -60,7 +64,9 @@ class Predictions:
 
     @cached_property
     def codes(self) -> npt.NDArray[Any]:
-        """The truth ``(rows,)`` as numbers, or positions of classes. -1: a class that the model does not know."""
+        """The truth ``(rows,)`` as numbers, or positions of classes. -1: a class that
+        the model does not know.
+        """
         if not self.classes:
             return np.asarray(self.truth, dtype=np.float64)
         return pd.Index(self.classes).get_indexer(pd.Index(self.truth))
@@ -86,7 +92,9 @@ class Predictions:
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
-        """The probabilities, or None for regression and for models that return classes alone."""
+        """The probabilities, or None for regression and for models that return classes
+        alone.
+        """
         if self.classes and not self.labels_only:
             return self.guess
         return None
@@ -120,7 +128,8 @@ def before_calibration(
 ) -> npt.NDArray[np.float64] | None:
     """Return the probabilities before a calibration that can be undone, else None.
 
-    ``p ∝ exp((z − shift) / temperature)`` determines the logits up to a constant, which does not change the softmax.
+    ``p ∝ exp((z − shift) / temperature)`` determines the logits up to a constant, which
+    does not change the softmax.
     """
     if calibrated is None or calibrated.method not in ("prior", "temperature"):
         return None

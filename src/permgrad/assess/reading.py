@@ -1,4 +1,6 @@
-"""Models and rows as users pass them to ``pg.report``, read as ``pg.explain`` reads them."""
+"""Models and rows as users pass them to ``pg.report``, read as ``pg.explain`` reads
+them.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ _RELATED = ("row_groups", "row_time")
 _BACKGROUND = 200
 
 
-# ---- models that permgrad did not train ------------------------------------------------------------------------------
+# ---- models that permgrad did not train ----------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class Foreign(EvaluatedModel):
     """Any other model, read as ``pg.explain`` reads it.
@@ -57,7 +59,8 @@ class Foreign(EvaluatedModel):
         rows: the rows that they are of, with numbers from 0.
         guess: the predictions for these rows.
         output: the position of the output that was picked of several, else None.
-        called: positions of the classes that it decides for, where these are not the most probable ones.
+        called: positions of the classes that it decides for, where these are not the
+            most probable ones.
     """
 
     request: Request
@@ -83,7 +86,10 @@ class Foreign(EvaluatedModel):
         row_positions: Integers,  # noqa: ARG002
         table: pd.DataFrame,
     ) -> Floats:
-        """Return predictions ``(places, outputs)`` for a table like the reported one. It is all of a row."""
+        """Return predictions ``(places, outputs)`` for a table like the reported one.
+
+        It is all of a row.
+        """
         subject = self.request.subject
         request = self.request
         if isinstance(self.model, nn.Module):
@@ -134,7 +140,9 @@ class Foreign(EvaluatedModel):
 
     @cached_property
     def compared(self) -> RowsToCompare:
-        """The rows that single rows are compared with, as ``pg.explain`` chooses them of all rows."""
+        """The rows that single rows are compared with, as ``pg.explain`` chooses them
+        of all rows.
+        """
         places = choose_references(self.request, None)
         rows = self.rows.take(places).inputs
         return RowsToCompare(rows, drawn_from=len(self.rows))
@@ -160,7 +168,9 @@ class Foreign(EvaluatedModel):
         return super().attribute(rows, tolerance=tolerance, model=self.told, **options)
 
     def dates(self, table: pd.DataFrame) -> dict[str, Floats]:
-        """Return the columns of dates, also those written as text or whole numbers, in seconds."""
+        """Return the columns of dates, also those written as text or whole numbers, in
+        seconds.
+        """
         cells = {}
         for column_name in table.columns:
             cells[column_name] = cells_of(table[column_name], str(column_name))
@@ -172,7 +182,9 @@ class Foreign(EvaluatedModel):
 
 
 def _drawn(rows: Rows, seed: int) -> Rows:
-    """Return the rows that replace features in explanations of a model that keeps none."""
+    """Return the rows that replace features in explanations of a model that keeps
+    none.
+    """
     return rows.take(
         np.sort(generator(seed, "background").permutation(len(rows))[:_BACKGROUND])
     )
@@ -188,10 +200,12 @@ def column_of(guess: Floats, position: int) -> Floats:
 
 
 def sensitive_columns(sensitive: Any, rows: Rows) -> pd.DataFrame | None:
-    """Return the columns that ``sensitive=`` names or holds ``(rows, columns)``, or None.
+    """Return the columns that ``sensitive=`` names or holds ``(rows, columns)``, or
+    None.
 
     Raises:
-        InputError: A column is not in the table, or there is not one label for each row.
+        InputError: A column is not in the table, or there is not one label for each
+            row.
     """
     if sensitive is None:
         return None
@@ -225,9 +239,11 @@ def sensitive_columns(sensitive: Any, rows: Rows) -> pd.DataFrame | None:
     )
 
 
-# ---- as passed -------------------------------------------------------------------------------------------------------
+# ---- as passed -----------------------------------------------------------------------
 class ReadModel:
-    """A model with rows and targets as a user passes them. ``options`` are arguments of ``explain``.
+    """A model with rows and targets as a user passes them.
+
+    ``options`` are arguments of ``explain``.
 
     Attributes:
         model: the model, as sections use it.
@@ -235,7 +251,8 @@ class ReadModel:
         request: the arguments as permgrad reads them.
 
     Raises:
-        InputError: An argument cannot be used, or the model predicts neither classes nor one number for each row.
+        InputError: An argument cannot be used, or the model predicts neither classes
+            nor one number for each row.
     """
 
     def __init__(
@@ -428,7 +445,9 @@ class ReadModel:
 
     @property
     def target(self) -> str:
-        """The target's name: of its column, else of the output that was picked, else ``y``."""
+        """The target's name: of its column, else of the output that was picked, else
+        ``y``.
+        """
         output = getattr(self.model, "output", None)
         if output is not None and len(self.request.subject.outputs.output_names) > 1:
             return str(self.request.subject.outputs.output_names[output])
@@ -467,7 +486,9 @@ def _cut(request: Request) -> Callable[[Places], Any]:
 def _dependence(
     model: Any, inputs: Any, y: Any, related: Mapping[str, Any]
 ) -> tuple[Any, Dependence | None]:
-    """Return inputs without a column that ``related`` names for a model that does not need it, and what it says."""
+    """Return inputs without a column that ``related`` names for a model that does not
+    need it, and what it says.
+    """
     if not related:
         return inputs, None
     arguments = with_columns(Arguments(model, inputs, y, **related))
@@ -481,7 +502,9 @@ def _dependence(
 
 
 def _labels(rows: Any, table: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the index of a pandas table as text, or None where it only counts the rows."""
+    """Return the index of a pandas table as text, or None where it only counts the
+    rows.
+    """
     index = getattr(rows, "index", None)
     if not isinstance(index, pd.Index) or index.equals(pd.RangeIndex(len(index))):
         return None
@@ -590,7 +613,9 @@ def _positive_of(request: Request) -> Any:
 def _called(
     request: Request, guess: Floats, output: int | None = None
 ) -> Integers | None:
-    """Return positions of the classes that a model decides for itself, or None if they are the most probable ones."""
+    """Return positions of the classes that a model decides for itself, or None if they
+    are the most probable ones.
+    """
     decided = request.subject.deciding()
     if decided is request.subject:
         return None
@@ -623,7 +648,9 @@ def _of_classes(
 
 
 def label_of(model: Any) -> str:
-    """Return what a model is called: by its class, by the last step of a pipeline, or by a function's name."""
+    """Return what a model is called: by its class, by the last step of a pipeline, or
+    by a function's name.
+    """
     if hasattr(model, "steps") and not isinstance(model, nn.Module):
         last_step = model[-1]
     else:

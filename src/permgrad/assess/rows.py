@@ -1,4 +1,6 @@
-"""Rows with a target, of any kind: a table, images with a table, the inputs of a network."""
+"""Rows with a target, of any kind: a table, images with a table, the inputs of a
+network.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,15 @@ class Rows:
         inputs: a frame, encoded rows, records with images, or the inputs of a network.
         y: the targets as given, ``(rows,)`` or ``(rows, outputs)``.
         numbers: the rows' numbers in their file ``(rows,)``.
-        table: the raw values of their features ``(rows, columns)``, or None where the inputs are no table.
+        table: the raw values of their features ``(rows, columns)``, or None where the
+            inputs are no table.
         identifiers: columns that name the rows, or None.
-        sensitive: columns by whose levels the model is judged, or None. They need not be features.
+        sensitive: columns by whose levels the model is judged, or None. They need not
+            be features.
         truth: names of classes, or numbers ``(rows,)``, where ``y`` has another form.
         dependence: which rows depend on each other, where that is known.
-        weights: how much each row counts, above 0, by the name of its column. None: all alike.
+        weights: how much each row counts, above 0, by the name of its column. None: all
+            alike.
         cut: how some of the inputs are taken, where they are of no usual kind.
 
     Examples:

@@ -1,4 +1,6 @@
-"""Any section to files and back, by its fields: JSON for facts, npz for arrays, a folder for each explanation."""
+"""Any section to files and back, by its fields: JSON for facts, npz for arrays, a
+folder for each explanation.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from permgrad.evaluation.cards import as_numbers
 
 Kind = TypeVar("Kind", bound=type)
 Arrays = dict[str, npt.NDArray[Any]]
-#: The key that marks what is not plain JSON. Other keys that start with it have it twice.
+#: The key that marks what is not plain JSON. Other keys that start with it have it
+#: twice.
 MARKED = "\0"
 _KINDS: dict[str, type] = {"Dependence": Dependence}
 
@@ -34,11 +37,14 @@ def storable(kind: Kind) -> Kind:
     return kind
 
 
-# ---- values and their parts ------------------------------------------------------------------------------------------
+# ---- values and their parts ----------------------------------------------------------
 def taken_apart(  # noqa: PLR0911 — one return for each kind of value
     value: Any, key: str, arrays: Arrays, explanations: dict[str, Explanation]
 ) -> Any:
-    """Return a value as JSON. Arrays and explanations in it are added to the mappings, by keys that start with ``key``.
+    """Return a value as JSON.
+
+    Arrays and explanations in it are added to the mappings, by keys that start with
+    ``key``.
 
     Examples:
         >>> arrays = {}
@@ -116,7 +122,10 @@ def _table_apart(table: pd.DataFrame, key: str, arrays: Arrays) -> dict[str, Any
 def put_together(  # noqa: PLR0911 — as above
     facts: Any, arrays: Mapping[str, Any], explanations: Mapping[str, Explanation]
 ) -> Any:
-    """Return the value that ``taken_apart`` took apart. Tuples have become lists, and NaN among the facts None."""
+    """Return the value that ``taken_apart`` took apart.
+
+    Tuples have become lists, and NaN among the facts None.
+    """
     if isinstance(facts, list):
         return [put_together(item_value, arrays, explanations) for item_value in facts]
     if not isinstance(facts, dict):
@@ -158,15 +167,20 @@ def put_together(  # noqa: PLR0911 — as above
     return _KINDS[marked_kind](**items)
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Store:
-    """The folder of an assessment. Without one, nothing is written, and values are the same."""
+    """The folder of an assessment.
+
+    Without one, nothing is written, and values are the same.
+    """
 
     folder: Path | None = None
 
     def put(self, location: str, value: Any, explanation: str = "") -> Any:
-        """Write a value, and return it as reading it would. ``explanation`` names the folder of one inside it.
+        """Write a value, and return it as reading it would.
+
+        ``explanation`` names the folder of one inside it.
 
         Mappings become documents that other programs read: arrays in them are lists.
         """

@@ -1,4 +1,6 @@
-"""Boosted trees as numbers and a short description, which a script in the page walks as Python does."""
+"""Boosted trees as numbers and a short description, which a script in the page walks as
+Python does.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ MOST_TREE_BYTES = 3_000_000
 def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the description of trees, and its arrays by name, of float32.
 
-    ``feature``: the column that each node asks for, −1 of a leaf. ``number``: the threshold of a node, of a leaf what
-    it adds, or where its ``values`` are, if a tree is of several outputs. The children of the k-th node of a tree that
-    asks are those at 1 + 2k and 2 + 2k from its root, as ``Trees.of`` puts them.
+    ``feature``: the column that each node asks for, −1 of a leaf. ``number``: the
+    threshold of a node, of a leaf what it adds, or where its ``values`` are, if a tree
+    is of several outputs. The children of the k-th node of a tree that asks are those
+    at 1 + 2k and 2 + 2k from its root, as ``Trees.of`` puts them.
 
     Raises:
-        NotImplementedError: They are too many for a page, or in another order. The text says so, as a clause.
+        NotImplementedError: They are too many for a page, or in another order. The text
+            says so, as a clause.
     """
     nodes, width = trees.values.shape
     is_inner_node = trees.left != np.arange(nodes)
@@ -35,7 +39,8 @@ def trees_form(trees: Trees) -> tuple[dict[str, Any], dict[str, Any]]:
     byte_size = 4 * 4 * sum(array.size for array in arrays.values()) / 3
     if byte_size > MOST_TREE_BYTES:
         raise NotImplementedError(
-            f"its trees take {byte_size / 1e6:.1f} MB, more than {MOST_TREE_BYTES / 1e6:.0f} MB"
+            f"its trees take {byte_size / 1e6:.1f} MB, more than "
+            f"{MOST_TREE_BYTES / 1e6:.0f} MB"
         )
     roots = trees.roots.astype(np.int64)
     starts = np.sort(roots)

@@ -37,7 +37,8 @@ class Work:
         budget: which rows are explained, and the time.
         train, validation: rows that it was fitted on, and that stopped its training.
         store: where the sections are written.
-        fit_others: trains other models. It returns their metrics, and adds their predictions for the test rows.
+        fit_others: trains other models. It returns their metrics, and adds their
+            predictions for the test rows.
         refit: explains ``refits`` further trainings.
         card_notes: what the data card says about columns.
     """
@@ -52,8 +53,8 @@ class Work:
     fit_others: Callable[[dict[str, npt.NDArray[Any]]], dict[str, Any]] | None = None
     refit: Callable[[int], Explanation] | None = None
     card_notes: Mapping[str, list[str]] = field(default_factory=dict)
-    #: What sections hand on: rows, seconds and options of the ranking, which rows are explained one by one, and
-    #: attributions of all of them.
+    #: What sections hand on: rows, seconds and options of the ranking, which rows are
+    #: explained one by one, and attributions of all of them.
     ranked: tuple[Places | None, float, Mapping[str, Any]] = (None, 0.0, {})
     explained_places: Places = field(
         default_factory=lambda: np.zeros(0, dtype=np.int64)
@@ -87,7 +88,9 @@ class Work:
 
     @property
     def learned(self) -> Rows:
-        """The rows that a constant is learned from: the training rows, unless only the test rows have weights."""
+        """The rows that a constant is learned from: the training rows, unless only the
+        test rows have weights.
+        """
         train = self.train
         test_rows = self.test
         if train is None or (train.weights is None) != (test_rows.weights is None):
@@ -104,9 +107,14 @@ class Work:
         else:
             row_indices = np.arange(len(self.test))
         if unknown := len(self.test) - len(row_indices):
-            row_words = f"{counted(unknown, 'test row')} {by_count(unknown, 'has', 'have')} a class that no training row has"
+            row_words = (
+                f"{counted(unknown, 'test row')} "
+                f"{by_count(unknown, 'has', 'have')} a class that no training "
+                "row has"
+            )
             budget.say(
-                f"note: {row_words}; {by_count(unknown, 'it is', 'they are')} not explained"
+                f"note: {row_words}; {by_count(unknown, 'it is', 'they are')} not "
+                "explained"
             )
         return row_indices
 
@@ -141,9 +149,11 @@ class Work:
 
     @cached_property
     def undated(self) -> pd.DataFrame | None:
-        """The training rows without columns of dates and with missing codes blanked, else the test rows.
+        """The training rows without columns of dates and with missing codes blanked,
+        else the test rows.
 
-        They have one column for each feature. Written as text, dates have nearly as many values as there are rows.
+        They have one column for each feature. Written as text, dates have nearly as
+        many values as there are rows.
         """
         if self.train is None or self.train.table is None:
             source_rows = self.test
@@ -167,7 +177,10 @@ class Work:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The columns of free text and of images. Their cells are no levels to count, to compare or to set."""
+        """The columns of free text and of images.
+
+        Their cells are no levels to count, to compare or to set.
+        """
         encoder = self.model.encoder
         table = self.test.table
         if encoder is not None:

@@ -1,7 +1,7 @@
 """Attribution: ``explain``, ``Explanation`` and one file per method.
 
-Importing this package registers every method, in the order in which they are listed. A new method is a file and a name
-here.
+Importing this package registers every method, in the order in which they are listed. A
+new method is a file and a name here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What would have to differ in a row: what its cells may become, what is wanted, and the search for few changes."""
+"""What would have to differ in a row: what its cells may become, what is wanted, and
+the search for few changes.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +22,35 @@ from permgrad.base.late import pd
 from permgrad.base.numerals import number
 from permgrad.data.read.cells import PRESENT, MissingCodes, canonical
 
-#: The nearest rows that reach the goal, from which the search starts, values of a column that are tried alone, and
-#: values between a cell and its own that are tried at a time.
+#: The nearest rows that reach the goal, from which the search starts, values of a
+#: column that are tried alone, and values between a cell and its own that are tried at
+#: a time.
 _STARTS = 64
 _TRIED = 32
 _BETWEEN = 48
-#: The nearest rows are predicted first, and distances are taken to them. All rows are predicted only if fewer than
-#: those of which the usual distance is taken have the outcome.
+#: The nearest rows are predicted first, and distances are taken to them. All rows are
+#: predicted only if fewer than those of which the usual distance is taken have the
+#: outcome.
 _NEAR = 2000
 _USUAL = 100
 
 
-#: Outputs of rows, and those of which the largest is the class that the model decides for.
+#: Outputs of rows, and those of which the largest is the class that the model decides
+#: for.
 Seen = tuple[Floats, Floats]
 
 
 class RowCells:
-    """A row and the rows of a table, each cell on the scale of its column, and what may change in the row.
+    """A row and the rows of a table, each cell on the scale of its column, and what may
+    change in the row.
 
-    ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its seconds, another cell that is no
-    number its code, and a missing cell NaN. The model's own ``codes`` of missing cells stay in the rows, as it may tell
-    them apart, but count as missing. ``values``: what each column may be, in rising order, nothing if it stays.
-    ``ordered``: whether a column holds numbers or dates. ``units``: what changes together, ``blocks`` of columns that
-    are one feature, and every other column by itself. What goes with a cell of ``wordings`` is not asked.
+    ``form`` has read ``rows`` and ``row`` as its numbers. On a scale, a date is its
+    seconds, another cell that is no number its code, and a missing cell NaN. The
+    model's own ``codes`` of missing cells stay in the rows, as it may tell them apart,
+    but count as missing. ``values``: what each column may be, in rising order, nothing
+    if it stays. ``ordered``: whether a column holds numbers or dates. ``units``: what
+    changes together, ``blocks`` of columns that are one feature, and every other column
+    by itself. What goes with a cell of ``wordings`` is not asked.
     """
 
     def __init__(
@@ -135,12 +143,14 @@ class RowCells:
             )
 
     def _values_of(self, place: int) -> Floats:
-        """Return the values that the cells of a column may take, before any is fixed."""
+        """Return the values that the cells of a column may take, before any is
+        fixed.
+        """
         if self.ordered[place]:
             return self._on_scale(place)
         return self._listed(place)
 
-    # ---- arguments ---------------------------------------------------------------------------------------------------
+    # ---- arguments -------------------------------------------------------------------
     def _place(self, name: Any, argument: str) -> int:
         if name not in self.names:
             raise unknown(f"column in {argument}", name, self.names)
@@ -161,7 +171,9 @@ class RowCells:
         ).astype(np.float64)
 
     def known(self, rows: Any, column_index: int | None = None) -> Floats:
-        """Return rows, or cells of one column, with NaN for the model's codes of missing cells."""
+        """Return rows, or cells of one column, with NaN for the model's codes of
+        missing cells.
+        """
         coded = {
             column: codes
             for column, codes in self._codes.items()
@@ -180,7 +192,9 @@ class RowCells:
         return rows
 
     def _on_scale(self, column_index: int) -> Floats:
-        """Return the numbers or dates that a column may take: those of the table, and the ends of a range."""
+        """Return the numbers or dates that a column may take: those of the table, and
+        the ends of a range.
+        """
         known_cells = self.known(self.rows[:, column_index], column_index)
         own_cell = self.known(self.row[column_index], column_index)
         values = np.unique(known_cells[~np.isnan(known_cells)])
@@ -218,7 +232,9 @@ class RowCells:
         return values[(values >= lower_bound) & (values <= upper_bound)]
 
     def _listed(self, column_index: int) -> Floats:
-        """Return the codes that a column without an order may take: those of the table, or those listed."""
+        """Return the codes that a column without an order may take: those of the table,
+        or those listed.
+        """
         column_name = self.names[column_index]
         cells = self._pools[column_index]
         listed = self._limits.get(column_index)
@@ -251,7 +267,7 @@ class RowCells:
                 )
         return np.intersect1d(known_codes, np.flatnonzero(cells.isin(listed)))
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
+    # ---- rows ------------------------------------------------------------------------
     def _scaled(self, rows: Floats) -> Floats:
         rows = rows.copy()
         for column_index, scale in self._scales.items():
@@ -307,7 +323,9 @@ class RowCells:
     def _apart(
         self, column_index: int, first_cells: Floats, second_cells: Floats
     ) -> Floats:
-        """Return distances of cells: in median absolute deviations, and 1 between categories and to a missing cell."""
+        """Return distances of cells: in median absolute deviations, and 1 between
+        categories and to a missing cell.
+        """
         first_cells = self.known(first_cells, column_index)
         second_cells = self.known(second_cells, column_index)
         missing = np.isnan(first_cells) | np.isnan(second_cells)
@@ -318,14 +336,20 @@ class RowCells:
         return np.where(missing, np.isnan(first_cells) != np.isnan(second_cells), apart)
 
     def moved(self, rows: Floats) -> Floats:
-        """Return how far each cell of rows is from the row's. Unchanged cells have 0."""
+        """Return how far each cell of rows is from the row's.
+
+        Unchanged cells have 0.
+        """
         apart = []
         for column_index, own_cell in enumerate(self.row):
             apart.append(self._apart(column_index, rows[:, column_index], own_cell))
         return np.stack(apart, axis=1)
 
     def moved_units(self, rows: Floats) -> Floats:
-        """Return how far each unit of rows is from the row's ``(rows, units)``. Unchanged units have 0."""
+        """Return how far each unit of rows is from the row's ``(rows, units)``.
+
+        Unchanged units have 0.
+        """
         moved = self.moved(rows)
         unit_sums = []
         for column_unit in self.units:
@@ -333,11 +357,15 @@ class RowCells:
         return np.stack(unit_sums, axis=1)
 
     def possible(self, rows: Floats) -> Booleans:
-        """Return which rows combine what they change with cells that some row of the table has beside it."""
+        """Return which rows combine what they change with cells that some row of the
+        table has beside it.
+        """
         return self._combinations.occur(self.known(rows))
 
     def offered(self, donors: Floats) -> Floats:
-        """Return the row with what it may take from donors: on a scale the nearest allowed value."""
+        """Return the row with what it may take from donors: on a scale the nearest
+        allowed value.
+        """
         offered_rows = np.repeat(self.row[None], len(donors), axis=0)
         theirs = self.known(donors)
         for column_unit in self.units:
@@ -353,7 +381,9 @@ class RowCells:
         return offered_rows
 
     def alone(self) -> Floats:
-        """Return the row with one unit changed: on a scale to either end, else to each of its patterns."""
+        """Return the row with one unit changed: on a scale to either end, else to each
+        of its patterns.
+        """
         changed_rows = [self.row[None][:0]]
         for column_unit in self.units:
             tried = column_unit.patterns[:_TRIED]
@@ -378,7 +408,9 @@ def _are_dates(cells: pd.Series[Any]) -> bool:
 
 
 def _scale(cells: pd.Series[Any]) -> Floats:
-    """Return what the codes of a pool stand for: seconds of dates, else the codes, NaN where missing."""
+    """Return what the codes of a pool stand for: seconds of dates, else the codes, NaN
+    where missing.
+    """
     if _are_dates(cells):
         scale = _seconds(cells)
     else:
@@ -394,9 +426,11 @@ def _seconds(dates: Sequence[Any] | pd.Series[Any]) -> Floats:
 
 
 def _spread(values: Floats) -> float:
-    """Return the unit of distances: the median absolute deviation, where it is 0 the mean one, else 1.
+    """Return the unit of distances: the median absolute deviation, where it is 0 the
+    mean one, else 1.
 
-    Of two values it is their difference, so that they are as far apart as two categories.
+    Of two values it is their difference, so that they are as far apart as two
+    categories.
     """
     levels = np.unique(values)
     if len(levels) < 3:
@@ -438,11 +472,13 @@ def _range_in_words(ends: tuple[float, float]) -> str:
 
 
 class Goal:
-    """The outcome wanted for the row: a class, any other class, or an output between two ends.
+    """The outcome wanted for the row: a class, any other class, or an output between
+    two ends.
 
-    ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as ``"predict 'yes'"``. ``valid``:
-    which rows of the table the model predicts so, of the ``looked`` nearest ones that it was asked for. ``already``:
-    whether it predicts the row so.
+    ``want`` is the argument of ``pg.counterfactuals``, and ``words`` say it, such as
+    ``"predict 'yes'"``. ``valid``: which rows of the table the model predicts so, of
+    the ``looked`` nearest ones that it was asked for. ``already``: whether it predicts
+    the row so.
     """
 
     def __init__(self, subject: PredictorSubject, cells: RowCells, want: Any) -> None:
@@ -489,7 +525,9 @@ class Goal:
         self.already, self.valid = bool(valid[0]), self._reached(valid[1:])
 
     def _reached(self, valid: Booleans) -> Booleans:
-        """Return which rows of the table are known to reach the goal. Those far away are predicted only if few do."""
+        """Return which rows of the table are known to reach the goal. Those far away
+        are predicted only if few do.
+        """
         table_rows = self.cells.rows
         if valid.sum() < _USUAL:
             valid = np.concatenate([valid, self(table_rows[_NEAR:])])
@@ -522,13 +560,17 @@ class Goal:
         return np.concatenate(first), np.concatenate(second)
 
     def _anew(self, rows: Floats) -> Seen:
-        """Predict rows in a table of their own, whatever was answered in other tables."""
+        """Predict rows in a table of their own, whatever was answered in other
+        tables.
+        """
         self.subject.forget()
         self._decides.forget()
         return self._seen(rows)
 
     def __call__(self, rows: Floats) -> Booleans:
-        """Return which rows reach the goal, of those that combine what rows of the table do."""
+        """Return which rows reach the goal, of those that combine what rows of the
+        table do.
+        """
         if not len(rows):
             return np.zeros(0, dtype=bool)
         reached = np.zeros(len(rows), dtype=bool)
@@ -548,7 +590,9 @@ class Goal:
         return (decided.argmax(axis=1) == self.column) != self.other
 
     def described(self, outputs: Floats, decided: Floats) -> dict[str, Any]:
-        """Return predictions in words of the model: numbers, or classes with the probability that is asked for."""
+        """Return predictions in words of the model: numbers, or classes with the
+        probability that is asked for.
+        """
         if not self.classes:
             return {"prediction": outputs[:, self.column].tolist()}
         labels = decided.argmax(axis=1)
@@ -582,7 +626,10 @@ def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
     if not (
         is_number(lower_bound) and is_number(upper_bound) and lower_bound <= upper_bound
     ):
-        problem = f"{name} must be a pair of {'dates' if dates else 'numbers'} that rises, got {shown(limit)}"
+        problem = (
+            f"{name} must be a pair of {'dates' if dates else 'numbers'} that "
+            f"rises, got {shown(limit)}"
+        )
         raise InputError(
             problem, hint="Pass (low, high), with None for an open end.", code="PG002"
         )
@@ -590,11 +637,13 @@ def _ends(name: str, limit: Any, *, dates: bool = False) -> tuple[float, float]:
 
 
 def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
-    """Return rows that reach the goal, at most ``most`` of whose cells differ from the row, the fewest first.
+    """Return rows that reach the goal, at most ``most`` of whose cells differ from the
+    row, the fewest first.
 
-    It starts from the nearest rows that reach the goal and from single changes, undoes what is not needed, and brings
-    numbers back towards the row. Of rows that change the same columns, the nearest is returned. There are up to twice
-    ``count``, as some may be predicted otherwise in another table.
+    It starts from the nearest rows that reach the goal and from single changes, undoes
+    what is not needed, and brings numbers back towards the row. Of rows that change the
+    same columns, the nearest is returned. There are up to twice ``count``, as some may
+    be predicted otherwise in another table.
     """
     order = np.argsort(~goal.valid, kind="stable")[:_NEAR]
     donors = cells.rows[order]
@@ -617,7 +666,9 @@ def search(cells: RowCells, goal: Goal, most: int, count: int) -> Floats:
 
 
 def _in_order(cells: RowCells, rows: Floats) -> Floats:
-    """Return the nearest of the rows that change the same units, those with the fewest changes first."""
+    """Return the nearest of the rows that change the same units, those with the fewest
+    changes first.
+    """
     moved = cells.moved_units(rows)
     order = np.lexsort([moved.sum(axis=1), (moved > 0).sum(axis=1)])
     _, first = np.unique(moved[order] > 0, axis=0, return_index=True)
@@ -643,7 +694,9 @@ def _undone(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
 
 
 def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
-    """Bring changed numbers as near to the row as the goal allows, the largest change first, by bisection."""
+    """Bring changed numbers as near to the row as the goal allows, the largest change
+    first, by bisection.
+    """
     moved = cells.moved_units(rows) * [
         column_unit.ordered for column_unit in cells.units
     ]
@@ -661,7 +714,8 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
         lower_steps = np.zeros(len(row_positions), dtype=np.int64)
         upper_steps = np.array([len(unit_steps) - 1 for unit_steps in steps])
         while (open_searches := np.flatnonzero(lower_steps < upper_steps)).size:
-            # Several values at a time, as a call of a model costs more than a few rows of it.
+            # Several values at a time, as a call of a model costs more than a few rows
+            # of it.
             between = (
                 lower_steps[open_searches, None]
                 + (upper_steps - lower_steps)[open_searches, None]
@@ -694,7 +748,9 @@ def _nearer(cells: RowCells, goal: Goal, rows: Floats) -> Floats:
 
 
 def _steps(cells: RowCells, changed: Floats, unit: Unit) -> Floats:
-    """Return the patterns between a unit of the row and a changed one, from the row's own on ``(steps, columns)``."""
+    """Return the patterns between a unit of the row and a changed one, from the row's
+    own on ``(steps, columns)``.
+    """
     column = int(unit.columns[0])
     value = float(changed[0])
     own_value = float(cells.known(cells.row[column], column))
@@ -709,7 +765,9 @@ def _steps(cells: RowCells, changed: Floats, unit: Unit) -> Floats:
 
 
 def near_data(cells: RowCells, goal: Goal, rows: Floats) -> tuple[Floats, Floats]:
-    """Return how far rows are from the nearest row of the outcome, and how many of those are as far from theirs."""
+    """Return how far rows are from the nearest row of the outcome, and how many of
+    those are as far from theirs.
+    """
     nearest_rows = cells.rows[np.flatnonzero(goal.valid)[:_NEAR]]
     if len(nearest_rows) < 2:
         return np.full(len(rows), np.nan), np.full(len(rows), np.nan)

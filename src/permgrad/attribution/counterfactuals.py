@@ -1,4 +1,6 @@
-"""``pg.counterfactuals``: what would have to differ in a row for a model to predict something else."""
+"""``pg.counterfactuals``: what would have to differ in a row for a model to predict
+something else.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +54,12 @@ class Counterfactuals:
         cells: the row and then the counterfactual rows, as a data frame of pandas.
         rows: the counterfactual rows, a table as the model takes it.
         changed: which columns differ from the row, bool ``(count, columns)``.
-        measures: ``prediction``, ``probability`` (of classes), ``changes``, ``distance``, ``to_data``,
-            ``plausibility``, each ``(count,)``.
-        meta: what is wanted in ``words``, the row's own ``prediction``, ``rows`` (how many of the table's nearest rows
-            were predicted), ``outcome_rows`` (how many of those have that outcome), ``seed``, and the ``reason`` if
-            there is no counterfactual.
+        measures: ``prediction``, ``probability`` (of classes), ``changes``,
+            ``distance``, ``to_data``, ``plausibility``, each ``(count,)``.
+        meta: what is wanted in ``words``, the row's own ``prediction``, ``rows`` (how
+            many of the table's nearest rows were predicted), ``outcome_rows`` (how many
+            of those have that outcome), ``seed``, and the ``reason`` if there is no
+            counterfactual.
     """
 
     cells: Any
@@ -66,13 +69,15 @@ class Counterfactuals:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return one line per counterfactual: its measures, and the columns that change in any of them.
+        """Return one line per counterfactual: its measures, and the columns that change
+        in any of them.
 
         ``changes`` counts changed columns, of which those that are one feature count
-        once. ``distance`` is that from the row, summed over columns: of numbers and dates
-        in median absolute deviations, of other cells 1, shared between columns that are
-        one feature. ``to_data`` is that to the nearest row with the outcome, and
-        ``plausibility`` the share of such rows that are as far from the nearest other one.
+        once. ``distance`` is that from the row, summed over columns: of numbers and
+        dates in median absolute deviations, of other cells 1, shared between columns
+        that are one feature. ``to_data`` is that to the nearest row with the outcome,
+        and ``plausibility`` the share of such rows that are as far from the nearest
+        other one.
         """
         changed = []
         for column_name, has_changed in zip(
@@ -90,7 +95,9 @@ class Counterfactuals:
         return as_library(pd.DataFrame({**self.measures, **new_columns}), library)
 
     def summary(self) -> str:
-        """Return a few lines of plain text: what would have to differ, and how typical such a row is."""
+        """Return a few lines of plain text: what would have to differ, and how typical
+        such a row is.
+        """
         return show("Counterfactuals.summary", self)
 
     _repr_html_ = in_words
@@ -118,34 +125,42 @@ def counterfactuals(
 ) -> Counterfactuals:
     """Find what would have to differ in a row for a model to predict something else.
 
-    Cells take values that the table has, or the end of a range. They never become missing. The search starts from the
-    nearest rows of the table that reach the goal, and from single cells changed. Changes that are not needed are
-    undone, the largest first, and numbers are brought back towards the row by bisection. Columns that are one feature,
-    such as the dummies of a category, change together, to cells that some row of ``X`` has in them. A category or flag
-    is only changed to one that some row has beside each other category or flag of the result (free text and
-    identifiers are not compared). Results change
-    different sets of columns, the fewest first. Each is predicted again
-    (one by one, if the model's prediction of a row depends on the other rows of its table). The rows of the table
-    nearest to the row are predicted first, and the others only if few of those have the outcome. It says what the model
-    would predict, not what would happen if someone changed these things.
+    Cells take values that the table has, or the end of a range. They never become
+    missing. The search starts from the nearest rows of the table that reach the goal,
+    and from single cells changed. Changes that are not needed are undone, the largest
+    first, and numbers are brought back towards the row by bisection. Columns that are
+    one feature, such as the dummies of a category, change together, to cells that some
+    row of ``X`` has in them. A category or flag is only changed to one that some row
+    has beside each other category or flag of the result (free text and identifiers are
+    not compared). Results change different sets of columns, the fewest first. Each is
+    predicted again (one by one, if the model's prediction of a row depends on the other
+    rows of its table). The rows of the table nearest to the row are predicted first,
+    and the others only if few of those have the outcome. It says what the model would
+    predict, not what would happen if someone changed these things.
 
     Args:
-        model: a fitted estimator or pipeline, a function of a table, or a ``pg.Model`` that says how one is read.
-        row: one row, as a table like ``X`` (``X[:1]``), a series or mapping of columns, or an array.
-        X: rows that show which values occur, such as the training rows. At most 5,000 of them are drawn.
-        want: a class, a range ``(low, high)`` of a predicted number (None: an open end), or ``{"class": 0.7}``, the
-            least probability of a class, also ``{"class": (low, high)}``. Default: any class but the predicted one.
+        model: a fitted estimator or pipeline, a function of a table, or a ``pg.Model``
+            that says how one is read.
+        row: one row, as a table like ``X`` (``X[:1]``), a series or mapping of columns,
+            or an array.
+        X: rows that show which values occur, such as the training rows. At most 5,000
+            of them are drawn.
+        want: a class, a range ``(low, high)`` of a predicted number (None: an open
+            end), or ``{"class": 0.7}``, the least probability of a class, also
+            ``{"class": (low, high)}``. Default: any class but the predicted one.
         fixed: columns that stay.
-        ranges: what columns may be changed to: ``(low, high)`` of numbers and dates (None: an open end), a list of
-            values of other columns. A cell that stays may be outside.
+        ranges: what columns may be changed to: ``(low, high)`` of numbers and dates
+            (None: an open end), a list of values of other columns. A cell that stays
+            may be outside.
         direction: ``"up"`` or ``"down"`` of numbers and dates.
-        max_changes: how many columns may change, of which those that are one feature count once. None: all.
+        max_changes: how many columns may change, of which those that are one feature
+            count once. None: all.
         count: how many results to return at most.
         random_state: seed of the rows drawn from ``X``.
 
     Returns:
-        ``Counterfactuals``, with ``to_frame()``, ``summary()`` and ``rows``. It is empty if there are none, and the
-        summary says why.
+        ``Counterfactuals``, with ``to_frame()``, ``summary()`` and ``rows``. It is
+        empty if there are none, and the summary says why.
 
     Raises:
         InputError: an argument cannot be used, or the model is no predictor of a table.
@@ -229,7 +244,9 @@ def _cells_of(
     seed: int,
     rules: Mapping[str, Any],
 ) -> RowCells:
-    """Return what the cells of the row may be changed to, with drawn rows of the table, the nearest first."""
+    """Return what the cells of the row may be changed to, with drawn rows of the table,
+    the nearest first.
+    """
     form = subject.form
     table = subject.inputs[0].numpy()
     cells_of_row = form.read(row).numpy()[0]
@@ -264,7 +281,9 @@ def _or_no_rules(rules: Any) -> Any:
 def _cases_that_reach(
     cells: RowCells, goal: Goal, most: int, count: int
 ) -> tuple[Floats, Seen]:
-    """Return the rows found that reach the goal when predicted again, and what the model predicts for them."""
+    """Return the rows found that reach the goal when predicted again, and what the
+    model predicts for them.
+    """
     cases = cells.rows[:0]
     if not goal.already:
         cases = search(cells, goal, most, count)
@@ -288,13 +307,17 @@ def _reason_of_none(goal: Goal, most: int, units: int) -> str:
 def _written(
     subject: PredictorSubject, cells: RowCells, cases: Floats
 ) -> tuple[Any, Any]:
-    """Return the row and the rows found as a data frame, and these as the model takes them."""
+    """Return the row and the rows found as a data frame, and these as the model takes
+    them.
+    """
     written = torch.from_numpy(cells.written(np.concatenate([cells.row[None], cases])))
     return subject.form.frame(written), subject.form.write(written[1:])
 
 
 def _measures_of(cells: RowCells, goal: Goal, cases: Floats) -> dict[str, Any]:
-    """Return how much rows differ from the row, and how near they are to the table's."""
+    """Return how much rows differ from the row, and how near they are to the
+    table's.
+    """
     distance = cells.moved(cases).sum(axis=1)
     to_data, plausibility = near_data(cells, goal, cases)
     return {

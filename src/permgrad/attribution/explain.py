@@ -63,64 +63,84 @@ def explain(
     random_state: Any = 0,
     progress: ProgressMode = "auto",
 ) -> Explanation:
-    """Explain which features a model relies on: an estimator of permgrad, a torch network or any predictor on a table.
+    """Explain which features a model relies on: an estimator of permgrad, a torch
+    network or any predictor on a table.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``, any predictor on a table (a
-            fitted estimator or booster, or a function of rows), or a ``pg.Model``, which also says how it is read.
-        X: the rows to explain. For an estimator: a DataFrame or array with the columns of ``fit``. For a network: the
-            arguments of its forward, rows first, as a dict by parameter name (or the only argument it needs), a tuple,
-            or a single tensor, array or frame. Tables are ``(rows, columns)``, images ``(rows, [channels,] height,
-            width)``. Also a ``DataLoader``, a ``Dataset`` or a list of examples, with
-            ``y`` from their pairs or the key ``labels``.
-        y: the targets. With targets, global games measure the loss. Without, they measure the divergence from the
-            model's own prediction. Labels or masks ``(rows, …)`` are compared with a network's outputs by
-            place. −100 and 255 there mean no label.
-        method: the name of a method, a method with options such as ``pg.methods.Shapley(max_permutations=200)``, or a
-            Captum attribution object, alone or in a pair with a dict of the options of its call. ``"permgrad"`` is the
-            path game (of modalities, for a network). A dict chooses a method for each input, and the values keep the
-            units of their method.
-        target: outputs to explain, by position or class name. None: all. ``"predicted"``, ``"true"`` or an array
-            ``(rows,)`` of classes: one output of each row, explained row by row.
-        scope: ``"global"``: one number per feature. ``"local"``: one per row and feature. ``"auto"``: the method's
-            default, and local where ``target`` names an output of each row.
-        scale: on which outputs of a classifier are explained (regression: y's units). ``"auto"``: probabilities for
-            single rows, unless the method needs another scale (DeepLIFT, Grad-CAM), which ``summary()`` then says.
-            ``"logit"``: of two classes the log-odds of the positive one, however a model returns them, of labels those
-            of each, of more classes the log probability of each less their mean. ``"raw"``: what the model returns.
-        groups: columns that act as one: group name to feature names. ``"modality"``: a network's inputs, or an
-            estimator's table, texts and photos, are the features. ``{}``: raw columns. None: features (columns that
-            encode one variable or repeat another are one, what a date says are several, such as its weekday, and an
-            image's are its segments).
-        background: rows that donors or baselines are drawn from, in the form of ``X``. Default: the rows explained if
-            there are at least 200, else the training rows kept in the model. For a network: the rows explained.
-        loss: loss computed for each row. ``"auto"`` is the model's own (cross entropy, or squared error in units of
-            y²). Else a name of ``losses``, ``("quantile", 0.9)`` (also with a level for each output), or a callable
-            ``(outputs, y) -> (rows,)``. The callable gets the model's outputs, float64 ``(rows, outputs)``, and y
-            unchanged.
-        scoring: one or several names of scikit-learn scorers, or callables ``(estimator, X, y)``. The importance is
-            then the decrease of the score. Scorers see the model, the labels of y and the edited rows (of torch
-            networks the numbers of the rows, of permgrad's own estimators the rows as they are). The error is NaN, with
-            a warning, where the score is undefined without some rows (a class of one row).
-        sample_weight: weights of the rows explained, ``(rows,)``. They also weigh the donors, where these are the rows
-            explained.
-        row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``, or the
-            name of a column, which the model need not use. Standard errors then count groups instead of rows, and
-            donors come from other groups. Below four groups there are no intervals.
-        row_time: the time of each row, ``(rows,)`` numbers or dates, or the name of a column. Neighbours in time may
-            then depend on each other: standard errors follow from how long effects are related to themselves, and
-            donors are at least a tenth of the times away.
-        max_rows: explain at most so many of the rows, drawn at random, which takes as much less time. None: all (of a
-            ``DataLoader``, a ``Dataset`` or a list of examples 2,000).
-        n_repeats: donors per row and feature, for methods that draw them one by one. ``"auto"``: two, or of few
-            rows as many as make 1,000 pairs, and up to ten for the features whose interval is wider than a twentieth of
-            the largest importance, as long as the noise of the draws is more than a quarter of the variance
-            (``meta["repeats"]``). Attributions of rows, interactions and
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``,
+            any predictor on a table (a fitted estimator or booster, or a function of
+            rows), or a ``pg.Model``, which also says how it is read.
+        X: the rows to explain. For an estimator: a DataFrame or array with the columns
+            of ``fit``. For a network: the arguments of its forward, rows first, as a
+            dict by parameter name (or the only argument it needs), a tuple, or a single
+            tensor, array or frame. Tables are ``(rows, columns)``, images ``(rows,
+            [channels,] height, width)``. Also a ``DataLoader``, a ``Dataset`` or a list
+            of examples, with ``y`` from their pairs or the key ``labels``.
+        y: the targets. With targets, global games measure the loss. Without, they
+            measure the divergence from the model's own prediction. Labels or masks
+            ``(rows, …)`` are compared with a network's outputs by place. −100 and 255
+            there mean no label.
+        method: the name of a method, a method with options such as
+            ``pg.methods.Shapley(max_permutations=200)``, or a Captum attribution
+            object, alone or in a pair with a dict of the options of its call.
+            ``"permgrad"`` is the path game (of modalities, for a network). A dict
+            chooses a method for each input, and the values keep the units of their
+            method.
+        target: outputs to explain, by position or class name. None: all.
+            ``"predicted"``, ``"true"`` or an array ``(rows,)`` of classes: one output
+            of each row, explained row by row.
+        scope: ``"global"``: one number per feature. ``"local"``: one per row and
+            feature. ``"auto"``: the method's default, and local where ``target`` names
+            an output of each row.
+        scale: on which outputs of a classifier are explained (regression: y's units).
+            ``"auto"``: probabilities for single rows, unless the method needs another
+            scale (DeepLIFT, Grad-CAM), which ``summary()`` then says. ``"logit"``: of
+            two classes the log-odds of the positive one, however a model returns them,
+            of labels those of each, of more classes the log probability of each less
+            their mean. ``"raw"``: what the model returns.
+        groups: columns that act as one: group name to feature names. ``"modality"``: a
+            network's inputs, or an estimator's table, texts and photos, are the
+            features. ``{}``: raw columns. None: features (columns that encode one
+            variable or repeat another are one, what a date says are several, such as
+            its weekday, and an image's are its segments).
+        background: rows that donors or baselines are drawn from, in the form of ``X``.
+            Default: the rows explained if there are at least 200, else the training
+            rows kept in the model. For a network: the rows explained.
+        loss: loss computed for each row. ``"auto"`` is the model's own (cross entropy,
+            or squared error in units of y²). Else a name of ``losses``, ``("quantile",
+            0.9)`` (also with a level for each output), or a callable ``(outputs, y) ->
+            (rows,)``. The callable gets the model's outputs, float64 ``(rows,
+            outputs)``, and y unchanged.
+        scoring: one or several names of scikit-learn scorers, or callables
+            ``(estimator, X, y)``. The importance is then the decrease of the score.
+            Scorers see the model, the labels of y and the edited rows (of torch
+            networks the numbers of the rows, of permgrad's own estimators the rows as
+            they are). The error is NaN, with a warning, where the score is undefined
+            without some rows (a class of one row).
+        sample_weight: weights of the rows explained, ``(rows,)``. They also weigh the
+            donors, where these are the rows explained.
+        row_groups: rows that depend on each other, such as those of one patient: a
+            label per row ``(rows,)``, or the name of a column, which the model need not
+            use. Standard errors then count groups instead of rows, and donors come from
+            other groups. Below four groups there are no intervals.
+        row_time: the time of each row, ``(rows,)`` numbers or dates, or the name of a
+            column. Neighbours in time may then depend on each other: standard errors
+            follow from how long effects are related to themselves, and donors are at
+            least a tenth of the times away.
+        max_rows: explain at most so many of the rows, drawn at random, which takes as
+            much less time. None: all (of a ``DataLoader``, a ``Dataset`` or a list of
+            examples 2,000).
+        n_repeats: donors per row and feature, for methods that draw them one by one.
+            ``"auto"``: two, or of few rows as many as make 1,000 pairs, and up to ten
+            for the features whose interval is wider than a twentieth of the largest
+            importance, as long as the noise of the draws is more than a quarter of the
+            variance (``meta["repeats"]``). Attributions of rows, interactions and
             scores have ten.
         confidence: confidence level of the intervals.
-        random_state: seed. The same seed gives the same donors for any batch size, order, threads or partition.
-        progress: a bar on stderr. With ``"auto"`` and a stderr that is not a terminal: a line every 30 seconds, once an
-            explanation takes more than 10.
+        random_state: seed. The same seed gives the same donors for any batch size,
+            order, threads or partition.
+        progress: a bar on stderr. With ``"auto"`` and a stderr that is not a terminal:
+            a line every 30 seconds, once an explanation takes more than 10.
 
     Returns:
         An ``Explanation``.
@@ -161,7 +181,10 @@ def _answer(arguments: Arguments) -> Explanation:
         problem = (
             f"X must be rows in memory, got the path {shown(os.fspath(arguments.X))}"
         )
-        hint = "Call pg.explain_stream for Parquet files, or read the file with pg.read_table."
+        hint = (
+            "Call pg.explain_stream for Parquet files, or read the file with "
+            "pg.read_table."
+        )
         raise InputError(problem, hint=hint, code="PG001")
     if is_frame(arguments.X):
         related = {
@@ -218,7 +241,9 @@ def _run(chosen_method: Any, request: Request, name: str) -> Explanation:
 
 
 def find_method(method: Any) -> tuple[Any, str]:
-    """Return a method and its name: a registered one by name, class or object, or an adapted Captum object."""
+    """Return a method and its name: a registered one by name, class or object, or an
+    adapted Captum object.
+    """
     if isinstance(method, str):
         method_name = method if method in methods else registered(method, methods)
         if method_name not in methods:
@@ -285,9 +310,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or type(value) in (bool, int, float, str)
 
 
-# ---- a method for each input: each keeps its unit, and values are never added across inputs --------------------------
+# ---- a method for each input: each keeps its unit, and values are never added across i
 def explain_mixed(arguments: Arguments) -> Explanation:
-    """Explain each input that is a key of ``method`` by its method. All others stay unchanged."""
+    """Explain each input that is a key of ``method`` by its method.
+
+    All others stay unchanged.
+    """
     input_methods: Mapping[Any, Any] = arguments.method
     if not input_methods:
         problem = "method= is an empty dict and must name at least one input"
@@ -354,7 +382,10 @@ def _maps_of(parts: list[Explanation]) -> dict[str, Any]:
 
 
 def _combine(explanations: dict[str, Explanation], scope: str) -> Explanation:
-    """Combine the explanations into one. Outputs that a method does not explain are NaN."""
+    """Combine the explanations into one.
+
+    Outputs that a method does not explain are NaN.
+    """
     input_explanations = list(explanations.values())
     outputs = tuple(
         dict.fromkeys(
@@ -469,7 +500,9 @@ def _facts(explanations: Mapping[str, Explanation]) -> dict[str, Any]:
 def _renumbered(
     input_explanation: Explanation, all_explanations: Sequence[Explanation]
 ) -> dict[str, Array]:
-    """Return a part's maps, with segments numbered by the players of the complete explanation."""
+    """Return a part's maps, with segments numbered by the players of the complete
+    explanation.
+    """
     before = sum(
         len(other_explanation.names)
         for other_explanation in all_explanations[

@@ -1,23 +1,28 @@
-"""``pg.explain_refits``: fit an estimator several times, explain each fit on rows it has not seen, and combine.
+"""``pg.explain_refits``: fit an estimator several times, explain each fit on rows it
+has not seen, and combine.
 
-An estimator is fitted K times on parts of n rows. Each fit is explained on rows that it has not seen. The estimand is
-the mean importance over trainings on new samples of n rows. There are two kinds of parts:
+An estimator is fitted K times on parts of n rows. Each fit is explained on rows that it
+has not seen. The estimand is the mean importance over trainings on new samples of n
+rows. There are two kinds of parts:
 
 - *folds*: each row is left out of one fit, and each fit sees most of the rows;
-- *halves*: random halves. Their fits differ about as much as those of new samples (Shao & Wu 1989: a jackknife that
-  leaves out half of the rows).
+- *halves*: random halves. Their fits differ about as much as those of new samples (Shao
+  & Wu 1989: a jackknife that leaves out half of the rows).
 
-Sums over rows e_ki, the part of row i in the importance by fit k, are divided into r_i + t_k by least squares over the
-pairs that there are (row i is not in the training of fit k). t_k is how far fit k is from the others *on the same
-rows*. The importance is extrapolated from the means of folds and halves to n rows, as a line in 1/n. Its variance is
+Sums over rows e_ki, the part of row i in the importance by fit k, are divided into r_i
++ t_k by least squares over the pairs that there are (row i is not in the training of
+fit k). t_k is how far fit k is from the others *on the same rows*. The importance is
+extrapolated from the means of folds and halves to n rows, as a line in 1/n. Its
+variance is
 
     Var(r)/n + Var(t, halves) + 2·ρ·√(both),
 
-the error of measuring, that of the training, and their covariance: noise of a row moves the model and the measurement
-together. ρ is the correlation of t with the mean of r over the rows of each half, pooled over features. Var(t), known
-from few halves, is moderated by that of the other features. The variance
-between refits alone misses what all refits share, their rows, and no estimate from it is unbiased (Nadeau & Bengio
-2003; for importances Molnar et al. 2023, section 5).
+the error of measuring, that of the training, and their covariance: noise of a row moves
+the model and the measurement together. ρ is the correlation of t with the mean of r
+over the rows of each half, pooled over features. Var(t), known from few halves, is
+moderated by that of the other features. The variance between refits alone misses what
+all refits share, their rows, and no estimate from it is unbiased (Nadeau & Bengio 2003;
+for importances Molnar et al. 2023, section 5).
 """
 
 from __future__ import annotations
@@ -96,39 +101,49 @@ def explain_refits(
     random_state: Any = 0,
     progress: ProgressMode = "auto",
 ) -> Explanation:
-    """Explain a training procedure: importances with intervals that include training again on other rows.
+    """Explain a training procedure: importances with intervals that include training
+    again on other rows.
 
-    ``pg.explain`` explains one fit. Its intervals include the chance of the rows explained and of the donors. Here the
-    estimator is fitted ``refits`` times, each time with another seed on other rows, and each fit is explained on rows
-    that it has not seen. The importance is the mean over trainings on new samples with as many rows as ``X``. Half of
-    the refits leave one fold of the rows out, the others half of the rows (docs/how-sure-is-an-importance.md).
+    ``pg.explain`` explains one fit. Its intervals include the chance of the rows
+    explained and of the donors. Here the estimator is fitted ``refits`` times, each
+    time with another seed on other rows, and each fit is explained on rows that it has
+    not seen. The importance is the mean over trainings on new samples with as many rows
+    as ``X``. Half of the refits leave one fold of the rows out, the others half of the
+    rows (docs/how-sure-is-an-importance.md).
 
     Args:
-        estimator: an estimator of scikit-learn's kind (``HyNNRegressor``, a pipeline, a booster, or any object with
-            ``fit`` and ``predict``), or a ``pg.Model`` of one. It stays unchanged: copies are fitted. Parameters called
+        estimator: an estimator of scikit-learn's kind (``HyNNRegressor``, a pipeline, a
+            booster, or any object with ``fit`` and ``predict``), or a ``pg.Model`` of
+            one. It stays unchanged: copies are fitted. Parameters called
             ``random_state`` get another seed in each copy.
         X: table ``(rows, features)``, in any form that the estimator is fitted on.
         y: target ``(rows,)``.
         refits: number of fits, at least 5. More make the intervals narrower.
-        method: ``"permgrad"``, ``"permutation"`` or ``"ablation"``, or one of them with options.
+        method: ``"permgrad"``, ``"permutation"`` or ``"ablation"``, or one of them with
+            options.
         target: outputs to explain, as for ``pg.explain``.
         groups: columns that act as one, as for ``pg.explain``.
         loss: loss computed for each row.
-        row_groups: labels ``(rows,)``, or the name of a column of ``X``, which is then no feature. Rows of a group are
-            never divided between training and explanation, and intervals count groups.
-        max_rows: explain at most this many of the rows, drawn at random. All rows are trained on.
+        row_groups: labels ``(rows,)``, or the name of a column of ``X``, which is then
+            no feature. Rows of a group are never divided between training and
+            explanation, and intervals count groups.
+        max_rows: explain at most this many of the rows, drawn at random. All rows are
+            trained on.
         n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         random_state: seed of parts, fits and donors.
         progress: a bar on stderr.
 
     Returns:
-        An ``Explanation``. ``std_error``, intervals and p-values include training again. Its frame also has the columns
-        ``within``, the standard error of measuring one fit on these rows, and ``between``, how much the importance
-        differs between trainings (a standard deviation). ``meta["another_training"]`` has, for each feature, the
-        estimated probability that it is among the first three in another training.
+        An ``Explanation``. ``std_error``, intervals and p-values include training
+        again. Its frame also has the columns ``within``, the standard error of
+        measuring one fit on these rows, and ``between``, how much the importance
+        differs between trainings (a standard deviation). ``meta["another_training"]``
+        has, for each feature, the estimated probability that it is among the first
+        three in another training.
 
     Raises:
-        InputError: an argument cannot be used. Nothing was fitted. Or the estimator fails on a part of the rows.
+        InputError: an argument cannot be used. Nothing was fitted. Or the estimator
+            fails on a part of the rows.
 
     Examples:
         >>> import permgrad as pg
@@ -168,7 +183,8 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
     estimator = arguments.model.model
     fixed = dict[str, Any]()
     if arguments.groups is None and hasattr(X, "columns"):
-        # Parts of the rows may say other things of the columns. All refits have the same as one feature.
+        # Parts of the rows may say other things of the columns. All refits have the
+        # same as one feature.
         frame = as_frame(X)
         if not is_estimator(estimator):
             arguments = replace(arguments, groups=columns_as_one(frame))
@@ -213,7 +229,11 @@ def refit(arguments: Arguments, *, refits: int, max_rows: int = 2000) -> Explana
         )
         > 1
     ):
-        problem = "The refits have different features or outputs, because parts of the rows lack levels or classes"
+        problem = (
+            "The refits have different features or outputs, because parts of "
+            "the "
+            "rows lack levels or classes"
+        )
         raise InputError(
             problem,
             hint="Leave rare classes out, or pass groups={} for raw columns.",
@@ -231,12 +251,18 @@ def _check_estimator(estimator: Any) -> None:
     if isinstance(estimator, type) or not all(
         hasattr(estimator, method_name) for method_name in ("fit", "predict")
     ):
-        problem = f"estimator must be an estimator of scikit-learn's kind, got {shown(estimator)}"
-        hint = "Copies of it are fitted, so it needs fit and predict. A fitted model is explained by pg.explain."
+        problem = (
+            "estimator must be an estimator of scikit-learn's kind, got "
+            f"{shown(estimator)}"
+        )
+        hint = (
+            "Copies of it are fitted, so it needs fit and predict. A fitted model "
+            "is explained by pg.explain."
+        )
         raise InputError(problem, hint=hint, code="PG031")
 
 
-# ---- one refit -------------------------------------------------------------------------------------------------------
+# ---- one refit -----------------------------------------------------------------------
 @dataclass
 class _Work:
     """What every refit has in common."""
@@ -266,7 +292,10 @@ class _Work:
 
     @refusing
     def check(self) -> Iterator[Fault]:
-        """Refuse arguments that cannot be used. A constant stands in for the fits: it shows what the table allows."""
+        """Refuse arguments that cannot be used.
+
+        A constant stands in for the fits: it shows what the table allows.
+        """
         _check_estimator(self.estimator)
         frame = as_frame(self.X)
         if pd.isna(self.y).any():
@@ -343,7 +372,10 @@ class _Work:
             )
         else:
             vars(model).update(seeds)
-        which = f"{type(model).__name__} cannot be fitted on {len(trained)} of the {len(self.y)} rows"
+        which = (
+            f"{type(model).__name__} cannot be fitted on {len(trained)} of the "
+            f"{len(self.y)} rows"
+        )
         hint = "It must be fitted on a part of the rows."
         with turned(
             lambda error: InputError(
@@ -351,11 +383,14 @@ class _Work:
             )
         ):
             model.fit(_safe_indexing(self.X, trained), self.y[trained])
-        return model  # not what fit returns, which an object of the user's own may leave out
+        # not what fit returns, which an object of the user's own may leave out
+        return model
 
 
 def _params(estimator: Any) -> dict[str, Any]:
-    """Return the parameters of an estimator, or the attributes of one that does not list any."""
+    """Return the parameters of an estimator, or the attributes of one that does not
+    list any.
+    """
     if hasattr(estimator, "get_params"):
         return estimator.get_params()
     return getattr(estimator, "__dict__", {})
@@ -365,12 +400,15 @@ def _params(estimator: Any) -> dict[str, Any]:
 def check_enough(
     refits: int, units: int, classes: npt.NDArray[Any] | None, what: str = "rows"
 ) -> Iterator[Fault]:
-    """Refuse too few rows (or groups of them) for so many refits, and classes ``(rows,)`` with too few rows."""
+    """Refuse too few rows (or groups of them) for so many refits, and classes
+    ``(rows,)`` with too few rows.
+    """
     if classes is not None:
         levels, counts = np.unique(classes, return_counts=True)
         if counts.min() < _OF_A_CLASS:
             problem = (
-                f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, and refits need at least "
+                f"Class {levels.tolist()[counts.argmin()]!r} has {counts.min()} rows, "
+                "and refits need at least "
                 f"{_OF_A_CLASS} of each class"
             )
             yield problem, "Leave its rows out, or join it with another class.", "PG018"
@@ -380,7 +418,9 @@ def check_enough(
 
 
 def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
-    """Return the table without a column that ``row_groups`` or ``row_time`` names, and the group of each row."""
+    """Return the table without a column that ``row_groups`` or ``row_time`` names, and
+    the group of each row.
+    """
     arguments = with_columns(replace(arguments, model=None))
     units = read_units(arguments, len(arguments.y))
     return arguments.X, units.codes * min(
@@ -388,23 +428,28 @@ def _related(arguments: Arguments, refits: int) -> tuple[Any, Integers]:
     ) // units.count if units.timed else units.codes
 
 
-#: Places at the top that ``another_training`` is about, and how many trainings are drawn for it.
+#: Places at the top that ``another_training`` is about, and how many trainings are
+#: drawn for it.
 FIRST = 3
 _DRAWS = 10_000
-#: The fewest features whose variances are moderated, and the most degrees of freedom that the others add.
+#: The fewest features whose variances are moderated, and the most degrees of freedom
+#: that the others add.
 _FEWEST = 3
 _MOST_PRIOR = 50.0
-#: What a refit's ``Explanation.maps`` hold: the rows explained, and each one's part in the values.
+#: What a refit's ``Explanation.maps`` hold: the rows explained, and each one's part in
+#: the values.
 _ROWS = "rows"
 _SCORES = "row_scores"
 
 
-# ---- the rows of each refit ------------------------------------------------------------------------------------------
+# ---- the rows of each refit ----------------------------------------------------------
 @dataclass(frozen=True)
 class RefitDesign:
-    """The rows that each refit is trained on, of ``rows`` in all: ``folds`` first, then halves.
+    """The rows that each refit is trained on, of ``rows`` in all: ``folds`` first, then
+    halves.
 
-    ``groups``: the group of each row ``(rows,)``, where rows of one group depend on each other.
+    ``groups``: the group of each row ``(rows,)``, where rows of one group depend on
+    each other.
     """
 
     trained: tuple[Integers, ...]
@@ -414,7 +459,9 @@ class RefitDesign:
 
     @property
     def weights(self) -> Floats:
-        """The weight of each refit, ``(refits,)``, by which both sizes are extrapolated to all rows."""
+        """The weight of each refit, ``(refits,)``, by which both sizes are extrapolated
+        to all rows.
+        """
         trained_parts = self.trained[: self.folds], self.trained[self.folds :]
         fold_ratio, half_ratio = (
             self.rows
@@ -431,7 +478,10 @@ class RefitDesign:
 def draw_design(
     rows: int, refits: int, seed: int, classes: Array | None, groups: Any = None
 ) -> RefitDesign:
-    """Draw the rows of each refit. Classes ``(rows,)`` are divided evenly. Rows of one group stay together."""
+    """Draw the rows of each refit.
+
+    Classes ``(rows,)`` are divided evenly. Rows of one group stay together.
+    """
     row_units = (
         np.arange(rows)
         if groups is None
@@ -467,7 +517,10 @@ def draw_design(
 
 
 def explain_refit(request: Request, chosen_method: Any, rows: Integers) -> Explanation:
-    """Explain a fit on rows that it has not seen, which lend to each other. The result holds each row's part."""
+    """Explain a fit on rows that it has not seen, which lend to each other.
+
+    The result holds each row's part.
+    """
     request = replace(request, donors=request.inputs, background_kind="rows explained")
     request, plays = chosen_method.game(request)
     played = play_losses(request, plays, name_of(chosen_method))
@@ -503,7 +556,9 @@ def explain_refit(request: Request, chosen_method: Any, rows: Integers) -> Expla
 def _sums_of_parts(
     fits: Sequence[Explanation], rows: int, output: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Return which rows each fit has seen, and the rows' parts summed over fits and over rows."""
+    """Return which rows each fit has seen, and the rows' parts summed over fits and
+    over rows.
+    """
     features = len(fits[0].names)
     seen = np.zeros((len(fits), rows))
     sums = np.zeros((features, rows))
@@ -520,10 +575,12 @@ def _sums_of_parts(
 def _divided(
     fits: Sequence[Explanation], design: RefitDesign, output: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Divide the rows' parts in the importances of one output into effects of rows and of fits, by least squares.
+    """Divide the rows' parts in the importances of one output into effects of rows and
+    of fits, by least squares.
 
-    Effects of rows, or groups of them, are ``r (features, rows)``, centred, those of fits ``t (refits, features)``. The
-    last are the means of r over the rows that each fit is trained on, ``(refits, features)``.
+    Effects of rows, or groups of them, are ``r (features, rows)``, centred, those of
+    fits ``t (refits, features)``. The last are the means of r over the rows that each
+    fit is trained on, ``(refits, features)``.
     """
     seen, sums, totals = _sums_of_parts(fits, design.rows, output)
     measured = np.flatnonzero(seen.any(axis=0))
@@ -552,10 +609,12 @@ def _estimate(
     design: RefitDesign,
     seed: int,
 ) -> tuple[Floats, Floats | None]:
-    """Return numbers of the features for one output ``(5, features)``, and how errors correlate.
+    """Return numbers of the features for one output ``(5, features)``, and how errors
+    correlate.
 
-    They are the standard error, the effective number, the error within a fit, the spread between fits, and the share of
-    new trainings in which a feature is among the first.
+    They are the standard error, the effective number, the error within a fit, the
+    spread between fits, and the share of new trainings in which a feature is among the
+    first.
     """
     of_rows, *of_fits = effects
     halves, shares = (
@@ -586,7 +645,8 @@ def _estimate(
     correlation = None
     if len(std_errors) <= MOST_TOGETHER:
         correlation = error_correlation(np.hstack([of_rows / row_count, trainings.T]))
-    # A new training is drawn: the mean over trainings, with its error, and how one training differs from the mean.
+    # A new training is drawn: the mean over trainings, with its error, and how one
+    # training differs from the mean.
     covariance_root = np.diag(std_errors)
     random_generator = generator(seed, "another training")
     if correlation is not None:
@@ -607,16 +667,19 @@ def _estimate(
 
 
 def moderated(variance: Floats, scale: Floats, freedom: float) -> tuple[Floats, float]:
-    """Return variances moved towards their usual ratio to a ``scale``, and their degrees of freedom (Smyth 2004).
+    """Return variances moved towards their usual ratio to a ``scale``, and their
+    degrees of freedom (Smyth 2004).
 
-    The less the ratios of the features differ beyond chance, the further they are moved, and the surer they are.
+    The less the ratios of the features differ beyond chance, the further they are
+    moved, and the surer they are.
     """
     from scipy import optimize, special
 
     usable = (variance > 0) & (scale > 0)
     if usable.sum() < _FEWEST:
         return variance, freedom
-    # Section 6.2 of the paper: log variances have the mean and the variance of a log F distribution.
+    # Section 6.2 of the paper: log variances have the mean and the variance of a log F
+    # distribution.
     ratios = (
         np.log(variance[usable] / scale[usable])
         - special.digamma(freedom / 2)
@@ -642,7 +705,9 @@ def first_places(features: int) -> int:
 def _facts_of_fits(
     fits: Sequence[Explanation], design: RefitDesign, seed: int
 ) -> dict[str, Any]:
-    """Return what was fitted and measured, with the facts of the first refit that hold for all."""
+    """Return what was fitted and measured, with the facts of the first refit that hold
+    for all.
+    """
     meta = {}
     for name, fact in fits[0].meta.items():
         if name not in ("repeats", "digests", "background"):
@@ -672,7 +737,9 @@ def combine(
     seed: int,
     facts: Mapping[str, Any],
 ) -> Explanation:
-    """Return the explanation of the procedure from those of its refits, in the order of the design."""
+    """Return the explanation of the procedure from those of its refits, in the order of
+    the design.
+    """
     first = fits[0]
     confidence = float(fits[0].meta["confidence"])
     value = np.tensordot(

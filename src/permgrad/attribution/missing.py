@@ -1,4 +1,6 @@
-"""``pg.missing_modalities``: loss and scores of a model for every subset of its modalities."""
+"""``pg.missing_modalities``: loss and scores of a model for every subset of its
+modalities.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,10 @@ class Missing:
 
     Args:
         modalities: names of the modalities.
-        present: which modalities each subset has, bool ``(subsets, modalities)``: all of them first, then fewer.
-        measures: ``"loss"`` and each score, each ``(4, subsets)``: mean, standard error and both ends of the interval.
+        present: which modalities each subset has, bool ``(subsets, modalities)``: all
+            of them first, then fewer.
+        measures: ``"loss"`` and each score, each ``(4, subsets)``: mean, standard error
+            and both ends of the interval.
         meta: seed, repeats, background, held inputs, the loss and its unit.
 
     Examples:
@@ -71,7 +75,10 @@ class Missing:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the subsets, such as ``"image + table"``. The empty one is ``"nothing"``."""
+        """Names of the subsets, such as ``"image + table"``.
+
+        The empty one is ``"nothing"``.
+        """
         joined = (
             " + ".join(np.array(self.modalities, dtype=object)[subset])
             for subset in self.present
@@ -81,9 +88,8 @@ class Missing:
     def to_frame(self, library: Library = "pandas") -> Any:
         """Return one line per subset: ``present, loss, std_error, ci_low, ci_high``.
 
-        Each score follows with three columns more, such as ``roc_auc, roc_auc_std_error, roc_auc_ci_low,
-        roc_auc_ci_high``.
-        Undefined numbers are NaN.
+        Each score follows with three columns more, such as ``roc_auc,
+        roc_auc_std_error, roc_auc_ci_low, roc_auc_ci_high``. Undefined numbers are NaN.
         """
         columns: dict[str, Any] = {"present": list(self.names)}
         for measure, numbers in self.measures.items():
@@ -152,33 +158,41 @@ def missing_modalities(
 ) -> Missing:
     """Measure the loss and scores of a model for every subset of its modalities.
 
-    Missing modalities are replaced by those of one background row, so they fit each other but not the rest of the row.
-    Texts and images of an estimator's table are missing as in a row without them: they become empty cells. The other
-    columns are the modality ``table``, which is replaced by that of a background row.
-    The loss of a subset is the mean over rows and donors, and its interval covers the randomness of both
-    (``PairMoments``). What each modality adds alone, last and together with another is
-    ``pg.explain(..., groups="modality", method=pg.methods.PermGrad(order=2))``.
+    Missing modalities are replaced by those of one background row, so they fit each
+    other but not the rest of the row. Texts and images of an estimator's table are
+    missing as in a row without them: they become empty cells. The other columns are the
+    modality ``table``, which is replaced by that of a background row. The loss of a
+    subset is the mean over rows and donors, and its interval covers the randomness of
+    both (``PairMoments``). What each modality adds alone, last and together with
+    another is ``pg.explain(..., groups="modality",
+    method=pg.methods.PermGrad(order=2))``.
 
     Args:
-        model: a torch network of several inputs, an estimator that reads texts or images beside other columns, any
-            other model with ``groups=``, or a ``pg.Model``, whose ``hold=`` names inputs that are always present.
+        model: a torch network of several inputs, an estimator that reads texts or
+            images beside other columns, any other model with ``groups=``, or a
+            ``pg.Model``, whose ``hold=`` names inputs that are always present.
         X: the rows, as for ``pg.explain``.
         y: their targets.
-        groups: columns, features or inputs that form one modality: name to members. All others stay with their input:
-            the other columns of a table form the modality ``table``.
-        scoring: one or several names of scikit-learn scorers, or callables. Each adds columns to the result.
-        background: rows that donors are drawn from, in the form of ``X``. Default as for ``pg.explain``.
+        groups: columns, features or inputs that form one modality: name to members. All
+            others stay with their input: the other columns of a table form the modality
+            ``table``.
+        scoring: one or several names of scikit-learn scorers, or callables. Each adds
+            columns to the result.
+        background: rows that donors are drawn from, in the form of ``X``. Default as
+            for ``pg.explain``.
         loss: loss computed for each row. ``"auto"`` is the model's own.
         row_groups: which rows depend on each other, as for ``pg.explain``.
         n_repeats: donors per row. ``"auto"``: ten.
-        random_state: seed. The same seed gives the same donors for any batch size or order.
+        random_state: seed. The same seed gives the same donors for any batch size or
+            order.
         progress: a bar on stderr, as for ``pg.explain``.
 
     Returns:
         A ``Missing``, with ``to_frame()``, ``summary()`` and ``plot()``.
 
     Raises:
-        InputError: an argument cannot be used, or the number of modalities is 1 or more than 12.
+        InputError: an argument cannot be used, or the number of modalities is 1 or more
+            than 12.
 
     Examples:
         >>> import permgrad as pg
@@ -224,18 +238,28 @@ def _modalities(space: PlayerSpace) -> PlayerSpace:
         if group_name in remaining.values():
             clash.append(group_name)
     if clash:
-        problem = f"Group {clash[0]!r} has the name of an input that also has features outside it"
+        problem = (
+            f"Group {clash[0]!r} has the name of an input that also has "
+            "features "
+            "outside it"
+        )
         raise InputError(problem, hint="Rename the group.", code="PG008")
     space = space.coarse(remaining, space.groups)
     if len(space) < 2:
-        problem = f"missing_modalities needs at least 2 modalities, and {space.names[0]!r} is the only one"
+        problem = (
+            "missing_modalities needs at least 2 modalities, and "
+            f"{space.names[0]!r} is the only one"
+        )
         raise InputError(
             problem,
             hint="Pass groups={'name': ['feature', …]} to define modalities.",
             code="PG039",
         )
     if len(space) > EXACT_PLAYERS:
-        problem = f"missing_modalities works with at most {EXACT_PLAYERS} modalities, got {len(space)}"
+        problem = (
+            f"missing_modalities works with at most {EXACT_PLAYERS} modalities, "
+            f"got {len(space)}"
+        )
         raise InputError(problem, hint="Join some with groups=.", code="PG002")
     return space
 
@@ -266,7 +290,8 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
         subset_chunk = len(absent)
     else:
         subset_chunk = max(1, _KEPT // pairs)
-    # Mean, standard error and effective number of rows of the model itself, ``(4, measures, 1)``, then of subsets.
+    # Mean, standard error and effective number of rows of the model itself, ``(4,
+    # measures, 1)``, then of subsets.
     parts = [_whole_loss(request, base_values[:, 0])]
     if judge is not None:
         unchanged = _unchanged_scores(judge, absent[:1], base_values[:, 1:])
@@ -294,7 +319,9 @@ def _play(request: Request, scorers: dict[str, Any] | None) -> Missing:
 
 
 def _subsets(modalities: int) -> Booleans:
-    """Return which modalities each subset leaves out, those that leave out few first."""
+    """Return which modalities each subset leaves out, those that leave out few
+    first.
+    """
     numbers = np.arange(2**modalities)[:, None]
     absent = numbers >> np.arange(modalities)[::-1] & 1 > 0
     return absent[np.argsort(absent.sum(axis=1), kind="stable")]
@@ -323,14 +350,18 @@ def _unchanged_scores(judge: Judge, nothing: Booleans, predictions: Floats) -> F
 
 
 def _with_interval(numbers: Floats, confidence: float) -> Floats:
-    """Return mean, error and interval of one measure from mean, error and both sizes."""
+    """Return mean, error and interval of one measure from mean, error and both
+    sizes.
+    """
     mean, std, *sizes = numbers
     low, high = interval(mean, std, np.stack(sizes), confidence)[:2]
     return np.stack([mean, std, low, high])
 
 
 def _whole_loss(request: Request, losses: Floats) -> Floats:
-    """Return the loss of the model itself, its error and numbers of rows ``(4, 1, 1)``."""
+    """Return the loss of the model itself, its error and numbers of rows ``(4, 1,
+    1)``.
+    """
     mean, std, sizes = mean_over_rows(losses, request.sample_weight, request.units)
     return np.array([mean, std, *sizes], dtype=np.float64)[:, None, None]
 
@@ -358,7 +389,9 @@ def _facts(request: Request) -> dict[str, Any]:
 def _some_subsets(
     game: Game, judge: Judge | None, absent: Booleans, progress: Progress
 ) -> Floats:
-    """Return mean, standard error and effective number of rows of some subsets, ``(4, measures, subsets)``."""
+    """Return mean, standard error and effective number of rows of some subsets, ``(4,
+    measures, subsets)``.
+    """
     request = game.request
     subsets = len(absent)
     modality_play = Play(
@@ -397,5 +430,7 @@ def _some_subsets(
 
 
 def _stacked(estimate: tuple[Floats, Floats, Floats]) -> Floats:
-    """Return mean, standard error and the effective number of rows of both ends, ``(4, *)``."""
+    """Return mean, standard error and the effective number of rows of both ends, ``(4,
+    *)``.
+    """
     return np.stack([*estimate[:2], *estimate[2]])

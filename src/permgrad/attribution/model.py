@@ -22,34 +22,44 @@ RETURNS = ("logits", "probabilities", "log_probabilities", "values")
 class Model:
     """A model and how it is read, accepted wherever a model is.
 
-    A bare model is read as ``Model(model)``: what is left out here is found out on the first rows of a call. A
-    ``Model`` remembers it, so that a second call pays only for the explanation. It says nothing about methods or rows.
+    A bare model is read as ``Model(model)``: what is left out here is found out on the
+    first rows of a call. A ``Model`` remembers it, so that a second call pays only for
+    the explanation. It says nothing about methods or rows.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``, or any predictor on a table: a
-            fitted estimator or booster, or a function of rows (docs/any-model.md).
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, a ``torch.nn.Module``,
+            or any predictor on a table: a fitted estimator or booster, or a function of
+            rows (docs/any-model.md).
         task: ``"classification"``, ``"regression"`` or ``"multilabel"``.
-        class_names: names of the classes in the order of the outputs, or of several numbers.
-        positive: the class that plots show where they show one of two, and whose log-odds ``scale="logit"`` explains.
-            Default: the rarer class in the training rows that an estimator keeps, or for plots in ``y``. Without both
+        class_names: names of the classes in the order of the outputs, or of several
+            numbers.
+        positive: the class that plots show where they show one of two, and whose
+            log-odds ``scale="logit"`` explains. Default: the rarer class in the
+            training rows that an estimator keeps, or for plots in ``y``. Without both
             it is the second class.
-        returns: what the model returns: ``"logits"``, ``"probabilities"``, ``"log_probabilities"`` or ``"values"``.
+        returns: what the model returns: ``"logits"``, ``"probabilities"``,
+            ``"log_probabilities"`` or ``"values"``.
         head: which of a network's several outputs is explained, by name or position.
-        hold: inputs of a network that are never replaced and are not features, beside masks and lengths, which are
-            found. None: nothing is held.
-        segments: how images (``"pixels"``, ``("grid", 7)``, ``"superpixels"`` or a mask) and series (``("windows",
-            10)``, ``"channels"``, or ``("windows", 10, "channels")`` for both) are divided. A dict sets it by input.
-        channel_names: names of the channels of series and images by input, such as ``{"eeg": ["Fz", "Cz"]}``. A frame
-            stands for its columns. Each channel is then cut along time.
-        tokenizer: of Hugging Face, or a function from text to ids. Words are then features, and a list of texts is an
-            input.
-        layer: explain the output of a named layer of a network, or of several, instead of its inputs.
-        batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when memory runs out.
-        cache: a folder that keeps the answers of a predictor of a table for later calls, such as those of a service.
-            Each model needs its own.
+        hold: inputs of a network that are never replaced and are not features, beside
+            masks and lengths, which are found. None: nothing is held.
+        segments: how images (``"pixels"``, ``("grid", 7)``, ``"superpixels"`` or a
+            mask) and series (``("windows", 10)``, ``"channels"``, or ``("windows", 10,
+            "channels")`` for both) are divided. A dict sets it by input.
+        channel_names: names of the channels of series and images by input, such as
+            ``{"eeg": ["Fz", "Cz"]}``. A frame stands for its columns. Each channel is
+            then cut along time.
+        tokenizer: of Hugging Face, or a function from text to ids. Words are then
+            features, and a list of texts is an input.
+        layer: explain the output of a named layer of a network, or of several, instead
+            of its inputs.
+        batch_size: rows per forward. ``"auto"`` fits the cache, and is halved when
+            memory runs out.
+        cache: a folder that keeps the answers of a predictor of a table for later
+            calls, such as those of a service. Each model needs its own.
 
     Raises:
-        InputError: an argument cannot be used with any model. What does not fit this one is refused when it is read.
+        InputError: an argument cannot be used with any model. What does not fit this
+            one is refused when it is read.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -86,7 +96,8 @@ class Model:
     batch_size: int | Literal["auto"] = "auto"
     channel_names: Mapping[str, Iterable[Any]] | None = None
     cache: str | os.PathLike[str] | None = None
-    #: What was found out about the model, by the kind of rows. Emptied where it travels to another process.
+    #: What was found out about the model, by the kind of rows. Emptied where it travels
+    #: to another process.
     found: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -113,22 +124,29 @@ class Model:
             raise InputError(problem, hint="Pass for example 'answers'.", code="PG001")
         automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
         if not automatic and not (is_whole(self.batch_size) and self.batch_size >= 1):
-            problem = f"batch_size must be 'auto' or an integer of at least 1, got {shown(self.batch_size)}"
+            problem = (
+                "batch_size must be 'auto' or an integer of at least 1, got "
+                f"{shown(self.batch_size)}"
+            )
             raise InputError(problem, hint="Pass for example 'auto'.", code="PG002")
 
     def describe(self, X: Any, y: Any = None) -> str:
-        """Return a few lines: what is taken for inputs, features, outputs, classes and rows that depend on each other.
+        """Return a few lines: what is taken for inputs, features, outputs, classes and
+        rows that depend on each other.
 
-        ``X``, and ``y`` if it is passed, are those of ``pg.explain``, which does what is said here.
+        ``X``, and ``y`` if it is passed, are those of ``pg.explain``, which does what
+        is said here.
         """
         description: str = show("Model.describe", self, X, y)
         return description
 
     def predict(self, X: Any) -> Floats:
-        """Return the outputs that explanations of single rows explain, float64 ``(rows, outputs)``.
+        """Return the outputs that explanations of single rows explain, float64 ``(rows,
+        outputs)``.
 
-        Probabilities of a classifier, numbers of a regression in y's units. It has no y: where that alone says that
-        several numbers of a network are scores of classes, say ``returns="logits"``.
+        Probabilities of a classifier, numbers of a regression in y's units. It has no
+        y: where that alone says that several numbers of a network are scores of
+        classes, say ``returns="logits"``.
         """
         outputs: Floats = show("Model.predict", self, X)
         return outputs

@@ -1,4 +1,6 @@
-"""How much each row's loss grows without each feature, for questions about some of the rows."""
+"""How much each row's loss grows without each feature, for questions about some of the
+rows.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from permgrad.models.devices import full_float32
 
 
 def row_losses(arguments: Arguments) -> dict[str, Floats]:
-    """Return by feature how much the loss of each row grows when it is replaced ``(rows,)``.
+    """Return by feature how much the loss of each row grows when it is replaced
+    ``(rows,)``.
 
-    The mean over rows is the importance that ``pg.explain`` returns by ``method="permgrad"``.
+    The mean over rows is the importance that ``pg.explain`` returns by
+    ``method="permgrad"``.
 
     Examples:
         >>> X = np.random.default_rng(0).normal(size=(60, 2))

@@ -1,4 +1,6 @@
-"""What changes together in a row: columns that are one feature, and cells that some row of the table combines."""
+"""What changes together in a row: columns that are one feature, and cells that some row
+of the table combines.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Unit:
     ordered: bool
 
     def allowed(self, cells: Floats) -> Booleans:
-        """Return which rows of cells ``(rows, columns)`` the columns may have together."""
+        """Return which rows of cells ``(rows, columns)`` the columns may have
+        together.
+        """
         if len(self.columns) == 1:
             return np.isin(cells[:, 0], self.patterns[:, 0])
         known_patterns = set(map(tuple, self.patterns.tolist()))
@@ -91,7 +95,9 @@ def units_of(
 
 
 class Combinations:
-    """Which levels of a table's units some row combines. Numbers with more than two values are not compared.
+    """Which levels of a table's units some row combines.
+
+    Numbers with more than two values are not compared.
 
     Args:
         units: what changes together.
@@ -153,7 +159,9 @@ class Combinations:
         return level_numbers
 
     def occur(self, rows: Floats) -> Booleans:
-        """Return in which rows each changed level stands beside levels that some row of the table has it with."""
+        """Return in which rows each changed level stands beside levels that some row of
+        the table has it with.
+        """
         level_numbers = self._places(rows)
         changed = level_numbers != self._own
         possible = np.ones(len(rows), dtype=bool)

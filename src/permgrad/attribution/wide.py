@@ -1,8 +1,9 @@
-"""What single words of a text, places of an image, and levels of a category of many, do to predictions on average.
+"""What single words of a text, places of an image, and levels of a category of many, do
+to predictions on average.
 
-Such columns reach a network as scores (``data/encode/scores.py``). A word is taken out of its text, or a patch of an
-image is covered, the cell is scored again, and the network predicts. Outputs are those that other explanations explain:
-before calibration.
+Such columns reach a network as scores (``data/encode/scores.py``). A word is taken out
+of its text, or a patch of an image is covered, the cell is scored again, and the
+network predicts. Outputs are those that other explanations explain: before calibration.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ from permgrad.models.estimators.kept_rows import (
 )
 from permgrad.models.images import PATCHES, patch_grid
 
-#: Rows that a word stands in at least, and of which at most its effect is the mean. Words and pairs for all outputs.
+#: Rows that a word stands in at least, and of which at most its effect is the mean.
+#: Words and pairs for all outputs.
 FEWEST_ROWS = 10
 _MOST_ROWS = 200
 _MOST_WORDS = 40
@@ -56,18 +58,22 @@ _LEVEL_ROWS = 25
 def word_effects(
     model: Any, X: Any, column: str, *, random_state: Any = 0, **related: Any
 ) -> pd.DataFrame:
-    """Return what the words of a text column do on average: the output with a word minus the output without it.
+    """Return what the words of a text column do on average: the output with a word
+    minus the output without it.
 
-    A word is taken out of every cell that has it (of 200 drawn rows, if there are more). Everything else stays as it
-    is. Words are looked at that stand in at least 10 rows and weigh most in the linear model that scores the column,
-    and pairs that weigh more than both of their words. That model knows training rows only.
+    A word is taken out of every cell that has it (of 200 drawn rows, if there are
+    more). Everything else stays as it is. Words are looked at that stand in at least 10
+    rows and weigh most in the linear model that scores the column, and pairs that weigh
+    more than both of their words. That model knows training rows only.
 
-    ``model``: a fitted ``HyNNClassifier`` or ``HyNNRegressor``. ``X``: rows that it was not fitted on. ``related``:
-    ``row_groups`` or ``row_time`` of rows that depend on each other. ``random_state``: seed of the rows drawn.
+    ``model``: a fitted ``HyNNClassifier`` or ``HyNNRegressor``. ``X``: rows that it was
+    not fitted on. ``related``: ``row_groups`` or ``row_time`` of rows that depend on
+    each other. ``random_state``: seed of the rows drawn.
 
-    Returns ``word, output, effect, std_error, ci_low, ci_high, p_value, p_adjusted, rows``, by output and falling
-    effect. ``effect`` is a probability before calibration (regression: in y's units), ``p_adjusted`` Holm's for all
-    words, each output separately.
+    Returns ``word, output, effect, std_error, ci_low, ci_high, p_value, p_adjusted,
+    rows``, by output and falling effect. ``effect`` is a probability before calibration
+    (regression: in y's units), ``p_adjusted`` Holm's for all words, each output
+    separately.
 
     ``InputError``: the model has no scores of words of that column.
     """
@@ -105,15 +111,19 @@ def place_effects(
     random_state: Any = 0,
     **related: Any,
 ) -> pd.DataFrame:
-    """Return what the places of an image column do on average: the output minus that with a patch covered.
+    """Return what the places of an image column do on average: the output minus that
+    with a patch covered.
 
-    Each of the 4 × 4 patches of an image is covered by the image's mean colour, and all else stays as it is. This says
-    something where images are aligned, so that a patch shows the same in all of them. At most ``rows`` rows with an
-    image are drawn, each of which takes 16 encodings.
+    Each of the 4 × 4 patches of an image is covered by the image's mean colour, and all
+    else stays as it is. This says something where images are aligned, so that a patch
+    shows the same in all of them. At most ``rows`` rows with an image are drawn, each
+    of which takes 16 encodings.
 
-    Returns a table as ``word_effects``, whose ``place`` counts patches row by row, from 0 in the upper left corner.
+    Returns a table as ``word_effects``, whose ``place`` counts patches row by row, from
+    0 in the upper left corner.
 
-    ``InputError``: the model has no scores of images of that column, or no row has an image.
+    ``InputError``: the model has no scores of images of that column, or no row has an
+    image.
     """
     scored = _Scored(model, X, column, "vectors", random_state, **related)
     count = PATCHES**2
@@ -140,15 +150,18 @@ def place_effects(
 def level_effects(
     model: Any, X: Any, y: npt.ArrayLike | None, column: str, *, random_state: Any = 0
 ) -> pd.DataFrame:
-    """Return what levels of a category do: the mean output with a level minus that with one never seen.
+    """Return what levels of a category do: the mean output with a level minus that with
+    one never seen.
 
-    The level is set in a few rows of ``X``. As in a mixed model, its true effect has the variance
-    ``s² / (n + s² / t²)`` around the estimate from ``n`` training rows: ``s²`` is that of the outcome in ``X`` given
-    the prediction (numbers: by their targets ``y``), and ``t²``, that of the levels, follows from the effects.
+    The level is set in a few rows of ``X``. As in a mixed model, its true effect has
+    the variance ``s² / (n + s² / t²)`` around the estimate from ``n`` training rows:
+    ``s²`` is that of the outcome in ``X`` given the prediction (numbers: by their
+    targets ``y``), and ``t²``, that of the levels, follows from the effects.
 
-    Returns ``level, output, effect, ci_low, ci_high, rows`` of up to about 400 levels, those with the largest scores
-    among them, by output and falling effect. ``rows`` are training rows, intervals are at 95 %. ``attrs`` has
-    ``scored``, the number of levels with an effect of their own, and ``pooled``, that of levels seen once.
+    Returns ``level, output, effect, ci_low, ci_high, rows`` of up to about 400 levels,
+    those with the largest scores among them, by output and falling effect. ``rows`` are
+    training rows, intervals are at 95 %. ``attrs`` has ``scored``, the number of levels
+    with an effect of their own, and ``pooled``, that of levels seen once.
 
     ``InputError``: the column has no scores of levels.
     """
@@ -202,7 +215,9 @@ def level_effects(
 
 
 class _Scored:
-    """A column with scores of one design, in rows, and what the model predicts with others."""
+    """A column with scores of one design, in rows, and what the model predicts with
+    others.
+    """
 
     def __init__(
         self, model: Any, X: Any, column: str, kind: str, seed: Any, **related: Any
@@ -254,7 +269,9 @@ class _Scored:
         changed: Sequence[tuple[Integers, Floats32]],
         rows: list[int],
     ) -> pd.DataFrame:
-        """Return the mean of outputs minus those with other scores of the column, which ``changed`` has for rows."""
+        """Return the mean of outputs minus those with other scores of the column, which
+        ``changed`` has for rows.
+        """
         effect_rows = []
         for row_positions, scores in changed:
             changes = np.subtract(
@@ -291,7 +308,9 @@ class _Scored:
         return encoded
 
     def chosen_words(self) -> list[tuple[str, Integers]]:
-        """Return the words and pairs that are looked at, each with the rows that it stands in."""
+        """Return the words and pairs that are looked at, each with the rows that it
+        stands in.
+        """
         design, weights = self.design
         entries = design.parts["words"][0]
         word_matrix = design.matrix(self.texts)[:, : len(entries)].tocsc()
@@ -327,7 +346,9 @@ class _Scored:
     def frame(
         self, what: str, of: list[Any], names: list[str], table: Floats, rows: list[int]
     ) -> pd.DataFrame:
-        """Return a table ``(entries, names, outputs)`` as a frame, by output and falling effect."""
+        """Return a table ``(entries, names, outputs)`` as a frame, by output and
+        falling effect.
+        """
         frames = []
         for k in range(len(self.outputs)):
             frames.append(pd.DataFrame(table[:, :, k], columns=names).assign(rows=rows))
@@ -354,7 +375,9 @@ def score_places(encoder: Any, column: str) -> Integers:
 
 
 def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
-    """Return what explanations explain of encoded rows: logits or probabilities before calibration, or numbers."""
+    """Return what explanations explain of encoded rows: logits or probabilities before
+    calibration, or numbers.
+    """
     outputs = model.predict_encoded(encoded)
     if not hasattr(model, "classes_"):
         return (
@@ -368,7 +391,8 @@ def outputs_of(model: Any, encoded: Floats32, output: str) -> Floats:
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
-#: As ``exact`` of Shapley values, where there are patches: each other column would double hundreds of coalitions.
+#: As ``exact`` of Shapley values, where there are patches: each other column would
+#: double hundreds of coalitions.
 _EXACT = 8
 
 
@@ -383,19 +407,23 @@ def explain_parts(
     random_state: Any = 0,
     progress: ProgressMode = "auto",
 ) -> Explanation:
-    """Explain one row by the words of its texts and the patches of its images, beside its other features.
+    """Explain one row by the words of its texts and the patches of its images, beside
+    its other features.
 
-    Values are Shapley values of the output. Parts of a cell join one after the other (Owen 1977), so that they add up
-    to the Shapley value of their column. A part that is replaced leaves its share of the cell to a background row's
-    cell. Patches of a quarter of an image join one after the other, too: no more than 464 pictures of an image are then
-    encoded.
+    Values are Shapley values of the output. Parts of a cell join one after the other
+    (Owen 1977), so that they add up to the Shapley value of their column. A part that
+    is replaced leaves its share of the cell to a background row's cell. Patches of a
+    quarter of an image join one after the other, too: no more than 464 pictures of an
+    image are then encoded.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads texts or images.
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor`` that reads texts or
+            images.
         row: a table of one row, such as ``X[:1]``.
         target: outputs to explain, by position or class name. None: all.
         scale: as for ``pg.explain``: ``"auto"`` is the probability.
-        background: rows that replacements come from. None: of the training rows kept in the model.
+        background: rows that replacements come from. None: of the training rows kept in
+            the model.
         random_state: seed.
         progress: a bar on stderr.
 
@@ -437,9 +465,11 @@ def explain_parts(
 
 
 def divide(arguments: Arguments, method: Shapley) -> Explanation:
-    """Return one row's parts and features by Shapley values with the options of ``method``."""
-    # The predictor of the row takes a table of numbers: −1 keeps the row's own part or cell, else it is the number of
-    # the background row in its place.
+    """Return one row's parts and features by Shapley values with the options of
+    ``method``.
+    """
+    # The predictor of the row takes a table of numbers: −1 keeps the row's own part or
+    # cell, else it is the number of the background row in its place.
     model_reading = arguments.model
     row_parts = _Row(model_reading.model, arguments.X, arguments.background)
     kept_numbers = np.full((1, len(row_parts.names)), -1.0)
@@ -518,7 +548,10 @@ def divide(arguments: Arguments, method: Shapley) -> Explanation:
 
 
 class _Cell:
-    """A text or an image of one row, in parts. What is left of it is scored once for each set of parts."""
+    """A text or an image of one row, in parts.
+
+    What is left of it is scored once for each set of parts.
+    """
 
     def __init__(self, encoder: Any, name: str, count: int) -> None:
         self.encoder = encoder
@@ -534,14 +567,18 @@ class _Cell:
 
     @abstractmethod
     def left(self, kept_mask: Booleans) -> Cells:
-        """Return the cells that are left with the parts ``kept_mask (n, parts)``, as ``Scores`` reads them."""
+        """Return the cells that are left with the parts ``kept_mask (n, parts)``, as
+        ``Scores`` reads them.
+        """
 
     def maps(self, names: list[str]) -> dict[str, Array]:  # noqa: ARG002 — a text has none
         """Return what plots need of the cell. ``names`` are those of all players."""
         return {}
 
     def scores(self, kept_mask: Booleans) -> Floats32:
-        """Return the scores ``(n, outputs)`` of the cell with the parts ``kept_mask (n, parts)``."""
+        """Return the scores ``(n, outputs)`` of the cell with the parts ``kept_mask (n,
+        parts)``.
+        """
         distinct, mask_index = np.unique(kept_mask, axis=0, return_inverse=True)
         mask_keys = [part_mask.tobytes() for part_mask in distinct]
         if new_indices := [
@@ -600,7 +637,8 @@ class _Patches(_Cell):
         quarters = 2 * (patch_rows // half_patches) + across // half_patches
         for part_name, quarter in zip(self.parts, quarters.tolist(), strict=True):
             self.blocks.setdefault(f"{name}, quarter {quarter}", []).append(part_name)
-        # All sets that orders meet have at most one quarter in part. Scored at once: encoders take images in batches.
+        # All sets that orders meet have at most one quarter in part. Scored at once:
+        # encoders take images in batches.
         every = np.arange(2**PATCHES**2)[:, None] >> np.arange(PATCHES**2) & 1 > 0
         quarter_shares = np.stack(
             [every[:, quarters == quarter].mean(axis=1) for quarter in range(4)]
@@ -621,7 +659,9 @@ class _Patches(_Cell):
 
 
 class _Row:
-    """One row as a predictor of which of its parts and features are its own, for ``explain_parts``."""
+    """One row as a predictor of which of its parts and features are its own, for
+    ``explain_parts``.
+    """
 
     def __init__(self, model: Any, X: Any, background: Any) -> None:
         encoder = getattr(model, "preprocessor_", None)
@@ -702,7 +742,9 @@ class _Row:
 
 
 def _no_row_of_parts(model: Any) -> InputError:
-    """Return the refusal of what is not one row of a model that reads texts or images."""
+    """Return the refusal of what is not one row of a model that reads texts or
+    images.
+    """
     hint = "Pass a single row, for example X[:1]."
     if isinstance(model, nn.Module):
         hint = (

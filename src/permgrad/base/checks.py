@@ -1,4 +1,7 @@
-"""Checks of single arguments: numbers, booleans, names, paths. Each returns the value or raises ``InputError``."""
+"""Checks of single arguments: numbers, booleans, names, paths.
+
+Each returns the value or raises ``InputError``.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ def is_finite_number(value: Any) -> TypeGuard[float]:
 
 
 def check_whole(name: str, value: Any, fix: str, *, least: int | None = 1) -> int:
-    """Return a whole number of at least ``least`` (None: any) as one of Python. ``fix`` ends the message."""
+    """Return a whole number of at least ``least`` (None: any) as one of Python.
+
+    ``fix`` ends the message.
+    """
     if not is_whole(value) or (least is not None and value < least):
         if least is None:
             words = ""
@@ -74,7 +80,9 @@ def check_number(name: str, value: Any, fix: str, *, above_zero: bool = False) -
 
 
 def check_confidence(value: Any, name: str = "confidence") -> float:
-    """Return the share of cases in which an interval is meant to hold, as a number of Python."""
+    """Return the share of cases in which an interval is meant to hold, as a number of
+    Python.
+    """
     if not is_number(value) or not 0 < value < 1:
         raise InputError(
             f"{name} must be between 0 and 1, got {shown(value)}",
@@ -109,7 +117,10 @@ def check_flag(
     name: str, value: Any, *, auto: Literal[True]
 ) -> bool | Literal["auto"]: ...
 def check_flag(name: str, value: Any, *, auto: bool = False) -> bool | Literal["auto"]:
-    """Return True or False, or "auto" if that is a choice. 1, "False" and an array can only be guessed: refused."""
+    """Return True or False, or "auto" if that is a choice.
+
+    1, "False" and an array can only be guessed: refused.
+    """
     if auto and isinstance(value, str) and value == "auto":
         return "auto"
     if not isinstance(value, (bool, np.bool_)):
@@ -160,9 +171,14 @@ def check_names(name: str, value: Any, fix: str) -> tuple[str, ...]:
 
 
 def check_class_names(names: Iterable[object]) -> None:
-    """Refuse a class, or another output, that is called as explanations call all of them together."""
+    """Refuse a class, or another output, that is called as explanations call all of
+    them together.
+    """
     if any(str(class_name) == "all" for class_name in names):
-        problem = "A class must not be called 'all': explanations use that name for all classes together"
+        problem = (
+            "A class must not be called 'all': explanations use that name for "
+            "all classes together"
+        )
         raise InputError(
             problem, hint="Rename the class, for example to 'every'.", code="PG008"
         )
@@ -181,14 +197,19 @@ def check_rows(
 ) -> None:
     """Refuse what does not hold one value for each of the rows."""
     if np.shape(values) != (rows,):
-        problem = f"{name} must have one value for each of the {rows} rows, got the shape {np.shape(values)}"
+        problem = (
+            f"{name} must have one value for each of the {rows} rows, got the "
+            f"shape {np.shape(values)}"
+        )
         raise InputError(problem, hint=fix, code="PG007")
 
 
 def check_choice(
     kind: str, value: object, choices: Iterable[str], patterns: Iterable[str] = ()
 ) -> None:
-    """Refuse what is not one of some names, whatever it is: an array or a list as well."""
+    """Refuse what is not one of some names, whatever it is: an array or a list as
+    well.
+    """
     names = list(choices)
     if not isinstance(value, str) or value not in names:
         raise unknown(kind, value, names, patterns)

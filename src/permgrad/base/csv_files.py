@@ -1,4 +1,6 @@
-"""CSV files that a spreadsheet may open: texts that it would take for formulas are quoted, as OWASP advises."""
+"""CSV files that a spreadsheet may open: texts that it would take for formulas are
+quoted, as OWASP advises.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,14 @@ if TYPE_CHECKING:
 Formulas = Literal["quote", "keep"]
 MODES: tuple[Formulas, ...] = ("quote", "keep")
 
-#: How a formula begins in a spreadsheet. Some spreadsheets accept the wide forms, and skip
-#: white space.
+#: How a formula begins in a spreadsheet. Some spreadsheets accept the wide forms, and
+#: skip white space.
 _SIGNS = "=+\\-@＝＋－＠"
 _FIRST_SIGNS = _SIGNS + "\t\r\n"
 _NUMBER = r"[+-](?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _FORMULA = re.compile(rf"\A(?![{_FIRST_SIGNS}]\Z|{_NUMBER}\Z)'*[{_FIRST_SIGNS}]")
-#: Where a spreadsheet that splits lines at semicolons, tabs or line ends begins a cell within
-#: a text, and where this cell ends. Double quotes protect whole cells alone.
+#: Where a spreadsheet that splits lines at semicolons, tabs or line ends begins a cell
+#: within a text, and where this cell ends. Double quotes protect whole cells alone.
 _INNER_START = "[;\t\r\n] *"
 _INNER_END = r"(?=[;\t\r\n]|\Z)"
 _INNER_FORMULA = re.compile(
@@ -59,7 +61,9 @@ _mode: ContextVar[Formulas] = ContextVar("csv_formulas", default="quote")
 
 @contextmanager
 def csv_formulas(mode: Any) -> Iterator[None]:
-    """Let CSV files that the body writes quote what looks like a formula, or keep it."""
+    """Let CSV files that the body writes quote what looks like a formula, or keep
+    it.
+    """
     if mode is not None:
         check_choice("csv-formulas", mode, MODES)
     token = _mode.set(mode or _mode.get())
@@ -70,7 +74,9 @@ def csv_formulas(mode: Any) -> Iterator[None]:
 
 
 def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO) -> int:
-    """Write a frame without its row labels, with column names as cells. Return how many cells were quoted.
+    """Write a frame without its row labels, with column names as cells.
+
+    Return how many cells were quoted.
 
     A file appears complete or not at all.
     """
@@ -79,8 +85,9 @@ def write_csv(frame: pd.DataFrame, target: str | os.PathLike[str] | io.StringIO)
     safe_frame, count = (
         _changed(frame, quoted) if _mode.get() == "quote" else (frame, 0)
     )
-    # Python's writer leaves a carriage return as it is before version 3.13, and readers take what follows for the next
-    # line, which could be a formula: then all texts stand in double quotes.
+    # Python's writer leaves a carriage return as it is before version 3.13, and readers
+    # take what follows for the next line, which could be a formula: then all texts
+    # stand in double quotes.
     columns = (
         safe_frame.iloc[:, column_index] for column_index in range(safe_frame.shape[1])
     )
@@ -118,10 +125,14 @@ def csv_text(frame: pd.DataFrame) -> tuple[str, int]:
 
 
 def read_csv(path: str | os.PathLike[str], **options: Any) -> pd.DataFrame:
-    """Read a file that ``write_csv`` wrote, each number as the nearest float64. Quoted cells are restored."""
+    """Read a file that ``write_csv`` wrote, each number as the nearest float64.
+
+    Quoted cells are restored.
+    """
     import pandas as pd
 
-    # Before version 3.1 pandas is off by the last digit in places unless it is asked. Later it never is, and warns.
+    # Before version 3.1 pandas is off by the last digit in places unless it is asked.
+    # Later it never is, and warns.
     major, minor = (
         int(version_number) for version_number in pd.__version__.split(".")[:2]
     )
@@ -170,7 +181,8 @@ def _changed(frame: pd.DataFrame, change: Any) -> tuple[pd.DataFrame, int]:
     )
     if not count:
         return frame, 0
-    # Under their places: names may stand more than once, and pandas knows no half characters.
+    # Under their places: names may stand more than once, and pandas knows no half
+    # characters.
     changed = (
         pd.concat(columns, axis=1, keys=range(len(columns)))
         if columns

@@ -1,9 +1,11 @@
-"""Rows that depend on each other, by their group or in time: how much less they say than as many independent rows.
+"""Rows that depend on each other, by their group or in time: how much less they say
+than as many independent rows.
 
-The variance of a mean or of a difference is multiplied by its design effect (Kish 1965). Within groups it follows from
-the correlation of their rows (analysis of variance, Donner 1986), in time from a correlation that falls from row to
-row, as far as the autocorrelations of the values reach (Sokal 1997). Degrees of freedom are those of the groups, or of
-as many independent rows. Both are usually too wide, if anything.
+The variance of a mean or of a difference is multiplied by its design effect (Kish
+1965). Within groups it follows from the correlation of their rows (analysis of
+variance, Donner 1986), in time from a correlation that falls from row to row, as far as
+the autocorrelations of the values reach (Sokal 1997). Degrees of freedom are those of
+the groups, or of as many independent rows. Both are usually too wide, if anything.
 """
 
 from __future__ import annotations
@@ -21,28 +23,34 @@ from permgrad.base.significance import NORMAL_95, t_quantile, t_two_sided
 
 #: Autocorrelations are added up as far as so many times their sum reaches.
 _WINDOW = 4
-#: With fewer independent groups, or as many independent rows, a difference is not tested.
+#: With fewer independent groups, or as many independent rows, a difference is not
+#: tested.
 FEWEST_GROUPS = 5
-#: Rows, and values of a column, that are needed to see that rows depend on each other. Such values by chance.
+#: Rows, and values of a column, that are needed to see that rows depend on each other.
+#: Such values by chance.
 _FEWEST_SEEN = 30
 _FEWEST_VALUES = 20
 _CHANCE = 0.002
 #: Levels that a table may be sorted by.
 _FEW_LEVELS = 20
-#: Levels of a column that are needed, and how much more rows of one level are alike than rows of neighbouring levels.
+#: Levels of a column that are needed, and how much more rows of one level are alike
+#: than rows of neighbouring levels.
 _FEWEST_LEVELS = 10
 _WITHIN = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Dependence:
-    """Which rows depend on each other: those of one group or, ``timed``, neighbours in time.
+    """Which rows depend on each other: those of one group or, ``timed``, neighbours in
+    time.
 
     Attributes:
-        codes: the number of each row's group or time ``(rows,)``, from 0. Times are numbered in their order.
+        codes: the number of each row's group or time ``(rows,)``, from 0. Times are
+            numbered in their order.
         timed: whether they are times.
         name: the column's name, for people.
-        times: the times themselves ``(rows,)``, numbers or ``datetime64``, where they are known.
+        times: the times themselves ``(rows,)``, numbers or ``datetime64``, where they
+            are known.
 
     Examples:
         >>> patients = Dependence(np.repeat(np.arange(20), 5))
@@ -79,7 +87,9 @@ class Dependence:
 
     @classmethod
     def of_rows(cls, facts: Mapping[str, Any]) -> Dependence | None:
-        """Return the dependence of rows that the ``meta`` of a local explanation tells, or None."""
+        """Return the dependence of rows that the ``meta`` of a local explanation tells,
+        or None.
+        """
         dependence_name = next(
             (
                 fact_name
@@ -103,18 +113,24 @@ class Dependence:
     def of_both(
         cls, first: Dependence | None, second: Dependence | None
     ) -> Dependence | None:
-        """Return the dependence of two parts, whose groups differ, one after the other. None if one is not known."""
+        """Return the dependence of two parts, whose groups differ, one after the other.
+
+        None if one is not known.
+        """
         if first is None or second is None or first.timed != second.timed:
             return None
         codes = np.concatenate([first.codes, second.codes + first.codes.max() + 1])
         return replace(first, codes=codes, times=None)
 
     def sums(self, scores: Floats) -> Floats:
-        """Return sums of scores ``(quantities, rows)`` within each group or time, ``(quantities, count)``."""
+        """Return sums of scores ``(quantities, rows)`` within each group or time,
+        ``(quantities, count)``.
+        """
         return np.stack([np.bincount(self.codes, score_row) for score_row in scores])
 
     def correlation(self, values: Floats, means: int = 1) -> float:
-        """Return the correlation of ``(rows, *)`` values within groups, or from one row to the next, at least 0.
+        """Return the correlation of ``(rows, *)`` values within groups, or from one row
+        to the next, at least 0.
 
         ``means``: of how many parts of the rows the mean was taken off.
         """
@@ -142,7 +158,9 @@ class Dependence:
         )
 
     def design(self, weights: Floats, correlation: float) -> tuple[float, float]:
-        """Return the design effect of a weighted sum over rows, at least 1, and its degrees of freedom."""
+        """Return the design effect of a weighted sum over rows, at least 1, and its
+        degrees of freedom.
+        """
         sizes = np.abs(weights)
         effect = max(self._ratio(weights, correlation), 1.0)
         if not self.timed:
@@ -166,12 +184,16 @@ class Dependence:
         )
 
     def widening(self, weights: Floats, correlation: float) -> float:
-        """Return by how much an interval at 95 % is wider than with as many independent rows."""
+        """Return by how much an interval at 95 % is wider than with as many independent
+        rows.
+        """
         effect, freedom = self.design(weights, correlation)
         return float(np.sqrt(effect) * t_quantile((1 + 0.95) / 2, freedom) / NORMAL_95)
 
     def corrected(self, p_value: float, weights: Floats, correlation: float) -> float:
-        """Return a two-sided p-value that assumed independent rows as it is for these."""
+        """Return a two-sided p-value that assumed independent rows as it is for
+        these.
+        """
         from scipy import special  # as in significance
 
         effect, freedom = self.design(weights, correlation)
@@ -186,10 +208,11 @@ class Dependence:
         return float(weights.sum()) / self.design(weights, correlation)[0]
 
     def testable(self, member: Booleans, correlation: float) -> bool:
-        """Return whether some rows, and all others, are of enough groups, or far enough apart in time.
+        """Return whether some rows, and all others, are of enough groups, or far enough
+        apart in time.
 
-        Groups of different sizes count as so many equal ones (Kish 1965): where a few groups have most of the rows, an
-        error of means over groups is too small.
+        Groups of different sizes count as so many equal ones (Kish 1965): where a few
+        groups have most of the rows, an error of means over groups is too small.
         """
         member_masks = (member, ~member)
         if self.timed:
@@ -210,7 +233,9 @@ def _equal_groups(codes: Integers) -> int:
 
 
 def mean_widening(between: Dependence | None, values: Floats) -> float:
-    """Return by how much the interval of a mean of ``(rows,)`` values is wider. NaN is left out, None is independent.
+    """Return by how much the interval of a mean of ``(rows,)`` values is wider.
+
+    NaN is left out, None is independent.
 
     Examples:
         >>> patients = Dependence(np.repeat(np.arange(20), 5))
@@ -230,17 +255,22 @@ def mean_widening(between: Dependence | None, values: Floats) -> float:
 
 
 def _products(table: Floats) -> Floats:
-    """Return the sums of products of ``(rows, columns)`` with themselves, so many rows later, ``(rows,)``."""
+    """Return the sums of products of ``(rows, columns)`` with themselves, so many rows
+    later, ``(rows,)``.
+    """
     transform_length = 2 ** int(np.ceil(np.log2(2 * len(table))))
     powers = np.abs(np.fft.rfft(table, transform_length, axis=0)) ** 2
     return np.asarray(np.fft.irfft(powers.sum(axis=1), transform_length)[: len(table)])
 
 
 def _in_time(table: Floats, total_squares: float, means: int) -> float:
-    """Return the correlation from row to row, whose powers add up to as much as the autocorrelations of the rows."""
+    """Return the correlation from row to row, whose powers add up to as much as the
+    autocorrelations of the rows.
+    """
     row_count = len(table)
     related = _products(table) / total_squares
-    # As the mean of the rows is taken off, a first autocorrelation is too small by about this (Marriott & Pope 1954).
+    # As the mean of the rows is taken off, a first autocorrelation is too small by
+    # about this (Marriott & Pope 1954).
     first = related[1] + means * (1 + 4 * related[1]) / row_count
     total = 2 * np.cumsum(related) - 1
     reach = np.flatnonzero(np.arange(row_count) >= _WINDOW * total)
@@ -254,13 +284,15 @@ def _in_time(table: Floats, total_squares: float, means: int) -> float:
     )
 
 
-# ---- what can be seen of it ------------------------------------------------------------------------------------------
+# ---- what can be seen of it ----------------------------------------------------------
 def neighbours_alike(
     values: Floats, least: float = 0.1, tests: int = 1
 ) -> float | None:
-    """Return the correlation of ``(rows, *)`` values from row to row, if it is at least so large and no chance.
+    """Return the correlation of ``(rows, *)`` values from row to row, if it is at least
+    so large and no chance.
 
-    ``tests``: how many such values are looked at. In 500 tables of independent rows, about one has such values.
+    ``tests``: how many such values are looked at. In 500 tables of independent rows,
+    about one has such values.
     """
     products, total_squares = _neighbours(values)
     if len(values) < _FEWEST_SEEN or not total_squares:
@@ -270,7 +302,9 @@ def neighbours_alike(
 
 
 def _neighbours(values: Floats) -> tuple[Floats, float]:
-    """Return the products of neighbouring rows of centred ``(rows, *)`` values, and the sum of their squares."""
+    """Return the products of neighbouring rows of centred ``(rows, *)`` values, and the
+    sum of their squares.
+    """
     table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
     if table.shape[1] == 1:
         # By ranks, so that a single large value decides nothing.
@@ -289,10 +323,12 @@ def _by_chance(count: int, tests: int) -> float:
 
 
 def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
-    """Return the correlation of values in rows of one level of a column, if it is high and ends with the level.
+    """Return the correlation of values in rows of one level of a column, if it is high
+    and ends with the level.
 
-    Only of a column whose fractions repeat, as what was measured once for each patient does. A model that does not fit
-    along the column errs alike in neighbouring levels, too.
+    Only of a column whose fractions repeat, as what was measured once for each patient
+    does. A model that does not fit along the column errs alike in neighbouring levels,
+    too.
     """
     if (
         column.dtype.kind != "f"
@@ -321,7 +357,9 @@ def alike_within(column: Array, values: Floats, tests: int = 1) -> float | None:
 
 
 def in_blocks(column: Array) -> bool:
-    """Return whether rows are sorted by a column, or by its few levels: then neighbours are alike in any case."""
+    """Return whether rows are sorted by a column, or by its few levels: then neighbours
+    are alike in any case.
+    """
     different = np.flatnonzero(column[1:] != column[:-1])
     if not len(different):
         return False
@@ -336,7 +374,9 @@ def in_blocks(column: Array) -> bool:
 
 
 def is_clock(column: Array) -> bool:
-    """Return whether a sorted column counts time: mostly different values, most steps equal, or whole and dense."""
+    """Return whether a sorted column counts time: mostly different values, most steps
+    equal, or whole and dense.
+    """
     if column.dtype.kind in "fiu":
         values = np.unique(column)
     else:
@@ -351,9 +391,11 @@ def is_clock(column: Array) -> bool:
 
 
 def repeated_rows(columns: Array) -> int:
-    """Return how many rows ``(rows, columns)`` equal an earlier one, if their values are too many for chance.
+    """Return how many rows ``(rows, columns)`` equal an earlier one, if their values
+    are too many for chance.
 
-    Those are rows that agree in all other columns wherever they agree in the two with the most values.
+    Those are rows that agree in all other columns wherever they agree in the two with
+    the most values.
     """
     if not columns.size:
         return 0

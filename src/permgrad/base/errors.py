@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any, ParamSpec
 
-#: The names of permgrad or scikit-learn for another one, which is in small letters without signs. The first that can be
-#: chosen counts.
+#: The names of permgrad or scikit-learn for another one, which is in small letters
+#: without signs. The first that can be chosen counts.
 SYNONYMS: dict[str, tuple[str, ...]] = {
     foreign_name: permgrad_names
     for names, permgrad_names in (
@@ -78,7 +78,8 @@ class PermgradError(Exception):
         hint: What to do about it, in another sentence.
         code: A stable code, such as ``"PG012"``. The reference has a section for each.
 
-    ``message`` is both sentences without the code, and ``exit_code`` is the exit code of the command line.
+    ``message`` is both sentences without the code, and ``exit_code`` is the exit code
+    of the command line.
 
     Examples:
         >>> import permgrad as pg
@@ -113,10 +114,12 @@ class PermgradError(Exception):
 def turned(
     into: Callable[[Any], PermgradError], *kinds: type[Exception], memory: bool = False
 ) -> Iterator[None]:
-    """Raise an error of the body as the error that ``into`` makes of it, with it as its cause.
+    """Raise an error of the body as the error that ``into`` makes of it, with it as its
+    cause.
 
-    Errors of permgrad pass as they are. ``kinds``: those that are turned (none: all). ``memory``: too little memory
-    passes as well, for whoever then takes smaller batches.
+    Errors of permgrad pass as they are. ``kinds``: those that are turned (none: all).
+    ``memory``: too little memory passes as well, for whoever then takes smaller
+    batches.
     """
     try:
         yield
@@ -131,7 +134,9 @@ def turned(
 
 
 def must(holds: object, otherwise: str) -> None:
-    """Refuse a damaged file: raise ``ValueError``, which its reader turns into one sentence, where it does not hold."""
+    """Refuse a damaged file: raise ``ValueError``, which its reader turns into one
+    sentence, where it does not hold.
+    """
     if not holds:
         raise ValueError(otherwise)
 
@@ -141,7 +146,8 @@ Fault = tuple[str, str, str]
 
 
 def refusing(faults: Callable[P, Iterator[Fault]]) -> Callable[P, None]:
-    """Return the check that a list of faults is: it refuses the first, in the order in which users mend them.
+    """Return the check that a list of faults is: it refuses the first, in the order in
+    which users mend them.
 
     Examples:
         >>> @refusing
@@ -160,7 +166,10 @@ def refusing(faults: Callable[P, Iterator[Fault]]) -> Callable[P, None]:
 
 
 def two_sentences(problem: str, hint: str = "") -> str:
-    """Return a problem and a hint as two sentences, each with a full stop. Warnings use it too."""
+    """Return a problem and a hint as two sentences, each with a full stop.
+
+    Warnings use it too.
+    """
     if hint:
         texts = [problem, hint[0].upper() + hint[1:]]
     else:
@@ -174,7 +183,8 @@ def two_sentences(problem: str, hint: str = "") -> str:
     return printable(" ".join(texts), lines=True)
 
 
-#: What changes a terminal or the order of its letters: control characters, line ends, directions, half characters.
+#: What changes a terminal or the order of its letters: control characters, line ends,
+#: directions, half characters.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
 )
@@ -182,7 +192,9 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Return a text as it is printed: what cannot be seen is shown as ``\u001b``. ``lines``: line breaks stay.
+    r"""Return a text as it is printed: what cannot be seen is shown as ``\u001b``.
+
+    ``lines``: line breaks stay.
 
     Examples:
         >>> print(printable("a\x1b]0;title\x07b\n"))
@@ -203,7 +215,8 @@ _DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def in_reading_order(text: str, before: str = "\\u") -> str:
-    r"""Return a text whose signs for other directions are shown, so that none is obeyed.
+    r"""Return a text whose signs for other directions are shown, so that none is
+    obeyed.
 
     One such sign in a name would turn the rest of its sentence round, numbers too.
 
@@ -224,7 +237,9 @@ def as_lines(lines: Iterable[str]) -> str:
 
 
 class InputError(PermgradError, ValueError):
-    """What the user gave cannot be used: a file, a column, an option, a model. Exit code 2.
+    """What the user gave cannot be used: a file, a column, an option, a model.
+
+    Exit code 2.
 
     Examples:
         >>> print(InputError("Column 'Outcome' not found", "did you mean 'outcome'?", "PG012"))
@@ -236,7 +251,9 @@ class InputError(PermgradError, ValueError):
 
 
 class EnvironmentProblem(PermgradError, OSError):  # noqa: N818 — it is what the user has, a problem around them
-    """The surroundings do not allow the work: network, disk, a missing extra. Exit code 3.
+    """The surroundings do not allow the work: network, disk, a missing extra.
+
+    Exit code 3.
 
     Examples:
         >>> EnvironmentProblem("The disk is full", "free some space").exit_code
@@ -270,7 +287,9 @@ _kept_warnings: ContextVar[list[str] | None] = ContextVar(
 
 @contextmanager
 def keeping_warnings() -> Iterator[list[str]]:
-    """Collect what the body would warn the user of as text: ``warnings`` itself would change the filters of threads."""
+    """Collect what the body would warn the user of as text: ``warnings`` itself would
+    change the filters of threads.
+    """
     warned: list[str] = []
     token = _kept_warnings.set(warned)
     try:
@@ -280,7 +299,8 @@ def keeping_warnings() -> Iterator[list[str]]:
 
 
 def warn_user(message: str, hint: str = "") -> None:
-    """Warn with the line of the caller's own code, however deep inside the package it happens.
+    """Warn with the line of the caller's own code, however deep inside the package it
+    happens.
 
     With a ``hint`` these are two sentences.
     """
@@ -303,7 +323,9 @@ def warn_user(message: str, hint: str = "") -> None:
 
 
 def warn_first(messages: Iterable[str], where: str) -> None:
-    """Warn of the first of several messages, which begins with ``where``, and say how many others there were."""
+    """Warn of the first of several messages, which begins with ``where``, and say how
+    many others there were.
+    """
     distinct = list(dict.fromkeys(messages))
     if distinct:
         if len(distinct) > 1:
@@ -313,15 +335,19 @@ def warn_first(messages: Iterable[str], where: str) -> None:
         warn_user(f"{where}{distinct[0]}{further}")
 
 
-#: What torch says, in words alone, where its memory did not suffice: on a processor, on an accelerator, in a library.
+#: What torch says, in words alone, where its memory did not suffice: on a processor, on
+#: an accelerator, in a library.
 _OUT_OF_MEMORY = re.compile(
-    r"you tried to allocate|can't allocate memory|not enough memory|out of memory|_ALLOC_FAILED",
+    r"you tried to allocate|can't allocate memory|not enough memory|out of "
+    r"memory|_ALLOC_FAILED",
     re.IGNORECASE,
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory did not suffice: Python's error, torch's, or one of torch's that says so in words alone."""
+    """Return whether memory did not suffice: Python's error, torch's, or one of torch's
+    that says so in words alone.
+    """
     if isinstance(error, MemoryError):
         return True
     # By its name, so that this module needs no torch.
@@ -341,7 +367,9 @@ _LISTED = 20
 def did_you_mean(
     requested_name: object, names: Iterable[str], otherwise: str = ""
 ) -> str:
-    """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if none is near."""
+    """Return the hint ``"Did you mean 'x'?"`` with the nearest name, or another hint if
+    none is near.
+    """
     nearest_name = nearest(requested_name, names)
     if nearest_name is None:
         return otherwise
@@ -349,7 +377,9 @@ def did_you_mean(
 
 
 def nearest(requested_name: object, names: Iterable[str]) -> str | None:
-    """Return the name that means the same or is most like another, whatever the capitals, or None if none is near."""
+    """Return the name that means the same or is most like another, whatever the
+    capitals, or None if none is near.
+    """
     folded_names = {}
     for original_name in names:
         folded_names[str(original_name).casefold()] = str(original_name)
@@ -379,7 +409,9 @@ def nearest(requested_name: object, names: Iterable[str]) -> str | None:
 
 
 def synonym(requested_name: object, names: Iterable[str]) -> str | None:
-    """Return which of some names is what others call so: ``"numeric"`` for ``"number"``. None: they do not."""
+    """Return which of some names is what others call so: ``"numeric"`` for
+    ``"number"``. None: they do not.
+    """
     meant = SYNONYMS.get(re.sub(r"[\W_]", "", text_of(requested_name).casefold()), ())
     folded_names = {original_name.casefold(): original_name for original_name in names}
     return next(
@@ -393,7 +425,10 @@ def synonym(requested_name: object, names: Iterable[str]) -> str | None:
 
 
 def error_in_words(error: BaseException) -> str:
-    """Return an error's type and text in one line, also where it cannot be printed. Of a long one whole sentences."""
+    """Return an error's type and text in one line, also where it cannot be printed.
+
+    Of a long one whole sentences.
+    """
     error_text = ""
     error_name = type(error).__name__
     with suppress(Exception):  # the user's own error may not even be printed
@@ -429,7 +464,9 @@ def text_of(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as messages show it: in one line, not too long, and also where it cannot be printed."""
+    """Return a value as messages show it: in one line, not too long, and also where it
+    cannot be printed.
+    """
     try:
         value_text = " ".join(repr(value).split())
     except Exception:  # noqa: BLE001 — the user's own object may not even be printed, nor may a number of 5,000 digits
@@ -445,7 +482,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def option_of(flag: str, value: object) -> str:
-    """Return an option with its value as a shell reads it: ``--drop 'Engine HP'``, ``--drop=-9``."""
+    """Return an option with its value as a shell reads it: ``--drop 'Engine HP'``,
+    ``--drop=-9``.
+    """
     value_text = text_of(value)
     quoted = shlex.quote(value_text)
     if printable(value_text) != value_text:  # as bash and zsh read what cannot be seen
@@ -509,7 +548,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     )
 
 
-#: Kinds of names of which one says that there is none. Of all else, that it cannot be so.
+#: Kinds of names of which one says that there is none. Of all else, that it cannot be
+#: so.
 _NOUNS = (
     *(
         "argument",
@@ -545,9 +585,11 @@ def unknown(
     choices: Iterable[str],
     patterns: Iterable[str] = (),
 ) -> InputError:
-    """Build the error for a name that is not in a fixed list: with the one that is near, else with the list.
+    """Build the error for a name that is not in a fixed list: with the one that is
+    near, else with the list.
 
-    ``kind``: also with the argument that names it, as in ``"column in fixed"``. ``patterns``: what else there may be.
+    ``kind``: also with the argument that names it, as in ``"column in fixed"``.
+    ``patterns``: what else there may be.
 
     Examples:
         >>> print(unknown("method", "kernel_shap", ["permutation", "shapley"]))

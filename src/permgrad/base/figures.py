@@ -21,10 +21,11 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 class PlotFigure(Figure):
-    """A matplotlib figure that is always drawn in the house style and does not use pyplot.
+    """A matplotlib figure that is always drawn in the house style and does not use
+    pyplot.
 
-    The style must also apply while drawing, because matplotlib makes ticks only then. It would use the user's settings
-    and read ``$`` in names as mathematics.
+    The style must also apply while drawing, because matplotlib makes ticks only then.
+    It would use the user's settings and read ``$`` in names as mathematics.
 
     Examples:
         >>> import tempfile
@@ -44,7 +45,9 @@ class PlotFigure(Figure):
     """The same as HTML, if the plot has such a form."""
 
     def to_html(self) -> str:
-        """Return HTML of the figure: for a text its coloured words, else the SVG markup."""
+        """Return HTML of the figure: for a text its coloured words, else the SVG
+        markup.
+        """
         return self.html or self.to_svg()
 
     def draw(self, renderer: Any) -> None:
@@ -58,7 +61,9 @@ class PlotFigure(Figure):
             super().savefig(fname, **options)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a PNG, SVG or PDF by the ending of ``path``, in one step, and return the path."""
+        """Write a PNG, SVG or PDF by the ending of ``path``, in one step, and return
+        the path.
+        """
         target = Path(path)
         if target.suffix.lower() not in FORMATS:
             problem = f"A plot is saved as {', '.join(FORMATS)}, got {str(path)!r}"
@@ -68,7 +73,10 @@ class PlotFigure(Figure):
         return target
 
     def to_svg(self) -> str:
-        """Return SVG markup without a background. ``savefig`` draws twice, first to arrange the figure."""
+        """Return SVG markup without a background.
+
+        ``savefig`` draws twice, first to arrange the figure.
+        """
         buffer = io.StringIO()
         canvas = self.canvas
         resolution = self.dpi
@@ -83,7 +91,8 @@ class PlotFigure(Figure):
         return buffer.getvalue()
 
     def show(self, warn: bool = True) -> None:  # noqa: ARG002 — as of any figure of matplotlib
-        """Show the figure: below the cell of a notebook, elsewhere in the browser, as a PNG file.
+        """Show the figure: below the cell of a notebook, elsewhere in the browser, as a
+        PNG file.
 
         Neither pyplot nor matplotlib's settings are touched.
 

@@ -1,4 +1,6 @@
-"""Writing files so that a reader sees either the old content or the new, never half of it."""
+"""Writing files so that a reader sees either the old content or the new, never half of
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ from permgrad.base.errors import EnvironmentProblem, did_you_mean, turned
 
 #: Characters from which on a document of JSON is one line.
 _LONG = 2**20
-#: In the names of files and folders under way, so that leftovers of a stopped process are recognised.
+#: In the names of files and folders under way, so that leftovers of a stopped process
+#: are recognised.
 _UNDER_WAY = ".permgrad-"
 #: Linux' numbers for "relative to this folder" and "take each other's name".
 _HERE = -100
@@ -39,7 +42,10 @@ ELSEWHERE = "choose another folder with --out"
 def atomic_path(
     path: str | os.PathLike[str], *, folder: bool = False
 ) -> Iterator[Path]:
-    """Yield a temporary sibling path. It replaces ``path`` if the body succeeds, and is removed otherwise."""
+    """Yield a temporary sibling path.
+
+    It replaces ``path`` if the body succeeds, and is removed otherwise.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not by ``tempfile``, whose files do not follow the user's mask.
@@ -63,7 +69,8 @@ def atomic_path(
                 raise
             _exchange(temporary, target)  # a folder that is not empty
     except OSError as error:
-        # Say where the disk is full: opening a file names it in an error, writing to it does not.
+        # Say where the disk is full: opening a file names it in an error, writing to it
+        # does not.
         if error.errno is not None and error.filename is None:
             error.filename = os.fspath(target)
         raise
@@ -94,7 +101,9 @@ def to_disk(file_paths: Iterable[Path]) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[None]:
-    """Turn an error of the file system in the body into an ``EnvironmentProblem`` with the path and the hint."""
+    """Turn an error of the file system in the body into an ``EnvironmentProblem`` with
+    the path and the hint.
+    """
     which = f"Cannot write {os.fspath(path)}"
     with turned(
         lambda error: EnvironmentProblem(
@@ -109,7 +118,9 @@ def writing(path: str | os.PathLike[str], hint: str = ELSEWHERE) -> Iterator[Non
 def made_folder(
     folder: Path, hint: str = ELSEWHERE, path: Path | None = None
 ) -> Iterator[None]:
-    """Make a folder for the body. Remove it again if it stays empty, so that refused work leaves no trace.
+    """Make a folder for the body.
+
+    Remove it again if it stays empty, so that refused work leaves no trace.
 
     An error of the file system names the folder, or another ``path``.
     """
@@ -128,7 +139,9 @@ def made_folder(
 
 
 def _exchange(temporary: Path, target: Path) -> None:
-    """Let a folder take the place of another in one step, if the system can, and get the other's name."""
+    """Let a folder take the place of another in one step, if the system can, and get
+    the other's name.
+    """
     if sys.platform == "linux":
         exchange = getattr(ctypes.CDLL(None), "renameat2", None)
     else:
@@ -168,7 +181,9 @@ def remove(paths: Iterable[Path], *, ignore_errors: bool = False) -> None:
 
 
 def why_missing(path: Path) -> str:
-    """Return why there is nothing to read at a path, in words: it does not exist, or is a link that leads nowhere."""
+    """Return why there is nothing to read at a path, in words: it does not exist, or is
+    a link that leads nowhere.
+    """
     if not path.is_symlink():
         return "does not exist"
     try:
@@ -182,9 +197,11 @@ def why_missing(path: Path) -> str:
 def near_file(
     path: Path, other_names: Iterable[str] = (), *, folder: bool = False
 ) -> str:
-    """Return ``"Did you mean 'x'?"`` for a file beside a missing one, or one of other names, else an empty string.
+    """Return ``"Did you mean 'x'?"`` for a file beside a missing one, or one of other
+    names, else an empty string.
 
-    Endings are not compared, as all tables may have the same. ``folder``: a folder is missing.
+    Endings are not compared, as all tables may have the same. ``folder``: a folder is
+    missing.
     """
     names: list[str] = []
     with suppress(OSError):
@@ -211,7 +228,10 @@ def what_lies_at(path: Path) -> str:
 
 
 def sweep(folder: Path, *names: str) -> None:
-    """Remove leftovers of stopped processes, of some names or all. Only the holder of the folder may do so."""
+    """Remove leftovers of stopped processes, of some names or all.
+
+    Only the holder of the folder may do so.
+    """
     leftover_pattern = f"{_UNDER_WAY}*"
     if names:
         leftovers = []
@@ -234,10 +254,14 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON in one step. NaN and infinity become null, NumPy values become plain ones."""
+    """Write JSON in one step.
+
+    NaN and infinity become null, NumPy values become plain ones.
+    """
     content = plain(content)
     document_text = json_text(content)
-    # Of a long document, such as thousands of columns, nobody reads the lines, and indenting takes most of the time.
+    # Of a long document, such as thousands of columns, nobody reads the lines, and
+    # indenting takes most of the time.
     write_text_atomic(
         path,
         (json_text(content, indent=1) if len(document_text) < _LONG else document_text)
@@ -246,7 +270,9 @@ def write_json_atomic(path: str | os.PathLike[str], content: Any) -> None:
 
 
 def json_text(content: Any, indent: int | None = None) -> str:
-    """Return a document as JSON that any file can hold: of text, only what is half a character is escaped."""
+    """Return a document as JSON that any file can hold: of text, only what is half a
+    character is escaped.
+    """
     document_text = json.dumps(
         content, indent=indent, ensure_ascii=False, allow_nan=False
     )
@@ -254,7 +280,9 @@ def json_text(content: Any, indent: int | None = None) -> str:
 
 
 def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
-    """Return the SHA-256 of a file's content, or another digest such as ``"md5"`` where others published that."""
+    """Return the SHA-256 of a file's content, or another digest such as ``"md5"`` where
+    others published that.
+    """
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(
             stream, partial(hashlib.new, kind, usedforsecurity=False)
@@ -262,7 +290,10 @@ def file_hash(path: str | os.PathLike[str], kind: str = "sha256") -> str:
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 — one return for each kind of value
-    """Turn NumPy scalars and arrays, paths and tuples into JSON types. NaN and infinity become None."""
+    """Turn NumPy scalars and arrays, paths and tuples into JSON types.
+
+    NaN and infinity become None.
+    """
     value_type = type(value)
     if value is None or isinstance(value, str) or value_type in (bool, int):
         return value

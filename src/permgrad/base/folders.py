@@ -1,6 +1,8 @@
-"""Folders of work that resumes: a record says which work a folder holds, and one process at a time works there.
+"""Folders of work that resumes: a record says which work a folder holds, and one
+process at a time works there.
 
-Files are written under a temporary name and renamed. The operating system releases the lock of a process that ends.
+Files are written under a temporary name and renamed. The operating system releases the
+lock of a process that ends.
 """
 
 from __future__ import annotations
@@ -43,11 +45,14 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A kind of folder, of the command ``owner``. It is recognised by the record, the first of its ``names``.
+    """A kind of folder, of the command ``owner``.
 
-    ``names`` are files, folders, and patterns with a star. ``same`` names what must be equal to resume, stored under
-    ``key`` in the record, which also ``holds`` further entries. ``leftovers`` are prefixes of files that an interrupted
-    process leaves before its first record. ``empty`` is how an empty list is shown.
+    It is recognised by the record, the first of its ``names``.
+
+    ``names`` are files, folders, and patterns with a star. ``same`` names what must be
+    equal to resume, stored under ``key`` in the record, which also ``holds`` further
+    entries. ``leftovers`` are prefixes of files that an interrupted process leaves
+    before its first record. ``empty`` is how an empty list is shown.
     """
 
     owner: str
@@ -58,9 +63,12 @@ class FolderKind:
     leftovers: tuple[str, ...] = ()
     empty: Any = None
 
-    # ---- the record --------------------------------------------------------------------------------------------------
+    # ---- the record ------------------------------------------------------------------
     def read(self, folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """Return the content of a folder's record, or None if none can be read. Refuse another format."""
+        """Return the content of a folder's record, or None if none can be read.
+
+        Refuse another format.
+        """
         record_path = Path(folder) / self.names[0]
         try:
             record = read_json(record_path)
@@ -73,7 +81,10 @@ class FolderKind:
         if not isinstance(version, int):
             return None
         if version != SCHEMA_VERSION:
-            problem = f"{record_path} has format {version}, and this permgrad reads {SCHEMA_VERSION}"
+            problem = (
+                f"{record_path} has format {version}, and this permgrad reads "
+                f"{SCHEMA_VERSION}"
+            )
             suggestion = "Update permgrad" if version > SCHEMA_VERSION else "Run again"
             raise InputError(
                 problem,
@@ -91,7 +102,9 @@ class FolderKind:
     def new_record(
         self, configuration: Mapping[str, Any], command: str, **beside: Any
     ) -> dict[str, Any]:
-        """Return a new record, of a configuration and of further entries ``beside`` that must stay equal."""
+        """Return a new record, of a configuration and of further entries ``beside``
+        that must stay equal.
+        """
         return {
             "schema_version": SCHEMA_VERSION,
             f"{self.key}_hash": configuration_hash(configuration),
@@ -110,13 +123,18 @@ class FolderKind:
         )
 
     def is_whole(self, folder: Path, record: Mapping[str, Any]) -> bool:
-        """Whether the work of a record is finished, and all its files are as they were then."""
+        """Whether the work of a record is finished, and all its files are as they were
+        then.
+        """
         return bool(record.get("finished")) and not changed_files(folder, record)
 
     def finished(
         self, folder: Path, configuration: Mapping[str, Any] | None = None
     ) -> dict[str, Any] | None:
-        """Return the record of finished work (of a configuration), or None. Writes and locks nothing."""
+        """Return the record of finished work (of a configuration), or None.
+
+        Writes and locks nothing.
+        """
         record = self.read(folder)
         if record is None or (
             configuration is not None and not self.is_of(record, configuration)
@@ -131,14 +149,16 @@ class FolderKind:
         finished: Any,
         names: Iterable[str] = (),
     ) -> None:
-        """Write the record of finished work, with the checksums of all its files, or of those of some names."""
+        """Write the record of finished work, with the checksums of all its files, or of
+        those of some names.
+        """
         record |= {
             "finished": finished,
             "sums": sums_of(folder, names or self.names[1:]),
         }
         files.write_json_atomic(folder / self.names[0], record)
 
-    # ---- who works there ---------------------------------------------------------------------------------------------
+    # ---- who works there -------------------------------------------------------------
     def find(
         self,
         folder: Path,
@@ -147,9 +167,12 @@ class FolderKind:
         overwrite: bool = False,
         **beside: Any,
     ) -> dict[str, Any] | None:
-        """Return the record of the same work, or None if it begins here. Refuse other work, and files of others.
+        """Return the record of the same work, or None if it begins here.
 
-        Nothing is written. ``overwrite`` replaces other work. ``beside`` are further entries that must be equal.
+        Refuse other work, and files of others.
+
+        Nothing is written. ``overwrite`` replaces other work. ``beside`` are further
+        entries that must be equal.
         """
         if os.path.lexists(folder) and not folder.is_dir():
             raise InputError(
@@ -193,7 +216,9 @@ class FolderKind:
         )
 
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
-        """Refuse a folder without a record that holds other files, or with ``overwrite`` those with our names."""
+        """Refuse a folder without a record that holds other files, or with
+        ``overwrite`` those with our names.
+        """
         if overwrite:
             self.refuse_taken(folder)
             return
@@ -210,7 +235,10 @@ class FolderKind:
                 overwrite_hint = ""
             else:
                 overwrite_hint = ", or add to it with --overwrite"
-            problem = f"{folder} holds other files ({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
+            problem = (
+                f"{folder} holds other files "
+                f"({', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''})"
+            )
             raise InputError(
                 problem,
                 hint=f"Choose another folder with --out{overwrite_hint}.",
@@ -229,7 +257,10 @@ class FolderKind:
             )
 
     def refuse_taken(self, folder: Path) -> None:
-        """Refuse foreign files with names that would be written. A damaged record is ours."""
+        """Refuse foreign files with names that would be written.
+
+        A damaged record is ours.
+        """
         taken_names = (
             []
             if self.is_damaged(folder)
@@ -241,9 +272,11 @@ class FolderKind:
         )
         if taken_names:
             raise InputError(
-                f"{folder} holds no {self.owner}, but other files with its names ({', '.join(taken_names[:5])}"
+                f"{folder} holds no {self.owner}, but other files with its names "
+                f"({', '.join(taken_names[:5])}"
                 f"{', ...' if len(taken_names) > 5 else ''})",
-                hint=f"Choose another folder with --out, or move {'them' if len(taken_names) > 1 else 'it'} away.",
+                hint="Choose another folder with --out, or move "
+                f"{'them' if len(taken_names) > 1 else 'it'} away.",
                 code="PG050",
             )
 
@@ -257,14 +290,20 @@ class FolderKind:
             return False
 
     def clear(self, folder: Path) -> None:
-        """Remove what the command writes there, and nothing else. The record is removed first."""
+        """Remove what the command writes there, and nothing else.
+
+        The record is removed first.
+        """
         files.remove(places_of(folder, self.names))
 
     @contextmanager
     def hold(
         self, folder: Path, configuration: Mapping[str, Any], *, overwrite: bool
     ) -> Iterator[dict[str, Any] | None]:
-        """Lock a folder for the body. Yield the record of the same work, or None if it begins here."""
+        """Lock a folder for the body.
+
+        Yield the record of the same work, or None if it begins here.
+        """
         self.find(folder, configuration, overwrite=overwrite)
         with files.made_folder(folder), hold_folder(folder):
             # Again, now that no other process can write.
@@ -279,7 +318,9 @@ class FolderKind:
         command: str,
         overwrite: bool,
     ) -> Iterator[dict[str, Any]]:
-        """Lock a folder for work, new or resumed, and yield its record, in which nothing is finished."""
+        """Lock a folder for work, new or resumed, and yield its record, in which
+        nothing is finished.
+        """
         with self.hold(folder, configuration, overwrite=overwrite) as found_record:
             with files.writing(folder):
                 files.sweep(folder)
@@ -302,12 +343,15 @@ class FolderKind:
             yield record
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 def files_of(folder: Path, names: Iterable[str]) -> list[str]:
-    """Return the existing files of some names, relative to the folder, at any depth, without hidden ones."""
+    """Return the existing files of some names, relative to the folder, at any depth,
+    without hidden ones.
+    """
     found_files: list[str] = []
     for search_path in places_of(folder, names):
-        # Unlike Path.rglob, this leaves out what another process removes at this moment.
+        # Unlike Path.rglob, this leaves out what another process removes at this
+        # moment.
         inside = sorted(
             Path(directory, file_name)
             for directory, _, file_names in os.walk(search_path)
@@ -362,7 +406,10 @@ def sum_of(file: Path) -> str:
 
 
 def changed_files(folder: Path, record: Mapping[str, Any] | None) -> list[str]:
-    """Return the files that differ from the checksums in a record, or are missing. Unfinished work has none."""
+    """Return the files that differ from the checksums in a record, or are missing.
+
+    Unfinished work has none.
+    """
     checksums = (record or {}).get("sums", {})
     return [
         file_name
@@ -385,9 +432,12 @@ DAMAGE = (
 
 
 def believed(folder: Path) -> AbstractContextManager[None]:
-    """Let the body use files of a run without checking them. Errors are reported with the folder.
+    """Let the body use files of a run without checking them.
 
-    A page is made of a dozen files. To check all their entries first would be to make the page.
+    Errors are reported with the folder.
+
+    A page is made of a dozen files. To check all their entries first would be to make
+    the page.
     """
 
     def said(error: Exception) -> InputError:

@@ -16,7 +16,9 @@ Library = Literal["pandas", "polars", "pyarrow"]
 
 
 def as_library(frame: pd.DataFrame, library: Library) -> Any:
-    """Return a frame of pandas as one of polars, or as a table of pyarrow, without its index."""
+    """Return a frame of pandas as one of polars, or as a table of pyarrow, without its
+    index.
+    """
     check_choice("library", library, ("pandas", "polars", "pyarrow"))
     if library == "pandas":
         return frame
@@ -49,7 +51,9 @@ def stacked(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def taken(inputs: Any, row_indices: Integers, rows: int) -> Any:  # noqa: PLR0911 — one return for each kind of input
-    """Return some rows of inputs: of each tensor, array, frame, list of texts or records in a structure."""
+    """Return some rows of inputs: of each tensor, array, frame, list of texts or
+    records in a structure.
+    """
     if isinstance(inputs, Mapping):
         return {
             input_name: taken(single_input, row_indices, rows)

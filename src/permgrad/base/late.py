@@ -1,6 +1,8 @@
-"""Packages that are loaded when they are first used: pandas, pyarrow, and those that permgrad can do without.
+"""Packages that are loaded when they are first used: pandas, pyarrow, and those that
+permgrad can do without.
 
-To explain a network on tensors takes none of them. The help of the command line does not take NumPy either.
+To explain a network on tensors takes none of them. The help of the command line does
+not take NumPy either.
 """
 
 from __future__ import annotations
@@ -52,7 +54,10 @@ def is_frame(value: object) -> TypeIs[pd.DataFrame]:
 
 
 def is_series(value: object) -> TypeIs[pd.Series[Any]]:
-    """Say whether a value is a column of pandas. Before pandas is loaded, nothing is."""
+    """Say whether a value is a column of pandas.
+
+    Before pandas is loaded, nothing is.
+    """
     return "pandas" in sys.modules and isinstance(value, pd.Series)
 
 

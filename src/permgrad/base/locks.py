@@ -1,4 +1,6 @@
-"""Locks of the operating system (``filelock``), released when the process that holds them ends."""
+"""Locks of the operating system (``filelock``), released when the process that holds
+them ends.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ LOCK = ".lock"
 
 @functools.cache
 def _lock(path: Path, process: int) -> FileLock:  # noqa: ARG001 — a forked child may not use its parent's
-    """Return the lock of a path, which stays: Python ignores a Ctrl-C that comes while such an object is let go of."""
+    """Return the lock of a path, which stays: Python ignores a Ctrl-C that comes while
+    such an object is let go of.
+    """
     return FileLock(path)
 
 
@@ -43,7 +47,9 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def release(lock: FileLock) -> None:
-    """Let go of a lock whose file goes too: first the file, so that nobody waits for one that has no name."""
+    """Let go of a lock whose file goes too: first the file, so that nobody waits for
+    one that has no name.
+    """
     with suppress(OSError):
         Path(lock.lock_file).unlink()
     lock.release()
@@ -51,7 +57,10 @@ def release(lock: FileLock) -> None:
 
 @contextmanager
 def hold_name(target: Path) -> Iterator[None]:
-    """Lock the name of a file or folder with a lock file next to it. Folders made for it are removed again."""
+    """Lock the name of a file or folder with a lock file next to it.
+
+    Folders made for it are removed again.
+    """
     suggestion = "choose another name with --out (out=)"
     lock_path = target.parent / f".{target.name}{LOCK}"
     with (
@@ -68,7 +77,9 @@ def hold_folder(
     fix: str = "choose another folder with --out (out=)",
     lock_path: Path | None = None,
 ) -> Iterator[None]:
-    """Lock an existing folder for the body, or a name by a file ``lock_path`` it. Refuse if another process holds it.
+    """Lock an existing folder for the body, or a name by a file ``lock_path`` it.
+
+    Refuse if another process holds it.
 
     The file of the lock has the number of the process that holds it.
     """
@@ -85,7 +96,10 @@ def hold_folder(
         holder = ""
         with suppress(OSError):
             holder = lock_file.read_text(encoding="utf-8").strip()
-        problem = f"Only one process at a time can {action_text}, but process {holder or 'unknown'} is {activity} {folder}"
+        problem = (
+            f"Only one process at a time can {action_text}, but process "
+            f"{holder or 'unknown'} is {activity} {folder}"
+        )
         raise InputError(problem, hint=f"Wait until it ends, or {fix}.", code="PG054")
     try:
         with writing(folder, fix):

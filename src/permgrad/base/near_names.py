@@ -1,4 +1,6 @@
-"""Which argument a wrong keyword was meant to be: what Python says itself from 3.13 on."""
+"""Which argument a wrong keyword was meant to be: what Python says itself from
+3.13 on.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def with_near_names(called: C) -> C:
-    """Let a call of a function or class with a keyword that it does not take name the near one in its ``TypeError``.
+    """Let a call of a function or class with a keyword that it does not take name the
+    near one in its ``TypeError``.
 
     Examples:
         >>> @with_near_names
@@ -21,7 +24,8 @@ def with_near_names(called: C) -> C:
         ...     return n_repeats
         >>> explain(None, n_repeat=3)
         Traceback (most recent call last):
-        TypeError: explain() got an unexpected keyword argument 'n_repeat'. Did you mean 'n_repeats'?
+        TypeError: explain() got an unexpected keyword argument 'n_repeat'. Did you mean
+            'n_repeats'?
     """
     if sys.version_info >= (3, 13):
         return called
@@ -39,7 +43,11 @@ def with_near_names(called: C) -> C:
         for keyword_name in given:
             if keyword_name not in names:
                 nearest_name = nearest(keyword_name, names)
-                problem = f"{called.__qualname__}() got an unexpected keyword argument {keyword_name!r}"
+                problem = (
+                    f"{called.__qualname__}() got an unexpected keyword "
+                    "argument "
+                    f"{keyword_name!r}"
+                )
                 raise TypeError(
                     problem
                     + (f". Did you mean {nearest_name!r}?" if nearest_name else "")

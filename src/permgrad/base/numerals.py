@@ -1,7 +1,10 @@
-"""How numbers are written, in names of groups, sentences, plots and pages. ``charts.js`` writes them alike.
+"""How numbers are written, in names of groups, sentences, plots and pages.
 
-A number has three or four significant digits. Halves are rounded away from 0, by the first twelve digits: 12.5 is 13,
-and so is 12.499999999999998, which is 12.5 with the rounding of a computation.
+``charts.js`` writes them alike.
+
+A number has three or four significant digits. Halves are rounded away from 0, by the
+first twelve digits: 12.5 is 13, and so is 12.499999999999998, which is 12.5 with the
+rounding of a computation.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ _EXACT = Context(prec=400)
 
 
 def fixed(value: float, decimals: int = 3) -> str:
-    """Write a number with fixed decimals. A tiny negative number does not become ``−0.000``.
+    """Write a number with fixed decimals.
+
+    A tiny negative number does not become ``−0.000``.
 
     Examples:
         >>> fixed(0.125, 2), fixed(-1234.5, 0), fixed(-1e-9)
@@ -41,9 +46,11 @@ def fixed(value: float, decimals: int = 3) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    r"""Write a number with significant digits, a minus sign, separated thousands, or a dash if undefined.
+    r"""Write a number with significant digits, a minus sign, separated thousands, or a
+    dash if undefined.
 
-    Above 1,000 it has four significant digits. Above a million its unit is a million (M), a billion or a trillion.
+    Above 1,000 it has four significant digits. Above a million its unit is a million
+    (M), a billion or a trillion.
 
     Examples:
         >>> number(0.012345), number(1639.4), number(123456.0), number(1.37e10)
@@ -67,10 +74,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def numbers(values: Sequence[float] | Floats, digits: int = 3) -> list[str]:
-    """Write the numbers of a column with equally many decimals: enough for the significant digits of the largest.
+    """Write the numbers of a column with equally many decimals: enough for the
+    significant digits of the largest.
 
-    Small numbers beside large ones get one decimal, so that they do not look like 0. Those below a billionth of the
-    largest are 0.
+    Small numbers beside large ones get one decimal, so that they do not look like 0.
+    Those below a billionth of the largest are 0.
     """
     array = np.asarray(values, dtype=np.float64)
     largest_size = float(np.max(np.abs(array[np.isfinite(array)]), initial=0.0))
@@ -102,7 +110,8 @@ def compact(value: float, digits: int = 3) -> str:
 
 
 def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
-    r"""Write different numbers so that they differ: with more ``digits`` where that is needed. Whole ones are exact.
+    r"""Write different numbers so that they differ: with more ``digits`` where that is
+    needed. Whole ones are exact.
 
     Examples:
         >>> (
@@ -125,7 +134,8 @@ def distinct(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def percent(share: float | None, decimals: int | None = None) -> str:
-    r"""Write a share as a percentage that does not break over lines, with a decimal below 1 % and just below 100 %.
+    r"""Write a share as a percentage that does not break over lines, with a decimal
+    below 1 % and just below 100 %.
 
     Examples:
         >>> percent(0.5), percent(0.004), percent(0.9982), percent(1.0)

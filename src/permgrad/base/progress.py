@@ -1,4 +1,6 @@
-"""Progress on stderr with the time left: a bar on a terminal and in a notebook, elsewhere a line every half minute."""
+"""Progress on stderr with the time left: a bar on a terminal and in a notebook,
+elsewhere a line every half minute.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,21 @@ FIRST = 10.0
 AGAIN = 30.0
 #: Seconds after which a long work says how long it will be, and what takes less.
 SOON = 1.0
-#: Seconds that are left from which on a sentence says what would shorten them, and rows from which on fewer are enough.
+#: Seconds that are left from which on a sentence says what would shorten them, and rows
+#: from which on fewer are enough.
 LONG = 60.0
 FEW = 1000
 #: Seconds after which the line of a larger work is renewed.
 LOOK = 0.5
-#: The share of the time taken that a work is expected to take further once it has taken longer than planned.
+#: The share of the time taken that a work is expected to take further once it has taken
+#: longer than planned.
 _OVERDUE = 0.25
 
 
 class Progress(ExitStack):
-    """A bar of ``total`` steps if ``mode``, or ``"auto"`` where a line can be rewritten. Otherwise a line at times."""
+    """A bar of ``total`` steps if ``mode``, or ``"auto"`` where a line can be
+    rewritten. Otherwise a line at times.
+    """
 
     #: how many rows are explained, where fewer would take less time
     rows = 0
@@ -95,7 +101,10 @@ class Progress(ExitStack):
             self._writes = True
 
     def ahead(self, steps: float) -> None:
-        """Count steps while they are done. ``advance`` then does not count them again."""
+        """Count steps while they are done.
+
+        ``advance`` then does not count them again.
+        """
         self._count(steps)
         self._ahead += steps
 
@@ -122,14 +131,20 @@ class Progress(ExitStack):
             row_count = self.rows
             self.rows = 0
             _ = self._bar is None or self._bar.clear()
-            words = f"about {readable(seconds_left)} left. In Python, max_rows={suggested_rows} explains a random part"
+            words = (
+                f"about {readable(seconds_left)} left. In Python, "
+                f"max_rows={suggested_rows} explains a random part"
+            )
             _write_line(
                 sys.stderr,
-                f"{printable(self._label)}: {words} in about {readable((spent + seconds_left) * suggested_rows / row_count)}\n",
+                f"{printable(self._label)}: {words} in about "
+                f"{readable((spent + seconds_left) * suggested_rows / row_count)}\n",
             )
 
     def rest(self, steps: float) -> None:
-        """Let what is left of the bar stand for so many steps, where more or fewer come than were planned."""
+        """Let what is left of the bar stand for so many steps, where more or fewer come
+        than were planned.
+        """
         self._weight = max(self._total - self.done, 0.0) / steps
 
     def note(self, text: str) -> None:
@@ -141,9 +156,9 @@ class Progress(ExitStack):
 class Whole(ExitStack):
     """One line of progress over several works, with the time left of all of them.
 
-    What each part will take is expected in seconds, and corrected while it runs. ``Progress`` of the mode ``"auto"``
-    within a ``part`` shows nothing, and sets which ``share`` of its own work is done: a part has several, one after the
-    other.
+    What each part will take is expected in seconds, and corrected while it runs.
+    ``Progress`` of the mode ``"auto"`` within a ``part`` shows nothing, and sets which
+    ``share`` of its own work is done: a part has several, one after the other.
     """
 
     def __init__(self, label: str) -> None:
@@ -168,7 +183,9 @@ class Whole(ExitStack):
         self.callback(self._ended.set)
 
     def expect(self, left: float | None = None, **seconds: float) -> None:
-        """Set how many seconds parts will take. The line is shown from the first one on.
+        """Set how many seconds parts will take.
+
+        The line is shown from the first one on.
 
         ``left``: of the part at work, where it knows better than by its share.
         """
@@ -183,7 +200,11 @@ class Whole(ExitStack):
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Do a part of the work. Afterwards none of it is left. A part that was not expected shows its own progress."""
+        """Do a part of the work.
+
+        Afterwards none of it is left. A part that was not expected shows its own
+        progress.
+        """
         if name not in self.expected:
             yield
             return
@@ -221,11 +242,13 @@ class Whole(ExitStack):
         if self._left is not None:
             since = current_time - self._left[1]
             return later + max(self._left[0] - since, _OVERDUE * since)
-        # What took longer than planned is likely to take longer still, the more so the longer it has taken.
+        # What took longer than planned is likely to take longer still, the more so the
+        # longer it has taken.
         by_plan = max(planned - spent, _OVERDUE * spent)
         if not 0 < self.share < 1:
             return later + by_plan
-        # The further a work is, the more its own pace counts. Further works of the part may follow.
+        # The further a work is, the more its own pace counts. Further works of the part
+        # may follow.
         by_pace = (current_time - self._work_since) * (1 - self.share) / self.share
         return later + max(
             self.share * by_pace + (1 - self.share) * by_plan, planned - spent
@@ -245,7 +268,9 @@ class Whole(ExitStack):
         return self._most, progress_line(self.label, self._most, spent, seconds_left)
 
     def _write(self) -> None:
-        """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and three quarters, and at times."""
+        """Rewrite the line on a terminal. Elsewhere write it at a quarter, a half and
+        three quarters, and at times.
+        """
         marks = [0.25, 0.5, 0.75]
         last_written = time.monotonic() + FIRST - AGAIN
         while not self._ended.wait(LOOK):
@@ -300,14 +325,19 @@ def _write_line(stream: TextIO, line: str) -> None:
 def progress_line(
     label: str, share: float, seconds: float, left: float | None = None
 ) -> str:
-    """Return how much of a work is done after some seconds, and about how long the rest takes (None: at this pace)."""
+    """Return how much of a work is done after some seconds, and about how long the rest
+    takes (None: at this pace).
+    """
     if share <= 0:
         return f"{label}: begun {readable(seconds)} ago\n"
     if share < 1:
         remaining_time = readable(seconds / share - seconds if left is None else left)
     else:
         remaining_time = "no time"
-    return f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, about {remaining_time} left\n"
+    return (
+        f"{label}: {100 * min(share, 1):.0f} % done after {readable(seconds)}, "
+        f"about {remaining_time} left\n"
+    )
 
 
 def readable(seconds: float) -> str:

@@ -1,4 +1,6 @@
-"""Random numbers that depend on a seed and on their *purpose*, never on order, batch or worker."""
+"""Random numbers that depend on a seed and on their *purpose*, never on order, batch or
+worker.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,15 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-# What draws from Python's own generator as it is imported (by scikit-learn) is imported here, and the state put back.
+# What draws from Python's own generator as it is imported (by scikit-learn) is imported
+# here, and the state put back.
 _state = random.getstate()
 with suppress(ImportError):
     import rich.style  # noqa: F401 — it stays imported, and draws no more
 random.setstate(_state)
 
-#: The generators of the process: what keeps their states until the last thread that draws from them is done.
+#: The generators of the process: what keeps their states until the last thread that
+#: draws from them is done.
 GENERATORS: dict[Hashable, Change] = {
     "Python's generator": lambda: partial(random.setstate, random.getstate()),
     "NumPy's generator": lambda: partial(np.random.set_state, np.random.get_state()),  # noqa: NPY002 — the user's
@@ -38,7 +42,9 @@ GENERATORS: dict[Hashable, Change] = {
 
 
 def resolve_seed(random_state: Any) -> int:
-    """Turn ``None`` (fresh entropy), an integer, or a NumPy generator (advanced by one draw) into an integer seed."""
+    """Turn ``None`` (fresh entropy), an integer, or a NumPy generator (advanced by one
+    draw) into an integer seed.
+    """
     if random_state is None:
         return secrets.randbits(63)
     if isinstance(random_state, np.random.Generator):
@@ -49,7 +55,8 @@ def resolve_seed(random_state: Any) -> int:
         random_state, (int, np.integer)
     ):
         problem = (
-            "random_state must be None, an integer of at least 0, or a NumPy Generator or RandomState, "
+            "random_state must be None, an integer of at least 0, or a NumPy Generator "
+            "or RandomState, "
             f"got {shown(random_state)}"
         )
         raise InputError(problem, hint="Pass for example random_state=0.", code="PG001")
@@ -81,7 +88,9 @@ def generator(seed: int, *keys: object) -> np.random.Generator:
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea & Flood 2014): a bijection of 64-bit words with full avalanche."""
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014): a bijection of 64-bit words
+    with full avalanche.
+    """
     values = values ^ (values >> np.uint64(30))
     values *= _MIX_1
     values ^= values >> np.uint64(27)
@@ -93,12 +102,16 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def uniform_integers(
     seed: int, keys: tuple[object, ...], counters: npt.ArrayLike, high: int
 ) -> Integers:
-    """Draw integers in ``0 … high − 1``, one for each counter, independent of every other counter."""
+    """Draw integers in ``0 … high − 1``, one for each counter, independent of every
+    other counter.
+    """
     return (uniform(seed, keys, counters) * high).astype(np.int64)
 
 
 def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> Floats:
-    """Draw float64 in [0, 1) with 53 bits, one for each counter of at least 0, independent of every other counter."""
+    """Draw float64 in [0, 1) with 53 bits, one for each counter of at least 0,
+    independent of every other counter.
+    """
     seed_key = np.uint64(derive_seed(seed, *keys))
     with np.errstate(over="ignore"):
         words = np.array(counters, dtype=np.uint64)
@@ -113,7 +126,9 @@ def uniform(seed: int, keys: tuple[object, ...], counters: npt.ArrayLike) -> Flo
 
 
 def content_keys(arrays: Iterable[Array]) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit number for each row of arrays ``(rows, *)`` that depends on the row's bytes alone."""
+    """Return a 64-bit number for each row of arrays ``(rows, *)`` that depends on the
+    row's bytes alone.
+    """
     total: npt.NDArray[np.uint64] | None = None
     with np.errstate(over="ignore"):
         for position, array in enumerate(arrays):
@@ -139,7 +154,9 @@ def content_keys(arrays: Iterable[Array]) -> npt.NDArray[np.uint64]:
 
 @contextmanager
 def forked_torch(seed: int) -> Iterator[None]:
-    """Seed torch's generators, which are the process's, for the body and put back the caller's, also after an error."""
+    """Seed torch's generators, which are the process's, for the body and put back the
+    caller's, also after an error.
+    """
     import torch
 
     generator_changes: dict[Hashable, Change] = {
@@ -156,7 +173,8 @@ def forked_torch(seed: int) -> Iterator[None]:
             torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all()
         )
     with together(generator_changes), torch.random.fork_rng(devices=devices):
-        # torch.manual_seed also seeds the generators of devices that are not here, at 2 ms, and puts none of them back.
+        # torch.manual_seed also seeds the generators of devices that are not here, at 2
+        # ms, and puts none of them back.
         torch.default_generator.manual_seed(seed % 2**63)
         if devices:
             torch.cuda.manual_seed_all(seed % 2**63)
@@ -165,7 +183,8 @@ def forked_torch(seed: int) -> Iterator[None]:
 
 @contextmanager
 def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterator[None]:
-    """Run the body with seeded generators of Python, NumPy and torch, and what is compiled as it was written.
+    """Run the body with seeded generators of Python, NumPy and torch, and what is
+    compiled as it was written.
 
     Everything is restored, as are the other changes listed.
     """
@@ -182,7 +201,9 @@ def seeded(changes: Mapping[Hashable, Change] = MappingProxyType({})) -> Iterato
 
 
 def _as_written() -> Undo:
-    """Have all that is compiled run as it was written: every batch size and mode would be compiled anew."""
+    """Have all that is compiled run as it was written: every batch size and mode would
+    be compiled anew.
+    """
     import torch
 
     stance = torch.compiler.set_stance("force_eager")

@@ -1,4 +1,6 @@
-"""A registry is a dict with a decorator: the one way new methods, layouts, data sets and metrics join."""
+"""A registry is a dict with a decorator: the one way new methods, layouts, data sets
+and metrics join.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ class Registry(dict[str, T]):
         self.kind = kind
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers its argument as ``name``. Each name can be used once."""
+        """Return a decorator that registers its argument as ``name``.
+
+        Each name can be used once.
+        """
 
         def enter(entry: T) -> T:
             if name in self:
@@ -29,7 +34,9 @@ class Registry(dict[str, T]):
         return enter
 
     def get(self, name: str, *otherwise: Any) -> T:
-        """Return the entry or, unlike a dict, raise ``InputError`` that lists the names and guesses."""
+        """Return the entry or, unlike a dict, raise ``InputError`` that lists the names
+        and guesses.
+        """
         if (
             isinstance(name, str)
             and (registered_name := registered(name, self)) in self
@@ -41,7 +48,8 @@ class Registry(dict[str, T]):
 
 
 def registered(name: str, names: Container[str]) -> str:
-    """Return a name as it is registered: who writes a hyphen for an underscore means the same.
+    """Return a name as it is registered: who writes a hyphen for an underscore means
+    the same.
 
     Examples:
         >>> registered("permgrad-paper", ["permgrad", "permgrad_paper"])

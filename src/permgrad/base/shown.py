@@ -1,4 +1,5 @@
-"""How results are put into words and drawn: the pages attach it to the results, which hold numbers only.
+"""How results are put into words and drawn: the pages attach it to the results, which
+hold numbers only.
 
 So no result depends on a page, and a page is loaded when a result is first shown.
 """
@@ -8,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-#: The dotted name of the function for each kind of result and way to show it, such as ``"Missing.plot"``.
+#: The dotted name of the function for each kind of result and way to show it, such as
+#: ``"Missing.plot"``.
 views: dict[str, str] = {}
 
 

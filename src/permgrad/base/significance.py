@@ -1,4 +1,6 @@
-"""What counts as shown, for every sentence: which p-values pass for many features, which effects deserve words."""
+"""What counts as shown, for every sentence: which p-values pass for many features,
+which effects deserve words.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ import numpy.typing as npt
 
 from permgrad.base.arrays import Booleans, Floats
 
-#: A feature clearly matters when its adjusted p-value is below this and its estimate above 0.
+#: A feature clearly matters when its adjusted p-value is below this and its estimate
+#: above 0.
 LEVEL = 0.05
-#: It also has to be this share of what the model has learned, because less is shown as 0.0 %.
+#: It also has to be this share of what the model has learned, because less is shown as
+#: 0.0 %.
 LEAST_SHOWN = 0.001
 #: An effect deserves a sentence from this share of the total on.
 LEAST_SHARE = 0.05
@@ -20,9 +24,11 @@ NORMAL_95 = 1.959963984540054
 
 
 def adjusted(p_values: npt.ArrayLike, left_out: int = 0) -> Floats:
-    """Adjust p-values ``(*, features, outputs)`` by Holm (1979), each output separately. NaN is not a test.
+    """Adjust p-values ``(*, features, outputs)`` by Holm (1979), each output
+    separately. NaN is not a test.
 
-    ``left_out``: further tests that were not made, and count as if they had shown nothing.
+    ``left_out``: further tests that were not made, and count as if they had shown
+    nothing.
     """
     values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(values, axis=-2, kind="stable")  # NaN last
@@ -42,11 +48,13 @@ def holm(p_values: npt.ArrayLike) -> Floats:
 
 
 def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
-    """Adjust p-values ``(*, features, outputs)`` by Holm's steps within each family, each output separately.
+    """Adjust p-values ``(*, features, outputs)`` by Holm's steps within each family,
+    each output separately.
 
-    Each of K families has 1/K of the level, and leaves it to the others once all of it has passed (Bretz, Maurer,
-    Brannath & Posch 2009). So the chance of any false feature stays within the level, and a single family, or families
-    of one feature each, are adjusted as by ``adjusted``.
+    Each of K families has 1/K of the level, and leaves it to the others once all of it
+    has passed (Bretz, Maurer, Brannath & Posch 2009). So the chance of any false
+    feature stays within the level, and a single family, or families of one feature
+    each, are adjusted as by ``adjusted``.
     """
     values = np.array(p_values, dtype=np.float64)
     labels = np.asarray(families)
@@ -68,7 +76,9 @@ def adjusted_within(p_values: npt.ArrayLike, families: Sequence[str]) -> Floats:
 
 
 def shares_level(modalities: Sequence[str]) -> bool:
-    """Whether the adjustment within the modalities of the tested features differs from that for all of them."""
+    """Whether the adjustment within the modalities of the tested features differs from
+    that for all of them.
+    """
     return 1 < len(set(modalities)) < len(modalities)
 
 
@@ -80,14 +90,18 @@ def t_quantile(quantile: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
 
 
 def t_two_sided(sizes: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
-    """Return how likely a Student's t of at least these absolute sizes is, on both sides together."""
+    """Return how likely a Student's t of at least these absolute sizes is, on both
+    sides together.
+    """
     from scipy import special
 
     return np.asarray(2 * special.stdtr(freedom, -np.abs(sizes)))
 
 
 def over_splits(p_values: npt.ArrayLike) -> Floats:
-    """Return twice the median of p-values ``(splits, features)``, at most 1 (Meinshausen, Meier & Bühlmann 2009)."""
+    """Return twice the median of p-values ``(splits, features)``, at most 1
+    (Meinshausen, Meier & Bühlmann 2009).
+    """
     values = np.asarray(p_values, dtype=np.float64)
     if len(values) == 1:
         return values[0]
@@ -99,9 +113,11 @@ def clearly(
     p_adjusted: npt.ArrayLike,
     total_importance: float | None = None,
 ) -> Booleans:
-    """Return which features clearly matter: p is below 5 % and the estimate at least 0.1 % of the ``total_importance``.
+    """Return which features clearly matter: p is below 5 % and the estimate at least
+    0.1 % of the ``total_importance``.
 
-    That is what the model has learned (None: the sum of all importances above 0). False if p or estimate is undefined.
+    That is what the model has learned (None: the sum of all importances above 0). False
+    if p or estimate is undefined.
     """
     sizes = np.asarray(importance, dtype=np.float64)
     least = LEAST_SHOWN * (
@@ -117,5 +133,7 @@ def clearly(
 
 
 def deserves_words(low: float, high: float, share: float) -> bool:
-    """Tell whether an effect's interval, NaN where undefined, excludes 0, and it is at least 5 % of the total."""
+    """Tell whether an effect's interval, NaN where undefined, excludes 0, and it is at
+    least 5 % of the total.
+    """
     return (low > 0 or high < 0) and abs(share) >= LEAST_SHARE

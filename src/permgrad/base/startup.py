@@ -1,4 +1,6 @@
-"""What a command does to its own process: progress may be silent, and the collector rests while libraries load."""
+"""What a command does to its own process: progress may be silent, and the collector
+rests while libraries load.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-#: How many commands run in this process, one inside the other. 0 where permgrad is used as a library.
+#: How many commands run in this process, one inside the other. 0 where permgrad is used
+#: as a library.
 _depth = 0
 #: Whether this process hides its progress, in all threads: ``--quiet``.
 silent = False
@@ -18,7 +21,9 @@ announce: Callable[[str], object] = str
 def own_process(
     *, quiet: bool = False, tell: Callable[[str], object] = str
 ) -> Iterator[None]:
-    """Run a command whose process does nothing else, so that its garbage collector and its progress are ours."""
+    """Run a command whose process does nothing else, so that its garbage collector and
+    its progress are ours.
+    """
     global _depth, announce, silent
     before, silent, announce, _depth = (
         (silent, announce),
@@ -36,7 +41,10 @@ def own_process(
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import libraries with the collector at rest, within ``own_process``. Elsewhere the objects are the user's."""
+    """Import libraries with the collector at rest, within ``own_process``.
+
+    Elsewhere the objects are the user's.
+    """
     if not (_depth and gc.isenabled()):
         yield
         return

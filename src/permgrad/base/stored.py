@@ -1,4 +1,6 @@
-"""Reading files that somebody else may have made: arrays without surprises, descriptions as they were written."""
+"""Reading files that somebody else may have made: arrays without surprises,
+descriptions as they were written.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +28,26 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-#: Levels of a document. Ours have fewer than ten. Python itself fails somewhere below a thousand.
+#: Levels of a document. Ours have fewer than ten. Python itself fails somewhere below a
+#: thousand.
 _DEEPEST = 100
-#: Arrays that take more than this, unpacked, are stored as they are: a small file then never becomes a large one.
+#: Arrays that take more than this, unpacked, are stored as they are: a small file then
+#: never becomes a large one.
 MOST_UNPACKED = 2**28
 _MOST_TIMES = 100
 #: Kinds of numbers and text that permgrad writes: no objects, no records.
 _KINDS = "biufcSUmM"
 
 
-#: File of the times that a work took. They differ each time, so no file with a checksum holds them.
+#: File of the times that a work took. They differ each time, so no file with a checksum
+#: holds them.
 TIMES = "times.json"
 
 
-# ---- files of saved folders ------------------------------------------------------------------------------------------
+# ---- files of saved folders ----------------------------------------------------------
 def read_saved(file: Path) -> bytes:
-    """Return the content of a file of a saved folder, which somebody else may have made.
+    """Return the content of a file of a saved folder, which somebody else may have
+    made.
 
     ``ValueError``: it is a link that leads out of its folder, a pipe or a device, or it
     is larger than the memory that is free. ``OSError``: it cannot be opened.
@@ -62,9 +68,12 @@ def read_saved(file: Path) -> bytes:
         return stream.read(status.st_size)
 
 
-# ---- JSON ------------------------------------------------------------------------------------------------------------
+# ---- JSON ----------------------------------------------------------------------------
 def parse_json(content: str | bytes, *, names_once: bool = False) -> Any:
-    """Return what a JSON document says. ``ValueError``: too deep, no finite number, or (``names_once``) names twice."""
+    """Return what a JSON document says.
+
+    ``ValueError``: too deep, no finite number, or (``names_once``) names twice.
+    """
     if isinstance(content, bytes):
         document_text = content.decode("utf-8")
     else:
@@ -101,7 +110,10 @@ def read_json(file: Path) -> Any:
 
 
 def read_user_json(path: str | os.PathLike[str], what: str) -> Any:
-    """Return what a JSON file that a user wrote holds. ``what``: what it is in errors, such as "the space"."""
+    """Return what a JSON file that a user wrote holds.
+
+    ``what``: what it is in errors, such as "the space".
+    """
     json_path = check_path("path", path)
     try:
         return parse_json(json_path.read_bytes(), names_once=True)
@@ -131,9 +143,12 @@ def _finite(digits: str) -> float:
     return number
 
 
-# ---- arrays ----------------------------------------------------------------------------------------------------------
+# ---- arrays --------------------------------------------------------------------------
 def write_npz(path: Path, arrays: Mapping[str, Array], *, packed: bool = False) -> None:
-    """Write arrays in one step as ``read_npz`` reads them. ``packed``: unless reading so many back is refused."""
+    """Write arrays in one step as ``read_npz`` reads them.
+
+    ``packed``: unless reading so many back is refused.
+    """
     packed &= (
         sum(np.asarray(array).nbytes for array in arrays.values()) <= MOST_UNPACKED // 2
     )
@@ -144,8 +159,9 @@ def write_npz(path: Path, arrays: Mapping[str, Array], *, packed: bool = False) 
 def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     """Return the arrays of an npz file, or of its content. Nothing is executed.
 
-    ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another size of an array than it has,
-    for which NumPy would reserve memory. Or it unpacks to more than 256 MB and a hundred times its size.
+    ``ValueError``: it is not an npz file, is damaged, holds a pickle, or states another
+    size of an array than it has, for which NumPy would reserve memory. Or it unpacks to
+    more than 256 MB and a hundred times its size.
     """
     if isinstance(source, bytes):
         content = source
@@ -154,7 +170,8 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
     with io.BytesIO(content) as stream:
         must(
             stream.read(1) != b"\x80",
-            "it looks like a pickle, which could run code on loading and is never opened",
+            "it looks like a pickle, which could run code on loading and is never "
+            "opened",
         )
         archive_size = stream.seek(0, os.SEEK_END)
         try:
@@ -170,7 +187,8 @@ def read_npz(source: bytes | str | os.PathLike[str]) -> dict[str, Array]:
         except ValueError:
             raise
         except Exception as error:
-            # Broken archives lead to errors of many kinds: of zip, of what unpacks, of what reads the headers.
+            # Broken archives lead to errors of many kinds: of zip, of what unpacks, of
+            # what reads the headers.
             raise ValueError(
                 f"it is no complete npz file ({type(error).__name__})"
             ) from error
@@ -202,11 +220,14 @@ def check_archive(stream: BinaryIO) -> None:
 
 
 def _check_sizes(archive_members: Collection[zipfile.ZipInfo], size: int) -> None:
-    """Refuse an archive that unpacks to far more than it is, before anything is unpacked."""
+    """Refuse an archive that unpacks to far more than it is, before anything is
+    unpacked.
+    """
     for archive_member in archive_members:
         must(
             archive_member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
-            f"its array {archive_member.filename!r} is compressed in a way that is not NumPy's",
+            f"its array {archive_member.filename!r} is compressed in a way that is not "
+            "NumPy's",
         )
     unpacked = sum(zip_member.file_size for zip_member in archive_members)
     must(
@@ -215,7 +236,8 @@ def _check_sizes(archive_members: Collection[zipfile.ZipInfo], size: int) -> Non
     )
     must(
         unpacked <= max(MOST_UNPACKED, _MOST_TIMES * size),
-        f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not believed",
+        f"it has {size:,} bytes and says that it unpacks to {unpacked:,}, which is not "
+        "believed",
     )
 
 
@@ -233,7 +255,8 @@ def _read_array(file: zipfile.ZipFile, archive_member: zipfile.ZipInfo) -> Array
             ) from error
         must(
             not dtype.hasobject,
-            f"{which} holds a pickle, which could run code on loading and is never opened",
+            f"{which} holds a pickle, which could run code on loading and is never "
+            "opened",
         )
         must(
             dtype.kind in _KINDS and dtype.itemsize,
@@ -255,7 +278,7 @@ def _read_array(file: zipfile.ZipFile, archive_member: zipfile.ZipInfo) -> Array
         return numbers.reshape(shape, order="F" if fortran else "C")
 
 
-# ---- seals -----------------------------------------------------------------------------------------------------------
+# ---- seals ---------------------------------------------------------------------------
 def without_times(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts without the entries ``seconds``, at any depth."""
     return {
@@ -273,7 +296,9 @@ def write_times(folder: Path, seconds: Any) -> None:
 
 
 def read_times(folder: Path) -> Any:
-    """Return the ``seconds`` in a folder, a number or several. None: they are lost, and all else can be used."""
+    """Return the ``seconds`` in a folder, a number or several. None: they are lost, and
+    all else can be used.
+    """
     with suppress(OSError, ValueError, TypeError, KeyError):
         seconds = read_json(folder / TIMES)["seconds"]
         if all(map(is_number, seconds if isinstance(seconds, list) else [seconds])):
@@ -282,7 +307,9 @@ def read_times(folder: Path) -> Any:
 
 
 def sealed(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description with a checksum of all that it says, so that damage is seen."""
+    """Return a description with a checksum of all that it says, so that damage is
+    seen.
+    """
     content = {}
     for entry_name, value in description.items():
         if entry_name != _SEAL:

@@ -1,7 +1,8 @@
 """The look of plots and pages: one place for colours, type and spacing.
 
-Colours differ with every common colour vision and in grey: the two paths are a blue and an orange of different
-lightness. The figures of a page name them, and follow the reader's setting.
+Colours differ with every common colour vision and in grey: the two paths are a blue and
+an orange of different lightness. The figures of a page name them, and follow the
+reader's setting.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Any
 
 from permgrad.base.threads import warning_filters
 
-#: Name of each colour's CSS variable to the colour on light and on dark paper. The muted series colours, after Okabe
-#: and Ito (2008), are for classes and lines. Beyond eight, line styles differ.
+#: Name of each colour's CSS variable to the colour on light and on dark paper. The
+#: muted series colours, after Okabe and Ito (2008), are for classes and lines. Beyond
+#: eight, line styles differ.
 TOKENS = {
     "ink": ("#20272b", "#e8e6df"),
     "muted": ("#667077", "#9fa8ab"),
@@ -113,7 +115,8 @@ def _settings() -> dict[Any, Any]:
     import matplotlib as mpl
     from matplotlib import font_manager
 
-    # One preferred family, then DejaVu (part of matplotlib) for missing characters, then fonts for other scripts.
+    # One preferred family, then DejaVu (part of matplotlib) for missing characters,
+    # then fonts for other scripts.
     installed = set(font_manager.get_font_names())
     preferred = next(
         (font_name for font_name in SANS if font_name in installed), "DejaVu Sans"
@@ -180,9 +183,11 @@ _drawing = threading.local()
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw in the house style, and restore the user's settings afterwards, also after an error.
+    """Draw in the house style, and restore the user's settings afterwards, also after
+    an error.
 
-    A nested use does nothing: setting and restoring some 300 options takes time for each figure.
+    A nested use does nothing: setting and restoring some 300 options takes time for
+    each figure.
     """
     if getattr(_drawing, "in_style", False):
         yield
@@ -191,9 +196,11 @@ def house_style() -> Iterator[None]:
 
     _drawing.in_style = True
     try:
-        # Matplotlib's settings and warning filters belong to the process, so threads draw one after the other.
+        # Matplotlib's settings and warning filters belong to the process, so threads
+        # draw one after the other.
         with warning_filters, warnings.catch_warnings(), mpl.rc_context():
-            # Characters without an installed font become boxes. A warning for each would not help.
+            # Characters without an installed font become boxes. A warning for each
+            # would not help.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             warnings.filterwarnings("ignore", category=mpl.MatplotlibDeprecationWarning)
             mpl.rcParams.update(_settings())
@@ -233,7 +240,9 @@ def rgb(colour: str) -> tuple[float, ...]:
 
 
 def colour_map(name: str) -> Any:
-    """Return a colour map: ``"sequential"``, ``"diverging"``, ``"shade"``, ``"values"`` or ``"heat"``."""
+    """Return a colour map: ``"sequential"``, ``"diverging"``, ``"shade"``, ``"values"``
+    or ``"heat"``.
+    """
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list(f"permgrad_{name}", MAPS[name])

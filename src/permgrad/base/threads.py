@@ -1,4 +1,6 @@
-"""Threads that share a process: states that several of them change for a while, and what one at a time may do."""
+"""Threads that share a process: states that several of them change for a while, and
+what one at a time may do.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 
 Undo = Callable[[], None]
-#: What makes a change and returns how to undo it, or an object and an attribute of it that the body sets.
+#: What makes a change and returns how to undo it, or an object and an attribute of it
+#: that the body sets.
 Change = Callable[[], Undo] | tuple[object, str]
 
 _turns: list[threading.RLock] = []
@@ -24,19 +27,25 @@ def turn() -> threading.RLock:
     return new_lock
 
 
-#: Held by who explains by a Captum object, which keeps what it sees in itself and in hooks on the network.
+#: Held by who explains by a Captum object, which keeps what it sees in itself and in
+#: hooks on the network.
 captum_turn = turn()
-#: Held by who changes the warning filters for a while: they are the process's, and are put back in one piece.
+#: Held by who changes the warning filters for a while: they are the process's, and are
+#: put back in one piece.
 warning_filters = turn()
 _asking = turn()
 
-#: For each state that was changed how to put it back, and the threads that still need it, once for each time.
+#: For each state that was changed how to put it back, and the threads that still need
+#: it, once for each time.
 _states: dict[Hashable, tuple[Undo, list[int]]] = {}
 
 
 @contextmanager
 def together(changes: Mapping[Hashable, Change]) -> Iterator[None]:
-    """Make changes, by name, for the body that threads may make at the same time. Who leaves last has them put back."""
+    """Make changes, by name, for the body that threads may make at the same time.
+
+    Who leaves last has them put back.
+    """
     thread_id = threading.get_ident()
     held_names: list[Hashable] = []
     try:
@@ -75,8 +84,9 @@ def others_need(names: Iterable[Hashable]) -> bool:
         )
 
 
-#: Whether this process was forked from one that may have computed with several threads, for which OpenMP waits. A
-#: worker of ``multiprocessing`` may only now import permgrad: torch came along from its parent, or did not.
+#: Whether this process was forked from one that may have computed with several threads,
+#: for which OpenMP waits. A worker of ``multiprocessing`` may only now import permgrad:
+#: torch came along from its parent, or did not.
 forked = (
     "torch" in sys.modules
     and multiprocessing.parent_process() is not None

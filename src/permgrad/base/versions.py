@@ -22,7 +22,9 @@ _OF_RUNS = (
 
 
 def versions(packages: Sequence[str] = _OF_RUNS) -> dict[str, str]:
-    """Return the versions of permgrad, of Python, and of those of the packages that are installed."""
+    """Return the versions of permgrad, of Python, and of those of the packages that are
+    installed.
+    """
     numbers = {"permgrad": __version__, "python": platform.python_version()}
     for package in packages:
         with suppress(PackageNotFoundError):

@@ -1,6 +1,9 @@
-"""The command line: thin. The commands call ``permgrad.runs``. Their options are the requests' fields.
+"""The command line: thin.
 
-Only the standard library and typer are imported here, so that ``permgrad --help`` answers at once.
+The commands call ``permgrad.runs``. Their options are the requests' fields.
+
+Only the standard library and typer are imported here, so that ``permgrad --help``
+answers at once.
 """
 
 from __future__ import annotations
@@ -33,5 +36,8 @@ def _main_options(
 
 
 def main() -> None:
-    """Run the command line and end the process. The entry point of the ``permgrad`` program."""
+    """Run the command line and end the process.
+
+    The entry point of the ``permgrad`` program.
+    """
     app(prog_name="permgrad")

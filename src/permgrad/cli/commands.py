@@ -1,7 +1,11 @@
-"""The commands. Their options are the fields of a request. Code for a command is imported when it is called.
+"""The commands.
 
-Exit codes: 0 success, 1 a fault in permgrad, 2 wrong input, 3 the environment (network, disk, a missing extra),
-130 interrupted. Every error is one line on stderr: ``error: Problem. Hint. [PG012]``.
+Their options are the fields of a request. Code for a command is imported when it is
+called.
+
+Exit codes: 0 success, 1 a fault in permgrad, 2 wrong input, 3 the environment (network,
+disk, a missing extra), 130 interrupted. Every error is one line on stderr: ``error:
+Problem. Hint. [PG012]``.
 """
 
 from __future__ import annotations
@@ -78,7 +82,10 @@ class _Commands(TyperGroup):
         ]
 
     def main(self, *args: Any, **options: Any) -> None:
-        """Run a command and end the process. Errors of parsing are shown as all others: one line, a hint and a code."""
+        """Run a command and end the process.
+
+        Errors of parsing are shown as all others: one line, a hint and a code.
+        """
         try:
             sys.exit(super().main(*args, **{**options, "standalone_mode": False}))
         except typer.Abort:  # Ctrl-C while options are parsed
@@ -126,7 +133,8 @@ app = typer.Typer(
     cls=_Commands,
     help="Explain what any model relies on, and train networks on tables and images.",
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
-    rich_markup_mode=None,  # importing rich costs more time than everything else that --help does
+    # importing rich costs more time than everything else that --help does
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
 )
@@ -134,7 +142,8 @@ app = typer.Typer(
 _CSV_FORMULAS = Annotated[
     str,
     typer.Option(
-        help="Texts in CSV files that a spreadsheet would run as formulas: quote puts a single quote before them, "
+        help="Texts in CSV files that a spreadsheet would run as formulas: quote puts "
+        "a single quote before them, "
         "keep does not change them.",
         metavar="quote|keep",
         rich_help_panel="Output",
@@ -192,13 +201,16 @@ def _parameters_of(
 def command(
     *examples: str, group: typer.Typer = app
 ) -> Callable[[Callable[[Any], Outcome]], Callable[[Any], Outcome]]:
-    """Register a command that is called as its function, whose options are the fields of the request that it takes."""
+    """Register a command that is called as its function, whose options are the fields
+    of the request that it takes.
+    """
 
     def enter(function: Callable[[Any], Outcome]) -> Callable[[Any], Outcome]:
         request: Any = next(iter(get_type_hints(function).values()))
         options = options_of(request)
         hints = get_type_hints(request)
-        # Fields that hold several names, and flags such as --no-rows, which turn one off.
+        # Fields that hold several names, and flags such as --no-rows, which turn one
+        # off.
         lists = {
             field_name for field_name in options if ... in get_args(hints[field_name])
         }
@@ -260,7 +272,7 @@ def command(
     return enter
 
 
-# ---- options ---------------------------------------------------------------------------------------------------------
+# ---- options -------------------------------------------------------------------------
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
@@ -297,8 +309,8 @@ def _checked(
 ) -> dict[str, Any]:
     """Return the values of a request: as tuples of those in ``lists``.
 
-    Unknown names, and numbers out of range, are refused before anything heavy is imported. Names in lists with commas
-    are refused by the command.
+    Unknown names, and numbers out of range, are refused before anything heavy is
+    imported. Names in lists with commas are refused by the command.
     """
     checked = dict(values)
     for field_name, option in options.items():
@@ -341,21 +353,27 @@ def _checked(
 
 
 def named(text: str) -> str:
-    """Return a name unchanged. Refuse an empty one (an unset variable): it would mean the current folder."""
+    """Return a name unchanged.
+
+    Refuse an empty one (an unset variable): it would mean the current folder.
+    """
     if not text:
         raise typer.BadParameter("the name is empty")
     return text
 
 
 def table_path(text: str) -> Path:
-    """Return a path, or the name of a data set. ``./heloc`` is a file, ``heloc`` a data set."""
+    """Return a path, or the name of a data set.
+
+    ``./heloc`` is a file, ``heloc`` a data set.
+    """
     table_file = Path(named(text))
     if text == str(table_file):
         return table_file
     return table_file.absolute()
 
 
-# ---- output ----------------------------------------------------------------------------------------------------------
+# ---- output --------------------------------------------------------------------------
 def fail(sentence: str) -> None:
     """Write an error on stderr."""
     say(sentence, "error:", "red")
@@ -363,7 +381,9 @@ def fail(sentence: str) -> None:
 
 @contextmanager
 def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator[None]:
-    """Write warnings of a command as lines, and turn an error into one line on stderr and its exit code."""
+    """Write warnings of a command as lines, and turn an error into one line on stderr
+    and its exit code.
+    """
     shown: set[str] = set()
 
     def show(
@@ -401,12 +421,13 @@ def _plain_output(formulas: str | None, *, quiet: bool, debug: bool) -> Iterator
         raise typer.Exit(exit_code) from error
 
 
-# ---- the commands ----------------------------------------------------------------------------------------------------
+# ---- the commands --------------------------------------------------------------------
 @command("permgrad benchmark tabular --quick --out benchmark-trial")
 def benchmark(request: requests.BenchmarkRequest) -> Outcome:
     """Compare every method with functions whose importances are known.
 
-    Run the same command to resume after an interruption. More seeds or functions add to the results.
+    Run the same command to resume after an interruption. More seeds or functions add to
+    the results.
     """
     with loading():
         from permgrad_benchmark.run import run_benchmark
@@ -420,8 +441,9 @@ def benchmark(request: requests.BenchmarkRequest) -> Outcome:
 def compare(request: requests.CompareRequest) -> Outcome:
     """Compare models on one table by cross-validation.
 
-    The result says which model is best, and whether the models rely on the same features. Run the same command to
-    resume after an interruption. It does nothing when the comparison is finished.
+    The result says which model is best, and whether the models rely on the same
+    features. Run the same command to resume after an interruption. It does nothing when
+    the comparison is finished.
     """
     refuse_early(request.run_request())
     with loading():
@@ -436,8 +458,9 @@ def compare(request: requests.CompareRequest) -> Outcome:
 def counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find what would have to differ in a row for a model to predict something else.
 
-    Each alternative is predicted again, with few changes, to cells that the table has. It says what the model would
-    predict, not what would happen if someone changed these things.
+    Each alternative is predicted again, with few changes, to cells that the table has.
+    It says what the model would predict, not what would happen if someone changed these
+    things.
     """
     _ = request.explained, request.limits  # which refuse what cannot be read
     if not request.model_folder.is_file():
@@ -468,8 +491,9 @@ def explain(request: requests.ExplainRequest) -> Outcome:
 def images(request: requests.ImagesRequest) -> Outcome:
     """Write each row of a table as an image, as the image branch of a network sees it.
 
-    The folder gets a grey PNG file for each row, images.csv with files and targets, and layout.svg, which says where
-    each column is. Run the same command to resume after an interruption.
+    The folder gets a grey PNG file for each row, images.csv with files and targets, and
+    layout.svg, which says where each column is. Run the same command to resume after an
+    interruption.
     """
     refuse_early(request.run_request())
     with loading():
@@ -497,8 +521,9 @@ def predict(request: requests.PredictRequest) -> Outcome:
 def report(request: requests.ReportRequest) -> Outcome:
     """Build a run's report.html again from the files in its folder.
 
-    It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json, history.csv, predictions.csv,
-    explanations/, integrated_gradients.csv and branches.json. It does not read importance.csv and split.npz.
+    It reads run.json, data.json, layout.json, layout.svg, model/, metrics.json,
+    history.csv, predictions.csv, explanations/, integrated_gradients.csv and
+    branches.json. It does not read importance.csv and split.npz.
     """
     with loading():
         from permgrad.runs.commands.report import rebuild_report
@@ -512,7 +537,8 @@ def report(request: requests.ReportRequest) -> Outcome:
 def run(request: requests.RunRequest) -> Outcome:
     """Train a network on a table, explain it, and write a report.
 
-    The same command resumes after an interruption, and does nothing when the run is finished.
+    The same command resumes after an interruption, and does nothing when the run is
+    finished.
     """
     request.check()  # before anything heavy is imported
     refuse_early(request)
@@ -525,8 +551,9 @@ def run(request: requests.RunRequest) -> Outcome:
 def tune(request: requests.TuneRequest) -> Outcome:
     """Search for better settings on validation rows.
 
-    The best settings become a finished run. Run the same command to resume after an interruption, or several times at
-    once to share the work. Test rows are used once, at the end, for the best settings.
+    The best settings become a finished run. Run the same command to resume after an
+    interruption, or several times at once to share the work. Test rows are used once,
+    at the end, for the best settings.
     """
     refuse_early(request.run_request())
     with loading():
@@ -536,7 +563,9 @@ def tune(request: requests.TuneRequest) -> Outcome:
 
 @command("permgrad demo", "permgrad demo --open")
 def demo(request: requests.DemoRequest) -> Outcome:
-    """Train and explain a network on a small table, to see what you get. It takes less than a minute.
+    """Train and explain a network on a small table, to see what you get.
+
+    It takes less than a minute.
 
     The table comes with permgrad.
     """
@@ -547,7 +576,8 @@ def demo(request: requests.DemoRequest) -> Outcome:
 
 @command("permgrad mcp --folder work")
 def mcp(request: McpRequest) -> Outcome:
-    """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and stdout.
+    """Serve permgrad's tools to a program over the Model Context Protocol, on stdin and
+    stdout.
 
     They describe a table, run, compare, and explain rows, with the results of --json
     (docs/for-programs.md). Tables are files in the folder, unless
@@ -569,7 +599,7 @@ def mcp(request: McpRequest) -> Outcome:
     return Outcome()
 
 
-# ---- data sets -------------------------------------------------------------------------------------------------------
+# ---- data sets -----------------------------------------------------------------------
 datasets_app = typer.Typer(
     help="Named data sets.", no_args_is_help=True, rich_markup_mode=None
 )
@@ -583,7 +613,9 @@ class _ListRequest:
 
 @command(group=datasets_app)
 def datasets_list(_: _ListRequest) -> Outcome:
-    """List the named data sets: target, size, licence, home, and whether they are downloaded."""
+    """List the named data sets: target, size, licence, home, and whether they are
+    downloaded.
+    """
     from permgrad.data.datasets import cache_folder, get_card, list_datasets
 
     folders = []
@@ -617,10 +649,12 @@ def datasets_list(_: _ListRequest) -> Outcome:
             location_note = f"here ({where})"
         table_size = f"{card_facts['rows']:,} × {card_facts['columns']}"
         lines.append(
-            f"{data_set_name:<{width}}  {table_size:>13}  {card_facts['task']:<14}  target {card_facts['target']}; {location_note}"
+            f"{data_set_name:<{width}}  {table_size:>13}  {card_facts['task']:<14}  "
+            f"target {card_facts['target']}; {location_note}"
         )
         lines.append(
-            f"{'':<{width}}  {card_facts['title']}; {card_facts['licence']}; {card_facts['home']}"
+            f"{'':<{width}}  {card_facts['title']}; {card_facts['licence']}; "
+            f"{card_facts['home']}"
         )
     return Outcome(
         {"datasets": facts, "cache": os.fspath(cache_folder())}, "\n".join(lines)

@@ -1,7 +1,9 @@
-"""``permgrad mcp``: commands as tools of the Model Context Protocol, on stdin and stdout.
+"""``permgrad mcp``: commands as tools of the Model Context Protocol, on stdin and
+stdout.
 
-What would run code of others is no argument: own estimators, and files of models, presets and encoders. A process of
-its own does the calls, one at a time: it keeps the libraries loaded, and ends with a call that is cancelled.
+What would run code of others is no argument: own estimators, and files of models,
+presets and encoders. A process of its own does the calls, one at a time: it keeps the
+libraries loaded, and ends with a call that is cancelled.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ from permgrad.runs.options import data_sets, options_of
 from permgrad.runs.row_requests import CounterfactualsRequest, WhatIfRequest
 
 _ABOUT = (
-    "permgrad trains models on tables and explains them. Describe the table, run, read the verdict, then ask about "
+    "permgrad trains models on tables and explains them. Describe the table, run, read "
+    "the verdict, then ask about "
     "rows. Paths are relative to {0}. {1}; nothing is written outside this folder."
 )
 #: Options of tables, and of a row of a table with the model of a run.
@@ -81,7 +84,9 @@ _CELLS = Annotated[
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: what it does, its function, its request, which of its fields are arguments, and values of others."""
+    """A tool: what it does, its function, its request, which of its fields are
+    arguments, and values of others.
+    """
 
     about: str
     function: str
@@ -103,7 +108,10 @@ class Tool:
 
     @property
     def signature(self) -> Signature:
-        """The arguments with their types and descriptions. Those that are not given are None."""
+        """The arguments with their types and descriptions.
+
+        Those that are not given are None.
+        """
         options = options_of(self.request)
         hints = get_type_hints(self.request)
         needed = {
@@ -164,12 +172,15 @@ _RUN = ("time", "test", "model", "preset", "baselines", "time_limit", "max_rows"
         "keep_rows")  # fmt: skip
 TOOLS: dict[str, Tool] = {
     "describe_table": Tool(
-        "Describe a table before a run: the kind of each column and why, ranges, frequent and missing cells.",
+        "Describe a table before a run: the kind of each column and why, ranges, "
+        "frequent and missing cells.",
         f"{_ROWS}describe_table", requests.RunRequest, _TABLE,
     ),
     "run": Tool(
-        "Train a model on a table, test and explain it, and write a report. The verdict says in sentences how good it "
-        "is and what it relies on. The same call resumes a run that was stopped, and shows a finished one.",
+        "Train a model on a table, test and explain it, and write a report. The "
+        "verdict says in sentences how good it "
+        "is and what it relies on. The same call resumes a run that was stopped, and "
+        "shows a finished one.",
         f"{_RUNS}run", requests.RunRequest, (*_TABLE, *_TARGET, *_RUN),
     ),
     "read_run": Tool(
@@ -177,35 +188,39 @@ TOOLS: dict[str, Tool] = {
         f"{_ROWS}read_run", requests.ExplainRequest, ("model_folder",),
     ),
     "explain_row": Tool(
-        "Say how much each feature of one row moved the model's output, and write the explanation with its plots. "
+        "Say how much each feature of one row moved the model's output, and write the "
+        "explanation with its plots. "
         "Without a table, row is the number of a test row of the run.", f"{_RUNS}explain", requests.ExplainRequest,
         (*_ROW, "method", "target", "donors", "seed", "out"),
         (("further", ("scope=local",)), ("overwrite", True)),
     ),
     "what_if": Tool(
-        "Predict one row as it is and with other cells. It says what the model would predict, not what would happen.",
+        "Predict one row as it is and with other cells. It says what the model would "
+        "predict, not what would happen.",
         f"{_ROWS}what_if", WhatIfRequest, (*_ROW, "changes"),
     ),
     "counterfactuals": Tool(
-        "Find what would have to differ in one row for the model to predict something else, with few changes.",
+        "Find what would have to differ in one row for the model to predict something "
+        "else, with few changes.",
         f"{_RUNS}counterfactuals", CounterfactualsRequest,
         (*_ROW, "want", "fixed", "ranges", "direction", "max_changes", "count"),
     ),
     "compare": Tool(
-        "Compare models on one table by cross-validation: which is best, by how much, and what each relies on.",
+        "Compare models on one table by cross-validation: which is best, by how much, "
+        "and what each relies on.",
         f"{_RUNS}compare", requests.CompareRequest,
         (*_TABLE, *_TARGET, "models", "cv", "metric", "explain"),
     ),
 }  # fmt: skip
 
 
-# ---- the process that computes ---------------------------------------------------------------------------------------
+# ---- the process that computes -------------------------------------------------------
 @dataclass(frozen=True)
 class Settings:
     """What a server was started with.
 
-    ``folder``: of runs and results. ``threads``: to compute with. ``scratch``: a folder for
-    temporary files. ``tables_in_folder``: whether tables elsewhere are refused.
+    ``folder``: of runs and results. ``threads``: to compute with. ``scratch``: a folder
+    for temporary files. ``tables_in_folder``: whether tables elsewhere are refused.
     """
 
     folder: Path
@@ -246,7 +261,10 @@ def request_of(tool: Tool, arguments: Mapping[str, Any], settings: Settings) -> 
 
 
 def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
-    """Return a path from the folder. Refuse one to write that is outside, and what is neither file nor folder."""
+    """Return a path from the folder.
+
+    Refuse one to write that is outside, and what is neither file nor folder.
+    """
     if reading and text in data_sets():
         return Path(text)
     try:
@@ -275,7 +293,9 @@ def _place(argument: str, text: str, folder: Path, *, reading: bool) -> Path:
 
 
 def _refuse_table_elsewhere(argument: str, text: str, path: Path, folder: Path) -> None:
-    """Refuse a table outside the folder: who asks could read the first line of any file."""
+    """Refuse a table outside the folder: who asks could read the first line of any
+    file.
+    """
     if text in data_sets() or folder in path.parents:
         return
     raise InputError(
@@ -305,7 +325,9 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def guard(folder: Path) -> None:
-    """Refuse, from now on in this process, to change anything outside a folder, whatever the code or a link says."""
+    """Refuse, from now on in this process, to change anything outside a folder,
+    whatever the code or a link says.
+    """
 
     def check(event: str, values: tuple[Any, ...]) -> None:
         if event == "open":
@@ -357,7 +379,10 @@ def _settle(folder: Path, scratch: str) -> None:
 def answer(
     name: str, arguments: Mapping[str, Any], settings: Settings, progress_file: Path
 ) -> CallToolResult:
-    """Return what a call results in: text and facts, or the sentence of an error. ``progress_file``: where progress is told."""
+    """Return what a call results in: text and facts, or the sentence of an error.
+
+    ``progress_file``: where progress is told.
+    """
     _settle(settings.folder, settings.scratch)
     with progress_file.open("w", encoding="utf8", buffering=1) as lines:
         sys.stdout = sys.stderr = lines
@@ -397,7 +422,7 @@ def _refusal(sentence: str) -> CallToolResult:
     )
 
 
-# ---- the server ------------------------------------------------------------------------------------------------------
+# ---- the server ----------------------------------------------------------------------
 class Server(MCPServer):
     """The server of the tools, which refuses wrong arguments in one sentence."""
 
@@ -434,7 +459,8 @@ class Server(MCPServer):
             )
             os.close(file_descriptor)
             result = _refusal(
-                "The process that computes ended. Is there enough memory? Call again to resume."
+                "The process that computes ended. Is there enough memory? Call again "
+                "to resume."
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(_follow, Path(progress_path), context)

@@ -1,4 +1,6 @@
-"""What the terminal shows: lines in colour, errors, and the help of a command with panels and examples."""
+"""What the terminal shows: lines in colour, errors, and the help of a command with
+panels and examples.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ _STYLES = {"bold": "1", "red": "1;31", "yellow": "33"}
 
 
 def say(text: str, mark: str = "", style: str = "") -> None:
-    """Write one line on stderr, after a ``mark`` in a style. A closed pipe is not an error."""
+    """Write one line on stderr, after a ``mark`` in a style.
+
+    A closed pipe is not an error.
+    """
     with suppress(BrokenPipeError):
         if mark:
             start = f"{painted(mark, style, sys.stderr)} "
@@ -33,7 +38,10 @@ def say(text: str, mark: str = "", style: str = "") -> None:
 
 
 def put(text: str) -> None:
-    """Write lines on stdout. A table that another program reads, which ends its last line itself, stays as it is."""
+    """Write lines on stdout.
+
+    A table that another program reads, which ends its last line itself, stays as it is.
+    """
     is_table = text.endswith("\n")
     if not (is_table and not sys.stdout.isatty()):
         text = printable(text, lines=True)
@@ -48,7 +56,9 @@ def tell(text: str) -> None:
 
 
 def painted(text: str, style: str, stream: TextIO | Any) -> str:
-    """Return a text in a style, if the stream is a terminal whose user wants colours (https://no-color.org)."""
+    """Return a text in a style, if the stream is a terminal whose user wants colours
+    (https://no-color.org).
+    """
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     is_terminal = getattr(stream, "isatty", lambda: False)()
     if is_terminal and not is_plain:
@@ -57,7 +67,10 @@ def painted(text: str, style: str, stream: TextIO | Any) -> str:
 
 
 def open_page(page: str | os.PathLike[str]) -> None:
-    """Open a page in a browser. Without a display or browser, write where the page is."""
+    """Open a page in a browser.
+
+    Without a display or browser, write where the page is.
+    """
     page_path = Path(page).absolute()
     is_local = sys.platform in ("win32", "darwin") or any(
         os.environ.get(variable_name)
@@ -80,7 +93,8 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
         return (
             130,
             str(error)
-            or "Interrupted. Run the same command to resume after the last finished stage.",
+            or "Interrupted. Run the same command to resume after the last finished "
+            "stage.",
         )
     if isinstance(error, MemoryError):
         error = EnvironmentProblem(
@@ -95,18 +109,23 @@ def outcome_of_error(error: BaseException) -> tuple[int, str]:
             where = ""
         error = EnvironmentProblem(
             f"Cannot read or write a file: {where}{error.strerror or sentence}",
-            hint="Free some space or check the permissions, or choose another place with --out.",
+            hint="Free some space or check the permissions, or choose another place "
+            "with --out.",
             code="PG062",
         )
     if isinstance(error, PermgradError):
         return error.exit_code, " ".join(str(error).split())
     return (
         1,
-        f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with --debug and report it.",
+        (
+            f"A fault in permgrad: {type(error).__name__}: {sentence}. Run again with "
+            "--debug and report it."
+        ),
     )
 
 
-#: The panels of help in their order, and the fields of requests in each. Others are about data.
+#: The panels of help in their order, and the fields of requests in each. Others are
+#: about data.
 PANELS = {
     "Data": (),
     "Model": (
@@ -186,7 +205,9 @@ def described(option: Option) -> tuple[str, str | None]:
 
 
 def _is_value(word: str, metavar: str) -> bool:
-    """Whether a word after an option that may stand alone is its value: names, or of a table any but an option."""
+    """Whether a word after an option that may stand alone is its value: names, or of a
+    table any but an option.
+    """
     if metavar == "[TABLE]":
         return not word.startswith("-")
     return (
@@ -199,7 +220,8 @@ class HelpfulCommand(TyperCommand):
     """A command with panels and examples (the lines of its epilog)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Leave out an option whose value a shell completes: without a value, no argument would be known.
+        """Leave out an option whose value a shell completes: without a value, no
+        argument would be known.
 
         An option that may stand without a value gets it, unless names follow.
         """
@@ -244,9 +266,11 @@ class HelpfulCommand(TyperCommand):
                     formatter.write(f"{'':{formatter.current_indent}}{example_line}\n")
 
 
-# ---- completion ------------------------------------------------------------------------------------------------------
+# ---- completion ----------------------------------------------------------------------
 def completion_of(option: Option) -> Callable[..., list[str]] | None:
-    """Return what completes the value of an option in a shell: its choices, or the columns of the table."""
+    """Return what completes the value of an option in a shell: its choices, or the
+    columns of the table.
+    """
     if option.choices:
         names = [choice for choice in option.choices if choice == choice.lower()]
         return lambda incomplete: _continued(

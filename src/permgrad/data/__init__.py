@@ -1,1 +1,3 @@
-"""Reading tables, saying what each column is, encoding it feature by feature, splitting, named data sets."""
+"""Reading tables, saying what each column is, encoding it feature by feature,
+splitting, named data sets.
+"""

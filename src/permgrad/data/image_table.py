@@ -1,4 +1,6 @@
-"""Images that a table names or holds: finding them, reading them into arrays of one size, and their faults."""
+"""Images that a table names or holds: finding them, reading them into arrays of one
+size, and their faults.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ from permgrad.base.arrays import Array
 from permgrad.base.errors import InputError, listed, must, one_line
 from permgrad.data.read.image_cells import source_of
 
-#: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read it.
+#: Pixels of one image. Where Pillow begins to warn, a process takes nearly 1 GB to read
+#: it.
 MOST_PIXELS = 89_478_485
-#: Formats that Pillow may try, by its names. The readers of others are rarely used, and many of its holes are in them.
+#: Formats that Pillow may try, by its names. The readers of others are rarely used, and
+#: many of its holes are in them.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF")
 #: Image modes of Pillow without colour.
 GREY_MODES = frozenset({"1", "L", "LA", "I", "F", "I;16", "I;16B", "I;16L"})
-#: Formats of several pictures of which the first is the whole: a photograph with its preview, a picture and its layers.
+#: Formats of several pictures of which the first is the whole: a photograph with its
+#: preview, a picture and its layers.
 _WHOLE_FIRST = frozenset({"MPO"})
 #: What real numbers may lie outside 0 … 1, in which rescaled images end up by rounding.
 _ROUNDING = 1e-6
@@ -35,7 +40,8 @@ _RULES = {
     "missing": (
         "cannot be found",
         (
-            "Paths start from the table's folder, those of a frame made in Python from the working directory. "
+            "Paths start from the table's folder, those of a frame made in Python from "
+            "the working directory. "
             "The cell of a row without an image is empty."
         ),
     ),
@@ -45,45 +51,64 @@ _RULES = {
     ),
     "real": (
         "hold real numbers outside 0 … 1",
-        "Rescale all images of the column to 0 … 1 in the same way, or save them with 8 or 16 bits.",
+        (
+            "Rescale all images of the column to 0 … 1 in the same way, or save them "
+            "with "
+            "8 or 16 bits."
+        ),
     ),
     "integer": (
         "hold integers outside 0 … 65,535",
-        "Rescale all images of the column to 0 … 65,535 in the same way, or save them with 8 or 16 bits.",
+        (
+            "Rescale all images of the column to 0 … 65,535 in the same way, or save "
+            "them "
+            "with 8 or 16 bits."
+        ),
     ),
 }
 
 
 class _LevelsError(ValueError):
-    """Grey levels lie outside what their storage type stands for: the rule, and the fact."""
+    """Grey levels lie outside what their storage type stands for: the rule, and the
+    fact.
+    """
 
 
 def check_image_cells(name: str, cells: Sequence[str]) -> None:
-    """Decode the image of every cell once, so that one that cannot be used is found before hours of work."""
+    """Decode the image of every cell once, so that one that cannot be used is found
+    before hours of work.
+    """
     each_image(
         name, cells, lambda cell: read_image(source_of(cell), 1, 1, 1), len(cells)
     )
 
 
 def pages_said(name: str, files: Sequence[Path]) -> list[str]:
-    """Return what is to be said of files with several frames or pages, none or one sentence. Pixels are not decoded."""
+    """Return what is to be said of files with several frames or pages, none or one
+    sentence. Pixels are not decoded.
+    """
     distinct = list(dict.fromkeys(files))
     several = [paged_file for paged_file in distinct if _has_pages(paged_file)]
     if not several:
         return []
     further_text = ", …" if len(several) > 1 else ""
     sentence = (
-        f"{len(several):,} of {len(distinct):,} image files of column {name!r} have several frames or pages "
-        f"({_named(several[:1])}{further_text}): the first of each is read and the others are not"
+        f"{len(several):,} of {len(distinct):,} image files of column {name!r} have "
+        "several frames or pages "
+        f"({_named(several[:1])}{further_text}): the first of each is read and the "
+        "others are not"
     )
     return [sentence]
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 def each_image(
     name: str, files: Sequence[Any], look: Callable[[Any], object], count: int
 ) -> None:
-    """Look at each file, or cell, of a column. Raise for the first rule that is broken, naming a few files."""
+    """Look at each file, or cell, of a column.
+
+    Raise for the first rule that is broken, naming a few files.
+    """
     faults: dict[str, list[str]] = {rule_name: [] for rule_name in _RULES}
     for image_file in files:
         try:
@@ -108,7 +133,8 @@ def each_image(
             else:
                 further_text = ""
             problem = (
-                f"{len(broken):,} of {count:,} image files in column {name!r} {fault_text} "
+                f"{len(broken):,} of {count:,} image files in column {name!r} "
+                f"{fault_text} "
                 f"({'; '.join(broken[:_MOST_NAMED])}{further_text})"
             )
             raise InputError(problem, hint=rule_hint, code="PG019")
@@ -159,7 +185,9 @@ def is_deep(mode: str) -> bool:
 
 
 def _has_pages(file: Path) -> bool:
-    """Whether a file has several frames or pages of which the first is not the whole image."""
+    """Whether a file has several frames or pages of which the first is not the whole
+    image.
+    """
     from PIL import Image
 
     try:
@@ -174,7 +202,10 @@ def _has_pages(file: Path) -> bool:
 def read_image(
     source: Any, channels: int, height: int, width: int, *, framed: bool = False
 ) -> Pixels:
-    """Return an image ``(channels, height, width)``. ``framed``: in its own proportions, with grey around it."""
+    """Return an image ``(channels, height, width)``.
+
+    ``framed``: in its own proportions, with grey around it.
+    """
     from PIL import Image, ImageOps
 
     image_mode = "RGB" if channels == 3 else "L"
@@ -204,7 +235,9 @@ def read_image(
 
 
 def _eight_bits(values: Array) -> Pixels:
-    """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by 65,535, alike for all images."""
+    """Bring grey levels of more than 8 bits to 0 … 255: real numbers by 1, integers by
+    65,535, alike for all images.
+    """
     must(np.isfinite(values).all(), "it has pixels that are not finite numbers")
     value_rule, highest_level, slack = (
         ("real", 1.0, _ROUNDING)
@@ -214,7 +247,8 @@ def _eight_bits(values: Array) -> Pixels:
     minimum = values.min(initial=0)
     maximum = values.max(initial=0)
     if minimum < -slack or maximum > highest_level + slack:
-        # Numbers of NumPy as text have as many digits as tell them from their neighbours.
+        # Numbers of NumPy as text have as many digits as tell them from their
+        # neighbours.
         range_texts = []
         for range_end in (values.min(), values.max()):
             if value_rule == "real":
@@ -223,7 +257,8 @@ def _eight_bits(values: Array) -> Pixels:
                 range_texts.append(f"{int(range_end):,}")
         raise _LevelsError(value_rule, " … ".join(range_texts))
     brought = np.empty(values.shape, dtype=np.uint8)
-    # Row by row of a large image: in float64 it would take eight times the memory that the result does.
+    # Row by row of a large image: in float64 it would take eight times the memory that
+    # the result does.
     for row_index, levels in enumerate(values):
         brought[row_index] = np.clip(
             np.round(levels.astype(np.float64) * (255.0 / highest_level)), 0, 255

@@ -29,7 +29,10 @@ Rows: TypeAlias = Integers
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the parts, every row in one. ``kind`` is stratified, random, grouped or temporal."""
+    """Row numbers of the parts, every row in one.
+
+    ``kind`` is stratified, random, grouped or temporal.
+    """
 
     train: Rows
     validation: Rows
@@ -49,9 +52,11 @@ def split_rows(
 ) -> Split:
     """Split rows into training, validation and test.
 
-    By default the published split of the named data sets: ``train_test_split`` takes 40 % off (``random_state=seed``,
-    stratified by ``y`` for classes). The same call halves that into the validation part and the test part. Rows of one
-    of the ``groups (n,)`` stay in one part. By ``time (n,)``, numbers or dates, the oldest rows train, the newest test.
+    By default the published split of the named data sets: ``train_test_split`` takes 40
+    % off (``random_state=seed``, stratified by ``y`` for classes). The same call halves
+    that into the validation part and the test part. Rows of one of the ``groups (n,)``
+    stay in one part. By ``time (n,)``, numbers or dates, the oldest rows train, the
+    newest test.
     """
     if n < 3:
         problem = f"Splitting a table in three needs at least 3 rows, got {n}"
@@ -68,7 +73,8 @@ def split_rows(
         labels = None
     if labels is None:
         return _at_random(n, None, seed, fractions)
-    # Sorted, as scikit-learn numbers classes: the order decides which rows a seed draws.
+    # Sorted, as scikit-learn numbers classes: the order decides which rows a seed
+    # draws.
     codes, _ = pd.factorize(
         pd.Series(np.ravel(labels)), use_na_sentinel=False, sort=True
     )
@@ -76,7 +82,7 @@ def split_rows(
     return divide(n, codes.astype(np.int64), seed, fractions)
 
 
-# ---- at random ------------------------------------------------------------------------------------------------------
+# ---- at random -----------------------------------------------------------------------
 def _at_random(
     n: int, labels: Rows | None, seed: int, shares: tuple[float, ...]
 ) -> Split:
@@ -91,13 +97,15 @@ def _at_random(
         alone = int((counts == 1).sum())
         if not is_balanced:
             warn_user(
-                "The parts are drawn without stratification, because the smallest class has "
+                "The parts are drawn without stratification, because the smallest "
+                "class has "
                 f"{counts[counts > 0].min()} of {n} rows."
             )
         elif alone:
             verb_phrase = by_count(alone, "class has", "classes have")
             warn_user(
-                f"{alone} {verb_phrase} a single row, which trains: no validation or test row is of such a class."
+                f"{alone} {verb_phrase} a single row, which trains: no validation or "
+                "test row is of such a class."
             )
     return Split(
         train, validation, test_rows, "stratified" if is_balanced else "random"
@@ -107,9 +115,11 @@ def _at_random(
 def halve(
     rows: Rows, labels: Rows | None, share: float, seed: int, *, keep: bool = True
 ) -> tuple[Rows, Rows, bool]:
-    """Return rows without a share of them, this share, and whether each label ``(n,)`` has its part in both.
+    """Return rows without a share of them, this share, and whether each label ``(n,)``
+    has its part in both.
 
-    The only row of a label stays with the first rows, or, if not ``keep``, is drawn like one of another label.
+    The only row of a label stays with the first rows, or, if not ``keep``, is drawn
+    like one of another label.
     """
     with loading():
         from sklearn.model_selection import train_test_split
@@ -146,7 +156,7 @@ def halve(
     )
 
 
-# ---- by group -------------------------------------------------------------------------------------------------------
+# ---- by group ------------------------------------------------------------------------
 def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Split:
     sizes = np.bincount(codes)
     if len(sizes) < 3:
@@ -155,11 +165,13 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
             problem, hint="Choose another column, or split at random.", code="PG018"
         )
     order = generator(seed, "grouped split").permutation(len(sizes))
-    # A group goes to the part in which the middle of its rows falls, when groups stand in random order.
+    # A group goes to the part in which the middle of its rows falls, when groups stand
+    # in random order.
     group_ends = np.cumsum(sizes[order])
     middle = (group_ends - sizes[order] / 2) / n
     split_part = np.searchsorted(np.cumsum(shares)[:2], middle, side="right")
-    # An explanation of the test rows takes values from other groups, so that one group is not enough.
+    # An explanation of the test rows takes values from other groups, so that one group
+    # is not enough.
     for part_index, fewest in enumerate((1, 1, 1 if len(sizes) == 3 else 2)):
         while np.sum(split_part == part_index) < fewest:
             fullest = int(np.bincount(split_part, minlength=3).argmax())
@@ -176,7 +188,8 @@ def _by_group(n: int, codes: Rows, seed: int, shares: tuple[float, ...]) -> Spli
 def dependence_of(
     tables: Mapping[str, pd.DataFrame], group: str | None, time: str | None
 ) -> dict[str, Dependence]:
-    """Return which rows of each table depend on each other, by a column of groups, else of times, where it has one.
+    """Return which rows of each table depend on each other, by a column of groups, else
+    of times, where it has one.
 
     A group or time has the same number in all tables.
     """
@@ -211,7 +224,9 @@ def dependence_of(
 
 
 def in_time(time: Any, name: str = "") -> Dependence:
-    """Return which rows are neighbours, by their times ``(rows,)``, numbers or dates."""
+    """Return which rows are neighbours, by their times ``(rows,)``, numbers or
+    dates.
+    """
     values, is_date = _read_times(time, len(time))
     codes = np.unique(values, return_inverse=True)[1]
     return Dependence(
@@ -222,9 +237,12 @@ def in_time(time: Any, name: str = "") -> Dependence:
     )
 
 
-# ---- by time --------------------------------------------------------------------------------------------------------
+# ---- by time -------------------------------------------------------------------------
 def moments(time: Any, n: int) -> Floats:
-    """Return times ``(n,)``, numbers or dates, as numbers. Refuse others, and missing ones."""
+    """Return times ``(n,)``, numbers or dates, as numbers.
+
+    Refuse others, and missing ones.
+    """
     return _read_times(time, n)[0]
 
 
@@ -247,7 +265,10 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
                 example_text = first_no_number(texts)
             else:
                 example_text = odd_text[0]
-            problem = f"time must be a number or a date in every row, but {which} holds text such as {example_text!r:.60}"
+            problem = (
+                f"time must be a number or a date in every row, but {which} "
+                f"holds text such as {example_text!r:.60}"
+            )
             raise InputError(
                 problem, hint="Choose another column, or split at random.", code="PG018"
             ) from None
@@ -255,8 +276,10 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
     missing_times = int(np.isnan(moments).sum())
     if missing_times:
         raise InputError(
-            f"time must be a number or a date in every row, but {missing_times} of {n} rows {by_count(missing_times, 'has', 'have')} none",
-            hint=f"Drop {by_count(missing_times, 'this row', 'these rows')} or split at random.",
+            f"time must be a number or a date in every row, but {missing_times} of {n} "
+            f"rows {by_count(missing_times, 'has', 'have')} none",
+            hint=f"Drop {by_count(missing_times, 'this row', 'these rows')} or split "
+            "at random.",
             code="PG018",
         )
     return moments, column.storage == "date"
@@ -264,7 +287,8 @@ def _read_times(time: Any, n: int) -> tuple[Floats, bool]:
 
 def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     order = np.argsort(moments, kind="stable")
-    # A cut is moved to the nearest change of time, so that one moment is never in two parts.
+    # A cut is moved to the nearest change of time, so that one moment is never in two
+    # parts.
     changes = np.flatnonzero(np.diff(moments[order]) > 0) + 1
     if len(changes) < 2:
         problem = (
@@ -287,14 +311,17 @@ def _by_time(n: int, moments: Floats, shares: tuple[float, ...]) -> Split:
     return Split(train, validation, test_rows, "temporal")
 
 
-#: Rows are no copies if no more than so many times those are equal that chance explains. Columns that are tried for it.
+#: Rows are no copies if no more than so many times those are equal that chance
+#: explains. Columns that are tried for it.
 _TIMES_EXPECTED = 2
 _COLUMNS_TRIED = 50
 
 
-# ---- rows in both ---------------------------------------------------------------------------------------------------
+# ---- rows in both --------------------------------------------------------------------
 def count_shared_rows(train: Any, test: Any) -> int:
-    """Count the test rows that are also in training, with all columns and the target equal. Missing equals missing."""
+    """Count the test rows that are also in training, with all columns and the target
+    equal. Missing equals missing.
+    """
     if len(train) == 0 or len(test) == 0:
         return 0
     row_hashes = pd.util.hash_pandas_object(
@@ -311,9 +338,11 @@ def _times(rows: npt.NDArray[np.uint64], learned: int) -> Integers:
 
 
 def are_expected(train: Any, test: Any, shared: int) -> bool:
-    """Whether so many shared rows are no surprise: with few coarse columns, rows are equal that are no copies.
+    """Whether so many shared rows are no surprise: with few coarse columns, rows are
+    equal that are no copies.
 
-    Rows that are equal in all columns but one show how many are equal in that one by chance, too. Copies have none.
+    Rows that are equal in all columns but one show how many are equal in that one by
+    chance, too. Copies have none.
 
     Examples:
         >>> rng = np.random.default_rng(0)

@@ -1,4 +1,6 @@
-"""Weights of rows: of rows in memory, and of a part of a table that is read in pieces."""
+"""Weights of rows: of rows in memory, and of a part of a table that is read in
+pieces.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,12 @@ from permgrad.base.errors import InputError
 from permgrad.base.late import pd
 from permgrad.data.read.cells import CellError
 
-#: Only ratios of weights count. Beyond these their squares, and those of their sums, are no longer float64's.
+#: Only ratios of weights count. Beyond these their squares, and those of their sums,
+#: are no longer float64's.
 LEAST = 1e-100
 MOST = 1e100
-#: Logarithms of exposures are no larger: e¹⁰⁰ is beyond any time, area or number of people.
+#: Logarithms of exposures are no larger: e¹⁰⁰ is beyond any time, area or number of
+#: people.
 MOST_OFFSET = 100
 
 
@@ -38,7 +42,10 @@ def _broken_rule(weight: float) -> tuple[str, str]:
 
 
 def check_weights(sample_weight: Any, rows: int) -> Floats:
-    """Return the weights of rows in memory, a new array ``(rows,)``. One number stands for all rows."""
+    """Return the weights of rows in memory, a new array ``(rows,)``.
+
+    One number stands for all rows.
+    """
     weights = as_numbers(
         "sample_weight", sample_weight, f"pass one for each of the {rows} rows"
     ).copy()
@@ -49,7 +56,8 @@ def check_weights(sample_weight: Any, rows: int) -> Floats:
         value = float(weights[wrong[0]])
         weight_rule, correction = _broken_rule(value)
         raise InputError(
-            f"sample_weight must be {weight_rule}, but that of row {wrong[0]} is {value:g}",
+            f"sample_weight must be {weight_rule}, but that of row {wrong[0]} is "
+            f"{value:g}",
             correction,
             "PG020",
         )
@@ -67,7 +75,10 @@ def exposures(offset: Any, rows: int) -> Floats:
     check_rows("offset", log_exposures, rows, "Pass one number for each row.")
     if (wrong := np.flatnonzero(~(np.abs(log_exposures) <= MOST_OFFSET))).size:
         offset_range = f"between -{MOST_OFFSET} and {MOST_OFFSET}"
-        problem = f"offset must lie {offset_range}, but that of row {wrong[0]} is {log_exposures[wrong[0]]:g}"
+        problem = (
+            f"offset must lie {offset_range}, but that of row {wrong[0]} is "
+            f"{log_exposures[wrong[0]]:g}"
+        )
         raise InputError(
             problem,
             hint="It is the logarithm of the exposure: np.log(years).",
@@ -77,7 +88,10 @@ def exposures(offset: Any, rows: int) -> Floats:
 
 
 def read_exposures(values: pd.Series[Any]) -> Floats:
-    """Return the exposures of the rows of a table from a column of logarithms. A ``CellError`` names a wrong one."""
+    """Return the exposures of the rows of a table from a column of logarithms.
+
+    A ``CellError`` names a wrong one.
+    """
     log_exposures = pd.to_numeric(values, errors="coerce").to_numpy(
         dtype=np.float64, na_value=np.nan
     )
@@ -85,7 +99,10 @@ def read_exposures(values: pd.Series[Any]) -> Floats:
         wrong_row = int(wrong[0])
         column_name = str(values.name)
         offset_rule = f"a number between -{MOST_OFFSET} and {MOST_OFFSET}"
-        cell_problem = f"The offset must be {offset_rule}, but column {column_name!r} holds {str(values.iloc[wrong_row])!r}"
+        cell_problem = (
+            f"The offset must be {offset_rule}, but column {column_name!r} "
+            f"holds {str(values.iloc[wrong_row])!r}"
+        )
         correction = (
             "It is the logarithm of the exposure. Correct it, or leave the row out."
         )
@@ -96,14 +113,20 @@ def read_exposures(values: pd.Series[Any]) -> Floats:
 
 
 def read_weights(values: pd.Series[Any]) -> Floats:
-    """Return weights of the rows of a part of a table, which may all be 0. A ``CellError`` names an invalid one."""
+    """Return weights of the rows of a part of a table, which may all be 0.
+
+    A ``CellError`` names an invalid one.
+    """
     weights = pd.to_numeric(values, errors="coerce").to_numpy(
         dtype=np.float64, na_value=np.nan
     )
     if (wrong := np.flatnonzero(~are_weights(weights))).size:
         wrong_row = int(wrong[0])
         weight_rule, correction = _broken_rule(weights[wrong_row])
-        cell_problem = f"sample_weight must be {weight_rule}, but column {str(values.name)!r} holds {str(values.iloc[wrong_row])!r}"
+        cell_problem = (
+            f"sample_weight must be {weight_rule}, but column "
+            f"{str(values.name)!r} holds {str(values.iloc[wrong_row])!r}"
+        )
         raise CellError.at(
             wrong_row, values.index, cell_problem, correction, code="PG020"
         )

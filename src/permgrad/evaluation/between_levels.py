@@ -1,13 +1,18 @@
-"""Does a measure of a model differ between the levels of a column? The one test for every sentence that says so.
+"""Does a measure of a model differ between the levels of a column?
 
-A level is compared with all other rows by a difference of means, in standard errors that hold if levels mean nothing.
-Of rows in groups these are errors of means over groups, because a difference may be another one in each group.
-The largest of them, over all levels, measures and columns, is set beside its distribution when rows exchange their
-levels (Westfall & Young 1993): rows one by one, whole groups where rows belong together, and in time all by one shift.
-So it holds for rare events, long tails, few rows and many levels.
+The one test for every sentence that says so.
 
-Measures ask about the model. Their mean is 0 in every level if the model is right, however uncertain outcomes are: log
-loss less the loss that the probabilities expect, predicted less observed, errors in units of what is usual there.
+A level is compared with all other rows by a difference of means, in standard errors
+that hold if levels mean nothing. Of rows in groups these are errors of means over
+groups, because a difference may be another one in each group. The largest of them, over
+all levels, measures and columns, is set beside its distribution when rows exchange
+their levels (Westfall & Young 1993): rows one by one, whole groups where rows belong
+together, and in time all by one shift. So it holds for rare events, long tails, few
+rows and many levels.
+
+Measures ask about the model. Their mean is 0 in every level if the model is right,
+however uncertain outcomes are: log loss less the loss that the probabilities expect,
+predicted less observed, errors in units of what is usual there.
 """
 
 from __future__ import annotations
@@ -23,21 +28,25 @@ from permgrad.base.dependence import Dependence
 from permgrad.base.random import generator
 from permgrad.base.significance import LEVEL, t_quantile
 
-#: A level is judged with so many rows, and so many events and others, in it and outside.
+#: A level is judged with so many rows, and so many events and others, in it and
+#: outside.
 FEWEST_ROWS = 20
 FEWEST_EVENTS = 5
-#: Exchanges of levels: so many at once, and at most. There are no more where p-values are far from 5 %.
+#: Exchanges of levels: so many at once, and at most. There are no more where p-values
+#: are far from 5 %.
 _ROUND = 200
 _MOST_DRAWS = 2000
 #: p-values between these are near 5 %.
 _NEAR = (0.015, 0.15)
-#: A row's variance is at least this share of the mean variance, because no model is right to the last digit.
+#: A row's variance is at least this share of the mean variance, because no model is
+#: right to the last digit.
 _LEAST_VARIANCE = 0.1
 #: Squares below this share of the usual ones are what rounding leaves of none.
 _NO_SQUARES = 1e-9
 #: Numbers that are held at once.
 _NUMBERS = 4_000_000
-#: Rows for each range of predictions in which the usual error is measured, and the most ranges.
+#: Rows for each range of predictions in which the usual error is measured, and the most
+#: ranges.
 _ROWS_OF_A_RANGE = 50
 _MOST_RANGES = 12
 
@@ -49,8 +58,10 @@ class Measure:
     Attributes:
         values: of each row ``(rows,)``.
         member: which rows have a value ``(rows,)``. None: all.
-        variance: of each row's value, if the model is right ``(rows,)``. None: alike in all rows.
-        own: whether the spread that a level has counts where it is larger: of values that have no bound.
+        variance: of each row's value, if the model is right ``(rows,)``. None: alike in
+            all rows.
+        own: whether the spread that a level has counts where it is larger: of values
+            that have no bound.
     """
 
     values: Floats
@@ -61,12 +72,15 @@ class Measure:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The levels of a column, each compared with all other rows, by one measure. NaN where a level is not judged.
+    """The levels of a column, each compared with all other rows, by one measure.
+
+    NaN where a level is not judged.
 
     Attributes:
         difference: the mean of the level less that of the other rows ``(levels,)``.
         error: its standard error if levels mean nothing ``(levels,)``.
-        p_value: of a difference so large, adjusted for all levels, measures and columns ``(levels,)``.
+        p_value: of a difference so large, adjusted for all levels, measures and columns
+            ``(levels,)``.
         limit: how many errors are exceeded by 5 % of the largest differences.
     """
 
@@ -79,7 +93,8 @@ class Compared:
     def most(self) -> int | None:
         """The level that differs most. None: no level is judged."""
         sizes = np.nan_to_num(np.abs(self.difference / self.error), nan=-1.0)
-        # Two levels differ from each other by the same amount, up to rounding: the first one is named.
+        # Two levels differ from each other by the same amount, up to rounding: the
+        # first one is named.
         largest = float(sizes.max())
         if largest < 0:
             return None
@@ -94,15 +109,17 @@ def compare_levels(
     dependence: Dependence | None = None,
     seed: int = 0,
 ) -> list[dict[str, Compared]]:
-    """Compare the levels of each column with all other rows, by each measure. All of it is one question.
+    """Compare the levels of each column with all other rows, by each measure.
+
+    All of it is one question.
 
     Args:
         measures: by their names.
         columns: of each column the level of each row ``(rows,)``, from 0.
-        events: which rows have the event ``(rows,)``. A level without five events and five others, in it and
-            outside, is not judged. None: there are no events.
-        dependence: which rows depend on each other. A level then needs five groups, counted as if of one size, or as many
-            independent rows.
+        events: which rows have the event ``(rows,)``. A level without five events and
+            five others, in it and outside, is not judged. None: there are no events.
+        dependence: which rows depend on each other. A level then needs five groups,
+            counted as if of one size, or as many independent rows.
         seed: of the exchanges.
 
     Examples:
@@ -130,8 +147,8 @@ def compare_levels(
     drawn = _Drawn(np.where(judged[:, None], difference / error, np.nan))
     for moved, count in _exchanged(table, dependence, seed, groups):
         level_sums = (member @ moved).reshape(len(judged), count, -1)
-        # A level that is judged counts in each draw. Others count where they would have been judged: which levels
-        # have enough events depends on chance, too.
+        # A level that is judged counts in each draw. Others count where they would have
+        # been judged: which levels have enough events depends on chance, too.
         enough = _enough(level_sums, total, by_events=events is not None)
         judged_levels = judged[:, None] | (testable[:, None] & enough)
         sizes, errors = _differences(measures, level_sums, total)
@@ -173,11 +190,13 @@ def _rows_of_levels(columns: Sequence[Integers], starts: Integers) -> sparse.csr
     )
 
 
-# ---- differences in standard errors ----------------------------------------------------------------------------------
+# ---- differences in standard errors --------------------------------------------------
 def _table(
     measures: Mapping[str, Measure], events: Booleans | None, rows: int
 ) -> Floats:
-    """Return what is summed by level ``(rows, numbers)``: rows, events, and four numbers of each measure."""
+    """Return what is summed by level ``(rows, numbers)``: rows, events, and four
+    numbers of each measure.
+    """
     every = np.ones(rows)
     columns = [every, every if events is None else events.astype(np.float64)]
     for measure in measures.values():
@@ -199,7 +218,9 @@ def _table(
 
 
 def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
-    """Return which levels have enough rows, events and others, in them and outside ``(levels, *)``."""
+    """Return which levels have enough rows, events and others, in them and outside
+    ``(levels, *)``.
+    """
     enough = np.ones(sums.shape[:-1], dtype=bool)
     for side_sums in (sums, total - sums):
         row_counts = side_sums[..., 0]
@@ -213,7 +234,9 @@ def _enough(sums: Floats, total: Floats, *, by_events: bool) -> Booleans:
 def _differences(
     measures: Mapping[str, Measure], sums: Floats, total: Floats
 ) -> tuple[Floats, Floats]:
-    """Return differences and their errors ``(levels, *, measures)`` from sums ``(levels, *, numbers)``."""
+    """Return differences and their errors ``(levels, *, measures)`` from sums
+    ``(levels, *, numbers)``.
+    """
     other_sums = total - sums
     differences = []
     errors = []
@@ -243,7 +266,9 @@ def _testable(
     measures: Mapping[str, Measure],
     dependence: Dependence | None,
 ) -> Booleans:
-    """Return which levels have enough groups, or independent rows, of dependent rows."""
+    """Return which levels have enough groups, or independent rows, of dependent
+    rows.
+    """
     if dependence is None:
         return np.ones(member.shape[0], dtype=bool)
     first = next(iter(measures.values()))
@@ -261,10 +286,12 @@ def _testable(
 
 @dataclass(frozen=True, eq=False)
 class _Groups:
-    """The rows of each level in each group, for errors that allow for what a group has of its own.
+    """The rows of each level in each group, for errors that allow for what a group has
+    of its own.
 
-    A level's difference may be another one in each group. Then a few groups decide the mean of all, although rows that
-    exchange their levels would be alike. The error is that of a mean over groups (Liang & Zeger 1986).
+    A level's difference may be another one in each group. Then a few groups decide the
+    mean of all, although rows that exchange their levels would be alike. The error is
+    that of a mean over groups (Liang & Zeger 1986).
 
     Attributes:
         level, group: of each pair of both that has rows ``(pairs,)``.
@@ -310,11 +337,14 @@ class _Groups:
         )
 
     def widening(self) -> Floats:
-        """Return by how much errors are wider because groups have different sizes ``(levels,)``.
+        """Return by how much errors are wider because groups have different sizes
+        ``(levels,)``.
 
-        If a few groups have most of the rows, and each has another difference, the errors vary as if there were fewer
-        groups (Carter, Schnepel & Steigerwald 2017). Rows that exchange their levels do not show that. It is the ratio
-        of the quantiles of Student's t, and of the biases of errors, of the side with the fewest groups.
+        If a few groups have most of the rows, and each has another difference, the
+        errors vary as if there were fewer groups (Carter, Schnepel & Steigerwald 2017).
+        Rows that exchange their levels do not show that. It is the ratio of the
+        quantiles of Student's t, and of the biases of errors, of the side with the
+        fewest groups.
         """
         sizes, totals = (
             np.asarray(one.sum(axis=1)).ravel() for one in (self.member, self.whole)
@@ -344,7 +374,8 @@ class _Groups:
         return np.maximum(np.maximum(ratios[0], ratios[1]), 1.0)
 
     def errors(self, table: Floats, sums: Floats, total: Floats) -> Floats:
-        """Return the error of each difference ``(levels, draws, measures)``, NaN where there is none.
+        """Return the error of each difference ``(levels, draws, measures)``, NaN where
+        there is none.
 
         Args:
             table: what is summed ``(rows, draws, numbers)``.
@@ -358,10 +389,11 @@ class _Groups:
     def _error(
         self, table: Floats, sums: Floats, other_sums: Floats, begin: int
     ) -> Floats:
-        """Return the errors of the measure whose numbers begin at ``begin`` ``(levels, draws)``.
+        """Return the errors of the measure whose numbers begin at ``begin`` ``(levels,
+        draws)``.
 
-        A difference is a sum over groups. Each adds what its rows in the level and its other rows are away from the
-        mean of their side.
+        A difference is a sum over groups. Each adds what its rows in the level and its
+        other rows are away from the mean of their side.
         """
         counts, values = (np.ascontiguousarray(table[:, :, begin + k]) for k in (0, 1))
         all_counts = self.whole @ counts
@@ -373,7 +405,8 @@ class _Groups:
             size_others = other_sums[..., begin]
             level_mean = sums[..., begin + 1] / level_size
             mean_others = other_sums[..., begin + 1] / size_others
-            # Of all groups as if the level were in none of them, then of those that it is in.
+            # Of all groups as if the level were in none of them, then of those that it
+            # is in.
             squares = (
                 (all_values**2).sum(axis=0)
                 - 2 * mean_others * (all_values * all_counts).sum(axis=0)
@@ -400,14 +433,16 @@ def _members(
     )
 
 
-# ---- what happens if levels mean nothing -----------------------------------------------------------------------------
+# ---- what happens if levels mean nothing ---------------------------------------------
 def _exchanged(
     table: Floats,
     dependence: Dependence | None,
     seed: int,
     groups: _Groups | None = None,
 ) -> Iterator[tuple[Floats, int]]:
-    """Yield ``table`` with other levels for its rows, several times side by side, and how many times."""
+    """Yield ``table`` with other levels for its rows, several times side by side, and
+    how many times.
+    """
     stream, (row_count, numbers) = generator(seed, "levels exchanged"), table.shape
     exchange = _Exchange.of(dependence, row_count)
     if groups is None:
@@ -418,7 +453,8 @@ def _exchanged(
     for _ in range(0, _MOST_DRAWS, draws_at_once):
         moved = np.empty((row_count, draws_at_once, numbers))
         for draw_index in range(draws_at_once):
-            # Row i gets the level that row ``source[i]`` has, so that its numbers are added there.
+            # Row i gets the level that row ``source[i]`` has, so that its numbers are
+            # added there.
             source = exchange.draw(stream)
             if exchange.one_to_one:
                 moved[source, draw_index] = table
@@ -433,11 +469,13 @@ def _exchanged(
 
 @dataclass(frozen=True, eq=False)
 class _Exchange:
-    """Which row's level each row gets: of rows that belong together, those of one other group.
+    """Which row's level each row gets: of rows that belong together, those of one other
+    group.
 
     Attributes:
         order: the rows, those of a group or time one after the other ``(rows,)``.
-        starts, sizes: of each group, where it begins in ``order``, and its rows. Empty: there are no groups.
+        starts, sizes: of each group, where it begins in ``order``, and its rows. Empty:
+            there are no groups.
         timed: whether rows are in time.
     """
 
@@ -464,7 +502,10 @@ class _Exchange:
         return len(set(self.sizes.tolist())) <= 1
 
     def draw(self, stream: np.random.Generator) -> Integers:
-        """Return whose level each row gets ``(rows,)``. Of groups of other sizes rows are left out or repeated."""
+        """Return whose level each row gets ``(rows,)``.
+
+        Of groups of other sizes rows are left out or repeated.
+        """
         row_count = len(self.order)
         if self.timed:
             shifted = np.roll(self.order, int(stream.integers(1, max(row_count, 2))))
@@ -484,7 +525,9 @@ class _Exchange:
 
 
 class _Drawn:
-    """Differences of all draws in standard errors, and what they say of those observed."""
+    """Differences of all draws in standard errors, and what they say of those
+    observed.
+    """
 
     def __init__(self, observed: Floats) -> None:
         self.observed = observed
@@ -503,9 +546,12 @@ class _Drawn:
         return not bool(((p_values > _NEAR[0]) & (p_values < _NEAR[1])).any())
 
     def results(self) -> tuple[Floats, Floats, float]:
-        """Return the p-value and the scale of each difference ``(levels, measures)``, and the limit of the largest."""
+        """Return the p-value and the scale of each difference ``(levels, measures)``,
+        and the limit of the largest.
+        """
         every = np.concatenate([self.observed[:, None], *self.draws], axis=1)
-        # Rows of one group make a level differ more by chance. The draws know by how much.
+        # Rows of one group make a level differ more by chance. The draws know by how
+        # much.
         defined = np.isfinite(every)
         squares = np.where(defined, every, 0.0) ** 2
         scale = np.sqrt(squares.sum(axis=1) / np.maximum(defined.sum(axis=1), 1))
@@ -520,9 +566,10 @@ class _Drawn:
         return p_values, scale, float(np.quantile(largest_sizes, 1 - LEVEL))
 
 
-# ---- measures that ask about the model ---------------------------------------------------------------------------
+# ---- measures that ask about the model -----------------------------------------------
 def usual_errors(truth: Array, guess: Floats) -> Floats:
-    """Return the mean absolute error that is usual at each row's prediction ``(rows,)``, at least a little above 0.
+    """Return the mean absolute error that is usual at each row's prediction
+    ``(rows,)``, at least a little above 0.
 
     It is that of the rows with similar predictions, fifty or more.
     """
@@ -542,7 +589,8 @@ def usual_errors(truth: Array, guess: Floats) -> Floats:
 def beyond_expected(
     probabilities: Floats, truth: Integers, decided: Integers
 ) -> dict[str, tuple[Floats, Measure]]:
-    """Return ``accuracy`` and ``log_loss``: what the probabilities expect of each row, and how far it is from that.
+    """Return ``accuracy`` and ``log_loss``: what the probabilities expect of each row,
+    and how far it is from that.
 
     A row of a class that the model does not know (-1) is wrong, and has no log loss.
 
@@ -578,7 +626,9 @@ def beyond_expected(
 
 
 def events_of(truth: Integers, classes: int, positive: int) -> Booleans:
-    """Return which rows have the event: the positive one of two classes, or any but the most frequent of several."""
+    """Return which rows have the event: the positive one of two classes, or any but the
+    most frequent of several.
+    """
     if classes == 2:
         return np.asarray(truth == positive)
     counts = np.bincount(truth[truth >= 0], minlength=1)

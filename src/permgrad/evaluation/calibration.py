@@ -1,8 +1,10 @@
-"""Calibration of predicted probabilities: reliability per bin, and metrics of single classes.
+"""Calibration of predicted probabilities: reliability per bin, and metrics of single
+classes.
 
-The expected calibration error (Naeini, Cooper & Hauskrecht 2015) is never 0 on a finite number of rows. It is therefore
-reported together with its mean for a perfectly calibrated model. NOTE[DIFF]: bins have equal Σ p (1 − p), the
-uncertainty in them, so that the many rows that clearly do not belong to a rare class share one bin.
+The expected calibration error (Naeini, Cooper & Hauskrecht 2015) is never 0 on a finite
+number of rows. It is therefore reported together with its mean for a perfectly
+calibrated model. NOTE[DIFF]: bins have equal Σ p (1 − p), the uncertainty in them, so
+that the many rows that clearly do not belong to a rare class share one bin.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.dependence import Dependence, mean_widening
 from permgrad.base.significance import NORMAL_95
 
-#: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin should have.
+#: Largest number of bins, and the fewest rows and least sum of p (1 − p) that a bin
+#: should have.
 MOST_BINS = 10
 FEWEST_ROWS = 25
 LEAST_DOUBT = 2.0
@@ -28,11 +31,13 @@ LEAST_DOUBT = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted probability and observed share of the positive class in each bin, ``(bins,)``, rising.
+    """Predicted probability and observed share of the positive class in each bin,
+    ``(bins,)``, rising.
 
-    ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927). ``error`` is the expected calibration
-    error, and ``chance`` its mean for a perfectly calibrated model on the same number of rows. Rows that depend on each
-    other widen errors by ``widening``.
+    ``low`` and ``high`` are the 95 % interval of ``observed`` (Wilson 1927). ``error``
+    is the expected calibration error, and ``chance`` its mean for a perfectly
+    calibrated model on the same number of rows. Rows that depend on each other widen
+    errors by ``widening``.
     """
 
     predicted: Floats
@@ -50,9 +55,12 @@ def reliability(
     probability: npt.ArrayLike,
     dependence: Dependence | None = None,
 ) -> Reliability:
-    """Compare probabilities ``(rows,)`` with whether each row is positive. Undefined probabilities are left out.
+    """Compare probabilities ``(rows,)`` with whether each row is positive.
 
-    There are ten bins, or fewer if rows are few or nearly certain. Equal probabilities always share a bin.
+    Undefined probabilities are left out.
+
+    There are ten bins, or fewer if rows are few or nearly certain. Equal probabilities
+    always share a bin.
     """
     truth = np.asarray(positive, dtype=np.float64).ravel()
     scores = np.asarray(probability, dtype=np.float64).ravel()
@@ -68,7 +76,8 @@ def reliability(
     lower_ends, upper_ends = wilson(observed, bin_rows / wider**2)
     noise = np.bincount(member, weights=doubt)
     share = bin_rows / len(scores)
-    # |mean of independent draws − its expectation| is about √(2/π) standard deviations on average.
+    # |mean of independent draws − its expectation| is about √(2/π) standard deviations
+    # on average.
     chance = (
         float(np.sum(share * np.sqrt(2 / math.pi * np.maximum(noise, 0)) / bin_rows))
         * wider
@@ -107,7 +116,10 @@ def _bins_of(scores: Floats, doubt: Floats) -> Integers:
 
 
 def wilson(share: npt.ArrayLike, rows: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return the 95 % interval of a share observed in so many rows (Wilson 1927). Both can be arrays."""
+    """Return the 95 % interval of a share observed in so many rows (Wilson 1927).
+
+    Both can be arrays.
+    """
     observed = np.asarray(share, dtype=np.float64)
     counts = np.asarray(rows, dtype=np.float64)
     square = NORMAL_95**2
@@ -128,10 +140,12 @@ def per_class(
     classes: Sequence[Any] | Array,
     decided: Array | None = None,
 ) -> pd.DataFrame:
-    """Compute the metrics of each class from probabilities ``(rows, classes)``, one line per class.
+    """Compute the metrics of each class from probabilities ``(rows, classes)``, one
+    line per class.
 
-    ``decided``: positions of the predicted classes (None: the most probable ones). Undefined metrics are NaN. Rows of a
-    class that the model does not know count as errors for every class.
+    ``decided``: positions of the predicted classes (None: the most probable ones).
+    Undefined metrics are NaN. Rows of a class that the model does not know count as
+    errors for every class.
     """
     from sklearn.metrics import (
         average_precision_score,
@@ -189,8 +203,10 @@ def holds(truth: Array, inside: Array) -> Booleans:
     """Return whether each row's truth is inside ``(rows,)``.
 
     Args:
-        truth: Numbers, or positions of classes ``(rows,)``. A class that the model does not know is −1.
-        inside: The ends of intervals ``(rows, 2)``, or booleans, whether each class is in the set ``(rows, classes)``.
+        truth: Numbers, or positions of classes ``(rows,)``. A class that the model does
+            not know is −1.
+        inside: The ends of intervals ``(rows, 2)``, or booleans, whether each class is
+            in the set ``(rows, classes)``.
     """
     if inside.dtype != np.bool_:
         return np.asarray((inside[:, 0] <= truth) & (truth <= inside[:, 1]))
@@ -207,9 +223,11 @@ def score_intervals(
 ) -> dict[str, Any]:
     """Return what ``metrics.json`` holds of intervals or sets.
 
-    ``coverage`` (asked for), ``covered``: the share of the ``rows`` whose truth is inside, with its 95 % interval
-    ``low, high`` (Wilson), and the mean ``width``. Of sets the mean ``size``, the share that is ``empty``, and with the
-    names of ``classes`` the same ``by_class``, for those with rows. ``dependence``: which rows depend on each other.
+    ``coverage`` (asked for), ``covered``: the share of the ``rows`` whose truth is
+    inside, with its 95 % interval ``low, high`` (Wilson), and the mean ``width``. Of
+    sets the mean ``size``, the share that is ``empty``, and with the names of
+    ``classes`` the same ``by_class``, for those with rows. ``dependence``: which rows
+    depend on each other.
 
     Examples:
         >>> score_intervals(np.array([1.0, 5.0]), np.array([[0.0, 2.0], [0.0, 4.0]]), 0.9)[
@@ -251,7 +269,7 @@ def score_intervals(
     return facts | ({"by_class": by_class} if by_class else {})
 
 
-# ---- errors of numbers -----------------------------------------------------------------------------------------------
+# ---- errors of numbers ---------------------------------------------------------------
 #: Ranges of the predictions, and the fewest rows of each.
 BANDS = 12
 FEWEST_OF_A_BAND = 20
@@ -263,19 +281,23 @@ KEPT = 400
 
 
 def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any]:
-    """Divide rows into ranges of the prediction with equal numbers of rows, and describe the errors in each.
+    """Divide rows into ranges of the prediction with equal numbers of rows, and
+    describe the errors in each.
 
-    Rows with the same prediction are in one range, so there are fewer ranges where many rows have the same.
+    Rows with the same prediction are in one range, so there are fewer ranges where many
+    rows have the same.
 
     Args:
         truth: The target ``(rows,)``.
-        predicted: The predictions ``(rows,)``. Rows with an undefined value are left out.
+        predicted: The predictions ``(rows,)``. Rows with an undefined value are left
+            out.
 
     Returns:
-        ``rows``, ``sizes``: the absolute errors of all rows, rising, and ``bands``. A band has its ``rows``, the ends
-        ``low, high`` and ``centre`` (median) of its predictions, ``errors``: the quantiles 5, 25, 50, 75 and 95 % of
-        truth − prediction, and ``sizes``: its absolute errors, rising. Of many rows they are evenly spread ones, and
-        ``exact`` is false.
+        ``rows``, ``sizes``: the absolute errors of all rows, rising, and ``bands``. A
+        band has its ``rows``, the ends ``low, high`` and ``centre`` (median) of its
+        predictions, ``errors``: the quantiles 5, 25, 50, 75 and 95 % of truth −
+        prediction, and ``sizes``: its absolute errors, rising. Of many rows they are
+        evenly spread ones, and ``exact`` is false.
 
     Examples:
         >>> result = error_bands([1.0, 2.0, 4.0], [1.0, 2.5, 3.0])
@@ -324,5 +346,7 @@ def error_bands(truth: npt.ArrayLike, predicted: npt.ArrayLike) -> dict[str, Any
 
 
 def covering(sizes: Floats, share: float) -> float:
-    """Return the smallest of some rising absolute errors that at least a share of them does not exceed."""
+    """Return the smallest of some rising absolute errors that at least a share of them
+    does not exceed.
+    """
     return float(np.quantile(sizes, share, method="inverted_cdf"))

@@ -1,7 +1,9 @@
-"""One feature at a time: the model's predictions over its values, its distribution, the outcome by value.
+"""One feature at a time: the model's predictions over its values, its distribution, the
+outcome by value.
 
-The curve of one row is its prediction with the feature set to each of a few values and everything else unchanged
-(individual conditional expectation, Goldstein et al. 2015). Their mean is the partial dependence (Friedman 2001).
+The curve of one row is its prediction with the feature set to each of a few values and
+everything else unchanged (individual conditional expectation, Goldstein et al. 2015).
+Their mean is the partial dependence (Friedman 2001).
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from permgrad.evaluation.calibration import wilson
 from permgrad.evaluation.drift import bar_edges
 from permgrad.evaluation.levels import Levels, levels_of
 
-#: From positions of rows ``(n,)`` and these rows with one column changed, the predictions ``(n, outputs)``.
+#: From positions of rows ``(n,)`` and these rows with one column changed, the
+#: predictions ``(n, outputs)``.
 Predict = Callable[[Integers, pd.DataFrame], Floats]
 
-#: Features that get a card, and curves of single rows in each. Fewer where the predictions would be more than the last.
+#: Features that get a card, and curves of single rows in each. Fewer where the
+#: predictions would be more than the last.
 MOST_CARDS = 40
 MOST_CURVES = 50
 MOST_PREDICTIONS = 12_000
@@ -47,13 +51,15 @@ _FEW = 7
 class Sample:
     """The rows of the cards: values, outcomes and predictions.
 
-    ``raw``: the rows as the model reads them. ``table``: the same, with declared codes missing. ``outcome`` and
-    ``predicted`` ``(rows, outputs)``: for each class whether a row has it, and its probability, or the target.
-    ``numbers``: columns of dates as numbers. ``parts``: the columns of ``table`` that are what a date of ``raw`` says,
-    by name: this date, and after how many values they begin again (None: they do not). ``outputs``: positions of the
-    outputs in predictions (``...``: all).
-    ``dependence``: which rows depend on each other. ``texts``: columns of free text, whose cells are no levels.
-    ``members``: the columns of features that have several, which ``table`` shows as one.
+    ``raw``: the rows as the model reads them. ``table``: the same, with declared codes
+    missing. ``outcome`` and ``predicted`` ``(rows, outputs)``: for each class whether a
+    row has it, and its probability, or the target. ``numbers``: columns of dates as
+    numbers. ``parts``: the columns of ``table`` that are what a date of ``raw`` says,
+    by name: this date, and after how many values they begin again (None: they do not).
+    ``outputs``: positions of the outputs in predictions (``...``: all). ``dependence``:
+    which rows depend on each other. ``texts``: columns of free text, whose cells are no
+    levels. ``members``: the columns of features that have several, which ``table``
+    shows as one.
     """
 
     raw: pd.DataFrame
@@ -76,7 +82,8 @@ class Sample:
     def predicted_with(
         self, predict: Predict, row_indices: Integers, donors: Mapping[str, Integers]
     ) -> Floats:
-        """Return what is predicted of rows, repeated or not, with the values that other rows have of some features.
+        """Return what is predicted of rows, repeated or not, with the values that other
+        rows have of some features.
 
         Of what a date says, the column holds the date that says it.
         """
@@ -98,9 +105,11 @@ class Sample:
 def feature_cards(
     sample: Sample, names: Sequence[str], rows: Integers, predict: Predict
 ) -> tuple[list[dict[str, Any]], dict[str, Floats]]:
-    """Return what is shown of each feature, and the curves of some ``rows`` by feature, ``(rows, points, outputs)``.
+    """Return what is shown of each feature, and the curves of some ``rows`` by feature,
+    ``(rows, points, outputs)``.
 
-    Features that are not one column of the table have no values to show, and get only their name.
+    Features that are not one column of the table have no values to show, and get only
+    their name.
     """
     named = []
     for feature_name in names[:MOST_CARDS]:
@@ -151,9 +160,11 @@ def feature_cards(
     return cards, curves
 
 
-# ---- curves ----------------------------------------------------------------------------------------------------------
+# ---- curves --------------------------------------------------------------------------
 def as_numbers(column: pd.Series[Any], dates: Floats | None = None) -> Floats | None:
-    """Return a column ``(rows,)`` of numbers or ``dates``, NaN where missing, or None if it has other values."""
+    """Return a column ``(rows,)`` of numbers or ``dates``, NaN where missing, or None
+    if it has other values.
+    """
     if dates is not None:
         return dates
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(
@@ -171,11 +182,13 @@ def points_of(
     *,
     period: int | None = None,
 ) -> tuple[Integers, dict[str, Any]]:
-    """Choose values that a feature is set to: quantiles (number, date), or the most frequent levels (all else).
+    """Choose values that a feature is set to: quantiles (number, date), or the most
+    frequent levels (all else).
 
-    Returns rows that have them, and ``numeric``, the places ``at`` on an axis, how each is written (``label``), whether
-    they are ``dates``, and the number of ``levels`` of a feature without order. With a ``period`` the values are spread
-    evenly, and where they go all the way round, the first is the last one, too (``circle``).
+    Returns rows that have them, and ``numeric``, the places ``at`` on an axis, how each
+    is written (``label``), whether they are ``dates``, and the number of ``levels`` of
+    a feature without order. With a ``period`` the values are spread evenly, and where
+    they go all the way round, the first is the last one, too (``circle``).
     """
     numbers = as_numbers(column, dates)
     if numbers is not None and period is not None:
@@ -234,7 +247,10 @@ def _quantiles(
 def _round_points(
     column: pd.Series[Any], numbers: Floats, count: int, period: int
 ) -> tuple[Integers, dict[str, Any]]:
-    """Choose values on a circle. Seven or fewer, such as weekdays, are levels in their order."""
+    """Choose values on a circle.
+
+    Seven or fewer, such as weekdays, are levels in their order.
+    """
     picked, axis_positions, closed = around(
         numbers, ~np.isfinite(numbers), count, period
     )
@@ -261,7 +277,9 @@ def _round_points(
 
 
 def written(value: Any) -> str:
-    """Write a value of the table: whole numbers without a point, a moment without its time of day at midnight."""
+    """Write a value of the table: whole numbers without a point, a moment without its
+    time of day at midnight.
+    """
     if isinstance(value, pd.Timestamp):
         return str(value).removesuffix(" 00:00:00")
     if isinstance(value, (float, np.floating)):
@@ -272,9 +290,11 @@ def written(value: Any) -> str:
     return str(value)
 
 
-# ---- values ----------------------------------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------
 def distribution(column: pd.Series[Any], dates: Floats | None = None) -> dict[str, Any]:
-    """Return how a column's values are spread: the counts of bars between ``edges``, or of its levels, and missing."""
+    """Return how a column's values are spread: the counts of bars between ``edges``, or
+    of its levels, and missing.
+    """
     numbers = as_numbers(column, dates)
     missing = int(
         (column.isna().to_numpy() if numbers is None else np.isnan(numbers)).sum()
@@ -303,9 +323,11 @@ def outcome_table(
     predicted: Floats,
     dependence: Dependence | None = None,
 ) -> list[dict[str, Any]]:
-    """Return for each level ``level, rows, outcome, low, high, predicted``: lists with one number for each output.
+    """Return for each level ``level, rows, outcome, low, high, predicted``: lists with
+    one number for each output.
 
-    Intervals at 95 % are those of Wilson (1927) for shares, and of the normal distribution for a mean of numbers.
+    Intervals at 95 % are those of Wilson (1927) for shares, and of the normal
+    distribution for a mean of numbers.
     """
     codes, names = levels
     table = []
@@ -354,7 +376,9 @@ def outcome_table(
 
 
 def dated_levels(column: pd.Series[Any], dates: Floats) -> Levels | None:
-    """Return the ranges of a column of ``dates``, with the first and last date of each as its name."""
+    """Return the ranges of a column of ``dates``, with the first and last date of each
+    as its name.
+    """
     levels = levels_of(pd.Series(dates))
     if levels is None:
         return None
@@ -362,7 +386,9 @@ def dated_levels(column: pd.Series[Any], dates: Floats) -> Levels | None:
 
 
 def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
-    """Return names of ranges of dates: the first and last date of each, as the table has them."""
+    """Return names of ranges of dates: the first and last date of each, as the table
+    has them.
+    """
     codes, names = levels
     texts = []
     for level_code, level_name in enumerate(names):
@@ -383,8 +409,9 @@ def _dated(column: pd.Series[Any], dates: Floats, levels: Levels) -> list[str]:
     return texts
 
 
-# ---- two features at a time ------------------------------------------------------------------------------------------
-#: Pairs whose effects are computed, values of each feature, rows that are set, and rows whose values are shown.
+# ---- two features at a time ----------------------------------------------------------
+#: Pairs whose effects are computed, values of each feature, rows that are set, and rows
+#: whose values are shown.
 _MOST_PAIRS = 8
 VALUES = 8
 _MOST_ROWS = 40
@@ -396,13 +423,16 @@ _MOST_PREDICTIONS = 12_000
 def pair_effects(
     sample: Sample, pairs: Sequence[tuple[str, str]], rows: Integers, predict: Predict
 ) -> list[dict[str, Any]]:
-    """Return the effect of each pair of columns, of the first ``_MOST_PAIRS`` that can be set.
+    """Return the effect of each pair of columns, of the first ``_MOST_PAIRS`` that can
+    be set.
 
-    The mean over rows with both set, all else unchanged, is the joint partial dependence (Friedman 2001).
+    The mean over rows with both set, all else unchanged, is the joint partial
+    dependence (Friedman 2001).
 
-    Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean`` ``(first, second, outputs)``;
-    ``dots``: both features' places ``(rows,)`` of some rows, NaN where missing or not on the axis; and ``rounding``:
-    differences up to it are rounding of the predictions.
+    Each has ``pair``; ``axes``: for both features ``numeric, at, label``; ``mean``
+    ``(first, second, outputs)``; ``dots``: both features' places ``(rows,)`` of some
+    rows, NaN where missing or not on the axis; and ``rounding``: differences up to it
+    are rounding of the predictions.
     """
     settable_columns = set(sample.table.columns) - set(sample.texts)
     usable = [
@@ -459,7 +489,10 @@ def _effect(
 
 
 def _points(sample: Sample, name: str) -> tuple[Integers, dict[str, Any]]:
-    """Return the points of a feature. On a circle the first is not the last one, too."""
+    """Return the points of a feature.
+
+    On a circle the first is not the last one, too.
+    """
     donors, axis = points_of(
         sample.table[name], sample.numbers.get(name), VALUES, period=sample.period(name)
     )
@@ -471,7 +504,8 @@ def _points(sample: Sample, name: str) -> tuple[Integers, dict[str, Any]]:
 
 
 def beyond_each(mean: Floats, rounding: float = 0.0) -> Floats:
-    """Return what a joint effect ``(first, second, outputs)`` has beyond the sum of both single ones.
+    """Return what a joint effect ``(first, second, outputs)`` has beyond the sum of
+    both single ones.
 
     It is what the pair does only together: the numerator of Friedman & Popescu's H.
     """
@@ -497,22 +531,25 @@ def _places(sample: Sample, name: str, axis: Mapping[str, Any]) -> Floats:
     )
 
 
-# ---- accumulated local effects beside the curves ---------------------------------------------------------------------
-#: Cards that get a local effect, and predictions for all of them together: a row is moved to both ends of its bin.
+# ---- accumulated local effects beside the curves -------------------------------------
+#: Cards that get a local effect, and predictions for all of them together: a row is
+#: moved to both ends of its bin.
 _CARDS = 10
 _PREDICTIONS = 6000
 _FEWEST = 200
 #: Most bins, and the rows that each has at least.
 _BINS = 12
 _LEAST = 10
-#: Rows that are compared with those nearest to a value: so many, and at least this share of all.
+#: Rows that are compared with those nearest to a value: so many, and at least this
+#: share of all.
 _COMPARED = 1000
 _NEAREST = 50
 _SHARE = 0.05
-#: A curve leaves the data where more than this share of its rows is unlike all those nearest to the value.
+#: A curve leaves the data where more than this share of its rows is unlike all those
+#: nearest to the value.
 _OUTSIDE = 0.5
-#: Standard errors beyond which two curves differ (95 % for ten points together). Less than this share of the range of
-#: the curves is not worth a word.
+#: Standard errors beyond which two curves differ (95 % for ten points together). Less
+#: than this share of the range of the curves is not worth a word.
 _APART = 2.8
 _LITTLE = 0.02
 
@@ -523,14 +560,17 @@ def add_local_effects(
     curves: Mapping[str, Floats],
     predict: Predict,
 ) -> None:
-    """Add ``ale`` to the first cards of numbers and dates, and ``leaves`` to those whose mean curve leaves the data.
+    """Add ``ale`` to the first cards of numbers and dates, and ``leaves`` to those
+    whose mean curve leaves the data.
 
-    A mean curve sets a column to one value in all rows, which makes rows that do not exist where columns depend on each
-    other. Accumulated local effects only move rows between values near their own (Apley & Zhu 2020, ``method="ale"``).
+    A mean curve sets a column to one value in all rows, which makes rows that do not
+    exist where columns depend on each other. Accumulated local effects only move rows
+    between values near their own (Apley & Zhu 2020, ``method="ale"``).
 
-    ``ale`` has places ``at`` on the card's axis, and ``mean``, ``low`` and ``high`` ``(places, outputs)``: the effect
-    with 95 % intervals, moved to the mean of the other curve. ``leaves`` is what ``_left`` returns, with how far the
-    curves are ``apart`` there in each output, and whether that is ``clear``.
+    ``ale`` has places ``at`` on the card's axis, and ``mean``, ``low`` and ``high``
+    ``(places, outputs)``: the effect with 95 % intervals, moved to the mean of the
+    other curve. ``leaves`` is what ``_left`` returns, with how far the curves are
+    ``apart`` there in each output, and whether that is ``clear``.
     """
     columns = {}
     for feature_card in cards:
@@ -650,7 +690,9 @@ def _leaving(
 
 
 def _column(sample: Sample, name: str) -> Column:
-    """Return a column of numbers or dates, or the codes of levels, all NaN of those too many to compare."""
+    """Return a column of numbers or dates, or the codes of levels, all NaN of those too
+    many to compare.
+    """
     cells = sample.table[name]
     numbers = as_numbers(cells, sample.numbers.get(name))
     if numbers is not None:
@@ -677,7 +719,9 @@ def _along(axis: Axis, numbers: Floats, positions: Floats) -> Floats:
 def _apart(
     centred: Floats, local: Sequence[Floats], points: Integers
 ) -> dict[str, Any]:
-    """Return how far the mean of centred curves is from the local effect at some points, and whether that is clear."""
+    """Return how far the mean of centred curves is from the local effect at some
+    points, and whether that is clear.
+    """
     mean_curve, (effect, error) = centred.mean(axis=0), local
     chance = np.hypot(
         centred.std(axis=0, ddof=1) / np.sqrt(len(centred)),
@@ -694,12 +738,14 @@ def _apart(
 def _left(
     name: str, columns: Mapping[str, Column], positions: Floats
 ) -> dict[str, Any] | None:
-    """Return where rows that have another value of a column are unlike all rows with such values, or None.
+    """Return where rows that have another value of a column are unlike all rows with
+    such values, or None.
 
-    A row is unlike them if its value of one ``other`` column is outside the range of the rows nearest to the value, or
-    a level that none of these has. ``ends``: the last of the first ``points`` of which more than half of the rows are
-    so (``to``), and the first of the last ones (``from``). ``share``: of the rows at all of these points. ``near``: how
-    many rows are nearest.
+    A row is unlike them if its value of one ``other`` column is outside the range of
+    the rows nearest to the value, or a level that none of these has. ``ends``: the last
+    of the first ``points`` of which more than half of the rows are so (``to``), and the
+    first of the last ones (``from``). ``share``: of the rows at all of these points.
+    ``near``: how many rows are nearest.
     """
     own_values = columns[name].values[:_COMPARED]
     order = np.argsort(own_values, kind="stable")[: np.isfinite(own_values).sum()]
@@ -767,7 +813,9 @@ def _last_points(
 def _outside(
     rows: Integers, near: Integers, other_columns: Mapping[str, Column]
 ) -> list[float]:
-    """Return the shares of rows whose value of each other column is outside that of the rows nearest to a value."""
+    """Return the shares of rows whose value of each other column is outside that of the
+    rows nearest to a value.
+    """
     shares = []
     for column in other_columns.values():
         values = column.values[rows]

@@ -52,23 +52,28 @@ class Changes:
 
     Args:
         lines: one line per change, as ``to_frame`` returns them.
-        meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit`` (None: no targets), ``rows`` of
-            both samples, ``drift`` (how columns moved, as in ``columns.json``), ``confidence``, ``seed``.
+        meta: ``same_rows`` (two models on the same rows), the ``loss`` and its ``unit``
+            (None: no targets), ``rows`` of both samples, ``drift`` (how columns moved,
+            as in ``columns.json``), ``confidence``, ``seed``.
     """
 
     lines: pd.DataFrame
     meta: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return one line per change: ``kind, name, old, new, change, std_error, ci_low, ci_high, p_value, p_holm``.
+        """Return one line per change: ``kind, name, old, new, change, std_error,
+        ci_low, ci_high, p_value, p_holm``.
 
-        ``kind`` is ``"score"`` (the mean loss and metrics), ``"importance"`` or, without targets, ``"output"`` (the
-        mean of each output). ``p_holm`` is adjusted for all lines of a kind. Undefined numbers are NaN.
+        ``kind`` is ``"score"`` (the mean loss and metrics), ``"importance"`` or,
+        without targets, ``"output"`` (the mean of each output). ``p_holm`` is adjusted
+        for all lines of a kind. Undefined numbers are NaN.
         """
         return as_library(self.lines.copy(), library)
 
     def summary(self) -> str:
-        """Return a few lines of text: which columns differ, how the loss changed, and which other changes are clear."""
+        """Return a few lines of text: which columns differ, how the loss changed, and
+        which other changes are clear.
+        """
         return show("Changes.summary", self)
 
     _repr_html_ = in_words
@@ -93,23 +98,28 @@ def changes(
     random_state: Any = 0,
     progress: ProgressMode = "auto",
 ) -> Changes:
-    """Compare two periods or groups of rows for one fitted model: columns, scores and importances.
+    """Compare two periods or groups of rows for one fitted model: columns, scores and
+    importances.
 
-    Without targets (``y_old=None, y_new=None``), columns and the model's outputs are compared. The model is never
-    fitted again. Rows of the two samples count as independent of each other. Two models on the same rows are compared
-    by ``permgrad report RUN --against OTHER``, which pairs the rows of scores, and by ``pg.compare``.
+    Without targets (``y_old=None, y_new=None``), columns and the model's outputs are
+    compared. The model is never fitted again. Rows of the two samples count as
+    independent of each other. Two models on the same rows are compared by ``permgrad
+    report RUN --against OTHER``, which pairs the rows of scores, and by ``pg.compare``.
 
     Args:
-        model: a fitted estimator or any predictor of a table, as for ``pg.explain``, or a ``pg.Model`` of one.
-        X_old: rows of the first period or group, at least 30. Not those that the model was trained on, whose loss is
-            too low.
+        model: a fitted estimator or any predictor of a table, as for ``pg.explain``, or
+            a ``pg.Model`` of one.
+        X_old: rows of the first period or group, at least 30. Not those that the model
+            was trained on, whose loss is too low.
         y_old: their targets. None, as ``y_new``: they are not known.
         X_new: rows of the second.
         y_new: their targets.
         groups: columns that are one feature: name to columns, as for ``pg.explain``.
-        loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log loss or squared error.
+        loss: loss computed for each row, as for ``pg.explain``. ``"auto"`` is the log
+            loss or squared error.
         method: a method whose importance is global.
-        row_groups: rows that depend on each other: a pair of labels for old and new rows, or a column's name.
+        row_groups: rows that depend on each other: a pair of labels for old and new
+            rows, or a column's name.
         n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         random_state: seed.
         progress: a bar on stderr.
@@ -118,8 +128,8 @@ def changes(
         ``Changes``, with ``to_frame()`` and ``summary()``.
 
     Raises:
-        InputError: an argument cannot be used, the samples have different columns, or one has less than 30 rows or, if
-            rows depend on each other, 4 groups.
+        InputError: an argument cannot be used, the samples have different columns, or
+            one has less than 30 rows or, if rows depend on each other, 4 groups.
 
     Examples:
         >>> import permgrad as pg
@@ -150,7 +160,10 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
     if len(missing) == 2:
         return _without_targets(old, new)
     if missing:
-        problem = f"changes needs the targets of both samples or of none, and the {missing[0]} one has none"
+        problem = (
+            "changes needs the targets of both samples or of none, and the "
+            f"{missing[0]} one has none"
+        )
         hint = "Pass both y_old and y_new, or None for both."
         raise InputError(problem, hint=hint, code="PG005")
     with sparing(), full_float32():
@@ -173,7 +186,9 @@ def changes_between(old: Arguments, new: Arguments) -> Changes:
 
 
 def _without_targets(old: Arguments, new: Arguments) -> Changes:
-    """Compare columns and outputs of two samples of rows whose targets are not known."""
+    """Compare columns and outputs of two samples of rows whose targets are not
+    known.
+    """
     with sparing(), full_float32():
         requests = []
         for sample, name in ((old, "old"), (new, "new")):
@@ -211,7 +226,9 @@ def _outputs_by_name(request: Request) -> dict[str, Floats]:
 def of_classes(
     names: Sequence[str], probabilities: Floats, positive: int = 1
 ) -> dict[str, Floats]:
-    """Return the probabilities ``(rows, classes)`` by their names: of two classes that of the positive one alone."""
+    """Return the probabilities ``(rows, classes)`` by their names: of two classes that
+    of the positive one alone.
+    """
     chosen = [positive] if len(names) == 2 else range(len(names))
     return {f"probability of {names[k]}": probabilities[:, k] for k in chosen}
 
@@ -222,7 +239,8 @@ def lines_of_outputs(
     units: tuple[Dependence | None, Dependence | None] = (None, None),
     confidence: float = 1 - LEVEL,
 ) -> list[dict[str, Any]]:
-    """Return the lines of the means of outputs ``(rows,)``, by their names, in two samples.
+    """Return the lines of the means of outputs ``(rows,)``, by their names, in two
+    samples.
 
     ``units``: which rows of each depend on each other.
 
@@ -253,7 +271,9 @@ def _of_means(
     means: Sequence[Floats],
     units: tuple[Dependence | None, Dependence | None],
 ) -> tuple[tuple[Floats, Floats], tuple[float, float]]:
-    """Return the errors of a difference of means from rows' parts in them, and those if nothing changed."""
+    """Return the errors of a difference of means from rows' parts in them, and those if
+    nothing changed.
+    """
     old, new = (
         ScoreError.of_rows("mean", rows, np.zeros(len(rows)), unit)
         for rows, unit in zip(parts, units, strict=True)
@@ -268,9 +288,11 @@ def changes_of_models(
     explanations: tuple[Explanation, Explanation] | None,
     units: Dependence | None = None,
 ) -> Changes:
-    """Compare an old and a new model on the same rows: scores row by row, and importances, if both explain the same.
+    """Compare an old and a new model on the same rows: scores row by row, and
+    importances, if both explain the same.
 
-    The two importances of a feature count as independent, though they are of the same rows.
+    The two importances of a feature count as independent, though they are of the same
+    rows.
     """
     losses = guesses[0].losses[0], guesses[1].losses[0]
     lines = _scores(losses, guesses, (units, units), 0.95, paired=True)
@@ -295,7 +317,11 @@ def _pair(name: str, value: Any) -> tuple[Any, Any]:
     if value is None or isinstance(value, str):
         return value, value
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        problem = f"{name} must be a column's name or a pair for old and new rows, got {shown(value)}"
+        problem = (
+            f"{name} must be a column's name or a pair for old and new rows, "
+            "got "
+            f"{shown(value)}"
+        )
         raise InputError(problem, hint=f"Pass {name}=(old, new).", code="PG001")
     return value[0], value[1]
 
@@ -318,13 +344,18 @@ def _request(arguments: Arguments, sample: str) -> Request:
             available_count = request.count
         else:
             available_count = units.count
-        problem = f"changes needs {least} in each sample, and the {sample} one has {available_count}"
+        problem = (
+            f"changes needs {least} in each sample, and the {sample} one has "
+            f"{available_count}"
+        )
         raise InputError(problem, hint="Pass more rows.", code="PG013")
     return request
 
 
 def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
-    """Return the loss of each row, and predictions for metrics, None of several outputs."""
+    """Return the loss of each row, and predictions for metrics, None of several
+    outputs.
+    """
     subject = request.subject
     y = request.y
     outputs = outputs_of(subject, request.inputs)
@@ -349,7 +380,7 @@ def _predicted(request: Request) -> tuple[Floats, Predicted | None]:
     return losses, Predicted(truth.reshape(-1).astype(np.float64), guess.reshape(-1))
 
 
-# ---- lines of the table ----------------------------------------------------------------------------------------------
+# ---- lines of the table --------------------------------------------------------------
 def _scores_and_drift(
     requests: list[Request],
     losses: tuple[Floats, ...],
@@ -362,7 +393,9 @@ def _scores_and_drift(
 
 
 def _of_both(requests: Sequence[Request]) -> dict[str, Any]:
-    """Return facts of two samples: their numbers of rows, and the columns that moved."""
+    """Return facts of two samples: their numbers of rows, and the columns that
+    moved.
+    """
     related = Dependence.of_both(requests[0].units, requests[1].units)
     tables = [pd.DataFrame(request.raw).rename(columns=str) for request in requests]
     compared = compare_parts(tables[0], tables[1], dependence=related)
@@ -381,7 +414,10 @@ def _scores(
     *,
     paired: bool = False,
 ) -> list[dict[str, Any]]:
-    """Return the lines of the mean loss and of metrics. ``paired``: both are of the same rows."""
+    """Return the lines of the mean loss and of metrics.
+
+    ``paired``: both are of the same rows.
+    """
     score_sides = {
         "loss": [
             (float(row_losses.mean()), row_losses - row_losses.mean())
@@ -436,8 +472,11 @@ def _scores(
 def _apart(
     variances: Sequence[Floats], sizes: Sequence[Floats]
 ) -> tuple[Floats, Floats]:
-    """Return the standard error of new less old, which are independent, and its effective number of rows."""
-    # The new estimate's low end and the old one's high end make the low end of the difference.
+    """Return the standard error of new less old, which are independent, and its
+    effective number of rows.
+    """
+    # The new estimate's low end and the old one's high end make the low end of the
+    # difference.
     with np.errstate(divide="ignore", invalid="ignore"):
         variance, effective_size = two_parts(
             variances[1], sizes[1], variances[0], sizes[0][::-1]
@@ -453,9 +492,11 @@ def _lines(
     confidence: float,
     nothing: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return lines of differences, whose standard errors and effective numbers of rows are ``apart``.
+    """Return lines of differences, whose standard errors and effective numbers of rows
+    are ``apart``.
 
-    ``nothing``: their variance and numbers of rows if nothing changed, which p-values are of. None: those of ``apart``.
+    ``nothing``: their variance and numbers of rows if nothing changed, which p-values
+    are of. None: those of ``apart``.
     """
     change = values[1] - values[0]
     lower_ends, upper_ends, p_values = interval(change, *apart, confidence)
@@ -501,7 +542,10 @@ def _importances(
     """Return the lines of differences of importance."""
     explanations = [of_order(old, 1), of_order(new, 1)]
     if len(set(map(_kind, explanations))) > 1 or old.scope != "global":
-        problem = "Both samples need a global explanation of the same features by the same method"
+        problem = (
+            "Both samples need a global explanation of the same features by the "
+            "same method"
+        )
         raise InputError(
             problem, hint="Pass samples with the same columns.", code="PG006"
         )
@@ -545,7 +589,9 @@ def _importances(
 def _if_nothing_changed(
     old: Floats, new: Floats, rows: Sequence[float], change: Floats
 ) -> Floats | None:
-    """Return the variance of changes of means from their standard errors, if rows of both samples are alike."""
+    """Return the variance of changes of means from their standard errors, if rows of
+    both samples are alike.
+    """
     first, second = rows
     if not math.isfinite(first + second):
         return None
@@ -565,7 +611,8 @@ def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def claims_of_scores(old: Predicted, new: Predicted) -> list[str]:
-    """Return the scores that changed clearly from one sample of rows to another, by the rule of ``changes``.
+    """Return the scores that changed clearly from one sample of rows to another, by the
+    rule of ``changes``.
 
     Examples:
         >>> rng = np.random.default_rng(0)

@@ -1,4 +1,6 @@
-"""Whether classes are in an order, such as grades, stars, or poor, fair and good, and how such classes are judged."""
+"""Whether classes are in an order, such as grades, stars, or poor, fair and good, and
+how such classes are judged.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,18 @@ from permgrad.evaluation.scales import places_on_scale
 
 #: Classes are in an order if this share of what tells them apart follows it.
 _IN_ORDER = 0.9
-#: Neighbours must be taken for each other more often than others by so many standard errors.
+#: Neighbours must be taken for each other more often than others by so many standard
+#: errors.
 _CLEARLY = 3.0
-#: A feature speaks of the order if its classes differ by so many times what chance makes (an F statistic).
+#: A feature speaks of the order if its classes differ by so many times what chance
+#: makes (an F statistic).
 _MATTERS = 4.0
-#: Other orders that the classes are put in: all of so many classes, else so many drawn ones.
+#: Other orders that the classes are put in: all of so many classes, else so many drawn
+#: ones.
 _MOST_PERMUTED = 6
 _CODINGS = 999
-#: Classes, rows and columns that are looked at, and levels of a column, each as yes or no.
+#: Classes, rows and columns that are looked at, and levels of a column, each as yes or
+#: no.
 _MOST_CLASSES = 30
 _MOST_ROWS = 20_000
 _MOST_COLUMNS = 200
@@ -44,9 +50,11 @@ QUADRATIC_KAPPA = Metric(
 
 
 def kappa_of(scores: Mapping[str, Any]) -> float | None:
-    """Return the quadratic kappa of a confusion matrix, where classes stand in the order of their numbers.
+    """Return the quadratic kappa of a confusion matrix, where classes stand in the
+    order of their numbers.
 
-    A row that is two classes off counts four times as much as one that is one off. 1: all right, 0: as by chance.
+    A row that is two classes off counts four times as much as one that is one off. 1:
+    all right, 0: as by chance.
 
     Examples:
         >>> kappa_of({"labels": [1, 2, 3], "confusion_matrix": [[5, 1, 0], [0, 5, 1], [0, 0, 6]]})
@@ -82,7 +90,9 @@ def with_kappa(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metrics_in(scores: Mapping[str, Any]) -> list[Metric]:
-    """Return the metrics that are defined in some scores, as they are shown: the quadratic kappa behind accuracy."""
+    """Return the metrics that are defined in some scores, as they are shown: the
+    quadratic kappa behind accuracy.
+    """
     every = list(metrics.values())
     every.insert(1, QUADRATIC_KAPPA)
     return [metric for metric in every if scores.get(metric.name) is not None]
@@ -93,20 +103,24 @@ def classes_in_order(
     held_out: tuple[Integers, Floats],
     rows: tuple[pd.DataFrame | None, Integers],
 ) -> dict[str, Any] | None:
-    """Return how closely classes follow the order of a scale, if they do: ``near`` and ``along``, up to 1.
+    """Return how closely classes follow the order of a scale, if they do: ``near`` and
+    ``along``, up to 1.
 
-    ``near``: the share of the differences by which a model takes rows for neighbours of their class rather than for
-    classes beyond these. ``along``: the share of the features' differences between classes that rise or fall with the
-    class (None: no feature differs). A model that is always right says nothing of neighbours. Names that are coded at
-    random can look as much in order by chance: of three classes, in one of three codings. So this is said only if fewer
-    than 5 % of all codings look so, which takes five classes. Words of a scale, such as poor, fair and good, are in its
+    ``near``: the share of the differences by which a model takes rows for neighbours of
+    their class rather than for classes beyond these. ``along``: the share of the
+    features' differences between classes that rise or fall with the class (None: no
+    feature differs). A model that is always right says nothing of neighbours. Names
+    that are coded at random can look as much in order by chance: of three classes, in
+    one of three codings. So this is said only if fewer than 5 % of all codings look so,
+    which takes five classes. Words of a scale, such as poor, fair and good, are in its
     order by themselves: ``scale`` has them in this order.
 
     Args:
         labels: the classes, by their positions.
-        held_out: positions of the classes of rows that the model was not fitted on (-1: none of them), and their
-            probabilities ``(rows, classes)``.
-        rows: a table of features, if there is one, and positions of the classes of its rows.
+        held_out: positions of the classes of rows that the model was not fitted on (-1:
+            none of them), and their probabilities ``(rows, classes)``.
+        rows: a table of features, if there is one, and positions of the classes of its
+            rows.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -159,14 +173,18 @@ def classes_in_order(
 
 
 def _lifts(ranks: Integers, chances: Floats) -> tuple[Floats, Integers]:
-    """Return chances beside their means, because a frequent class is likely everywhere, and the classes that occur."""
+    """Return chances beside their means, because a frequent class is likely everywhere,
+    and the classes that occur.
+    """
     usual = chances[ranks >= 0].mean(axis=0)
     lifts = chances / np.maximum(usual, np.finfo(np.float64).tiny)
     return lifts, np.flatnonzero(usual > 0)
 
 
 def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
-    """Return the share of differences in favour of neighbours, and their sum in standard errors."""
+    """Return the share of differences in favour of neighbours, and their sum in
+    standard errors.
+    """
     total = 0.0
     total_size = 0.0
     variance = 0.0
@@ -186,10 +204,13 @@ def _near(ranks: Integers, chances: Floats) -> tuple[float | None, float]:
 
 
 def _as_near_at_random(ranks: Integers, chances: Floats, near: float) -> float:
-    """Return in which share of the codings of the classes neighbours are as near as in theirs."""
+    """Return in which share of the codings of the classes neighbours are as near as in
+    theirs.
+    """
     lifts, classes = _lifts(ranks, chances)
     count = len(classes)
-    # What rows of each class say of each class: sums of these are all that a coding needs.
+    # What rows of each class say of each class: sums of these are all that a coding
+    # needs.
     lift_sums = np.zeros((count, count))
     for class_index, label in enumerate(classes.tolist()):
         class_lifts = lifts[ranks == label][:, classes]
@@ -219,7 +240,8 @@ def _as_near_at_random(ranks: Integers, chances: Floats, near: float) -> float:
 
 
 def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
-    """Return which share of the differences between classes, in numbers and frequent levels, rises or falls with them.
+    """Return which share of the differences between classes, in numbers and frequent
+    levels, rises or falls with them.
 
     A feature counts by how much its classes differ.
     """
@@ -270,7 +292,9 @@ def _along(table: pd.DataFrame, ranks: Integers) -> float | None:
 
 
 def _numbers(table: pd.DataFrame) -> list[Array]:
-    """Return the numbers of a table's columns, and which rows have each of the frequent levels of the others."""
+    """Return the numbers of a table's columns, and which rows have each of the frequent
+    levels of the others.
+    """
     column_values: list[Array] = []
     with keeping_warnings():
         for column_index, column_name in enumerate(map(str, table.columns)):

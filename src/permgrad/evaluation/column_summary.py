@@ -1,7 +1,9 @@
-"""What training rows had in each column, in few numbers, and how the columns of later rows differ from that.
+"""What training rows had in each column, in few numbers, and how the columns of later
+rows differ from that.
 
-A column is kept as its values with how many rows have each of them. Of many numbers these are a thousand quantiles.
-Nothing of a row is kept: which values were in one row is lost.
+A column is kept as its values with how many rows have each of them. Of many numbers
+these are a thousand quantiles. Nothing of a row is kept: which values were in one row
+is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from permgrad.evaluation.drift import Independent, differences, independent_rows
 from permgrad.evaluation.leaks import looked_at
 from permgrad.evaluation.levels import FEW_VALUES, ColumnCells, cells_of
 
-#: Values of a column that are kept. Texts with more of them hardly repeat, and are not kept.
+#: Values of a column that are kept. Texts with more of them hardly repeat, and are not
+#: kept.
 _MOST_VALUES = 1000
 
 
@@ -30,7 +33,9 @@ def summary_of(
     na: Sequence[str | int | float] = (),
     dependence: Dependence | None = None,
 ) -> dict[str, Any]:
-    """Return what the rows of a table ``(rows, columns)`` have in each column. Large tables are sampled evenly.
+    """Return what the rows of a table ``(rows, columns)`` have in each column.
+
+    Large tables are sampled evenly.
 
     Args:
         table: the rows.
@@ -38,8 +43,9 @@ def summary_of(
         dependence: which rows depend on each other.
 
     Returns:
-        ``rows``, and ``columns``: of each the ``column``, its ``kind``, the ``missing`` cells, its ``values`` with the
-        ``counts`` of rows, and ``independent``: how many independent rows there are for each row.
+        ``rows``, and ``columns``: of each the ``column``, its ``kind``, the ``missing``
+        cells, its ``values`` with the ``counts`` of rows, and ``independent``: how many
+        independent rows there are for each row.
 
     Examples:
         >>> kept = summary_of(pd.DataFrame({"town": ["a", "a", None]}))
@@ -71,7 +77,10 @@ def summary_of(
 
 
 def _counted(cells: ColumnCells) -> dict[str, Any] | None:
-    """Return the values of a column and how many rows have each. None: they are texts that hardly repeat."""
+    """Return the values of a column and how many rows have each.
+
+    None: they are texts that hardly repeat.
+    """
     if cells.values is None:
         names = cells.names or []
         if len(names) > _MOST_VALUES:
@@ -89,7 +98,9 @@ def _counted(cells: ColumnCells) -> dict[str, Any] | None:
 
 
 def _ranks(cells: ColumnCells) -> Floats:
-    """Return numbers ``(rows, *)`` by which rows of a column are alike: ranks, or which level each row has."""
+    """Return numbers ``(rows, *)`` by which rows of a column are alike: ranks, or which
+    level each row has.
+    """
     codes = cells.codes + 1
     if cells.values is None:
         frequent = np.argsort(-np.bincount(codes), kind="stable")[:FEW_VALUES]
@@ -104,9 +115,11 @@ def against_summary(
     *,
     na: Sequence[str | int | float] = (),
 ) -> list[dict[str, Any]]:
-    """Compare later rows ``(rows, columns)`` with a summary, as ``compare_parts`` compares two tables: ``drift``.
+    """Compare later rows ``(rows, columns)`` with a summary, as ``compare_parts``
+    compares two tables: ``drift``.
 
-    Columns that the summary does not have, or that are of another kind in it, are left out.
+    Columns that the summary does not have, or that are of another kind in it, are left
+    out.
 
     Examples:
         >>> kept = summary_of(pd.DataFrame({"age": range(100)}))
@@ -170,7 +183,10 @@ def _of_numbers(kind: Any, values: Floats) -> ColumnCells:
 
 
 def _joined(first: ColumnCells, second: ColumnCells) -> ColumnCells | None:
-    """Return the cells of one column in both parts, the first ones first. None: they cannot be compared."""
+    """Return the cells of one column in both parts, the first ones first.
+
+    None: they cannot be compared.
+    """
     empty = (second.codes < 0).all()
     if first.values is not None and (second.values is not None or empty):
         values = np.full(len(second.codes), np.nan)

@@ -1,7 +1,9 @@
-"""Results of several models on the same folds: which is best, by how much, and whether they rely on the same features.
+"""Results of several models on the same folds: which is best, by how much, and whether
+they rely on the same features.
 
-A ``Comparison`` holds two frames: one line per model and fold, and one line per model, fold and feature. All else
-(means, ranks, tests, agreement) is computed from them, and can be computed again.
+A ``Comparison`` holds two frames: one line per model and fold, and one line per model,
+fold and feature. All else (means, ranks, tests, agreement) is computed from them, and
+can be computed again.
 """
 
 from __future__ import annotations
@@ -67,12 +69,13 @@ class Comparison:
         task: ``"classification"`` or ``"regression"``.
         metric: Name of the metric that decides.
         contestants: The models, in the order in which they were asked for.
-        scores: One line per model and fold: ``model, fold``, every metric of the task, ``fit_seconds,
-            processor_seconds, explain_seconds, train_rows, validation_rows, test_rows, problem`` (why it failed, empty
-            if it did not).
-        importances: One line per model, fold, method and feature: ``model, fold, method, feature, importance, std,
-            ci_low, ci_high, p_value``, and ``tabular, image, interaction`` where the path game was played. Empty where
-            nothing was explained.
+        scores: One line per model and fold: ``model, fold``, every metric of the task,
+            ``fit_seconds, processor_seconds, explain_seconds, train_rows,
+            validation_rows, test_rows, problem`` (why it failed, empty if it did not).
+        importances: One line per model, fold, method and feature: ``model, fold,
+            method, feature, importance, std, ci_low, ci_high, p_value``, and ``tabular,
+            image, interaction`` where the path game was played. Empty where nothing was
+            explained.
         facts: Further facts: how rows were divided, settings, versions, notes.
 
     Examples:
@@ -104,7 +107,7 @@ class Comparison:
     importances: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    # ---- which is best -----------------------------------------------------------------------------------------------
+    # ---- which is best ---------------------------------------------------------------
     @property
     def measure(self) -> Metric:
         """The metric that decides."""
@@ -132,7 +135,10 @@ class Comparison:
         return list(dict.fromkeys(self.scores["fold"].tolist()))
 
     def table_of(self, metric: str) -> pd.DataFrame:
-        """Return a metric's values, folds by models, NaN if undefined. Models without any value are left out."""
+        """Return a metric's values, folds by models, NaN if undefined.
+
+        Models without any value are left out.
+        """
         check_choice(
             "metric",
             metric,
@@ -151,7 +157,9 @@ class Comparison:
 
     @cached_property
     def best(self) -> str | None:
-        """The model with the best mean among those with the most folds, or None if every model failed."""
+        """The model with the best mean among those with the most folds, or None if
+        every model failed.
+        """
         fold_scores = self.table_of(self.metric)
         if fold_scores.empty:
             return None
@@ -165,10 +173,12 @@ class Comparison:
     def standing(self) -> pd.DataFrame:
         """One line per model, best first.
 
-        Columns: ``model, label, kind, mean, std`` (over folds), ``lowest, highest, rank`` (mean over folds, NaN for a
-        model that lacks some), ``difference`` (distance from the best), ``ci_low, ci_high, p_value`` (corrected for
-        overlapping training rows), ``p_holm`` (corrected for several comparisons with the best), ``fit_seconds``
-        (median), ``folds, failed``, ``level`` (the best, or not significantly different from it).
+        Columns: ``model, label, kind, mean, std`` (over folds), ``lowest, highest,
+        rank`` (mean over folds, NaN for a model that lacks some), ``difference``
+        (distance from the best), ``ci_low, ci_high, p_value`` (corrected for
+        overlapping training rows), ``p_holm`` (corrected for several comparisons with
+        the best), ``fit_seconds`` (median), ``folds, failed``, ``level`` (the best, or
+        not significantly different from it).
         """
         fold_scores = self.table_of(self.metric).reindex(columns=self.names)
         higher = self.measure.direction == "higher"
@@ -207,7 +217,8 @@ class Comparison:
         frame["folds"] = fold_scores.notna().sum()
         frame["failed"] = (self._column("problem", "") != "").groupby(by_model).sum()
         frame["level"] = (frame["model"] == self.best) | (frame["p_holm"] >= LEVEL)
-        # A model that failed on some folds was not measured on the same rows, and is listed after the others.
+        # A model that failed on some folds was not measured on the same rows, and is
+        # listed after the others.
         if higher:
             sort_key = -frame["mean"]
         else:
@@ -220,7 +231,8 @@ class Comparison:
     def pairs(self) -> pd.DataFrame:
         """A test of every pair of models.
 
-        Columns: ``first, second, difference`` (above 0 if the first is better), ``ci_low, ci_high, p_value, p_holm``.
+        Columns: ``first, second, difference`` (above 0 if the first is better),
+        ``ci_low, ci_high, p_value, p_holm``.
         """
         fold_scores = self.table_of(self.metric)
         tests = {}
@@ -233,7 +245,9 @@ class Comparison:
         return _adjusted(pd.DataFrame(lines, columns=["first", "second", *_TEST]))
 
     def _test(self, wide: pd.DataFrame, first: str, second: str) -> tuple[float, ...]:
-        """Return the test (``_TEST``) of whether ``first`` is better than ``second``, NaN for fewer than two folds."""
+        """Return the test (``_TEST``) of whether ``first`` is better than ``second``,
+        NaN for fewer than two folds.
+        """
         both_scores = wide[[first, second]].dropna()
         if len(both_scores) < 2:
             return (math.nan,) * len(_TEST)
@@ -279,7 +293,7 @@ class Comparison:
             for model_name, fold_label, reason in failed_folds.to_numpy().tolist()
         ]
 
-    # ---- features they rely on ---------------------------------------------------------------------------------------
+    # ---- features they rely on -------------------------------------------------------
     @cached_property
     def features(self) -> list[str]:
         """All features, in the table's order."""
@@ -289,9 +303,11 @@ class Comparison:
 
     @cached_property
     def reliance(self) -> dict[str, Floats]:
-        """Permutation importances ``(folds, features)`` of each explained model, on the folds that all of them have.
+        """Permutation importances ``(folds, features)`` of each explained model, on the
+        folds that all of them have.
 
-        Models that failed on more than half of the folds are left out, because few common folds would remain.
+        Models that failed on more than half of the folds are left out, because few
+        common folds would remain.
         """
         return self._on_common_folds("importance")
 
@@ -334,7 +350,8 @@ class Comparison:
 
     @cached_property
     def clear(self) -> dict[str, Booleans]:
-        """The features that clearly matter to each explained model: p-values over folds pass Holm's steps at 5 %.
+        """The features that clearly matter to each explained model: p-values over folds
+        pass Holm's steps at 5 %.
 
         Without p-values, every feature above 0 counts.
         """
@@ -364,16 +381,20 @@ class Comparison:
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
-        """Agreement of every pair of explained models, see ``permgrad.evaluation.ranking``."""
+        """Agreement of every pair of explained models, see
+        ``permgrad.evaluation.ranking``.
+        """
         train, test_rows = self._sizes
         return agreement_table(
             self.reliance, k=self.k or None, train_rows=train, test_rows=test_rows
         )
 
     def shares(self) -> pd.DataFrame:
-        """Return each model's mean share of importance, features by models (permutation, folds averaged).
+        """Return each model's mean share of importance, features by models
+        (permutation, folds averaged).
 
-        Importances below 0 count as 0, because shares compare the features that models rely on, not their losses.
+        Importances below 0 count as 0, because shares compare the features that models
+        rely on, not their losses.
         """
         columns = {}
         for model_name, values in self.reliance.items():
@@ -384,9 +405,11 @@ class Comparison:
 
     @cached_property
     def strongest(self) -> dict[str, Floats]:
-        """Whether each feature is one of the strongest of each explained model: 1, 0, or a fraction for ties.
+        """Whether each feature is one of the strongest of each explained model: 1, 0,
+        or a fraction for ties.
 
-        At most ``k`` features with the largest mean shares, all of which clearly matter and have at least 1 %.
+        At most ``k`` features with the largest mean shares, all of which clearly matter
+        and have at least 1 %.
         """
         return {
             str(model_name): strongest_of(
@@ -396,7 +419,7 @@ class Comparison:
             for model_name, share in self.shares().items()
         }
 
-    # ---- export ------------------------------------------------------------------------------------------------------
+    # ---- export ----------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the frames of scores and importances, for JSON."""
         measured = []
@@ -460,13 +483,15 @@ class Comparison:
         record: Mapping[str, Any] | None = None,
         csv_formulas: Formulas | None = None,
     ) -> Path:
-        """Write ``scores.csv, importances.csv, agreement.csv, comparison.json`` and ``comparison.html`` into a folder.
+        """Write ``scores.csv, importances.csv, agreement.csv, comparison.json`` and
+        ``comparison.html`` into a folder.
 
         Args:
             folder: Created if needed. Files of these names are replaced.
             record: Further entries of ``comparison.json``, before the others.
-            csv_formulas: ``"quote"`` puts a single quote before texts that a spreadsheet would take for formulas,
-                ``"keep"`` leaves them unchanged. None: the setting of the running command, else ``"quote"``.
+            csv_formulas: ``"quote"`` puts a single quote before texts that a
+                spreadsheet would take for formulas, ``"keep"`` leaves them unchanged.
+                None: the setting of the running command, else ``"quote"``.
 
         Returns:
             The folder.
@@ -486,7 +511,8 @@ class Comparison:
 
     def __repr__(self) -> str:
         return (
-            f"<Comparison of {len(self.contestants)} models on {self.table}: {len(self.folds)} folds, "
+            f"<Comparison of {len(self.contestants)} models on {self.table}: "
+            f"{len(self.folds)} folds, "
             f"best by {self.measure.label}: {self.best}>"
         )
 
@@ -504,7 +530,9 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Mean difference in the unit of the score, its 95 % interval, two-sided p-value, number of splits."""
+    """Mean difference in the unit of the score, its 95 % interval, two-sided p-value,
+    number of splits.
+    """
 
     difference: float
     low: float
@@ -516,22 +544,27 @@ class PairedTest:
 def corrected_paired_test(
     differences: npt.ArrayLike, *, train_rows: int, test_rows: int
 ) -> PairedTest:
-    """Test whether the mean difference of two models' scores ``(splits,)`` is 0. p < 0.05 iff the interval excludes 0.
+    """Test whether the mean difference of two models' scores ``(splits,)`` is 0. p <
+    0.05 iff the interval excludes 0.
 
-    With J splits, differences d_1 … d_J and their sample variance s², the standard error of the mean is
-    √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of freedom (Nadeau & Bengio 2003, equation 12 ff.).
-    If all differences are equal, their spread is unknown. The p-value is then that of their signs, 2 · 2^−J, with the
-    interval that belongs to it. If they are all 0, the p-value is 1 and the interval is 0.
+    With J splits, differences d_1 … d_J and their sample variance s², the standard
+    error of the mean is √((1/J + test_rows / train_rows) · s²), with J − 1 degrees of
+    freedom (Nadeau & Bengio 2003, equation 12 ff.). If all differences are equal, their
+    spread is unknown. The p-value is then that of their signs, 2 · 2^−J, with the
+    interval that belongs to it. If they are all 0, the p-value is 1 and the interval is
+    0.
     """
     values = np.asarray(differences, dtype=np.float64)
     splits = len(values)
-    # Scores near 1 are rounded at 1e-16, and so are their differences, even very small ones.
+    # Scores near 1 are rounded at 1e-16, and so are their differences, even very small
+    # ones.
     largest = _ROUNDING * float(np.abs(values).max())
     mean_difference = float(values.mean())
     mean_difference = 0.0 if abs(mean_difference) <= largest else mean_difference
     error = math.sqrt(float(values.var(ddof=1)) * (1 / splits + test_rows / train_rows))
     if error <= largest:
-        # NOTE[DIFF]: the paper's variance is 0 here, which makes any difference certain.
+        # NOTE[DIFF]: the paper's variance is 0 here, which makes any difference
+        # certain.
         if mean_difference == 0:
             return PairedTest(0.0, 0.0, 0.0, 1.0, splits)
         error = -abs(mean_difference) / float(t_quantile(0.5**splits, splits - 1))

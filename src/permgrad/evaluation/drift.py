@@ -1,10 +1,12 @@
 """Find columns whose values are distributed differently in training and test rows.
 
-Numbers and dates are compared by the test of Kolmogorov and Smirnov with the correction of Stephens (1970). All else,
-and numbers with few values, is compared by Pearson's test of levels. Missing cells count as below all values, or as a
-level. The effect size is the same for both: the largest difference in the share of rows that any range, or any set of
-levels, has. It is 0 for equal distributions and 1 for those that have no value in common. A level that only later rows
-have is named if it has too many of them for chance.
+Numbers and dates are compared by the test of Kolmogorov and Smirnov with the correction
+of Stephens (1970). All else, and numbers with few values, is compared by Pearson's test
+of levels. Missing cells count as below all values, or as a level. The effect size is
+the same for both: the largest difference in the share of rows that any range, or any
+set of levels, has. It is 0 for equal distributions and 1 for those that have no value
+in common. A level that only later rows have is named if it has too many of them for
+chance.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.leaks import looked_at
 from permgrad.evaluation.levels import ColumnCells, cells_of
 
-#: A difference of shares that is large enough to matter. Normal distributions 0.25 standard deviations apart have it.
+#: A difference of shares that is large enough to matter. Normal distributions 0.25
+#: standard deviations apart have it.
 LARGE = 0.1
 #: Levels with fewer expected rows on a side are taken together.
 _LEAST_EXPECTED = 5
@@ -47,32 +50,40 @@ def compare_parts(
     na: Sequence[str | int | float] = (),
     dependence: Dependence | None = None,
 ) -> dict[str, Any]:
-    """Compare each column of the training rows with that of the test rows. Tables of many cells are sampled evenly.
+    """Compare each column of the training rows with that of the test rows.
+
+    Tables of many cells are sampled evenly.
 
     Args:
         train: The training rows ``(rows, columns)``.
         test: The test rows, with the same columns.
-        targets: The target's name, and its values in both parts, to compare it like a column.
+        targets: The target's name, and its values in both parts, to compare it like a
+            column.
         na: Codes of missing cells.
-        dependence: Which rows depend on each other, of both parts in this order. There is then no clear difference
-            without five independent rows on each side.
+        dependence: Which rows depend on each other, of both parts in this order. There
+            is then no clear difference without five independent rows on each side.
 
     Returns:
-        What ``columns.json`` holds: the numbers of training and test ``rows`` compared, ``columns``, what
-        ``describe_column`` returns of each, and ``drift``, the largest clear differences first. Each of these has
+        What ``columns.json`` holds: the numbers of training and test ``rows`` compared,
+        ``columns``, what ``describe_column`` returns of each, and ``drift``, the
+        largest clear differences first. Each of these has
 
         - ``column``, and ``kind``: ``"number"``, ``"date"`` or ``"levels"``
-        - ``size``: the largest difference in the share of rows of any range or any set of levels, from 0 to 1
+        - ``size``: the largest difference in the share of rows of any range or any set
+          of levels, from 0 to 1
         - ``p_value``, and ``p_holm``: the same, adjusted for all columns
-        - ``clear``: whether ``p_holm`` is below 5 % and ``size`` at least 0.1, or there are ``new`` levels
-        - ``new``: the levels that only test rows have, in more rows than by chance. If nothing else is clear, the
-          other facts are of these.
+        - ``clear``: whether ``p_holm`` is below 5 % and ``size`` at least 0.1, or there
+          are ``new`` levels
+        - ``new``: the levels that only test rows have, in more rows than by chance. If
+          nothing else is clear, the other facts are of these.
         - ``typical``: the medians of training and of test rows, of numbers and dates
-        - ``side``: which rows are more frequent in the test rows: ``"at most"``, ``"missing or at most"`` or
-          ``"above"`` the number ``value`` (dates: seconds since 1970), ``"missing"``, ``"present"``, or ``"among"`` the
-          texts ``levels``
-        - ``train, test``: the share of such rows in each part, so that ``test − train`` is ``size``
-        - ``rows``: training and test rows compared, and ``sampled``: whether there are more
+        - ``side``: which rows are more frequent in the test rows: ``"at most"``,
+          ``"missing or at most"`` or ``"above"`` the number ``value`` (dates: seconds
+          since 1970), ``"missing"``, ``"present"``, or ``"among"`` the texts ``levels``
+        - ``train, test``: the share of such rows in each part, so that ``test − train``
+          is ``size``
+        - ``rows``: training and test rows compared, and ``sampled``: whether there are
+          more
 
     Examples:
         >>> train, test = pd.DataFrame({"age": range(100)}), pd.DataFrame({"age": range(50, 150)})
@@ -170,7 +181,9 @@ def differences(
 def _of_numbers(
     cells: ColumnCells, count: int, independent: Independent | None
 ) -> dict[str, Any] | None:
-    """Compare the distributions of the first ``count`` numbers and of the others where they are farthest apart."""
+    """Compare the distributions of the first ``count`` numbers and of the others where
+    they are farthest apart.
+    """
     codes = cells.codes
     levels = cells.numbers
     missing = bool((codes < 0).any())
@@ -235,7 +248,10 @@ def _median(values: Floats) -> float | None:
 def _of_levels(
     cells: ColumnCells, count: int, independent: Independent | None
 ) -> dict[str, Any] | None:
-    """Compare the shares of levels in the first ``count`` rows and in the others. Missing cells are a level."""
+    """Compare the shares of levels in the first ``count`` rows and in the others.
+
+    Missing cells are a level.
+    """
     names = cells.names or []
     codes = cells.codes
     present = len(names)
@@ -260,7 +276,8 @@ def _of_levels(
     p_value = float(special.chdtrc(freedom, statistic))
     sizes = total
     if independent is not None:
-        # Rao & Scott (1981): divided by the design effect, of the rarer levels together as one.
+        # Rao & Scott (1981): divided by the design effect, of the rarer levels together
+        # as one.
         pooled_codes = np.where(often, np.cumsum(often) - 1, often.sum())[codes]
         sizes = independent(np.eye(int(often.sum()) + 1)[pooled_codes])
         statistic *= float(sizes.prod() / sizes.sum() / (total.prod() / total.sum()))
@@ -298,10 +315,13 @@ def _of_levels(
 def _new_levels(
     names: Sequence[str], counts: Array, total: Array, sizes: Array
 ) -> dict[str, Any] | None:
-    """Return what a difference says, of the levels that only later rows have. None: each may be so by chance.
+    """Return what a difference says, of the levels that only later rows have.
 
-    If rows were in any order, a level of k rows would be in later ones alone with a probability below qᵏ, where q is
-    their share of all. ``counts`` are ``(2, levels)``, ``sizes`` the numbers of independent rows.
+    None: each may be so by chance.
+
+    If rows were in any order, a level of k rows would be in later ones alone with a
+    probability below qᵏ, where q is their share of all. ``counts`` are ``(2, levels)``,
+    ``sizes`` the numbers of independent rows.
     """
     alone = counts[1] * (counts[0] == 0)
     later = np.log(total[1] / total.sum())
@@ -320,7 +340,9 @@ def _new_levels(
 
 
 def _independent(dependence: Dependence, count: int, values: Floats) -> Floats:
-    """Return how many independent rows both sides have, from how values ``(rows, *)`` are related within a side."""
+    """Return how many independent rows both sides have, from how values ``(rows, *)``
+    are related within a side.
+    """
     sides = np.arange(len(values)) < count
     sizes = np.array([sides.sum(), (~sides).sum()], dtype=np.float64)
     centred = values - np.where(
@@ -334,13 +356,15 @@ def _independent(dependence: Dependence, count: int, values: Floats) -> Floats:
 
 
 def independent_rows(dependence: Dependence, values: Floats) -> float:
-    """Return how many independent rows say as much on a mean of values ``(rows, *)``."""
+    """Return how many independent rows say as much on a mean of values ``(rows,
+    *)``.
+    """
     every = np.ones(len(values))
     effect = dependence.design(every, dependence.correlation(values))[0]
     return len(values) / effect
 
 
-# ---- distributions ---------------------------------------------------------------------------------------------------
+# ---- distributions -------------------------------------------------------------------
 #: Bars of a distribution, and levels that get one of their own.
 BARS = 24
 LEVELS = 10
@@ -349,11 +373,13 @@ _BEYOND = 0.005
 
 
 def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]:
-    """Describe the first ``count`` rows of a column, those of training, and the others, the test rows.
+    """Describe the first ``count`` rows of a column, those of training, and the others,
+    the test rows.
 
-    Returns ``column, kind`` and ``missing``, a pair of shares. ``shares`` are two lists, of training and of test rows:
-    the share of rows with each of the ``levels``, of which the last can be all others, or between each two ``edges``.
-    ``typical`` is the pair of medians of numbers and dates, else of most frequent levels.
+    Returns ``column, kind`` and ``missing``, a pair of shares. ``shares`` are two
+    lists, of training and of test rows: the share of rows with each of the ``levels``,
+    of which the last can be all others, or between each two ``edges``. ``typical`` is
+    the pair of medians of numbers and dates, else of most frequent levels.
 
     Examples:
         >>> import pandas as pd
@@ -412,7 +438,10 @@ def describe_column(cells: ColumnCells, name: str, count: int) -> dict[str, Any]
 
 
 def bar_edges(present: Floats) -> Floats:
-    """Return the edges of the bars of numbers. The outermost bars take in the few values far out."""
+    """Return the edges of the bars of numbers.
+
+    The outermost bars take in the few values far out.
+    """
     lower_bound, upper_bound = np.quantile(
         present, [_BEYOND, 1 - _BEYOND], method="inverted_cdf"
     ).tolist()

@@ -1,7 +1,8 @@
-"""``Explanation.evaluate``: curves, infidelity, sensitivity, randomised weights, sparsity and complexity.
+"""``Explanation.evaluate``: curves, infidelity, sensitivity, randomised weights,
+sparsity and complexity.
 
-A measure is a function of a ``Tested``, registered with the direction that is better. It raises ``InputError`` where it
-cannot be computed.
+A measure is a function of a ``Tested``, registered with the direction that is better.
+It raises ``InputError`` where it cannot be computed.
 """
 
 from __future__ import annotations
@@ -65,19 +66,23 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower"]
 
-#: Largest number of steps of a curve, subsets of each row for each repeat, and networks with other weights.
+#: Largest number of steps of a curve, subsets of each row for each repeat, and networks
+#: with other weights.
 _POINTS = 32
 _SUBSETS = 10
 _NETWORKS = 3
-#: Largest change of inputs for sensitivity, in standard deviations. Share of random explanations within their interval.
+#: Largest change of inputs for sensitivity, in standard deviations. Share of random
+#: explanations within their interval.
 _RADIUS = 0.1
 _CONFIDENCE = 0.95
 
 
-# ---- the result ------------------------------------------------------------------------------------------------------
+# ---- the result ----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Estimate:
-    """One measure of an explanation, and its value for random explanations where that is meaningful."""
+    """One measure of an explanation, and its value for random explanations where that
+    is meaningful.
+    """
 
     value: float
     std_error: float = float("nan")
@@ -87,7 +92,8 @@ class Estimate:
     direction: Better | None = (
         None  # where it depends on the explained quantity, else the measure's
     )
-    #: shares of the players, the mean curve, and those of random orders: mean, low, high, ``(5, points)``
+    #: shares of the players, the mean curve, and those of random orders: mean, low,
+    #: high, ``(5, points)``
     curve: Floats | None = None
 
 
@@ -113,10 +119,12 @@ class Evaluation:
     meta: dict[str, Any] = field(default_factory=dict)
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return one line per measure: ``metric, value, std_error, direction, random, random_low, random_high``.
+        """Return one line per measure: ``metric, value, std_error, direction, random,
+        random_low, random_high``.
 
-        ``std_error`` is the standard error over rows. ``random`` is the mean for random explanations, and the share
-        ``confidence`` of them is between ``random_low`` and ``random_high``. Undefined numbers are NaN.
+        ``std_error`` is the standard error over rows. ``random`` is the mean for random
+        explanations, and the share ``confidence`` of them is between ``random_low`` and
+        ``random_high``. Undefined numbers are NaN.
         """
         lines = []
         for metric_name, estimate in self.estimates.items():
@@ -145,7 +153,8 @@ class Evaluation:
     def plot(self, *, title: str | None = None, ax: Axes | None = None) -> PlotFigure:
         """Draw the deletion and insertion curves with those of random orders.
 
-        With ``ax``, the curves are drawn into these matplotlib axes, and their figure is returned.
+        With ``ax``, the curves are drawn into these matplotlib axes, and their figure
+        is returned.
 
         Raises:
             InputError: neither curve was computed.
@@ -153,15 +162,21 @@ class Evaluation:
         return show("Evaluation.plot", self, title=title, ax=ax)
 
     def __repr__(self) -> str:
-        return f"<Evaluation: {', '.join(f'{metric} {estimate.value:.3g}' for metric, estimate in self.estimates.items())}>"
+        return (
+            "<Evaluation: "
+            f"{', '.join(f'{metric} {estimate.value:.3g}' for metric, estimate in self.estimates.items())}>"
+        )
 
 
-# ---- measures --------------------------------------------------------------------------------------------------------
+# ---- measures ------------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """An explanation with its ``Model``, the input of measures. ``values`` are ``(rows, players)``, one row if global.
+    """An explanation with its ``Model``, the input of measures.
 
-    In a local explanation with several outputs, each row is judged by the output that the model predicts for it.
+    ``values`` are ``(rows, players)``, one row if global.
+
+    In a local explanation with several outputs, each row is judged by the output that
+    the model predicts for it.
     """
 
     explanation: Explanation
@@ -196,13 +211,18 @@ class Tested:
         return np.asarray(self._readout(self.game.base()).argmax(axis=1))
 
     def pick(self, explanation: Explanation) -> Floats:
-        """Return an explanation's numbers for the outputs that rows are judged by, ``(rows, players)``."""
+        """Return an explanation's numbers for the outputs that rows are judged by,
+        ``(rows, players)``.
+        """
         values = explanation.values
         if (
             explanation.names != self.explanation.names
             or values.shape != self.explanation.values.shape
         ):
-            advice = "Pass the model as it was explained, such as pg.Model(net, segments=...)."
+            advice = (
+                "Pass the model as it was explained, such as pg.Model(net, "
+                "segments=...)."
+            )
             raise InputError(
                 "The repeated explanation has other features, rows or outputs",
                 hint=advice,
@@ -228,7 +248,9 @@ class Tested:
         )
 
     def measured(self, replaced: Booleans, donors: Integers) -> Floats:
-        """Return the output (local) or the loss (global) of each row with players replaced, ``(rows,)``."""
+        """Return the output (local) or the loss (global) of each row with players
+        replaced, ``(rows,)``.
+        """
         request = self.request
         row_indices = np.arange(self.request.count)
         with request.subject.open():
@@ -240,7 +262,8 @@ class Tested:
 
     @cached_property
     def curves(self) -> dict[str, tuple[Floats, Floats, Floats]]:
-        """Shares, curves of rows ``(rows, points)`` and mean curves of random orders ``(repeats, points)``, by kind.
+        """Shares, curves of rows ``(rows, points)`` and mean curves of random orders
+        ``(repeats, points)``, by kind.
 
         Random orders use the same donors, one each.
         """
@@ -286,7 +309,9 @@ class Tested:
         }
 
     def explained(self, model: Any, inputs: Any) -> Floats:
-        """Return the values of another explanation, without its warnings, which repeat those of the first."""
+        """Return the values of another explanation, without its warnings, which repeat
+        those of the first.
+        """
         method = self.explanation.method
         lost_options = self.explanation.meta.get("options_not_kept", ())
         if method not in methods or lost_options:
@@ -294,7 +319,10 @@ class Tested:
                 missing_part = f"the options {listed(lost_options)}"
             else:
                 missing_part = f"how {method!r} was called"
-            problem = f"An explanation does not store {missing_part}, so it cannot be made again"
+            problem = (
+                f"An explanation does not store {missing_part}, so it cannot be "
+                "made again"
+            )
             raise InputError(problem, hint="Leave this metric out.", code="PG005")
         with keeping_warnings():
             return self.pick(self.explain(model, inputs))
@@ -307,7 +335,9 @@ class Tested:
         return numbers
 
     def mean(self, rows: Floats) -> tuple[float, float]:
-        """Return the mean over rows for which a number is defined, and its standard error."""
+        """Return the mean over rows for which a number is defined, and its standard
+        error.
+        """
         defined = np.isfinite(rows)
         if not defined.any():
             return float("nan"), float("nan")
@@ -323,7 +353,9 @@ class Tested:
         return float(mean_value), float(std_error)
 
     def spread(self, draws: Floats) -> tuple[float, float, float]:
-        """Return the mean of random draws and Student's t interval for a further one."""
+        """Return the mean of random draws and Student's t interval for a further
+        one.
+        """
         count = len(draws)
         width = float("nan")
         if count > 1:
@@ -347,7 +379,9 @@ explanation_measures: Registry[Measure] = Registry("metric")
 def measure(
     name: str, direction: Better
 ) -> Callable[[Callable[[Tested], Estimate]], Callable[[Tested], Estimate]]:
-    """Return a decorator that registers a measure of explanations with the direction that is better."""
+    """Return a decorator that registers a measure of explanations with the direction
+    that is better.
+    """
 
     def enter(take: Callable[[Tested], Estimate]) -> Callable[[Tested], Estimate]:
         explanation_measures.register(name)(Measure(take, direction))
@@ -381,7 +415,10 @@ measure("insertion", "higher")(partial(_curve, "insertion"))
 
 @measure("infidelity", "lower")
 def _infidelity(case: Tested) -> Estimate:
-    """Replace random subsets of every size by background rows. Random explanations permute values among players."""
+    """Replace random subsets of every size by background rows.
+
+    Random explanations permute values among players.
+    """
     if not case.local:
         raise InputError(
             "infidelity needs a local explanation",
@@ -428,14 +465,19 @@ def _infidelity(case: Tested) -> Estimate:
 
 @measure("sensitivity", "lower")
 def _sensitivity(case: Tested) -> Estimate:
-    """Move the real numbers of the inputs by up to a tenth of their standard deviations."""
+    """Move the real numbers of the inputs by up to a tenth of their standard
+    deviations.
+    """
     moved = []
     for draw_index in range(case.n_repeats):
         inputs, count = measures.moved_inputs(
             case.inputs, generator(case.seed, "evaluate noise", draw_index), _RADIUS
         )
         if not count:
-            problem = "sensitivity needs inputs with real numbers, but they hold only whole numbers, text or dates"
+            problem = (
+                "sensitivity needs inputs with real numbers, but they hold only "
+                "whole numbers, text or dates"
+            )
             raise InputError(problem, hint="Leave it out.", code="PG004")
         moved.append(case.explained(case.model, inputs))
     return Estimate(*case.mean(measures.max_sensitivity(case.values, np.stack(moved))))
@@ -443,11 +485,17 @@ def _sensitivity(case: Tested) -> Estimate:
 
 @measure("randomisation", "lower")
 def _randomisation(case: Tested) -> Estimate:
-    """Compare with explanations of networks with new random weights. A good explanation does not agree with them."""
+    """Compare with explanations of networks with new random weights.
+
+    A good explanation does not agree with them.
+    """
     model = case.model.model
     of_model = isinstance(model, nn.Module)
     if not of_model and not isinstance(getattr(model, "module_", None), nn.Module):
-        problem = f"randomisation needs a torch network to draw new weights for, got {type(model).__name__}"
+        problem = (
+            "randomisation needs a torch network to draw new weights for, got "
+            f"{type(model).__name__}"
+        )
         raise InputError(problem, hint="Leave it out.", code="PG034")
     agreements = []
     for draw_index in range(_NETWORKS):
@@ -487,7 +535,7 @@ measure("sparsity", "higher")(partial(_of_sizes, measures.gini))
 measure("complexity", "lower")(partial(_of_sizes, measures.entropy))
 
 
-# ---- the call --------------------------------------------------------------------------------------------------------
+# ---- the call ------------------------------------------------------------------------
 def evaluate(
     explanation: Explanation,
     model: Any,
@@ -584,7 +632,9 @@ def _explained_rows(
 
 @refusing
 def _check_given(explanation: Explanation, y: Any, background: Any) -> Iterator[Fault]:
-    """Refuse explanations that do not store all of the call of ``explain``, where the rest is not given."""
+    """Refuse explanations that do not store all of the call of ``explain``, where the
+    rest is not given.
+    """
     explanation_meta = explanation.meta
     if explanation.method == MIXED:
         reason = "each modality was explained by a different method"
@@ -674,7 +724,9 @@ def _call(
 
 
 def _method(explanation: Explanation) -> Any:
-    """Return the method with the options that the explanation stores, without interactions, or its name alone."""
+    """Return the method with the options that the explanation stores, without
+    interactions, or its name alone.
+    """
     stored_options = {}
     for option_name, option_value in explanation.meta.get("options", {}).items():
         if isinstance(option_value, list):
@@ -691,7 +743,10 @@ def _method(explanation: Explanation) -> Any:
 
 
 def _request(explanation: Explanation, arguments: Arguments) -> Request:
-    """Return the request of the explanation, with the explanation's players. Curves replace by marginal donors."""
+    """Return the request of the explanation, with the explanation's players.
+
+    Curves replace by marginal donors.
+    """
     chosen_method = None
     if explanation.method in methods:
         chosen_method = arguments.method
@@ -711,7 +766,10 @@ def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
         else explanation.meta.get("rows_explained")
     )
     if explained_rows not in (None, request.count):
-        problem = f"The explanation is of {counted(explained_rows, 'row')}, got {request.count}"
+        problem = (
+            f"The explanation is of {counted(explained_rows, 'row')}, got "
+            f"{request.count}"
+        )
         yield problem, "Pass the rows that were explained.", "PG007"
     stored_digests = explanation.meta.get("digests") or {}
     for digest_name, digest in digests_of(request).items() if stored_digests else ():
@@ -726,7 +784,9 @@ def _check_same(explanation: Explanation, request: Request) -> Iterator[Fault]:
 
 
 def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
-    """Return the explanation's players: its segments where it stores them, else those with its names."""
+    """Return the explanation's players: its segments where it stores them, else those
+    with its names.
+    """
     if space.names == explanation.names and not any(
         f"segments:{input_name}" in explanation.maps for input_name in space.inputs
     ):
@@ -767,7 +827,10 @@ def _space(explanation: Explanation, space: PlayerSpace) -> PlayerSpace:
     if lost_players and len(lost_players) > len(
         set(space.names) & set(explained_space.names)
     ):
-        problem = f"The inputs lack features of the explanation: {listed(lost_players, 3, show=repr)}"
+        problem = (
+            "The inputs lack features of the explanation: "
+            f"{listed(lost_players, 3, show=repr)}"
+        )
         raise InputError(
             problem,
             hint="Pass the model and the rows that were explained.",

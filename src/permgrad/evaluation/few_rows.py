@@ -1,4 +1,6 @@
-"""Which few test rows decide a score: with a tenth of the loss each, or predicted far outside what training holds."""
+"""Which few test rows decide a score: with a tenth of the loss each, or predicted far
+outside what training holds.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ import numpy as np
 from permgrad.base.arrays import Booleans, Integers
 from permgrad.evaluation.skill import Predicted
 
-#: A row decides a score with this share of the loss, among so many rows. Of fewer rows each has much of it.
+#: A row decides a score with this share of the loss, among so many rows. Of fewer rows
+#: each has much of it.
 _SHARE = 0.1
 _FEWEST = 100
 #: Predictions are far outside from this part of the range of training targets on.
@@ -25,7 +28,8 @@ def rows_that_decide(
     numbers: Integers,
     target_range: tuple[float, float] | None = None,
 ) -> dict[str, Any] | None:
-    """Return the few rows that decide the RMSE or log loss, or None where there are none.
+    """Return the few rows that decide the RMSE or log loss, or None where there are
+    none.
 
     Args:
         predicted: truth and predictions of the rows. Of counts there are none.
@@ -33,10 +37,11 @@ def rows_that_decide(
         target_range: the least and the largest training target.
 
     Returns:
-        How many ``rows`` of all (``of``), their ``numbers`` and ``predicted`` values (None
-        for classes), the largest part of the loss first, their ``share`` of the loss, the
-        ``metric`` with its ``value`` and what it is ``without`` them, the ends of the
-        training targets ``low, high``, and how many predictions are ``outside``.
+        How many ``rows`` of all (``of``), their ``numbers`` and ``predicted`` values
+        (None for classes), the largest part of the loss first, their ``share`` of the
+        loss, the ``metric`` with its ``value`` and what it is ``without`` them, the
+        ends of the training targets ``low, high``, and how many predictions are
+        ``outside``.
 
     Examples:
         >>> truth = np.linspace(-1, 1, 200)

@@ -1,6 +1,8 @@
-"""Rows that belong together though nobody said so: those of one person, incident or storm.
+"""Rows that belong together though nobody said so: those of one person, incident or
+storm.
 
-Of such rows a model learns some and is tested on the others, so that scores are those of rows that it half knows.
+Of such rows a model learns some and is tested on the others, so that scores are those
+of rows that it half knows.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from permgrad.data.types.identifiers import shared_by_equal
 from permgrad.evaluation.levels import ColumnCells, cells_of
 from permgrad.evaluation.metrics import Task
 
-#: Of so many values a column may say which rows belong together, and so many rows may have one value on average:
-#: within these bounds a share of all rows. A value of more rows comes again in new ones, like a town.
+#: Of so many values a column may say which rows belong together, and so many rows may
+#: have one value on average: within these bounds a share of all rows. A value of more
+#: rows comes again in new ones, like a town.
 _FEWEST = 30
 _FEW_ROWS = (10.0, 100.0)
 _SHARE = 0.01
@@ -29,21 +32,22 @@ _SHARE = 0.01
 _IN_COMPANY = 0.2
 #: How much of the target's variance equal values share at least, beyond that.
 _ALIKE = 0.05
-#: Columns up to which a table is searched, columns whose pairs are looked at, rows up to which they are, and how many
-#: candidates the model tries.
+#: Columns up to which a table is searched, columns whose pairs are looked at, rows up
+#: to which they are, and how many candidates the model tries.
 _MOST_COLUMNS = 500
 _MOST_PAIRED = 15
 _MOST_ROWS = 200_000
 _TRIED = 8
-#: Rows, folds, trees and columns at a split of the model. A fall counts from so many standard errors, and of so much of
-#: what it explains.
+#: Rows, folds, trees and columns at a split of the model. A fall counts from so many
+#: standard errors, and of so much of what it explains.
 _MODEL_ROWS = 3000
 _FOLDS = 3
 _TREES = 20
 _MOST_SPLIT = 20
 _SURE = 4.0
 _LEAST_FALL = 0.05
-#: A fall is about as large as another from this share of it on. Rows with one value of a name, so that it is noted.
+#: A fall is about as large as another from this share of it on. Rows with one value of
+#: a name, so that it is noted.
 _ABOUT = 0.8
 _SEVERAL = 1.5
 
@@ -56,10 +60,12 @@ class Together:
         columns: one column, or two.
         each: how many rows have one value on average.
         values, rows: how many values there are, and rows with one.
-        tested, shared: how many test rows have one, and how many of those have that of a training row.
-        metric: ``"accuracy"`` or ``"r2_of_ranks"``, of a forest on rows that it has not seen.
-        apart, together: its score if rows are divided at random, and if rows with one value stay together. None: there
-            are too few rows, or values, to say.
+        tested, shared: how many test rows have one, and how many of those have that of
+            a training row.
+        metric: ``"accuracy"`` or ``"r2_of_ranks"``, of a forest on rows that it has not
+            seen.
+        apart, together: its score if rows are divided at random, and if rows with one
+            value stay together. None: there are too few rows, or values, to say.
         clear: whether the second is clearly lower.
     """
 
@@ -76,7 +82,9 @@ class Together:
 
     @property
     def fall(self) -> float:
-        """By how much the score is lower if rows with one value stay together, 0 where that is not known."""
+        """By how much the score is lower if rows with one value stay together, 0 where
+        that is not known.
+        """
         if self.apart is None or self.together is None:
             return 0.0
         return self.apart - self.together
@@ -96,13 +104,16 @@ def rows_together(
     named: Collection[str] = (),
     but_for: Collection[str] = (),
 ) -> Together | None:
-    """Find the column, or pair of columns, whose equal values most probably say which rows belong together.
+    """Find the column, or pair of columns, whose equal values most probably say which
+    rows belong together.
 
-    A candidate has 30 values or more, each in a few rows: on average 10, or 1 % of the rows up to 100. A pair has a
-    name of 30 different ones. On training rows, equal values share a part of the target's variance beyond what their
-    neighbours share, and those of a pair beyond what both columns say each by itself (analysis of variance). It is
-    found if a forest is clearly worse where rows with one value stay in one part. Columns that are ``named`` like
-    persons or things are found without that, where no other is.
+    A candidate has 30 values or more, each in a few rows: on average 10, or 1 % of the
+    rows up to 100. A pair has a name of 30 different ones. On training rows, equal
+    values share a part of the target's variance beyond what their neighbours share, and
+    those of a pair beyond what both columns say each by itself (analysis of variance).
+    It is found if a forest is clearly worse where rows with one value stay in one part.
+    Columns that are ``named`` like persons or things are found without that, where no
+    other is.
 
     Args:
         table: all rows.
@@ -112,7 +123,8 @@ def rows_together(
         tested: which are test rows.
         features: columns that a model reads.
         named: columns whose values name something, by their name.
-        but_for: columns that are no candidates. Of very wide tables only those ``named`` are, without scores.
+        but_for: columns that are no candidates. Of very wide tables only those
+            ``named`` are, without scores.
     """
     row_columns = _found(table, y, task, learned, features, named, but_for)
     if row_columns is None:
@@ -204,10 +216,12 @@ def _found(
 
 
 def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> Together:
-    """Return the column, or pair, of those whose score falls clearly, of which rows with one value are most alike.
+    """Return the column, or pair, of those whose score falls clearly, of which rows
+    with one value are most alike.
 
-    A pair with that column takes its place where the score falls more: a name that comes again each year. What tells
-    persons apart, like an exact age, gives way to the column that is ``named`` like them.
+    A pair with that column takes its place where the score falls more: a name that
+    comes again each year. What tells persons apart, like an exact age, gives way to the
+    column that is ``named`` like them.
     """
     of_one = [column_fall for column_fall in falls if len(column_fall[1].columns) == 1]
     largest = max((candidate.fall for _, candidate in of_one), default=0.0)
@@ -225,7 +239,8 @@ def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> T
             if set(column.columns) <= set(candidate.columns):
                 finer.append(candidate)
         return max(finer, key=lambda one: one.fall)
-    # Groups of groups make scores fall, too: of those that do so about as much, rows of a group are most alike.
+    # Groups of groups make scores fall, too: of those that do so about as much, rows of
+    # a group are most alike.
     largest = max(candidate.fall for _, candidate in falls)
     return max(
         (
@@ -237,11 +252,13 @@ def _strongest(falls: list[tuple[float, Together]], named: Collection[str]) -> T
     )[1]
 
 
-# ---- candidates ------------------------------------------------------------------------------------------------------
+# ---- candidates ----------------------------------------------------------------------
 def _candidates(
     cells: dict[str, ColumnCells], y: Array, classes: int, learned: Booleans
 ) -> list[tuple[float, list[str], Integers]]:
-    """Return how much of the target rows of one value share, the columns and each row's value, the most first."""
+    """Return how much of the target rows of one value share, the columns and each row's
+    value, the most first.
+    """
     candidates: list[tuple[float, list[str], Integers]] = []
     repeated = [
         column_name
@@ -319,9 +336,11 @@ def _shared(
 def _beyond(
     first: Integers, second: Integers, y: Array, classes: int, learned: Booleans
 ) -> Floats | None:
-    """Return what two columns do not tell of the target each by itself, added up: a number ``(rows,)``.
+    """Return what two columns do not tell of the target each by itself, added up: a
+    number ``(rows,)``.
 
-    Of classes it is the direction in which the rests of rows differ most. None: nothing is left.
+    Of classes it is the direction in which the rests of rows differ most. None: nothing
+    is left.
     """
     residuals = (y[:, None] == np.arange(classes) if classes else y[:, None]).astype(
         np.float64
@@ -347,7 +366,9 @@ def _repeats(codes: Integers) -> bool:
 
 
 def _are_few(codes: Integers) -> bool:
-    """Whether there are many values, each of a few rows, and enough rows are not alone."""
+    """Whether there are many values, each of a few rows, and enough rows are not
+    alone.
+    """
     return (
         int(codes.max(initial=-1)) + 1 >= _FEWEST
         and _repeats(codes)
@@ -377,10 +398,12 @@ def _numbers(cells: ColumnCells) -> Floats:
     return np.where(np.isfinite(values) & (cells.codes >= 0), values, least)
 
 
-# ---- one cheap model, both ways --------------------------------------------------------------------------------------
+# ---- one cheap model, both ways ------------------------------------------------------
 @dataclass
 class _Trial:
-    """A forest on the features ``x``, which is tested on rows at random, and on whole groups of rows."""
+    """A forest on the features ``x``, which is tested on rows at random, and on whole
+    groups of rows.
+    """
 
     x: Floats
     y: Array
@@ -390,7 +413,9 @@ class _Trial:
     )  # losses of rows apart
 
     def of(self, columns: list[str], codes: Integers) -> Together:
-        """Return the scores of both ways, by the values ``codes`` ``(rows,)`` of some columns."""
+        """Return the scores of both ways, by the values ``codes`` ``(rows,)`` of some
+        columns.
+        """
         column_scores = Together(
             columns, _rows_each(codes), "accuracy" if self.classes else "r2_of_ranks"
         )
@@ -412,7 +437,8 @@ class _Trial:
         count = int(groups.max()) + 1
         if count < _FEWEST or not self.x.shape[1] or len(np.unique(y)) < 2:
             return column_scores
-        # Groups are in random order already. Their fold is where the middle of their rows falls.
+        # Groups are in random order already. Their fold is where the middle of their
+        # rows falls.
         group_ends = np.cumsum(np.bincount(groups))
         fold_of = np.minimum(
             (group_ends - np.bincount(groups) / 2) * _FOLDS / len(row_indices),
@@ -455,9 +481,11 @@ class _Trial:
     def _losses(
         self, rows: Integers, folds: Integers, unlearned: Floats | None = None
     ) -> Floats | None:
-        """Return the loss of each row: whether it is not recognised, or its squared error.
+        """Return the loss of each row: whether it is not recognised, or its squared
+        error.
 
-        None: the first fold's are no less than those of a forest that learns nothing, ``unlearned`` ``(rows,)``.
+        None: the first fold's are no less than those of a forest that learns nothing,
+        ``unlearned`` ``(rows,)``.
         """
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
@@ -490,6 +518,7 @@ class _Trial:
                 unlearned is not None
                 and losses[held_mask].mean() >= unlearned[held_mask].mean()
             ):
-                return None  # most tables end here, and the other folds would take as long again
+                # most tables end here, and the other folds would take as long again
+                return None
             unlearned = None
         return losses

@@ -1,13 +1,17 @@
-"""Find columns that predict the target alone, or by a formula. They may be computed from it, or recorded after it.
+"""Find columns that predict the target alone, or by a formula.
 
-The model of a column is a lookup among rows with equal values or a few neighbours, and for numbers also a straight
-line. Dates are numbers. Whether there is a value, the first number of a text, and a word of it are each looked up, too:
-a reason or an order number that only one class has may differ in every row. Several columns are looked at together
-where each marks rows of one class alone, as dummies of the target do, and two categories where each pair of their
-levels has one class. Training rows and held out rows are each predicted from the other.
+They may be computed from it, or recorded after it.
 
-A target may also be made of up to three columns: a sum, difference, product or ratio. All formulas are tried on a few
-rows, and those that agree there on all rows.
+The model of a column is a lookup among rows with equal values or a few neighbours, and
+for numbers also a straight line. Dates are numbers. Whether there is a value, the first
+number of a text, and a word of it are each looked up, too: a reason or an order number
+that only one class has may differ in every row. Several columns are looked at together
+where each marks rows of one class alone, as dummies of the target do, and two
+categories where each pair of their levels has one class. Training rows and held out
+rows are each predicted from the other.
+
+A target may also be made of up to three columns: a sum, difference, product or ratio.
+All formulas are tried on a few rows, and those that agree there on all rows.
 """
 
 from __future__ import annotations
@@ -31,8 +35,8 @@ from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.levels import ColumnCells, cells_of
 from permgrad.evaluation.metrics import Task
 
-#: Balanced accuracy or R² on held-out rows from which a column is reported. A column within 0.01 of a model with 0.99
-#: reaches it, too.
+#: Balanced accuracy or R² on held-out rows from which a column is reported. A column
+#: within 0.01 of a model with 0.99 reaches it, too.
 ALONE = 0.98
 #: With fewer rows a column may separate the classes by chance.
 FEWEST_ROWS = 20
@@ -51,14 +55,17 @@ _FEWEST_MARKED = 2
 #: Categories whose pairs are looked at, of which a level has so many rows on average.
 _MOST_PAIRED = 12
 _LEAST_EACH = 5
-#: Characters of a text that are looked through for words, and classes that get a word each.
+#: Characters of a text that are looked through for words, and classes that get a word
+#: each.
 _MOST_CHARACTERS = 1000
 _MOST_WORDS = 20
 _NUMBER = re.compile(r"[-−]?\d+(?:,\d{3})*(?:\.\d+)?")
 
 
 def looked_at(rows: int, columns: int) -> Integers:
-    """Return which rows of a table to look at, all or evenly spread ones of a longer or wider table."""
+    """Return which rows of a table to look at, all or evenly spread ones of a longer or
+    wider table.
+    """
     max_rows = int(np.clip(_MOST_CELLS // max(columns, 1), _LEAST_ROWS, _MOST_ROWS))
     return np.unique(np.linspace(0, rows - 1, min(rows, max_rows)).astype(np.int64))
 
@@ -70,13 +77,16 @@ def columns_that_tell(
     na: Sequence[str | int | float] = (),
     classes: Sequence[Any] = (),
 ) -> list[dict[str, Any]]:
-    """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on held-out rows, the highest first.
+    """Return ``{column, metric, score, rows}`` of columns with at least 0.98 on
+    held-out rows, the highest first.
 
-    Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a few values are far from all
-    others: R² then depends on predictions for these, which lie outside the range of the learned rows. With ``class``,
-    whether the column has a value tells this one of several classes. With ``formula``, that of ``columns`` is meant
-    (``_made_of``), with ``together``, all of ``columns``, and with ``pair``, both. ``date``: the column has dates.
-    ``classes``: the labels, if targets are their numbers.
+    Metrics are ``balanced_accuracy``, ``r2`` and ``r2_of_ranks``. Ranks are needed if a
+    few values are far from all others: R² then depends on predictions for these, which
+    lie outside the range of the learned rows. With ``class``, whether the column has a
+    value tells this one of several classes. With ``formula``, that of ``columns`` is
+    meant (``_made_of``), with ``together``, all of ``columns``, and with ``pair``,
+    both. ``date``: the column has dates. ``classes``: the labels, if targets are their
+    numbers.
     """
     tables = []
     targets = []
@@ -153,7 +163,8 @@ def told_by(
     task: Task,
     na: Sequence[str | int | float] = (),
 ) -> dict[str, Any] | None:
-    """Return how well one column alone predicts the target on held-out rows: ``metric`` and ``score``, however little.
+    """Return how well one column alone predicts the target on held-out rows: ``metric``
+    and ``score``, however little.
 
     Metrics are ``balanced_accuracy`` and ``r2``. None: there are too few rows.
 
@@ -186,7 +197,9 @@ def _formula_of(
     y: Array,
     names: Array,
 ) -> dict[str, Any] | None:
-    """Return a formula of the columns that do not tell the target alone, or else of all."""
+    """Return a formula of the columns that do not tell the target alone, or else of
+    all.
+    """
     formula = _formula(
         {
             number_name: cells
@@ -205,7 +218,9 @@ def _formula_of(
 def _truths(
     targets: Sequence[Array], task: Task, classes: Sequence[Any]
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """Return the target of all rows, the names of its classes (none: numbers), and the truth that a metric compares."""
+    """Return the target of all rows, the names of its classes (none: numbers), and the
+    truth that a metric compares.
+    """
     if task == "regression":
         y: Array = np.concatenate(targets).astype(np.float64)
         return (
@@ -231,7 +246,9 @@ def _alone(
     names: Array,
     halves: tuple[Array, Array],
 ) -> dict[str, Any] | None:
-    """Return how well a column alone tells the target, or whether it has a value one class, if nearly perfectly."""
+    """Return how well a column alone tells the target, or whether it has a value one
+    class, if nearly perfectly.
+    """
     filled = _of_one_class(cells.codes >= 0, y, len(names))
     # Of two classes that is all that there is to tell.
     for metric, truth in measures.items() if filled is None or len(names) > 2 else ():
@@ -249,10 +266,11 @@ def _alone(
 def _together(
     codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]
 ) -> dict[str, Any] | None:
-    """Return the columns that tell all classes together, each by marking rows of one class alone, if there are any.
+    """Return the columns that tell all classes together, each by marking rows of one
+    class alone, if there are any.
 
-    A column marks the rows that have its most frequent value, or those that have another. One class may be without a
-    mark: its rows are those that no column marks.
+    A column marks the rows that have its most frequent value, or those that have
+    another. One class may be without a mark: its rows are those that no column marks.
     """
     if classes < 2:
         return None
@@ -289,7 +307,9 @@ def _together(
 def _marks(
     sides: Sequence[tuple[str, Booleans]], y: Array, classes: int, fit: Booleans
 ) -> tuple[list[tuple[str, Booleans, int]], int] | None:
-    """Return columns with the rows that they mark and their class, and the class of all others, by some rows."""
+    """Return columns with the rows that they mark and their class, and the class of all
+    others, by some rows.
+    """
     pure_columns: list[list[tuple[int, str, Booleans]]] = [[] for _ in range(classes)]
     for column_name, marked_rows in sides:
         counts = np.bincount(y[marked_rows & fit], minlength=classes)
@@ -323,7 +343,9 @@ def _marks(
 def _crossed(
     codes: Mapping[str, Array], y: Array, classes: int, halves: Sequence[Booleans]
 ) -> dict[str, Any] | None:
-    """Return the two categories that together tell the class best, if nearly perfectly, as genus and species do."""
+    """Return the two categories that together tell the class best, if nearly perfectly,
+    as genus and species do.
+    """
     right: dict[str, int] = {}
     for column_name, level_codes in codes.items():
         if classes > 1 and 0 < level_codes.max(initial=-1) < len(y) / _LEAST_EACH:
@@ -378,7 +400,9 @@ def _counts(levels: Integers, y: Array, classes: int) -> Integers:
 def _formula(
     numbers: Mapping[str, ColumnCells], y: Array, names: Array
 ) -> dict[str, Any] | None:
-    """Return the formula of columns that gives the target, a number or classes that are numbers, if there is one."""
+    """Return the formula of columns that gives the target, a number or classes that are
+    numbers, if there is one.
+    """
     labels = pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").to_numpy(
         np.float64
     )
@@ -399,7 +423,9 @@ def _formula(
 def _of_one_class(
     present: Booleans, y: Array, classes: int
 ) -> tuple[int, float] | None:
-    """Return the class in whose rows alone a column has a value, or has none, and the balanced accuracy."""
+    """Return the class in whose rows alone a column has a value, or has none, and the
+    balanced accuracy.
+    """
     if classes < 2 or min(present.sum(), np.sum(~present)) < _FEWEST_OF_A_CLASS:
         return None
     counts = np.bincount(y, minlength=classes)
@@ -451,7 +477,8 @@ def _score(
                     )
                 )
             best_score = max(best_score, _measure(y, classes, halves, guesses))
-            # More neighbours reduce noise, which at most doubles the error of one neighbour.
+            # More neighbours reduce noise, which at most doubles the error of one
+            # neighbour.
             if max(*scores, best_score) < _WORTH_MORE:
                 break
         scores.append(best_score)
@@ -461,7 +488,9 @@ def _score(
 def _readings(
     cells: ColumnCells, y: Array, classes: int, halves: Sequence[Booleans]
 ) -> Iterator[tuple[bool, Sequence[Floats]]]:
-    """Yield whether a reading of a column has an order, and its numbers, once for each half that is learned from."""
+    """Yield whether a reading of a column has an order, and its numbers, once for each
+    half that is learned from.
+    """
     codes = cells.codes
     texts = [] if cells.values is not None or cells.names is None else cells.names
     x = codes.astype(np.float64) if cells.values is None else cells.values
@@ -503,7 +532,9 @@ def _readings(
 def _telling_words(
     codes: Array, words: Sequence[frozenset[str]], y: Array, classes: int, fit: Booleans
 ) -> Floats:
-    """Return which words each row has, of those that tell each class best in some rows, as one number."""
+    """Return which words each row has, of those that tell each class best in some rows,
+    as one number.
+    """
     word_index = {}
     for position, known_word in enumerate(sorted(frozenset().union(*words))):
         word_index[known_word] = position
@@ -540,7 +571,9 @@ def _telling_words(
 def _lookup(
     x: Floats, y: Array, wanted_values: Floats, classes: int, neighbours: int
 ) -> Array:
-    """Predict ``wanted_values`` from rows with close values, or with the same value if ``neighbours=0``."""
+    """Predict ``wanted_values`` from rows with close values, or with the same value if
+    ``neighbours=0``.
+    """
     defined = np.isfinite(x)
     there = np.isfinite(wanted_values)
     guess = np.full(
@@ -589,7 +622,9 @@ def _lookup(
 
 
 def _means(runs: Integers, count: int, values: Array, y: Array, classes: int) -> Array:
-    """Return each run's mean, or the class of which it holds the largest share of rows."""
+    """Return each run's mean, or the class of which it holds the largest share of
+    rows.
+    """
     if classes == 0:
         return np.asarray(
             np.bincount(runs, values, count) / np.bincount(runs, minlength=count)
@@ -614,7 +649,10 @@ def _line(x: Floats, y: Floats, wanted_values: Floats) -> Floats:
 def _measure(
     y: Array, classes: int, halves: Sequence[Booleans], guesses: Sequence[Array]
 ) -> float:
-    """Return the balanced accuracy or R² over both halves. A class counts only if the other half has it, too."""
+    """Return the balanced accuracy or R² over both halves.
+
+    A class counts only if the other half has it, too.
+    """
     if classes == 0:
         pairs = [
             (y[~learned_half], guess)
@@ -639,17 +677,19 @@ def _measure(
     return -np.inf
 
 
-# ---- formulas --------------------------------------------------------------------------------------------------------
+# ---- formulas ------------------------------------------------------------------------
 #: A column by its place, or an operation on two formulas.
 _Formula: TypeAlias = "int | tuple[str, _Formula, _Formula]"
-#: A formula is reported if it holds in this share of the rows, or has this R². In a row, the error allowed is a unit of
-#: the target's last digit, and this share of its spread at most. Units above the last share are not rounded down to.
+#: A formula is reported if it holds in this share of the rows, or has this R². In a
+#: row, the error allowed is a unit of the target's last digit, and this share of its
+#: spread at most. Units above the last share are not rounded down to.
 _HOLDS = 0.9
 _NEARLY = 0.999
 _ERROR = 0.02
 _COARSE = 0.15
-#: Rows that are needed in which a formula says something, which 0 + 0 = 0 does not. Rows that all formulas are tried
-#: on, share of them that has to agree, formulas that are then compared, columns of which pairs, and three, are tried.
+#: Rows that are needed in which a formula says something, which 0 + 0 = 0 does not.
+#: Rows that all formulas are tried on, share of them that has to agree, formulas that
+#: are then compared, columns of which pairs, and three, are tried.
 _FEWEST = 20
 _TRIED = 12
 _AGREE = 0.6
@@ -678,10 +718,12 @@ _STEPS: dict[str, Callable[[Floats, Floats], Floats]] = {
 def _made_of(
     names: Sequence[str], x: Floats, y: Floats, dates: Booleans
 ) -> dict[str, Any] | None:
-    """Return the best formula of a target ``(rows,)`` from columns ``(rows, columns)``, if one holds.
+    """Return the best formula of a target ``(rows,)`` from columns ``(rows, columns)``,
+    if one holds.
 
-    ``x`` has NaN where a cell is missing, and ``dates`` in seconds. The result is ``{columns, formula, metric, score,
-    rows}``: the share of rows in which the formula holds (``"equal"``) or R² (``"r2"``), of rows that are not all 0.
+    ``x`` has NaN where a cell is missing, and ``dates`` in seconds. The result is
+    ``{columns, formula, metric, score, rows}``: the share of rows in which the formula
+    holds (``"equal"``) or R² (``"r2"``), of rows that are not all 0.
 
     Examples:
         >>> x = np.random.default_rng(0).integers(1, 99, (60, 3)) + 0.0
@@ -737,7 +779,9 @@ def _made_of(
 
 
 def _associated(x: Floats, y: Array) -> list[int]:
-    """Return the places of columns, those first that go along with the target alone (ranks), or given the others."""
+    """Return the places of columns, those first that go along with the target alone
+    (ranks), or given the others.
+    """
     frame = pd.DataFrame(x)
     strengths = frame.rank().corrwith(pd.Series(y).rank()).abs().fillna(0).to_numpy()
     if x.shape[1] < len(y):
@@ -751,7 +795,9 @@ def _associated(x: Floats, y: Array) -> list[int]:
 def _agreeing(
     x: Floats, y: Floats, order: list[int], allowed: float
 ) -> Iterator[list[tuple[float, _Formula]]]:
-    """Yield the formulas of one column that agree on a few rows, with their median errors, then of two and of three."""
+    """Yield the formulas of one column that agree on a few rows, with their median
+    errors, then of two and of three.
+    """
 
     def joined(left: Floats, right: Floats, step: str) -> Floats:
         return _STEPS[step](left[:, None], right[None]).reshape(-1, len(y))
@@ -819,11 +865,14 @@ def _scales(values: Floats, y: Floats) -> Floats:
 def _compared(
     formula: _Formula, x: Floats, y: Floats, spread: float, unit: float
 ) -> tuple[_Formula, float, dict[str, Any]] | None:
-    """Return a formula with its factor, and how well it holds on all rows, or None if it does not."""
+    """Return a formula with its factor, and how well it holds on all rows, or None if
+    it does not.
+    """
     values = _value(formula, x)
     columns = list(_columns(formula))
     scale = float(_scales(values[None], y)[0])
-    # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often rounded down.
+    # The factor of a formula is rather 1 or 100 than 0.99998, and whole days are often
+    # rounded down.
     scales = [scale, *(float(f"{scale:.{digits}g}") for digits in (3, 2, 1))]
     scales += [
         1 / time_size for time_size in _TIMES if abs(scale * time_size - 1) < 0.2
@@ -854,7 +903,8 @@ def _compared(
             scales[best_index],
             {"metric": "equal", "score": score, "rows": telling_rows},
         )
-    # Parts that were rounded before they are columns give nearly the target, and a factor of nearly 1, 10 or 100.
+    # Parts that were rounded before they are columns give nearly the target, and a
+    # factor of nearly 1, 10 or 100.
     return _nearly(formula, values[telling_mask], y[telling_mask], spread)
 
 
@@ -902,7 +952,10 @@ def _columns(formula: _Formula) -> list[int]:
 def _written(
     formula: _Formula, scale: float, names: Sequence[str], dates: Booleans
 ) -> str:
-    """Write a formula with the names of its columns and its factor. A difference of dates has a unit of time."""
+    """Write a formula with the names of its columns and its factor.
+
+    A difference of dates has a unit of time.
+    """
     words = _words(formula, names)
     factor = compact(scale)
     times = []

@@ -1,4 +1,6 @@
-"""A column cut into levels: ranges of numbers, frequent values of all else, and what the rows of each level have."""
+"""A column cut into levels: ranges of numbers, frequent values of all else, and what
+the rows of each level have.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ def levels_of(
     range_count: int = PARTS,
     write: Callable[[float], str] | None = None,
 ) -> Levels | None:
-    """Return each row's level and the levels' names: quantile ranges of numbers, frequent values of all else.
+    """Return each row's level and the levels' names: quantile ranges of numbers,
+    frequent values of all else.
 
-    Numbers with many values are cut into as many ``range_count``. ``write`` turns their ends, and single numbers, into text.
+    Numbers with many values are cut into as many ``range_count``. ``write`` turns their
+    ends, and single numbers, into text.
     """
     if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
         return None
@@ -90,7 +94,8 @@ def _ranges(
     )
     edges = edges[edges < present.max()]
     codes = np.searchsorted(edges, numbers, side="left")
-    # A range begins with the first whole number in it, or behind the end of the range below.
+    # A range begins with the first whole number in it, or behind the end of the range
+    # below.
     whole = bool(np.all(present == np.round(present)))
     if whole:
         begins = np.array([present[present > edge].min() for edge in edges[:-1]])
@@ -125,7 +130,8 @@ def level_table(
     explained_rows: Integers,
     dependence: Dependence | None = None,
 ) -> list[dict[str, Any]]:
-    """Return for each level its rows, their mean outcome and their mean attribution, both with standard errors.
+    """Return for each level its rows, their mean outcome and their mean attribution,
+    both with standard errors.
 
     ``dependence``: which rows depend on each other.
     """
@@ -204,9 +210,10 @@ FEW_VALUES = 12
 class ColumnCells:
     """The cells of a column.
 
-    ``codes`` ``(rows,)`` number the distinct values, −1 where missing. ``numbers`` are the distinct values, dates as
-    seconds since 1970, and ``values`` those of each row, NaN where missing. Both are None for texts. ``names`` are the
-    distinct values of levels as text, None for dates and many numbers.
+    ``codes`` ``(rows,)`` number the distinct values, −1 where missing. ``numbers`` are
+    the distinct values, dates as seconds since 1970, and ``values`` those of each row,
+    NaN where missing. Both are None for texts. ``names`` are the distinct values of
+    levels as text, None for dates and many numbers.
     """
 
     kind: Literal["number", "date", "levels"]
@@ -217,7 +224,9 @@ class ColumnCells:
 
 
 def cells_of(series: pd.Series[Any], name: str) -> ColumnCells:
-    """Read a column: numbers and dates also where they are written as text. Dates are those of their own time zone.
+    """Read a column: numbers and dates also where they are written as text.
+
+    Dates are those of their own time zone.
 
     Numbers of a categorical type without an order are levels.
     """

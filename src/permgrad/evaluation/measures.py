@@ -1,7 +1,8 @@
-"""Measures of explanations, as functions of arrays: removal curves, infidelity, sensitivity, sparsity, randomisation.
+"""Measures of explanations, as functions of arrays: removal curves, infidelity,
+sensitivity, sparsity, randomisation.
 
-``permgrad.evaluation.explanations`` applies them to a model, and the benchmark uses them too. Attributions are
-``(rows, players)``.
+``permgrad.evaluation.explanations`` applies them to a model, and the benchmark uses
+them too. Attributions are ``(rows, players)``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from permgrad.base.random import forked_torch
 from permgrad.evaluation.ranking import spearman
 
 
-# ---- removal curves --------------------------------------------------------------------------------------------------
+# ---- removal curves ------------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class RemovalCurves:
-    """Model outputs with the k most important players replaced (deletion) or with only these kept (insertion)."""
+    """Model outputs with the k most important players replaced (deletion) or with only
+    these kept (insertion).
+    """
 
     shares: Floats  # k as a share of the players, ``(points,)``, from 0 to 1
     deletion: Floats  # ``(rows, points)``
@@ -34,11 +37,12 @@ def removal_curves(
 ) -> RemovalCurves:
     """Compute both curves of an order of the players.
 
-    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421). Bach et al. 2015 flip pixels in the same way. ``value``
-    chooses the replacement values.
+    Source: Petsiuk et al. 2018 (RISE, arXiv 1806.07421). Bach et al. 2015 flip pixels
+    in the same way. ``value`` chooses the replacement values.
 
     Args:
-        value: takes the replaced players of each row, bool ``(rows, players)``, and returns a number for each row.
+        value: takes the replaced players of each row, bool ``(rows, players)``, and
+            returns a number for each row.
         order: players of each row by falling importance, ``(rows, players)``.
         points: largest number of steps. 0: one for each player.
     """
@@ -53,25 +57,28 @@ def removal_curves(
 
 
 def area(shares: Floats, curves: Floats) -> Floats:
-    """Return the area under each curve ``(*, points)`` over 0 … 1, by the trapezoidal rule."""
+    """Return the area under each curve ``(*, points)`` over 0 … 1, by the trapezoidal
+    rule.
+    """
     return np.asarray(np.trapezoid(curves, shares))
 
 
-# ---- infidelity and sensitivity --------------------------------------------------------------------------------------
+# ---- infidelity and sensitivity ------------------------------------------------------
 def infidelity(
     values: Floats, replaced: Booleans, changes: Floats, *, scaled: bool = False
 ) -> Floats:
     """Return E (Σ_S φ − (f(x) − f(x with S replaced)))² of each row, ``(rows,)``.
 
-    Source: Yeh et al. 2019 (arXiv 1901.09392), definition 2.1, for perturbations that replace players S. φ is a
-    player's contribution to the output. For slopes it is the slope times the input's difference.
+    Source: Yeh et al. 2019 (arXiv 1901.09392), definition 2.1, for perturbations that
+    replace players S. φ is a player's contribution to the output. For slopes it is the
+    slope times the input's difference.
 
     Args:
         values: attributions ``(rows, players)``, or ``(draws, rows, players)``.
         replaced: the replaced players, ``(draws, rows, players)``.
         changes: f(x) − f(x with S replaced), ``(draws, rows)``.
-        scaled: first multiply values by the one number that fits all rows and draws best, for values in units other
-            than the output's.
+        scaled: first multiply values by the one number that fits all rows and draws
+            best, for values in units other than the output's.
     """
     replaced_sums = (replaced * values).sum(axis=2)
     if scaled:
@@ -86,9 +93,11 @@ def infidelity(
 
 
 def max_sensitivity(values: Floats, moved: Floats) -> Floats:
-    """Return max over draws of ‖φ(x′) − φ(x)‖ / ‖φ(x)‖ of each row, ``(rows,)``, NaN where φ(x) is 0.
+    """Return max over draws of ‖φ(x′) − φ(x)‖ / ‖φ(x)‖ of each row, ``(rows,)``, NaN
+    where φ(x) is 0.
 
-    Source: Yeh et al. 2019 (arXiv 1901.09392), equation 3, relative to the size of the explanation.
+    Source: Yeh et al. 2019 (arXiv 1901.09392), equation 3, relative to the size of the
+    explanation.
 
     Args:
         values: ``(rows, players)``.
@@ -99,9 +108,10 @@ def max_sensitivity(values: Floats, moved: Floats) -> Floats:
     return _ratio(distance, value_norms)
 
 
-# ---- sparsity --------------------------------------------------------------------------------------------------------
+# ---- sparsity ------------------------------------------------------------------------
 def gini(values: Floats) -> Floats:
-    """Return the Gini index of the sizes of each row's attributions, ``(rows,)``: 0 all equal, near 1 only one.
+    """Return the Gini index of the sizes of each row's attributions, ``(rows,)``: 0 all
+    equal, near 1 only one.
 
     Source: Chalasani et al. 2020 (arXiv 1810.06583), section 3. NaN where all are 0.
     """
@@ -113,9 +123,11 @@ def gini(values: Floats) -> Floats:
 
 
 def entropy(values: Floats) -> Floats:
-    """Return the entropy of the shares of each row's attributions, ``(rows,)``, in nats: 0 only one.
+    """Return the entropy of the shares of each row's attributions, ``(rows,)``, in
+    nats: 0 only one.
 
-    Source: Bhatt, Weller & Moura 2020 (arXiv 2005.00631), "complexity". NaN where all are 0.
+    Source: Bhatt, Weller & Moura 2020 (arXiv 2005.00631), "complexity". NaN where all
+    are 0.
     """
     sizes = np.abs(values)
     total = sizes.sum(axis=1, keepdims=True)
@@ -134,12 +146,12 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     return ratio
 
 
-# ---- randomised weights ----------------------------------------------------------------------------------------------
+# ---- randomised weights --------------------------------------------------------------
 def draw_weights_anew(module: Any, seed: int) -> None:
     """Draw all weights of a torch module again, in place, as before any training.
 
-    Parameters without a reset function get normal numbers with the parameter's mean and spread. Source: Adebayo et al.
-    2018 (arXiv 1810.03292).
+    Parameters without a reset function get normal numbers with the parameter's mean and
+    spread. Source: Adebayo et al. 2018 (arXiv 1810.03292).
     """
     import torch
 
@@ -159,7 +171,9 @@ def draw_weights_anew(module: Any, seed: int) -> None:
 
 
 def rank_agreement(first: Floats, second: Floats) -> Floats:
-    """Return Spearman's correlation of the sizes of two explanations of each row, ``(rows,)``, NaN where constant."""
+    """Return Spearman's correlation of the sizes of two explanations of each row,
+    ``(rows,)``, NaN where constant.
+    """
     return np.array(
         [
             spearman(np.abs(first_values), np.abs(second_values))
@@ -171,7 +185,8 @@ def rank_agreement(first: Floats, second: Floats) -> Floats:
 def moved_inputs(
     inputs: Any, rng: np.random.Generator, radius: float
 ) -> tuple[Any, int]:
-    """Return inputs with real numbers moved by at most ``radius`` of their standard deviation, and how many moved.
+    """Return inputs with real numbers moved by at most ``radius`` of their standard
+    deviation, and how many moved.
 
     For tables it is each column's deviation. Integers, levels and words stay unchanged.
     """

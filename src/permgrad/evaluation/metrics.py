@@ -1,9 +1,12 @@
-"""A registry of metrics of predictions. Each metric states its task, direction and range.
+"""A registry of metrics of predictions.
 
-An undefined metric (one class only, no row, a constant target) is ``None``, and ``null`` in ``metrics.json``. It is
-never 0 and never an error.
+Each metric states its task, direction and range.
 
-A new metric is one function and one registration, ``metrics.register(metric.name)(metric)``:
+An undefined metric (one class only, no row, a constant target) is ``None``, and
+``null`` in ``metrics.json``. It is never 0 and never an error.
+
+A new metric is one function and one registration,
+``metrics.register(metric.name)(metric)``:
 
     >>> import numpy as np
     >>> def median_error(case: Case) -> float:
@@ -43,11 +46,15 @@ class Case:
     """The inputs of metrics, checked and converted once for all of them.
 
     Attributes:
-        truth: Regression: y ``(rows,)`` float64. Classification: position of each row's class in ``labels``.
-        predictions: Regression: the predictions ``(rows,)`` float64. Classification: positions in ``labels``.
+        truth: Regression: y ``(rows,)`` float64. Classification: position of each row's
+            class in ``labels``.
+        predictions: Regression: the predictions ``(rows,)`` float64. Classification:
+            positions in ``labels``.
         probabilities: Classification: ``(rows, classes)`` float64, or None.
-        n_classes: Number of classes that the model knows. Larger positions are classes it has never seen.
-        labels: The model's classes, followed by classes that occur only in the truth or the predictions.
+        n_classes: Number of classes that the model knows. Larger positions are classes
+            it has never seen.
+        labels: The model's classes, followed by classes that occur only in the truth or
+            the predictions.
         positive: Position of the positive one of two classes.
         weights: How much each row counts ``(rows,)``. None: all alike.
     """
@@ -62,7 +69,9 @@ class Case:
 
     @cached_property
     def confusion(self) -> Array:
-        """Numbers of rows, or sums of weights, by true class (rows) and predicted class (columns), as in ``labels``."""
+        """Numbers of rows, or sums of weights, by true class (rows) and predicted class
+        (columns), as in ``labels``.
+        """
         count = len(self.labels)
         return np.bincount(
             self.truth * count + self.predictions, self.weights, count**2
@@ -101,7 +110,10 @@ class Metric:
     counts: bool = False
 
     def better(self, left: float | None, right: float | None) -> bool:
-        """Return whether ``left`` is strictly better than ``right``. A defined value is better than None."""
+        """Return whether ``left`` is strictly better than ``right``.
+
+        A defined value is better than None.
+        """
         if left is None or right is None:
             return left is not None
         if self.direction == "higher":
@@ -128,7 +140,9 @@ def balanced_accuracy(case: Case) -> float | None:
 
 
 def macro_f1(case: Case) -> float | None:
-    """Mean F1 over the classes that occur in the truth or among the predictions, as in scikit-learn."""
+    """Mean F1 over the classes that occur in the truth or among the predictions, as in
+    scikit-learn.
+    """
     matrix = case.confusion
     mentions = matrix.sum(axis=0) + matrix.sum(axis=1)
     occurring = mentions > 0
@@ -136,9 +150,12 @@ def macro_f1(case: Case) -> float | None:
 
 
 def roc_auc(case: Case) -> float | None:
-    """Area under the ROC curve. With more than two classes: the plain mean of one class versus the rest.
+    """Area under the ROC curve.
 
-    Undefined unless every class of the model occurs, because a mean over fewer classes would be another quantity.
+    With more than two classes: the plain mean of one class versus the rest.
+
+    Undefined unless every class of the model occurs, because a mean over fewer classes
+    would be another quantity.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -151,7 +168,10 @@ def roc_auc(case: Case) -> float | None:
 
 
 def average_precision(case: Case) -> float | None:
-    """Area under the precision–recall steps of the positive class. With more classes: mean of one versus the rest."""
+    """Area under the precision–recall steps of the positive class.
+
+    With more classes: mean of one versus the rest.
+    """
     from sklearn.metrics import average_precision_score
 
     areas = []
@@ -163,10 +183,12 @@ def average_precision(case: Case) -> float | None:
 
 
 def lift(case: Case) -> float | None:
-    """Frequency of the positive class among the tenth of the rows with the highest scores, divided by that among all.
+    """Frequency of the positive class among the tenth of the rows with the highest
+    scores, divided by that among all.
 
-    1 is chance and at most 10 is possible. For equal scores at the edge of the tenth, it is the expected value over
-    every way of breaking the tie. With more than two classes: mean of one versus the rest.
+    1 is chance and at most 10 is possible. For equal scores at the edge of the tenth,
+    it is the expected value over every way of breaking the tie. With more than two
+    classes: mean of one versus the rest.
     """
     if case.weights is None:
         weights = np.ones(len(case.truth))
@@ -195,9 +217,11 @@ def lift(case: Case) -> float | None:
 
 
 def log_loss(case: Case) -> float | None:
-    """Mean of −ln(probability of the true class), in nats, over the rows whose class the model knows.
+    """Mean of −ln(probability of the true class), in nats, over the rows whose class
+    the model knows.
 
-    A probability of exactly 0 counts as the smallest step of float64, as in scikit-learn.
+    A probability of exactly 0 counts as the smallest step of float64, as in
+    scikit-learn.
     """
     known_mask = case.truth < case.n_classes
     if not known_mask.any():
@@ -216,7 +240,10 @@ def log_loss(case: Case) -> float | None:
 
 
 def _one_versus_rest(case: Case) -> list[tuple[Booleans, Floats]]:
-    """Return of each class, or of the positive one of two, its rows and scores. Nothing if a class does not occur."""
+    """Return of each class, or of the positive one of two, its rows and scores.
+
+    Nothing if a class does not occur.
+    """
     counts = np.bincount(case.truth, minlength=case.n_classes)
     if case.n_classes < 2 or np.any(counts[: case.n_classes] == 0):
         return []
@@ -243,21 +270,27 @@ def mse(case: Case) -> float:
 
 
 def mape(case: Case) -> float | None:
-    """Mean of |error / truth| as a fraction (0.1 is 10 %), undefined if any true value is 0."""
+    """Mean of |error / truth| as a fraction (0.1 is 10 %), undefined if any true value
+    is 0.
+    """
     if np.any(case.truth == 0):
         return None
     return case.mean(np.abs((case.truth - case.predictions) / case.truth))
 
 
 def r2(case: Case) -> float | None:
-    """Share of the target's variance that is explained, undefined for fewer than two rows or a constant target."""
+    """Share of the target's variance that is explained, undefined for fewer than two
+    rows or a constant target.
+    """
     if len(case.truth) < 2 or not np.ptp(case.truth):
         return None
     return 1.0 - mse(case) / case.mean((case.truth - case.mean(case.truth)) ** 2)
 
 
 def deviances(truth: Array, means: Array) -> Floats:
-    """Return the Poisson deviance 2 (y log(y / μ) − y + μ) of each row, infinite where μ is 0 and y is not."""
+    """Return the Poisson deviance 2 (y log(y / μ) − y + μ) of each row, infinite where
+    μ is 0 and y is not.
+    """
     with np.errstate(divide="ignore"):
         log_terms = np.where(
             truth > 0,
@@ -268,7 +301,9 @@ def deviances(truth: Array, means: Array) -> Floats:
 
 
 def poisson_deviance(case: Case) -> float | None:
-    """Mean Poisson deviance (McCullagh & Nelder 1989), undefined for numbers below 0."""
+    """Mean Poisson deviance (McCullagh & Nelder 1989), undefined for numbers
+    below 0.
+    """
     if min(case.truth.min(), case.predictions.min()) < 0:
         return None
     return case.mean(deviances(case.truth, case.predictions))
@@ -333,25 +368,32 @@ def evaluate(
     weights: npt.ArrayLike | None = None,
     counts: bool = False,
 ) -> dict[str, Any]:
-    """Compute every metric of a task, in the form of ``metrics.json`` for one part of the rows.
+    """Compute every metric of a task, in the form of ``metrics.json`` for one part of
+    the rows.
 
     Args:
         task: ``"classification"`` or ``"regression"``.
         y: The truth ``(rows,)``.
-        predictions: Predicted values or classes ``(rows,)``. Default for classification: the most probable class.
+        predictions: Predicted values or classes ``(rows,)``. Default for
+            classification: the most probable class.
         probabilities: Classification: ``(rows, classes)`` in the order of ``classes``.
         classes: Classification: the classes that the model knows, in its order.
-        positive: The class of two that average precision and lift describe. None: the second.
-        weights: How much each row counts ``(rows,)``, above 0. Integers count as copies of rows. None: all alike.
+        positive: The class of two that average precision and lift describe. None: the
+            second.
+        weights: How much each row counts ``(rows,)``, above 0. Integers count as copies
+            of rows. None: all alike.
         counts: Whether the numbers are counts, or rates. Adds their deviance.
 
     Returns:
-        ``{name: value or None}`` in order of registration. For classification also ``confusion_matrix`` (rows are the
-        truth, columns the prediction) and its ``labels``: the model's classes, then any class that only the rows have.
-        Rows of such a class count as wrong, and the log loss leaves them out. ``unseen``, if present, counts them.
+        ``{name: value or None}`` in order of registration. For classification also
+        ``confusion_matrix`` (rows are the truth, columns the prediction) and its
+        ``labels``: the model's classes, then any class that only the rows have. Rows of
+        such a class count as wrong, and the log loss leaves them out. ``unseen``, if
+        present, counts them.
 
     Raises:
-        InputError: If lengths or shapes do not match, predictions are missing, or ``positive`` is not a class.
+        InputError: If lengths or shapes do not match, predictions are missing, or
+            ``positive`` is not a class.
 
     Examples:
         >>> result = evaluate(
@@ -417,14 +459,18 @@ def evaluate(
 def scores_of(
     task: Task, y: Any, guess: Any, *, called: Any = None, **options: Any
 ) -> dict[str, Any]:
-    """``evaluate`` numbers, or the probabilities of classes, by which the model decides unless some are ``called``."""
+    """``evaluate`` numbers, or the probabilities of classes, by which the model decides
+    unless some are ``called``.
+    """
     if task == "regression":
         return evaluate(task, y, predictions=guess, **options)
     return evaluate(task, y, probabilities=guess, predictions=called, **options)
 
 
 def primary_metric(task: Task, n_classes: int = 0, *, counts: bool = False) -> Metric:
-    """Return the main metric of a task: ROC-AUC for two classes, accuracy for more, RMSE, for counts the deviance."""
+    """Return the main metric of a task: ROC-AUC for two classes, accuracy for more,
+    RMSE, for counts the deviance.
+    """
     if task == "regression":
         return metrics.get("poisson_deviance" if counts else "rmse")
     return metrics.get("roc_auc" if n_classes == 2 else "accuracy")
@@ -433,7 +479,10 @@ def primary_metric(task: Task, n_classes: int = 0, *, counts: bool = False) -> M
 @refusing
 def _check_cases(truth: Floats, guess: Floats) -> Iterator[Fault]:
     if truth.ndim != 1 or truth.shape != guess.shape:
-        problem = f"y and predictions must have shape (rows,), got {truth.shape} and {guess.shape}"
+        problem = (
+            f"y and predictions must have shape (rows,), got {truth.shape} and "
+            f"{guess.shape}"
+        )
         yield problem, "Pass one value per row, such as model.predict(X).", "PG007"
     if not np.all(np.isfinite(truth)):
         yield "y has missing or infinite values", "Leave those rows out.", "PG015"
@@ -479,7 +528,8 @@ def _classification_case(
         table = as_numbers("probabilities", probabilities, "pass predict_proba(X)")
     if table is not None and table.shape != (len(truth), len(labels)):
         problem = (
-            f"probabilities must have one row per row of y and one column per class, ({len(truth)}, {len(labels)}), "
+            "probabilities must have one row per row of y and one column per class, "
+            f"({len(truth)}, {len(labels)}), "
             f"got {table.shape}"
         )
         raise InputError(problem, hint="Pass predict_proba(X).", code="PG007")

@@ -1,4 +1,6 @@
-"""Compare two lists of importances ``(features,)``, and test whether two models rely on the same features."""
+"""Compare two lists of importances ``(features,)``, and test whether two models rely on
+the same features.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from permgrad.base.significance import t_quantile
 
 
 def importance_shares(importance: npt.ArrayLike) -> Floats:
-    """Clip importances at 0 and divide by their sum. All are zero if none is above 0."""
+    """Clip importances at 0 and divide by their sum.
+
+    All are zero if none is above 0.
+    """
     clipped = np.clip(_importances(importance), 0.0, None)
     # First by the largest, because the sum of the largest doubles is infinite.
     largest = clipped.max()
@@ -28,7 +33,9 @@ def importance_shares(importance: npt.ArrayLike) -> Floats:
 
 
 def spearman(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
-    """Spearman's rank correlation with ties at their mean rank, NaN if either side is constant."""
+    """Spearman's rank correlation with ties at their mean rank, NaN if either side is
+    constant.
+    """
     # Not scipy's, so that equal rankings get exactly 1.
     left_ranks, right = (
         pd.Series(values).rank().to_numpy() for values in pair_of(truth, estimate)
@@ -51,9 +58,10 @@ def kendall(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> float:
     return float(kendalltau(left_values, right).statistic)
 
 
-# ---- the strongest ---------------------------------------------------------------------------------------------------
+# ---- the strongest -------------------------------------------------------------------
 def strongest(importance: npt.ArrayLike, k: int) -> Floats:
-    """Return whether each feature is one of the ``k`` strongest: 1, 0, or a fraction for ties at the edge.
+    """Return whether each feature is one of the ``k`` strongest: 1, 0, or a fraction
+    for ties at the edge.
 
     Features whose importance is not above 0 are never included.
     """
@@ -65,7 +73,9 @@ def strongest(importance: npt.ArrayLike, k: int) -> Floats:
 
 
 def among_largest(values: Floats, k: int) -> Floats:
-    """Return whether each value is among the ``k`` largest: 1, 0, or a fraction for ties at the edge."""
+    """Return whether each value is among the ``k`` largest: 1, 0, or a fraction for
+    ties at the edge.
+    """
     edge_value = np.sort(values)[-k]
     above = values > edge_value
     tied = values == edge_value
@@ -73,7 +83,8 @@ def among_largest(values: Floats, k: int) -> Floats:
 
 
 def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
-    """Return the share of the ``k`` strongest features that two lists have in common, NaN if one has none.
+    """Return the share of the ``k`` strongest features that two lists have in common,
+    NaN if one has none.
 
     If fewer than ``k`` are above 0, the share is taken of the longer list.
     """
@@ -81,9 +92,11 @@ def top_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
 
 
 def weighted_overlap(first: npt.ArrayLike, second: npt.ArrayLike, k: int) -> float:
-    """Return Σ min(p, q) of two lists' shares among their ``k`` strongest features: 0 for disjoint, 1 for equal shares.
+    """Return Σ min(p, q) of two lists' shares among their ``k`` strongest features: 0
+    for disjoint, 1 for equal shares.
 
-    This is one minus the total variation distance of the shares. NaN if a list has no feature above 0.
+    This is one minus the total variation distance of the shares. NaN if a list has no
+    feature above 0.
     """
     return _overlap(
         *(
@@ -103,7 +116,10 @@ def _overlap(left: Floats, right: Floats) -> float:
 def _importances(importance: npt.ArrayLike) -> Floats:
     values = np.asarray(importance, dtype=np.float64)
     if not np.all(np.isfinite(values)):
-        problem = f"{int(np.sum(~np.isfinite(values)))} of {len(values)} importances are not finite"
+        problem = (
+            f"{int(np.sum(~np.isfinite(values)))} of {len(values)} importances "
+            "are not finite"
+        )
         raise InputError(problem, hint="Leave those features out.", code="PG002")
     return values
 
@@ -122,28 +138,33 @@ def pair_of(truth: npt.ArrayLike, estimate: npt.ArrayLike) -> tuple[Floats, Floa
 
 
 def usual_k(features: int) -> int:
-    """Return the default number of strongest features: ten, but at most half of them."""
+    """Return the default number of strongest features: ten, but at most half of
+    them.
+    """
     return max(1, min(10, features // 2))
 
 
-# ---- agreement of two models -----------------------------------------------------------------------------------------
-#: Symmetric comparisons of two lists of importances and their ``k`` strongest features. 1 is full agreement.
+# ---- agreement of two models ---------------------------------------------------------
+#: Symmetric comparisons of two lists of importances and their ``k`` strongest features.
+#: 1 is full agreement.
 MEASURES: dict[str, Callable[[npt.ArrayLike, npt.ArrayLike, int], float]] = {
     "kendall": lambda first, second, _: kendall(first, second),
     "spearman": lambda first, second, _: spearman(first, second),
     "top_overlap": top_overlap,
     "weighted_overlap": weighted_overlap,
 }
-#: Fewest splits for an interval of the gap: without one of them, two must remain to compare.
+#: Fewest splits for an interval of the gap: without one of them, two must remain to
+#: compare.
 FEWEST_SPLITS = 3
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Mean agreement of two models on different splits, its spread, the agreement ``within`` each, and the ``ceiling``.
+    """Mean agreement of two models on different splits, its spread, the agreement
+    ``within`` each, and the ``ceiling``.
 
-    ``gap`` is the ceiling minus the value, the difference caused by the models, with its 95 % interval. Numbers that
-    need more splits are NaN.
+    ``gap`` is the ceiling minus the value, the difference caused by the models, with
+    its 95 % interval. Numbers that need more splits are NaN.
     """
 
     value: float
@@ -157,7 +178,9 @@ class Agreement:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the models differ by more than two fits of one model, or None if there are too few splits."""
+        """Whether the models differ by more than two fits of one model, or None if
+        there are too few splits.
+        """
         if math.isnan(self.low):
             return None
         return self.low > 0
@@ -172,13 +195,17 @@ def agreement(
     train_rows: float = 1.0,
     test_rows: float = 0.0,
 ) -> Agreement:
-    """Compare two models' importances ``(splits, features)`` of the same splits. The default ``k`` is ``usual_k``.
+    """Compare two models' importances ``(splits, features)`` of the same splits.
 
-    Importances of model A on split i are compared with those of B on *another* split j, and in the same way within A
-    and within B. Two models that rely on the same features agree by about √(W_A W_B), the *ceiling* (Spearman 1904).
-    The interval of the gap below it is a jackknife over splits (Efron 1982), widened by the factor of Nadeau & Bengio
-    (2003), 1 + J · test rows / training rows. NOTE[DIFF]: both describe plain means. Here it is a mean over pairs.
-    Training and test rows of a split describe how much splits overlap. The default is for independent samples.
+    The default ``k`` is ``usual_k``.
+
+    Importances of model A on split i are compared with those of B on *another* split j,
+    and in the same way within A and within B. Two models that rely on the same features
+    agree by about √(W_A W_B), the *ceiling* (Spearman 1904). The interval of the gap
+    below it is a jackknife over splits (Efron 1982), widened by the factor of Nadeau &
+    Bengio (2003), 1 + J · test rows / training rows. NOTE[DIFF]: both describe plain
+    means. Here it is a mean over pairs. Training and test rows of a split describe how
+    much splits overlap. The default is for independent samples.
     """
     left_importances = np.asarray(first, dtype=np.float64)
     right = np.asarray(second, dtype=np.float64)
@@ -188,7 +215,8 @@ def agreement(
         strong = k
     compute = MEASURES[measure]
     splits = len(left_importances)
-    # Every split of one with every split of the other: between the models, within the first, within the second.
+    # Every split of one with every split of the other: between the models, within the
+    # first, within the second.
     sides = (
         (left_importances, right),
         (left_importances, left_importances),
@@ -251,7 +279,9 @@ def _half_width(tables: Floats, splits: int, overlap: float) -> float:
 def _summary(
     tables: Floats, splits: npt.NDArray[np.intp]
 ) -> tuple[float, tuple[float, float], float]:
-    """Return agreement, both within-agreements and the ceiling over some of the splits."""
+    """Return agreement, both within-agreements and the ceiling over some of the
+    splits.
+    """
     apart = ~np.eye(len(splits), dtype=bool)
     pairs = [table[np.ix_(splits, splits)][apart] for table in tables]
     value, within_first, within_second = (
@@ -273,7 +303,10 @@ def agreement_table(
     train_rows: float = 1.0,
     test_rows: float = 0.0,
 ) -> pd.DataFrame:
-    """Compare every pair of models by every measure, one line each. Undefined numbers are NaN."""
+    """Compare every pair of models by every measure, one line each.
+
+    Undefined numbers are NaN.
+    """
     table_lines = []
     for (first, left_importances), (second, right) in itertools.combinations(
         importances.items(), 2

@@ -1,4 +1,6 @@
-"""Columns that move together: pairs, a matrix of some columns, and groups to explain as one feature."""
+"""Columns that move together: pairs, a matrix of some columns, and groups to explain as
+one feature.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,14 @@ from permgrad.base.significance import t_quantile
 from permgrad.data.read.cells import as_frame
 from permgrad.data.read.dates import is_moment, series_seconds
 
-#: From this value on, features are related. At 0.5 they have a quarter of their variance in common, and
-#: regression coefficients begin to suffer (correlations of 0.5 to 0.7: Dormann et al., Ecography 36, 2013).
+#: From this value on, features are related. At 0.5 they have a quarter of their
+#: variance in common, and regression coefficients begin to suffer (correlations of 0.5
+#: to 0.7: Dormann et al., Ecography 36, 2013).
 LEAST = 0.5
 #: The kind of two columns that lack values in the same rows.
 MISSING = "missing cells"
-#: Features that are compared with all others, rows that are looked at, and columns that are no numbers, at most.
+#: Features that are compared with all others, rows that are looked at, and columns that
+#: are no numbers, at most.
 RELATED_FEATURES = 8
 ROWS = 2000
 CATEGORIES = 500
@@ -41,21 +45,24 @@ MATRIX_FEATURES = 14
 def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
     """Propose groups of columns that move together, for ``groups=`` and ``--groups``.
 
-    The importance of such columns is shared between them. A group is explained as one feature. Every two columns of a
-    group are related by at least ``strength`` (complete linkage): numbers, and dates of such a type, by the correlation
-    of their ranks (Spearman 1904), categories by Cramér's V (Bergsma 2013), a number and a category by the correlation
-    ratio of the ranks. At most 2,000 rows are read. Check that the columns of a group belong together before you use
-    it.
+    The importance of such columns is shared between them. A group is explained as one
+    feature. Every two columns of a group are related by at least ``strength`` (complete
+    linkage): numbers, and dates of such a type, by the correlation of their ranks
+    (Spearman 1904), categories by Cramér's V (Bergsma 2013), a number and a category by
+    the correlation ratio of the ranks. At most 2,000 rows are read. Check that the
+    columns of a group belong together before you use it.
 
     Args:
-        X: the table ``(rows, columns)``: a frame of pandas, polars or pyarrow, or an array.
+        X: the table ``(rows, columns)``: a frame of pandas, polars or pyarrow, or an
+            array.
         strength: least strength of each pair in a group, from 0 to 1.
 
     Returns:
         Name of the group to its columns. Columns without a group are left out.
 
     Raises:
-        InputError: X is no table, has fewer than 4 rows, or ``strength`` is not above 0 and at most 1.
+        InputError: X is no table, has fewer than 4 rows, or ``strength`` is not above 0
+            and at most 1.
 
     Examples:
         >>> import permgrad as pg
@@ -107,15 +114,19 @@ def related_columns(X: Any, *, strength: float = 0.8) -> dict[str, list[str]]:
 def related(
     frame: pd.DataFrame, features: Sequence[str], columns: Sequence[str]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the columns that are related to some features, the closest first, and a matrix of some columns.
+    """Return the columns that are related to some features, the closest first, and a
+    matrix of some columns.
 
-    Numbers are compared by the correlation of their ranks (Spearman 1904), categories by Cramér's V, corrected for its
-    bias (Bergsma, Journal of the Korean Statistical Society 42, 2013). For a number and a category, V is the root of
-    the share of the ranks' variance between levels. 0: unrelated. 1: one determines the other. In the matrix,
-    ``strengths`` has a row and a column for each of ``names``, those of the ``columns`` that can be compared.
+    Numbers are compared by the correlation of their ranks (Spearman 1904), categories
+    by Cramér's V, corrected for its bias (Bergsma, Journal of the Korean Statistical
+    Society 42, 2013). For a number and a category, V is the root of the share of the
+    ranks' variance between levels. 0: unrelated. 1: one determines the other. In the
+    matrix, ``strengths`` has a row and a column for each of ``names``, those of the
+    ``columns`` that can be compared.
 
-    Cells count where both columns have a value. Columns that lack values in the same rows are pairs of the kind
-    ``MISSING`` if they are no others, by the correlation of where cells are missing.
+    Cells count where both columns have a value. Columns that lack values in the same
+    rows are pairs of the kind ``MISSING`` if they are no others, by the correlation of
+    where cells are missing.
     """
     pairs = []
     lacking = _lacking(frame)
@@ -159,7 +170,9 @@ def _pair(name: str, other: str, strength: float, kind: str) -> dict[str, Any]:
 
 
 def _lacking(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Return where cells are missing ``(rows,)``, standardised, of columns that have some of both."""
+    """Return where cells are missing ``(rows,)``, standardised, of columns that have
+    some of both.
+    """
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
     lacking = dict[str, Floats]()
@@ -173,7 +186,9 @@ def _lacking(frame: pd.DataFrame) -> dict[str, Floats]:
 
 
 def _lacking_with(name: str, lacking: Mapping[str, Floats]) -> list[tuple[str, float]]:
-    """Return how closely others lack values in the rows in which a column does, the closest first."""
+    """Return how closely others lack values in the rows in which a column does, the
+    closest first.
+    """
     if name not in lacking:
         return []
     found = []
@@ -186,7 +201,9 @@ def _lacking_with(name: str, lacking: Mapping[str, Floats]) -> list[tuple[str, f
 def _strengths(
     frame: pd.DataFrame, names: Sequence[str], most: int
 ) -> tuple[dict[str, int], dict[str, dict[str, float]]]:
-    """Return the number of levels of each column that can be compared, and how close the first of ``names`` are."""
+    """Return the number of levels of each column that can be compared, and how close
+    the first of ``names`` are.
+    """
     if len(frame) > ROWS:
         frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
     row_count = len(frame)
@@ -219,7 +236,9 @@ def _strengths(
 
 
 def _bases(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]:
-    """Return an orthonormal basis ``(rows, 1 or levels)`` of each column's ranks (one level), or of its levels."""
+    """Return an orthonormal basis ``(rows, 1 or levels)`` of each column's ranks (one
+    level), or of its levels.
+    """
     frame = frame.copy(deep=False)
     for column_name, column in list(frame.items()):
         if is_moment(column):
@@ -267,7 +286,8 @@ def _basis_of_levels(column: pd.Series[Any]) -> Any:
         return None
     frequent = pd.Index(column.value_counts().index[:LEVELS].astype(object))
     codes = frequent.get_indexer(column.astype(object))
-    # A missing cell is no level: two columns that lack the same rows need not be related where they have values.
+    # A missing cell is no level: two columns that lack the same rows need not be
+    # related where they have values.
     rows = np.flatnonzero(column.notna().to_numpy())
     levels, codes = np.unique(codes[rows], return_inverse=True)
     if len(levels) < 2:
@@ -279,7 +299,9 @@ def _basis_of_levels(column: pd.Series[Any]) -> Any:
 
 
 def _where_both(first: Any, second: Any) -> tuple[Any, Any]:
-    """Return two bases of levels in the rows that have a value of both, those levels that they have."""
+    """Return two bases of levels in the rows that have a value of both, those levels
+    that they have.
+    """
     both_mask = np.ones(first.shape[0], dtype=bool)
     for basis in (first, second):
         both_mask &= np.diff(basis.indptr) > 0
@@ -297,7 +319,9 @@ def _where_both(first: Any, second: Any) -> tuple[Any, Any]:
 
 
 def _corrected(first: Any, second: Any) -> float:
-    """Return the corrected V of two columns, of which the second has levels, where both have a value."""
+    """Return the corrected V of two columns, of which the second has levels, where both
+    have a value.
+    """
     if first.shape[1] > 1:
         first, second = _where_both(first, second)
         if min(first.shape[1], second.shape[1]) < 2 or first.shape[0] < _FEWEST_BOTH:

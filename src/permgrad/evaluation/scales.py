@@ -1,4 +1,6 @@
-"""Classes that stand on a scale: whole numbers, numbers before words (``1 - bad``), and words such as poor and fair."""
+"""Classes that stand on a scale: whole numbers, numbers before words (``1 - bad``), and
+words such as poor and fair.
+"""
 
 from __future__ import annotations
 
@@ -91,9 +93,12 @@ _NUMBERED = re.compile(
 
 
 def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
-    """Return the place of each label among all, from 0, and whether words say so. None: they stand on no scale.
+    """Return the place of each label among all, from 0, and whether words say so.
 
-    Whole numbers, also before words, may be codes of names. Words of a scale are in its order.
+    None: they stand on no scale.
+
+    Whole numbers, also before words, may be codes of names. Words of a scale are in its
+    order.
 
     Examples:
         >>> places_on_scale(["good", "poor", "Excellent", "fair"])
@@ -126,7 +131,9 @@ def places_on_scale(labels: Sequence[Any]) -> tuple[list[int], bool] | None:
 
 
 def _on_words(words: Sequence[str]) -> list[int] | None:
-    """Return the places of words on the first scale that has all of them, each at a place of its own."""
+    """Return the places of words on the first scale that has all of them, each at a
+    place of its own.
+    """
     plain = [_plain(word) for word in words]
     for scale in SCALES:
         place = {}

@@ -1,8 +1,10 @@
-"""Scores of groups of test rows by every feature, and the groups that are clearly worse than all other rows.
+"""Scores of groups of test rows by every feature, and the groups that are clearly worse
+than all other rows.
 
-Outcomes are more uncertain in some groups than in others, and a model that is right errs there more often. So a group
-is worse only where the model errs more than its own probabilities expect, or than is usual at its predictions, clearly
-more so than on all other rows (``between_levels``).
+Outcomes are more uncertain in some groups than in others, and a model that is right
+errs there more often. So a group is worse only where the model errs more than its own
+probabilities expect, or than is usual at its predictions, clearly more so than on all
+other rows (``between_levels``).
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from permgrad.evaluation.skill import Predicted
 
 #: Ranges that numbers and dates are divided into.
 PARTS = 4
-#: A group is named as worse if its errors are at least by this share more in excess than those of the other rows.
+#: A group is named as worse if its errors are at least by this share more in excess
+#: than those of the other rows.
 LEAST_EXCESS = 0.1
 
 
@@ -50,7 +53,8 @@ def find_segments(
     labels_only: bool = False,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score the model on groups of rows by every feature: frequent levels, and quartiles of numbers and dates.
+    """Score the model on groups of rows by every feature: frequent levels, and
+    quartiles of numbers and dates.
 
     Args:
         X: The test rows ``(rows, features)``. Tables of many cells are sampled evenly.
@@ -58,29 +62,39 @@ def find_segments(
         positive: The position of the positive one of two classes.
         na: Codes of missing cells.
         covered: Whether each row's truth is inside its interval or set.
-        dependence: Which rows depend on each other. Intervals and p-values then allow for it, and a group of rows from
-            fewer than five groups, or of fewer than five independent rows, is not tested.
-        labels_only: The model returns classes without probabilities, so that nothing is expected of it.
+        dependence: Which rows depend on each other. Intervals and p-values then allow
+            for it, and a group of rows from fewer than five groups, or of fewer than
+            five independent rows, is not tested.
+        labels_only: The model returns classes without probabilities, so that nothing is
+            expected of it.
         seed: Of the exchanges that p-values come from.
 
     Returns:
-        ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored of ``all_rows``, of two classes
-        the ``events`` (positive rows), ``tests``: the number of groups tested, and ``features``: for each ``feature``
-        its ``groups``. A group has
+        ``score`` (``"accuracy"`` or ``"mae"``), its value ``overall``, ``rows`` scored
+        of ``all_rows``, of two classes the ``events`` (positive rows), ``tests``: the
+        number of groups tested, and ``features``: for each ``feature`` its ``groups``.
+        A group has
 
-        - ``group`` (its name), ``rows`` and of two classes ``events``, the positive ones
-        - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all other rows
-        - ``p_adjusted`` of its excess over what is expected, beside that of the other rows, adjusted for all groups
-          (None: too few rows, or fewer than five events or five others)
-        - ``worse``: whether ``p_adjusted`` is below 5 %, the group is the worse side, and its excess is at least 10 %
-          larger, and ``by`` which measure: ``"accuracy"``, ``"log_loss"`` or ``"mae"``
-        - ``measured``: by measure its ``score, expected`` in the group and ``rest, rest_expected`` on the other rows.
-          Expected is what the probabilities say, and of numbers the mean error that is usual at their predictions.
-        - ``same_as``: the feature and the name of an earlier group that has the same rows (left out of others). The two
-          are one test.
-        - ``observed, predicted``: mean target and mean prediction (two classes: share and mean probability of the
-          positive one, with ``recall`` and ``false_alarms``, the share of the other rows predicted as positive)
-        - with ``covered`` the share of covered rows, with its 95 % interval ``covered_low, covered_high``
+        - ``group`` (its name), ``rows`` and of two classes ``events``, the positive
+          ones
+        - ``score`` with its 95 % interval ``low, high``, and ``rest``: the score of all
+          other rows
+        - ``p_adjusted`` of its excess over what is expected, beside that of the other
+          rows, adjusted for all groups (None: too few rows, or fewer than five events
+          or five others)
+        - ``worse``: whether ``p_adjusted`` is below 5 %, the group is the worse side,
+          and its excess is at least 10 % larger, and ``by`` which measure:
+          ``"accuracy"``, ``"log_loss"`` or ``"mae"``
+        - ``measured``: by measure its ``score, expected`` in the group and ``rest,
+          rest_expected`` on the other rows. Expected is what the probabilities say, and
+          of numbers the mean error that is usual at their predictions.
+        - ``same_as``: the feature and the name of an earlier group that has the same
+          rows (left out of others). The two are one test.
+        - ``observed, predicted``: mean target and mean prediction (two classes: share
+          and mean probability of the positive one, with ``recall`` and
+          ``false_alarms``, the share of the other rows predicted as positive)
+        - with ``covered`` the share of covered rows, with its 95 % interval
+          ``covered_low, covered_high``
 
     Examples:
         >>> X = pd.DataFrame({"town": ["a"] * 60 + ["b"] * 60})
@@ -149,7 +163,8 @@ def find_segments(
     }
 
 
-#: Of a measure: its values, what is expected of each row, both ``(rows,)``, and what is compared between groups.
+#: Of a measure: its values, what is expected of each row, both ``(rows,)``, and what is
+#: compared between groups.
 _Judged = tuple[Floats, Floats | None, Measure]
 
 
@@ -178,7 +193,9 @@ def _judge(
     compared: Mapping[str, Compared],
     judged: Mapping[str, _Judged],
 ) -> None:
-    """Write into the facts of a group how far it is from what is expected, and whether it is worse."""
+    """Write into the facts of a group how far it is from what is expected, and whether
+    it is worse.
+    """
     p_values = {
         measure_name: float(comparison.p_value[code])
         for measure_name, comparison in compared.items()
@@ -226,7 +243,8 @@ def _judge(
 
 
 def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the groups that are clearly worse than the other rows, with their feature, the largest gap first.
+    """Return the groups that are clearly worse than the other rows, with their feature,
+    the largest gap first.
 
     Of groups with the same rows only the first is listed.
     """
@@ -240,7 +258,9 @@ def worse_groups(segments: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _gap(group: Mapping[str, Any]) -> float:
-    """Return how many times larger than on the other rows the errors of a group are, beside what is expected."""
+    """Return how many times larger than on the other rows the errors of a group are,
+    beside what is expected.
+    """
     facts = group["measured"][group["by"]]
     smallest_error = np.finfo(np.float64).eps
     sizes = []
@@ -263,9 +283,11 @@ def groups_of_rows(
     names: Sequence[str],
     na: Sequence[str | int | float] = (),
 ) -> dict[str, Levels]:
-    """Return the group of the rows at ``row_indices`` by each of some columns, and its groups' names, see ``find_segments``.
+    """Return the group of the rows at ``row_indices`` by each of some columns, and its
+    groups' names, see ``find_segments``.
 
-    Tables of many cells are sampled with these rows: there, the ends of ranges can differ a little.
+    Tables of many cells are sampled with these rows: there, the ends of ranges can
+    differ a little.
 
     Examples:
         >>> X = pd.DataFrame({"age": [*range(40), -9]})
@@ -288,7 +310,10 @@ def groups_of_rows(
 
 
 def _groups(series: pd.Series[Any], name: str) -> Levels | None:
-    """Return the group of each row, and their names. None where rows are all alike, or nearly all different."""
+    """Return the group of each row, and their names.
+
+    None where rows are all alike, or nearly all different.
+    """
     cells = cells_of(series, name)
     if cells.kind == "date":
         to_text = (
@@ -309,10 +334,13 @@ def _groups(series: pd.Series[Any], name: str) -> Levels | None:
 
 
 def _counted(predicted: Predicted, positive: int) -> dict[str, Floats]:
-    """Return what is counted of each row, ``(rows,)`` each. Numbers have ``squares``, too.
+    """Return what is counted of each row, ``(rows,)`` each.
 
-    ``score``: right (1) or wrong (0), or the absolute error. ``observed``: whether the row is positive, or the target.
-    ``called`` are the positives that are predicted so, and ``alarms`` the other rows.
+    Numbers have ``squares``, too.
+
+    ``score``: right (1) or wrong (0), or the absolute error. ``observed``: whether the
+    row is positive, or the target. ``called`` are the positives that are predicted so,
+    and ``alarms`` the other rows.
     """
     if not predicted.classes:
         truth = np.asarray(predicted.truth, dtype=np.float64)
@@ -425,7 +453,10 @@ def _allow_for(
     *,
     shares: bool,
 ) -> None:
-    """Widen the intervals of a group with the rows ``member``. ``shares``: scores are."""
+    """Widen the intervals of a group with the rows ``member``.
+
+    ``shares``: scores are.
+    """
     inside = member.astype(np.float64)
     for value, lower_key, upper_key in (
         ("score", "low", "high"),

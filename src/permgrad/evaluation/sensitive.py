@@ -1,9 +1,12 @@
-"""For whom a model is right: its rates and errors by the levels of a column, tested, and what features tell of it.
+"""For whom a model is right: its rates and errors by the levels of a column, tested,
+and what features tell of it.
 
-Differences and ratios are defined as in fairlearn (Bird et al. 2020): between the levels with the largest and the
-smallest rate, of equalized odds for the worse of true and false positive rates. Their intervals hold for all pairs of
-levels at once, by a parametric bootstrap of the largest standardised difference. Shares have a success and a failure
-more there (Agresti & Caffo 2000). Whether a measure differs is said by ``between_levels`` alone.
+Differences and ratios are defined as in fairlearn (Bird et al. 2020): between the
+levels with the largest and the smallest rate, of equalized odds for the worse of true
+and false positive rates. Their intervals hold for all pairs of levels at once, by a
+parametric bootstrap of the largest standardised difference. Shares have a success and a
+failure more there (Agresti & Caffo 2000). Whether a measure differs is said by
+``between_levels`` alone.
 """
 
 from __future__ import annotations
@@ -35,16 +38,19 @@ from permgrad.evaluation.levels import cells_of
 from permgrad.evaluation.segments import groups_of_rows
 from permgrad.evaluation.skill import Predicted
 
-#: By level: an estimate, as it is compared, and its standard error, NaN where it is not compared.
+#: By level: an estimate, as it is compared, and its standard error, NaN where it is not
+#: compared.
 Means = tuple[Floats, Floats, Floats]
 #: What fairlearn takes the worst difference or ratio of.
 _FAIRNESS = {
     "demographic_parity": ["selection_rate"],
     "equalized_odds": ["true_positive_rate", "false_positive_rate"],
 }
-#: A clear difference is at least this, of shares, nats, or errors in units of what is usual.
+#: A clear difference is at least this, of shares, nats, or errors in units of what is
+#: usual.
 _LEAST_DIFFERENCE = 0.01
-#: Draws of the bootstrap, folds in which a column is predicted, and the part of what is told that a feature must carry.
+#: Draws of the bootstrap, folds in which a column is predicted, and the part of what is
+#: told that a feature must carry.
 _DRAWS = 9999
 _FOLDS = 5
 _LEAST_CARRIED = 0.1
@@ -55,10 +61,12 @@ class Shown:
     """A measure as a table has it, and how it is tested.
 
     Attributes:
-        values: its mean over the rows of a level is the measure ``(rows,)``. Booleans are shares.
+        values: its mean over the rows of a level is the measure ``(rows,)``. Booleans
+            are shares.
         member: which rows it is of ``(rows,)``.
         tested: what is compared between levels. None: the measure describes the rows.
-        expected: what is expected of each row by a model that is right ``(rows,)``. None: nothing is.
+        expected: what is expected of each row by a model that is right ``(rows,)``.
+            None: nothing is.
         bounds: the least and the largest value that the measure can have.
         root: whether the measure is the root of the mean.
         share: whether it is written in per cent.
@@ -95,26 +103,34 @@ def audit(
     seed: int = 0,
     reliance: Mapping[str, tuple[Floats, Booleans]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare a model's rates and errors between the levels of columns ``(rows, columns)``, which need not be features.
+    """Compare a model's rates and errors between the levels of columns ``(rows,
+    columns)``, which need not be features.
 
-    ``positive`` is the position of the positive one of two classes, ``labels_only`` a model without probabilities.
-    Intervals and tests allow for the ``dependence`` of rows. ``reliance``: by feature, how much each row's loss grows
-    without it, and which rows that is known of.
+    ``positive`` is the position of the positive one of two classes, ``labels_only`` a
+    model without probabilities. Intervals and tests allow for the ``dependence`` of
+    rows. ``reliance``: by feature, how much each row's loss grows without it, and which
+    rows that is known of.
 
     Returns:
-        For each ``column`` the ``rows`` by level, with ``events`` those of the positive class, the names of ``merged``
-        levels with fewer than 20 rows, those that are ``judged``, and
+        For each ``column`` the ``rows`` by level, with ``events`` those of the positive
+        class, the names of ``merged`` levels with fewer than 20 rows, those that are
+        ``judged``, and
 
-        - ``measures``: ``selection_rate, true_positive_rate, false_positive_rate, observed_rate, mean_prediction,
-          predicted_minus_observed`` of two classes, ``accuracy, log_loss`` of classes, and of numbers
-          ``mean_prediction, observed_mean, mean_error`` (truth − prediction), ``rmse``. Each has its ``measure``,
-          whether it is a ``share``, and by level its estimate and ends of the 95 % interval. If it is tested, also the
-          ``level`` that differs most from all ``other`` rows, and of both the ``estimates``, the numbers of ``rows``
-          and of ``events``, and what is ``expected`` by the probabilities (of numbers: the errors in units of what is
-          usual at their predictions). ``value`` is the difference of the two from what is expected, ``low, high`` its
-          95 % interval, ``p_adjusted`` is for all tests of all columns, and ``clear`` says whether it is a sentence.
+        - ``measures``: ``selection_rate, true_positive_rate, false_positive_rate,
+          observed_rate, mean_prediction, predicted_minus_observed`` of two classes,
+          ``accuracy, log_loss`` of classes, and of numbers ``mean_prediction,
+          observed_mean, mean_error`` (truth − prediction), ``rmse``. Each has its
+          ``measure``, whether it is a ``share``, and by level its estimate and ends of
+          the 95 % interval. If it is tested, also the ``level`` that differs most from
+          all ``other`` rows, and of both the ``estimates``, the numbers of ``rows`` and
+          of ``events``, and what is ``expected`` by the probabilities (of numbers: the
+          errors in units of what is usual at their predictions). ``value`` is the
+          difference of the two from what is expected, ``low, high`` its 95 % interval,
+          ``p_adjusted`` is for all tests of all columns, and ``clear`` says whether it
+          is a sentence.
         - ``reliance``: the same of the importances.
-        - ``fairness``: what ``largest`` returns, by the name that fairlearn gives to a difference or ratio.
+        - ``fairness``: what ``largest`` returns, by the name that fairlearn gives to a
+          difference or ratio.
 
     Examples:
         >>> sex, truth = pd.DataFrame({"sex": ["f"] * 100 + ["m"] * 100}), np.tile([0, 1], 100)
@@ -221,7 +237,10 @@ def _against_others(
     levels: Sequence[str],
     events: Booleans | None,
 ) -> dict[str, Any]:
-    """Return how the level that differs most compares with all other rows. Empty: no level is judged."""
+    """Return how the level that differs most compares with all other rows.
+
+    Empty: no level is judged.
+    """
     level_index = result.most
     if level_index is None:
         return {}
@@ -250,7 +269,8 @@ def _against_others(
             float(shown.expected[side_mask & shown.member].mean())
             for side_mask in sides
         ]
-    # Where nothing is expected, the sentence shows the estimates alone: they have to differ in the same way.
+    # Where nothing is expected, the sentence shows the estimates alone: they have to
+    # differ in the same way.
     agrees = shown.expected is not None or value * (estimates[0] - estimates[1]) > 0
     large = abs(value) >= _LEAST_DIFFERENCE
     facts["clear"] = bool(facts["p_adjusted"] < LEVEL and large and agrees)
@@ -260,7 +280,9 @@ def _against_others(
 def levels_by(
     columns: pd.DataFrame, name: str, na: Sequence[Any]
 ) -> tuple[Integers, list[str], list[str]]:
-    """Return each row's level of a column, the levels' names, and those with few rows, which are the last level."""
+    """Return each row's level of a column, the levels' names, and those with few rows,
+    which are the last level.
+    """
     single_level = np.zeros(len(columns), dtype=np.int64), ["all"]
     codes, names = groups_of_rows(columns, np.arange(len(columns)), [name], na).get(
         name, single_level
@@ -323,7 +345,9 @@ def _measures(
 def _of_two_classes(
     predicted: Predicted, positive: int, labels_only: bool
 ) -> dict[str, Shown]:
-    """Return the rates of the positive class, and how far its probability is from its share."""
+    """Return the rates of the positive class, and how far its probability is from its
+    share.
+    """
     truth = predicted.truth
     every = np.ones(len(predicted.truth), dtype=bool)
     observed = truth == positive
@@ -353,7 +377,9 @@ def _of_two_classes(
 def _means(
     codes: Integers, count: int, shown: Shown, dependence: Dependence | None
 ) -> tuple[Means, Floats]:
-    """Return a measure by level, and with its 95 % interval ``(levels, 3)``, within what the measure can be."""
+    """Return a measure by level, and with its 95 % interval ``(levels, 3)``, within
+    what the measure can be.
+    """
     member = shown.member
     member_codes = codes[member]
     x = shown.values[member].astype(np.float64)
@@ -395,10 +421,11 @@ def _means(
 def largest(
     several: Sequence[Means], levels: Sequence[str], seed: int, *, ratio: bool = False
 ) -> dict[str, Any]:
-    """Return the largest difference between two levels of any of several measures, or the smallest ratio.
+    """Return the largest difference between two levels of any of several measures, or
+    the smallest ratio.
 
-    It has its ``value``, its 95 % interval ``low, high`` for all pairs of levels, and the levels ``highest, lowest``.
-    Empty: fewer than two levels are compared.
+    It has its ``value``, its 95 % interval ``low, high`` for all pairs of levels, and
+    the levels ``highest, lowest``. Empty: fewer than two levels are compared.
     """
     stream = generator(seed, "levels")
     difference_parts = list[Any]()
@@ -465,14 +492,18 @@ def told_by(
     dependence: Dependence | None = None,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """Predict each row's level ``codes`` from the features ``table`` by cross-fitted boosted trees.
+    """Predict each row's level ``codes`` from the features ``table`` by cross-fitted
+    boosted trees.
 
-    Groups of dependent rows stay in one fold, and neighbours in time, too. Levels with fewer than 20 rows are left out.
+    Groups of dependent rows stay in one fold, and neighbours in time, too. Levels with
+    fewer than 20 rows are left out.
 
     Returns:
-        ``roc_auc`` (one level versus the rest) of so many ``rows``, what is ``told``: 2 AUC − 1 (0: nothing, 1: all),
-        with its 95 % interval over five folds ``low, high`` (Nadeau & Bengio 2003), and ``features``: those that carry
-        at least a tenth of it, by what is lost when one is shuffled. None: too few levels, rows of them or groups.
+        ``roc_auc`` (one level versus the rest) of so many ``rows``, what is ``told``: 2
+        AUC − 1 (0: nothing, 1: all), with its 95 % interval over five folds ``low,
+        high`` (Nadeau & Bengio 2003), and ``features``: those that carry at least a
+        tenth of it, by what is lost when one is shuffled. None: too few levels, rows of
+        them or groups.
     """
     from sklearn.model_selection import KFold, StratifiedGroupKFold
 

@@ -1,8 +1,10 @@
-"""Test whether a model predicts the same rows better than another model or a constant, or other rows than before.
+"""Test whether a model predicts the same rows better than another model or a constant,
+or other rows than before.
 
-To first order, a metric is a mean of parts, one for each row. ROC-AUC is a mean over the rows of one class plus a mean
-over the rows of the other (Hanley & McNeil 1982, DeLong et al. 1988): each has its own variance and degrees of freedom,
-so that a class with one row leaves it undefined, and a few rows of a class are known to be few.
+To first order, a metric is a mean of parts, one for each row. ROC-AUC is a mean over
+the rows of one class plus a mean over the rows of the other (Hanley & McNeil 1982,
+DeLong et al. 1988): each has its own variance and degrees of freedom, so that a class
+with one row leaves it undefined, and a few rows of a class are known to be few.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from permgrad.evaluation.metrics import Task, deviances, metrics, primary_metric
 class Predicted:
     """Truth and predictions of the test rows.
 
-    Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds probabilities ``(rows, classes)``,
-    and ``truth`` the column of each row's class. Positions outside are classes that the model does not know. ``called``
-    are the columns that the model decides for (None: the most probable ones). ``weights``: of the rows (None: alike).
-    ``counts``: the numbers are counts or rates, judged by their deviance.
+    Regression: ``truth`` and ``guess`` ``(rows,)``. Classification: ``guess`` holds
+    probabilities ``(rows, classes)``, and ``truth`` the column of each row's class.
+    Positions outside are classes that the model does not know. ``called`` are the
+    columns that the model decides for (None: the most probable ones). ``weights``: of
+    the rows (None: alike). ``counts``: the numbers are counts or rates, judged by their
+    deviance.
     """
 
     truth: Array
@@ -83,7 +87,9 @@ class Predicted:
 
     @property
     def losses(self) -> tuple[Floats, Floats]:
-        """Squared error, deviance or log loss of each row, and 1 for rows of a known class, else 0 ``(rows,)``."""
+        """Squared error, deviance or log loss of each row, and 1 for rows of a known
+        class, else 0 ``(rows,)``.
+        """
         if self.counts:
             return deviances(self.truth, self.guess), np.ones(len(self.truth))
         if not self.classes:
@@ -108,7 +114,9 @@ class Predicted:
         )
 
     def independent(self, rows: Booleans) -> float:
-        """Return how many rows of equal weight say as much on a mean as some rows do (Kish 1965)."""
+        """Return how many rows of equal weight say as much on a mean as some rows do
+        (Kish 1965).
+        """
         if self.weights is None:
             weights = rows.astype(np.float64)
         else:
@@ -118,11 +126,13 @@ class Predicted:
         )
 
 
-# ---- contributions of rows to a metric -------------------------------------------------------------------------------
+# ---- contributions of rows to a metric -----------------------------------------------
 def _contributions(metric: str, model: Predicted) -> tuple[Floats, Floats]:
-    """Return a matrix ``(rows, columns)`` from whose sums ``_values`` computes a metric, and the areas of all rows.
+    """Return a matrix ``(rows, columns)`` from whose sums ``_values`` computes a
+    metric, and the areas of all rows.
 
-    Of ROC-AUC there are four columns for each class that occurs, or for the second one of two.
+    Of ROC-AUC there are four columns for each class that occurs, or for the second one
+    of two.
     """
     no_areas = np.zeros(0)
     if model.weights is None:
@@ -171,7 +181,9 @@ def _area_columns(scores: Floats, side: Booleans, weights: Floats) -> list[Float
 
 
 def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
-    """Return a metric ``(draws,)`` from the sums of a model's columns ``(draws, columns)``."""
+    """Return a metric ``(draws,)`` from the sums of a model's columns ``(draws,
+    columns)``.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric != "roc_auc":
             return np.asarray(
@@ -179,7 +191,8 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
             )
         if not len(centre):
             return sums[:, 0]
-        # The rows of the other class give the probability that a row of the class is above them.
+        # The rows of the other class give the probability that a row of the class is
+        # above them.
         class_areas = (
             sums[:, 0::4] / sums[:, 1::4] + 1 - sums[:, 2::4] / sums[:, 3::4] - centre
         )
@@ -188,10 +201,11 @@ def _values(metric: str, sums: Floats, centre: Floats) -> Floats:
     return np.clip(areas, 0.0, 1.0)
 
 
-# ---- the difference of two scores ------------------------------------------------------------------------------------
+# ---- the difference of two scores ----------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class ScoreError:
-    """What the error of a score is made of: independent means over strata of the rows, or of all rows.
+    """What the error of a score is made of: independent means over strata of the rows,
+    or of all rows.
 
     Attributes:
         variances: of each mean ``(strata,)``, NaN where it has too few rows.
@@ -209,7 +223,9 @@ class ScoreError:
     def of_rows(
         cls, metric: str, row_parts: Floats, truth: Array, units: Dependence | None
     ) -> ScoreError:
-        """Read it from the rows' parts in a score, or in a difference of scores ``(rows,)``."""
+        """Read it from the rows' parts in a score, or in a difference of scores
+        ``(rows,)``.
+        """
         labels = np.unique(truth)[: None if metric == "roc_auc" else 0]
         strata = [truth == label for label in labels]
         row_counts = np.array([len(row_parts)])
@@ -234,13 +250,17 @@ class ScoreError:
         return cls(np.array(variances), sizes, stratum_rows, labels)
 
     def total(self) -> tuple[Floats, Floats]:
-        """Return the variance ``(1,)`` and the effective number of rows ``(2, 1)``: that of the rarer class."""
+        """Return the variance ``(1,)`` and the effective number of rows ``(2, 1)``:
+        that of the rarer class.
+        """
         return self.variances.sum(keepdims=True), self.sizes.min(axis=1, keepdims=True)
 
     def pooled(self, other_error: ScoreError, difference: float) -> tuple[float, float]:
-        """Return the variance of a difference between independent samples, if nothing differs, and its rows.
+        """Return the variance of a difference between independent samples, if nothing
+        differs, and its rows.
 
-        Each stratum then has one variance, which both samples show. That of a single mean is about the common mean.
+        Each stratum then has one variance, which both samples show. That of a single
+        mean is about the common mean.
         """
         own_rows = self.rows.astype(np.float64)
         theirs = other_error.rows.astype(np.float64)
@@ -264,10 +284,11 @@ def paired(
 ) -> dict[str, Any] | None:
     """Compare two models on the same rows. None where the metric is undefined.
 
-    Returns ``metric, difference``, above 0 if the first is better, its 95 % interval ``ci_low, ci_high``, ``p_value``.
-    Metrics are rmse, poisson_deviance, accuracy, log_loss and roc_auc (of several classes: mean of one versus the rest,
-    as they occur, undefined where one has a single row). Intervals and p-values agree. Where rows depend on each other,
-    both count their groups.
+    Returns ``metric, difference``, above 0 if the first is better, its 95 % interval
+    ``ci_low, ci_high``, ``p_value``. Metrics are rmse, poisson_deviance, accuracy,
+    log_loss and roc_auc (of several classes: mean of one versus the rest, as they
+    occur, undefined where one has a single row). Intervals and p-values agree. Where
+    rows depend on each other, both count their groups.
     """
     if len(first_model.truth) < 2:
         return None
@@ -298,7 +319,8 @@ def paired(
 
 
 def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
-    """Return a metric, of those of ``paired``, and how far each row moves it ``(rows,)``, to first order.
+    """Return a metric, of those of ``paired``, and how far each row moves it
+    ``(rows,)``, to first order.
 
     The standard error of the metric is that of the mean of the rows' parts.
 
@@ -317,7 +339,9 @@ def metric_by_rows(metric: str, model: Predicted) -> tuple[float, Floats]:
 def _parts_of_rows(
     metric: str, tables: Sequence[Floats], centres: Sequence[Floats]
 ) -> list[Floats]:
-    """Return each row's part in the metric of each model ``(rows,)``, to first order."""
+    """Return each row's part in the metric of each model ``(rows,)``, to first
+    order.
+    """
     row_parts = []
     for table, centre in zip(tables, centres, strict=True):
         column_sums = table.sum(axis=0)
@@ -336,7 +360,7 @@ def _parts_of_rows(
     return row_parts
 
 
-# ---- compared with a constant, compared with other models ------------------------------------------------------------
+# ---- compared with a constant, compared with other models ----------------------------
 def skill(
     task: Task,
     ours: Predicted,
@@ -346,17 +370,22 @@ def skill(
     names: Sequence[str] = (),
     dependence: Dependence | None = None,
 ) -> dict[str, Any] | None:
-    """Return whether a model is better than a constant, and by how much. None where nothing can be compared.
+    """Return whether a model is better than a constant, and by how much.
 
-    Classifiers are compared by the main metric, the log loss and the ROC-AUC. If one class is frequent, a model may
-    order the rows well and still predict that class in every row. Overconfident probabilities have a bad log loss,
-    whatever their order. The model has learnt something if it is better in one of them at 5 % divided by their number.
-    This takes noise for knowledge in few tables (0 to 4 % in simulations).
+    None where nothing can be compared.
 
-    Rows of one class or value measure no skill: the constant of these rows is always right. Rows that lack a class of
-    the model have no ROC-AUC.
+    Classifiers are compared by the main metric, the log loss and the ROC-AUC. If one
+    class is frequent, a model may order the rows well and still predict that class in
+    every row. Overconfident probabilities have a bad log loss, whatever their order.
+    The model has learnt something if it is better in one of them at 5 % divided by
+    their number. This takes noise for knowledge in few tables (0 to 4 % in
+    simulations).
 
-    ``names`` are other metrics to compare, for models that return classes without probabilities.
+    Rows of one class or value measure no skill: the constant of these rows is always
+    right. Rows that lack a class of the model have no ROC-AUC.
+
+    ``names`` are other metrics to compare, for models that return classes without
+    probabilities.
     """
     if len(np.unique(ours.truth)) < 2:
         return None
@@ -387,8 +416,9 @@ def skill(
         if paired_test["difference"] > 0
         and paired_test["p_value"] * len(measures) < LEVEL
     ]
-    # Without any order, the area of one class versus the rest has variance (n + 1) / (12 n₁ n₀) (the rank sum's). For a
-    # mean over classes, the mean of their deviations is an upper bound. This counts also where a class has few rows.
+    # Without any order, the area of one class versus the rest has variance (n + 1) /
+    # (12 n₁ n₀) (the rank sum's). For a mean over classes, the mean of their deviations
+    # is an upper bound. This counts also where a class has few rows.
     members = [
         class_mask
         for k in range(ours.classes)
@@ -418,9 +448,12 @@ def against_others(
     seed: int,
     dependence: Dependence | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Compare a model with others by the main metric. ``p_holm`` is adjusted for their number.
+    """Compare a model with others by the main metric.
 
-    All numbers are NaN where the metric's error is undefined, such as with one row of a class.
+    ``p_holm`` is adjusted for their number.
+
+    All numbers are NaN where the metric's error is undefined, such as with one row of a
+    class.
     """
     metric = ours.metric
     undefined = dict.fromkeys(("difference", "ci_low", "ci_high", "p_value"), math.nan)

@@ -41,9 +41,10 @@ def target_signs(
     Returns:
         The signs, that which makes the others doubtful first:
 
-        - ``codes``: ``codes`` that may mean missing, in ``rows`` of the rows; the others
-          are ``low`` to ``high``.
-        - ``far``: up to three ``cells``, each with its ``value`` and ``where`` it stands.
+        - ``codes``: ``codes`` that may mean missing, in ``rows`` of the rows; the
+          others are ``low`` to ``high``.
+        - ``far``: up to three ``cells``, each with its ``value`` and ``where`` it
+          stands.
         - ``zeros``: the ``share`` of zeros, and whether all numbers are ``whole``.
     """
     if len(values) < _FEWEST:

@@ -1,7 +1,9 @@
-"""Choose the threshold of a score by F1, balanced accuracy or a cost, and report classes that are never predicted.
+"""Choose the threshold of a score by F1, balanced accuracy or a cost, and report
+classes that are never predicted.
 
-With few rows of one class, a threshold of one half is rarely right. Choose it on rows held out of training, because a
-network is overconfident on training rows. Evaluate it on other rows again.
+With few rows of one class, a threshold of one half is rarely right. Choose it on rows
+held out of training, because a network is overconfident on training rows. Evaluate it
+on other rows again.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ OUTCOMES = ("false_positive", "false_negative", "true_positive", "true_negative"
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, the criterion it was chosen by, and its metrics on the ``rows`` it was chosen on (``metrics_at``).
+    """A threshold, the criterion it was chosen by, and its metrics on the ``rows`` it
+    was chosen on (``metrics_at``).
 
-    A row is predicted positive if its score is at least ``value``. With inf none is, with −inf all are.
+    A row is predicted positive if its score is at least ``value``. With inf none is,
+    with −inf all are.
     """
 
     value: float
@@ -57,11 +61,13 @@ def choose_threshold(
     *,
     positive: Any = None,
 ) -> Threshold:
-    """Choose the best threshold of all for a criterion, the highest if several are equally good.
+    """Choose the best threshold of all for a criterion, the highest if several are
+    equally good.
 
-    ``y`` holds two labels ``(rows,)``. The second of the sorted labels is positive unless ``positive`` names another,
-    and scores ``(rows,)`` are larger for it. ``by="cost"`` minimises the sum of costs over all rows, such as
-    ``{"false_negative": 5, "false_positive": 1}``. Other outcomes cost nothing, and a gain is below 0.
+    ``y`` holds two labels ``(rows,)``. The second of the sorted labels is positive
+    unless ``positive`` names another, and scores ``(rows,)`` are larger for it.
+    ``by="cost"`` minimises the sum of costs over all rows, such as ``{"false_negative":
+    5, "false_positive": 1}``. Other outcomes cost nothing, and a gain is below 0.
 
     Examples:
         >>> chosen = choose_threshold(
@@ -106,10 +112,12 @@ def metrics_at(
     *,
     positive: Any = None,
 ) -> dict[str, Any]:
-    """Return the metrics of a threshold on some rows, with the arguments of ``choose_threshold``.
+    """Return the metrics of a threshold on some rows, with the arguments of
+    ``choose_threshold``.
 
-    ``called`` is the share of rows that are predicted positive, and ``precision`` is None if there are none. Rows of
-    the confusion matrix are the truth, the positive class last.
+    ``called`` is the share of rows that are predicted positive, and ``precision`` is
+    None if there are none. Rows of the confusion matrix are the truth, the positive
+    class last.
     """
     if not is_number(value):
         raise InputError(
@@ -132,19 +140,22 @@ def metrics_at(
     }
 
 
-# ---- classes that are never predicted --------------------------------------------------------------------------------
+# ---- classes that are never predicted ------------------------------------------------
 def never_predicted(
     classes: Sequence[Any] | Array,
     validation: tuple[Array, Floats],
     test: tuple[Array, Floats],
     called: Array | None = None,
 ) -> list[dict[str, Any]]:
-    """Return facts about each class that occurs in the test rows but is never predicted, the largest first.
+    """Return facts about each class that occurs in the test rows but is never
+    predicted, the largest first.
 
-    Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is the best of two classes for
-    balanced accuracy on the validation rows, or None if they cannot determine it. ``called`` counts the rows that it
-    predicts as the class, and ``found`` those of them that are right. The argument ``called`` has the positions of the
-    classes that the model decides for in the test rows (None: the most probable ones).
+    Rows are truth ``(rows,)`` and probabilities ``(rows, classes)``. ``threshold`` is
+    the best of two classes for balanced accuracy on the validation rows, or None if
+    they cannot determine it. ``called`` counts the rows that it predicts as the class,
+    and ``found`` those of them that are right. The argument ``called`` has the
+    positions of the classes that the model decides for in the test rows (None: the most
+    probable ones).
     """
     missed: list[dict[str, Any]] = []
     predicted = (
@@ -191,13 +202,16 @@ def operating_points(
     *,
     start: float = HALF,
 ) -> dict[str, Any]:
-    """Return the counts at thresholds of a probability, from the highest to the lowest, at most about so many.
+    """Return the counts at thresholds of a probability, from the highest to the lowest,
+    at most about so many.
 
-    ``positive`` ``(rows,)`` tells which rows are positive. The result has ``rows, positives`` and for each threshold
-    its ``value`` (at the ends 1 and 0), ``called``, the rows predicted positive, ``hits``, those of them that are, and
-    ``least``, the lowest probability of a row predicted positive (1 if there is none). ``start`` is the position of the
-    threshold ``start``. If there are more thresholds, half of them are evenly spread over the rows, half over the
-    positives, with those of 0.01, 0.02 … 0.99 and that of the largest F1.
+    ``positive`` ``(rows,)`` tells which rows are positive. The result has ``rows,
+    positives`` and for each threshold its ``value`` (at the ends 1 and 0), ``called``,
+    the rows predicted positive, ``hits``, those of them that are, and ``least``, the
+    lowest probability of a row predicted positive (1 if there is none). ``start`` is
+    the position of the threshold ``start``. If there are more thresholds, half of them
+    are evenly spread over the rows, half over the positives, with those of 0.01, 0.02 …
+    0.99 and that of the largest F1.
 
     Examples:
         >>> points = operating_points([False, True, True], [0.2, 0.6, 0.9])
@@ -263,11 +277,13 @@ def _some_cuts(
     )
 
 
-# ---- the parts -------------------------------------------------------------------------------------------------------
+# ---- the parts -----------------------------------------------------------------------
 def _measures(
     truth: Booleans, hits: Any, alarms: Any, cost: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return the metrics of cuts (``metrics_at``) from their numbers of true and false positives ``(cuts,)``."""
+    """Return the metrics of cuts (``metrics_at``) from their numbers of true and false
+    positives ``(cuts,)``.
+    """
     positives = int(truth.sum())
     row_count = len(truth)
     negatives = row_count - positives
@@ -304,7 +320,9 @@ def _measures(
 def _checked(
     y: npt.ArrayLike, scores: npt.ArrayLike, positive: Any
 ) -> tuple[Booleans, Floats, Any]:
-    """Return which rows are positive, their scores, and the label of the positive class."""
+    """Return which rows are positive, their scores, and the label of the positive
+    class.
+    """
     values = np.asarray(y)
     numbers = as_numbers("scores", scores, "pass predict_proba(X)[:, 1]")
     labels: list[Any] = list(
@@ -335,7 +353,10 @@ def _check_cases(
     values: Array, labels: Sequence[Any], numbers: Floats
 ) -> Iterator[Fault]:
     if values.ndim != 1 or values.shape != numbers.shape:
-        problem = f"y and scores must have shape (rows,), got {values.shape} and {numbers.shape}"
+        problem = (
+            f"y and scores must have shape (rows,), got {values.shape} and "
+            f"{numbers.shape}"
+        )
         yield (
             problem,
             "Pass one label and one score per row, such as predict_proba(X)[:, 1].",
@@ -346,10 +367,16 @@ def _check_cases(
         or len({isinstance(label, (int, float)) for label in labels}) != 1
         or None in labels
     ):
-        problem = f"y must hold two labels of one type, got {len(labels)} ({shown(labels[:5])})"
+        problem = (
+            f"y must hold two labels of one type, got {len(labels)} "
+            f"({shown(labels[:5])})"
+        )
         yield problem, "Pass rows of both classes.", "PG015"
     if not np.isfinite(numbers).all():
-        problem = f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are not finite"
+        problem = (
+            f"{int((~np.isfinite(numbers)).sum())} of {len(numbers)} scores are "
+            "not finite"
+        )
         yield problem, "Leave those rows out.", "PG040"
 
 

@@ -1,4 +1,7 @@
-"""From encoded columns to pictures. Layouts need NumPy alone: what needs torch or matplotlib is imported when used."""
+"""From encoded columns to pictures.
+
+Layouts need NumPy alone: what needs torch or matplotlib is imported when used.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The default layout: one pixel per column, correlated columns side by side, and the control that leaves it to chance.
+"""The default layout: one pixel per column, correlated columns side by side, and the
+control that leaves it to chance.
 
 A compact block, because a convolution kernel mixes a pixel with its neighbours only.
 """
@@ -27,12 +28,14 @@ _SAMPLED_VALUES = 5_000_000
 
 @layouts.register("assignment")
 class AssignmentLayout(PlacedLayout):
-    """Gives every encoded column a separate pixel, with correlated columns as neighbours.
+    """Gives every encoded column a separate pixel, with correlated columns as
+    neighbours.
 
     Args:
         pixels: Side of the grid. It grows when there are more columns than pixels.
         random_state: As in scikit-learn.
-        spacing: Distance between neighbouring columns in pixels: 1 packs them, 2 leaves a pixel between them.
+        spacing: Distance between neighbouring columns in pixels: 1 packs them, 2 leaves
+            a pixel between them.
         refine: Whether swaps improve the neighbourhood after the assignment.
 
     Examples:
@@ -82,8 +85,8 @@ class AssignmentLayout(PlacedLayout):
 class RandomLayout(PlacedLayout):
     """Places columns at random on the compact block that the assignment layout uses.
 
-    It answers the question whether it matters that correlated columns are neighbours, so it differs from
-    `AssignmentLayout` in nothing else.
+    It answers the question whether it matters that correlated columns are neighbours,
+    so it differs from `AssignmentLayout` in nothing else.
     """
 
     name: ClassVar[str] = "random"
@@ -97,7 +100,9 @@ class RandomLayout(PlacedLayout):
 
 
 def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
-    """Return the pixels of a compact block in the middle of the grid, row by row, ``(columns or a few more, 2)``."""
+    """Return the pixels of a compact block in the middle of the grid, row by row,
+    ``(columns or a few more, 2)``.
+    """
     width = math.isqrt(columns - 1) + 1
     height = -(-columns // width)
     top_row = (pixels - ((height - 1) * spacing + 1)) // 2
@@ -110,7 +115,10 @@ def block_cells(columns: int, pixels: int, spacing: int = 1) -> Positions:
 
 
 def standardised_sample(encoded: Floats, seed: int) -> Floats:
-    """Return a sample of rows with columns of mean 0 and length 1. A constant column becomes 0."""
+    """Return a sample of rows with columns of mean 0 and length 1.
+
+    A constant column becomes 0.
+    """
     row_count, columns = encoded.shape
     row_limit = min(_SAMPLED_ROWS, max(50, _SAMPLED_VALUES // columns))
     if row_count > row_limit:
@@ -120,7 +128,8 @@ def standardised_sample(encoded: Floats, seed: int) -> Floats:
             )
         )
         encoded = encoded[sampled_rows]
-    # Dividing by the largest value first keeps the squares of huge or tiny values finite.
+    # Dividing by the largest value first keeps the squares of huge or tiny values
+    # finite.
     largest = np.abs(encoded).max(axis=0)
     table = encoded / np.where(largest > 0, largest, 1.0)
     table = table - table.mean(axis=0)
@@ -130,14 +139,18 @@ def standardised_sample(encoded: Floats, seed: int) -> Floats:
 
 
 def likeness(standardised: Floats) -> Floats:
-    """Return the absolute correlations of columns, 0 of each with itself: both signs tell a network the same."""
+    """Return the absolute correlations of columns, 0 of each with itself: both signs
+    tell a network the same.
+    """
     similarity = np.minimum(np.abs(standardised.T @ standardised), 1.0)
     np.fill_diagonal(similarity, 0.0)
     return similarity
 
 
 def _scaled_plane(similarity: Floats) -> Floats:
-    """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 − |correlation|."""
+    """Put columns on a plane by classical scaling (Torgerson 1952) of the distance 1 −
+    |correlation|.
+    """
     columns = len(similarity)
     if columns < 3:
         return np.stack([np.arange(columns), np.zeros(columns)], axis=1).astype(
@@ -148,19 +161,23 @@ def _scaled_plane(similarity: Floats) -> Floats:
     inner = -0.5 * (
         squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean()
     )
-    # All eigenvectors, though two are used: solvers for a few may find none where eigenvalues coincide.
+    # All eigenvectors, though two are used: solvers for a few may find none where
+    # eigenvalues coincide.
     values, vectors = np.linalg.eigh(inner)
     plane: Floats = vectors[:, [-1, -2]] * np.sqrt(np.maximum(values[[-1, -2]], 0.0))
     return _with_fixed_signs(plane)
 
 
 def principal_plane(standardised: Floats, seed: int) -> Floats:
-    """Put many columns on a plane by their loadings, signs aligned, without a matrix of all pairs."""
+    """Put many columns on a plane by their loadings, signs aligned, without a matrix of
+    all pairs.
+    """
     from sklearn.utils.extmath import randomized_svd
 
     state = np.random.RandomState(seed % 2**32)
     _, _, first = randomized_svd(standardised, n_components=1, random_state=state)
-    # A column and its negative tell a network the same, so all are turned towards the first component.
+    # A column and its negative tell a network the same, so all are turned towards the
+    # first component.
     table = (standardised * np.where(first[0] < 0, -1.0, 1.0)).T
     left_vectors, strength, _ = randomized_svd(
         table - table.mean(axis=0), n_components=2, random_state=state
@@ -171,7 +188,9 @@ def principal_plane(standardised: Floats, seed: int) -> Floats:
 
 
 def _with_fixed_signs(plane: Floats) -> Floats:
-    """Turn each axis so that its largest entry is positive: the sign of an eigenvector is arbitrary."""
+    """Turn each axis so that its largest entry is positive: the sign of an eigenvector
+    is arbitrary.
+    """
     largest = np.abs(np.round(plane, 9)).argmax(axis=0)
     signs = np.where(plane[largest, np.arange(plane.shape[1])] < 0, -1.0, 1.0)
     fixed: Floats = plane * signs
@@ -179,9 +198,11 @@ def _with_fixed_signs(plane: Floats) -> Floats:
 
 
 def assign(plane: Floats, cells: Positions) -> Integers:
-    """Give each column a cell so that the squared distances on the plane are least (Hungarian method).
+    """Give each column a cell so that the squared distances on the plane are least
+    (Hungarian method).
 
-    The axes are replaced by ranks first: one far column would push all others into a corner.
+    The axes are replaced by ranks first: one far column would push all others into a
+    corner.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -198,7 +219,9 @@ def assign(plane: Floats, cells: Positions) -> Integers:
 
 
 def split_by_rank(plane: Floats, cells: Positions) -> Integers:
-    """Give each column a cell by sorting: rows of the block by the first axis, places in a row by the second."""
+    """Give each column a cell by sorting: rows of the block by the first axis, places
+    in a row by the second.
+    """
     columns = len(plane)
     width = int(np.unique(cells[:, 1]).size)
     order = np.argsort(np.round(plane[:, 0], 9), kind="stable")
@@ -211,7 +234,9 @@ def split_by_rank(plane: Floats, cells: Positions) -> Integers:
 
 
 def neighbourhood(cells: Positions, reach: int = 1) -> Floats:
-    """Return how close cells ``(n, 2)`` are, ``(n, n)``: 1 side by side, 1/√2 across a corner, else 0."""
+    """Return how close cells ``(n, 2)`` are, ``(n, n)``: 1 side by side, 1/√2 across a
+    corner, else 0.
+    """
     distance = np.abs(cells[:, None, :] - cells[None, :, :])
     touching = (distance.max(axis=2) == reach) & np.isin(distance, (0, reach)).all(
         axis=2
@@ -224,13 +249,16 @@ def neighbourhood(cells: Positions, reach: int = 1) -> Floats:
 def improve_by_swaps(
     similarity: Floats, cells: Positions, cell_indices: Integers, reach: int = 1
 ) -> Integers:
-    """Swap columns (or a column and a free cell) while that raises the summed similarity of neighbours.
+    """Swap columns (or a column and a free cell) while that raises the summed
+    similarity of neighbours.
 
-    Each step takes the best of all swaps, a steepest ascent on the quadratic assignment problem.
+    Each step takes the best of all swaps, a steepest ascent on the quadratic assignment
+    problem.
     """
     columns = len(cell_indices)
     cell_count = len(cells)
-    # A free cell stands for a column that resembles nobody, so that a move is a swap like any other.
+    # A free cell stands for a column that resembles nobody, so that a move is a swap
+    # like any other.
     padded = np.zeros((cell_count, cell_count))
     padded[:columns, :columns] = similarity
     free_cells = np.setdiff1d(np.arange(cell_count), cell_indices)

@@ -1,6 +1,8 @@
-"""Pictures made by somebody else's code: a callable ``X -> images``, or a fitted TINTOlib method.
+"""Pictures made by somebody else's code: a callable ``X -> images``, or a fitted
+TINTOlib method.
 
-They serve for training, prediction and every explanation that needs no gradient through the picture.
+They serve for training, prediction and every explanation that needs no gradient through
+the picture.
 """
 
 from __future__ import annotations
@@ -32,20 +34,26 @@ Images = Floats
 class ForeignRenderer(nn.Module):
     """Draws encoded rows by calling somebody else's code.
 
-    What may come back for n rows: ``(n, height, width)``, ``(n, channels, height, width)`` or
-    ``(n, height, width, channels)``. Of the latter two, unless ``channels_last`` says which: if two adjacent axes are
-    equal and the third differs, these two are height and width. Otherwise the axis of length 1, 3 or 4 is that of the
-    channels.
+    What may come back for n rows: ``(n, height, width)``, ``(n, channels, height,
+    width)`` or ``(n, height, width, channels)``. Of the latter two, unless
+    ``channels_last`` says which: if two adjacent axes are equal and the third differs,
+    these two are height and width. Otherwise the axis of length 1, 3 or 4 is that of
+    the channels.
 
     Shape:
-        input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's device, in its dtype.
+        input ``(n, encoded)``, output ``(n, channels, height, width)`` on the input's
+        device, in its dtype.
 
     Args:
-        images: A callable from a float64 array (n, encoded) to pictures, or a fitted TINTOlib method. The method is
-            fitted on a table of *encoded* columns (the estimator's ``encode_rows``), then a target column if its
-            problem has one. Of the PNG files that it draws, the red, green and blue channels are read, 0…1.
-        names: Names of the encoded columns. With them a callable receives a DataFrame instead of an array.
-        channels_last: Whether the last axis is that of the channels. None: found out as told above.
+        images: A callable from a float64 array (n, encoded) to pictures, or a fitted
+            TINTOlib method. The method is fitted on a table of *encoded* columns (the
+            estimator's ``encode_rows``), then a target column if its problem has one.
+            Of the PNG files that it draws, the red, green and blue channels are read,
+            0…1.
+        names: Names of the encoded columns. With them a callable receives a DataFrame
+            instead of an array.
+        channels_last: Whether the last axis is that of the channels. None: found out as
+            told above.
 
     Examples:
         >>> renderer = ForeignRenderer(lambda rows: rows.reshape(-1, 1, 2))
@@ -63,7 +71,8 @@ class ForeignRenderer(nn.Module):
         channels_last: bool | None = None,
     ) -> None:
         super().__init__()
-        # In a tuple, because torch would take over the parameters of a foreign network put here openly.
+        # In a tuple, because torch would take over the parameters of a foreign network
+        # put here openly.
         self._source = (images,)
         if names is None:
             self.names = None
@@ -78,7 +87,10 @@ class ForeignRenderer(nn.Module):
         return self._source[0]
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``. No gradient flows back."""
+        """Draw pictures: ``(n, encoded)`` to ``(n, channels, height, width)``.
+
+        No gradient flows back.
+        """
         if encoded.is_floating_point():
             dtype = encoded.dtype
         else:
@@ -107,7 +119,7 @@ class ForeignRenderer(nn.Module):
         top_row, bottom, left_column, right = box
         return self.forward(encoded)[:, :, top_row:bottom, left_column:right]
 
-    # ---- who reaches what --------------------------------------------------------------------------------------------
+    # ---- who reaches what ------------------------------------------------------------
 
     def _known_shape(self) -> tuple[int, int, int]:
         if self._shape is None:
@@ -123,18 +135,27 @@ class ForeignRenderer(nn.Module):
     width = property(lambda self: self._known_shape()[2])
 
     def region_of(self, columns: Iterable[int] | int) -> Box:
-        """Return the box that may depend on the columns: the whole picture, or an empty box for no columns."""
+        """Return the box that may depend on the columns: the whole picture, or an empty
+        box for no columns.
+        """
         if not np.size(columns if np.ndim(columns) == 0 else list(columns)):  # type: ignore[arg-type]
             return (0, 0, 0, 0)
         return (0, self.height, 0, self.width)
 
     def influence(self) -> Tensor:
         """Refuse: nobody knows the slopes of foreign pictures."""
-        problem = "Maps cannot be read back to columns, because foreign code draws the pictures and it has no slopes"
-        hint = "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad."
+        problem = (
+            "Maps cannot be read back to columns, because foreign code draws "
+            "the "
+            "pictures and it has no slopes"
+        )
+        hint = (
+            "Choose method='permgrad', 'permutation' or 'ablation', or a layout of "
+            "permgrad."
+        )
         raise InputError(problem, hint=hint, code="PG034")
 
-    # ---- saving, loading ---------------------------------------------------------------------------------------------
+    # ---- saving, loading -------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the foreign code itself, which is never stored."""
@@ -156,10 +177,12 @@ class ForeignRenderer(nn.Module):
             renderer._shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         return renderer
 
-    # ---- drawing -----------------------------------------------------------------------------------------------------
+    # ---- drawing ---------------------------------------------------------------------
 
     def _drawn(self, rows: Images) -> Any:
-        """Call the callable, or let a TINTOlib method write its files and read them back in the order of rows."""
+        """Call the callable, or let a TINTOlib method write its files and read them
+        back in the order of rows.
+        """
         from matplotlib.image import imread
 
         if callable(self.images):
@@ -172,13 +195,17 @@ class ForeignRenderer(nn.Module):
         )
         problem = str(getattr(self.images, "problem", "unsupervised"))
         if problem != "unsupervised":
-            # The method files pictures by target. All go under one, since nobody knows it at prediction.
+            # The method files pictures by target. All go under one, since nobody knows
+            # it at prediction.
             frame["target"] = 0
         with tempfile.TemporaryDirectory(prefix="permgrad-images-") as folder:
             self.images.transform(frame, folder)
             listed = Path(folder) / f"{problem}.csv"
             if not listed.is_file():
-                problem = f"The TINTOlib method did not write {listed.name}, the list of its pictures"
+                problem = (
+                    f"The TINTOlib method did not write {listed.name}, the list "
+                    "of its pictures"
+                )
                 raise InputError(
                     problem, hint="Use TINTOlib 1.3 or later.", code="PG060"
                 )
@@ -198,7 +225,9 @@ class ForeignRenderer(nn.Module):
             )
 
     def _checked(self, drawn: Any, rows: int) -> Images:
-        """Return pictures as float64 ``(n, channels, height, width)``, or say what is wrong with them."""
+        """Return pictures as float64 ``(n, channels, height, width)``, or say what is
+        wrong with them.
+        """
         if isinstance(drawn, Tensor):
             drawn = drawn.detach().cpu().numpy()
         shape_rule = "Foreign pictures must be numbers of one shape"
@@ -222,7 +251,10 @@ class ForeignRenderer(nn.Module):
         shape = (images.shape[1], images.shape[2], images.shape[3])
         self._shape = self._shape or shape
         if shape != self._shape:
-            problem = f"Foreign pictures must have one shape (channels, height, width), got {shape} after {self._shape}"
+            problem = (
+                "Foreign pictures must have one shape (channels, height, "
+                f"width), got {shape} after {self._shape}"
+            )
             raise InputError(
                 problem, hint="Return the same size each time.", code="PG007"
             )
@@ -234,13 +266,18 @@ def _check_pictures(images: Images, rows: int) -> Iterator[Fault]:
     """Refuse pictures that are not one for each row, or not finite."""
     if images.ndim not in (3, 4) or len(images) != rows or 0 in images.shape[1:]:
         problem = (
-            "Foreign pictures must have the shape (n, height, width), (n, channels, height, width) or "
+            "Foreign pictures must have the shape (n, height, width), (n, channels, "
+            "height, width) or "
             f"(n, height, width, channels), got {images.shape} for n={rows} rows"
         )
         yield problem, "Return one picture for each row.", "PG007"
     if not np.isfinite(images).all():
         bad_pictures = int((~np.isfinite(images.reshape(rows, -1))).any(axis=1).sum())
-        problem = f"Foreign pictures must be finite, but {bad_pictures} of {rows} hold NaN or infinity"
+        problem = (
+            f"Foreign pictures must be finite, but {bad_pictures} of {rows} "
+            "hold "
+            "NaN or infinity"
+        )
         yield problem, "Correct the callable.", "PG040"
 
 
@@ -264,7 +301,10 @@ def _last_is_channels(shape: tuple[int, ...], declared: bool | None) -> bool:
 def renderer_from_dict(
     content: Mapping[str, Any], images: Any = None
 ) -> Renderer | ForeignRenderer:
-    """Read a renderer of either kind. Foreign code, if the model had some, is given anew."""
+    """Read a renderer of either kind.
+
+    Foreign code, if the model had some, is given anew.
+    """
     renderer_kind = content.get("kind")
     if renderer_kind == "renderer":
         return Renderer.from_dict(content)

@@ -1,4 +1,5 @@
-"""Which pixel each encoded column has: the protocol, the registry, and layouts read back from a file.
+"""Which pixel each encoded column has: the protocol, the registry, and layouts read
+back from a file.
 
 See docs/extending.md.
 """
@@ -47,9 +48,10 @@ MOST_PLACES = 2**16
 class Blur:
     """TINTO's blur: around its pixel a column paints discs that fade with their radius.
 
-    The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the intensity ``min(amplification /
-    (π r²), 1)``. A pixel takes the smallest disc that holds it, the centre is 1 (Castillo-Cara et al. 2023, SoftwareX
-    22, 101391, as TINTOlib 1.3.1 computes it).
+    The disc of step ``s`` (1 … ``steps``) has the radius ``r = distance · s`` and the
+    intensity ``min(amplification / (π r²), 1)``. A pixel takes the smallest disc that
+    holds it, the centre is 1 (Castillo-Cara et al. 2023, SoftwareX 22, 101391, as
+    TINTOlib 1.3.1 computes it).
 
     Examples:
         >>> Blur(distance=1, steps=1).kernel().round(2)
@@ -73,7 +75,8 @@ class Blur:
         if self.radius > MAXIMUM_PIXELS:
             problem = (
                 f"A blur must reach at most {MAXIMUM_PIXELS} pixels, "
-                f"but distance={self.distance} times steps={self.steps} is {self.radius}"
+                f"but distance={self.distance} times steps={self.steps} is "
+                f"{self.radius}"
             )
             raise InputError(problem, hint=blur_hint, code="PG002")
 
@@ -83,7 +86,9 @@ class Blur:
         return int(self.distance) * int(self.steps)
 
     def kernel(self) -> Floats:
-        """Return the weights around a column's pixel, ``(2·radius + 1, 2·radius + 1)``, 0 outside the largest disc."""
+        """Return the weights around a column's pixel, ``(2·radius + 1, 2·radius + 1)``,
+        0 outside the largest disc.
+        """
         offsets = np.arange(-self.radius, self.radius + 1)
         squared = offsets[:, None] ** 2 + offsets[None, :] ** 2
         weights = np.zeros(squared.shape)
@@ -98,12 +103,14 @@ class Blur:
 
 @runtime_checkable
 class Layout(Protocol):
-    """What the renderer needs to know, and how it is learned: any object with these members can be ``layout=``.
+    """What the renderer needs to know, and how it is learned: any object with these
+    members can be ``layout=``.
 
-    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel, (−1, −1) of a column that has
-    none. ``pixels``: side of the square grid. ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or
-    None) and ``shape``, height and width of a grid that is no square, may be left out. Where the shape has a third
-    number, that of channels, positions have a third, too.
+    ``positions (encoded columns, 2)``: row and column of each encoded column's pixel,
+    (−1, −1) of a column that has none. ``pixels``: side of the square grid.
+    ``overlap``: what a pixel shows where columns meet. ``blur`` (a `Blur` or None) and
+    ``shape``, height and width of a grid that is no square, may be left out. Where the
+    shape has a third number, that of channels, positions have a third, too.
     """
 
     positions: Positions
@@ -116,7 +123,10 @@ class Layout(Protocol):
         names: Sequence[str] | None = None,
         random_state: Any = None,
     ) -> Self:
-        """Learn positions from encoded training rows ``(rows, encoded columns)``. Return the layout itself."""
+        """Learn positions from encoded training rows ``(rows, encoded columns)``.
+
+        Return the layout itself.
+        """
         ...
 
 
@@ -124,11 +134,12 @@ layouts: Registry[Callable[..., Layout]] = Registry("layout")
 
 
 class PlacedLayout:
-    """Base of the layouts here: checks its input, counts collisions, goes to and from a dictionary.
+    """Base of the layouts here: checks its input, counts collisions, goes to and from a
+    dictionary.
 
-    A subclass implements ``_place(encoded, seed) -> positions (encoded columns, 2 or 3)`` and says through ``shares``
-    whether columns may meet on a pixel. If they may not, the grid grows when there are more columns than pixels, and
-    ``grown`` tells.
+    A subclass implements ``_place(encoded, seed) -> positions (encoded columns, 2 or
+    3)`` and says through ``shares`` whether columns may meet on a pixel. If they may
+    not, the grid grows when there are more columns than pixels, and ``grown`` tells.
     """
 
     name: ClassVar[str] = ""
@@ -136,7 +147,10 @@ class PlacedLayout:
 
     def __init__(self, pixels: int = 20, *, random_state: Any = None) -> None:
         if not checks.is_whole(pixels) or not 1 <= pixels <= MAXIMUM_PIXELS:
-            problem = f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got {shown(pixels)}"
+            problem = (
+                f"pixels must be an integer from 1 to {MAXIMUM_PIXELS}, got "
+                f"{shown(pixels)}"
+            )
             raise InputError(problem, hint="Pass for example pixels=20.", code="PG002")
         self.pixels = int(pixels)
         self.random_state = random_state
@@ -153,7 +167,9 @@ class PlacedLayout:
         names: Sequence[str] | None = None,
         random_state: Any = None,
     ) -> Self:
-        """Place the encoded columns of training rows (rows, encoded columns). NaN counts as the column's mean.
+        """Place the encoded columns of training rows (rows, encoded columns).
+
+        NaN counts as the column's mean.
 
         ``random_state`` None takes the one given when the layout was made.
         """
@@ -201,7 +217,9 @@ class PlacedLayout:
         return int(counts[counts > 1].sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `StoredLayout.from_dict` reads: plain numbers and lists, fit for JSON."""
+        """Return what `StoredLayout.from_dict` reads: plain numbers and lists, fit for
+        JSON.
+        """
         return layout_to_dict(self)
 
     def __repr__(self) -> str:
@@ -213,7 +231,9 @@ class PlacedLayout:
 
 
 class StoredLayout(PlacedLayout):
-    """A layout that is known already: read from a file, or written down by hand. ``name`` of what made the positions.
+    """A layout that is known already: read from a file, or written down by hand.
+
+    ``name`` of what made the positions.
 
     Examples:
         >>> layout = StoredLayout([[0, 0], [0, 1]], pixels=2)
@@ -252,7 +272,10 @@ class StoredLayout(PlacedLayout):
 
     def _place(self, encoded: Floats, seed: int) -> Positions:  # noqa: ARG002 — nothing is drawn
         if encoded.shape[1] != len(self.positions):
-            problem = f"The stored layout has {len(self.positions)} positions for {encoded.shape[1]} encoded columns"
+            problem = (
+                f"The stored layout has {len(self.positions)} positions for "
+                f"{encoded.shape[1]} encoded columns"
+            )
             raise InputError(
                 problem,
                 hint="Use layout='assignment' to place these columns anew.",
@@ -281,11 +304,14 @@ class StoredLayout(PlacedLayout):
 
 
 class GridLayout(PlacedLayout):
-    """Puts the columns as they stand on a grid of known height and width, row by row: ``layout=(8, 8)``.
+    """Puts the columns as they stand on a grid of known height and width, row by row:
+    ``layout=(8, 8)``.
 
-    With a third number, the grid has channels: ``(8, 8, 3)`` are 192 columns of a picture in colour, ``(1, 50, 3)``
-    three curves side by side. The channels of a pixel are neighbours, as in ``images.reshape(rows, -1)``. With
-    ``channels_first`` all pixels of a channel are. Names that tell row, column and channel decide, as for ``"given"``.
+    With a third number, the grid has channels: ``(8, 8, 3)`` are 192 columns of a
+    picture in colour, ``(1, 50, 3)`` three curves side by side. The channels of a pixel
+    are neighbours, as in ``images.reshape(rows, -1)``. With ``channels_first`` all
+    pixels of a channel are. Names that tell row, column and channel decide, as for
+    ``"given"``.
 
     Examples:
         >>> GridLayout((2, 3)).fit(np.eye(6)).positions.tolist()[:4]
@@ -310,7 +336,10 @@ class GridLayout(PlacedLayout):
         columns = encoded.shape[1]
         pixel_count = math.prod(self.shape)
         if columns > pixel_count or (len(shape) > 2 and columns < pixel_count):
-            problem = f"A grid of {' × '.join(map(str, shape))} has {pixel_count} places, but there are {columns} encoded columns"
+            problem = (
+                f"A grid of {' × '.join(map(str, shape))} has {pixel_count} "
+                f"places, but there are {columns} encoded columns"
+            )
             raise InputError(
                 problem, hint="Pass another grid, or layout='given'.", code="PG007"
             )
@@ -331,9 +360,11 @@ class GridLayout(PlacedLayout):
 def make_layout(
     name_or_object: Any, pixels: int = 20, random_state: Any = None, **options: Any
 ) -> Layout:
-    """Make an unfitted layout from a registered name and its options, or copy one that the user made.
+    """Make an unfitted layout from a registered name and its options, or copy one that
+    the user made.
 
-    An object brings its own ``pixels``. ``random_state`` is used by ``fit`` unless it is given one.
+    An object brings its own ``pixels``. ``random_state`` is used by ``fit`` unless it
+    is given one.
 
     Examples:
         >>> rows = np.random.default_rng(0).normal(size=(50, 4))
@@ -361,8 +392,10 @@ def make_layout(
         getattr(name_or_object, "fit", None)
     ):
         problem = (
-            f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an object with "
-            "fit(encoded, names, random_state) that sets positions, pixels and overlap, "
+            f"layout must be one of {', '.join(map(repr, list(layouts)))}, or an "
+            "object with "
+            "fit(encoded, names, random_state) that sets positions, pixels and "
+            "overlap, "
             f"got {shown(name_or_object)}"
         )
         raise InputError(
@@ -379,9 +412,11 @@ def fit_layout(
     *,
     placed: Booleans | None = None,
 ) -> Layout:
-    """Fit a layout and check what came out, so that somebody else's mistake is named here and not in the network.
+    """Fit a layout and check what came out, so that somebody else's mistake is named
+    here and not in the network.
 
-    ``placed (encoded columns,)``: which columns get a pixel. None: all. A layout that is known already says itself.
+    ``placed (encoded columns,)``: which columns get a pixel. None: all. A layout that
+    is known already says itself.
     """
     layout_seed = resolve_seed(random_state)
     if placed is not None and not placed.all() and not isinstance(layout, StoredLayout):
@@ -412,7 +447,9 @@ def fit_layout(
 
 
 def is_foreign(candidate: Any) -> bool:
-    """Return whether an object draws pictures itself: a plain callable, or a fitted TINTOlib method, not a layout."""
+    """Return whether an object draws pictures itself: a plain callable, or a fitted
+    TINTOlib method, not a layout.
+    """
     if isinstance(candidate, type):
         return False
     if callable(getattr(candidate, "transform", None)) and hasattr(
@@ -446,7 +483,9 @@ def check_layout(layout: Any) -> StoredLayout:
 
 
 def layout_to_dict(layout: Layout) -> dict[str, Any]:
-    """Return any fitted layout as plain numbers and lists: positions, pixels, overlap, blur, name, grown, shape."""
+    """Return any fitted layout as plain numbers and lists: positions, pixels, overlap,
+    blur, name, grown, shape.
+    """
     checked = check_layout(layout)
     square = checked.shape == (checked.pixels, checked.pixels)
     return {
@@ -461,7 +500,9 @@ def layout_to_dict(layout: Layout) -> dict[str, Any]:
 
 
 def check_shape(shape: Any) -> tuple[int, ...]:
-    """Return height and width of a grid, and behind them the number of channels where it is not 1."""
+    """Return height and width of a grid, and behind them the number of channels where
+    it is not 1.
+    """
     if isinstance(shape, (tuple, list)):
         numbers = list(shape)
     else:
@@ -470,7 +511,10 @@ def check_shape(shape: Any) -> tuple[int, ...]:
         checks.is_whole(axis_length) and 1 <= axis_length <= MOST_PLACES
         for axis_length in numbers
     ):
-        problem = f"A grid must have a height and a width (and channels) from 1 to {MOST_PLACES}, got {shown(shape)}"
+        problem = (
+            "A grid must have a height and a width (and channels) from 1 to "
+            f"{MOST_PLACES}, got {shown(shape)}"
+        )
         raise InputError(
             problem, hint="Pass for example layout=(8, 8) or (8, 8, 3).", code="PG002"
         )
@@ -492,7 +536,9 @@ def has_pixel(positions: Positions) -> Booleans:
 def check_positions(
     positions: Any, shape: Sequence[int], columns: int | None = None
 ) -> Positions:
-    """Return positions as int64 (columns, 2) inside the grid, or (columns, 3) if it has channels."""
+    """Return positions as int64 (columns, 2) inside the grid, or (columns, 3) if it has
+    channels.
+    """
     try:
         array = np.asarray(positions)
         integers = array.astype(np.int64)
@@ -515,7 +561,10 @@ def check_positions(
 def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
     """Refuse encoded rows that a layout cannot place, or other names than theirs."""
     if table.ndim != 2 or 0 in table.shape:
-        problem = f"A layout needs encoded rows of shape (rows, columns), at least one of each, got shape {table.shape}"
+        problem = (
+            "A layout needs encoded rows of shape (rows, columns), at least one "
+            f"of each, got shape {table.shape}"
+        )
         yield problem, "Pass the encoded training rows.", "PG007"
     columns = table.shape[1]
     if (
@@ -523,12 +572,19 @@ def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
         and len(check_names("names", names, "pass the encoder's encoded_names_"))
         != columns
     ):
-        problem = f"A layout needs one name for each encoded column, got {len(names)} names for {columns} columns"
+        problem = (
+            f"A layout needs one name for each encoded column, got {len(names)} "
+            f"names for {columns} columns"
+        )
         yield problem, "Pass the encoder's encoded_names_.", "PG007"
     if infinite := int(np.isinf(table).any(axis=0).sum()):
         holds = by_count(infinite, "holds", "hold")
         pronoun = by_count(infinite, "it", "them")
-        problem = f"Encoded values must be finite, but {infinite} of {columns} columns {holds} infinity"
+        problem = (
+            f"Encoded values must be finite, but {infinite} of {columns} "
+            "columns "
+            f"{holds} infinity"
+        )
         yield problem, f"Clean {pronoun} first.", "PG014"
 
 
@@ -536,25 +592,34 @@ def _check_rows(table: Floats, names: Sequence[str] | None) -> Iterator[Fault]:
 def _check_places(
     integers: Integers | None, got: str, shape: Sequence[int], columns: int | None
 ) -> Iterator[Fault]:
-    """Refuse positions that are no list of whole numbers (None), of other columns, or outside the grid."""
+    """Refuse positions that are no list of whole numbers (None), of other columns, or
+    outside the grid.
+    """
     if integers is None:
         if len(shape) == 2:
             expected_numbers = "a row and a column"
         else:
             expected_numbers = "a row, a column and a channel"
         problem = (
-            f"positions of a layout must be integers of shape (encoded columns, {len(shape)}), {expected_numbers} for each, "
+            "positions of a layout must be integers of shape (encoded columns, "
+            f"{len(shape)}), {expected_numbers} for each, "
             f"got {got}"
         )
         yield problem, "Round them to whole pixels.", "PG007"
         return
     if columns is not None and len(integers) != columns:
-        problem = f"A layout needs one position for each encoded column, got {len(integers)} positions for {columns} columns"
+        problem = (
+            "A layout needs one position for each encoded column, got "
+            f"{len(integers)} positions for {columns} columns"
+        )
         yield problem, "Fit it on these columns.", "PG007"
     inside = integers[has_pixel(integers)]
     if inside.size and (inside.min() < 0 or bool((inside >= list(shape)).any())):
         largest_position = max(shape) - 1
-        problem = f"positions must be from 0 to pixels − 1 = {largest_position}, got {inside.min()} to {inside.max()}"
+        problem = (
+            f"positions must be from 0 to pixels − 1 = {largest_position}, got "
+            f"{inside.min()} to {inside.max()}"
+        )
         yield problem, "Give the layout more pixels.", "PG002"
 
 
@@ -562,10 +627,13 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def named_places(names: Sequence[str]) -> tuple[Integers, tuple[int, ...]] | None:
-    """Return the places ``(columns, 2)`` that names tell, and the height and width. None: they tell none.
+    """Return the places ``(columns, 2)`` that names tell, and the height and width.
 
-    One number in each name is a place on a curve, two are a row and a column. Where several names have the same
-    numbers, the rest of the name is the channel, the third of places and shape: all channels must have the same places.
+    None: they tell none.
+
+    One number in each name is a place on a curve, two are a row and a column. Where
+    several names have the same numbers, the rest of the name is the channel, the third
+    of places and shape: all channels must have the same places.
 
     Examples:
         >>> places, shape = named_places(["x_t1", "x_t2", "y_t1", "y_t2", "z_t1", "z_t2"])

@@ -1,4 +1,6 @@
-"""Layouts of columns that have an order: a curve or a picture whose order is lost, and one that is given."""
+"""Layouts of columns that have an order: a curve or a picture whose order is lost, and
+one that is given.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from permgrad.imaging.layout import (
     named_places,
 )
 
-#: Of more columns no matrix of all pairs is made: they stand in the order of their loadings.
+#: Of more columns no matrix of all pairs is made: they stand in the order of their
+#: loadings.
 _MOST_COLUMNS = 4096
 #: Pairs of columns between which a piece of the path may be turned, looked at together.
 _PIECES = 100_000
@@ -29,7 +32,9 @@ _NEAREST = 10
 
 
 class _OrderedLayout(PlacedLayout):
-    """Base of layouts with one place for each column, in one row of the grid if they are a curve."""
+    """Base of layouts with one place for each column, in one row of the grid if they
+    are a curve.
+    """
 
     def _pixels_needed(self, columns: int) -> int:  # noqa: ARG002 — the grid is as large as there are columns
         return 1
@@ -42,10 +47,12 @@ class _OrderedLayout(PlacedLayout):
 
 @layouts.register("path")
 class PathLayout(_OrderedLayout):
-    """Puts the columns in a row, each beside those that it resembles: finds the order of a curve that was shuffled.
+    """Puts the columns in a row, each beside those that it resembles: finds the order
+    of a curve that was shuffled.
 
-    The similarity of two columns is the absolute correlation. The order is that of the Fiedler vector of its normalised
-    Laplacian (spectral seriation, Atkins et al. 1998), then pieces are turned while that makes neighbours more alike.
+    The similarity of two columns is the absolute correlation. The order is that of the
+    Fiedler vector of its normalised Laplacian (spectral seriation, Atkins et al. 1998),
+    then pieces are turned while that makes neighbours more alike.
 
     Examples:
         >>> place, rng = np.arange(12), np.random.default_rng(0)
@@ -67,11 +74,12 @@ class PathLayout(_OrderedLayout):
 
 @layouts.register("lattice")
 class LatticeLayout(_OrderedLayout):
-    """Puts the columns on a compact grid, each beside those that it resembles: finds the places of shuffled pixels.
+    """Puts the columns on a compact grid, each beside those that it resembles: finds
+    the places of shuffled pixels.
 
-    The plane is that of the second and third vector of the normalised Laplacian (spectral embedding, Belkin & Niyogi
-    2003, section 3), its cells are assigned by the Hungarian method, and of up to 400 columns swaps make neighbours
-    more alike.
+    The plane is that of the second and third vector of the normalised Laplacian
+    (spectral embedding, Belkin & Niyogi 2003, section 3), its cells are assigned by the
+    Hungarian method, and of up to 400 columns swaps make neighbours more alike.
 
     Examples:
         >>> pixels = np.random.default_rng(0).normal(size=(400, 9, 9))
@@ -91,10 +99,12 @@ class LatticeLayout(_OrderedLayout):
 
 @layouts.register("given")
 class GivenLayout(_OrderedLayout):
-    """Leaves the columns in their order, or in that of the numbers in their names: ``850nm``, ``t01``, ``px_3_17``.
+    """Leaves the columns in their order, or in that of the numbers in their names:
+    ``850nm``, ``t01``, ``px_3_17``.
 
-    Two numbers in each name are a row and a column of a grid. Where names with the same numbers differ in their letters
-    (``acc_x_t01``, ``px_3_17_r``), the letters are a channel.
+    Two numbers in each name are a row and a column of a grid. Where names with the same
+    numbers differ in their letters (``acc_x_t01``, ``px_3_17_r``), the letters are a
+    channel.
 
     Examples:
         >>> GivenLayout().fit(np.eye(3), ["900nm", "850nm", "1000nm"]).positions.tolist()
@@ -114,7 +124,9 @@ class GivenLayout(_OrderedLayout):
 
 
 def is_ordered(layout: Any) -> bool:
-    """Return whether a layout, as estimators take it, says that columns have an order."""
+    """Return whether a layout, as estimators take it, says that columns have an
+    order.
+    """
     layout_name = layout if isinstance(layout, str) else getattr(layout, "name", None)
     return isinstance(layout, (tuple, list)) or layout_name in (
         "path",
@@ -125,7 +137,9 @@ def is_ordered(layout: Any) -> bool:
 
 
 def has_channels(layout: Any, names: Sequence[str]) -> bool:
-    """Return whether a layout, as estimators take it, gives columns of these names channels."""
+    """Return whether a layout, as estimators take it, gives columns of these names
+    channels.
+    """
     if "given" in (layout, getattr(layout, "name", None)):
         named = named_places(names)
         return named is not None and len(named[1]) > 2
@@ -134,14 +148,18 @@ def has_channels(layout: Any, names: Sequence[str]) -> bool:
 
 
 def in_a_row(order: Integers) -> tuple[Positions, tuple[int, int]]:
-    """Return the places of columns in a row, in this order, with its height and width."""
+    """Return the places of columns in a row, in this order, with its height and
+    width.
+    """
     positions = np.zeros((len(order), 2), dtype=np.int64)
     positions[order, 1] = np.arange(len(order))
     return positions, (1, len(order))
 
 
 def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
-    """Return places of columns in a row in which neighbours are alike, with its height and width."""
+    """Return places of columns in a row in which neighbours are alike, with its height
+    and width.
+    """
     standardised = assignment.standardised_sample(encoded, seed)
     order = np.arange(columns := standardised.shape[1])
     if columns > _MOST_COLUMNS:
@@ -156,7 +174,9 @@ def path_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, in
 
 
 def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int, int]]:
-    """Return places of columns on a compact grid in which neighbours are alike, with its height and width."""
+    """Return places of columns on a compact grid in which neighbours are alike, with
+    its height and width.
+    """
     standardised = assignment.standardised_sample(encoded, seed)
     columns = encoded.shape[1]
     width = math.isqrt(columns - 1) + 1
@@ -175,13 +195,16 @@ def lattice_positions(encoded: Floats, seed: int) -> tuple[Positions, tuple[int,
 
 
 def _spectral(similarity: Floats, dimensions: int) -> Floats:
-    """Return the vectors of a graph's normalised Laplacian behind its first, ``(columns, dimensions)``."""
+    """Return the vectors of a graph's normalised Laplacian behind its first,
+    ``(columns, dimensions)``.
+    """
     from scipy.linalg import eigh
 
     weights = similarity**2
     degree_roots = np.sqrt(weights.sum(axis=0) + 1e-9)
     last_index = len(weights) - 1
-    # The second largest of the normalised matrix is the second smallest of its Laplacian.
+    # The second largest of the normalised matrix is the second smallest of its
+    # Laplacian.
     _, vectors = eigh(
         weights / degree_roots[:, None] / degree_roots,
         subset_by_index=[last_index - dimensions, last_index],
@@ -191,9 +214,12 @@ def _spectral(similarity: Floats, dimensions: int) -> Floats:
 
 
 def _seriated(similarity: Floats) -> Integers:
-    """Return the order of chains of columns that are each other's most alike, chains in the Fiedler vector's order."""
+    """Return the order of chains of columns that are each other's most alike, chains in
+    the Fiedler vector's order.
+    """
     fiedler = _spectral(similarity, 1)[:, 0]
-    # The sign of an eigenvector is arbitrary: the first column stands in the first half.
+    # The sign of an eigenvector is arbitrary: the first column stands in the first
+    # half.
     seriation_rank = np.argsort(
         np.argsort(
             fiedler if fiedler[0] <= np.median(fiedler) else -fiedler, kind="stable"
@@ -208,7 +234,9 @@ def _seriated(similarity: Floats) -> Integers:
 
 
 def _chains(similarity: Floats) -> list[Integers]:
-    """Join columns to chains, those most alike first, each to at most two others of its most alike."""
+    """Join columns to chains, those most alike first, each to at most two others of its
+    most alike.
+    """
     count = len(similarity)
     nearest = np.argsort(-np.round(similarity, 9), axis=1, kind="stable")[:, :_NEAREST]
     first = np.repeat(np.arange(count), nearest.shape[1])
@@ -249,7 +277,9 @@ def _chains(similarity: Floats) -> list[Integers]:
 
 
 def turn_pieces(similarity: Floats, order: Integers) -> Integers:
-    """Turn pieces of a path whose turning makes neighbours more alike, until none does (2-opt)."""
+    """Turn pieces of a path whose turning makes neighbours more alike, until none does
+    (2-opt).
+    """
     count = len(order)
     longest = min(count - 1, max(2, _PIECES // count))
     padded = np.zeros(

@@ -1,4 +1,6 @@
-"""A picture for people: which column sits where, by Matplotlib's object-oriented interface alone."""
+"""A picture for people: which column sits where, by Matplotlib's object-oriented
+interface alone.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +41,16 @@ _SPINE_COLOUR = "#c8cdd2"
 _INK = "#1d2733"
 
 
-#: One occupied pixel: its row and column, its mark (a number, or letters if shared), and the names of its columns.
+#: One occupied pixel: its row and column, its mark (a number, or letters if shared),
+#: and the names of its columns.
 _Entry = tuple[int, int, str, list[str]]
 
 
 def layout_svg(layout: Any, names: Sequence[str]) -> str:
-    """Return the picture of a layout as SVG. Equal layouts give equal texts, and letters are text."""
+    """Return the picture of a layout as SVG.
+
+    Equal layouts give equal texts, and letters are text.
+    """
     stream = io.StringIO()
     with rc_context(
         {
@@ -64,9 +70,10 @@ def draw_layout(
 ) -> Figure:
     """Draw where each encoded column sits, with a legend of full names.
 
-    Columns alone on a pixel carry a number, and a short name where there is room. Pixels with several columns carry
-    letters and the legend lists them. The part of the grid in use is shown large, and a small frame shows
-    where it lies in the whole picture. Without ``names`` columns are called ``x0``, ``x1``, ….
+    Columns alone on a pixel carry a number, and a short name where there is room.
+    Pixels with several columns carry letters and the legend lists them. The part of the
+    grid in use is shown large, and a small frame shows where it lies in the whole
+    picture. Without ``names`` columns are called ``x0``, ``x1``, ….
 
     Examples:
         >>> from permgrad.imaging import StoredLayout
@@ -199,7 +206,9 @@ def _draw_whole(
 
 
 def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
-    """Return where columns are drawn, and the drawing's size: channels side by side, curves one below another."""
+    """Return where columns are drawn, and the drawing's size: channels side by side,
+    curves one below another.
+    """
     layout_height, layout_width, *channels = layout.shape
     if not channels:
         return layout.positions, (layout_height, layout_width)
@@ -215,7 +224,9 @@ def _side_by_side(layout: StoredLayout) -> tuple[Positions, tuple[int, int]]:
 
 
 def _heading(name: str, layout: StoredLayout, positions: Positions) -> str:
-    """Return what stands above a picture: how many columns there are, and how many are not alone or not seen."""
+    """Return what stands above a picture: how many columns there are, and how many are
+    not alone or not seen.
+    """
     _, counts = np.unique(positions, axis=0, return_counts=True)
     shared = int(counts[counts > 1].sum())
     hidden = len(positions) - len(counts)
@@ -247,7 +258,9 @@ def _legend_lines(entries: list[_Entry]) -> list[tuple[str, str]]:
 
 
 def short_label(name: str, width: int) -> str:
-    """Shorten a name to at most ``width`` characters, keeping its beginning and its end."""
+    """Shorten a name to at most ``width`` characters, keeping its beginning and its
+    end.
+    """
     if len(name) <= width:
         return name
     tail_length = max((width - 1) // 4, 0) + (1 if width > 6 else 0)
@@ -259,12 +272,18 @@ def short_label(name: str, width: int) -> str:
 
 
 def _entries(positions: Positions, names: Sequence[str] | None) -> list[_Entry]:
-    """Return the occupied pixels in reading order, so that the legend can be followed with the eye."""
+    """Return the occupied pixels in reading order, so that the legend can be followed
+    with the eye.
+    """
     columns = len(positions)
     named = [f"x{index}" for index in range(columns)] if names is None else names
     named = check_names("names", named, "pass the encoder's encoded_names_")
     if len(named) != columns:
-        problem = f"names must hold one name for each encoded column, got {len(named)} names for {columns} columns"
+        problem = (
+            "names must hold one name for each encoded column, got "
+            f"{len(named)} "
+            f"names for {columns} columns"
+        )
         raise InputError(
             problem, hint="Pass the encoder's encoded_names_.", code="PG007"
         )
@@ -295,7 +314,9 @@ def _letters(index: int) -> str:
 
 
 def _draw_cells(axes: Axes, entries: list[_Entry], frame: tuple[int, int, int]) -> None:
-    """Draw the part of the grid in use (first row and column, side), its ticks, and what stands on the pixels."""
+    """Draw the part of the grid in use (first row and column, side), its ticks, and
+    what stands on the pixels.
+    """
     top_row, left_column, side_length = frame
     bottom = top_row + side_length
     right = left_column + side_length

@@ -1,4 +1,6 @@
-"""Rendering: encoded rows become pictures, differentiable, whole batches at once, on any device, in any precision."""
+"""Rendering: encoded rows become pictures, differentiable, whole batches at once, on
+any device, in any precision.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ _PAINTED = 2**22
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a box of the picture needs: which columns, where they go, and constants on one device in one precision."""
+    """What a box of the picture needs: which columns, where they go, and constants on
+    one device in one precision.
+    """
 
     size: tuple[int, int]
     columns: Tensor | None  # None: all, in order
@@ -41,7 +45,8 @@ class _Plan:
     targets: Tensor  # each column's pixel in the box
     shared: bool = False  # whether columns share pixels
     weights: Tensor | None = (
-        None  # of a blur: how strongly each column paints each pixel, (columns, numbers)
+        # of a blur: how strongly each column paints each pixel, (columns, numbers)
+        None
     )
     touched: Tensor | None = None  # whether it does
 
@@ -85,13 +90,16 @@ def _last_of_each_pixel(columns: Integers, pixels: Integers) -> Integers:
 class Renderer(nn.Module):
     """Draws encoded rows as pictures.
 
-    It has neither parameters nor buffers: its few constants follow the device and the dtype of the rows. A column's
-    value is ``(x − minimum) / (maximum − minimum)``, a column that was constant in training is drawn as ``x −
-    minimum``, as scikit-learn's MinMaxScaler does. Rows outside the training range leave 0…1 unless ``clip``.
+    It has neither parameters nor buffers: its few constants follow the device and the
+    dtype of the rows. A column's value is ``(x − minimum) / (maximum − minimum)``, a
+    column that was constant in training is drawn as ``x − minimum``, as scikit-learn's
+    MinMaxScaler does. Rows outside the training range leave 0…1 unless ``clip``.
 
-    Where columns share a pixel, the layout's ``overlap`` decides. Without a blur: the last column, the plain mean, or
-    the maximum. With a blur, as TINTOlib computes it: the sum divided by the number of columns that paint a value
-    *above zero* there, or the maximum of these and zero. Columns in different channels of a layout do not meet.
+    Where columns share a pixel, the layout's ``overlap`` decides. Without a blur: the
+    last column, the plain mean, or the maximum. With a blur, as TINTOlib computes it:
+    the sum divided by the number of columns that paint a value *above zero* there, or
+    the maximum of these and zero. Columns in different channels of a layout do not
+    meet.
 
     Shape:
         input ``(n, encoded)``, output ``(n, channels, height, width)``.
@@ -99,8 +107,10 @@ class Renderer(nn.Module):
     Args:
         layout: A fitted layout. Only its positions, pixels, overlap and blur are kept.
         minimum, maximum: Training range of each encoded column.
-        channels: Number of equal channels (3 in the published networks), unless the layout has channels.
-        scale: Value of a column at its training maximum (255 in the published networks).
+        channels: Number of equal channels (3 in the published networks), unless the
+            layout has channels.
+        scale: Value of a column at its training maximum (255 in the published
+            networks).
         clip: Whether values outside the training range are drawn as 0 or 1.
 
     Examples:
@@ -132,7 +142,8 @@ class Renderer(nn.Module):
         )
         self.overlap = self.layout.overlap
         self.blur = self.layout.blur
-        #: row and column of each encoded column, and its channel among those of the layout
+        #: row and column of each encoded column, and its channel among those of the
+        #: layout
         self.positions = positions[:, :2]
         if depth:
             self._channel = positions[:, 2]
@@ -161,19 +172,23 @@ class Renderer(nn.Module):
             self._kernel = self.blur.kernel()
         else:
             self._kernel = np.ones((1, 1))
-        #: the columns that are seen, in order: each may overwrite those before it on its pixel
+        #: the columns that are seen, in order: each may overwrite those before it on
+        #: its pixel
         self._visible = np.flatnonzero(has_pixel(positions))
         if self.overlap == "last" and self.blur is None:
             self._visible = _last_of_each_pixel(self._visible, self.flat)
         self._plans: dict[tuple[Any, ...], _Plan] = {}
 
-    # ---- drawing -----------------------------------------------------------------------------------------------------
+    # ---- drawing ---------------------------------------------------------------------
 
     def forward(self, encoded: Tensor, box: Box | None = None) -> Tensor:
-        """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``, or a half-open box of them."""
+        """Draw whole pictures: ``(n, encoded)`` to ``(n, channels, height, width)``, or
+        a half-open box of them.
+        """
         if encoded.ndim != 2 or encoded.shape[1] != len(self.positions):
             problem = (
-                f"Encoded rows must have the shape (n, {len(self.positions)}), one column for each position of the "
+                f"Encoded rows must have the shape (n, {len(self.positions)}), one "
+                "column for each position of the "
                 f"layout, got {tuple(encoded.shape)}"
             )
             raise InputError(
@@ -190,11 +205,16 @@ class Renderer(nn.Module):
         )
 
     def render_region(self, encoded: Tensor, box: Box) -> Tensor:
-        """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a crop of `forward`."""
+        """Draw the pixels of a half-open box alone ``(n, channels, rows, columns)``, a
+        crop of `forward`.
+        """
         return self.forward(encoded, box)
 
     def placed(self) -> list[tuple[int, int, int, int]] | None:
-        """Return the columns that are seen, each with its channel, row and column. None: a picture is more."""
+        """Return the columns that are seen, each with its channel, row and column.
+
+        None: a picture is more.
+        """
         drawing_plan = self._plan(
             (0, self.height, 0, self.width), torch.device("cpu"), torch.float32
         )
@@ -211,7 +231,9 @@ class Renderer(nn.Module):
         ]
 
     def ranges(self, columns: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return minimum and factor of some columns: of a value is drawn ``(value − minimum) · factor``."""
+        """Return minimum and factor of some columns: of a value is drawn ``(value −
+        minimum) · factor``.
+        """
         index = np.asarray(columns, dtype=np.intp)
         minimum_and_factor = self.minimum[index], self._slope[index] * self.scale
         column_minimum, factor = (
@@ -228,7 +250,9 @@ class Renderer(nn.Module):
         return list(map(int, columns))
 
     def draw_region(self, values: Tensor, box: Box) -> Tensor:
-        """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as `render_region` does."""
+        """Draw a box from the columns ``columns_near(box)`` of encoded rows alone, as
+        `render_region` does.
+        """
         drawing_plan = self._plan(box, values.device, values.dtype)
         values = (values - drawing_plan.minimum) * drawing_plan.scale
         if self.clip:
@@ -270,10 +294,12 @@ class Renderer(nn.Module):
             return images
         return images.expand(-1, self.channels, -1, -1)
 
-    # ---- who reaches what --------------------------------------------------------------------------------------------
+    # ---- who reaches what ------------------------------------------------------------
 
     def region_of(self, columns: Iterable[int] | int) -> Box:
-        """Return the smallest half-open box with every pixel that depends on the columns. ``(0, 0, 0, 0)``: none."""
+        """Return the smallest half-open box with every pixel that depends on the
+        columns. ``(0, 0, 0, 0)``: none.
+        """
         seen_columns = self._seen(columns)
         if not seen_columns.size:
             return (0, 0, 0, 0)
@@ -292,7 +318,9 @@ class Renderer(nn.Module):
         )
 
     def pixels_of(self, columns: Iterable[int] | int) -> list[tuple[int, int]]:
-        """Return the (row, column) of each pixel that depends on any of the encoded columns, in reading order."""
+        """Return the (row, column) of each pixel that depends on any of the encoded
+        columns, in reading order.
+        """
         seen_columns = self._seen(columns)
         if not seen_columns.size:
             return []
@@ -315,10 +343,12 @@ class Renderer(nn.Module):
         ]
 
     def influence(self) -> Tensor:
-        """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``, inside the training range.
+        """Return |∂R_p / ∂x_j| of one channel, float32 ``(encoded, height, width)``,
+        inside the training range.
 
-        Of a layout with channels it is that of the column's own channel. For a mean every column that reaches the
-        pixel is counted. For a maximum the slope holds where the column wins.
+        Of a layout with channels it is that of the column's own channel. For a mean
+        every column that reaches the pixel is counted. For a maximum the slope holds
+        where the column wins.
         """
         weights = np.zeros((len(self.positions), self.depth * self.height * self.width))
         weights[self._visible] = self._weights(
@@ -344,7 +374,7 @@ class Renderer(nn.Module):
         )
         return np.intersect1d(indexes, self._visible)
 
-    # ---- saving, loading ---------------------------------------------------------------------------------------------
+    # ---- saving, loading -------------------------------------------------------------
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that `from_dict` needs, plain numbers and lists, fit for JSON."""
@@ -375,7 +405,7 @@ class Renderer(nn.Module):
         """Leave the plans out of pickles and copies: they are rebuilt on first use."""
         return {**self.__dict__, "_plans": {}}
 
-    # ---- plans -------------------------------------------------------------------------------------------------------
+    # ---- plans -----------------------------------------------------------------------
 
     def _plan(self, box: Box, device: torch.device, dtype: torch.dtype) -> _Plan:
         """Return what a box needs, made once for a device and a precision."""
@@ -399,7 +429,8 @@ class Renderer(nn.Module):
             weights = None
         else:
             weights = self._weights(columns, box)
-        # A tensor made in inference mode could never take part in a gradient afterwards.
+        # A tensor made in inference mode could never take part in a gradient
+        # afterwards.
         with torch.inference_mode(False), torch.no_grad():
             self._plans[plan_key] = _Plan(
                 box_size,
@@ -423,7 +454,9 @@ class Renderer(nn.Module):
         return self._plans[plan_key]
 
     def _weights(self, columns: Integers, box: Box) -> Floats:
-        """Return how strongly each column paints each number of a box, ``(columns, channels · pixels of the box)``."""
+        """Return how strongly each column paints each number of a box, ``(columns,
+        channels · pixels of the box)``.
+        """
         top_row, bottom, left_column, right = box
         reach = self._reach
         row_offsets = (

@@ -1,6 +1,8 @@
-"""TINTO: columns sit where a projection of the transposed training table puts them (Castillo-Cara et al. 2023).
+"""TINTO: columns sit where a projection of the transposed training table puts them
+(Castillo-Cara et al. 2023).
 
-The numerical choices are TINTOlib 1.3.1's, so that pictures equal the arrays that it writes in its npy format.
+The numerical choices are TINTOlib 1.3.1's, so that pictures equal the arrays that it
+writes in its npy format.
 """
 
 from __future__ import annotations
@@ -26,22 +28,25 @@ _PERPLEXITY = 50.0
 class TintoLayout(PlacedLayout):
     """The layout of TINTO, equal to TINTOlib's for ``algorithm="PCA"``.
 
-    Columns may fall on one pixel: without a blur the last of them is drawn and the others are not seen, as in TINTOlib.
-    `collisions` counts them. The defaults are TINTOlib's.
+    Columns may fall on one pixel: without a blur the last of them is drawn and the
+    others are not seen, as in TINTOlib. `collisions` counts them. The defaults are
+    TINTOlib's.
 
-    NOTE[DIFF]: where TINTOlib stops or divides 0 by 0 (one column, columns all alike, t-SNE with fewer points than
-    its perplexity) the columns sit in the middle, or the perplexity is lowered. TINTOlib's ``submatrix=False`` is not
-    offered.
+    NOTE[DIFF]: where TINTOlib stops or divides 0 by 0 (one column, columns all alike,
+    t-SNE with fewer points than its perplexity) the columns sit in the middle, or the
+    perplexity is lowered. TINTOlib's ``submatrix=False`` is not offered.
 
     Args:
         pixels: Side of the grid. Pixels are shared, so it never grows.
-        random_state: Not used: the layout depends on ``random_seed``, as in TINTOlib, so that it is the published one.
+        random_state: Not used: the layout depends on ``random_seed``, as in TINTOlib,
+            so that it is the published one.
         algorithm: The projection, ``"PCA"`` or ``"t-SNE"``.
         blur: Whether columns are painted with fading discs around their pixels.
         amplification: Factor of the discs' intensity.
         distance: Pixels between one disc's radius and the next.
         steps: Number of discs.
-        option: What a pixel shows where blurred columns meet, ``"mean"`` or ``"maximum"``.
+        option: What a pixel shows where blurred columns meet, ``"mean"`` or
+            ``"maximum"``.
         times: How often t-SNE's table is doubled.
         random_seed: Seed of the projection.
 
@@ -116,7 +121,8 @@ class TintoLayout(PlacedLayout):
 
         columns = len(points)
         copies = 2**self.times
-        # Two points and two rows at least: alone there is no direction, and they do not come here.
+        # Two points and two rows at least: alone there is no direction, and they do not
+        # come here.
         table = np.tile(points, (copies, 1))
         if len(table) > _PERPLEXITY:
             perplexity = _PERPLEXITY
@@ -129,7 +135,8 @@ class TintoLayout(PlacedLayout):
             init="pca",
         )
         with warning_filters, warnings.catch_warnings():
-            # Copies of a column are equal points: their share of the start's variance is 0/0, which t-SNE survives.
+            # Copies of a column are equal points: their share of the start's variance
+            # is 0/0, which t-SNE survives.
             warnings.simplefilter("ignore", RuntimeWarning)
             embedded = model.fit_transform(table)
         mean_coordinates: Floats = (
@@ -139,7 +146,9 @@ class TintoLayout(PlacedLayout):
 
 
 def square_positions(coordinates: Floats, pixels: int) -> Positions:
-    """Return the pixel ``(columns, 2)`` of each point in a square around their mean. The second axis points down.
+    """Return the pixel ``(columns, 2)`` of each point in a square around their mean.
+
+    The second axis points down.
 
     The half side is the largest distance from the mean, rounded up to a whole number.
     """
@@ -147,7 +156,8 @@ def square_positions(coordinates: Floats, pixels: int) -> Positions:
     reach = math.ceil(np.max(np.sqrt(centred[:, 0] ** 2 + centred[:, 1] ** 2)))
     half_side = max(reach, 1)
     corner = np.array([-half_side, half_side])
-    # The order of the operations decides which way an exact half is rounded, so it is TINTOlib's.
+    # The order of the operations decides which way an exact half is rounded, so it is
+    # TINTOlib's.
     scaled = ((centred - corner) / (2 * half_side)) * (pixels - 1)
     positions: Positions = np.round(np.abs(scaled)).astype(np.int64)
     return positions

@@ -1,4 +1,5 @@
-"""Other tools that take what permgrad makes, or make what it explains: ONNX, MLflow, Weights & Biases, the Hub.
+"""Other tools that take what permgrad makes, or make what it explains: ONNX, MLflow,
+Weights & Biases, the Hub.
 
 Names are resolved on first use, as each needs packages of its own.
 """

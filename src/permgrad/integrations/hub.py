@@ -1,4 +1,6 @@
-"""Fitted models in repositories of the Hugging Face Hub: the files of ``model.save``, pushed and loaded."""
+"""Fitted models in repositories of the Hugging Face Hub: the files of ``model.save``,
+pushed and loaded.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,16 @@ def push_to_hub(
 ) -> str:
     """Push a fitted model to a repository of the Hugging Face Hub.
 
-    A model holds encoded rows of its training table. Whoever can read the repository can read these rows, so it is
-    private unless you say otherwise. A warning counts them.
+    A model holds encoded rows of its training table. Whoever can read the repository
+    can read these rows, so it is private unless you say otherwise. A warning counts
+    them.
 
     Args:
         model: A fitted estimator, or a ``pg.Model`` of one.
         repository: The repository, ``"user/name"``. It is made if it does not exist.
         private: Whether a new repository is private.
-        keep_rows: Whether encoded rows of the table go along. Without them, explanations of few rows need
-            ``background=``.
+        keep_rows: Whether encoded rows of the table go along. Without them,
+            explanations of few rows need ``background=``.
         token: An access token. None: that of ``hf auth login``.
 
     Returns:
@@ -44,14 +47,18 @@ def push_to_hub(
 
     Raises:
         InputError: The model cannot be saved.
-        EnvironmentProblem: huggingface_hub is not installed (``pip install 'permgrad[hub]'``).
+        EnvironmentProblem: huggingface_hub is not installed (``pip install
+            'permgrad[hub]'``).
 
     Examples:
         >>> pg.integrations.push_to_hub(model, "my-name/my-model")  # doctest: +SKIP
     """
     model = as_model(model).model
     if not hasattr(model, "save"):
-        hint = "Pass a fitted estimator of permgrad, such as pg.load of a run's model folder."
+        hint = (
+            "Pass a fitted estimator of permgrad, such as pg.load of a run's model "
+            "folder."
+        )
         raise InputError(
             f"{type(model).__name__} cannot be saved.", hint=hint, code="PG001"
         )
@@ -67,7 +74,10 @@ def push_to_hub(
         else:
             count = 0
         if count:
-            fact = f"{count:,} encoded rows of your table go along, whose values can be read back."
+            fact = (
+                f"{count:,} encoded rows of your table go along, whose values can "
+                "be read back."
+            )
             warn_user(fact, "Pass keep_rows=False without them.")
         return str(
             api.upload_folder(
@@ -92,12 +102,14 @@ def load_from_hub(
     Args:
         repository: The repository, ``"user/name"``.
         revision: A branch, tag or commit. None: the newest.
-        token: An access token for a private repository. None: that of ``hf auth login``.
+        token: An access token for a private repository. None: that of ``hf auth
+            login``.
         device: Where the network goes, as for ``pg.load``.
 
     Raises:
         InputError: The repository holds no model of permgrad, or a damaged one.
-        EnvironmentProblem: huggingface_hub is not installed (``pip install 'permgrad[hub]'``).
+        EnvironmentProblem: huggingface_hub is not installed (``pip install
+            'permgrad[hub]'``).
 
     Examples:
         >>> model = pg.integrations.load_from_hub("my-name/my-model")  # doctest: +SKIP

@@ -19,14 +19,16 @@ def log_to_mlflow(
     tracking_uri: str | None = None,
     name: str | None = None,
 ) -> str:
-    """Log a finished ``permgrad run`` to MLflow: parameters, metrics, training curves, figures, report and model.
+    """Log a finished ``permgrad run`` to MLflow: parameters, metrics, training curves,
+    figures, report and model.
 
     MLflow's own settings and active run are not changed.
 
     Args:
         run: The folder of the run.
         experiment: The experiment. It is made if there is none of that name.
-        tracking_uri: Where MLflow keeps its runs, for example a server's address. None: as MLflow is set.
+        tracking_uri: Where MLflow keeps its runs, for example a server's address. None:
+            as MLflow is set.
         name: The run's name in MLflow. None: the name of the folder.
 
     Returns:
@@ -34,7 +36,8 @@ def log_to_mlflow(
 
     Raises:
         InputError: ``run`` is not the folder of a finished run.
-        EnvironmentProblem: MLflow is not installed (``pip install 'permgrad[mlflow]'``).
+        EnvironmentProblem: MLflow is not installed (``pip install
+            'permgrad[mlflow]'``).
 
     Examples:
         >>> pg.integrations.log_to_mlflow(

@@ -1,4 +1,6 @@
-"""A fitted hybrid network as an ONNX file: from encoded rows to probabilities, or to predictions in the units of y."""
+"""A fitted hybrid network as an ONNX file: from encoded rows to probabilities, or to
+predictions in the units of y.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from permgrad.models.network.trees import TreeBranch
 from permgrad.models.trees import LARGEST
 
 INSTALL = "permgrad[onnx]"
-#: The largest difference from ``predict`` that a written file may have, as a share of the largest prediction.
+#: The largest difference from ``predict`` that a written file may have, as a share of
+#: the largest prediction.
 _MOST_OFF = 1e-5
 _OPSET = 17
 
@@ -36,16 +39,18 @@ _OPSET = 17
 def export_onnx(
     model: HyNNClassifier | HyNNRegressor | Model, path: str | os.PathLike[str]
 ) -> Path:
-    """Write the network of a fitted estimator as an ONNX file, and compare the file's predictions with the estimator's.
+    """Write the network of a fitted estimator as an ONNX file, and compare the file's
+    predictions with the estimator's.
 
-    The file has one input, ``encoded``: float32 ``(rows, encoded)``, as ``model.encode_rows(X).encoded``. Reading and
-    encoding a table stay in permgrad. Its output is ``probabilities``, float64 ``(rows, classes)``, with the
-    calibration of the estimator, or ``prediction``, float64 ``(rows,)`` in the units of y. The names of the encoded
-    columns, the classes and the task are in the metadata of the file.
+    The file has one input, ``encoded``: float32 ``(rows, encoded)``, as
+    ``model.encode_rows(X).encoded``. Reading and encoding a table stay in permgrad. Its
+    output is ``probabilities``, float64 ``(rows, classes)``, with the calibration of
+    the estimator, or ``prediction``, float64 ``(rows,)`` in the units of y. The names
+    of the encoded columns, the classes and the task are in the metadata of the file.
 
     Args:
-        model: A fitted ``HyNNClassifier`` or ``HyNNRegressor``, except one with a drawing method from elsewhere, or a
-            ``pg.Model`` of one.
+        model: A fitted ``HyNNClassifier`` or ``HyNNRegressor``, except one with a
+            drawing method from elsewhere, or a ``pg.Model`` of one.
         path: Where the file goes. A file of that name is replaced.
 
     Returns:
@@ -53,7 +58,8 @@ def export_onnx(
 
     Raises:
         InputError: The model cannot be exported.
-        EnvironmentProblem: A package of ``permgrad[onnx]`` is missing, or the file cannot be written.
+        EnvironmentProblem: A package of ``permgrad[onnx]`` is missing, or the file
+            cannot be written.
 
     Examples:
         >>> import onnx, onnxruntime
@@ -107,7 +113,10 @@ def export_onnx(
         scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
         difference = float(np.abs(returned - wanted).max(initial=0.0)) / scale
         if not difference <= _MOST_OFF:
-            problem = f"The predictions of the ONNX file differ from the model's by {difference:.2g}."
+            problem = (
+                "The predictions of the ONNX file differ from the model's by "
+                f"{difference:.2g}."
+            )
             raise EnvironmentProblem(
                 problem,
                 hint="Install another version of torch or onnxruntime.",
@@ -132,7 +141,8 @@ def _properties(model: Any) -> dict[str, str]:
 def _write(network: nn.Module, encoded: Floats32, output: str, file: Path) -> None:
     """Write the network as an ONNX file, traced with two rows."""
     with warnings.catch_warnings():
-        # Tracing warns of shapes that are the same for all rows, and of an exporter that needs more packages.
+        # Tracing warns of shapes that are the same for all rows, and of an exporter
+        # that needs more packages.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -147,7 +157,9 @@ def _write(network: nn.Module, encoded: Floats32, output: str, file: Path) -> No
 
 
 class _Predicting(nn.Module):
-    """From encoded rows to what the estimator predicts, with its calibration or the units of y, in float64."""
+    """From encoded rows to what the estimator predicts, with its calibration or the
+    units of y, in float64.
+    """
 
     def __init__(self, model: HyNNClassifier | HyNNRegressor) -> None:
         super().__init__()
@@ -208,7 +220,9 @@ class _Predicting(nn.Module):
 
 
 class _TracedTrees(nn.Module):
-    """Says what trees say, of any number of rows, all of which walk down all trees at once."""
+    """Says what trees say, of any number of rows, all of which walk down all trees at
+    once.
+    """
 
     def __init__(self, branch: TreeBranch) -> None:
         super().__init__()
@@ -252,7 +266,9 @@ class _TracedTrees(nn.Module):
 
 
 def _between(places: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Return the values of a line through knots, constant beyond its ends, as ``numpy.interp``."""
+    """Return the values of a line through knots, constant beyond its ends, as
+    ``numpy.interp``.
+    """
     if len(knots) == 1:
         return 0 * places + values
     right = (places[:, None] >= knots).sum(dim=1).clamp(1, len(knots) - 1)

@@ -1,4 +1,6 @@
-"""What a run's folder tells other tools: parameters, metrics, the course of training, figures and files."""
+"""What a run's folder tells other tools: parameters, metrics, the course of training,
+figures and files.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ _MOST = 250
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A finished run: ``metrics`` are plain numbers such as ``test.accuracy``, ``history`` is one line per epoch."""
+    """A finished run: ``metrics`` are plain numbers such as ``test.accuracy``,
+    ``history`` is one line per epoch.
+    """
 
     folder: Path
     record: dict[str, Any]
@@ -82,7 +86,9 @@ class RunRecord:
 
 
 def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of ``metrics.json`` that describe the model and its baselines."""
+    """Yield the numbers of ``metrics.json`` that describe the model and its
+    baselines.
+    """
     parts = {name: metrics[name] for name in ("rows", "validation", "test")}
     parts |= {
         f"baselines.{name}": scores for name, scores in metrics["baselines"].items()

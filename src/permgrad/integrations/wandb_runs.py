@@ -16,14 +16,15 @@ def log_to_wandb(
     name: str | None = None,
     init: dict[str, Any] | None = None,
 ) -> str:
-    """Log a finished ``permgrad run`` to Weights & Biases: settings, metrics, curves, figures, report and model.
+    """Log a finished ``permgrad run`` to Weights & Biases: settings, metrics, curves,
+    figures, report and model.
 
     Args:
         run: The folder of the run.
         project: The project.
         name: The run's name there. None: the name of the folder.
-        init: Further arguments of ``wandb.init``, for example ``{"mode": "offline", "dir": "logs"}``: files are written
-            to this folder, and nothing is sent.
+        init: Further arguments of ``wandb.init``, for example ``{"mode": "offline",
+            "dir": "logs"}``: files are written to this folder, and nothing is sent.
 
     Returns:
         The identifier of the run in Weights & Biases.

@@ -17,7 +17,8 @@ from permgrad.base.errors import (
 
 T = TypeVar("T")
 
-#: What was said in the work under way, which all that it calls adds to. None outside of any work.
+#: What was said in the work under way, which all that it calls adds to. None outside of
+#: any work.
 _said: ContextVar[list[str] | None] = ContextVar(
     "permgrad_said_of_memory", default=None
 )
@@ -25,7 +26,10 @@ _said: ContextVar[list[str] | None] = ContextVar(
 
 @contextmanager
 def sparing() -> Iterator[None]:
-    """Say only once in the body that a batch was halved. Where memory does not suffice at all, say what can be done."""
+    """Say only once in the body that a batch was halved.
+
+    Where memory does not suffice at all, say what can be done.
+    """
     if _said.get() is not None:
         yield
         return
@@ -50,7 +54,9 @@ def sparing() -> Iterator[None]:
 
 
 def halved(size: int, error: BaseException) -> int:
-    """Return half of a batch for which memory did not suffice, and say so, once in a work."""
+    """Return half of a batch for which memory did not suffice, and say so, once in a
+    work.
+    """
     if size <= 1 or not is_out_of_memory(error):
         raise error
     messages = _said.get()
@@ -66,7 +72,8 @@ def halved(size: int, error: BaseException) -> int:
 
 
 def in_batches(count: int, size: int, work: Callable[[slice], None]) -> int:
-    """Call ``work`` with consecutive slices of ``range(count)``, halved where memory is short. Return their size.
+    """Call ``work`` with consecutive slices of ``range(count)``, halved where memory is
+    short. Return their size.
 
     ``work`` must leave nothing behind when it fails.
     """
@@ -88,9 +95,11 @@ def gathered(
     compute: Callable[[slice], Sequence[Any]],
     run: Callable[[Callable[[slice], None]], Any],
 ) -> list[Any]:
-    """Return tensors of all rows from what ``compute`` gives for some, none for no rows.
+    """Return tensors of all rows from what ``compute`` gives for some, none for no
+    rows.
 
-    ``run`` calls a function with slices of rows, as ``partial(in_batches, count, size)`` does.
+    ``run`` calls a function with slices of rows, as ``partial(in_batches, count,
+    size)`` does.
     """
     all_tensors: list[Any] = []
 
@@ -109,7 +118,10 @@ def gathered(
 
 
 def with_fewer(count: int, work: Callable[[int], T]) -> T:
-    """Return ``work(count)``. Where memory does not suffice for so many rows, do it with half as many."""
+    """Return ``work(count)``.
+
+    Where memory does not suffice for so many rows, do it with half as many.
+    """
     while True:
         try:
             return work(count)

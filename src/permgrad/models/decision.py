@@ -1,6 +1,8 @@
-"""What a model of two classes decides: from which probability of the positive class on a row is predicted as it.
+"""What a model of two classes decides: from which probability of the positive class on
+a row is predicted as it.
 
-The threshold is a fact of the fitted model. Everything that speaks of predicted classes asks its ``Decision``.
+The threshold is a fact of the fitted model. Everything that speaks of predicted classes
+asks its ``Decision``.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ class Decision:
         return None if np.array_equal(codes, usual) else codes
 
     def of(self, class_index: int) -> float:
-        """Return the threshold of a class's probability. That of the other one is what is left of 1."""
+        """Return the threshold of a class's probability.
+
+        That of the other one is what is left of 1.
+        """
         if class_index == self.positive:
             return self.threshold
         return 1 - self.threshold
@@ -73,7 +78,8 @@ class Decision:
     def on_held_out(
         self, codes: Array, probabilities: Array, weights: Array | None = None
     ) -> Decision:
-        """Return the decision with the threshold of least cost on held-out rows, if it has costs.
+        """Return the decision with the threshold of least cost on held-out rows, if it
+        has costs.
 
         Rows of one class choose none.
 
@@ -115,13 +121,15 @@ class Decision:
 
 
 def decided(probabilities: Floats, decision: Decision | None) -> Integers:
-    """Return the position of each row's predicted class ``(rows,)``: without a decision the most probable one."""
+    """Return the position of each row's predicted class ``(rows,)``: without a decision
+    the most probable one.
+    """
     if decision is None:
         return np.asarray(probabilities).argmax(axis=1)
     return decision.codes(probabilities)
 
 
-# ---- how it is chosen ------------------------------------------------------------------------------------------------
+# ---- how it is chosen ----------------------------------------------------------------
 def choose_decision(
     classes: Sequence[Any] | Array,
     counts: Array,
@@ -129,7 +137,8 @@ def choose_decision(
     cost: Any = None,
     threshold: Any = None,
 ) -> Decision | None:
-    """Return the decision that a model's arguments ask for, or None where there are not two classes.
+    """Return the decision that a model's arguments ask for, or None where there are not
+    two classes.
 
     By costs, the threshold is the one that is cheapest if probabilities are reliable
     (Elkan 2001, theorem 1), until ``Decision.on_held_out`` chooses it.
@@ -167,7 +176,8 @@ def asked_decision(
     cost: tuple[float, float] | None = None,
     threshold: float | None = None,
 ) -> dict[str, Any]:
-    """Return the arguments of an estimator that decides between two classes, of which the positive one is known.
+    """Return the arguments of an estimator that decides between two classes, of which
+    the positive one is known.
 
     Args:
         labels: both classes.
@@ -191,7 +201,8 @@ def least_cost(
     cost: tuple[float, float],
     weights: Array | None = None,
 ) -> float:
-    """Return the threshold of least cost on some rows, the highest if several are equally good.
+    """Return the threshold of least cost on some rows, the highest if several are
+    equally good.
 
     Args:
         truth: which rows are positive ``(rows,)``.
@@ -221,9 +232,11 @@ def least_cost(
 def every_cut(
     truth: Booleans, scores: Floats, counted: Array | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Return every threshold that divides the rows differently, falling, with its true and false positives.
+    """Return every threshold that divides the rows differently, falling, with its true
+    and false positives.
 
-    ``counted``: how much each row counts ``(rows,)``. None: one each, and the counts are whole numbers.
+    ``counted``: how much each row counts ``(rows,)``. None: one each, and the counts
+    are whole numbers.
     """
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
@@ -232,7 +245,8 @@ def every_cut(
     upper_scores = falling[last_rows[:-1]]
     lower_scores = falling[last_rows[:-1] + 1]
     middle = lower_scores / 2 + upper_scores / 2
-    # Between neighbouring floats, and where halves underflow, there is no middle. The upper one is then the cut.
+    # Between neighbouring floats, and where halves underflow, there is no middle. The
+    # upper one is then the cut.
     middle = np.where(
         (middle > lower_scores) & (middle <= upper_scores), middle, upper_scores
     )
@@ -248,9 +262,11 @@ def every_cut(
     return values, true_positives, called - true_positives
 
 
-# ---- arguments -------------------------------------------------------------------------------------------------------
+# ---- arguments -----------------------------------------------------------------------
 def is_cost(cost: Any) -> bool:
-    """Whether costs are two finite numbers of at least 0, not both 0: a pair, or one for each of two classes."""
+    """Whether costs are two finite numbers of at least 0, not both 0: a pair, or one
+    for each of two classes.
+    """
     if isinstance(cost, Mapping):
         prices = list(cost.values())
     else:
@@ -264,7 +280,9 @@ def is_cost(cost: Any) -> bool:
 
 
 def is_threshold(threshold: Any) -> bool:
-    """Whether a threshold is a number from 0 to 1, perhaps by the class that it is of."""
+    """Whether a threshold is a number from 0 to 1, perhaps by the class that it
+    is of.
+    """
     if isinstance(threshold, Mapping):
         return len(threshold) == 1 and all(map(is_threshold, threshold.values()))
     return is_number(threshold) and 0 <= threshold <= 1
@@ -289,7 +307,8 @@ def check_decision(cost: Any, threshold: Any) -> None:
 def _named_cost(
     cost: Any, labels: Sequence[Any], usual: int
 ) -> tuple[int, tuple[float, float]]:
-    """Return the positive class and the costs of a false positive and of a false negative.
+    """Return the positive class and the costs of a false positive and of a false
+    negative.
 
     A mapping holds what it costs to miss each class. Its last class is positive.
     """
@@ -315,9 +334,10 @@ def _named_threshold(
     return find_positive(labels, label), float(value)
 
 
-# ---- saved models ----------------------------------------------------------------------------------------------------
+# ---- saved models --------------------------------------------------------------------
 def read_decision(content: Mapping[str, Any], classes: Array) -> Decision | None:
-    """Return the decision in the description of a saved classifier, None without two classes.
+    """Return the decision in the description of a saved classifier, None without two
+    classes.
 
     Models that were saved before there were decisions predict the more probable class.
     """

@@ -1,4 +1,6 @@
-"""How many threads torch computes with, and in which precision: processors and accelerators differ."""
+"""How many threads torch computes with, and in which precision: processors and
+accelerators differ.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +19,19 @@ from torch.utils._pytree import tree_map
 from permgrad.base import threads
 from permgrad.base.threads import Undo, together
 
-#: How numbers may be kept while a network is trained. Weights, losses and everything after training are float32.
+#: How numbers may be kept while a network is trained. Weights, losses and everything
+#: after training are float32.
 PRECISIONS: tuple[str, ...] = ("auto", "float32", "bfloat16")
-#: Kinds of devices without numbers of 64 bits: there float32 takes the place of float64.
+#: Kinds of devices without numbers of 64 bits: there float32 takes the place of
+#: float64.
 WITHOUT_FLOAT64 = {"mps"}
 
 
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch compute with so many threads for the body, and with as many as before afterwards. None: as it is."""
+    """Let torch compute with so many threads for the body, and with as many as before
+    afterwards. None: as it is.
+    """
     before = torch.get_num_threads()
     if count is None or count == before:
         yield
@@ -37,14 +43,17 @@ def torch_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-#: The device on which the user's own code makes tensors unless told otherwise, where it is another than the processor.
+#: The device on which the user's own code makes tensors unless told otherwise, where it
+#: is another than the processor.
 _users_device: ContextVar[torch.device | None] = ContextVar(
     "users_device", default=None
 )
 
 
 def on_users_device() -> Any:
-    """Return a context for code of the user's, which counts on the default device that the user has set."""
+    """Return a context for code of the user's, which counts on the default device that
+    the user has set.
+    """
     device = _users_device.get()
     if device is None:
         return contextlib.nullcontext()
@@ -53,12 +62,14 @@ def on_users_device() -> Any:
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute float32 products in float32 for the body, and make tensors on the processor unless told otherwise.
+    """Compute float32 products in float32 for the body, and make tensors on the
+    processor unless told otherwise.
 
     The caller's switches are put back, also after an error.
 
-    torch lets convolutions on NVIDIA GPUs round their inputs to 10 bits (TF32) unless told otherwise, which moves
-    predictions by about 1e-3 of their size. Everything that computes does so inside this context.
+    torch lets convolutions on NVIDIA GPUs round their inputs to 10 bits (TF32) unless
+    told otherwise, which moves predictions by about 1e-3 of their size. Everything that
+    computes does so inside this context.
     """
     with contextlib.ExitStack() as undo_stack:
         device = torch.get_default_device()
@@ -66,7 +77,8 @@ def full_float32() -> Iterator[None]:
             undo_stack.callback(_users_device.reset, _users_device.set(device))
             undo_stack.enter_context(torch.device("cpu"))
         if threads.forked:
-            # With more than one thread a forked child would wait for its parent's forever.
+            # With more than one thread a forked child would wait for its parent's
+            # forever.
             from threadpoolctl import threadpool_limits
 
             undo_stack.enter_context(torch_threads(1))
@@ -75,7 +87,8 @@ def full_float32() -> Iterator[None]:
             undo_stack.enter_context(WithoutFloat64())
         cudnn = torch.backends.cudnn
         matmul = torch.backends.cuda.matmul
-        # Each switch of TF32 with the finer ones that newer versions of torch put in its place.
+        # Each switch of TF32 with the finer ones that newer versions of torch put in
+        # its place.
         finer = tuple(
             getattr(cudnn, switch_name)
             for switch_name in ("conv", "rnn")
@@ -108,7 +121,8 @@ def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
     try:
         before: list[Any] = [switch.allow_tf32]
     except RuntimeError:
-        # The user has set the finer switches. Asked for the coarse one, torch refuses to answer.
+        # The user has set the finer switches. Asked for the coarse one, torch refuses
+        # to answer.
         attribute_name = "fp32_precision"
         off_value = "ieee"
         switches = finer
@@ -123,7 +137,9 @@ def _switch_off(switch: Any, finer: tuple[Any, ...]) -> Undo:
 
 
 def _lies_there(value: Any) -> bool:
-    """Return whether a value is a device without float64, a tensor on one, or holds one of these."""
+    """Return whether a value is a device without float64, a tensor on one, or holds one
+    of these.
+    """
     if isinstance(value, (list, tuple, dict)):
         return any(
             map(_lies_there, value.values() if isinstance(value, dict) else value)
@@ -145,7 +161,10 @@ def _narrowed(value: Any) -> Any:
 
 
 class WithoutFloat64(TorchFunctionMode):
-    """Lets the body compute in float32 on devices that have no float64. Other devices are not touched."""
+    """Lets the body compute in float32 on devices that have no float64.
+
+    Other devices are not touched.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None

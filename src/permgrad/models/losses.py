@@ -1,4 +1,6 @@
-"""Losses of rows ``(rows,)`` in float64, of ``outputs (rows, outputs)`` and ``y (rows,)``, indexes or numbers."""
+"""Losses of rows ``(rows,)`` in float64, of ``outputs (rows, outputs)`` and ``y
+(rows,)``, indexes or numbers.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,17 @@ from permgrad.base.registry import Registry
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 
-#: Every entry: ``(outputs (rows, outputs), y (rows,)) -> (rows,)`` float64, one loss per row.
+#: Every entry: ``(outputs (rows, outputs), y (rows,)) -> (rows,)`` float64, one loss
+#: per row.
 losses: Registry[RowLoss] = Registry("loss")
 
 
 @losses.register("cross_entropy")
 def cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return −log softmax(outputs)[y]. With one output, the logistic loss of the logit against y in {0, 1}."""
+    """Return −log softmax(outputs)[y].
+
+    With one output, the logistic loss of the logit against y in {0, 1}.
+    """
     logits = outputs.double()
     if logits.shape[1] == 1:
         return torch.nn.functional.binary_cross_entropy_with_logits(
@@ -66,10 +72,13 @@ def zero_one(outputs: Tensor, y: Tensor) -> Tensor:
     return (_probabilities(outputs).argmax(dim=1) != y.long()).double()
 
 
-# ---- one column at a time: of several outputs the mean is taken ------------------------------------------------------
+# ---- one column at a time: of several outputs the mean is taken ----------------------
 @losses.register("multilabel_cross_entropy")
 def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the logistic loss of one label's logit against y in {0, 1}. Of several labels the mean counts."""
+    """Return the logistic loss of one label's logit against y in {0, 1}.
+
+    Of several labels the mean counts.
+    """
     logits = outputs[:, 0].double()
     return torch.nn.functional.binary_cross_entropy_with_logits(
         logits, y.double(), reduction="none"
@@ -77,24 +86,34 @@ def multilabel_cross_entropy(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def _quantile(outputs: Tensor, y: Tensor, level: float) -> Tensor:
-    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett 1978)."""
+    """Return the pinball loss max(q (y − f), (q − 1)(y − f)) per row (Koenker & Bassett
+    1978).
+    """
     residual = y.double() - outputs[:, 0].double()
     return torch.maximum(level * residual, (level - 1) * residual)
 
 
 @losses.register("quantile")
 def quantile(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the pinball loss of the median, half the absolute error. Other levels: ``loss=("quantile", 0.9)``."""
+    """Return the pinball loss of the median, half the absolute error.
+
+    Other levels: ``loss=("quantile", 0.9)``.
+    """
     return _quantile(outputs, y, 0.5)
 
 
 @losses.register("poisson")
 def poisson(outputs: Tensor, y: Tensor) -> Tensor:
-    """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0 (McCullagh & Nelder 1989)."""
+    """Return the Poisson deviance 2 (y log(y / μ) − y + μ) per row, of the mean μ > 0
+    (McCullagh & Nelder 1989).
+    """
     predicted_mean = outputs[:, 0].double()
     counts = y.double()
     if not bool((predicted_mean > 0).all()):
-        problem = f"loss='poisson' needs predicted means above 0, got {float(predicted_mean.min()):.3g}"
+        problem = (
+            "loss='poisson' needs predicted means above 0, got "
+            f"{float(predicted_mean.min()):.3g}"
+        )
         loss_hint = (
             "Pass loss='poisson_log' if the model returns the logarithm of the mean."
         )
@@ -108,7 +127,7 @@ def poisson_log(outputs: Tensor, y: Tensor) -> Tensor:
     return poisson(outputs.double().exp(), y)
 
 
-# ---- which loss was asked for ----------------------------------------------------------------------------------------
+# ---- which loss was asked for --------------------------------------------------------
 #: The losses of each task, the usual one first.
 FITS: dict[str, tuple[str, ...]] = {
     "classification": ("cross_entropy", "brier", "zero_one"),
@@ -137,7 +156,8 @@ class OtherLoss:
 
     name: str
     function: Callable[..., Any]
-    returned: bool = False  # whether it takes what the model returns, as NumPy, and y as the user gave it
+    # whether it takes what the model returns, as NumPy, and y as the user gave it
+    returned: bool = False
     levels: tuple[
         float, ...
     ] = ()  # of the quantiles that the outputs are, if there are several
@@ -148,7 +168,8 @@ class OtherLoss:
     def of(self, outputs: Floats, y: Any) -> Floats:
         """Return the user's losses ``(rows,)``, checked."""
         call_hint = (
-            f"It is called as loss(outputs, y) with {len(outputs)} rows of each: outputs as a NumPy array, "
+            f"It is called as loss(outputs, y) with {len(outputs)} rows of each: "
+            "outputs as a NumPy array, "
             f"y as you passed it ({type(y).__name__})."
         )
         with turned(
@@ -171,10 +192,16 @@ class OtherLoss:
 @refusing
 def _check_losses(numbers: Floats, rows: int) -> Iterator[Fault]:
     if numbers.shape != (rows,):
-        problem = f"The loss must return one number for each row, ({rows},), got the shape {numbers.shape}"
+        problem = (
+            f"The loss must return one number for each row, ({rows},), got the "
+            f"shape {numbers.shape}"
+        )
         yield problem, "Leave out means and sums over the rows.", "PG036"
     if broken := int((~np.isfinite(numbers)).sum()):
-        problem = f"The loss must be finite, got NaN or infinity for {broken:,} of {len(numbers):,} rows"
+        problem = (
+            f"The loss must be finite, got NaN or infinity for {broken:,} of "
+            f"{len(numbers):,} rows"
+        )
         yield problem, "Check those rows, or bound the loss.", "PG036"
 
 
@@ -186,7 +213,9 @@ def find_loss(loss: str | OtherLoss) -> Callable[..., Any]:
 
 
 def of_output(loss: str | OtherLoss, output_index: int) -> str | OtherLoss:
-    """Return the loss of one output: its own quantile where outputs are several of them."""
+    """Return the loss of one output: its own quantile where outputs are several of
+    them.
+    """
     several = not isinstance(loss, str) and loss.levels
     if several:
         return read_loss(("quantile", several[output_index]))
@@ -194,7 +223,9 @@ def of_output(loss: str | OtherLoss, output_index: int) -> str | OtherLoss:
 
 
 def read_loss(loss: Any) -> str | OtherLoss:
-    """Return the loss that the user asked for: a name, a callable, or ``("quantile", level)`` with one or more."""
+    """Return the loss that the user asked for: a name, a callable, or ``("quantile",
+    level)`` with one or more.
+    """
     if isinstance(loss, (tuple, list)) and len(loss) == 2 and loss[0] == "quantile":
         if isinstance(loss[1], (tuple, list)):
             levels = tuple(loss[1])
@@ -217,18 +248,27 @@ def read_loss(loss: Any) -> str | OtherLoss:
             str(getattr(loss, "__name__", type(loss).__name__)), loss, returned=True
         )
     if not isinstance(loss, str):
-        problem = f"loss must be a name, ('quantile', level) or a callable (outputs, y) -> (rows,), got {type(loss).__name__}"
+        problem = (
+            "loss must be a name, ('quantile', level) or a callable (outputs, "
+            f"y) -> (rows,), got {type(loss).__name__}"
+        )
         raise InputError(problem, hint="Pass for example 'auto'.", code="PG001")
     return loss
 
 
 class TargetRows:
-    """The rows of y as the user gave them: an array, tensor, list, series or frame. Parts of them are copies."""
+    """The rows of y as the user gave them: an array, tensor, list, series or frame.
+
+    Parts of them are copies.
+    """
 
     def __init__(self, y: Any, rows: int) -> None:
         self.y = y if isinstance(y, Tensor) or is_pandas(y) else np.asarray(y)
         if self.y.ndim == 0 or len(self.y) != rows:
-            problem = f"y must have one entry for each of the {rows} rows, got the shape {tuple(self.y.shape)}"
+            problem = (
+                f"y must have one entry for each of the {rows} rows, got the "
+                f"shape {tuple(self.y.shape)}"
+            )
             raise InputError(problem, hint="Pass the y of the same rows.", code="PG007")
 
     def __len__(self) -> int:

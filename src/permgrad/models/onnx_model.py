@@ -1,4 +1,6 @@
-"""Fitted models in ONNX files, which hold no code: read as functions of a table, and the tables that they take."""
+"""Fitted models in ONNX files, which hold no code: read as functions of a table, and
+the tables that they take.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ from permgrad.base.late import optional
 from permgrad.data.encode.encoding import align_columns
 from permgrad.data.read.cells import canonical
 
-#: How the names of tables end, which are taken for models where the order of arguments is wrong.
+#: How the names of tables end, which are taken for models where the order of arguments
+#: is wrong.
 _TABLES = (".csv", ".tsv", ".parquet", ".pq", ".xlsx", ".xlsm", ".gz")
 #: What stands for a missing cell of text: what ``astype(str)`` makes of it.
 _MISSING_TEXT = "nan"
@@ -46,7 +49,10 @@ def check_onnx(path: Path) -> Iterator[Fault]:
     """Refuse a file that is named as none of ONNX, before anything is read."""
     ending = path.suffix.lower()
     if ending in _TABLES:
-        table_hint = "Name a model's file or a run's folder. A table comes after it (permgrad explain MODEL TABLE)."
+        table_hint = (
+            "Name a model's file or a run's folder. A table comes after it "
+            "(permgrad explain MODEL TABLE)."
+        )
         yield f"{path.name} is a table, not a model", table_hint, "PG031"
     if ending != ".onnx":
         problem = f"A model file must be ONNX (.onnx), got {path.name}"
@@ -58,7 +64,9 @@ def check_onnx(path: Path) -> Iterator[Fault]:
 
 
 def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
-    """Return the model in an ONNX file as a function of a table, for ``pg.explain``. Its file holds no code.
+    """Return the model in an ONNX file as a function of a table, for ``pg.explain``.
+
+    Its file holds no code.
 
     Args:
         path: the file.
@@ -88,11 +96,13 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxPredictor:
 
 
 class OnnxPredictor:
-    """An ONNX model as a function of a table: one input for the whole table, or one for each column.
+    """An ONNX model as a function of a table: one input for the whole table, or one for
+    each column.
 
     Arrays of images, and dicts of several inputs, are passed on as they are.
 
-    Columns of ``texts`` are read as text even where their cells are digits: 007 is not 7 there.
+    Columns of ``texts`` are read as text even where their cells are digits: 007 is not
+    7 there.
     """
 
     _TYPES: Mapping[str, Any] = {
@@ -125,7 +135,9 @@ class OnnxPredictor:
             )
 
     def __call__(self, rows: Any, /) -> Any:
-        """Return the last output, ``(rows,)`` or ``(rows, outputs)``. A map from classes becomes its values.
+        """Return the last output, ``(rows,)`` or ``(rows, outputs)``.
+
+        A map from classes becomes its values.
 
         Of images and several inputs all outputs ``(rows, *)`` by name.
         """
@@ -141,7 +153,9 @@ class OnnxPredictor:
         return np.asarray(returned)
 
     def _of_tensors(self, inputs: Any) -> dict[str, Array]:
-        """Return all outputs for one array, or for a dict of arrays by the inputs' names."""
+        """Return all outputs for one array, or for a dict of arrays by the inputs'
+        names.
+        """
         if isinstance(inputs, Mapping):
             named = inputs
         else:
@@ -195,7 +209,9 @@ class OnnxPredictor:
         return tuple(returned[0])
 
     def table_for(self, table: pd.DataFrame, target: str | None = None) -> pd.DataFrame:
-        """Return a table's columns as the model takes them, in its order. ``target`` is none of them.
+        """Return a table's columns as the model takes them, in its order.
+
+        ``target`` is none of them.
 
         Raises:
             InputError: columns are missing, or hold what the model cannot take.
@@ -224,7 +240,10 @@ class OnnxPredictor:
             return align_columns(frame, list(self.names))
         shape = self.inputs[0].shape
         if len(shape) == 2 and isinstance(shape[1], int) and shape[1] != frame.shape[1]:
-            problem = f"The model takes {counted(shape[1], 'column')} without names, and the table has {frame.shape[1]}"
+            problem = (
+                f"The model takes {counted(shape[1], 'column')} without names, "
+                f"and the table has {frame.shape[1]}"
+            )
             if frame.shape[1] > shape[1]:
                 width_hint = "Leave the others out, also the target."
             else:
@@ -232,7 +251,8 @@ class OnnxPredictor:
             raise InputError(problem, hint=width_hint, code="PG017")
         names = listed(list(frame.columns), show=repr)
         warn_user(
-            f"The model has no column names, so the table's columns are used in their order ({names})."
+            "The model has no column names, so the table's columns are used in their "
+            f"order ({names})."
         )
         return frame
 
@@ -241,7 +261,11 @@ def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
     """Return cells as texts."""
     if missing := int(column.isna().sum()):
         blank = counted(missing, "missing cell")
-        missing_sentence = f"Column {str(column.name)!r} has {blank}, read as the text {_MISSING_TEXT!r}"
+        missing_sentence = (
+            f"Column {str(column.name)!r} has {blank}, read as the "
+            "text "
+            f"{_MISSING_TEXT!r}"
+        )
         warn_user(two_sentences(missing_sentence, "Write the text that training had."))
     cells = column.astype(object).where(column.notna(), None)
     return cells.map(
@@ -259,7 +283,10 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
         ).astype("float64")
     except (TypeError, ValueError):
         first_values = column.dropna().tolist()[:1]
-        problem = f"Column {str(column.name)!r} must hold numbers for this model, got {first_values}"
+        problem = (
+            f"Column {str(column.name)!r} must hold numbers for this model, got "
+            f"{first_values}"
+        )
         raise InputError(
             problem, hint="Write it as in training.", code="PG014"
         ) from None

@@ -1,7 +1,8 @@
-"""The trees of fitted models of four libraries as arrays, whose sums are what the library says before its link.
+"""The trees of fitted models of four libraries as arrays, whose sums are what the
+library says before its link.
 
-What these arrays have no place for is refused: categories that are split as such, values that count as missing, and
-trees that are not simply added.
+What these arrays have no place for is refused: categories that are split as such,
+values that count as missing, and trees that are not simply added.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ import numpy as np
 from permgrad.base.arrays import Array
 from permgrad.models.trees import Trees
 
-#: Feature, threshold, left and right of the inner nodes of a tree, and the values of all nodes, inner ones first.
+#: Feature, threshold, left and right of the inner nodes of a tree, and the values of
+#: all nodes, inner ones first.
 _Tree = tuple[Any, Any, Any, Any, Any]
 
 
 def read_trees(model: Any) -> Trees:
-    """Return the trees of a fitted model: of scikit-learn's histogram boosting, LightGBM, XGBoost or CatBoost.
+    """Return the trees of a fitted model: of scikit-learn's histogram boosting,
+    LightGBM, XGBoost or CatBoost.
 
     A model that stopped early has the trees that its library predicts by.
 
     Raises:
-        NotImplementedError: Its trees are none that are known. The text says which, as a clause.
+        NotImplementedError: Its trees are none that are known. The text says which, as
+            a clause.
     """
     library = type(model).__module__.partition(".")[0]
     library_reader = _LIBRARIES.get(library)
@@ -51,7 +55,9 @@ def _sorted(
     right: Array,
     values: Array,
 ) -> _Tree:
-    """Return a tree whose nodes stand in any order, root first, with its inner nodes first."""
+    """Return a tree whose nodes stand in any order, root first, with its inner nodes
+    first.
+    """
     if is_leaf[0]:
         return [], [], [], [], values[:1]
     inner = np.flatnonzero(~is_leaf)
@@ -68,7 +74,7 @@ def _sorted(
     )
 
 
-# ---- scikit-learn ----------------------------------------------------------------------------------------------------
+# ---- scikit-learn --------------------------------------------------------------------
 def _histogram_boosting(model: Any) -> Trees:
     _refuse_if(
         not hasattr(model, "_predictors"),
@@ -94,7 +100,7 @@ def _of_nodes(nodes: Array) -> _Tree:
     )
 
 
-# ---- LightGBM --------------------------------------------------------------------------------------------------------
+# ---- LightGBM ------------------------------------------------------------------------
 #: Bits of LightGBM's decision_type: a split of categories, and zeros that count as missing.
 _CATEGORIES = 1
 _MISSING = 12
@@ -156,7 +162,7 @@ def _of_text(tree: Mapping[str, str]) -> _Tree:
     )
 
 
-# ---- XGBoost ---------------------------------------------------------------------------------------------------------
+# ---- XGBoost -------------------------------------------------------------------------
 #: How XGBoost's base score is turned into what its trees are added to.
 _LINKS: dict[str, Callable[[Array], Array]] = {
     "binary:logistic": lambda chance: np.log(chance / (1 - chance)),
@@ -219,7 +225,7 @@ def _of_json(tree: Mapping[str, Any]) -> _Tree:
     )
 
 
-# ---- CatBoost --------------------------------------------------------------------------------------------------------
+# ---- CatBoost ------------------------------------------------------------------------
 def _catboost(model: Any) -> Trees:
     with tempfile.TemporaryDirectory() as folder:
         model_path = Path(folder) / "model.json"
@@ -251,7 +257,10 @@ def _catboost(model: Any) -> Trees:
 def _of_levels(
     tree: Mapping[str, Any], columns: Array, outputs: int, factor: float
 ) -> _Tree:
-    """Return a tree that asks the same in all nodes of a level. Bit k of a leaf's number answers question k."""
+    """Return a tree that asks the same in all nodes of a level.
+
+    Bit k of a leaf's number answers question k.
+    """
     splits = tree["splits"] or []
     _refuse_if(
         any(split["split_type"] != "FloatFeature" for split in splits),
@@ -267,7 +276,8 @@ def _of_levels(
         feature = columns[:0]
     border = np.array([split["border"] for split in splits], dtype=np.float64)
     node_numbers = np.arange(inner)
-    # Node k has the children 2k + 1 and 2k + 2: the bits of a leaf's number stand in the order of the levels.
+    # Node k has the children 2k + 1 and 2k + 2: the bits of a leaf's number stand in
+    # the order of the levels.
     leaf_positions = np.arange(2**depth)
     leaf_numbers = sum(
         (

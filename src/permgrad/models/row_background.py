@@ -1,6 +1,8 @@
-"""The rows that a single row is compared with: at most a hundred that stand for all training rows, each for as many.
+"""The rows that a single row is compared with: at most a hundred that stand for all
+training rows, each for as many.
 
-Whoever explains single rows asks here, so that the page, the command and Python compare a row with the same rows.
+Whoever explains single rows asks here, so that the page, the command and Python compare
+a row with the same rows.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from permgrad.base.random import generator
 MOST_ROWS = 100
 #: Numbers of the rows that are chosen from. Of more rows some are drawn first.
 _MOST_NUMBERS = 5_000_000
-#: Rows of each part at least, so that there is a choice. Wider tables are drawn from at random.
+#: Rows of each part at least, so that there is a choice. Wider tables are drawn from at
+#: random.
 _FEWEST = 10
 #: How often the row of each part is chosen anew.
 _ROUNDS = 3
@@ -25,15 +28,19 @@ _NO_ROWS = 1e-12
 def rows_to_compare(
     columns: Array, weights: Array | None = None, seed: int = 0, most: int = MOST_ROWS
 ) -> Integers:
-    """Return the places of rows that stand for all rows, each for an equal share of them.
+    """Return the places of rows that stand for all rows, each for an equal share of
+    them.
 
-    The rows are halved again and again along the column in which a part differs most, until there are as many parts of
-    equal weight as rows are wanted, so that the rows of a part are alike. Of each part one row is drawn, and exchanged
-    for another one of its part where this brings the means and spreads of the columns closer to those of all rows. A
-    mean over these rows needs no weights. A heavy row that fills several parts is there for each of them.
+    The rows are halved again and again along the column in which a part differs most,
+    until there are as many parts of equal weight as rows are wanted, so that the rows
+    of a part are alike. Of each part one row is drawn, and exchanged for another one of
+    its part where this brings the means and spreads of the columns closer to those of
+    all rows. A mean over these rows needs no weights. A heavy row that fills several
+    parts is there for each of them.
 
     Args:
-        columns: numbers ``(rows, columns)``. What is not finite counts as the column's mean.
+        columns: numbers ``(rows, columns)``. What is not finite counts as the column's
+            mean.
         weights: how much each row counts ``(rows,)``. None: all alike.
         seed: of the draws.
         most: how many rows are wanted.
@@ -71,7 +78,10 @@ def rows_to_compare(
 
 
 def _on_one_scale(table: Array, shares: Floats) -> Floats:
-    """Return columns with a mean of 0 and a variance of 1. Those that are constant are left out."""
+    """Return columns with a mean of 0 and a variance of 1.
+
+    Those that are constant are left out.
+    """
     numbers = np.array(table, dtype=np.float64)
     present = np.isfinite(numbers)
     numbers[~present] = 0.0
@@ -86,7 +96,9 @@ def _on_one_scale(table: Array, shares: Floats) -> Floats:
 def _equal_parts(
     numbers: Floats, shares: Floats, most: int
 ) -> list[tuple[Integers, Floats]]:
-    """Return parts of similar rows: their places, and how much of each row is in the part."""
+    """Return parts of similar rows: their places, and how much of each row is in the
+    part.
+    """
     done: list[tuple[Integers, Floats]] = []
     waiting = [(np.arange(len(numbers)), shares, most)]
     while waiting:
@@ -116,7 +128,9 @@ def _closest(
     parts: list[tuple[Integers, Floats]],
     chances: Floats,
 ) -> Integers:
-    """Return a row of each part, such that columns have the means and spreads of all rows."""
+    """Return a row of each part, such that columns have the means and spreads of all
+    rows.
+    """
     squares = numbers**2 - 1
     size = np.sqrt(shares @ squares**2)
     # A square counts half as much as a number.

@@ -1,4 +1,6 @@
-"""Texts as vectors: by transformers that are files of Hugging Face's, by an installed package, or by the user's own."""
+"""Texts as vectors: by transformers that are files of Hugging Face's, by an installed
+package, or by the user's own.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ from permgrad.models.encoders import CONFIG, text_encoders
 from permgrad.models.train.guard import sheltered
 from permgrad.models.vectors import VectorCache
 
-#: Tokens of a window at most, to whose multiple windows are filled up, and windows encoded at once, filled up too:
-#: a vector does not depend on other texts.
+#: Tokens of a window at most, to whose multiple windows are filled up, and windows
+#: encoded at once, filled up too: a vector does not depend on other texts.
 _MOST_TOKENS = 512
 _STEP = 16
 _BATCH = 16
@@ -36,7 +38,10 @@ TOKENIZER = "tokenizer.json"
 
 
 def load_text_encoder(encoder: str) -> SentenceEncoder:
-    """Return the encoder of a name or a folder. Weights are read as safetensors, and nothing is run."""
+    """Return the encoder of a name or a folder.
+
+    Weights are read as safetensors, and nothing is run.
+    """
     if encoder not in text_encoders:
         return SentenceEncoder(lambda name: Path(encoder, name).read_bytes(), encoder)
     module_spec = find_spec(text_encoders[encoder])
@@ -49,7 +54,9 @@ def load_text_encoder(encoder: str) -> SentenceEncoder:
 
 
 class SentenceEncoder:
-    """A transformer in three files: the mean of its last layer over a text's tokens, and over windows of long texts."""
+    """A transformer in three files: the mean of its last layer over a text's tokens,
+    and over windows of long texts.
+    """
 
     def __init__(self, read: Callable[[str], bytes], name: str) -> None:
         if any(find_spec(module) is None for module in ("transformers", "tokenizers")):
@@ -57,7 +64,10 @@ class SentenceEncoder:
             encoder_hint = "Run: pip install 'permgrad[text]'"
             raise EnvironmentProblem(problem, hint=encoder_hint, code="PG060")
         which = f"The text encoder {name} cannot be read"
-        encoder_hint = f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as Hugging Face's models have them."
+        encoder_hint = (
+            f"Pass a folder with {CONFIG}, {WEIGHTS} and {TOKENIZER}, as "
+            "Hugging Face's models have them."
+        )
         with turned(
             lambda error: InputError(
                 f"{which} ({error_in_words(error)})"[:400], encoder_hint, "PG010"
@@ -159,7 +169,8 @@ def _read_model(read: Callable[[str], bytes]) -> tuple[Any, Any]:
 
 
 class TextFeatures:
-    """What a model knows of the texts in its columns beside their words: it turns each into a vector.
+    """What a model knows of the texts in its columns beside their words: it turns each
+    into a vector.
 
     Args:
         encoder: what ``text_encoder`` of the estimators is.
@@ -184,7 +195,8 @@ class TextFeatures:
         return {**self.__dict__, "_loaded": None, "_cache": VectorCache()}
 
     def vectors(self, texts: Sequence[str]) -> Floats32:
-        """Return the vectors of texts ``(texts, width)``, of each the first 20,000 signs.
+        """Return the vectors of texts ``(texts, width)``, of each the first 20,000
+        signs.
 
         Raises:
             InputError: The encoder cannot be read, or returns no vectors.
@@ -228,7 +240,8 @@ class TextFeatures:
             or not np.isfinite(encoded_texts).all()
         ):
             problem = (
-                f"text_encoder must return finite vectors (texts, width), but of {len(batch_texts)} texts it returned the "
+                "text_encoder must return finite vectors (texts, width), but of "
+                f"{len(batch_texts)} texts it returned the "
                 f"shape {encoded_texts.shape}"
             )
             raise InputError(

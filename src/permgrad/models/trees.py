@@ -1,6 +1,8 @@
-"""Boosted trees as arrays, of whatever library: read from files without it, and predicted by one walk.
+"""Boosted trees as arrays, of whatever library: read from files without it, and
+predicted by one walk.
 
-All questions are ``x <= threshold`` for numbers of float32 that are not missing, as encoded rows are.
+All questions are ``x <= threshold`` for numbers of float32 that are not missing, as
+encoded rows are.
 """
 
 from __future__ import annotations
@@ -20,21 +22,25 @@ Integers32 = npt.NDArray[np.int32]
 
 #: What a leaf asks: no finite number is above it.
 LARGEST = np.finfo(np.float32).max
-#: Rows and trees that are walked together: as many pairs as the processor's cache holds, and rows at most.
+#: Rows and trees that are walked together: as many pairs as the processor's cache
+#: holds, and rows at most.
 _PAIRS = 16_384
 _ROWS = 8_192
 
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """Sums of trees: the nodes of all of them one behind the other, in a tree from its root on.
+    """Sums of trees: the nodes of all of them one behind the other, in a tree from its
+    root on.
 
     Attributes:
-        feature, threshold: the question of each node ``(nodes,)``, int32 and float32: a row goes left if its value is
-            at most the threshold. A leaf asks what is true of every row.
-        left: the next node ``(nodes,)``, int32. The right one is next to it. A leaf leads to itself.
-        values: what each leaf adds, float64 ``(nodes, outputs)``, or ``(nodes, 1)`` if a tree is of one output only:
-            of output ``number of the tree % outputs``.
+        feature, threshold: the question of each node ``(nodes,)``, int32 and float32: a
+            row goes left if its value is at most the threshold. A leaf asks what is
+            true of every row.
+        left: the next node ``(nodes,)``, int32. The right one is next to it. A leaf
+            leads to itself.
+        values: what each leaf adds, float64 ``(nodes, outputs)``, or ``(nodes, 1)`` if
+            a tree is of one output only: of output ``number of the tree % outputs``.
         roots: the first node of each tree, int32 ``(trees,)``.
         base: what the sums begin with, float64 ``(outputs,)``.
 
@@ -53,10 +59,12 @@ class Trees:
 
     @classmethod
     def of(cls, trees: Iterable[Sequence[npt.ArrayLike]], base: npt.ArrayLike) -> Self:
-        """Return trees of which each is given as ``feature, threshold, left, right`` of its inner nodes and ``values``.
+        """Return trees of which each is given as ``feature, threshold, left, right`` of
+        its inner nodes and ``values``.
 
-        Nodes are numbered from 0, the root, and inner nodes come first. Values ``(nodes, width)`` of inner nodes do not
-        count. Thresholds may be float64: they are rounded down, which is the same question for a row of float32.
+        Nodes are numbered from 0, the root, and inner nodes come first. Values
+        ``(nodes, width)`` of inner nodes do not count. Thresholds may be float64: they
+        are rounded down, which is the same question for a row of float32.
         """
         base_sums = np.asarray(base, dtype=np.float64)
         node_arrays: tuple[list[Array], ...] = ([], [], [], [])
@@ -100,7 +108,10 @@ class Trees:
         return cls(*kinds, all_values, np.array(roots, dtype=np.int32), base_sums)
 
     def __call__(self, rows: Array) -> Floats:
-        """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``. They depend on no other row."""
+        """Return the sums ``(rows, outputs)`` of encoded rows ``(rows, encoded)``.
+
+        They depend on no other row.
+        """
         output_sums = np.tile(self.base, (len(rows), 1))
         for start in range(0, len(rows), _ROWS):
             self._add(
@@ -110,7 +121,9 @@ class Trees:
         return output_sums
 
     def _add(self, rows: Floats32, sums: Floats) -> None:
-        """Add to the sums ``(rows, outputs)`` of a few rows what all trees say, always in the same order."""
+        """Add to the sums ``(rows, outputs)`` of a few rows what all trees say, always
+        in the same order.
+        """
         question, left_children, order = self._ready
         cell_count = len(rows) * rows.shape[1]
         cells = np.minimum(rows, LARGEST).ravel()
@@ -139,7 +152,9 @@ class Trees:
 
     @cached_property
     def _ready(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Integers]:
-        """The questions and next nodes as NumPy takes them, and the trees in the order of their depth."""
+        """The questions and next nodes as NumPy takes them, and the trees in the order
+        of their depth.
+        """
         order = np.argsort(self.depths, kind="stable").astype(np.int64)
         return self.feature.astype(np.intp), self.left.astype(np.intp), order
 
@@ -152,7 +167,9 @@ class Trees:
         return depths
 
     def _levels(self) -> list[tuple[Integers, Integers]]:
-        """Return for each level the trees that have inner nodes there, and these nodes."""
+        """Return for each level the trees that have inner nodes there, and these
+        nodes.
+        """
         levels: list[tuple[Integers, Integers]] = []
         trees = np.arange(len(self.roots))
         nodes = self.roots.astype(np.int64)
@@ -179,7 +196,8 @@ class Trees:
         zero_base = np.zeros_like(self.base)
         if self.values.shape[1] > 1 or len(zero_base) == 1:
             return replace(self, roots=self.roots[is_splitting], base=zero_base)
-        # Trees keep their output by their number. Outputs of fewer trees are filled up with a leaf of 0.
+        # Trees keep their output by their number. Outputs of fewer trees are filled up
+        # with a leaf of 0.
         output_roots = []
         for output_index in range(len(zero_base)):
             output_roots.append(
@@ -205,7 +223,9 @@ class Trees:
         )
 
     def first(self, rounds: int) -> Self:
-        """Return the trees of the first rounds, a tree of each output if trees are of one only."""
+        """Return the trees of the first rounds, a tree of each output if trees are of
+        one only.
+        """
         if self.values.shape[1] == 1:
             kept_trees = rounds * len(self.base)
         else:
@@ -232,7 +252,9 @@ class Trees:
     def from_arrays(
         cls, arrays: Mapping[str, Array], encoded: int, prefix: str = ""
     ) -> Self:
-        """Read back what ``arrays`` returned, for rows ``(rows, encoded)``. ValueError: they are no such trees.
+        """Read back what ``arrays`` returned, for rows ``(rows, encoded)``.
+
+        ValueError: they are no such trees.
 
         ``prefix``: what stands before the names.
         """
@@ -246,7 +268,9 @@ class Trees:
         return trees
 
     def check(self, encoded: int) -> None:
-        """Refuse, with a ValueError, trees that no rows ``(rows, encoded)`` can walk."""
+        """Refuse, with a ValueError, trees that no rows ``(rows, encoded)`` can
+        walk.
+        """
         nodes = len(self.feature)
         shapes = (
             (nodes,),
@@ -309,7 +333,9 @@ _DTYPES = {
 
 
 def rounded_down(thresholds: Floats) -> Floats32:
-    """Return the largest finite float32 at most each number: no float32 is between them."""
+    """Return the largest finite float32 at most each number: no float32 is between
+    them.
+    """
     nearest_values = np.clip(thresholds, -LARGEST, LARGEST).astype(np.float32)
     return np.where(
         nearest_values > thresholds,
@@ -319,9 +345,11 @@ def rounded_down(thresholds: Floats) -> Floats32:
 
 
 def _breadth_first(sides: Integers) -> tuple[Integers, Integers]:
-    """Return the nodes of a tree level by level, and where among them each has its left child: a leaf itself.
+    """Return the nodes of a tree level by level, and where among them each has its left
+    child: a leaf itself.
 
-    ``sides``: both children of each inner node ``(inner, 2)``. All other nodes are leaves.
+    ``sides``: both children of each inner node ``(inner, 2)``. All other nodes are
+    leaves.
     """
     levels = [np.zeros(1, dtype=np.int64)]
     while len(inner := levels[-1][levels[-1] < len(sides)]):

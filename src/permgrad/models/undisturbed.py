@@ -1,9 +1,11 @@
-"""Run a network in eval mode and leave it and the process as they were, whatever its code does besides computing.
+"""Run a network in eval mode and leave it and the process as they were, whatever its
+code does besides computing.
 
-A forward may count its calls in a buffer, keep averaging in eval mode, hold a weight's norm below a bound, freeze a
-layer or draw from NumPy's generator. A network's own ``eval`` may merge, fuse or choose more than a flag says: its own
-``train`` undoes that. Generators are seeded, so that what is computed can be repeated. Everything is restored, also
-after an error.
+A forward may count its calls in a buffer, keep averaging in eval mode, hold a weight's
+norm below a bound, freeze a layer or draw from NumPy's generator. A network's own
+``eval`` may merge, fuse or choose more than a flag says: its own ``train`` undoes that.
+Generators are seeded, so that what is computed can be repeated. Everything is restored,
+also after an error.
 """
 
 from __future__ import annotations
@@ -61,14 +63,17 @@ def _in_turn(opened: AbstractContextManager[None]) -> Iterator[None]:
 
 @contextmanager
 def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
-    """Run the body with a network in eval mode and seeded generators, and restore both afterwards.
+    """Run the body with a network in eval mode and seeded generators, and restore both
+    afterwards.
 
     ``first``: the body is a first call, whose attributes stay even if it adds hooks.
 
-    Threads may do so at the same time: the last to leave restores the state from before the first. A network that
-    another thread trains keeps what that thread changes, and the explanation is refused.
+    Threads may do so at the same time: the last to leave restores the state from before
+    the first. A network that another thread trains keeps what that thread changes, and
+    the explanation is refused.
     """
-    # A forward may switch gradients. This sets them to their present state, which is restored at the end.
+    # A forward may switch gradients. This sets them to their present state, which is
+    # restored at the end.
     followed = torch.set_grad_enabled(torch.is_grad_enabled())
     weights = set(map(id, module.parameters()))
     steps = list[Any]()
@@ -83,7 +88,8 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
         )
 
     handle = register_optimizer_step_post_hook(note)
-    # Weights above the limit are not copied, and those that parts share are copied once.
+    # Weights above the limit are not copied, and those that parts share are copied
+    # once.
     submodules = list(module.modules())
     fresh = list[_OwnMode]()
     owners = {
@@ -112,7 +118,8 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
         )
         for changed_module in submodules
     }
-    # The last is undone first: outer parts, which may call inner ones, and then what is kept of all.
+    # The last is undone first: outer parts, which may call inner ones, and then what is
+    # kept of all.
     for candidate_module in reversed(
         [
             own_mode_module
@@ -128,7 +135,8 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
         changes["all or none", id(module)] = partial(_all_or_none, module)
     try:
         with followed, _in_turn(seeded(changes)):
-            # Another thread may have begun to train it. Else once: an own eval may add to a weight each time.
+            # Another thread may have begun to train it. Else once: an own eval may add
+            # to a weight each time.
             if any(
                 getattr(checked_module, "training", True)
                 for checked_module in submodules
@@ -155,7 +163,7 @@ def undisturbed(module: nn.Module, *, first: bool = False) -> Iterator[None]:
         )
 
 
-# ---- the mode --------------------------------------------------------------------------------------------------------
+# ---- the mode ------------------------------------------------------------------------
 def _has_own_mode(submodule: nn.Module) -> bool:
     if isinstance(submodule, torch.jit.ScriptModule):
         return False
@@ -167,7 +175,9 @@ def _has_own_mode(submodule: nn.Module) -> bool:
 
 
 class _OwnMode:
-    """A part of a network with its own ``train`` or ``eval``, and its attributes before and after these."""
+    """A part of a network with its own ``train`` or ``eval``, and its attributes before
+    and after these.
+    """
 
     def __init__(self, submodule: nn.Module) -> None:
         self.part = submodule
@@ -181,7 +191,9 @@ class _OwnMode:
         return fresh[-1].undo
 
     def undo(self) -> None:
-        """Put the part back by its own ``train``, then the attributes that ``eval`` has replaced and it did not."""
+        """Put the part back by its own ``train``, then the attributes that ``eval`` has
+        replaced and it did not.
+        """
         if self.before["training"] or self.part.training:
             with suppress(
                 Exception
@@ -215,11 +227,13 @@ def _evaluate(module: nn.Module, fresh: Sequence[_OwnMode] = ()) -> Undo:
     return lambda: None
 
 
-# ---- what is kept of a part ------------------------------------------------------------------------------------------
+# ---- what is kept of a part ----------------------------------------------------------
 def _kept(submodule: nn.Module, copied: Sequence[Tensor], steps: Sequence[Any]) -> Undo:
-    """Return a function that restores a part's mode, weights, buffers, parts and hooks, and which weights are trained.
+    """Return a function that restores a part's mode, weights, buffers, parts and hooks,
+    and which weights are trained.
 
-    Of the weights, the numbers of those ``copied`` are kept. What ``steps`` of another thread's training wrote stays.
+    Of the weights, the numbers of those ``copied`` are kept. What ``steps`` of another
+    thread's training wrote stays.
     """
     part_attributes = vars(submodule)
     with ExitStack() as undone:
@@ -312,7 +326,9 @@ def _put_back_registries(
 
 
 def _without_inference(submodule: nn.Module) -> list[tuple[str, Tensor]]:
-    """Put copies in the place of weights made in inference mode, which have no gradients. Return the weights."""
+    """Put copies in the place of weights made in inference mode, which have no
+    gradients. Return the weights.
+    """
     named = (
         *submodule.named_parameters(recurse=False),
         *submodule.named_buffers(recurse=False),
@@ -337,7 +353,9 @@ def _without_inference(submodule: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def _cut_off(buffer: Tensor, trained: bool) -> None:
-    """Cut an average, which a forward with gradients has updated in place, off from what it was computed from."""
+    """Cut an average, which a forward with gradients has updated in place, off from
+    what it was computed from.
+    """
     if not buffer.is_leaf:
         buffer.detach_().requires_grad_(trained)
 
@@ -356,7 +374,8 @@ def _put_back_numbers(
 def is_plain(tensor: Tensor) -> bool:
     """Return whether a tensor holds its numbers itself.
 
-    Others, quantised or divided over processes, do little else than multiply: they are neither copied nor compared.
+    Others, quantised or divided over processes, do little else than multiply: they are
+    neither copied nor compared.
     """
     return (
         tensor.layout == torch.strided
@@ -365,7 +384,9 @@ def is_plain(tensor: Tensor) -> bool:
 
 
 def same_numbers(tensor: Tensor, other_tensor: Tensor) -> bool:
-    """Return whether numbers are the same, NaN too: writing them once more would disturb a graph of the user's."""
+    """Return whether numbers are the same, NaN too: writing them once more would
+    disturb a graph of the user's.
+    """
     if torch.equal(tensor, other_tensor):
         return True
     # NaN alone is not itself.
@@ -373,7 +394,7 @@ def same_numbers(tensor: Tensor, other_tensor: Tensor) -> bool:
     return bool(((tensor == other_tensor) | both_missing).all())
 
 
-# ---- attributes ------------------------------------------------------------------------------------------------------
+# ---- attributes ----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Attributes:
     """A part of a network with its class and attributes, and what those held."""
@@ -398,7 +419,9 @@ class Attributes:
 
 
 def attributes_of(module: nn.Module) -> list[Attributes]:
-    """Return the attributes of each part, where a forward may keep a flag or what it has seen."""
+    """Return the attributes of each part, where a forward may keep a flag or what it
+    has seen.
+    """
     module_attributes = []
     for submodule in module.modules():
         if isinstance(submodule, torch.jit.ScriptModule):
@@ -421,7 +444,9 @@ def put_back(attributes: Sequence[Attributes]) -> None:
 
 
 def attributes_at_rest(module: nn.Module) -> list[Attributes] | None:
-    """Return the attributes of each part, or None if another thread computes with it."""
+    """Return the attributes of each part, or None if another thread computes with
+    it.
+    """
     with attributes_turn:
         if others_compute_with(module):
             return None

@@ -1,4 +1,6 @@
-"""Vectors of cells that were computed once: remembered in memory, and kept in the folder of a run."""
+"""Vectors of cells that were computed once: remembered in memory, and kept in the
+folder of a run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ import numpy as np
 from permgrad.base.arrays import Floats32, Integers
 from permgrad.base.stored import read_npz, write_npz
 
-#: Cells encoded between two files, and numbers that are remembered, of which each takes four bytes.
+#: Cells encoded between two files, and numbers that are remembered, of which each takes
+#: four bytes.
 AT_ONCE = 256
 _REMEMBERED = 50_000_000
 _folder: ContextVar[Path | None] = ContextVar(
@@ -23,7 +26,9 @@ _folder: ContextVar[Path | None] = ContextVar(
 
 @contextmanager
 def vectors_kept_in(folder: Path | None) -> Iterator[None]:
-    """Within the body keep the vectors of named encoders in a folder, if any, which may be deleted at any time."""
+    """Within the body keep the vectors of named encoders in a folder, if any, which may
+    be deleted at any time.
+    """
     token = _folder.set(folder)
     try:
         yield
@@ -59,7 +64,8 @@ class VectorCache:
         Args:
             keys: of each cell what tells it from others.
             encode: the vectors of the cells at some places.
-            encoder: name of the encoder with all that changes its vectors. None: they are not kept in a folder.
+            encoder: name of the encoder with all that changes its vectors. None: they
+                are not kept in a folder.
             content: what the cell at a place holds, by which a folder knows it.
         """
         if (

@@ -1,6 +1,8 @@
-"""Plots and HTML pages: ``permgrad.pages.plots`` and ``permgrad.pages.html.render_report``.
+"""Plots and HTML pages: ``permgrad.pages.plots`` and
+``permgrad.pages.html.render_report``.
 
-Importing this package, as the import of permgrad does, attaches them to the results that show themselves.
+Importing this package, as the import of permgrad does, attaches them to the results
+that show themselves.
 """
 
 from permgrad.base.shown import views

@@ -1,4 +1,6 @@
-"""Which output, rows and features of an explanation are shown, on plots, on pages and in text."""
+"""Which output, rows and features of an explanation are shown, on plots, on pages and
+in text.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def check_top_n(top_n: int | None, available: int) -> int:
 
 
 def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
-    """Return positions of the largest scores, largest first, undefined last, ties in their order."""
+    """Return positions of the largest scores, largest first, undefined last, ties in
+    their order.
+    """
     order: npt.NDArray[np.intp] = np.argsort(
         -np.nan_to_num(scores, nan=-np.inf, posinf=np.inf), kind="stable"
     )
@@ -33,7 +37,9 @@ def largest(scores: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
 
 
 def largest_on_average(values: Floats, top_n: int | None) -> npt.NDArray[np.intp]:
-    """Return positions of features with the largest absolute values ``(rows, features)``, on average over the rows."""
+    """Return positions of features with the largest absolute values ``(rows,
+    features)``, on average over the rows.
+    """
     finite = np.isfinite(values)
     with np.errstate(all="ignore"):  # NaN where a feature has no finite value
         return largest(
@@ -43,7 +49,10 @@ def largest_on_average(values: Floats, top_n: int | None) -> npt.NDArray[np.intp
 
 
 def pick_output(explanation: Explanation, target: str | int | None) -> int:
-    """Return an output's position. None: the first, or of two classes the positive one."""
+    """Return an output's position.
+
+    None: the first, or of two classes the positive one.
+    """
     outputs = explanation.outputs
     if target is None and len(outputs) == 2 and outputs[0] != "all":
         positive = explanation.meta.get("positive")
@@ -54,9 +63,14 @@ def pick_output(explanation: Explanation, target: str | int | None) -> int:
 
 
 def check_one_unit(explanation: Explanation, plot: str) -> None:
-    """Refuse to put numbers of different methods on one axis: they have different units."""
+    """Refuse to put numbers of different methods on one axis: they have different
+    units.
+    """
     if explanation.meta.get("methods"):
-        problem = f"{plot} needs one unit for all features, but the modalities were explained by different methods"
+        problem = (
+            f"{plot} needs one unit for all features, but the modalities were "
+            "explained by different methods"
+        )
         raise InputError(
             problem,
             hint="Call explanation.plot.features(), which has an axis for each.",
@@ -87,14 +101,19 @@ def check_row(explanation: Explanation, row: int) -> int:
 
 
 def as_global(explanation: Explanation) -> Explanation:
-    """Return the mean absolute attribution of a local explanation. A global one is returned unchanged."""
+    """Return the mean absolute attribution of a local explanation.
+
+    A global one is returned unchanged.
+    """
     if explanation.scope == "local":
         return explanation.to_global("mean_abs")
     return explanation
 
 
 def adding_parts(explanation: Explanation, column: int) -> dict[str, Floats]:
-    """Return the parts of an output's values by path if they add up to the values, else nothing."""
+    """Return the parts of an output's values by path if they add up to the values, else
+    nothing.
+    """
     path_parts = {}
     for path_name, path_values in explanation.parts.items():
         if path_name != "interaction":

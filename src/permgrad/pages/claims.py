@@ -1,7 +1,8 @@
 """What may be said of features whose effect is clearly not 0.
 
-That a feature matters is said of the loss of true ``y`` alone. Methods and games without ``y`` see what the model says,
-and not whether it is right: a model trained on noise changes with its features, too. A page is always of a loss.
+That a feature matters is said of the loss of true ``y`` alone. Methods and games
+without ``y`` see what the model says, and not whether it is right: a model trained on
+noise changes with its features, too. A page is always of a loss.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """The words for one kind of effect: of one feature and of several, of interactions, and what was not asked."""
+    """The words for one kind of effect: of one feature and of several, of interactions,
+    and what was not asked.
+    """
 
     one: str
     many: str
@@ -26,7 +29,9 @@ class Claim:
     note: str = ""
 
     def counted(self, count: int, players: str) -> str:
-        """Return a sentence without its full stop, such as ``2 of 5 features clearly matter``."""
+        """Return a sentence without its full stop, such as ``2 of 5 features clearly
+        matter``.
+        """
         return f"{count} of {players} clearly {by_count(count, self.one, self.many)}"
 
     def counted_pairs(self, count: int, players: str) -> str:

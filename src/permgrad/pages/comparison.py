@@ -1,4 +1,6 @@
-"""The page of a comparison: which model is best, by how much, and whether the models rely on the same features."""
+"""The page of a comparison: which model is best, by how much, and whether the models
+rely on the same features.
+"""
 
 from __future__ import annotations
 
@@ -38,45 +40,60 @@ if TYPE_CHECKING:
 
 _HOW_TO_READ = {
     "Folds": (
-        "Every model is fitted on the same training rows of each fold, encoders included. The same held-out rows stop "
+        "Every model is fitted on the same training rows of each fold, encoders "
+        "included. The same held-out rows stop "
         "the training, and the scores are of test rows that no model was fitted on."
     ),
     "Behind the best": (
-        "The mean difference to the best model over folds, with its 95\u00a0% interval. Folds share training rows, so "
-        "their scores are correlated. The interval is widened for that (corrected resampled t-test, Nadeau and Bengio "
-        "2003), and p is adjusted for the number of models compared with the best (Holm 1979). The best model is "
-        "chosen by the same scores, which makes the differences look a little larger than they are."
+        "The mean difference to the best model over folds, with its 95\u00a0% "
+        "interval. Folds share training rows, so "
+        "their scores are correlated. The interval is widened for that (corrected "
+        "resampled t-test, Nadeau and Bengio "
+        "2003), and p is adjusted for the number of models compared with the best "
+        "(Holm 1979). The best model is "
+        "chosen by the same scores, which makes the differences look a little larger "
+        "than they are."
     ),
     "Importance": (
-        "How much a model's loss grows on test rows when a feature's raw value is taken from another row "
-        "(permutation). All models are explained on the same rows with the same donors. Importance shows what a model "
+        "How much a model's loss grows on test rows when a feature's raw value is "
+        "taken from another row "
+        "(permutation). All models are explained on the same rows with the same "
+        "donors. Importance shows what a model "
         "uses, not what causes the target."
     ),
     "Agreement and its ceiling": (
-        "Two models are compared on different folds, and so is each model with itself. The same model fitted on other "
-        "rows never ranks features exactly alike. That agreement, the framed diagonal, is the most that two models "
-        "can be expected to reach. Only the distance from it is a difference between the models."
+        "Two models are compared on different folds, and so is each model with itself. "
+        "The same model fitted on other "
+        "rows never ranks features exactly alike. That agreement, the framed diagonal, "
+        "is the most that two models "
+        "can be expected to reach. Only the distance from it is a difference between "
+        "the models."
     ),
     "Features that resemble each other": (
-        "Models may choose differently among features that carry the same information. They then disagree on single "
-        "features, although they use the same information. To see this, declare such columns as one group with "
+        "Models may choose differently among features that carry the same information. "
+        "They then disagree on single "
+        "features, although they use the same information. To see this, declare such "
+        "columns as one group with "
         "--groups."
     ),
 }
-#: Most models whose matrices of agreement are drawn side by side. With more, the names would be too small.
+#: Most models whose matrices of agreement are drawn side by side. With more, the names
+#: would be too small.
 _BESIDE = 5
 #: Models, or pairs of models, that are described one by one.
 _MOST_PAIRS = 3
 #: Features of a pair of models that are named in each list.
 _MOST_NAMED = 4
-#: Models whose overlap is certainly less than this below its ceiling rely on the same features.
+#: Models whose overlap is certainly less than this below its ceiling rely on the same
+#: features.
 _ALIKE = 0.05
 #: Heading of the verdict on a pair.
 _DIFFER = "differ more than refits"
 #: Terms that are explained even without an explanation of any model.
 _ALWAYS = ("Folds", "Behind the best")
 _NETWORK = (
-    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with a preset other than the default in brackets. "
+    "permgrad's own networks, HyNNClassifier and HyNNRegressor, with a preset other "
+    "than the default in brackets. "
     "The others come from their own libraries and use the same encoded table."
 )
 
@@ -117,7 +134,7 @@ def _models(
     return names((comparison.label(str(model_name)) for model_name in models), heading)
 
 
-# ---- which is best ---------------------------------------------------------------------------------------------------
+# ---- which is best -------------------------------------------------------------------
 def _standing(section: SectionView, comparison: Comparison) -> None:
     section.items(standing_sentences(comparison))
     frame = comparison.standing
@@ -130,7 +147,8 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
         level = tuple(str(label) for label in frame.loc[frame["level"], "label"])
         drawn = charts.scores(
             folds,
-            label=f"{comparison.measure.label} ({comparison.measure.direction} is better)",
+            label=f"{comparison.measure.label} ({comparison.measure.direction} is "
+            "better)",
             level=level,
         )
         if not frame["level"].all():
@@ -149,7 +167,10 @@ def _standing(section: SectionView, comparison: Comparison) -> None:
             figures_of("p", pairs["p_value"], p_text),
             figures_of("p, adjusted", pairs["p_holm"], p_text),
         ]
-        caption = f"Every pair, tested on the folds that both have, adjusted for all {len(pairs)} pairs (Holm)."
+        caption = (
+            "Every pair, tested on the folds that both have, adjusted for all "
+            f"{len(pairs)} pairs (Holm)."
+        )
         section.table(table_of(caption, columns), f"All pairs ({len(pairs)})")
     write = partial(score, comparison)
     columns = [
@@ -192,8 +213,10 @@ def _standing_table(section: SectionView, comparison: Comparison) -> None:
     else:
         columns += []
     caption = (
-        "Means over folds (times: the median). ± is the standard deviation over folds. ≈: no significant "
-        "difference from the best (p of at least 0.05, adjusted for the number of models)."
+        "Means over folds (times: the median). ± is the standard deviation over folds. "
+        "≈: no significant "
+        "difference from the best (p of at least 0.05, adjusted for the number of "
+        "models)."
     )
     section.table(table_of(caption, columns))
 
@@ -211,7 +234,7 @@ def _difference(
     ]
 
 
-# ---- what they rely on -----------------------------------------------------------------------------------------------
+# ---- what they rely on ---------------------------------------------------------------
 def _reliance(section: SectionView, comparison: Comparison) -> None:
     if not comparison.reliance:
         return
@@ -227,12 +250,15 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
     loss_name = str(explained.get("loss", "loss")).replace("_", " ")
     section.figure(
         charts.reliance(labelled, comparison.features),
-        "What each model's importance consists of: each feature's share of the summed importances (permutation, "
-        f"increase of the {'Brier score' if loss_name == 'brier' else loss_name} on test rows).",
+        "What each model's importance consists of: each feature's share of the summed "
+        "importances (permutation, "
+        f"increase of the {'Brier score' if loss_name == 'brier' else loss_name} on "
+        "test rows).",
     )
     if len(order) > 1:
         _agreement(comparison, section, order)
-    # The importance of every feature, and its rank in each model, by falling mean share.
+    # The importance of every feature, and its rank in each model, by falling mean
+    # share.
     shares = comparison.shares()[order]
     ranks = shares.rank(ascending=False, method="min")
     feature_order = np.argsort(-shares.mean(axis=1).to_numpy(), kind="stable")
@@ -252,7 +278,10 @@ def _reliance(section: SectionView, comparison: Comparison) -> None:
                 "rank", ranks[ranked_name].iloc[feature_order], as_count, "quiet"
             )
         )
-    caption = "Importance (increase of the loss) of every feature, mean over folds, and its rank in each model."
+    caption = (
+        "Importance (increase of the loss) of every feature, mean over folds, "
+        "and its rank in each model."
+    )
     section.table(table_of(caption, columns), f"All {len(feature_order)} features")
 
 
@@ -288,7 +317,8 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
     gap_texts = []
     for overlap_line in overlaps:
         gap_texts.append(
-            f"{two_digits(overlap_line['gap'])} ({two_digits(overlap_line['gap_low'])} to {two_digits(overlap_line['gap_high'])})"
+            f"{two_digits(overlap_line['gap'])} ({two_digits(overlap_line['gap_low'])} "
+            f"to {two_digits(overlap_line['gap_high'])})"
         )
     gap_texts = [
         gap_text if math.isfinite(overlap_line["gap_low"]) else "–"
@@ -334,17 +364,24 @@ def _agreement(comparison: Comparison, section: SectionView, order: list[str]) -
         ),
     ]
     caption = (
-        f"Pairs of models: how many of the {comparison.k} strongest of {len(comparison.features)} features they share, "
-        f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of all rankings. Features count "
-        "among the strongest only if they clearly matter and have at least a hundredth of a model's importance, so a "
-        "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of each model with itself on another "
+        f"Pairs of models: how many of the {comparison.k} strongest of "
+        f"{len(comparison.features)} features they share, "
+        f"overlap of the importance shares of all {comparison.k}, and Kendall's tau of "
+        "all rankings. Features count "
+        "among the strongest only if they clearly matter and have at least a hundredth "
+        "of a model's importance, so a "
+        "model may have fewer (as in: 5 of 8 and 6). The ceiling is the agreement of "
+        "each model with itself on another "
         f"fold. The gap to it is a difference between the models."
     )
     section.table(table_of(caption, columns))
 
 
 def _matrix(comparison: Comparison, order: list[str], measure: str) -> Any:
-    """Return the agreement of models ``(models, models)``. The diagonal is each model with itself on another fold."""
+    """Return the agreement of models ``(models, models)``.
+
+    The diagonal is each model with itself on another fold.
+    """
     table = np.full((len(order), len(order)), math.nan)
     frame = comparison.agreement
     for pair_line in frame[frame["measure"] == measure].to_dict(orient="records"):
@@ -362,8 +399,10 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
     if not lines:
         return
     section.text(
-        "A hybrid network reads each row in several ways, such as numbers and an image. The path game splits each "
-        "feature's importance between them. The shares here are summed over all features."
+        "A hybrid network reads each row in several ways, such as numbers and an "
+        "image. The path game splits each "
+        "feature's importance between them. The shares here are summed over all "
+        "features."
     )
     columns = [_models(comparison, lines, "network")]
     for path_name in PATHS:
@@ -385,11 +424,15 @@ def _paths(section: SectionView, comparison: Comparison) -> None:
                 texts,
             )
         )
-    caption = "Share of each path in the summed importances, mean ± standard deviation over folds."
+    caption = (
+        "Share of each path in the summed importances, mean ± standard "
+        "deviation "
+        "over folds."
+    )
     section.table(table_of(caption, columns, sortable=False))
 
 
-# ---- other sections --------------------------------------------------------------------------------------------------
+# ---- other sections ------------------------------------------------------------------
 def _all_metrics(section: SectionView, comparison: Comparison) -> None:
     order = list(comparison.standing["model"])
     means = [_models(comparison, order)]
@@ -473,7 +516,7 @@ def _provenance(section: SectionView, comparison: Comparison) -> None:
     section.items([str(fact_note) for fact_note in facts.get("notes", ())])
 
 
-# ---- in plain sentences ----------------------------------------------------------------------------------------------
+# ---- in plain sentences --------------------------------------------------------------
 def sentences(comparison: Comparison) -> list[str]:
     """Return all sentences, the most important first."""
     lines = [
@@ -488,7 +531,10 @@ def sentences(comparison: Comparison) -> list[str]:
 def headline(comparison: Comparison) -> str:
     """Compose the first sentence of the page."""
     if comparison.best is None:
-        return f"No model could be measured on {clean(comparison.table)} by {_metric(comparison)}."
+        return (
+            f"No model could be measured on {clean(comparison.table)} by "
+            f"{_metric(comparison)}."
+        )
     best_line = comparison.standing.iloc[0]
     frame = comparison.standing
     level = [clean(label) for label in frame.loc[frame["level"], "label"]][1:]
@@ -501,7 +547,10 @@ def headline(comparison: Comparison) -> str:
         "R²",
         "F1",
     )
-    first = f"{clean(best_line['label'])} is best on {shorten(comparison.table, 40)}, with {'an' if vowel else 'a'} "
+    first = (
+        f"{clean(best_line['label'])} is best on {shorten(comparison.table, 40)}, "
+        f"with {'an' if vowel else 'a'} "
+    )
     first += f"{_metric(comparison)} of {score(comparison, best_line['mean'])}"
     if not level:
         return first + (
@@ -521,7 +570,9 @@ def _metric(comparison: Comparison) -> str:
 
 
 def score(comparison: Comparison, value: float) -> str:
-    """Write a value of the deciding metric, or a difference of two, with equally many decimals in all of them."""
+    """Write a value of the deciding metric, or a difference of two, with equally many
+    decimals in all of them.
+    """
     lower_bound, upper_bound = comparison.measure.range
     if upper_bound - lower_bound <= 2:
         return fixed(value, 4)
@@ -533,9 +584,11 @@ def score(comparison: Comparison, value: float) -> str:
     return number(value, 4)
 
 
-# ---- which is best ---------------------------------------------------------------------------------------------------
+# ---- which is best -------------------------------------------------------------------
 def standing_sentences(comparison: Comparison) -> list[str]:
-    """Say which model is best, by how much, and which are not significantly different."""
+    """Say which model is best, by how much, and which are not significantly
+    different.
+    """
     if comparison.best is None:
         return []
     frame = comparison.standing
@@ -545,7 +598,10 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         rank_words = f", mean rank {count_text(best_line['rank'])} of {len(frame)}"
     else:
         rank_words = ""
-    first = f"{clean(best_line['label'])} is best by {_metric(comparison)}: {score(comparison, best_line['mean'])} on average "
+    first = (
+        f"{clean(best_line['label'])} is best by {_metric(comparison)}: "
+        f"{score(comparison, best_line['mean'])} on average "
+    )
     spoken = [f"{first}over {best_line['folds']} folds{rank_words}."]
     tested = behind[behind["p_holm"].notna()]
     clear = tested["p_value"] < 0.05
@@ -558,7 +614,10 @@ def standing_sentences(comparison: Comparison) -> list[str]:
         (
             tested[tested["level"] & clear],
             "It is ahead of",
-            f", but not significantly after adjusting for all {len(tested)} comparisons with it",
+            (
+                f", but not significantly after adjusting for all {len(tested)} "
+                "comparisons with it"
+            ),
         ),
         (tested[~tested["level"]], "It is significantly better than", ""),
     ):
@@ -569,7 +628,8 @@ def standing_sentences(comparison: Comparison) -> list[str]:
                 for column_name in ("difference", "ci_low", "ci_high")
             )
             shown.append(
-                f"{clean(model_line['label'])} (by {gap_text}, 95\u00a0% interval {low_text} to {high_text})"
+                f"{clean(model_line['label'])} (by {gap_text}, 95\u00a0% interval "
+                f"{low_text} to {high_text})"
             )
         if shown:
             spoken += [f"{before} {listed(shown, _MOST_PAIRS)}{after}."]
@@ -594,19 +654,21 @@ def _time_sentence(comparison: Comparison) -> str:
     else:
         times = "far"
     return (
-        f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as {clean(fastest['label'])} "
+        f"Here it took {duration(seconds)} to fit, by the clock, {times} as long as "
+        f"{clean(fastest['label'])} "
         f"({duration(float(fastest['fit_seconds']))})."
     )
 
 
-# ---- what they rely on -----------------------------------------------------------------------------------------------
+# ---- what they rely on ---------------------------------------------------------------
 def shared_features(
     comparison: Comparison, first: str, second: str
 ) -> tuple[float, tuple[float, float]]:
-    """Return how many of their strongest features two models share, and how many each has.
+    """Return how many of their strongest features two models share, and how many each
+    has.
 
-    A model has fewer than ``comparison.k`` if others do not clearly matter, or have less than a hundredth of its
-    importance.
+    A model has fewer than ``comparison.k`` if others do not clearly matter, or have
+    less than a hundredth of its importance.
     """
     left_features = comparison.strongest[first]
     right = comparison.strongest[second]
@@ -615,7 +677,9 @@ def shared_features(
 
 
 def reliance_sentences(comparison: Comparison) -> list[str]:
-    """Say whether the models rely on the same features: the best of both kinds first, then all pairs together."""
+    """Say whether the models rely on the same features: the best of both kinds first,
+    then all pairs together.
+    """
     names = list(comparison.reliance)
     if len(names) < 2 or not comparison.features:
         return []
@@ -647,7 +711,9 @@ def reliance_sentences(comparison: Comparison) -> list[str]:
 
 
 def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
-    """Say which of their strongest features two models share, and how much of the importance these have."""
+    """Say which of their strongest features two models share, and how much of the
+    importance these have.
+    """
     shared, counts = shared_features(comparison, first, second)
     left_label, right = (
         clean(comparison.label(model_name)) for model_name in (first, second)
@@ -664,7 +730,10 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
             f"{left_label} and {right} rely most on the same {which}: {shared_names}."
         )
     elif shared_names:
-        words = f"{left_label} and {right} have {shared_names} in common among their strongest features."
+        words = (
+            f"{left_label} and {right} have {shared_names} in common among their "
+            "strongest features."
+        )
     else:
         words = f"None of the strongest features of {left_label} is one of {right}'s."
     words += "".join(
@@ -676,7 +745,9 @@ def _pair_sentence(comparison: Comparison, first: str, second: str) -> str:
 
 
 def _named(comparison: Comparison, first: str, second: str) -> list[str]:
-    """Name the strongest features of two models, by their shares: those of both, and those of only one."""
+    """Name the strongest features of two models, by their shares: those of both, and
+    those of only one.
+    """
     shares = comparison.shares()
     left_mask, right = (
         comparison.strongest[model_name] > 0 for model_name in (first, second)
@@ -712,18 +783,28 @@ def _all_pairs_sentence(
         key=lambda line: -float(line["gap"]),
     )
     if not apart:
-        return f"None of the {len(judged)} pairs of models weighs features clearly differently from a refit."
+        return (
+            f"None of the {len(judged)} pairs of models weighs features clearly "
+            "differently from a refit."
+        )
     widest_gap = apart[0]
-    names = f"{clean(comparison.label(widest_gap['first']))} and {clean(comparison.label(widest_gap['second']))}"
+    names = (
+        f"{clean(comparison.label(widest_gap['first']))} and "
+        f"{clean(comparison.label(widest_gap['second']))}"
+    )
     weigh_verb = "weighs" if len(apart) == 1 else "weigh"
     return (
-        f"{len(apart)} of the {len(judged)} pairs of models {weigh_verb} features more differently than refits of one "
-        f"model do, most of all {names} ({percent(widest_gap['agreement'])}, refits {percent(widest_gap['ceiling'])})."
+        f"{len(apart)} of the {len(judged)} pairs of models {weigh_verb} features more "
+        "differently than refits of one "
+        f"model do, most of all {names} ({percent(widest_gap['agreement'])}, refits "
+        f"{percent(widest_gap['ceiling'])})."
     )
 
 
 def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return pairs of explained models, the most informative first: the best, and the best of the other kind."""
+    """Return pairs of explained models, the most informative first: the best, and the
+    best of the other kind.
+    """
     names = list(comparison.reliance)
     order = []
     for model_name in comparison.standing["model"]:
@@ -747,7 +828,9 @@ def telling_pairs(comparison: Comparison) -> list[tuple[str, str]]:
 def agreement_line(
     comparison: Comparison, first: str, second: str, measure: str
 ) -> Any:
-    """Return the line of ``comparison.agreement`` of a pair in either order, or None."""
+    """Return the line of ``comparison.agreement`` of a pair in either order, or
+    None.
+    """
     frame = comparison.agreement
     name_pair = [first, second]
     pair_rows = frame[
@@ -761,15 +844,23 @@ def agreement_line(
 
 
 def agreement_words(comparison: Comparison, first: str, second: str) -> str:
-    """Say how much of their strongest features' importance two models share, compared with refits of each."""
+    """Say how much of their strongest features' importance two models share, compared
+    with refits of each.
+    """
     overlap = agreement_line(comparison, first, second, "weighted_overlap")
     # The only feature of a model has all of its importance.
     if overlap is None or not math.isfinite(overlap["agreement"]) or comparison.k == 1:
         return ""
-    words = f"{percent(overlap['agreement'])} of the importance of their {comparison.k} strongest features is on the same ones"
+    words = (
+        f"{percent(overlap['agreement'])} of the importance of their "
+        f"{comparison.k} strongest features is on the same ones"
+    )
     if not math.isfinite(overlap["ceiling"]):
         return f"{words}."
-    words += f". Two fits of one model, on different folds, agree on {percent(overlap['ceiling'])}."
+    words += (
+        ". Two fits of one model, on different folds, agree on "
+        f"{percent(overlap['ceiling'])}."
+    )
     if overlap["differs"] is None:
         return words
     if overlap["differs"]:
@@ -786,7 +877,7 @@ def count_text(value: float) -> str:
     return f"{value:.1f}"
 
 
-# ---- failures and paths ----------------------------------------------------------------------------------------------
+# ---- failures and paths --------------------------------------------------------------
 def failure_sentences(comparison: Comparison) -> list[str]:
     """Say which models failed, on how many folds, and why."""
     lines = []
@@ -803,15 +894,18 @@ def failure_sentences(comparison: Comparison) -> list[str]:
             share = f"{count} of {folds}"
         reasons = list(dict.fromkeys(failure_reason for _, failure_reason in failures))
         lines.append(
-            f"{clean(comparison.label(model_name))} failed on {share} folds: {shorten(reasons[0], 240)}"
+            f"{clean(comparison.label(model_name))} failed on {share} folds: "
+            f"{shorten(reasons[0], 240)}"
         )
     return lines
 
 
 def path_lines(comparison: Comparison) -> dict[str, dict[str, tuple[float, float]]]:
-    """Return for each hybrid network of several paths, by name, the mean share of each path and its spread.
+    """Return for each hybrid network of several paths, by name, the mean share of each
+    path and its spread.
 
-    The share of a path is its part of the summed importances of all features on one fold.
+    The share of a path is its part of the summed importances of all features on one
+    fold.
     """
     frame: Any = comparison.importances
     paths = []

@@ -1,4 +1,5 @@
-"""What a verdict can say of an assessment: for each finding the numbers behind it, or None if it does not hold.
+"""What a verdict can say of an assessment: for each finding the numbers behind it, or
+None if it does not hold.
 
 ``verdict`` has the sentences, their order and their parts.
 """
@@ -35,35 +36,42 @@ if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.assess.predictions import Predictions
 
-#: The numbers and names of a finding. ``form`` says which of its sentences is meant, ``options`` what the command that
-#: is advised adds to that of the run.
+#: The numbers and names of a finding. ``form`` says which of its sentences is meant,
+#: ``options`` what the command that is advised adds to that of the run.
 Facts = dict[str, Any]
 
-#: With fewer test rows all scores are rough. With fewer rows of a class, those of the class.
+#: With fewer test rows all scores are rough. With fewer rows of a class, those of the
+#: class.
 FEW_ROWS = 100
 FEW_OF_A_CLASS = 20
-#: A calibration error deserves a warning if it is this many times that of chance, and no smaller than this, which is
-#: shown as 0.0 %.
+#: A calibration error deserves a warning if it is this many times that of chance, and
+#: no smaller than this, which is shown as 0.0 %.
 TIMES_CHANCE = 1.5
 LEAST_CALIBRATION_ERROR = 0.0005
-#: Of frequent classes it is at least so large. Of rare ones it is at least this part of the share that they have.
+#: Of frequent classes it is at least so large. Of rare ones it is at least this part of
+#: the share that they have.
 OFF_BY = 0.03
 OFF_PART = 0.2
-#: Of a rare class, as many times too many, or too few, are predicted as deserves to be said.
+#: Of a rare class, as many times too many, or too few, are predicted as deserves to be
+#: said.
 LEAST_RATIO = 1.25
 #: Chance explains a calibration error unless it happens less often than this.
 BEYOND_CHANCE = 0.001
-#: The rarer of two classes is spoken of where it has at most this share of the test rows.
+#: The rarer of two classes is spoken of where it has at most this share of the test
+#: rows.
 UNEVEN = 0.25
-#: A nearly perfect model is one of a score from ``ALONE`` on, or from here on if one feature has nearly all importance.
+#: A nearly perfect model is one of a score from ``ALONE`` on, or from here on if one
+#: feature has nearly all importance.
 HIGH = 0.95
 DOMINANT = 0.9
-#: One column alone gives nearly all of a model's skill from this part of it on, and much from this skill on, of 1.
+#: One column alone gives nearly all of a model's skill from this part of it on, and
+#: much from this skill on, of 1.
 NEARLY_ALL = 0.95
 MUCH = 0.7
 #: Copies are worth advice from this share of the test rows on.
 LEAST_COPIES = 0.01
-#: So large a share of the rows, those with the most extreme target, has at least so much of the squared error.
+#: So large a share of the rows, those with the most extreme target, has at least so
+#: much of the squared error.
 EXTREME = 0.02
 MOST_OF_ERROR = 0.5
 #: Few rows decide a score with this part of the squared error or log loss.
@@ -74,9 +82,11 @@ CLOSE = 0.9
 NAMED = 3
 
 
-# ---- rows ------------------------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------
 def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
-    """Return the number of test rows (None: unknown), and that of each class that has some."""
+    """Return the number of test rows (None: unknown), and that of each class that has
+    some.
+    """
     row_count = ((content.metrics or {}).get("rows") or {}).get("test")
     scored = content.predictions
     if scored is None:
@@ -89,7 +99,7 @@ def class_rows(content: Assessment) -> tuple[int | None, dict[str, int]]:
     return row_count, dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
-# ---- how good it is --------------------------------------------------------------------------------------------------
+# ---- how good it is ------------------------------------------------------------------
 def leak(content: Assessment) -> Facts | None:
     """Columns, or a formula, give the target away."""
     if content.data is None:
@@ -136,7 +146,10 @@ def cells(content: Assessment) -> list[Facts]:
 
 
 def together(content: Assessment, *, clear: bool) -> Facts | None:
-    """Rows may belong together, and are on both sides. ``clear``: a forest scores clearly less where they are not."""
+    """Rows may belong together, and are on both sides.
+
+    ``clear``: a forest scores clearly less where they are not.
+    """
     group_facts = None if content.data is None else content.data.together
     if group_facts and bool(group_facts["clear"]) is clear:
         return together_facts(group_facts)
@@ -195,7 +208,9 @@ def skill(content: Assessment) -> Facts:
 
 
 def _pairs(content: Assessment, *names: str) -> list[list[Any]]:
-    """Return metrics with the values of the model and the constant, where they are known."""
+    """Return metrics with the values of the model and the constant, where they are
+    known.
+    """
     return [
         [metric_name, content.test[metric_name], content.constant.get(metric_name)]
         for metric_name in names
@@ -234,7 +249,10 @@ def over_constant(content: Assessment) -> Facts | None:
 
 
 def finds(content: Assessment) -> Facts | None:
-    """How many rows of a rare class it finds: accuracy hides them. If none is predicted, another sentence says so."""
+    """How many rows of a rare class it finds: accuracy hides them.
+
+    If none is predicted, another sentence says so.
+    """
     (_, counts), scored = (
         class_rows(content),
         None if content.weights else content.predictions,
@@ -278,7 +296,9 @@ def threshold_words(scored: Predictions) -> str:
 
 
 def baselines(content: Assessment) -> Facts | None:
-    """Whether the model is significantly better or worse than its best baseline, or neither."""
+    """Whether the model is significantly better or worse than its best baseline, or
+    neither.
+    """
     measured = content.metrics or {}
     metric_name = main_metric(content.task, content.test).name
     best_entry = best_baseline(content.task, measured)
@@ -300,7 +320,8 @@ def baselines(content: Assessment) -> Facts | None:
     }
     if (paired := ahead.get(best_entry[0])) is None:
         return facts | {"form": "unknown"}
-    # Sign and order of the ends that make the difference positive. Equal scores differ by rounding at most.
+    # Sign and order of the ends that make the difference positive. Equal scores differ
+    # by rounding at most.
     if paired["difference"] >= 0:
         difference_sign = 1.0
     else:
@@ -331,7 +352,7 @@ def changes(content: Assessment) -> Facts | None:
     return changes_facts(content.changes)
 
 
-# ---- what it relies on -----------------------------------------------------------------------------------------------
+# ---- what it relies on ---------------------------------------------------------------
 def features(content: Assessment) -> Facts | None:
     """Which features clearly matter, and what the loss is without them."""
     explanation = content.explanation
@@ -430,7 +451,9 @@ def levels(content: Assessment) -> list[Facts]:
 
 
 def never_of_two(content: Assessment) -> Facts | None:
-    """Which of two classes the model never predicts in the test rows, and at which threshold."""
+    """Which of two classes the model never predicts in the test rows, and at which
+    threshold.
+    """
     missed_class = never_predicted(content)
     scored = content.predictions
     if missed_class is None or scored is None or missed_class["form"] == "many":
@@ -438,7 +461,7 @@ def never_of_two(content: Assessment) -> Facts | None:
     return {"options": [], **missed_class, "at": threshold_words(scored)}
 
 
-# ---- what makes the numbers doubtful ---------------------------------------------------------------------------------
+# ---- what makes the numbers doubtful -------------------------------------------------
 def noted(content: Assessment) -> Facts | None:
     """The data card says of the leading feature when it is known."""
     leading_hint = leading(content)
@@ -448,7 +471,9 @@ def noted(content: Assessment) -> Facts | None:
 
 
 def leading(content: Assessment) -> Facts | None:
-    """Return the feature with most of the importance: its ``share``, the ``notes`` on it, and how to leave it out."""
+    """Return the feature with most of the importance: its ``share``, the ``notes`` on
+    it, and how to leave it out.
+    """
     leakage_hint = (content.reading or {}).get("leakage")
     explanation = content.explanation
     if not leakage_hint or explanation is None:
@@ -465,7 +490,9 @@ def leading(content: Assessment) -> Facts | None:
 
 
 def nearly_perfect(content: Assessment) -> Facts | None:
-    """A score that models have which know the outcome, where no column was found that gives it away."""
+    """A score that models have which know the outcome, where no column was found that
+    gives it away.
+    """
     metric_name = "r2" if content.task == "regression" else "balanced_accuracy"
     value = content.test.get(metric_name)
     data_section = content.data
@@ -489,7 +516,9 @@ def nearly_perfect(content: Assessment) -> Facts | None:
 
 
 def nearly_all(content: Assessment) -> Facts | None:
-    """The column that the model relies on most gives alone nearly all of its skill, which is much."""
+    """The column that the model relies on most gives alone nearly all of its skill,
+    which is much.
+    """
     alone = (content.reading or {}).get("alone")
     data = content.data
     if alone is None or not content.learnt or alone["date"]:
@@ -515,7 +544,9 @@ def nearly_all(content: Assessment) -> Facts | None:
 
 
 def dated(content: Assessment) -> Facts | None:
-    """The model relies most on a date, and training and test rows are of the same time."""
+    """The model relies most on a date, and training and test rows are of the same
+    time.
+    """
     alone = (content.reading or {}).get("alone")
     data = content.data
     if alone is None or data is None or not alone["date"] or not content.learnt:
@@ -528,7 +559,10 @@ def dated(content: Assessment) -> Facts | None:
 
 
 def copies(content: Assessment) -> Facts | None:
-    """Test rows are also in the training rows. Rows without any value, or of coarse columns, are no copies."""
+    """Test rows are also in the training rows.
+
+    Rows without any value, or of coarse columns, are no copies.
+    """
     data_section = content.data
     row_count = class_rows(content)[0]
     if data_section is None or data_section.shared_expected:
@@ -646,7 +680,9 @@ def unseen(content: Assessment) -> Facts | None:
 
 
 def few_rows_decide(content: Assessment) -> Facts | None:
-    """A few rows make much of the squared error or log loss, or are predicted far outside the training targets."""
+    """A few rows make much of the squared error or log loss, or are predicted far
+    outside the training targets.
+    """
     stored = (content.metrics or {}).get("few_rows_decide")
     if not stored:
         return None
@@ -670,7 +706,10 @@ def few_rows_decide(content: Assessment) -> Facts | None:
 
 
 def few_rows_matter(content: Assessment) -> Facts | None:
-    """A few rows make, or hide, the importance of a feature. That of the first such feature is told."""
+    """A few rows make, or hide, the importance of a feature.
+
+    That of the first such feature is told.
+    """
     explanation = content.explanation
     if explanation is None:
         found = {}
@@ -711,7 +750,9 @@ def _and_last(texts: Sequence[str], more: int) -> str:
 
 
 def by_absolute_errors(content: Assessment) -> Facts | None:
-    """What the model relies on by absolute errors, where few rows decide the squared ones."""
+    """What the model relies on by absolute errors, where few rows decide the squared
+    ones.
+    """
     explanation = content.absolute
     if explanation is None:
         return None
@@ -728,7 +769,9 @@ def by_absolute_errors(content: Assessment) -> Facts | None:
 
 
 def skewed(content: Assessment) -> Facts | None:
-    """A few rows, those with the most extreme target, make most of the squared error."""
+    """A few rows, those with the most extreme target, make most of the squared
+    error.
+    """
     scored = None if content.weights else content.predictions
     if scored is None or content.task != "regression" or len(scored.truth) < FEW_ROWS:
         return None
@@ -766,7 +809,10 @@ def skewed(content: Assessment) -> Facts | None:
 
 
 def worse(content: Assessment) -> Facts | None:
-    """Some groups of test rows are clearly worse than the others. The worst one is told."""
+    """Some groups of test rows are clearly worse than the others.
+
+    The worst one is told.
+    """
     stored = content.segments
     groups = worse_groups(stored) if stored else []
     if not stored or not groups:
@@ -835,7 +881,9 @@ def never_predicted(content: Assessment) -> Facts | None:
 
 
 def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
-    """Return the option that sets a threshold from which on a class is predicted that never was."""
+    """Return the option that sets a threshold from which on a class is predicted that
+    never was.
+    """
     predictions = content.predictions
     decision = None if predictions is None else predictions.decision
     if predictions is None or decision is None or decision.cost is not None:
@@ -848,9 +896,11 @@ def _threshold_of(content: Assessment, missed: Mapping[str, Any]) -> list[str]:
 
 
 def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]:
-    """Return the reliability curve of each class, of two classes that of the positive one.
+    """Return the reliability curve of each class, of two classes that of the positive
+    one.
 
-    ``before``: of the probabilities before they were calibrated. The list is empty where there are none.
+    ``before``: of the probabilities before they were calibrated. The list is empty
+    where there are none.
     """
     scored = None if content.weights else content.predictions
     probabilities = (
@@ -879,7 +929,9 @@ def curves_of(content: Assessment, *, before: bool = False) -> list[Reliability]
 
 
 def beyond_chance(curves: Sequence[Reliability], error: float) -> bool:
-    """Whether fewer than 1 in 1,000 calibrated models with the same probabilities would have so large an error."""
+    """Whether fewer than 1 in 1,000 calibrated models with the same probabilities would
+    have so large an error.
+    """
     stream = generator(0, "calibration by chance")
     draws = 5000
     drawn = np.zeros(draws)
@@ -905,7 +957,9 @@ def calibration(content: Assessment) -> Facts | None:
 
 
 def how_far_off(curves: Sequence[Reliability]) -> str:
-    """Return whether probabilities are off ``"clearly"``, by ``"little"`` or ``"not clearly"``."""
+    """Return whether probabilities are off ``"clearly"``, by ``"little"`` or ``"not
+    clearly"``.
+    """
     error, chance = (
         float(np.mean([getattr(curve, error_name) for curve in curves]))
         for error_name in ("error", "chance")
@@ -923,7 +977,10 @@ def how_far_off(curves: Sequence[Reliability]) -> str:
 
 
 def times_too_many(curve: Reliability) -> float | None:
-    """Return how many times as many rows of a rare class are predicted as there are. None: about as many, or chance."""
+    """Return how many times as many rows of a rare class are predicted as there are.
+
+    None: about as many, or chance.
+    """
     row_count = int(curve.rows.sum())
     there, expected = (
         float(values @ curve.rows) for values in (curve.observed, curve.predicted)
@@ -943,7 +1000,9 @@ def times_too_many(curve: Reliability) -> float | None:
 
 
 def calibration_facts(content: Assessment, curves: Sequence[Reliability]) -> Facts:
-    """Return the error of probabilities, that of chance, and of two classes the bin that is off most."""
+    """Return the error of probabilities, that of chance, and of two classes the bin
+    that is off most.
+    """
     error, chance = (
         float(np.mean([getattr(curve, error_name) for curve in curves]))
         for error_name in ("error", "chance")
@@ -1010,7 +1069,9 @@ def drift(content: Assessment) -> Facts | None:
 
 
 def impossible(content: Assessment) -> Facts | None:
-    """Without one of features that move together, the model is worse than a constant: such rows do not occur."""
+    """Without one of features that move together, the model is worse than a constant:
+    such rows do not occur.
+    """
     explanation = content.explanation
     pairs = _moving(content)
     pairs = [one for one in pairs if one["kind"] != MISSING]

@@ -1,4 +1,6 @@
-"""The words of findings: a template for each kind, and how the facts of ``facts`` are written into it."""
+"""The words of findings: a template for each kind, and how the facts of ``facts`` are
+written into it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from permgrad.pages.moved import drifted_words
 from permgrad.pages.sentences import baseline_label
 from permgrad.pages.words import clean, listed, names_apart, shorten, value_text
 
-#: Others that a feature is said to move with, where it is the only one of which this is said.
+#: Others that a feature is said to move with, where it is the only one of which this is
+#: said.
 _OTHERS = 2
 #: A template for ``Writer``, or one for each ``form`` of the facts.
 Template = str | Mapping[str, str]
@@ -26,18 +29,26 @@ _PAIR = "{metric:metric} {value:score} against {other:score}"
 _DIFFERENCE = "(difference {difference}, 95\u00a0% interval {ci_low} to {ci_high})"
 _PAIRED = f"{_PAIR} {_DIFFERENCE}."
 _NO_SKILL = (
-    "{subject} predicts {target} not clearly better than a constant that ignores the features ({pairs:pairs} on the "
+    "{subject} predicts {target} not clearly better than a constant that ignores the "
+    "features ({pairs:pairs} on the "
     "test rows)."
 )
 _SHARED = "Rows share {columns:quoted}: {values} values in {rows:row}{tested:sharing}"
 _TOGETHER = {
-    "clear": f"{_SHARED}. A forest has {{metric:metric}} {{apart:score}} on rows left out at random, and "
-    "{together:score} if such rows are kept together: if they belong together, scores here are too good.",
-    "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and intervals too narrow.",
+    "clear": f"{_SHARED}. A forest has {{metric:metric}} {{apart:score}} on rows left "
+    "out at random, and "
+    "{together:score} if such rows are kept together: if they belong together, scores "
+    "here are too good.",
+    "unclear": f"{_SHARED}. If they belong together, scores here can be too good, and "
+    "intervals too narrow.",
 }
-_KEEP = "If such rows belong together, {several:keep them together|add a column of both, and name it as --row-group}"
+_KEEP = (
+    "If such rows belong together, {several:keep them together|add a column of "
+    "both, and name it as --row-group}"
+)
 _IN_ORDER = (
-    "The classes of {target} seem to be in an order, which the model is not told: it takes near ones for each other more "
+    "The classes of {target} seem to be in an order, which the model is not told: it "
+    "takes near ones for each other more "
     "often than distant ones."
 )
 _RELIES = "{clear} of {of:feature} clearly {clear:matters|matter}. It {relies} on "
@@ -50,25 +61,36 @@ _OFF = "The expected calibration error is {error:2}, and {chance:2} would be cha
 CALIBRATION = {
     "one": f"{_OFF}.",
     "mean": f"{_OFF} (means over classes).",
-    "ratio": "It predicts {times:times} as many {class} as there are: its probabilities add up to {expected} of "
+    "ratio": "It predicts {times:times} as many {class} as there are: its "
+    "probabilities add up to {expected} of "
     "{all:row}, and {there} are.",
-    "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, {{observed:%}} have the class "
+    "bin": f"{_OFF}. Of the {{rows:row}} with a prediction of about {{predicted:%}}, "
+    f"{{observed:%}} have the class "
     "{class}.",
 }
 _SKEWED = (
-    "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} {share:%} of the squared error. Half "
+    "A few rows make most of the error: the {rows:test row} ROWS {rows:has|have} "
+    "{share:%} of the squared error. Half "
     "of all rows have an error of at most {typical}."
 )
 _ZEROS = "{target} is 0 in {share:%} of the rows, which a mean says little about."
 _NEVER = "It never predicts {class}, the class of {rows:test row}."
-_PERFECT = "It is nearly perfect ({metric:metric} {value:score}), like a model that knows the outcome"
-_FEW_DECIDE = "{rows} of {of:test row} {rows:makes|make} {share:%} of the {_loss:as it is}: {rows:row|rows} {_names:as it is}."
+_PERFECT = (
+    "It is nearly perfect ({metric:metric} {value:score}), like a model that "
+    "knows the outcome"
+)
+_FEW_DECIDE = (
+    "{rows} of {of:test row} {rows:makes|make} {share:%} of the {_loss:as "
+    "it "
+    "is}: {rows:row|rows} {_names:as it is}."
+)
 _RANGE = "Training targets lie between {low} and {high}."
 _WITHOUT_FEW = (
     "Without {rows:it|them}, the {metric:metric} is {without} instead of {value}."
 )
 _UNCHECKED = (
-    "It was not checked whether a column gives the target away, nor whether test rows are copies of training rows: "
+    "It was not checked whether a column gives the target away, nor whether test rows "
+    "are copies of training rows: "
     "that takes "
 )
 #: What is said of checks that need training rows, or a table.
@@ -80,86 +102,108 @@ NOT_CHECKED = {
 #: What is said of each kind of finding.
 WORDS: dict[str, Template] = {
     "leak": {
-        "columns": "{columns:leaks}. If {several:it is|one is} made from the target or known only afterwards, all figures "
+        "columns": "{columns:leaks}. If {several:it is|one is} made from the target or "
+        "known only afterwards, all figures "
         "here are too good.",
-        "dates": "{columns:leaks}: rows of near dates are alike, and are on both sides. For later rows, all figures here "
+        "dates": "{columns:leaks}: rows of near dates are alike, and are on both "
+        "sides. For later rows, all figures here "
         "are too good.",
     },
     "cells": "{words:as it is}",
     "target": {
-        "codes": "{rows:row} ({share:%}) {rows:has|have} {target} = {_codes:as it is}, far from all others ({low:value} to "
+        "codes": "{rows:row} ({share:%}) {rows:has|have} {target} = {_codes:as it is}, "
+        "far from all others ({low:value} to "
         "{high:value}): perhaps a code for a missing value.",
-        "far": "{_cells:as it is}, and all other values of {target} lie between {low:value} and {high:value}.",
+        "far": "{_cells:as it is}, and all other values of {target} lie between "
+        "{low:value} and {high:value}.",
         **dict.fromkeys(("counts", "amounts"), _ZEROS),
     },
     "together": _TOGETHER,
     "skill": {
-        "good": "{subject} predicts {target} with {metric:metric} {value:first} on {rows:test row}.",
+        "good": "{subject} predicts {target} with {metric:metric} {value:first} on "
+        "{rows:test row}.",
         "unknown": "{subject} predicts {target}.",
         **dict.fromkeys(("cut", "few", "none"), _NO_SKILL),
     },
     "constant": {
         "numbers": f"Always predicting the mean is clearly worse: {_PAIRED}",
-        "classes": "Always predicting the most frequent class is right in {constant_accuracy:%} of the rows, the model "
+        "classes": "Always predicting the most frequent class is right in "
+        "{constant_accuracy:%} of the rows, the model "
         f"in {{accuracy:%}}. It is clearly better than a constant: {_PAIRED}",
     },
     "finds": (
-        "It finds {recall:%} of the rows with the class {class}, and is right in {precision:%} of those that it "
+        "It finds {recall:%} of the rows with the class {class}, and is right in "
+        "{precision:%} of those that it "
         "predicts as {class} (at {at})."
     ),
     "baselines": {
-        "unknown": "{metric:metric} is {value:score}, that of the best baseline, {best:model}, {other:score}.",
-        "tie": f"There is no significant difference from the best baseline, {{best:model}}: {_PAIRED}",
-        "behind": "The best baseline, {best:model}, does better: {metric:metric} {other:score} against {value:score} "
+        "unknown": "{metric:metric} is {value:score}, that of the best baseline, "
+        "{best:model}, {other:score}.",
+        "tie": "There is no significant difference from the best baseline, "
+        f"{{best:model}}: {_PAIRED}",
+        "behind": "The best baseline, {best:model}, does better: {metric:metric} "
+        "{other:score} against {value:score} "
         f"{_DIFFERENCE}.",
-        "ahead": f"The model does better than the best baseline, {{best:model}}: {_PAIRED}",
+        "ahead": f"The model does better than the best baseline, {{best:model}}: "
+        f"{_PAIRED}",
     },
     "changes": "{sentence:as it is}",
     "features": {
         "losses": f"{_RELIES}{{leading:losses}}",
         "clear": f"{_RELIES}{{leading:names}}.",
         "unshown": "It is not shown that what it relies on helps to predict {target}.",
-        "none": "None of {of:feature} clearly matters (no p-value is below 5\u00a0% after Holm's correction).",
+        "none": "None of {of:feature} clearly matters (no p-value is below 5\u00a0% "
+        "after Holm's correction).",
     },
     "levels": {
         "compared": "{_said:as it is}",
         "never": (
-            "At {at:as it is} it predicts no row as {class}, so its rates by level of {column} say nothing."
+            "At {at:as it is} it predicts no row as {class}, so its rates by level of "
+            "{column} say nothing."
             "{_said:as it is}"
         ),
     },
     "noted": "{notes:sentences} {feature} is the feature that it relies on most.",
     "duplicates": (
-        "{shared:test row} ({share:%}) {shared:is|are} also in the training rows. Scores of such rows can be too good."
+        "{shared:test row} ({share:%}) {shared:is|are} also in the training rows. "
+        "Scores of such rows can be too good."
     ),
     "nearly_perfect": {
         "none": f"{_PERFECT}. Look for columns that hold the answer.",
-        "one": f"{_PERFECT}. It relies almost only on {{feature}}, which may be known only after the outcome.",
+        "one": f"{_PERFECT}. It relies almost only on {{feature}}, which may be known "
+        "only after the outcome.",
         **{needs: f"{_PERFECT}. {words}" for needs, words in NOT_CHECKED.items()},
     },
     "nearly_all": (
-        "It relies most on {feature}, which alone gives nearly all of its skill ({metric:metric} {score:score} "
+        "It relies most on {feature}, which alone gives nearly all of its skill "
+        "({metric:metric} {score:score} "
         "alone, {value:score} the model). It may be known only after the outcome."
     ),
     "dated": (
-        "It relies most on {feature}, and training and test rows are of the same time. For later rows, it can be worse "
+        "It relies most on {feature}, and training and test rows are of the same time. "
+        "For later rows, it can be worse "
         "than these scores."
     ),
     "impossible": (
-        "{pairs:moves}. Replacing one alone makes rows that do not occur, for which the model is worse than a "
-        "constant: that says little of single features. A group of them is replaced as one."
+        "{pairs:moves}. Replacing one alone makes rows that do not occur, for which "
+        "the model is worse than a "
+        "constant: that says little of single features. A group of them is replaced as "
+        "one."
     ),
     "one_class": (
-        "All test rows ({rows}) have the class {class}, so nothing is known about the other classes, and not how good "
+        "All test rows ({rows}) have the class {class}, so nothing is known about the "
+        "other classes, and not how good "
         "the model is."
     ),
     "quantile": (
-        "It predicts the {loss}, and these scores are for models of the mean, so that it is not compared with a "
+        "It predicts the {loss}, and these scores are for models of the mean, so that "
+        "it is not compared with a "
         "constant. Importances measure the loss of the quantile."
     ),
     "by_absolute_errors": {
         "clear": (
-            "By absolute errors, which few rows decide less, {clear} of {of:feature} clearly {clear:matters|matter}, "
+            "By absolute errors, which few rows decide less, {clear} of {of:feature} "
+            "clearly {clear:matters|matter}, "
             "most of all {_names:as it is}."
         ),
         "none": "By absolute errors, too, none of {of:feature} clearly matters.",
@@ -168,47 +212,63 @@ WORDS: dict[str, Template] = {
         "decide": f"{_FEW_DECIDE} {_WITHOUT_FEW}",
         "range": f"{_FEW_DECIDE} {_RANGE} {_WITHOUT_FEW}",
         "outside": (
-            "{rows} of {of:test row} {rows:is|are} predicted far outside: {rows:row|rows} {_names:as it is}. {range}"
+            "{rows} of {of:test row} {rows:is|are} predicted far outside: "
+            "{rows:row|rows} {_names:as it is}. {range}"
         ).replace("{range}", _RANGE),
     },
     "few_rows_matter": (
-        "{rows} of {of:test row} {rows:decides|decide} the importance of {feature}: {rows:row|rows} {_names:as it is}. "
-        "Without {rows:it|them}, shuffling {feature} changes the {_loss:as it is} by {without} instead of {value}."
+        "{rows} of {of:test row} {rows:decides|decide} the importance of {feature}: "
+        "{rows:row|rows} {_names:as it is}. "
+        "Without {rows:it|them}, shuffling {feature} changes the {_loss:as it is} by "
+        "{without} instead of {value}."
     ),
     "in_order": {
         **dict.fromkeys(("numbers", "words"), _IN_ORDER),
-        "scale": "The classes of {target} are in an order ({_scale:as it is}), which the model is not told.",
+        "scale": "The classes of {target} are in an order ({_scale:as it is}), which "
+        "the model is not told.",
     },
     "cut": "{cut:cuts}",
     "few_rows": "There {rows:is|are} only {rows:test row}, so all scores are rough.",
     "unseen": (
-        "{count:test row} {count:has|have} a class of {target} that no training row has ({rows:classes}): "
-        "{count:it counts|they count} as wrong, and the log loss leaves {count:it|them} out."
+        "{count:test row} {count:has|have} a class of {target} that no training row "
+        "has ({rows:classes}): "
+        "{count:it counts|they count} as wrong, and the log loss leaves "
+        "{count:it|them} out."
     ),
-    "rare": "Few test rows have the {classes:class|classes} {rows:classes}, so {classes:its|their} scores are rough.",
+    "rare": "Few test rows have the {classes:class|classes} {rows:classes}, so "
+    "{classes:its|their} scores are rough.",
     "skewed": {
         "high": _SKEWED.replace("ROWS", "with {target} of {end:value} and more"),
         "low": _SKEWED.replace("ROWS", "with {target} of {end:value} and less"),
         "both": _SKEWED.replace("ROWS", "whose {target} is furthest from its median"),
     },
     "worse": {
-        "accuracy": f"{_WORST}accuracy is {{groups[0][score]:%}} {_ENDS.replace('END', '%')}, and its probabilities "
-        f"expect {{groups[0][expected]:%}}. {_OTHERS_OF_IT} {{groups[0][rest]:%}}, and they expect "
+        "accuracy": f"{_WORST}accuracy is {{groups[0][score]:%}} "
+        f"{_ENDS.replace('END', '%')}, and its probabilities "
+        f"expect {{groups[0][expected]:%}}. {_OTHERS_OF_IT} {{groups[0][rest]:%}}, and "
+        "they expect "
         f"{{groups[0][rest_expected]:%}}.{_TESTED}",
-        "log_loss": f"{_WORST}the log loss is {{groups[0][score]}}, and its probabilities expect "
-        f"{{groups[0][expected]}}. {_OTHERS_OF_IT} {{groups[0][rest]}}, and they expect "
+        "log_loss": f"{_WORST}the log loss is {{groups[0][score]}}, and its "
+        "probabilities expect "
+        f"{{groups[0][expected]}}. {_OTHERS_OF_IT} {{groups[0][rest]}}, and they "
+        "expect "
         f"{{groups[0][rest_expected]}}.{_TESTED}",
-        "mae": f"{_WORST}the mean absolute error is {{groups[0][score]}} {_ENDS.replace(':END', '')}, "
-        f"{{groups[0][times]:2}} times what is usual at such predictions. {_OTHERS_OF_IT} {{groups[0][rest]}}, "
+        "mae": f"{_WORST}the mean absolute error is {{groups[0][score]}} "
+        f"{_ENDS.replace(':END', '')}, "
+        f"{{groups[0][times]:2}} times what is usual at such predictions. "
+        f"{_OTHERS_OF_IT} {{groups[0][rest]}}, "
         f"{{groups[0][rest_times]:2}} times.{_TESTED}",
-        "labels": f"{_WORST}accuracy is {{groups[0][score]:%}} {_ENDS.replace('END', '%')}. {_OTHERS_OF_IT} "
+        "labels": f"{_WORST}accuracy is {{groups[0][score]:%}} "
+        f"{_ENDS.replace('END', '%')}. {_OTHERS_OF_IT} "
         f"{{groups[0][rest]:%}}.{_TESTED}",
     },
     "never_predicted": {
         "many": "Of {of} classes it never predicts {missed:word}: {rows:classes}.",
         "two": _NEVER,
-        "threshold": f"{_NEVER} With a threshold of {{threshold}} on its probability (the best for balanced "
-        "accuracy on validation rows), it finds {found} of them. Of the rows predicted {class}, {precision:%} are "
+        "threshold": f"{_NEVER} With a threshold of {{threshold}} on its probability "
+        "(the best for balanced "
+        "accuracy on validation rows), it finds {found} of them. Of the rows predicted "
+        "{class}, {precision:%} are "
         "then right.",
     },
     "calibration": {
@@ -216,11 +276,13 @@ WORDS: dict[str, Template] = {
         for calibration_form, words in CALIBRATION.items()
     },
     "drift": (
-        "{clear} of {compared:compared column} {clear:has|have} clearly different values in the training and the test "
+        "{clear} of {compared:compared column} {clear:has|have} clearly different "
+        "values in the training and the test "
         "rows, most of all {worst[column]}: {worst:drifted}."
     ),
     "weights": (
-        "Scores, comparisons and importances weigh the test rows by {column}: they are worth {worth:row} of equal "
+        "Scores, comparisons and importances weigh the test rows by {column}: they are "
+        "worth {worth:row} of equal "
         "weight. All else counts each row once, or is left out."
     ),
     "related": "{pairs:moves}, so importance may be shared between them.",
@@ -232,7 +294,8 @@ WORDS: dict[str, Template] = {
 #: What to do about it. There is no full stop: the command may follow.
 ADVICE: dict[str, Template] = {
     "leak": {
-        "columns": "Find out when {named:quoted} {several:is|are} known. If only afterwards, train without "
+        "columns": "Find out when {named:quoted} {several:is|are} known. If only "
+        "afterwards, train without "
         "{several:it|them}",
         "dates": "Train again with the latest rows by {named:quoted} as test rows",
     },
@@ -241,43 +304,53 @@ ADVICE: dict[str, Template] = {
         "codes": "If so, train without these rows",
         "far": "Check {_where:as it is}, and train again without an error there",
         "counts": "If {target} counts something, train again for counts",
-        "amounts": "Predict two columns: whether {target} is above 0, and how large it is where it is",
+        "amounts": "Predict two columns: whether {target} is above 0, and how large it "
+        "is where it is",
     },
     "together": _KEEP,
     "skill": {
         "cut": "Train again with more time (--time-limit or --max-rows all)",
         "few": "Test it on more rows before you use its predictions",
-        "none": "Do not use its predictions. Look for features that say more about {target}",
+        "none": "Do not use its predictions. Look for features that say more about "
+        "{target}",
     },
     "levels": {"never": "Decide what a missed class costs, and set the threshold"},
     "noted": "Train again without {feature}, unless it is known when you predict",
-    "duplicates": "Check whether equal rows are copies of one case. If so, remove the copies",
+    "duplicates": "Check whether equal rows are copies of one case. If so, remove the "
+    "copies",
     "nearly_perfect": {
         "none": "Find out whether each feature is known when you predict",
-        "one": "Find out when {feature} is known. If only after the outcome, train without it",
+        "one": "Find out when {feature} is known. If only after the outcome, train "
+        "without it",
         "train": "Pass train=(X_train, y_train) too",
         "table": "Find out whether each feature is known when you predict",
     },
-    "nearly_all": "Find out when {feature} is known. If only after the outcome, train without it",
+    "nearly_all": "Find out when {feature} is known. If only after the outcome, train "
+    "without it",
     "dated": "Train again with the latest rows by {column} as test rows",
     "impossible": {
         "command": "Explain features that move together as one",
-        "call": "Explain features that move together as one (groups=pg.related_columns(X))",
+        "call": "Explain features that move together as one "
+        "(groups=pg.related_columns(X))",
     },
-    "few_rows_decide": "Look at {rows:this row|these rows} first, and correct wrong cells",
+    "few_rows_decide": "Look at {rows:this row|these rows} first, and correct wrong "
+    "cells",
     "one_class": "Test it on rows of every class",
     "in_order": {
         "numbers": "To predict a number instead, fit a regressor",
         **dict.fromkeys(
             ("words", "scale"),
-            "To predict a number instead, write the classes of {target} as numbers and fit a regressor",
+            "To predict a number instead, write the classes of {target} as numbers and "
+            "fit a regressor",
         ),
     },
     "few_rows": "Test it on more rows, or on several splits (permgrad compare)",
     "unseen": "Train it on rows of every class",
     "rare": "Test it on more rows of the rare classes",
-    "skewed": "Look in the report at predicted against true {target} before you use extreme predictions",
-    "worse": "Look in the report at the groups for which it is worse before you use its predictions for them",
+    "skewed": "Look in the report at predicted against true {target} before you use "
+    "extreme predictions",
+    "worse": "Look in the report at the groups for which it is worse before you use "
+    "its predictions for them",
     "never_predicted": {
         "many": "Do not use it to find the classes that it never predicts",
         "two": "Decide what a missed class costs, and set the threshold",
@@ -288,7 +361,7 @@ ADVICE: dict[str, Template] = {
 }
 
 
-# ---- how facts are written -------------------------------------------------------------------------------------------
+# ---- how facts are written -----------------------------------------------------------
 #: Metrics that are 1 at best: a score below is never rounded to it.
 _UP_TO_1 = {
     "accuracy",
@@ -321,8 +394,9 @@ def down(score: float) -> str:
 class Writer(string.Formatter):
     """Writes facts into a template: what stands behind the colon of a field says how.
 
-    ``a|b`` chooses by a count, ``%``, ``score``, ``metric`` and the names in ``WRITTEN`` write a value, and any other
-    word is what is counted: ``{rows:test row}``. Without one, numbers have three digits and names are shortened.
+    ``a|b`` chooses by a count, ``%``, ``score``, ``metric`` and the names in
+    ``WRITTEN`` write a value, and any other word is what is counted: ``{rows:test
+    row}``. Without one, numbers have three digits and names are shortened.
     """
 
     def __init__(self, known_facts: Mapping[str, Any]) -> None:
@@ -343,7 +417,9 @@ class Writer(string.Formatter):
         return shorten(value, 60)
 
     def sentence(self, template: str | Mapping[str, str]) -> str:
-        """Fill in a template, that of the facts' form where there are several. Empty if none is for them."""
+        """Fill in a template, that of the facts' form where there are several. Empty if
+        none is for them.
+        """
         if not isinstance(template, str):
             template = template.get(self.known["form"], "")
         return self.vformat(template, (), self.known)
@@ -373,14 +449,19 @@ def _pairs(pairs: Sequence[Sequence[Any]], _: Mapping[str, Any]) -> str:
 
 
 def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
-    """Say what the loss is without each of the leading features, and which others are uncertain."""
+    """Say what the loss is without each of the leading features, and which others are
+    uncertain.
+    """
     short_name = names_apart(feature_facts["name"] for feature_facts in leading)
     label = metrics.get(known_facts["metric"]).label
     first, *other_losses = [
         (short_name(feature_facts["name"]), number(feature_facts["loss"]))
         for feature_facts in leading
     ]
-    words = f"{first[0]}: without it the {label} rises from {number(known_facts['loss'])} to {first[1]} (a constant has "
+    words = (
+        f"{first[0]}: without it the {label} rises from "
+        f"{number(known_facts['loss'])} to {first[1]} (a constant has "
+    )
     words += f"{number(known_facts['constant'])})."
     if other_losses:
         words += f" Next, {listed(f'{feature_name}: to {loss_text}' for feature_name, loss_text in other_losses)}."
@@ -397,12 +478,17 @@ def _losses(leading: Sequence[Facts], known_facts: Mapping[str, Any]) -> str:
             )
         else:
             interval_words = ""
-        words += f" {shorten(uncertain['name'], 40)}, place {uncertain['place']} by size, is uncertain{interval_words}."
+        words += (
+            f" {shorten(uncertain['name'], 40)}, place {uncertain['place']} by "
+            f"size, is uncertain{interval_words}."
+        )
     return words
 
 
 def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
-    """Say which others each feature moves with, and which lack values in the same rows."""
+    """Say which others each feature moves with, and which lack values in the same
+    rows.
+    """
     every = pairs
     pairs = [one for one in every if one["kind"] != MISSING]
     show = names_apart(pair[side] for pair in every for side in ("feature", "other"))
@@ -458,16 +544,20 @@ def _moves(pairs: Sequence[Mapping[str, Any]], _: Mapping[str, Any]) -> str:
                 else float(strongest["strength"])
             )
             sentences.append(
-                f"{listed(map(show, close_names))} move with each other{f' and {count:,} more' * (count > 0)} "
-                f"({strongest['kind']} {'up to ' * (len(untold_pairs) > 2)}{number(strength, 2)})"
+                f"{listed(map(show, close_names))} move with each "
+                f"other{f' and {count:,} more' * (count > 0)} "
+                f"({strongest['kind']} "
+                f"{'up to ' * (len(untold_pairs) > 2)}{number(strength, 2)})"
             )
         elif untold_pairs:
             words = [
-                f"{show(untold_pair['other'])} ({untold_pair['kind']} {number(float(untold_pair['strength']), 2)})"
+                f"{show(untold_pair['other'])} ({untold_pair['kind']} "
+                f"{number(float(untold_pair['strength']), 2)})"
                 for untold_pair in untold_pairs
             ]
             sentences.append(
-                f"{show(first)} moves with {listed(words, _OTHERS if len(pairs_by_feature) == 1 else 1)}"
+                f"{show(first)} moves with "
+                f"{listed(words, _OTHERS if len(pairs_by_feature) == 1 else 1)}"
             )
     lacking = dict[str, list[str]]()
     for one in every:
@@ -497,18 +587,24 @@ def _classes(rows: Mapping[str, int], _: Mapping[str, Any]) -> str:
     )
 
 
-#: What leaks are called, by what marks one, and how well a column or formula predicts the target.
+#: What leaks are called, by what marks one, and how well a column or formula predicts
+#: the target.
 _LEAKS = {
-    "alone": "Column {column!r} alone predicts {target!r} nearly perfectly ({metric:measure} {score:down} on held-out "
+    "alone": "Column {column!r} alone predicts {target!r} nearly perfectly "
+    "({metric:measure} {score:down} on held-out "
     "rows)",
-    "class": "Whether {column!r} has a value tells rows of class {class!r} from all others nearly perfectly "
+    "class": "Whether {column!r} has a value tells rows of class {class!r} from all "
+    "others nearly perfectly "
     "({metric:measure} {score:down})",
-    "together": "{columns:quoted} together predict {target!r} nearly perfectly ({metric:measure} {score:down} on "
+    "together": "{columns:quoted} together predict {target!r} nearly perfectly "
+    "({metric:measure} {score:down} on "
     "held-out rows): each marks rows of one class alone",
-    "pair": "{columns:quoted} together determine {target!r} nearly perfectly ({metric:measure} {score:down} on "
+    "pair": "{columns:quoted} together determine {target!r} nearly perfectly "
+    "({metric:measure} {score:down} on "
     "held-out rows)",
     "equal": "{target!r} equals {formula:as it is} in {share} of {rows:row} compared",
-    "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} on {rows:row})",
+    "formula": "{target!r} is nearly {formula:as it is} ({metric:measure} {score:down} "
+    "on {rows:row})",
 }
 MEASURES_OF_LEAKS = {
     "r2": "R²",
@@ -549,8 +645,13 @@ def _leaks(leaks: Sequence[Mapping[str, Any]], known_facts: Mapping[str, Any]) -
 
 
 def _sharing(tested: int, known_facts: Mapping[str, Any]) -> str:
-    """Say how many test rows have a value of a training row, where there are test rows."""
-    words = f", and {known_facts['shared']:,} of {counted(tested, 'test row')} have one of the training rows"
+    """Say how many test rows have a value of a training row, where there are test
+    rows.
+    """
+    words = (
+        f", and {known_facts['shared']:,} of {counted(tested, 'test row')} have "
+        "one of the training rows"
+    )
     return words if tested else ""
 
 
@@ -558,8 +659,8 @@ def _tested(tests: int, known_facts: Mapping[str, Any]) -> str:
     """Say how many of the groups tested are worse."""
     verb_form = by_count(known_facts["worse"], "is", "are")
     return (
-        f" {known_facts['worse']:,} of {tests:,} tested groups {verb_form} clearly worse than the other rows."
-        * (tests > 1)
+        f" {known_facts['worse']:,} of {tests:,} tested groups {verb_form} clearly "
+        "worse than the other rows." * (tests > 1)
     )
 
 
@@ -583,7 +684,8 @@ def _times(ratio: float, _: Mapping[str, Any]) -> str:
 #: A ratio this near to 2, or to a half, is called so.
 _ROUGHLY = 0.1
 _COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-#: How a fact is written, by what stands behind the colon: functions of the value and all facts.
+#: How a fact is written, by what stands behind the colon: functions of the value and
+#: all facts.
 WRITTEN: dict[str, Callable[[Any, Mapping[str, Any]], str]] = {
     "as it is": lambda value, _: str(value),
     "%": lambda value, _: share_text(value),

@@ -1,4 +1,7 @@
-"""The page: one HTML file that works offline. The template escapes names and values from the data."""
+"""The page: one HTML file that works offline.
+
+The template escapes names and values from the data.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,9 @@ _PAGE = jinja2.Environment(
 def in_short(
     content: Assessment, sentences: Sequence[Mapping[str, Any]]
 ) -> tuple[str, str]:
-    """Return the first sentences as Markdown, and the picture beside them as SVG, in the units of the page."""
+    """Return the first sentences as Markdown, and the picture beside them as SVG, in
+    the units of the page.
+    """
     chart = picture_of(in_plain_units(content))
     words = None if chart is None else chart.words
     markdown_text = markdown(content.title, sentences, effect_lines(content), words)
@@ -63,7 +68,8 @@ def render_report(content: Assessment) -> str:
     learnt = all(
         sentence_entry["facts"].get("learnt", True) for sentence_entry in sentences
     )
-    # Name, heading and sentences of each part of the verdict, without its first sentence.
+    # Name, heading and sentences of each part of the verdict, without its first
+    # sentence.
     later = [
         sentence_entry
         for sentence_entry in sentences
@@ -150,7 +156,8 @@ def _shown(sentence_entry: Mapping[str, Any]) -> str:
     ).format(command) * bool(command)
 
 
-#: Readers' questions, each with the part of the verdict that answers it, and the section that says more.
+#: Readers' questions, each with the part of the verdict that answers it, and the
+#: section that says more.
 _QUESTIONS = (
     ("What matters?", "features", "drivers"),
     ("What changed?", "changes", "what-changed"),
@@ -196,10 +203,13 @@ def render_page(
     beside_figures: Sequence[FigureView] = (),
     more_css: str = "",
 ) -> str:
-    """Return a page in the house style: one HTML file that works offline. It has either sections or tabs.
+    """Return a page in the house style: one HTML file that works offline.
 
-    ``verdict`` has the name, the heading and the sentences of each of its parts, ``links`` words and anchors that
-    follow them, and ``beside_figures`` figures that stand beside them.
+    It has either sections or tabs.
+
+    ``verdict`` has the name, the heading and the sentences of each of its parts,
+    ``links`` words and anchors that follow them, and ``beside_figures`` figures that
+    stand beside them.
     """
     sections = [section for section in sections if section.blocks]
     tabs = [
@@ -273,7 +283,10 @@ def _colours() -> str:
     dark = "".join(
         f"--{name}:{style.DARK[colour]};" for colour, name in style.VARIABLES.items()
     )
-    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    return (
+        f":root{{{light}}}\n@media screen and "
+        f"(prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+    )
 
 
 def _script(tabs: Sequence[TabView]) -> str:

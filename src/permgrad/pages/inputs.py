@@ -1,4 +1,6 @@
-"""Inputs that can be drawn (series, images, volumes, texts), and the values of an explanation at each place of them."""
+"""Inputs that can be drawn (series, images, volumes, texts), and the values of an
+explanation at each place of them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from permgrad.pages.words import clean, quantity_of, shorten, towards
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: The kind of an input by the number of its sides. The plot that draws it has the same name.
+#: The kind of an input by the number of its sides. The plot that draws it has the same
+#: name.
 KINDS = {1: "series", 2: "image", 3: "volume"}
 #: The sides of a volume, in their order, and most letters of a word.
 SIDES = ("depth", "row", "column")
@@ -30,16 +33,20 @@ _IMAGES = "images"
 
 @dataclass(frozen=True)
 class Shown:
-    """An input of one row, or its mean over all rows, and the values of the explanation at each place.
+    """An input of one row, or its mean over all rows, and the values of the explanation
+    at each place.
 
     Attributes:
         name: the input. Empty: the image of a hybrid network.
         sides: 1, 2 or 3, see ``KINDS``.
         players: positions of the players that are drawn.
-        picture: the input, channels first for a series or a volume. None: it was not stored.
-        heat: ``(height, width)`` or ``(depth, height, width)``, over all channels. For a series ``(channels, time)``,
-            or ``(1, time)`` if the channels are equal. NaN: no player. Maps may be coarser than the input.
-        signed: whether 0 is the middle of the scale. If not, it is a map of activation from 0.
+        picture: the input, channels first for a series or a volume. None: it was not
+            stored.
+        heat: ``(height, width)`` or ``(depth, height, width)``, over all channels. For
+            a series ``(channels, time)``, or ``(1, time)`` if the channels are equal.
+            NaN: no player. Maps may be coarser than the input.
+        signed: whether 0 is the middle of the scale. If not, it is a map of activation
+            from 0.
     """
 
     name: str
@@ -70,7 +77,9 @@ def shown_inputs(explanation: Explanation) -> dict[str, int]:
 
 
 def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
-    """Return an input's number of sides and the position of its channels (None: unknown)."""
+    """Return an input's number of sides and the position of its channels (None:
+    unknown).
+    """
     metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
     for read_as in (
         input_meta.get("read_as")
@@ -88,7 +97,9 @@ def _sides(explanation: Explanation, name: str) -> tuple[int, int | None]:
 def shown_input(
     explanation: Explanation, name: str, row_index: int | None, column: int
 ) -> Shown:
-    """Return an input of the row at ``row_index`` (None: its mean over all rows) with its values."""
+    """Return an input of the row at ``row_index`` (None: its mean over all rows) with
+    its values.
+    """
     sides, channels = _sides(explanation, name)
     picture = explanation.maps.get(f"images:{name}" if name else _IMAGES)
     if picture is not None:
@@ -150,7 +161,8 @@ def _channels_first(array: Array, sides: int, channels: int | None) -> Array:
 
 
 def on_segments(values: Floats, owners: Array) -> Floats:
-    """Return the value of each place, that of its player: ``(channels, *size)``, one channel if all have equal players.
+    """Return the value of each place, that of its player: ``(channels, *size)``, one
+    channel if all have equal players.
 
     ``owners`` are positions among the players. −1: no player, with value NaN.
     """
@@ -165,10 +177,12 @@ def drawn_input(
     selection: tuple[int, str | None, str | int | None],
     title: str | None,
 ) -> tuple[Shown, str, str]:
-    """Return what a plot draws for ``selection`` (a row, an input, None: the only one, and an output), its title and unit.
+    """Return what a plot draws for ``selection`` (a row, an input, None: the only one,
+    and an output), its title and unit.
 
     Raises:
-        InputError: If there is no such input, or several and none is named, or it is of another kind.
+        InputError: If there is no such input, or several and none is named, or it is of
+            another kind.
     """
     row_choice, input_choice, output = selection
     column = choices.pick_output(explanation, output)
@@ -223,22 +237,30 @@ def _chosen(explanation: Explanation, wanted_input: str | None, sides: int) -> s
             problem, hint=f"Call explanation.plot.{plot_kind}().", code="PG004"
         )
     if not inputs:
-        problem = f"plot.{plot_name}() needs activation maps or segments, but method={explanation.method!r} made none"
+        problem = (
+            f"plot.{plot_name}() needs activation maps or segments, but "
+            f"method={explanation.method!r} made none"
+        )
         problem_hint = (
             "Explain with method='gradcam', or explain a network with an image input."
         )
         raise InputError(problem, hint=problem_hint, code="PG004")
     if wanted_input is None and len(inputs) > 1:
-        problem = f"plot.{plot_name}() draws one input, but the explanation has {', '.join(map(repr, inputs))}"
+        problem = (
+            f"plot.{plot_name}() draws one input, but the explanation has "
+            f"{', '.join(map(repr, inputs))}"
+        )
         raise InputError(
             problem, hint=f"For example: input={inputs[0]!r}.", code="PG005"
         )
     return inputs[0] if wanted_input is None else wanted_input
 
 
-# ---- series ----------------------------------------------------------------------------------------------------------
+# ---- series --------------------------------------------------------------------------
 def shown_channels(shown: Shown, most: int | None) -> list[int]:
-    """Return the channels of a series to draw: those of the largest values if channels have separate values."""
+    """Return the channels of a series to draw: those of the largest values if channels
+    have separate values.
+    """
     count = shown.size[0]
     if len(shown.heat) < count:
         return list(range(choices.check_top_n(most, count)))
@@ -247,7 +269,9 @@ def shown_channels(shown: Shown, most: int | None) -> list[int]:
 
 
 def extremes(values: Floats, most: int) -> tuple[Floats, Floats]:
-    """Return the smallest and the largest value in at most ``most`` equal intervals of a series ``(time,)``."""
+    """Return the smallest and the largest value in at most ``most`` equal intervals of
+    a series ``(time,)``.
+    """
     count = min(most, len(values))
     starts = np.arange(count) * len(values) // count
     return np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
@@ -262,19 +286,24 @@ def strongest(values: Floats, most: int) -> Floats:
 
 
 def outline(values: Floats, most: int) -> tuple[Floats, Floats, Floats]:
-    """Return positions, the lowest and the highest line. They are equal for a short series."""
+    """Return positions, the lowest and the highest line.
+
+    They are equal for a short series.
+    """
     count = len(values)
     if count <= 2 * most:
         return np.arange(count, dtype=np.float64), values, values
     return (np.arange(most) + 0.5) * count / most - 0.5, *extremes(values, most)
 
 
-# ---- pictures, volumes and texts ------------------------------------------------------------------------------------
+# ---- pictures, volumes and texts -----------------------------------------------------
 def displayable(picture: npt.ArrayLike) -> Floats:
-    """Return an image as matplotlib draws it, in 0 … 1: ``(height, width)``, or ``(height, width, 3)``.
+    """Return an image as matplotlib draws it, in 0 … 1: ``(height, width)``, or
+    ``(height, width, 3)``.
 
-    Pixels within 0 … 1 or 0 … 255 keep their scale, others are scaled to their range. Unless there are one or three
-    channels (the smaller outer dimension), they are averaged.
+    Pixels within 0 … 1 or 0 … 255 keep their scale, others are scaled to their range.
+    Unless there are one or three channels (the smaller outer dimension), they are
+    averaged.
     """
     raw_pixels = np.asarray(picture)
     pixels: Any = np.nan_to_num(raw_pixels.astype(np.float64))
@@ -285,13 +314,18 @@ def displayable(picture: npt.ArrayLike) -> Floats:
         if pixels.shape[2] != 3:
             pixels = pixels.mean(axis=2)
     if pixels.size == 0 or pixels.ndim not in (2, 3):
-        problem = f"An image must have shape (height, width), with or without channels, got {raw_pixels.shape}"
+        problem = (
+            "An image must have shape (height, width), with or without "
+            f"channels, got {raw_pixels.shape}"
+        )
         raise InputError(problem, hint="Pass one image.", code="PG007")
     return in_unit_range(pixels, raw_pixels.dtype.kind)
 
 
 def in_unit_range(pixels: Floats, kind: str) -> Floats:
-    """Return finite pixels in 0 … 1: those in 0 … 255 of whole numbers (``kind``, of the dtype), others by range."""
+    """Return finite pixels in 0 … 1: those in 0 … 255 of whole numbers (``kind``, of
+    the dtype), others by range.
+    """
     smallest = float(pixels.min())
     largest = float(pixels.max())
     if smallest >= 0 and largest <= 1:
@@ -304,14 +338,18 @@ def in_unit_range(pixels: Floats, kind: str) -> Floats:
 
 
 def grey_volume(drawn: Shown) -> Floats | None:
-    """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels, or None if it was not stored."""
+    """Return the volume ``(depth, height, width)`` in 0 … 1, the mean of its channels,
+    or None if it was not stored.
+    """
     if drawn.picture is None:
         return None
     return in_unit_range(drawn.picture.mean(axis=0), drawn.picture.dtype.kind)
 
 
 def strongest_place(heat: Floats, size: Sequence[int]) -> tuple[int, ...]:
-    """Return the place nearest to the middle of the block with the largest size, or the middle if all are zero."""
+    """Return the place nearest to the middle of the block with the largest size, or the
+    middle if all are zero.
+    """
     sizes = np.abs(np.nan_to_num(heat))
     if sizes.any():
         strongest_cells = np.argwhere(sizes == sizes.max())
@@ -353,7 +391,10 @@ def words_of(
 def texts_of(
     explanation: Explanation, row: int
 ) -> dict[str, tuple[list[int], list[str]]]:
-    """Return the positions and the words of the tokens that a row has, by input. Those of padding are missing."""
+    """Return the positions and the words of the tokens that a row has, by input.
+
+    Those of padding are missing.
+    """
     metas = [explanation.meta, *(explanation.meta.get("by_input") or {}).values()]
     frame = explanation.feature_values
     texts = {}
@@ -388,11 +429,12 @@ def texts_of(
     return texts
 
 
-# ---- columns in their order ------------------------------------------------------------------------------------------
+# ---- columns in their order ----------------------------------------------------------
 def _as_input(
     explanation: Explanation, names: Array, owners: Array, channels: int
 ) -> Explanation:
-    """Return an explanation of columns as one of an input with places, which other plots draw.
+    """Return an explanation of columns as one of an input with places, which other
+    plots draw.
 
     ``channels``: the axis of channels in names and owners.
     """
@@ -414,7 +456,8 @@ def _as_input(
 
 
 def in_order(explanation: Explanation) -> tuple[Explanation, Array]:
-    """Return an explanation of columns that have an order as one of the input ``"columns"``, and who owns each place.
+    """Return an explanation of columns that have an order as one of the input
+    ``"columns"``, and who owns each place.
 
     ``meta["order"]`` has the names. Columns of a group share their value.
     """

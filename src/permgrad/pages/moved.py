@@ -16,10 +16,15 @@ _MOVED = 3
 def drifted_words(
     one: Mapping[str, Any], sides: tuple[str, str] = ("training", "test")
 ) -> str:
-    """Say, without a full stop, where a column differs most between training and test rows, or between ``sides``."""
+    """Say, without a full stop, where a column differs most between training and test
+    rows, or between ``sides``.
+    """
     about = "about " if one["sampled"] else ""
     first, second = sides
-    shares = f"{about}{percent(one['test'])} of the {second} rows and {about}{percent(one['train'])} of the {first} rows"
+    shares = (
+        f"{about}{percent(one['test'])} of the {second} rows and "
+        f"{about}{percent(one['train'])} of the {first} rows"
+    )
     if one["side"] == "among":
         return f"{shares} are {_any_of(one['levels'])}"
     if one["side"] in ("missing", "present"):
@@ -41,7 +46,8 @@ def _any_of(levels: Sequence[str]) -> str:
 def moved_words(
     drift: Sequence[Mapping[str, Any]], sides: tuple[str, str] = ("old", "new")
 ) -> str:
-    """Say which columns differ clearly between two samples of rows, and how far, with levels that are new.
+    """Say which columns differ clearly between two samples of rows, and how far, with
+    levels that are new.
 
     Examples:
         >>> moved_words([])
@@ -70,7 +76,10 @@ def _moved(one: Mapping[str, Any], sides: tuple[str, str]) -> str:
     are_new = "is new" if len(new) == 1 else "are new"
     if new and set(new) == set(one["levels"]):
         levels = "a new level" if len(new) == 1 else "new levels"
-        return f"{percent(one['test'])} of the {sides[1]} rows are {_any_of(new)}, {levels}"
+        return (
+            f"{percent(one['test'])} of the {sides[1]} rows are {_any_of(new)}, "
+            f"{levels}"
+        )
     if new:
         words += f", and {_any_of(new).replace(' or ', ' and ')} {are_new}"
     middle = one.get("typical")

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 _BARS = 15
 _PICTURES = 3
 
-# Text and lines take the colour of the notebook, so that the output fits light and dark ones. The colours of bars are
-# in between. The rules on tables undo those of notebooks.
+# Text and lines take the colour of the notebook, so that the output fits light and dark
+# ones. The colours of bars are in between. The rules on tables undo those of notebooks.
 _RULES = resources.files("permgrad.pages") / "templates" / "notebook.css"
 _STYLE = Markup("<style>\n{}</style>").format(
     Markup(_RULES.read_text(encoding="utf-8"))  # noqa: S704 — a file of ours
@@ -68,7 +68,9 @@ class NotebookHtml(str):
 
 @dataclass(frozen=True)
 class _Line:
-    """A row of bars: pieces as (from, to, colour), the number after them, and the interval (NaN: none)."""
+    """A row of bars: pieces as (from, to, colour), the number after them, and the
+    interval (NaN: none).
+    """
 
     name: str
     pieces: Sequence[tuple[float, float, str]]
@@ -95,7 +97,7 @@ def to_html(
     return NotebookHtml(in_reading_order(view_html))
 
 
-# ---- all rows --------------------------------------------------------------------------------------------------------
+# ---- all rows ------------------------------------------------------------------------
 def _global(explanation: Explanation, target: str | int | None) -> Iterator[Markup]:
     column = explanation.output_index(target)
     clear = clear_names(explanation, column)
@@ -153,7 +155,9 @@ def _bar_lines(
     order: npt.NDArray[np.intp],
     clear: Sequence[str] | None,
 ) -> Iterator[_Line]:
-    """Yield the ranked features with the pieces of their bars: one for each path whose parts add up."""
+    """Yield the ranked features with the pieces of their bars: one for each path whose
+    parts add up.
+    """
     values = explanation.values[:, column]
     paths = choices.adding_parts(explanation, column)
     for ranked_line in ranked_lines(explanation, column, order, clear):
@@ -185,7 +189,7 @@ def _bar_lines(
         )
 
 
-# ---- one row ---------------------------------------------------------------------------------------------------------
+# ---- one row -------------------------------------------------------------------------
 def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Markup]:
     row_index = choices.check_row(explanation, 0 if row is None else row)
     row_count = len(explanation.values)
@@ -207,7 +211,8 @@ def _row(explanation: Explanation, row: int | None, column: int) -> Iterator[Mar
         )
     if row_count > 1 and row is None:
         yield _paragraph(
-            f"explanation.to_html(row=1) shows another of the {row_count} rows, explanation.to_global() all of them.",
+            f"explanation.to_html(row=1) shows another of the {row_count} rows, "
+            "explanation.to_global() all of them.",
             "pg-quiet",
         )
     if len(explanation.outputs) > 1:
@@ -221,7 +226,9 @@ def _inputs_and_bars(
     *,
     stacked: bool,
 ) -> Iterator[Markup]:
-    """Yield some players of a row on one scale: drawn inputs, and steps or bars of the others."""
+    """Yield some players of a row on one scale: drawn inputs, and steps or bars of the
+    others.
+    """
     row_index, column = selection
     values = np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
     # The picture of a hybrid network's row has no player.
@@ -285,7 +292,10 @@ def _waterfall(
     other_players: npt.NDArray[np.intp],
     drawn: Sequence[Drawn],
 ) -> Markup:
-    """Return the steps from the baseline's output (top) to that of the row (bottom). A drawn input is one step."""
+    """Return the steps from the baseline's output (top) to that of the row (bottom).
+
+    A drawn input is one step.
+    """
     values = np.asarray(
         explanation.values[selection[0], :, selection[1]], dtype=np.float64
     )
@@ -341,9 +351,12 @@ def _signed_bars(
     return _bars(lines, marks=(0.0,))
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- pieces --------------------------------------------------------------------------
 def _bars(lines: Sequence[_Line], marks: Sequence[float]) -> Markup:
-    """Return a table of names, bars on one axis, and numbers. Thin lines through all rows are at ``marks``."""
+    """Return a table of names, bars on one axis, and numbers.
+
+    Thin lines through all rows are at ``marks``.
+    """
     reach = [
         *marks,
         *(
@@ -399,7 +412,8 @@ def _bars(lines: Sequence[_Line], marks: Sequence[float]) -> Markup:
         )
         table_rows.append(
             Markup(
-                '<tr><th scope="row" class="{}">{}</th><td><div class="pg-track">{}</div></td><td class="pg-number">{} '
+                '<tr><th scope="row" class="{}">{}</th><td><div '
+                'class="pg-track">{}</div></td><td class="pg-number">{} '
                 '<span class="pg-interval">{}</span></td></tr>'
             ).format(
                 "pg-clear" * table_line.clear,
@@ -424,7 +438,8 @@ def _other_outputs(explanation: Explanation, column: int) -> Markup:
         if output_index != column:
             names.append(repr(clean(output_name)))
     return _paragraph(
-        f"Other outputs: {listed(names, 8)}. Choose one with explanation.to_html(target=…).",
+        f"Other outputs: {listed(names, 8)}. Choose one with "
+        "explanation.to_html(target=…).",
         "pg-quiet",
     )
 

@@ -1,4 +1,6 @@
-"""Inputs of rows as HTML without scripts: series, images, volumes and texts, each on the colours of its values."""
+"""Inputs of rows as HTML without scripts: series, images, volumes and texts, each on
+the colours of its values.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +39,13 @@ from permgrad.pages.words import clean, quantity_of
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Most channels of a series, intervals of time in which it is drawn, and words of a text.
+#: Most channels of a series, intervals of time in which it is drawn, and words of a
+#: text.
 _CHANNELS = 4
 _STRETCHES = 240
 _WORDS = 300
-#: Bytes of a picture, pixels of its longer side, and opacity of the strongest colour, on which text must be readable.
+#: Bytes of a picture, pixels of its longer side, and opacity of the strongest colour,
+#: on which text must be readable.
 _BYTES = 18_000
 _SIDE = 448
 _OPACITY = 0.65
@@ -56,9 +60,10 @@ class Drawn:
     markup: Markup
 
 
-# ---- pictures --------------------------------------------------------------------------------------------------------
+# ---- pictures ------------------------------------------------------------------------
 def pictures_of(explanation: Explanation, row_index: int, column: int) -> list[Shown]:
-    """Return the explained series, images and volumes: those with segments or activation maps.
+    """Return the explained series, images and volumes: those with segments or
+    activation maps.
 
     Images of another form, such as those of a hybrid network's channels, are left out.
     """
@@ -114,7 +119,9 @@ def _image(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
 
 
 def _slices(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
-    """Yield slices through the strongest block along the three sides, in grey under the colours."""
+    """Yield slices through the strongest block along the three sides, in grey under the
+    colours.
+    """
     grey_pixels = grey_volume(shown)
     heat_map = shown.heat
     if grey_pixels is None:
@@ -138,7 +145,9 @@ def _slices(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
 
 
 def shades(name: str, shares: Floats) -> Floats:
-    """Return the colours ``(..., 3)`` of one of ``style.MAPS`` at shares from 0 to 1."""
+    """Return the colours ``(..., 3)`` of one of ``style.MAPS`` at shares from 0
+    to 1.
+    """
     end_colours = np.array([style.rgb(colour) for colour in style.MAPS[name]]).T
     colour_positions = np.linspace(0, 1, end_colours.shape[1])
     return np.stack(
@@ -148,7 +157,9 @@ def shades(name: str, shares: Floats) -> Floats:
 
 
 def _coloured(grey: Floats, heat: Floats, bound: float) -> Floats:
-    """Return a grey picture in 0 … 1 under the colours of values, whose cells may be coarser."""
+    """Return a grey picture in 0 … 1 under the colours of values, whose cells may be
+    coarser.
+    """
     row_cells, columns = (
         np.arange(pixel_count) * cells // pixel_count
         for pixel_count, cells in zip(grey.shape, heat.shape, strict=True)
@@ -164,7 +175,9 @@ def _coloured(grey: Floats, heat: Floats, bound: float) -> Floats:
 
 
 def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
-    """Yield a drawing of each channel: a line in the text colour, on the colours of its windows."""
+    """Yield a drawing of each channel: a line in the text colour, on the colours of its
+    windows.
+    """
     count, length = shown.size
     caption = caption.replace("over it", "in colours")
     channels = shown_channels(shown, _CHANNELS)
@@ -187,7 +200,8 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
             if math.isfinite(value) and value != 0:
                 inside.append(
                     Markup(
-                        '<rect x="{}" width="{}" height="100" fill="{}"><title>{}</title></rect>'
+                        '<rect x="{}" width="{}" height="100" '
+                        'fill="{}"><title>{}</title></rect>'
                     ).format(
                         round(start, 1),
                         round(stretch_end - start, 1),
@@ -199,7 +213,10 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
         if shown.picture is not None:
             channel_values = shown.picture[channel]
             inside.append(_outlined(channel_values, length))
-            words += f", from {number(float(np.fmin.reduce(channel_values)))} to {number(float(np.fmax.reduce(channel_values)))}"
+            words += (
+                f", from {number(float(np.fmin.reduce(channel_values)))} to "
+                f"{number(float(np.fmax.reduce(channel_values)))}"
+            )
         if channel == channels[-1]:
             words += f", {length:,} positions, {caption}"
             if count > len(channels):
@@ -207,7 +224,8 @@ def _lines(shown: Shown, bound: float, caption: str) -> Iterator[Markup]:
             else:
                 words += ""
         yield Markup(
-            '<figure class="pg-line"><svg viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
+            '<figure class="pg-line"><svg viewBox="0 0 1000 100" '
+            'preserveAspectRatio="none" role="img" '
             'aria-label="{}">{}</svg><figcaption>{}</figcaption></figure>'
         ).format(words, Markup("").join(inside), words)
 
@@ -247,13 +265,14 @@ def _figure(pixels: Floats, caption: str, css: str = "") -> Markup:
                 coarse = "pg-coarse" if max(pixels.shape[:2]) < 224 else ""
                 image_data = base64.b64encode(buffer.getvalue()).decode("ascii")
                 return Markup(
-                    '<figure class="{}"><img class="{}" alt="{}" src="data:image/{};base64,{}">'
+                    '<figure class="{}"><img class="{}" alt="{}" '
+                    'src="data:image/{};base64,{}">'
                     "<figcaption>{}</figcaption></figure>"
                 ).format(css, coarse, caption, image_format, image_data, caption)
         step_size *= 2
 
 
-# ---- texts -----------------------------------------------------------------------------------------------------------
+# ---- texts ---------------------------------------------------------------------------
 def drawn_text(
     name: str,
     players: npt.NDArray[np.intp],
@@ -261,7 +280,9 @@ def drawn_text(
     values: Floats,
     bound: float,
 ) -> Drawn:
-    """Return the words of an input on the colours of a scale from −``bound`` to ``bound``."""
+    """Return the words of an input on the colours of a scale from −``bound`` to
+    ``bound``.
+    """
     spans = []
     for word_text, value in zip(words[:_WORDS], values.tolist(), strict=False):
         shade = _shade(
@@ -284,7 +305,8 @@ def scale(bound: float, unit: str, more: str = "") -> Markup:
     """Return the key of colours."""
     end_shades = [_shade(value, _OPACITY) for value in (-1.0, 1.0)]
     return Markup(
-        '<p class="pg-key-line">Colours: −{0}<i class="pg-scale" style="background:linear-gradient(to right,'
+        '<p class="pg-key-line">Colours: −{0}<i class="pg-scale" '
+        'style="background:linear-gradient(to right,'
         '{1},transparent,{2})"></i>+{0}, {3}.{4}</p>'
     ).format(number(bound), *end_shades, unit, more)
 
@@ -301,7 +323,7 @@ def _shade(value: float, opacity: float) -> str:
     return f"rgba({red_part},{green},{blue_part},{opacity:.3f})"
 
 
-# ---- for pages -------------------------------------------------------------------------------------------------------
+# ---- for pages -----------------------------------------------------------------------
 def picture(shown: Shown, quantity: str) -> Markup:
     """Return an input on its own scale of colours."""
     bound = float(np.nanmax(np.abs(shown.heat), initial=0.0)) or 1.0

@@ -55,7 +55,8 @@ class Report:
     Attributes:
         html: the page as text.
         path: the file that holds it, or None.
-        markdown: its sentences, and a table of mean and local effects, as ``report.md`` of a run has them.
+        markdown: its sentences, and a table of mean and local effects, as ``report.md``
+            of a run has them.
         picture: what ``markdown`` shows beside them, as SVG.
 
     Examples:
@@ -74,7 +75,8 @@ class Report:
     def save(self, path: str | os.PathLike[str]) -> Report:
         """Write the page to a file and return it with its ``path``.
 
-        To one that ends in ``.md`` its ``markdown`` is written, and its ``picture`` to a file beside it.
+        To one that ends in ``.md`` its ``markdown`` is written, and its ``picture`` to
+        a file beside it.
 
         A file of this name is replaced.
 
@@ -113,10 +115,13 @@ class Report:
         webbrowser.open(self.path.resolve().as_uri())
 
     def _repr_html_(self) -> str:
-        # A frame of its own: the page's styles stay inside, and its scripts cannot reach the notebook.
+        # A frame of its own: the page's styles stay inside, and its scripts cannot
+        # reach the notebook.
         return (
-            '<iframe title="permgrad report" sandbox="allow-scripts allow-downloads allow-popups" '
-            f'style="width:100%;height:{_HEIGHT};border:1px solid #8884;border-radius:6px" '
+            '<iframe title="permgrad report" sandbox="allow-scripts allow-downloads '
+            'allow-popups" '
+            f'style="width:100%;height:{_HEIGHT};border:1px solid '
+            '#8884;border-radius:6px" '
             f'srcdoc="{html.escape(self.html)}"></iframe>'
         )
 
@@ -150,46 +155,59 @@ def report(
     random_state: Any = 0,
     progress: Any = "auto",
 ) -> Report:
-    """Write the page of a run for any model: how good it is on held-out rows, and what it relies on.
+    """Write the page of a run for any model: how good it is on held-out rows, and what
+    it relies on.
 
     Args:
-        model: anything that ``pg.explain`` takes: a fitted estimator of any library, a function of a table, a torch
-            network, or a ``pg.Model`` that says how one of these is read.
-        X: rows that the model was not fitted on, as for ``pg.explain``: a table ``(rows, columns)``, or the inputs of a
-            network as a dict, tuple or tensor.
-        y: their targets ``(rows,)``: classes as in training, or numbers. Of a model with several outputs also
-            ``(rows, outputs)``, with ``target=`` for the one to report.
-        path: HTML file to write, or one that ends in ``.md``, which gets the sentences alone. A file is replaced. None:
-            the page is only returned, and shown in a notebook.
-        train: rows and targets that the model was fitted on, in the form of ``X`` and ``y``. The page then compares
-            them with the held-out rows, searches for columns that give the target away and for rows in both, and takes
-            the constant from them. Without it, the constant is that of the held-out rows. A single row takes its
-            replacement values from them. With labels as ``row_groups`` or times as ``row_time``, those of the training
-            rows are a third item: without them columns are not tested for differences.
+        model: anything that ``pg.explain`` takes: a fitted estimator of any library, a
+            function of a table, a torch network, or a ``pg.Model`` that says how one of
+            these is read.
+        X: rows that the model was not fitted on, as for ``pg.explain``: a table
+            ``(rows, columns)``, or the inputs of a network as a dict, tuple or tensor.
+        y: their targets ``(rows,)``: classes as in training, or numbers. Of a model
+            with several outputs also ``(rows, outputs)``, with ``target=`` for the one
+            to report.
+        path: HTML file to write, or one that ends in ``.md``, which gets the sentences
+            alone. A file is replaced. None: the page is only returned, and shown in a
+            notebook.
+        train: rows and targets that the model was fitted on, in the form of ``X`` and
+            ``y``. The page then compares them with the held-out rows, searches for
+            columns that give the target away and for rows in both, and takes the
+            constant from them. Without it, the constant is that of the held-out rows. A
+            single row takes its replacement values from them. With labels as
+            ``row_groups`` or times as ``row_time``, those of the training rows are a
+            third item: without them columns are not tested for differences.
         title: title of the page. Default: the model's name and the target's.
         target: the output to report, by name or position, of a model with several.
         groups: columns that act as one feature, as for ``pg.explain``.
         loss: the loss in which importances are measured, as for ``pg.explain``.
-        sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and importances. What would count each
-            row once is left out, or the page says so. Not with ``sensitive`` or ``refits``.
-        row_groups: rows that belong together, which all intervals and tests of the page then allow for.
+        sample_weight: weights of the rows ``(rows,)`` in scores, comparisons and
+            importances. What would count each row once is left out, or the page says
+            so. Not with ``sensitive`` or ``refits``.
+        row_groups: rows that belong together, which all intervals and tests of the page
+            then allow for.
         row_time: the same for rows of a series.
-        sensitive: judge the model by the levels of this column: rates, errors and reliance by level, tested, and what
-            the features tell of it. A column's name, one label for each row (which need not be a feature), or a list
-            of names.
-        refits: fit the estimator so many times more, at least 5, on parts of the training rows: shows what another
-            training would say.
-        keep_rows: show single rows with their values. Without them the page has statistics only, and no *What if*.
-        max_rows: at most this many rows, drawn at random, have their features replaced. Metrics use all rows. None:
-            all. ``"auto"``: 1,000. For a network of permgrad as in ``permgrad run``.
+        sensitive: judge the model by the levels of this column: rates, errors and
+            reliance by level, tested, and what the features tell of it. A column's
+            name, one label for each row (which need not be a feature), or a list of
+            names.
+        refits: fit the estimator so many times more, at least 5, on parts of the
+            training rows: shows what another training would say.
+        keep_rows: show single rows with their values. Without them the page has
+            statistics only, and no *What if*.
+        max_rows: at most this many rows, drawn at random, have their features replaced.
+            Metrics use all rows. None: all. ``"auto"``: 1,000. For a network of
+            permgrad as in ``permgrad run``.
         random_state: seed. The same seed gives the same page.
         progress: whether to show progress. ``"auto"``: in a terminal or notebook.
 
     Returns:
-        A ``Report`` with ``html``, ``markdown``, ``path``, ``save()`` and ``open()``. A notebook shows the page.
+        A ``Report`` with ``html``, ``markdown``, ``path``, ``save()`` and ``open()``. A
+        notebook shows the page.
 
     Raises:
-        InputError: an argument cannot be used, or ``y`` is missing or of another length. Nothing is written.
+        InputError: an argument cannot be used, or ``y`` is missing or of another
+            length. Nothing is written.
         EnvironmentProblem: the file cannot be written.
 
     Examples:
@@ -313,7 +331,10 @@ def _check_arguments(
             yield problem, "Pass train=(X_train, y_train) too.", "PG005"
     for argument, value in (("sensitive=", sensitive), ("refits=", refits)):
         if sample_weight is not None and value is not None:
-            problem = f"A report with {argument} takes no sample_weight, because it counts every row once"
+            problem = (
+                f"A report with {argument} takes no sample_weight, because it "
+                "counts every row once"
+            )
             yield problem, "Leave one of them out, or call pg.explain for it.", "PG006"
 
 
@@ -368,7 +389,10 @@ def _refits(
     if learned is not None and learned.dependence is not None:
         argument_name, values = learned.dependence.argument
         if len(np.unique(values)) == 1:
-            problem_hint = "Pass train=(X_train, y_train, values), or the name of a column in both tables."
+            problem_hint = (
+                "Pass train=(X_train, y_train, values), or the name of a "
+                "column in both tables."
+            )
             raise InputError(
                 f"refits= needs {argument_name} of the training rows too",
                 hint=problem_hint,
@@ -414,7 +438,10 @@ def check_path(
     flag: str = "overwrite=True",
     endings: Sequence[str] = (".html", ".htm"),
 ) -> Path:
-    """Return the path of a page, or refuse one that cannot be written. ``flag`` is what replaces a file."""
+    """Return the path of a page, or refuse one that cannot be written.
+
+    ``flag`` is what replaces a file.
+    """
     if not isinstance(path, (str, os.PathLike)) or not str(path).strip():
         raise InputError(
             f"path must be a file to write, got {shown(path)}",

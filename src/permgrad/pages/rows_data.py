@@ -1,4 +1,6 @@
-"""Features and single rows as scripts read them: cards, columns, predictions and their parts, pictures, words."""
+"""Features and single rows as scripts read them: cards, columns, predictions and their
+parts, pictures, words.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
     from permgrad.assess.sections.rows import ListedSection, LocalRows
     from permgrad.attribution.explanation import Explanation
 
-#: Columns of listed rows. Letters of all their texts together, and of each at least and at most.
+#: Columns of listed rows. Letters of all their texts together, and of each at least and
+#: at most.
 _COLUMNS = 60
 _LETTERS = 300_000
 _LEAST = 8
@@ -89,7 +92,8 @@ def rows_data(content: Assessment) -> dict[str, Any] | None:
         ],
     }
     data |= {} if listed.called is None else {"called": packed(listed.called, "u2")}
-    # What is inside cells: pictures, words and patches, each with its part of the prediction.
+    # What is inside cells: pictures, words and patches, each with its part of the
+    # prediction.
     data |= _inside_cells(listed, content, row_positions)
     scored = (content.metrics or {}).get("intervals")
     if listed.inside is not None and scored:
@@ -155,16 +159,17 @@ def _similar(similar: Any, content: Assessment, kind: str) -> dict[str, Any]:
     }
 
 
-# ---- columns ---------------------------------------------------------------------------------------------------------
+# ---- columns -------------------------------------------------------------------------
 def columns_data(
     table: pd.DataFrame,
     groups: Mapping[str, Any] | None = None,
     photos: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return columns with their names: ``values`` of numbers, or ``codes`` of ``levels`` (the last: missing).
+    """Return columns with their names: ``values`` of numbers, or ``codes`` of
+    ``levels`` (the last: missing).
 
-    ``groups`` are those of the tab Trust: the code of each row and the names, by column. ``photos``: small images of
-    levels, by column.
+    ``groups`` are those of the tab Trust: the code of each row and the names, by
+    column. ``photos``: small images of levels, by column.
     """
     count = max(
         sum(not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes), 1
@@ -204,7 +209,9 @@ def columns_data(
 
 
 def numbers_data(numbers: Floats) -> Any:
-    """Return numbers in the smallest type that holds them: whole ones exactly, others with seven digits."""
+    """Return numbers in the smallest type that holds them: whole ones exactly, others
+    with seven digits.
+    """
     integers = bool(np.isfinite(numbers).all() and (numbers == np.round(numbers)).all())
     if not integers or not len(numbers):
         return packed(numbers)
@@ -220,14 +227,16 @@ def numbers_data(numbers: Floats) -> Any:
     return [int(number) for number in numbers.tolist()]
 
 
-# ---- parts of predictions --------------------------------------------------------------------------------------------
+# ---- parts of predictions ------------------------------------------------------------
 def _parts(
     local: LocalRows,
     listed: ListedSection,
     content: Assessment,
     row_positions: Mapping[int, int],
 ) -> dict[str, Any] | None:
-    """Return the strongest parts of the predictions of listed rows, and the sum of all others."""
+    """Return the strongest parts of the predictions of listed rows, and the sum of all
+    others.
+    """
     explanation = local.explanation
     pairs = [
         (local_index, row_positions[number], output)
@@ -269,7 +278,9 @@ def _parts(
 def _outputs(
     outputs: Sequence[str], listed: ListedSection, content: Assessment, row_index: int
 ) -> list[int]:
-    """Return the outputs shown of a row: the positive one of two classes, of more the predicted and the true one."""
+    """Return the outputs shown of a row: the positive one of two classes, of more the
+    predicted and the true one.
+    """
     if listed.classes is None or len(outputs) < 2:
         return [0]
     if len(listed.classes) == 2:
@@ -285,11 +296,12 @@ def _outputs(
     return [outputs.index(class_name) for class_name in names if class_name in outputs]
 
 
-# ---- pictures and words ----------------------------------------------------------------------------------------------
+# ---- pictures and words --------------------------------------------------------------
 def _drawn(
     listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return rows' images, each with the picture that is laid over it, and the words of rows of text with their values.
+    """Return rows' images, each with the picture that is laid over it, and the words of
+    rows of text with their values.
 
     Row by row, until the images take too much room.
     """
@@ -355,7 +367,9 @@ def _drawn(
 def _texts(
     listed: ListedSection, content: Assessment, row_positions: Mapping[int, int]
 ) -> list[dict[str, Any]]:
-    """Return the words of rows' texts with their parts of the prediction, as *What if* divides it."""
+    """Return the words of rows' texts with their parts of the prediction, as *What if*
+    divides it.
+    """
     texts: list[dict[str, Any]] = []
     if (
         content.words is None
@@ -391,7 +405,9 @@ def _texts(
 def _unit(
     outputs: Sequence[str], listed: ListedSection, content: Assessment, row_index: int
 ) -> tuple[int, float, str]:
-    """Return the output that words and patches of a row speak of, what they are multiplied by, and its name."""
+    """Return the output that words and patches of a row speak of, what they are
+    multiplied by, and its name.
+    """
     output = _outputs(outputs, listed, content, row_index)[0]
     if listed.classes is None:
         return output, 1.0, clean(f"the prediction of {content.target}")
@@ -425,7 +441,9 @@ def _patches(
 def _picture(
     explanation: Explanation, name: str, row_index: int, output: int
 ) -> dict[str, Any] | None:
-    """Return a row's image and its explanation as pictures, or None if the explanation is empty."""
+    """Return a row's image and its explanation as pictures, or None if the explanation
+    is empty.
+    """
     drawn = shown_input(explanation, name, row_index, output)
     if drawn.picture is None or drawn.sides != 2 or not np.nan_to_num(drawn.heat).any():
         return None
@@ -454,7 +472,9 @@ def _picture(
 
 
 def _png(array: Array) -> str:
-    """Return an image with values from 0 to 1 as PNG in base64, not larger than needed."""
+    """Return an image with values from 0 to 1 as PNG in base64, not larger than
+    needed.
+    """
     from PIL import Image
 
     pixels = (np.clip(array, 0, 1) * 255).round().astype(np.uint8)
@@ -541,7 +561,9 @@ def features_data(content: Assessment) -> dict[str, Any] | None:
 
 
 def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
-    """Return the columns of the list: importance over all rows, its interval and p-values, and by class."""
+    """Return the columns of the list: importance over all rows, its interval and
+    p-values, and by class.
+    """
     lower_ends, upper_ends = (
         interval_ends[order, 0] for interval_ends in explanation.ci()
     )
@@ -574,7 +596,9 @@ def _list(explanation: Explanation, order: list[int]) -> dict[str, Any]:
 def _cards(
     section: CardsSection, content: Assessment, feature_ranks: dict[str, int], most: int
 ) -> list[dict[str, Any]]:
-    """Return the cards by rank, with the curves of ``most`` rows, notes, and the features that each moves with."""
+    """Return the cards by rank, with the curves of ``most`` rows, notes, and the
+    features that each moves with.
+    """
     notes = _notes_of(content)
     cards = []
     of_groups = len(
@@ -652,12 +676,15 @@ def _packed_curves(of_rows: Any, most: int) -> dict[str, Any]:
 
 
 def most_moved(card: Mapping[str, Any]) -> int:
-    """Return the place of the class, of those of a card, whose probability the feature moves most."""
+    """Return the place of the class, of those of a card, whose probability the feature
+    moves most.
+    """
     return int(np.ptp(np.asarray(card["mean"], dtype=np.float64), axis=0).argmax())
 
 
 def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
-    """Return a table: what predictions are at both ends of the curves of the first features, as charts draw them.
+    """Return a table: what predictions are at both ends of the curves of the first
+    features, as charts draw them.
 
     Of several classes, the one is shown that a feature moves most.
     """
@@ -692,7 +719,9 @@ def effect_lines(content: Assessment, most: int = 5) -> list[list[str]]:
 
 
 def _effect_line(card: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
-    """Return what is written of one card: its name, both ends, the mean effect and the local one."""
+    """Return what is written of one card: its name, both ends, the mean effect and the
+    local one.
+    """
     means = np.asarray(card["mean"])
     spots = card["ale"]["at"]
     write = percent if classes else number

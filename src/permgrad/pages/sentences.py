@@ -1,4 +1,6 @@
-"""Sentences that page and terminal share: on a model beside a constant and others, paths, features, and changes."""
+"""Sentences that page and terminal share: on a model beside a constant and others,
+paths, features, and changes.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,13 @@ from permgrad.pages.words import (
 if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
-#: Below this share of the branch weights, class activation maps show only a small part of the prediction. On Covertype
-#: it is 3 to 5 % for preset default and 11 % for preset fast.
+#: Below this share of the branch weights, class activation maps show only a small part
+#: of the prediction. On Covertype it is 3 to 5 % for preset default and 11 % for preset
+#: fast.
 LEAST_IMAGE_SHARE = 0.1
 
 
-# ---- the model -------------------------------------------------------------------------------------------------------
+# ---- the model -----------------------------------------------------------------------
 def known_classes(measured: Mapping[str, Any]) -> int:
     """Return the number of classes of some test metrics, or 0 for regression."""
     return len(measured.get("labels") or ()) - len(measured.get("unseen") or ())
@@ -45,7 +48,9 @@ def main_metric(task: Task, test: Mapping[str, Any]) -> Metric:
 
 
 def baseline_label(name: str, task: Task, *, counts: bool) -> str:
-    """Return a baseline's display name in a task. ``counts``: of a regression of counts.
+    """Return a baseline's display name in a task.
+
+    ``counts``: of a regression of counts.
 
     Examples:
         >>> baseline_label("linear", "classification", counts=False)
@@ -76,9 +81,11 @@ def best_baseline(task: Task, measured: Mapping[str, Any]) -> tuple[str, float] 
     return best_entry
 
 
-# ---- its paths -------------------------------------------------------------------------------------------------------
+# ---- its paths -----------------------------------------------------------------------
 def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
-    """Return each path's share, or nothing if one of them is outside 0 … 1: then they are not parts of a total."""
+    """Return each path's share, or nothing if one of them is outside 0 … 1: then they
+    are not parts of a total.
+    """
     shares = {}
     for path_key, entry in entries_of(branches).items():
         shares[path_key] = value_of(entry, "share")
@@ -91,7 +98,9 @@ def path_shares(branches: Mapping[str, Any]) -> dict[str, float]:
 
 
 def map_words(branches: Mapping[str, Any]) -> str:
-    """Return a sentence if activation maps mean little because the image path hardly counts, else an empty text."""
+    """Return a sentence if activation maps mean little because the image path hardly
+    counts, else an empty text.
+    """
     share = value_of(branches.get("image"), "share")
     if (
         not is_hybrid(branches)
@@ -104,14 +113,18 @@ def map_words(branches: Mapping[str, Any]) -> str:
     else:
         amount = "next to nothing"
     return (
-        f"The image path has {amount} of the branch weights, so its activation maps show only a small part of the "
-        "prediction. The bars of each row show all of it. For meaningful maps, train a network on images alone "
+        f"The image path has {amount} of the branch weights, so its activation maps "
+        "show only a small part of the "
+        "prediction. The bars of each row show all of it. For meaningful maps, train a "
+        "network on images alone "
         '(branches=("image",)).'
     )
 
 
 def path_words(branches: Mapping[str, Any]) -> str:
-    """Give the importance of each path where their shares are no parts of a total, else nothing."""
+    """Give the importance of each path where their shares are no parts of a total, else
+    nothing.
+    """
     entries = entries_of(branches)
     if (
         len(entries) < 2
@@ -149,12 +162,13 @@ def share_words(branches: Mapping[str, Any]) -> str:
     words = []
     for path_key, (own_share, lower_share, upper_share) in shares.items():
         words.append(
-            f"{path_name(path_key)} {percent(own_share)} ({percent(lower_share)} to {percent(upper_share)})"
+            f"{path_name(path_key)} {percent(own_share)} ({percent(lower_share)} to "
+            f"{percent(upper_share)})"
         )
     return f"Shares: {listed(words)}."
 
 
-# ---- what a model is made of -----------------------------------------------------------------------------------------
+# ---- what a model is made of ---------------------------------------------------------
 def raised_words(raised: float) -> str:
     """Say by how much predictions were raised after training.
 
@@ -164,13 +178,15 @@ def raised_words(raised: float) -> str:
     """
     change_words = f"{'raised' if raised > 0 else 'lowered'} by {number(abs(raised))}"
     return (
-        f"predictions were {change_words} after training, which is their mean error on the validation rows, later than the "
+        f"predictions were {change_words} after training, which is their mean error on "
+        "the validation rows, later than the "
         "training rows, less what chance may have made of it"
     )
 
 
 def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
-    """Say for each output where the mean curve of a card leaves the data, and whether the local effect differs there.
+    """Say for each output where the mean curve of a card leaves the data, and whether
+    the local effect differs there.
 
     ``shares``: predictions are probabilities.
     """
@@ -180,9 +196,18 @@ def left_texts(card: Mapping[str, Any], *, shares: bool) -> list[str]:
         names_apart([card["feature"], leaves["other"]]),
         (card["feature"], leaves["other"]),
     )
-    words = f"The mean curve of {own_name} leaves the data {left_where(leaves)}: there, {percent(leaves['share'])} of its "
-    words += f"rows have a value of {other_name} that none of the {leaves['near']} or more test rows with the nearest values "
-    words += f"of {own_name} has. The accumulated local effect (ALE) stays inside the data, and "
+    words = (
+        f"The mean curve of {own_name} leaves the data {left_where(leaves)}: "
+        f"there, {percent(leaves['share'])} of its "
+    )
+    words += (
+        f"rows have a value of {other_name} that none of the {leaves['near']} or "
+        "more test rows with the nearest values "
+    )
+    words += (
+        f"of {own_name} has. The accumulated local effect (ALE) stays inside the "
+        "data, and "
+    )
     for clear, apart_size in zip(leaves["clear"], leaves["apart"], strict=True):
         if shares:
             apart = f"{number(100 * apart_size, 2)} percentage points"
@@ -206,27 +231,38 @@ def left_where(leaves: Mapping[str, Any]) -> str:
     return " and ".join(ends_said) or "at all values"
 
 
-# ---- levels of a column ----------------------------------------------------------------------------------------------
-#: What is said of a measure that clearly differs between a level and all other rows, in the order of sentences.
-#: ``it`` is the level, with its rows, and ``others`` are the other rows.
+# ---- levels of a column --------------------------------------------------------------
+#: What is said of a measure that clearly differs between a level and all other rows, in
+#: the order of sentences. ``it`` is the level, with its rows, and ``others`` are the
+#: other rows.
 _DIFFERS = {
-    "selection_rate": "The model predicts {positive} for {first} of {it} and for {second} of {others}",
-    "true_positive_rate": "It finds {first} of those that are {positive} among {it} and {second} among {others}",
-    "false_positive_rate": "It wrongly predicts {positive} for {first} of those that are not among {it} and for {second} "
+    "selection_rate": "The model predicts {positive} for {first} of {it} and for "
+    "{second} of {others}",
+    "true_positive_rate": "It finds {first} of those that are {positive} among {it} "
+    "and {second} among {others}",
+    "false_positive_rate": "It wrongly predicts {positive} for {first} of those that "
+    "are not among {it} and for {second} "
     "among {others}",
-    "predicted_minus_observed": "The mean probability minus the share of {positive} is {first} for {it} and {second} "
+    "predicted_minus_observed": "The mean probability minus the share of {positive} is "
+    "{first} for {it} and {second} "
     "for {others}",
-    "mean_error": "The mean error (truth − prediction) is {first} for {it} and {second} for {others}",
-    "accuracy": "The model is right in {first} of {it}{expected[0]} and in {second} of {others}{expected[1]}",
-    "log_loss": "The log loss is {first} for {it}{expected[0]} and {second} for {others}{expected[1]}",
-    "rmse": "Errors are {times[0]} times what is usual at such predictions for {it} (RMSE {first}), and {times[1]} times "
+    "mean_error": "The mean error (truth − prediction) is {first} for {it} and "
+    "{second} for {others}",
+    "accuracy": "The model is right in {first} of {it}{expected[0]} and in {second} of "
+    "{others}{expected[1]}",
+    "log_loss": "The log loss is {first} for {it}{expected[0]} and {second} for "
+    "{others}{expected[1]}",
+    "rmse": "Errors are {times[0]} times what is usual at such predictions for {it} "
+    "(RMSE {first}), and {times[1]} times "
     "for {others} (RMSE {second})",
 }
 _RELIES = "The importance of {feature} is {first} for {it} and {second} for {others}"
 
 
 def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
-    """Return a sentence on each measure and importance that clearly differs between levels (``audit``), or on none."""
+    """Return a sentence on each measure and importance that clearly differs between
+    levels (``audit``), or on none.
+    """
     column_name = shorten(facts["column"], 40)
     lines = {}
     for measure_line in facts["measures"]:
@@ -238,20 +274,28 @@ def level_words(facts: Mapping[str, Any], positive: object) -> list[str]:
     pairs += [(_RELIES, reliance_line) for reliance_line in facts["reliance"]]
     if not any("p_adjusted" in measure_line for _, measure_line in pairs):
         return [
-            f"The levels of {column_name} are not compared: fewer than two of them have enough rows{_events(facts)}."
+            (
+                f"The levels of {column_name} are not compared: fewer than two of them "
+                f"have enough rows{_events(facts)}."
+            )
         ]
     sentences = []
     for words, measure_line in pairs:
         if measure_line.get("clear"):
             sentences.append(_level_sentence(words, measure_line, facts, positive))
     sentences = sentences or [
-        f"No rate or error of the model clearly differs between the levels of {column_name}."
+        (
+            "No rate or error of the model clearly differs between the levels of "
+            f"{column_name}."
+        )
     ]
     unjudged_levels = len(facts["rows"]) - len(facts["judged"])
     if unjudged_levels:
         sentences.append(
-            f"{counted(unjudged_levels, 'level')} of {column_name} {by_count(unjudged_levels, 'is', 'are')} shown and not judged, "
-            f"because {by_count(unjudged_levels, 'it has', 'they have')} too few rows{_events(facts)}."
+            f"{counted(unjudged_levels, 'level')} of {column_name} "
+            f"{by_count(unjudged_levels, 'is', 'are')} shown and not judged, "
+            f"because {by_count(unjudged_levels, 'it has', 'they have')} too few "
+            f"rows{_events(facts)}."
         )
     return sentences
 
@@ -307,11 +351,17 @@ def _level_sentence(
         number(scale * line[end_name], digits) for end_name in ("value", "low", "high")
     )
     beyond = " beyond what is expected" * bool(expected[0])
-    return f"{sentence} (difference{beyond} {size_text}{unit_words}, 95\u00a0% interval {lower_text} to {upper_text})."
+    return (
+        f"{sentence} (difference{beyond} {size_text}{unit_words}, 95\u00a0% "
+        f"interval {lower_text} to {upper_text})."
+    )
 
 
 def told_words(facts: Mapping[str, Any]) -> str:
-    """Say how much the features tell of a column, and which carry it (``told_by``). Empty where that is not known."""
+    """Say how much the features tell of a column, and which carry it (``told_by``).
+
+    Empty where that is not known.
+    """
     told_facts = facts["told_by"]
     column = shorten(facts["column"], 40)
     whose = "other " * facts["is_feature"]
@@ -328,17 +378,22 @@ def told_words(facts: Mapping[str, Any]) -> str:
     share, lower, upper = (
         number(told_facts[end_name], 2) for end_name in ("told", "low", "high")
     )
-    words = f"The {whose}features tell {share} of what {column} would say (95\u00a0% interval {lower} to {upper}; {score}). "
+    words = (
+        f"The {whose}features tell {share} of what {column} would say (95\u00a0% "
+        f"interval {lower} to {upper}; {score}). "
+    )
     return f"{words}{carriers} {by_count(len(first), 'carries', 'carry')} the most."
 
 
-# ---- changes ---------------------------------------------------------------------------------------------------------
+# ---- changes -------------------------------------------------------------------------
 #: Features that a sentence names.
 _NAMED = 3
 
 
 def since_words(changes: Changes) -> str:
-    """Say which columns differ between the test rows of two runs, how the loss changed, and which importances did."""
+    """Say which columns differ between the test rows of two runs, how the loss changed,
+    and which importances did.
+    """
     old, new = (shorten(name, 40) for name in changes.meta["runs"])
     words = changes_words(changes)
     first = ""
@@ -354,27 +409,50 @@ def since_words(changes: Changes) -> str:
         ]
         if count := len(changed):
             clear.append(
-                f"{listed(map(short_name, changed['name']), _NAMED)} clearly {by_count(count, 'matters', 'matter')} {direction}"
+                f"{listed(map(short_name, changed['name']), _NAMED)} clearly "
+                f"{by_count(count, 'matters', 'matter')} {direction}"
             )
     unchanged = "No importance changed clearly." if len(lines) else ""
     return f"{first}From {old} to {new}, {words[0].lower()}{words[1:]} {f'{listed(clear)}.' if clear else unchanged}".rstrip()
 
 
 def case_words(changes: Changes) -> str:
-    """Say what was compared: two models on the same rows, or one model on two samples."""
+    """Say what was compared: two models on the same rows, or one model on two
+    samples.
+    """
     (old_name, new_name), (first, second) = (
         map(shorten, changes.meta["runs"], (60, 60)),
         changes.meta["rows"],
     )
     if changes.meta["same_rows"]:
-        words = f"The model of {old_name} and that of {new_name} predict the same {first:,} test rows, and scores are compared "
+        words = (
+            f"The model of {old_name} and that of {new_name} predict the same "
+            f"{first:,} test rows, and scores are compared "
+        )
         if (changes.lines["kind"] == "importance").any():
-            return f"{words}row by row. Importances count as independent, so their intervals are rather too wide."
-        return f"{words}row by row. Importances are not compared: those of both differ in method or features."
-    words = f"The test rows of both runs differ. The model of {old_name} predicts {first:,} of its own and {second:,} of "
-    words += f"{new_name}, whose own model is not used. Rows of the two count as independent of each other."
+            return (
+                f"{words}row by row. Importances count as independent, so their "
+                "intervals are rather too wide."
+            )
+        return (
+            f"{words}row by row. Importances are not compared: those of both "
+            "differ "
+            "in method or features."
+        )
+    words = (
+        f"The test rows of both runs differ. The model of {old_name} predicts "
+        f"{first:,} of its own and {second:,} of "
+    )
+    words += (
+        f"{new_name}, whose own model is not used. Rows of the two count as "
+        "independent of each other."
+    )
     if copies := changes.meta.get("copies"):
-        words += f" {counted(copies, 'new row')} {by_count(copies, 'equals', 'equal')} rows that it may have been "
+        words += (
+            f" {counted(copies, 'new row')} "
+            f"{by_count(copies, 'equals', 'equal')} "
+            "rows that it may have been "
+        )
         words += "trained on: its loss there can be too small."
     return words
 

@@ -1,4 +1,6 @@
-"""Single rows as numbers: the steps from a baseline's output to the row's, and the order of a feature's values."""
+"""Single rows as numbers: the steps from a baseline's output to the row's, and the
+order of a feature's values.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,14 @@ from permgrad.pages.words import labels_of, value_text
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in time.
+#: Text like 2024-05-31 or 2024-05-31 12:30, whose alphabetical order is the order in
+#: time.
 ISO_DATE = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?Z?")
 
 
 def ranks_of(explanation: Explanation, feature: int) -> Floats:
-    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is missing.
+    """Return each row's value as a rank 0 … 1, NaN where the value has no order or is
+    missing.
 
     Numbers, dates, times, ISO dates as text and ordered categories have an order.
     """
@@ -58,7 +62,8 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
         codes = values.map(str.strip, na_action="ignore").astype(object)
     else:
         return unordered
-    # First the rank among the different values, because dates and texts have no average.
+    # First the rank among the different values, because dates and texts have no
+    # average.
     ranks = (
         codes.rank(method="dense")
         .astype(np.float64)
@@ -71,19 +76,26 @@ def ranks_of(explanation: Explanation, feature: int) -> Floats:
     return np.where(np.isfinite(ranks), 0.5, np.nan)
 
 
-#: Methods whose values can be added over players, but do not add up to a difference of outputs.
+#: Methods whose values can be added over players, but do not add up to a difference of
+#: outputs.
 _TO_NOTHING = ("gradient", "smoothgrad")
 
 
 def stacks(explanation: Explanation) -> bool:
-    """Return whether values add up from a baseline's output to the row's. Slopes do not."""
+    """Return whether values add up from a baseline's output to the row's.
+
+    Slopes do not.
+    """
     return explanation.additive and explanation.method not in _TO_NOTHING
 
 
 def ends_of(
     explanation: Explanation, row_index: int, column: int
 ) -> tuple[float, float]:
-    """Return the outputs at the start and the end of a row's steps. The start is 0 if the baseline's is unknown."""
+    """Return the outputs at the start and the end of a row's steps.
+
+    The start is 0 if the baseline's is unknown.
+    """
     total = float(
         np.nansum(
             np.asarray(explanation.values[row_index, :, column], dtype=np.float64)
@@ -127,10 +139,11 @@ def steps_of(
     width: int,
     further: Sequence[tuple[str, float]] = (),
 ) -> tuple[list[str], list[float]]:
-    """Return names and sizes of the steps from a baseline's output to that of a row and output: ``position``.
+    """Return names and sizes of the steps from a baseline's output to that of a row and
+    output: ``position``.
 
-    The strongest ``players`` have a step each, the others one together. ``further`` are names and sizes of further
-    steps. A gap that is left is a step, too.
+    The strongest ``players`` have a step each, the others one together. ``further`` are
+    names and sizes of further steps. A gap that is left is a step, too.
     """
     values = np.asarray(
         explanation.values[position[0], :, position[1]], dtype=np.float64

@@ -1,4 +1,6 @@
-"""An explanation in words: its headline, its circumstances, its ranked features, and a summary of them as text."""
+"""An explanation in words: its headline, its circumstances, its ranked features, and a
+summary of them as text.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ _MAPS = 5
 
 
 class RankedLine(NamedTuple):
-    """A feature of a list: its position, name, importance as text, interval (NaN: none), and whether it matters."""
+    """A feature of a list: its position, name, importance as text, interval (NaN:
+    none), and whether it matters.
+    """
 
     place: int
     name: str
@@ -83,7 +87,10 @@ def summary(
 
 
 def told(explanation: Explanation, target: str | int | None, top_n: int) -> list[Told]:
-    """Return the lines of a summary, each with its facts. Pairs have a list of their own behind that of features."""
+    """Return the lines of a summary, each with its facts.
+
+    Pairs have a list of their own behind that of features.
+    """
     if len(orders := np.unique(explanation.order)) > 1 and orders[0] == 1:
         heading: Told = ("Only together:", {"kind": "title"})
         pairs = [
@@ -208,7 +215,9 @@ def _ranked(
     order: npt.NDArray[np.intp],
     clear: Sequence[str] | None,
 ) -> Iterator[Told]:
-    """Yield features over all rows, ``shown``: of local explanations by mean size, which the signed mean follows."""
+    """Yield features over all rows, ``shown``: of local explanations by mean size,
+    which the signed mean follows.
+    """
     several = explanation.scope == "local" and shown.meta.get("summary") == "mean_abs"
     means = (
         explanation.to_global("mean").values[:, column]
@@ -244,7 +253,10 @@ def _ranked(
             "importance": shown.values[feature_line.place, column],
         }
         facts |= {"mean": signed_mean} if several else {}
-        words = f"  {feature_line.name:{width}}  {feature_line.text}{interval}{doubt}{signed}"
+        words = (
+            f"  {feature_line.name:{width}}  "
+            f"{feature_line.text}{interval}{doubt}{signed}"
+        )
         yield words, {**facts, "ci_low": feature_line.low, "ci_high": feature_line.high}
 
 
@@ -294,14 +306,17 @@ def _moved(
 
 
 def no_better(explanation: Explanation) -> str:
-    """Say that the model is no better than a constant, where both losses are known, or nothing."""
+    """Say that the model is no better than a constant, where both losses are known, or
+    nothing.
+    """
     losses = []
     for loss_key in ("model_loss", "loss_scale"):
         losses.append(explanation.meta.get(loss_key))
     model_loss, constant = (
         math.nan if value is None else float(value) for value in losses
     )
-    # The constant is the best for these very rows: with few of them it is better than any model.
+    # The constant is the best for these very rows: with few of them it is better than
+    # any model.
     if not model_loss >= constant or _rows(explanation) < FEWEST_ROWS:
         return ""
     if explanation.meta.get("unit"):
@@ -309,13 +324,16 @@ def no_better(explanation: Explanation) -> str:
     else:
         unit_words = ""
     return (
-        f"The model is no better than a constant on these rows: its loss is {number(model_loss)}, that of the best constant "
+        "The model is no better than a constant on these rows: its loss is "
+        f"{number(model_loss)}, that of the best constant "
         f"{number(constant)}{unit_words}."
     )
 
 
 def _rows(explanation: Explanation) -> float:
-    """Return the number of rows that a global explanation is over, infinite if it is not known."""
+    """Return the number of rows that a global explanation is over, infinite if it is
+    not known.
+    """
     row_count = explanation.meta.get(
         "rows_summarised", explanation.meta.get("rows_explained")
     )
@@ -323,7 +341,9 @@ def _rows(explanation: Explanation) -> float:
 
 
 def _units(explanation: Explanation) -> float:
-    """Return the number of rows, or of groups or times where rows depend on each other, infinite if it is not known."""
+    """Return the number of rows, or of groups or times where rows depend on each other,
+    infinite if it is not known.
+    """
     about = explanation.meta.get("independent")
     if isinstance(about, Mapping):
         return about["count"]
@@ -331,7 +351,9 @@ def _units(explanation: Explanation) -> float:
 
 
 def _too_few(explanation: Explanation) -> bool:
-    """Whether the rows are too few for intervals: under four, or few rows explained singly."""
+    """Whether the rows are too few for intervals: under four, or few rows explained
+    singly.
+    """
     has_few_rows = explanation.meta.get("rows_summarised", FEWEST_ROWS) < FEWEST_ROWS
     return has_few_rows or _units(explanation) < FEWEST_UNITS
 
@@ -356,7 +378,10 @@ def _of_few_rows(explanation: Explanation) -> str:
         else (f"Fewer than 4 {unit_kind} have", "them")
     )
     unit_kind = claim_of(explanation).one
-    return f"{start} no intervals: what {unit_kind} in other rows, and its order, cannot be told from {pronoun}."
+    return (
+        f"{start} no intervals: what {unit_kind} in other rows, and its order, "
+        f"cannot be told from {pronoun}."
+    )
 
 
 def shares_words(explanation: Explanation) -> str:
@@ -369,7 +394,10 @@ def shares_words(explanation: Explanation) -> str:
     if not shares or None in shares.values():
         return ""
     whose = "branches" if set(shares) <= {*PATHS} else "inputs"
-    return f"Shares of the {whose}: {', '.join(f'{clean(branch)} {percent(share)}' for branch, share in shares.items())}."
+    return (
+        f"Shares of the {whose}: "
+        f"{', '.join(f'{clean(branch)} {percent(share)}' for branch, share in shares.items())}."
+    )
 
 
 def shown_class(explanation: Explanation, column: int) -> str:
@@ -380,7 +408,10 @@ def shown_class(explanation: Explanation, column: int) -> str:
         or explanation.outputs[column] != positive
     ):
         return ""
-    return f"{clean(positive)} is shown because it is the rarer class in y. Pass target= for the other one."
+    return (
+        f"{clean(positive)} is shown because it is the rarer class in y. Pass "
+        "target= for the other one."
+    )
 
 
 def order_sentence(explanation: Explanation, column: int, most: int) -> str:
@@ -398,7 +429,9 @@ def order_sentence(explanation: Explanation, column: int, most: int) -> str:
 
 
 def lists_of(explanation: Explanation) -> list[tuple[str, npt.NDArray[np.intp]]]:
-    """Return titles and players of the lists of bars: one for each modality if methods, and thus units, differ."""
+    """Return titles and players of the lists of bars: one for each modality if methods,
+    and thus units, differ.
+    """
     methods = explanation.meta.get("methods")
     if not isinstance(methods, Mapping):
         return [("", np.arange(len(explanation.names)))]
@@ -442,7 +475,8 @@ def ranked_lines(
             interval = f"{number(start)} to {number(end_value)}"
         else:
             interval = ""
-        # Written as coarsely as the largest, a value that is not 0 can look like it, outside its narrow interval.
+        # Written as coarsely as the largest, a value that is not 0 can look like it,
+        # outside its narrow interval.
         narrow = (
             bool(interval)
             and start * end_value > 0
@@ -506,11 +540,16 @@ def _without_label(label_counts: Any) -> str:
     """Say how many places of y are left out."""
     if not label_counts or not label_counts["void"]:
         return ""
-    return f"{label_counts['void']:,} of {label_counts['of']:,} places have no label and are left out"
+    return (
+        f"{label_counts['void']:,} of {label_counts['of']:,} places have no label "
+        "and are left out"
+    )
 
 
 def circumstances(explanation: Explanation) -> str:
-    """Return sentences: the number of rows, the background or baseline, and the level of the intervals."""
+    """Return sentences: the number of rows, the background or baseline, and the level
+    of the intervals.
+    """
     call_facts = explanation.meta
     sentences = []
     if refits := call_facts.get("refits"):
@@ -546,7 +585,8 @@ def circumstances(explanation: Explanation) -> str:
         sentences.append("Conditional sampling")
         if unfit := call_facts.get("residuals_dependent"):
             sentences.append(
-                f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust their p-values"
+                f"The draws do not fit {counted(len(unfit), 'feature')}: do not trust "
+                "their p-values"
             )
     sentences.append(part_words(call_facts.get("part")))
     sentences.append(_without_label(call_facts.get("places")))
@@ -560,7 +600,8 @@ def circumstances(explanation: Explanation) -> str:
 
 
 def part_words(part_facts: Mapping[str, Any] | None) -> str:
-    """Say, without a full stop, what is explained where that is not the whole model, or nothing.
+    """Say, without a full stop, what is explained where that is not the whole model, or
+    nothing.
 
     Examples:
         >>> part_words({"paths": ["tabular"], "without": "trees", "share": 0.834})[:49]
@@ -574,11 +615,16 @@ def part_words(part_facts: Mapping[str, Any] | None) -> str:
         share_note = f": {percent(share)} of the variance of its outputs on these rows"
     else:
         share_note = ""
-    return f"The model without its {clean(part_facts['without'])}, which have no slopes{share_note}"
+    return (
+        f"The model without its {clean(part_facts['without'])}, which have no "
+        f"slopes{share_note}"
+    )
 
 
 def rough_words(explanation: Explanation) -> str:
-    """Say that intervals are rough, with few rows or where few rows carry an effect, or nothing."""
+    """Say that intervals are rough, with few rows or where few rows carry an effect, or
+    nothing.
+    """
     if min(_rows(explanation), explanation.meta.get("equal_rows", math.inf)) <= ROUGH:
         return ", rough with so few rows"
     lower_ends, upper_ends = explanation.ci()
@@ -594,7 +640,10 @@ def rough_words(explanation: Explanation) -> str:
     )
     carried = int((freedom < FEW_CARRY).sum())
     if carried:
-        return f", rough for {carried} of {len(explanation.names)}, whose effect few rows carry"
+        return (
+            f", rough for {carried} of {len(explanation.names)}, whose effect few "
+            "rows carry"
+        )
     return ""
 
 
@@ -610,11 +659,16 @@ def units_words(meta: Mapping[str, object]) -> str:
         stretch = f", over {about['related_times']} times or less"
     else:
         stretch = ""
-    return f"Intervals allow for neighbours in time that are related ({count} times{stretch})"
+    return (
+        f"Intervals allow for neighbours in time that are related ({count} "
+        f"times{stretch})"
+    )
 
 
 def clear_names(explanation: Explanation, column: int) -> list[str] | None:
-    """Return the names whose effect is clearly not 0, or None without a test, as of mean sizes, always above 0."""
+    """Return the names whose effect is clearly not 0, or None without a test, as of
+    mean sizes, always above 0.
+    """
     tests = explanation.p_values
     if (
         tests is None
@@ -630,7 +684,9 @@ def clear_names(explanation: Explanation, column: int) -> list[str] | None:
 
 
 def players_words(explanation: Explanation) -> str:
-    """Count the features, or the inputs where each input is one, or the interactions where these are alone."""
+    """Count the features, or the inputs where each input is one, or the interactions
+    where these are alone.
+    """
     if (explanation.order > 1).all():
         return counted(
             len(explanation.names),
@@ -672,7 +728,9 @@ def _measured(explanation: Explanation, column: int) -> str:
 
 
 def missing_summary(result: Missing, measure: str, top_n: int) -> str:
-    """Return the loss, or a score, of subsets of modalities as lines of text, the best first."""
+    """Return the loss, or a score, of subsets of modalities as lines of text, the best
+    first.
+    """
     values, _, lower_ends, upper_ends = result.measures[measure]
     if measure == "loss" and "unit" in result.meta:
         unit_words = f" ({unit_name(result.meta)})"
@@ -683,7 +741,8 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
         lines.append(f"Always present: {', '.join(map(clean, held_modalities))}.")
     if isinstance(result.meta.get("rows"), int):
         lines.append(
-            f"{counted(result.meta['rows'], 'row')}. Intervals: {confidence_words(result)}."
+            f"{counted(result.meta['rows'], 'row')}. Intervals: "
+            f"{confidence_words(result)}."
         )
     order = largest(values if measure != "loss" else -values, top_n)
     names = labels_of([result.names[subset_index] for subset_index in order], 40)
@@ -705,7 +764,9 @@ def missing_summary(result: Missing, measure: str, top_n: int) -> str:
 
 
 def counterfactuals_summary(result: Counterfactuals, row: str = "the row") -> str:
-    """Return what would have to differ in a row as lines of text, a block for each result."""
+    """Return what would have to differ in a row as lines of text, a block for each
+    result.
+    """
     goal_words, described_results, notes = counterfactuals_words(result, row)
     lines = [goal_words]
     for result_number, (changes, about) in enumerate(described_results, 1):
@@ -720,7 +781,9 @@ def counterfactuals_summary(result: Counterfactuals, row: str = "the row") -> st
 def counterfactuals_words(
     result: Counterfactuals, row: str
 ) -> tuple[str, list[tuple[list[str], list[str]]], list[str]]:
-    """Return what is wanted, the changes of each result with sentences on it, and notes on all."""
+    """Return what is wanted, the changes of each result with sentences on it, and notes
+    on all.
+    """
     measures = result.measures
     call_facts = result.meta
     limited = "with a probability of" in call_facts["words"]
@@ -729,7 +792,8 @@ def counterfactuals_words(
         changes = []
         for column_name, cells in result.cells.loc[:, changed].items():
             changes.append(
-                f"{clean(column_name)} {value_text(cells.iloc[0])} → {value_text(cells.iloc[result_index + 1])}"
+                f"{clean(column_name)} {value_text(cells.iloc[0])} → "
+                f"{value_text(cells.iloc[result_index + 1])}"
             )
         chance = f"{'the ' * limited}probability {'asked for is ' * limited}"
         if "probability" in measures:
@@ -737,7 +801,10 @@ def counterfactuals_words(
         else:
             share = ""
         about = [
-            f"Then the model predicts {value_text(measures['prediction'][result_index])}{share}."
+            (
+                "Then the model predicts "
+                f"{value_text(measures['prediction'][result_index])}{share}."
+            )
         ]
         distance, to_data = (
             number(measures[measure_name][result_index])
@@ -746,7 +813,8 @@ def counterfactuals_words(
         if np.isfinite(measures["to_data"][result_index]):
             usual = percent(measures["plausibility"][result_index])
             about.append(
-                f"Distance from the row: {distance}. The nearest row with that outcome is {to_data} away, and {usual} "
+                f"Distance from the row: {distance}. The nearest row with that outcome "
+                f"is {to_data} away, and {usual} "
                 "of such rows are at least as far from theirs."
             )
         described_results.append((changes, about))
@@ -755,21 +823,28 @@ def counterfactuals_words(
     else:
         notes = []
     notes.append(
-        f"{call_facts['outcome_rows']:,} of the {call_facts['rows']:,} nearest rows have such an outcome."
+        f"{call_facts['outcome_rows']:,} of the {call_facts['rows']:,} nearest rows "
+        "have such an outcome."
     )
     if described_results:
         notes.append(
-            "Distances add up over columns: numbers in median absolute deviations, other cells as 1."
+            "Distances add up over columns: numbers in median absolute deviations, "
+            "other cells as 1."
         )
     return (
-        f"The model predicts {value_text(call_facts['prediction'])} for {row}. To {clean(call_facts['words'])}:",
+        (
+            f"The model predicts {value_text(call_facts['prediction'])} for {row}. To "
+            f"{clean(call_facts['words'])}:"
+        ),
         described_results,
         notes,
     )
 
 
 def changes_summary(result: Changes) -> str:
-    """Return what changed between two samples as lines of text: columns first, then the loss or the outputs."""
+    """Return what changed between two samples as lines of text: columns first, then the
+    loss or the outputs.
+    """
     kinds = {}
     for line_kind, lines_of_kind in result.lines.groupby("kind", sort=False):
         kinds[str(line_kind)] = lines_of_kind.to_dict("records")
@@ -788,7 +863,10 @@ def changes_summary(result: Changes) -> str:
             f"{row_words}. Intervals: {confidence_words(result)}.",
         ]
     clear = _clear(importance)
-    of_features = f"Importance: {len(clear)} of {counted(len(importance), 'feature')} changed clearly"
+    of_features = (
+        f"Importance: {len(clear)} of {counted(len(importance), 'feature')} "
+        "changed clearly"
+    )
     titles = {
         "score": "Scores",
         "output": "Means of outputs",
@@ -803,7 +881,8 @@ def changes_summary(result: Changes) -> str:
         names = labels_of([change_line["name"] for change_line in shown_lines], 40)
         for line_name, shown_line in zip(names, shown_lines, strict=True):
             lines.append(
-                f"  {line_name:{max(map(len, names))}}  {_change(shown_line)}, p {p_text(shown_line['p_holm'])}"
+                f"  {line_name:{max(map(len, names))}}  {_change(shown_line)}, p "
+                f"{p_text(shown_line['p_holm'])}"
             )
     return "\n".join(summary_line for summary_line in lines if summary_line).replace(
         "\u00a0", " "
@@ -811,7 +890,9 @@ def changes_summary(result: Changes) -> str:
 
 
 def changes_words(result: Changes) -> str:
-    """Return a sentence: how the loss changed, or, without targets, how the outputs did."""
+    """Return a sentence: how the loss changed, or, without targets, how the outputs
+    did.
+    """
     lines = result.lines.to_dict("records")
     if outputs := [line for line in lines if line["kind"] == "output"]:
         return outputs_words(outputs)
@@ -829,11 +910,16 @@ def changes_words(result: Changes) -> str:
         verb = "changed"
     where = " on the same rows" * result.meta["same_rows"]
     unit_text = unit_name(result.meta)
-    return f"The loss ({unit_text}) {verb} by {_change(loss, change_sign)}{where}{'' if moved else ', which may be chance'}."
+    return (
+        f"The loss ({unit_text}) {verb} by "
+        f"{_change(loss, change_sign)}{where}{'' if moved else ', which may be chance'}."
+    )
 
 
 def outputs_words(lines: Sequence[Mapping[Any, Any]]) -> str:
-    """Say how the means of outputs changed: those that changed clearly, the largest change first."""
+    """Say how the means of outputs changed: those that changed clearly, the largest
+    change first.
+    """
     some = _clear(lines)[:_NAMED]
     moved = bool(some)
     words = []
@@ -864,7 +950,9 @@ def _clear(lines: Sequence[Mapping[Any, Any]]) -> list[Mapping[Any, Any]]:
 
 
 def _change(line: Mapping[Any, Any], sign: float = 1.0) -> str:
-    """Write a change with its interval, or, with sign −1, a fall as a positive number."""
+    """Write a change with its interval, or, with sign −1, a fall as a positive
+    number.
+    """
     lower_end, upper_end = sorted(
         sign * line[end_name] for end_name in ("ci_low", "ci_high")
     )

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def target_facts(content: Assessment) -> list[dict[str, Any]]:
     """Say what is odd about a target of numbers.
 
-    That are codes, cells far from all others and, of a model that learned nothing, zeros.
+    That are codes, cells far from all others and, of a model that learned nothing,
+    zeros.
     """
     signs = () if content.data is None else content.data.target_signs
     return [
@@ -25,7 +26,9 @@ def target_facts(content: Assessment) -> list[dict[str, Any]]:
 
 
 def target_sign_facts(sign: Mapping[str, Any], target: str) -> dict[str, Any]:
-    """Return the facts of one sign: its numbers, its words, and the option that helps."""
+    """Return the facts of one sign: its numbers, its words, and the option that
+    helps.
+    """
     facts: dict[str, Any] = {**sign, "target": target, "options": []}
     if sign["form"] == "codes":
         codes = [f"{target_code:g}" for target_code in sign["codes"]]

@@ -1,4 +1,7 @@
-"""The page of a study: the best trial, the search, and the effect of each setting. One offline HTML file."""
+"""The page of a study: the best trial, the search, and the effect of each setting.
+
+One offline HTML file.
+"""
 
 from __future__ import annotations
 
@@ -36,17 +39,21 @@ OWN = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed", "rea
 
 
 def tuning_page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Return a study's page, from ``trials.csv`` and further facts (missing facts are left out).
+    """Return a study's page, from ``trials.csv`` and further facts (missing facts are
+    left out).
 
-    ``table, target, task, space, space_text, total, best, importances, curves, seconds, log_scales, starts_with,
-    command, again, study, seed, split, test, has_report``.
+    ``table, target, task, space, space_text, total, best, importances, curves, seconds,
+    log_scales, starts_with, command, again, study, seed, split, test, has_report``.
     """
     best_trial = facts.get("best")
     count = len(table)
     total = facts.get("total", len(table))
     headline = f"None of {count} trial{'s' * (count != 1)} has succeeded yet."
     if best_trial is not None:
-        headline = f"Trial {best_trial} is the best of {count}: validation loss {number(_loss(table, best_trial), 4)}."
+        headline = (
+            f"Trial {best_trial} is the best of {count}: validation loss "
+            f"{number(_loss(table, best_trial), 4)}."
+        )
     counts = table["state"].value_counts()
     shown_facts = []
     for state in ("complete", "pruned", "failed"):
@@ -85,7 +92,7 @@ def _loss(table: pd.DataFrame, trial: int | None) -> float:
     return math.nan
 
 
-# ---- the first words -------------------------------------------------------------------------------------------------
+# ---- the first words -----------------------------------------------------------------
 def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     if facts.get("target"):
         words = f"Predicting {clean(facts['target'])}"
@@ -114,7 +121,7 @@ def _second(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     return f"{words} {itself}. The winner's loss is {relative_gain:.1%} smaller."
 
 
-# ---- sections --------------------------------------------------------------------------------------------------------
+# ---- sections ------------------------------------------------------------------------
 def _winner(
     section: SectionView, table: pd.DataFrame, facts: Mapping[str, Any]
 ) -> None:
@@ -129,12 +136,14 @@ def _winner(
             if isinstance(test_scores.get(metric_name), (int, float))
         ]
         measured = [
-            f"{metrics.get(metric_name).label} {number(float(test_scores[metric_name]))}"
+            f"{metrics.get(metric_name).label} "
+            f"{number(float(test_scores[metric_name]))}"
             for metric_name in defined
         ]
         section.text(
             Markup(
-                'Its model, test metrics and explanation: <a href="report.html">report.html</a>. '
+                "Its model, test metrics and explanation: <a "
+                'href="report.html">report.html</a>. '
                 'Its settings as a preset: <a href="preset.json">preset.json</a>.'
             ),
             f"On the test rows, which no trial used: {listed(measured)}."
@@ -180,8 +189,10 @@ def _history(
         start = facts.get("starts_with")
         section.figure(
             tuning_history(table, reference=clean(start) if start else ""),
-            "Each mark is a trial: its smallest loss on the validation rows. Pruned trials were stopped early, because "
-            "at the same epoch half of the earlier trials were better. Values far worse than most are drawn at the "
+            "Each mark is a trial: its smallest loss on the validation rows. Pruned "
+            "trials were stopped early, because "
+            "at the same epoch half of the earlier trials were better. Values far "
+            "worse than most are drawn at the "
             "upper edge.",
         )
 
@@ -197,8 +208,10 @@ def _importance(
                 label="share of importance",
                 write=percent,
             ),
-            "How differently a setting is distributed among the best trials and among all (PED-ANOVA, Watanabe et al. "
-            "2023), over complete trials only. With few trials this is a hint, not a finding.",
+            "How differently a setting is distributed among the best trials and among "
+            "all (PED-ANOVA, Watanabe et al. "
+            "2023), over complete trials only. With few trials this is a hint, not a "
+            "finding.",
         )
 
 
@@ -214,8 +227,10 @@ def _slices(
     shown.sort(key=lambda name: order.index(name) if name in order else len(order))
     if shown:
         caption = (
-            "Validation loss against the value of each setting, the most important first. Blue: early. Orange: late. "
-            "Hollow: pruned. Ring: the winner. Trials without a setting are not in its panel."
+            "Validation loss against the value of each setting, the most important "
+            "first. Blue: early. Orange: late. "
+            "Hollow: pruned. Ring: the winner. Trials without a setting are not in its "
+            "panel."
         )
         if len(shown) > _MOST_SLICES:
             caption += f" The first {_MOST_SLICES} of {len(shown)} settings."
@@ -295,7 +310,8 @@ def _origin(
 ) -> None:
     section.add("code", str(facts.get("command") or ""))
     section.text(
-        "Settings are chosen by tree-structured Parzen estimators (Optuna) on the validation rows. Neither the trials "
+        "Settings are chosen by tree-structured Parzen estimators (Optuna) on the "
+        "validation rows. Neither the trials "
         "nor the choice of the winner use the test rows."
     )
     labels = {"study": "study", "space": "space", "seed": "seed", "split": "split"}
@@ -321,7 +337,8 @@ _SECTIONS: tuple[Builder, ...] = (
 
 #: Slices in one figure.
 _MOST_SLICES = 24
-#: How far above the median, in distances of the best one from it, losses are still drawn in place.
+#: How far above the median, in distances of the best one from it, losses are still
+#: drawn in place.
 _WILD = 3.0
 _MARKS: dict[str, dict[str, Any]] = {
     "complete": {"shape": "dot", "colour": "tabular"},
@@ -331,7 +348,10 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 
 def loss_limits(losses: Floats) -> tuple[float, float]:
-    """Return limits for good values. Values far worse than most are drawn at the upper edge."""
+    """Return limits for good values.
+
+    Values far worse than most are drawn at the upper edge.
+    """
     finite = losses[np.isfinite(losses)]
     if not len(finite):
         return 0.0, 1.0
@@ -347,7 +367,8 @@ def loss_limits(losses: Floats) -> tuple[float, float]:
 
 
 def tuning_history(table: pd.DataFrame, *, reference: str = "") -> Chart:
-    """Return each trial's validation loss and the best so far, from the columns ``trial, state, validation_loss``.
+    """Return each trial's validation loss and the best so far, from the columns
+    ``trial, state, validation_loss``.
 
     ``reference`` names trial 0 if it is not an ordinary trial. A line shows its loss.
     """
@@ -435,7 +456,10 @@ def trial_curves(
     best: int | None = None,
     pruned: Sequence[int] = (),
 ) -> Chart:
-    """Return the validation loss of all trials by epoch, the winner in front. A cross marks a pruned trial's end."""
+    """Return the validation loss of all trials by epoch, the winner in front.
+
+    A cross marks a pruned trial's end.
+    """
     drawn = {
         trial: np.asarray(losses, dtype=np.float64)
         for trial, losses in curves.items()
@@ -503,7 +527,8 @@ def tuning_slices(
     log: Sequence[str] = (),
     best: int | None = None,
 ) -> Chart:
-    """Return for each setting the trials' losses against its values, earlier and later ones, and the winner.
+    """Return for each setting the trials' losses against its values, earlier and later
+    ones, and the winner.
 
     ``log`` are settings with a logarithmic axis.
     """
@@ -558,7 +583,10 @@ def tuning_slices(
         panels.append(
             panel(axis, {"label": "loss", "domain": (lower_limit, upper_limit)}, marks)
         )
-    words = f"Validation loss against each of {len(names)} settings: {', '.join(map(clean, names))}."
+    words = (
+        f"Validation loss against each of {len(names)} settings: "
+        f"{', '.join(map(clean, names))}."
+    )
     return plot(words, panels, columns=3, height=210, width=760)
 
 

@@ -1,4 +1,5 @@
-"""Importances in units that people speak: the log loss or RMSE without a feature, beside that of the model.
+"""Importances in units that people speak: the log loss or RMSE without a feature,
+beside that of the model.
 
 A loss in squared dollars says little.
 """
@@ -26,10 +27,11 @@ _METRICS = {"cross_entropy": "log_loss", "squared_error": "mse"}
 
 
 def advantage(about: Mapping[str, Any], measured: Mapping[str, Any]) -> float | None:
-    """Return how much lower the model's loss is than a constant's, in the loss of an explanation.
+    """Return how much lower the model's loss is than a constant's, in the loss of an
+    explanation.
 
-    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None if the model has learned nothing, or
-    the losses are not the same.
+    ``about`` is the explanation's ``meta``, ``measured`` is ``metrics.json``. None if
+    the model has learned nothing, or the losses are not the same.
 
     Examples:
         >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}
@@ -57,7 +59,9 @@ _PLAIN = {"nats": "log loss"}
 
 
 def plain_units(explanation: Any) -> Any:
-    """Return an explanation in a unit, and by a name, that every reader knows. None stays None.
+    """Return an explanation in a unit, and by a name, that every reader knows.
+
+    None stays None.
 
     Examples:
         >>> import numpy as np
@@ -105,7 +109,9 @@ def in_plain_units(content: Assessment) -> Assessment:
 
 
 def output_words(explanation: Explanation, target: str, output: int) -> str:
-    """Return what the parts of an output add up to: ``log-odds of default``, or the target's name."""
+    """Return what the parts of an output add up to: ``log-odds of default``, or the
+    target's name.
+    """
     unit_words = clean(explanation.meta.get("unit") or "output")
     if unit_words == "y":
         return shorten(target, 60)
@@ -115,7 +121,9 @@ def output_words(explanation: Explanation, target: str, output: int) -> str:
 
 
 class Loss(NamedTuple):
-    """A loss in its metric: that of the model and of a constant, and ``without`` a feature by its importance."""
+    """A loss in its metric: that of the model and of a constant, and ``without`` a
+    feature by its importance.
+    """
 
     metric: str
     model: float
@@ -133,7 +141,9 @@ class Loss(NamedTuple):
         return f"growth of the {self.label} when it is shuffled"
 
     def growth(self, importances: npt.ArrayLike) -> Floats:
-        """Return how much the loss grows without features of these importances, of any shape."""
+        """Return how much the loss grows without features of these importances, of any
+        shape.
+        """
         values = np.asarray(importances, dtype=np.float64)
         return (
             np.array(
@@ -144,7 +154,9 @@ class Loss(NamedTuple):
 
 
 def loss_without(about: Mapping[str, Any], measured: Mapping[str, Any]) -> Loss | None:
-    """Return the log loss or RMSE of the model, and what it is without a feature. None: it has no ``advantage``.
+    """Return the log loss or RMSE of the model, and what it is without a feature.
+
+    None: it has no ``advantage``.
 
     Examples:
         >>> about = {"loss": "squared_error", "quantity": "increase of the loss"}

@@ -1,7 +1,8 @@
 """The verdict: a few plain sentences that come first, each with the facts behind it.
 
-Page, ``report.md``, ``metrics.json``, the terminal and ``permgrad run --json`` have the same sentences. ``FINDINGS`` is
-the table of them. A new sentence is a line in it, a function in ``facts``, and a template in ``findings``.
+Page, ``report.md``, ``metrics.json``, the terminal and ``permgrad run --json`` have the
+same sentences. ``FINDINGS`` is the table of them. A new sentence is a line in it, a
+function in ``facts``, and a template in ``findings``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from permgrad.pages.words import clean
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
-#: Where a sentence goes: an alarm, how good the model is, what changed since an earlier run, what it relies on, how it
-#: treats the levels of a column, a caution, what to do next, or the tab Trust alone.
+#: Where a sentence goes: an alarm, how good the model is, what changed since an earlier
+#: run, what it relies on, how it treats the levels of a column, a caution, what to do
+#: next, or the tab Trust alone.
 Part = Literal[
     "alarm", "score", "changes", "features", "groups", "caution", "next", "trust"
 ]
@@ -35,15 +37,17 @@ _MARKUP = {ord(letter): f"\\{letter}" for letter in "\\`*_[]<>#|"}
 
 
 class Finding(NamedTuple):
-    """A line of the table: its kind and part, and what finds the facts, several times or not at all."""
+    """A line of the table: its kind and part, and what finds the facts, several times
+    or not at all.
+    """
 
     kind: str
     part: Part
     find: Callable[[Assessment], Facts | Sequence[Facts] | None]
 
 
-#: In reading order, which is that in which a finding makes what follows doubtful. The first that has advice decides
-#: what to do next. The words are in ``findings``.
+#: In reading order, which is that in which a finding makes what follows doubtful. The
+#: first that has advice decides what to do next. The words are in ``findings``.
 FINDINGS: tuple[Finding, ...] = (
     Finding("leak", "alarm", facts.leak),
     Finding("cells", "caution", facts.cells),
@@ -94,11 +98,13 @@ PARTS: dict[Part, str] = {
 }
 
 
-# ---- the verdict -----------------------------------------------------------------------------------------------------
+# ---- the verdict ---------------------------------------------------------------------
 def verdict(content: Assessment) -> list[Sentence]:
-    """Return the sentences in reading order, with those of the tab Trust alone before the last, on what to do next.
+    """Return the sentences in reading order, with those of the tab Trust alone before
+    the last, on what to do next.
 
-    Each is ``{"sentence", "facts"}``. ``facts`` has ``kind``, ``part`` and the numbers of the sentence.
+    Each is ``{"sentence", "facts"}``. ``facts`` has ``kind``, ``part`` and the numbers
+    of the sentence.
     """
     if content.sentences is not None:
         return list(content.sentences)
@@ -149,7 +155,9 @@ def first_sentence(content: Assessment) -> str:
 
 
 def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> Sentence:
-    """Advise one thing: that of the first finding which has advice, with the whole command where one follows."""
+    """Advise one thing: that of the first finding which has advice, with the whole
+    command where one follows.
+    """
     reason = "use"
     words = "Look in the report at how each feature acts, and at single predictions"
     command = ""
@@ -165,7 +173,10 @@ def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> S
             break
         if finding.kind == "baselines" and finding_facts["form"] == "behind":
             reason = "baselines"
-            words = f"For predictions alone, use {Writer(finding_facts).sentence('{best:model}')}"
+            words = (
+                "For predictions alone, use "
+                f"{Writer(finding_facts).sentence('{best:model}')}"
+            )
     advice_facts = {"kind": "next", "part": "next", "reason": reason} | (
         {"command": command} if command else {}
     )
@@ -176,7 +187,10 @@ def _next(content: Assessment, first_page: Sequence[tuple[Finding, Facts]]) -> S
 
 
 def _again(content: Assessment, options: Sequence[str]) -> str:
-    """Return the command of the run with further options and a folder of its own. Empty where there is none."""
+    """Return the command of the run with further options and a folder of its own.
+
+    Empty where there is none.
+    """
     provenance = content.provenance
     if (
         not options
@@ -212,7 +226,8 @@ def markdown(
     effects: Sequence[Sequence[str]] = (),
     picture: str | None = None,
 ) -> str:
-    """Write a verdict as Markdown: the score first, then a list for each part, and a table of ``effects``.
+    """Write a verdict as Markdown: the score first, then a list for each part, and a
+    table of ``effects``.
 
     ``picture``: what is seen in the file ``PICTURE`` beside it.
 
@@ -282,6 +297,7 @@ def _marked(sentence_entry: Mapping[str, Any]) -> str:
 PICTURE = "report.svg"
 #: What is said below a table of effects.
 EFFECTS_WORDS = (
-    "Mean effect: only this feature is set to the value, in all rows. Local effect (ALE): rows only move between "
+    "Mean effect: only this feature is set to the value, in all rows. Local effect "
+    "(ALE): rows only move between "
     "values near their own. Between both values a curve can bend: the report draws it."
 )

@@ -1,4 +1,6 @@
-"""Sections and tabs as the template reads them: texts, tables and figures, and the data of a tab's scripts."""
+"""Sections and tabs as the template reads them: texts, tables and figures, and the data
+of a tab's scripts.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
     from permgrad.evaluation.metrics import Metric
 
-#: What could end the element or be read as markup, and line ends of scripts that JSON allows.
+#: What could end the element or be read as markup, and line ends of scripts that JSON
+#: allows.
 _ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _PACKED = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "u1": "|u1", "u2": "<u2"}
 
@@ -35,7 +38,8 @@ _PACKED = {"f4": "<f4", "f8": "<f8", "i4": "<i4", "u1": "|u1", "u2": "<u2"}
 def page_data(data: Mapping[str, Any]) -> str:
     r"""Return data as JSON for ``<script type="application/json">``.
 
-    Floats have six significant digits. NaN and infinities become null. NumPy's numbers and arrays are allowed.
+    Floats have six significant digits. NaN and infinities become null. NumPy's numbers
+    and arrays are allowed.
 
     Examples:
         >>> page_data({"rows": {"name": "</script>", "values": np.array([1 / 3, np.nan])}})
@@ -59,10 +63,12 @@ def _short(text: str) -> float:
 
 
 def packed(array: npt.ArrayLike, kind: str = "f4") -> dict[str, Any]:
-    """Return a numeric array of any shape as text that ``Page.unpack`` turns into a typed array.
+    """Return a numeric array of any shape as text that ``Page.unpack`` turns into a
+    typed array.
 
-    ``kind`` is the type of a number: ``"f4"`` and ``"f8"`` (NaN allowed), ``"i4"``, ``"u1"`` or ``"u2"``. The first
-    bytes of all numbers come first, then the second ones, so that they can be compressed better.
+    ``kind`` is the type of a number: ``"f4"`` and ``"f8"`` (NaN allowed), ``"i4"``,
+    ``"u1"`` or ``"u2"``. The first bytes of all numbers come first, then the second
+    ones, so that they can be compressed better.
 
     Examples:
         >>> packed([[1, 2]], "u1")
@@ -90,9 +96,11 @@ _TALL = 30
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure of the page: a ``chart``, or the ``markup`` of a picture, or of ``inputs`` on their colours.
+    """A figure of the page: a ``chart``, or the ``markup`` of a picture, or of
+    ``inputs`` on their colours.
 
-    ``timed``: it shows times, which comparisons of pages leave out. ``anchor`` is the place that links to it name.
+    ``timed``: it shows times, which comparisons of pages leave out. ``anchor`` is the
+    place that links to it name.
     """
 
     markup: Markup
@@ -139,7 +147,10 @@ class Fact:
 
 @dataclass
 class SectionView:
-    """A section of the page: blocks in reading order, and its figures. Empty blocks and None are not added."""
+    """A section of the page: blocks in reading order, and its figures.
+
+    Empty blocks and None are not added.
+    """
 
     anchor: str
     title: str
@@ -153,7 +164,9 @@ class SectionView:
     def add(
         self, kind: Literal["heading", "code", "terms", "link"], block: Any
     ) -> None:
-        """Add a heading of the next level, a command or call, terms with their meanings, or words with an anchor."""
+        """Add a heading of the next level, a command or call, terms with their
+        meanings, or words with an anchor.
+        """
         if block:
             self.blocks.append((kind, block))
 
@@ -172,7 +185,8 @@ class SectionView:
     ) -> None:
         """Add a figure with its place on the page.
 
-        ``timed``: it shows times. ``side_by_side``: it stands next to the one before if that does too, and if there is room.
+        ``timed``: it shows times. ``side_by_side``: it stands next to the one before if
+        that does too, and if there is room.
         """
         if drawing is None:
             return
@@ -217,7 +231,8 @@ class SectionView:
             )
 
 
-#: Anchor and title of a section, and the function that adds its blocks, from the section and the page's subject.
+#: Anchor and title of a section, and the function that adds its blocks, from the
+#: section and the page's subject.
 Builder = tuple[str, str, Callable[..., None]]
 
 
@@ -230,7 +245,7 @@ def built(builders: Iterable[Builder], *about: Any) -> list[SectionView]:
     return sections
 
 
-# ---- figures ---------------------------------------------------------------------------------------------------------
+# ---- figures -------------------------------------------------------------------------
 #: Space between elements.
 _BETWEEN = re.compile(r">\s+<")
 
@@ -242,7 +257,8 @@ def figure_view(
     *,
     timed: bool = False,
 ) -> FigureView:
-    """Return a figure: arrays that the page's script draws, inputs of ``pages.pictures``, or a picture (SVG markup).
+    """Return a figure: arrays that the page's script draws, inputs of
+    ``pages.pictures``, or a picture (SVG markup).
 
     A picture is an image, which cannot run scripts or load from the network.
     """
@@ -260,7 +276,7 @@ def figure_view(
     return FigureView(image, caption, timed=timed)
 
 
-# ---- tables ----------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------
 def table_of(
     caption: str, columns: Sequence[Column], *, sortable: bool = True
 ) -> TableView:
@@ -278,7 +294,9 @@ def figures_of(
     write: Callable[[float], str] | Sequence[str] = number,
     marks: Mark | Sequence[Mark] = "",
 ) -> Column:
-    """Return a column of numbers, None where undefined, written by a function or as texts."""
+    """Return a column of numbers, None where undefined, written by a function or as
+    texts.
+    """
     array = np.asarray(list(values), dtype=np.float64).tolist()
     texts = map(write, array) if callable(write) else write
     marked = [marks] * len(array) if isinstance(marks, str) else marks
@@ -292,7 +310,10 @@ def intervals_of(
     write: Callable[[float], str] | None = None,
     level: str = "95\u00a0%",
 ) -> Column:
-    """Return a column of intervals, None where undefined. ``write``: writes an end (None: as numbers of a column)."""
+    """Return a column of intervals, None where undefined.
+
+    ``write``: writes an end (None: as numbers of a column).
+    """
     interval_ends = []
     for end_values in (low, high):
         interval_ends.append(np.asarray(list(end_values), dtype=np.float64))
@@ -338,7 +359,10 @@ def metric_heading(metric: Metric) -> str:
 def frame_table(
     frame: pd.DataFrame, caption: str, *, index: str = "", sortable: bool = False
 ) -> TableView:
-    """Show a frame. ``index`` is the heading of its row names (empty: they are left out)."""
+    """Show a frame.
+
+    ``index`` is the heading of its row names (empty: they are left out).
+    """
     if index:
         columns = [names(frame.index, index)]
     else:
@@ -367,9 +391,9 @@ def frame_table(
     return table_of(caption, columns, sortable=sortable)
 
 
-#: Anchor and title of a section, and the function that adds its blocks, from the section and the content. A fourth
-#: entry is the field of the content, or of one of its fields, without which the section is left out. The function then
-#: takes it too.
+#: Anchor and title of a section, and the function that adds its blocks, from the
+#: section and the content. A fourth entry is the field of the content, or of one of its
+#: fields, without which the section is left out. The function then takes it too.
 Section = (
     tuple[str, str, Callable[..., None]] | tuple[str, str, Callable[..., None], str]
 )
@@ -379,10 +403,11 @@ Section = (
 class Tab:
     """A tab: ``name`` is its anchor (``#rows``) and the key of its data in the page.
 
-    ``title`` can depend on the content. ``sections`` make the static page. Their anchors are unique in the report,
-    and no section is named like a tab. ``data`` returns what the tab's script needs, as JSON (pack large arrays with
-    ``page_data.packed``), or None for nothing. ``scripts`` are files in ``templates/scripts``. They register with
-    ``Page.tab(name, ...)``.
+    ``title`` can depend on the content. ``sections`` make the static page. Their
+    anchors are unique in the report, and no section is named like a tab. ``data``
+    returns what the tab's script needs, as JSON (pack large arrays with
+    ``page_data.packed``), or None for nothing. ``scripts`` are files in
+    ``templates/scripts``. They register with ``Page.tab(name, ...)``.
 
     Examples:
         >>> def words(section, content):

@@ -1,9 +1,12 @@
-"""*What if*: what the page needs to predict a changed row, and to divide its prediction among the features.
+"""*What if*: what the page needs to predict a changed row, and to divide its prediction
+among the features.
 
-The model itself is in the page (``model_form``), with its encoder (``encoder_form``), a few background rows, and
-the orders in which players join. The values of the page are those of
+The model itself is in the page (``model_form``), with its encoder (``encoder_form``), a
+few background rows, and the orders in which players join. The values of the page are
+those of
 
-    pg.explain(model, row, method=Shapley(max_permutations=2 * walks, tolerance=0), background=…, scale="probability")
+    pg.explain(model, row, method=Shapley(max_permutations=2 * walks, tolerance=0),
+    background=…, scale="probability")
 
 with the same orders of features for every row.
 """
@@ -48,11 +51,13 @@ MOST_SIGNS = 1_000_000
 
 
 def text_forms(encoder: TableEncoder, frame: pd.DataFrame) -> dict[str, Any]:
-    """Return what scores the texts of rows without some of their words, by column: see ``Texts`` in network.js.
+    """Return what scores the texts of rows without some of their words, by column: see
+    ``Texts`` in network.js.
 
-    ``rows`` have a text, its parts (``designs.text_parts``), and all ``entries`` that can be left in it, each with its
-    rarity and its weights, as many rows as take a million signs. ``mean`` is that of scores. ``None``: the page cannot
-    read such texts.
+    ``rows`` have a text, its parts (``designs.text_parts``), and all ``entries`` that
+    can be left in it, each with its rarity and its weights, as many rows as take a
+    million signs. ``mean`` is that of scores. ``None``: the page cannot read such
+    texts.
     """
     forms: dict[str, Any] = {}
     signs_left = MOST_SIGNS
@@ -145,7 +150,9 @@ def _form_of(
 
 
 def _reads_alike(text: str) -> bool:
-    """Whether the words of a text are found in it whole and in lower case, as a vocabulary reads it."""
+    """Whether the words of a text are found in it whole and in lower case, as a
+    vocabulary reads it.
+    """
     lower_text = text.lower()
     alike = [text[begin:word_end].lower() for begin, word_end in words_in(text)] == [
         lower_text[begin:lower_end] for begin, lower_end in words_in(lower_text)
@@ -154,7 +161,9 @@ def _reads_alike(text: str) -> bool:
 
 
 def _words_left(split_text: list[Any]) -> list[str]:
-    """Return all words and pairs of words that can stand in a text without some of its parts."""
+    """Return all words and pairs of words that can stand in a text without some of its
+    parts.
+    """
     word_runs = [
         [word_text.lower() for word_text in word_run[::2]]
         for word_run in split_text[1::2]
@@ -179,7 +188,9 @@ def _words_left(split_text: list[Any]) -> list[str]:
 
 
 def _pieces_left(split_text: list[Any]) -> list[str]:
-    """Return all pieces of words, of two to five signs, that can stand in a text without some of its parts."""
+    """Return all pieces of words, of two to five signs, that can stand in a text
+    without some of its parts.
+    """
     segments = ["".join(segment_parts).lower() for segment_parts in split_text]
     joined_text = "".join(segments)
     segment_ends = np.cumsum([len(text_segment) for text_segment in segments]).tolist()
@@ -228,16 +239,22 @@ _entries = {"words": _words_left, "pieces": _pieces_left}
 def with_what_if(
     content: Assessment, model: Any, *, large: bool, keep_rows: bool = True
 ) -> Assessment:
-    """Return an assessment with what its page needs for *What if*, or why it cannot, where rows are listed.
+    """Return an assessment with what its page needs for *What if*, or why it cannot,
+    where rows are listed.
 
-    Without ``keep_rows``, nothing of a single row is left in it but predictions and their truth.
+    Without ``keep_rows``, nothing of a single row is left in it but predictions and
+    their truth.
     """
     if not keep_rows:
-        # An assessment with statistics of rows, and no values, parts, pictures or curves of single ones.
+        # An assessment with statistics of rows, and no values, parts, pictures or
+        # curves of single ones.
         cards = content.cards
         together = content.together
         shows_rows = bool(content.listed is not None or content.rows)
-        reason = "This page was written without rows (--no-rows, keep_rows=False in Python), so it shows no single ones."
+        reason = (
+            "This page was written without rows (--no-rows, keep_rows=False in "
+            "Python), so it shows no single ones."
+        )
         changed: dict[str, Any] = dict.fromkeys(
             (
                 "chosen",
@@ -307,12 +324,14 @@ def what_if(
     large: bool = False,
     photos: Sequence[PhotoColumn] = (),
 ) -> dict[str, Any]:
-    """Return what the page needs to run a fitted model, or ``{"reason": ...}`` if it cannot or should not.
+    """Return what the page needs to run a fitted model, or ``{"reason": ...}`` if it
+    cannot or should not.
 
     Args:
         model: any model. Only permgrad's networks and boosted trees can run in a page.
         rows: the rows that readers may change.
-        ranking: features, the most important first. The first 30 have their own share of a prediction.
+        ranking: features, the most important first. The first 30 have their own share
+            of a prediction.
         large: whether weights of more than 4 MB are included.
         photos: scores of images with a patch covered.
     """
@@ -323,19 +342,21 @@ def what_if(
         return {"reason": f"This model cannot run inside the page: {error}."}
     if not len(rows.background):
         return {
-            "reason": "The model was saved without rows of its training table, which parts are compared with."
+            "reason": "The model was saved without rows of its training table, which "
+            "parts are compared with."
         }
     if (weight_bytes := bytes_of(weights)) > MOST_BYTES and not large:
         return {
-            "reason": f"The model is not in this page, because its weights take {weight_bytes / 1e6:.1f} MB, more "
+            "reason": "The model is not in this page, because its weights take "
+            f"{weight_bytes / 1e6:.1f} MB, more "
             f"than {MOST_BYTES / 1e6:.0f} MB."
         }
     encoder = model.preprocessor_
     ranks = {
         feature_name: feature_rank for feature_rank, feature_name in enumerate(ranking)
     }
-    # The features that share a prediction, with their encoded columns: the first ones, and all others as one.
-    # ``pg.explain`` takes the same as ``groups=``.
+    # The features that share a prediction, with their encoded columns: the first ones,
+    # and all others as one. ``pg.explain`` takes the same as ``groups=``.
     groups = {}
     for feature_name, columns in encoder.features("feature").items():
         if len(columns):
@@ -391,7 +412,9 @@ def what_if(
 def _computed(
     content: Assessment, rows: ChangeableRows, found: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the Shapley values that Python computed of rows, which a page shows until a row is changed."""
+    """Return the Shapley values that Python computed of rows, which a page shows until
+    a row is changed.
+    """
     players = json.loads(found["form"])["players"]
     encoder_places = {number: at for at, number in enumerate(rows.numbers.tolist())}
     places: list[int] = []
@@ -424,7 +447,9 @@ def _computed(
 
 
 def _is_of_page(explanation: Explanation) -> bool:
-    """Whether an explanation is of what a page explains: all of a row's prediction, with errors."""
+    """Whether an explanation is of what a page explains: all of a row's prediction,
+    with errors.
+    """
     unit = explanation.meta.get("unit")
     return (
         explanation.method == "shapley"
@@ -436,7 +461,9 @@ def _is_of_page(explanation: Explanation) -> bool:
 
 
 def _players_of(names: Sequence[str], players: Sequence[str]) -> Floats:
-    """Return which features each player of a page is, ``(players, features)``: the last one may be all others."""
+    """Return which features each player of a page is, ``(players, features)``: the last
+    one may be all others.
+    """
     of_player = np.zeros((len(players), len(names)))
     for at, name in enumerate(names):
         player = name if name in players else OTHERS
@@ -446,7 +473,9 @@ def _players_of(names: Sequence[str], players: Sequence[str]) -> Floats:
 
 
 def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
-    """Return the rows in two tables, columns of 0 and 1 in bytes and the others as numbers, and the cells of inputs."""
+    """Return the rows in two tables, columns of 0 and 1 in bytes and the others as
+    numbers, and the cells of inputs.
+    """
     numeric = np.zeros(len(encoder.slots_), dtype=bool)
     numeric[encoder.numeric_columns_] = True
     numeric |= ~np.isin(rows.encoded, (0.0, 1.0)).all(axis=0)
@@ -482,7 +511,9 @@ def _listed(rows: ChangeableRows, encoder: TableEncoder) -> dict[str, Any]:
 
 
 def _covered(rows: ChangeableRows, photos: Sequence[PhotoColumn]) -> dict[str, Any]:
-    """Return the scores of rows' images with one patch covered, by column, with the places of the rows."""
+    """Return the scores of rows' images with one patch covered, by column, with the
+    places of the rows.
+    """
     row_position = {}
     for row_index, number in enumerate(rows.numbers.tolist()):
         row_position[str(number)] = row_index

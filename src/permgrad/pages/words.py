@@ -1,4 +1,6 @@
-"""How words, values and ranks are written in plots, on pages and in the terminal. Numbers: ``base/numerals.py``."""
+"""How words, values and ranks are written in plots, on pages and in the terminal.
+Numbers: ``base/numerals.py``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
-# ---- names -----------------------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------
 def clean(text: object) -> str:
     """Make any value printable on one line.
 
@@ -59,7 +61,10 @@ def shorten(text: object, width: int = 26) -> str:
 
 
 def labels_of(names: Sequence[object], width: int = 26) -> list[str]:
-    """Shorten names. Where two would look the same, they show where they differ, or get a number."""
+    """Shorten names.
+
+    Where two would look the same, they show where they differ, or get a number.
+    """
     labels = [clean(full_name) for full_name in names]
     short = [shorten(shown_name, width) for shown_name in names]
     for label in {label for label in short if short.count(label) > 1}:
@@ -107,14 +112,17 @@ def names_apart(names: Iterable[object], width: int = 40) -> Callable[[object], 
 
 
 def listed(words: Iterable[str], most: int | None = None) -> str:
-    """Join words as in a sentence, ``a, b and c``. Words beyond ``most`` are only counted."""
+    """Join words as in a sentence, ``a, b and c``.
+
+    Words beyond ``most`` are only counted.
+    """
     names = list(words)
     if most is not None and len(names) > most:
         names = [*names[:most], f"{len(names) - most} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-# ---- numbers ---------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 def valued(
     names: Iterable[object],
     values: Iterable[float],
@@ -153,7 +161,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-# ---- values ----------------------------------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------
 def value_text(value: Any, width: int = 16) -> str:
     """Write a cell of the user's table."""
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
@@ -205,7 +213,9 @@ def texts_of(labels: Iterable[object]) -> Array:
 
 
 def confidence_words(explanation: Explanation | Missing | Changes) -> str:
-    """Return the confidence level of an explanation's intervals: ``95 %``, ``99.99999 %``, never rounded to 100."""
+    """Return the confidence level of an explanation's intervals: ``95 %``, ``99.99999
+    %``, never rounded to 100.
+    """
     level = float(explanation.meta.get("confidence", 0.95))
     if level <= 1 - 1e-14:
         return f"{100 * level:.12g}\u00a0%"
@@ -213,7 +223,10 @@ def confidence_words(explanation: Explanation | Missing | Changes) -> str:
 
 
 def towards(explanation: Explanation, column: int) -> str:
-    """Return which output an attribution is to, or which rows a loss is of. Empty if that needs no words."""
+    """Return which output an attribution is to, or which rows a loss is of.
+
+    Empty if that needs no words.
+    """
     outputs = explanation.outputs
     if outputs[column] == "all" or (
         len(outputs) == 1 and explanation.meta.get("task") == "regression"
@@ -234,13 +247,21 @@ _SCORERS = {
 
 
 def score_words(name: str) -> str:
-    """Write what replacing does to a scorer of scikit-learn: ``fall of ROC AUC``, ``rise of mean squared error``."""
+    """Write what replacing does to a scorer of scikit-learn: ``fall of ROC AUC``,
+    ``rise of mean squared error``.
+    """
     words = clean(name).removeprefix("neg_").split("_")
-    return f"{'rise' if name.startswith('neg_') else 'fall'} of {' '.join(_SCORERS.get(token, token) for token in words)}"
+    return (
+        f"{'rise' if name.startswith('neg_') else 'fall'} of "
+        f"{' '.join(_SCORERS.get(token, token) for token in words)}"
+    )
 
 
 def quantity_of(explanation: Explanation, column: int | None = None) -> str:
-    """Return what the numbers are, with their unit if there is one. The column says which of several scorers."""
+    """Return what the numbers are, with their unit if there is one.
+
+    The column says which of several scorers.
+    """
     if "scores" in explanation.meta and (
         column is not None or len(explanation.outputs) == 1
     ):
@@ -265,12 +286,18 @@ def unit_name(about: Mapping[str, Any]) -> str:
 
 
 def conditional_words(explanation: Explanation) -> str:
-    """Say, without a full stop, what Shapley values of conditional draws mean. Empty for all others."""
+    """Say, without a full stop, what Shapley values of conditional draws mean.
+
+    Empty for all others.
+    """
     if (
         explanation.method == "shapley"
         and explanation.meta.get("sampling") == "conditional"
     ):
-        return "Values are conditional: setting a feature moves all others as they go with it"
+        return (
+            "Values are conditional: setting a feature moves all others as they go "
+            "with it"
+        )
     return ""
 
 
@@ -278,23 +305,31 @@ def unit_words(explanation: Explanation) -> str:
     """Say what the unit of a loss means, or return an empty text."""
     if not str(explanation.meta.get("loss", "")).endswith("cross_entropy"):
         return ""
-    loss_scale_words = "0 if the true class always gets a probability of 100\u00a0%, 0.69 if it gets 50\u00a0%"
+    loss_scale_words = (
+        "0 if the true class always gets a probability of 100\u00a0%, "
+        "0.69 if it gets 50\u00a0%"
+    )
     return f"The loss is the log loss: {loss_scale_words}."
 
 
 #: What the interval of a rank means.
 RANKS = (
-    "A rank such as 2–4 is certain only within these places ({confidence}, for all features at once), and “undecided” "
-    "if all are possible. A feature can clearly matter and have an uncertain rank: it is compared with 0, its rank "
+    "A rank such as 2–4 is certain only within these places ({confidence}, for all "
+    "features at once), and “undecided” "
+    "if all are possible. A feature can clearly matter and have an uncertain rank: it "
+    "is compared with 0, its rank "
     "with all other features."
 )
-#: The order of so many features is tested at most, because every pair is. Fewest rows of a summary with intervals.
+#: The order of so many features is tested at most, because every pair is. Fewest rows
+#: of a summary with intervals.
 MOST_ORDERED = 200
 FEWEST_ROWS = 10
 
 
 def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
-    """Return the ranks of a global explanation at the level of its intervals, or None without errors."""
+    """Return the ranks of a global explanation at the level of its intervals, or None
+    without errors.
+    """
     std_errors = explanation.std_error
     row_count = explanation.meta.get("rows_summarised", FEWEST_ROWS)
     if (
@@ -321,7 +356,9 @@ def shown_ranks(explanation: Explanation, column: int = 0) -> Ranks | None:
 
 
 def rank_texts(ranks: Ranks) -> list[str]:
-    """Write the intervals of ranks: ``1``, ``2–4``, or ``undecided`` where every place is possible."""
+    """Write the intervals of ranks: ``1``, ``2–4``, or ``undecided`` where every place
+    is possible.
+    """
     rank_ends = zip(ranks.low, ranks.high, strict=True)
     every = (1, len(ranks.names))
     return [
@@ -333,7 +370,9 @@ def rank_texts(ranks: Ranks) -> list[str]:
 
 
 def order_words(ranks: Ranks, most: int) -> str:
-    """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose; the rest``. Empty: nobody."""
+    """Write who can be told apart among the first: ``1 age; 2–4 income, bmi and dose;
+    the rest``. Empty: nobody.
+    """
     texts = list[str]()
     short_name = names_apart(ranks.names)
     if (ranks.sets == 1).all():
@@ -358,7 +397,9 @@ def order_words(ranks: Ranks, most: int) -> str:
 
 
 def training_words(explanation: Explanation) -> str:
-    """Say how often the leading features would lead in another training, of an explanation of refits. Else nothing."""
+    """Say how often the leading features would lead in another training, of an
+    explanation of refits. Else nothing.
+    """
     facts = explanation.meta.get("another_training")
     if not facts:
         return ""
@@ -390,9 +431,11 @@ def training_words(explanation: Explanation) -> str:
 
 
 def training_text(share: float, fits: int) -> str:
-    """Write in how many of 100 trainings something happens, no surer than so many refits can make it.
+    """Write in how many of 100 trainings something happens, no surer than so many
+    refits can make it.
 
-    If all refits agree, the next one does so with probability (refits + 1) / (refits + 2) (Laplace's rule).
+    If all refits agree, the next one does so with probability (refits + 1) / (refits +
+    2) (Laplace's rule).
     """
     most_of_hundred = int(100 * (fits + 1) / (fits + 2))
     number = round(100 * share)

@@ -1,4 +1,6 @@
-"""What makes a command's result: the fields of its request that change it, and the content of the files they name."""
+"""What makes a command's result: the fields of its request that change it, and the
+content of the files they name.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ from permgrad.runs.run.early import no_such_file
 
 
 def configuration(request: CommandRequest) -> dict[str, Any]:
-    """Return the fields of a request that change its result, but for those without a value.
+    """Return the fields of a request that change its result, but for those without a
+    value.
 
-    A file is its name without folder, and a hash as ``"<field> content"``. Several names are a set, and codes keep
-    their order. The version is part of it: work of another version is neither resumed nor taken for this one.
+    A file is its name without folder, and a hash as ``"<field> content"``. Several
+    names are a set, and codes keep their order. The version is part of it: work of
+    another version is neither resumed nor taken for this one.
     """
     content: dict[str, Any] = {"permgrad": __version__}
     for option_name, option in options_of(request).items():
@@ -63,7 +67,10 @@ def configuration(request: CommandRequest) -> dict[str, Any]:
 
 
 def _inside(name: str, value: Any) -> str | None:
-    """Return what is in the file or the function that a field names. None: it names none."""
+    """Return what is in the file or the function that a field names.
+
+    None: it names none.
+    """
     if (file_path := file_of(name, value)) is not None:
         return content_of(file_path, name)
     if name == "model" and ":" in value:
@@ -74,7 +81,9 @@ def _inside(name: str, value: Any) -> str | None:
 
 
 def content_of(source: str | Path, role: str = "table") -> str:
-    """Return a hash of the content of a file, or the name of a data set (``./heloc`` is a file of that name)."""
+    """Return a hash of the content of a file, or the name of a data set (``./heloc`` is
+    a file of that name).
+    """
     path = table_address(source).file
     if role == "table":
         names = data_sets()

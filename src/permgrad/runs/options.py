@@ -1,4 +1,6 @@
-"""How a field of a request is written on the command line, and the names that options take."""
+"""How a field of a request is written on the command line, and the names that options
+take.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from permgrad.data.read.addresses import table_address
 
 Names = tuple[str, ...]
 TASKS = ("auto", "classification", "regression", "counts")
-#: Names of methods, presets and so on, known without importing them. Words in capitals stand for any text.
+#: Names of methods, presets and so on, known without importing them. Words in capitals
+#: stand for any text.
 DATA_SETS = (
     "bank",
     "breast_cancer",
@@ -54,12 +57,14 @@ BASELINES = (
 USUAL = "usual"
 #: What stands for the rows that a model was trained on where no table is named.
 TRAINING_ROWS = "training"
-#: The placeholders of options that may stand without a value, and the value that they then have.
+#: The placeholders of options that may stand without a value, and the value that they
+#: then have.
 ALONE = {"[NAMES]": USUAL, "[TABLE]": TRAINING_ROWS}
 #: Encoders by name. A folder holds one of texts.
 TEXT_ENCODERS = ("all-minilm-l6-v2",)
 IMAGE_ENCODERS = ("efficientnet-lite0",)
-#: The model of a run: permgrad's network, a baseline, the best of all, what a function of the user's returns, a file.
+#: The model of a run: permgrad's network, a baseline, the best of all, what a function
+#: of the user's returns, a file.
 MODELS = ("network", "auto", *BASELINES[:-3], "MODULE:FUNCTION", "FILE.onnx")
 #: Those that are trained without weights of rows.
 UNWEIGHED = ("auto", *BASELINES[-3:])
@@ -123,11 +128,13 @@ _LAST = (
 class Option:
     """How a field of a request is written on the command line.
 
-    ``lists`` says how several values are written. ``"each"``: one option for each. ``"names"``: also with commas, each
-    once. ``"codes"``: with commas that are not split. ``table``: a file, or a named data set. ``short``: one letter
-    with its dash. ``place``: the default place to write. ``choices``: the values, of which those with a word in
-    capitals are patterns, and ``named`` whether the text names them. ``panel``: its heading in the help, if not that of
-    its name. ``branches``: whether branches of a network may follow a value, as in ``default:tabular``.
+    ``lists`` says how several values are written. ``"each"``: one option for each.
+    ``"names"``: also with commas, each once. ``"codes"``: with commas that are not
+    split. ``table``: a file, or a named data set. ``short``: one letter with its dash.
+    ``place``: the default place to write. ``choices``: the values, of which those with
+    a word in capitals are patterns, and ``named`` whether the text names them.
+    ``panel``: its heading in the help, if not that of its name. ``branches``: whether
+    branches of a network may follow a value, as in ``default:tabular``.
     ``changes_result``: whether work with another value is other work.
     """
 
@@ -148,11 +155,15 @@ class Option:
     changes_result: bool = True
 
     def flag(self, field: str) -> str:
-        """Return how a field is written, as ``--no-rows`` or ``--explain/--no-explain``."""
+        """Return how a field is written, as ``--no-rows`` or
+        ``--explain/--no-explain``.
+        """
         return self.name or f"--{field.replace('_', '-')}"
 
     def check(self, flag: str, value: Any) -> None:
-        """Refuse a value that is none of the choices, and a number that is too low or too high."""
+        """Refuse a value that is none of the choices, and a number that is too low or
+        too high.
+        """
         if value is None:
             return
         if self.least is not None and not self.least <= value <= (
@@ -189,7 +200,10 @@ def argument(
     choices: Names = (),
     **facts: Any,
 ) -> Any:
-    """Return a field with an argument on the command line. Without a ``default`` it is required."""
+    """Return a field with an argument on the command line.
+
+    Without a ``default`` it is required.
+    """
     return field(
         metadata={
             "option": Option(
@@ -212,7 +226,9 @@ def output(default_folder: str, what: str = "Folder") -> Any:
 
 
 def split_preset(text: str) -> tuple[str, Names]:
-    """Return a preset's name, and the branches that follow it: ``default:tabular+image``. None: all that it has."""
+    """Return a preset's name, and the branches that follow it:
+    ``default:tabular+image``. None: all that it has.
+    """
     preset_name, colon, branch_text = text.rpartition(":")
     branches = tuple(branch_text.split("+"))
     is_preset = preset_name in PRESETS or preset_name.endswith(".json")
@@ -224,7 +240,9 @@ def split_preset(text: str) -> tuple[str, Names]:
 
 
 def data_sets() -> Collection[str]:
-    """Return the names of data sets, without loading them: who registers another one has loaded them."""
+    """Return the names of data sets, without loading them: who registers another one
+    has loaded them.
+    """
     loaded = sys.modules.get("permgrad.data.datasets")
     names: Collection[str]
     if loaded is None:
@@ -235,7 +253,10 @@ def data_sets() -> Collection[str]:
 
 
 def options_of(request: Any) -> dict[str, Option]:
-    """Return the options of a request, or of its class, by field. Options of computing come last."""
+    """Return the options of a request, or of its class, by field.
+
+    Options of computing come last.
+    """
     options = {}
     for entry in fields(request):
         if "option" in entry.metadata:
@@ -263,7 +284,9 @@ TABLE_ENDINGS = (
 
 
 def table_name(table: str | Path) -> str:
-    """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is ``heloc``."""
+    """Return a table's name without folder and endings: ``data/heloc.csv.gz`` is
+    ``heloc``.
+    """
     address = table_address(table)
     if address.sheet is not None:
         return address.sheet
@@ -297,7 +320,9 @@ def file_of(field: str, value: Any) -> Path | None:
 
 
 class CommandRequest:
-    """Base of several requests: the folder to write, and the command line that makes the same request."""
+    """Base of several requests: the folder to write, and the command line that makes
+    the same request.
+    """
 
     command_name: ClassVar[str]
     out: Path | None

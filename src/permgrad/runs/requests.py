@@ -1,6 +1,9 @@
-"""The arguments of each command, as one table of fields. The command line is made from it.
+"""The arguments of each command, as one table of fields.
 
-The command line imports this before it knows which command is called, so that it imports nothing heavy.
+The command line is made from it.
+
+The command line imports this before it knows which command is called, so that it
+imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ DATABASE = "study.db"
 DEFAULT_SPACE = "default"
 #: Every row of a run is explained, and training sees all rows: ``--max-rows all``.
 ALL_ROWS = "all"
-#: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column without effect.
+#: Choices of ``--kind``. ``constant`` is not among them: use ``--drop`` for a column
+#: without effect.
 KINDS: tuple[Kind, ...] = (
     "numeric",
     "categorical",
@@ -61,7 +65,7 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-# ---- several commands ------------------------------------------------------------------------------------------------
+# ---- several commands ----------------------------------------------------------------
 def run_of(folder: Path) -> Path:
     """Return the run's folder, from that folder or from the model folder in it."""
     return folder if (folder / "model").is_dir() else folder.parent
@@ -168,7 +172,10 @@ class TableRequest(ComputingRequest, CommandRequest):
 
     @property
     def kinds(self) -> dict[str, Kind]:
-        """The kinds of columns by ``--kind``. A name may contain equal signs, a kind does not."""
+        """The kinds of columns by ``--kind``.
+
+        A name may contain equal signs, a kind does not.
+        """
         kinds: dict[str, Kind] = {}
         for kind_text in self.kind:
             column, equals_sign, kind_word = (
@@ -187,14 +194,22 @@ class TableRequest(ComputingRequest, CommandRequest):
                 column_kind for column_kind in KINDS if column_kind == meant
             )
             if kinds.setdefault(column, known_kind) != known_kind:
-                problem = f"Column {column!r} has two kinds: --kind {column}={kinds[column]} and --kind {column}={known_kind}"
+                problem = (
+                    f"Column {column!r} has two kinds: --kind "
+                    f"{column}={kinds[column]} and --kind {column}={known_kind}"
+                )
                 raise InputError(problem, hint="Leave one of them out.", code="PG006")
         return kinds
 
     def run_request(self, preset: str = "default", **changed: Any) -> RunRequest:
-        """Return the request of a run on the same table, which reads and refuses the same."""
+        """Return the request of a run on the same table, which reads and refuses the
+        same.
+        """
         if self.task == "counts":
-            problem = f"--task counts is for permgrad run, not for permgrad {self.command_name}"
+            problem = (
+                "--task counts is for permgrad run, not for permgrad "
+                f"{self.command_name}"
+            )
             raise InputError(
                 problem, hint="Leave it out, or pass --task regression.", code="PG004"
             )
@@ -210,7 +225,9 @@ class TableRequest(ComputingRequest, CommandRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRequest(TableRequest):
-    """The arguments of a command that splits a table once into training, validation and test rows."""
+    """The arguments of a command that splits a table once into training, validation and
+    test rows.
+    """
 
     test: Path | None = option("File with the test rows.", None, "FILE")
     time: str | None = option(
@@ -249,14 +266,17 @@ class SplitRequest(TableRequest):
             if (distinct_encoder in IMAGE_ENCODERS) is of_images:
                 encoder_names.append(distinct_encoder)
         if len(encoder_names) > 1:
-            problem = f"--encoder {encoder_names[0]} and --encoder {encoder_names[1]} read the same columns"
+            problem = (
+                f"--encoder {encoder_names[0]} and --encoder {encoder_names[1]} "
+                "read the same columns"
+            )
             raise InputError(problem, hint="Leave one of them out.", code="PG006")
         if encoder_names:
             return encoder_names[0]
         return None
 
 
-# ---- run -------------------------------------------------------------------------------------------------------------
+# ---- run -----------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class RunRequest(SplitRequest):
     """The options of ``permgrad run``."""
@@ -320,7 +340,9 @@ class RunRequest(SplitRequest):
 
     @refusing
     def check(self) -> Iterator[Fault]:
-        """Refuse unknown options and contradictions before any file is read, and before anything heavy is imported."""
+        """Refuse unknown options and contradictions before any file is read, and before
+        anything heavy is imported.
+        """
         options = options_of(self)
         options["task"].check("task", self.task)
         for baseline_name in self.baselines:
@@ -328,7 +350,10 @@ class RunRequest(SplitRequest):
         # Whether this machine has the device, torch says.
         if not re.fullmatch(r"auto|cpu|mps|(cuda|gpu)(:\d+)?", self.device):
             names = ("auto", "cpu", "cuda") + ("mps",) * (sys.platform == "darwin")
-            problem = f"device must be one of {', '.join(map(repr, names))}, got {self.device!r}"
+            problem = (
+                f"device must be one of {', '.join(map(repr, names))}, got "
+                f"{self.device!r}"
+            )
             yield (
                 problem,
                 did_you_mean(self.device, names, "Pass cpu, or leave it out."),
@@ -348,7 +373,10 @@ class RunRequest(SplitRequest):
                 getattr(self, option_name) not in _NOT_PASSED
                 for option_name in (first_name, other_name)
             ):
-                problem = f"{options[first_name].flag(first_name)} and {options[other_name].flag(other_name)} cannot be combined"
+                problem = (
+                    f"{options[first_name].flag(first_name)} and "
+                    f"{options[other_name].flag(other_name)} cannot be combined"
+                )
                 yield problem, "Leave one of them out.", "PG006"
         if len(self.target) > 1:
             targets = " ".join(f"--target {target_name}" for target_name in self.target)
@@ -380,7 +408,10 @@ class RunRequest(SplitRequest):
         if self.cost is not None and not (
             min(self.cost) >= 0 and 0 < sum(self.cost) < float("inf")
         ):
-            problem = f"--cost must be two finite numbers of at least 0, not both 0, got {self.cost[0]:g} {self.cost[1]:g}"
+            problem = (
+                "--cost must be two finite numbers of at least 0, not both 0, "
+                f"got {self.cost[0]:g} {self.cost[1]:g}"
+            )
             yield problem, "For example: --cost 1 5.", "PG002"
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             problem = (
@@ -400,7 +431,9 @@ class RunRequest(SplitRequest):
 
     @property
     def thorough(self) -> bool:
-        """Whether training sees all rows and all test rows are explained, however long it takes."""
+        """Whether training sees all rows and all test rows are explained, however long
+        it takes.
+        """
         return self.max_rows == ALL_ROWS
 
     @property
@@ -409,7 +442,10 @@ class RunRequest(SplitRequest):
         if self.max_rows is None or self.thorough:
             return None
         if not self.max_rows.isdecimal() or int(self.max_rows) < 2:
-            problem = f"--max-rows must be a whole number of at least 2, or {ALL_ROWS}, got {self.max_rows!r}"
+            problem = (
+                "--max-rows must be a whole number of at least 2, or "
+                f"{ALL_ROWS}, got {self.max_rows!r}"
+            )
             raise InputError(problem, hint="For example: --max-rows 500.", code="PG002")
         return int(self.max_rows)
 
@@ -430,7 +466,10 @@ class RunRequest(SplitRequest):
         except ValueError:
             seconds = math.nan
         if not 1 <= seconds < math.inf:
-            problem = f"--time-limit must be a time of at least a second, got {self.time_limit!r}"
+            problem = (
+                "--time-limit must be a time of at least a second, got "
+                f"{self.time_limit!r}"
+            )
             raise InputError(
                 problem,
                 hint="For example: --time-limit 300, 5m or 1h30m.",
@@ -458,7 +497,10 @@ class RunRequest(SplitRequest):
             if weight_flag and model_name in UNWEIGHED:
                 without.append(model_name)
         if without:
-            problem = f"{weight_flag} and the model {without[0]} cannot be combined: it is not trained with weights"
+            problem = (
+                f"{weight_flag} and the model {without[0]} cannot be combined: "
+                "it is not trained with weights"
+            )
             raise InputError(
                 problem,
                 hint=f"Choose another model, or leave {weight_flag} out.",
@@ -491,7 +533,7 @@ class RunRequest(SplitRequest):
         )
 
 
-# ---- compare, tune ---------------------------------------------------------------------------------------------------
+# ---- compare, tune -------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest(TableRequest):
     """The options of ``permgrad compare``."""
@@ -499,7 +541,8 @@ class CompareRequest(TableRequest):
     command_name = "compare"
     out: Path | None = output("permgrad-runs/compare-<table>-<seed>")
     models: Names = option(
-        "Presets (default:tabular: one branch), preset files and baselines, with commas (default: "
+        "Presets (default:tabular: one branch), preset files and baselines, with "
+        "commas (default: "
         "default,lightgbm,random_forest,linear).",
         (),
         "NAMES",
@@ -560,7 +603,9 @@ class TuneRequest(SplitRequest):
 
     @property
     def study(self) -> str:
-        """The study's name in the database: processes that are called alike, in other folders too, share one."""
+        """The study's name in the database: processes that are called alike, in other
+        folders too, share one.
+        """
         return f"{table_name(self.table)}-{self.model}-{self.seed}"
 
     @property
@@ -580,7 +625,7 @@ class TuneRequest(SplitRequest):
         return without_password(self.storage)
 
 
-# ---- images ----------------------------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ImagesRequest(TableRequest):
     """The options of ``permgrad images``."""
@@ -593,7 +638,7 @@ class ImagesRequest(TableRequest):
     )
 
 
-# ---- predict, explain, report ----------------------------------------------------------------------------------------
+# ---- predict, explain, report --------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class PredictRequest(ComputingRequest):
     """The options of ``permgrad predict``."""
@@ -605,7 +650,8 @@ class PredictRequest(ComputingRequest):
     )
     sheet: str | None = option(_SHEET, None, "NAME")
     out: Path | None = option(
-        "CSV file (default: <table>-predictions.csv here; -: stdout), or the folder of a table read in parts.",
+        "CSV file (default: <table>-predictions.csv here; -: stdout), or the folder of "
+        "a table read in parts.",
         None,
         "PATH",
     )
@@ -638,7 +684,10 @@ class PredictRequest(ComputingRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest(ComputingRequest):
-    """The options of ``permgrad explain``. ``test_rows`` ``(rows,)``: the rows of the table to explain, else all."""
+    """The options of ``permgrad explain``.
+
+    ``test_rows`` ``(rows,)``: the rows of the table to explain, else all.
+    """
 
     model_folder: Path = argument(
         f"{_MODEL[:-1]}; or a model in an ONNX file (docs/any-model.md).", "MODEL"
@@ -652,7 +701,8 @@ class ExplainRequest(ComputingRequest):
     )
     method: str = option("How to explain.", "permgrad", choices=METHODS)
     further: Names = option(
-        "Argument of pg.explain or option of the method, such as scope=local (repeatable).",
+        "Argument of pg.explain or option of the method, such as scope=local "
+        "(repeatable).",
         (),
         "NAME=VALUE",
         name="--option",
@@ -669,7 +719,8 @@ class ExplainRequest(ComputingRequest):
     )
     groups: Path | None = option(_GROUPS, None, "FILE", panel="Explanation")
     donors: int | None = option(
-        "Donors of each row, for the methods that draw (default: as many as pay, 2 to 10).",
+        "Donors of each row, for the methods that draw (default: as many as pay, 2 to "
+        "10).",
         None,
         least=1,
         most=1000,
@@ -703,12 +754,16 @@ class ExplainRequest(ComputingRequest):
 
     @property
     def y(self) -> str | None:
-        """The column of targets, if it is another than that of the model's run: ``--option y=COL``."""
+        """The column of targets, if it is another than that of the model's run:
+        ``--option y=COL``.
+        """
         return self.said.get("y")
 
     @property
     def scope(self) -> str:
-        """Whether all rows together are explained, or each row: ``--option scope=local``."""
+        """Whether all rows together are explained, or each row: ``--option
+        scope=local``.
+        """
         return self.said.get("scope", "auto")
 
     @property
@@ -753,7 +808,7 @@ class ReportRequest:
     open_page: bool = option(_OPEN, False, name="--open")
 
 
-# ---- demo ------------------------------------------------------------------------------------------------------------
+# ---- demo ----------------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class DemoRequest(ComputingRequest):
     """The options of ``permgrad demo``."""
@@ -762,10 +817,13 @@ class DemoRequest(ComputingRequest):
     open_page: bool = option(_OPEN, False, name="--open")
 
 
-# ---- benchmark ---------------------------------------------------------------------------------------------
+# ---- benchmark -----------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkRequest(ComputingRequest, CommandRequest):
-    """The options of ``permgrad benchmark``. Without names, all of the suite are used."""
+    """The options of ``permgrad benchmark``.
+
+    Without names, all of the suite are used.
+    """
 
     command_name: ClassVar[str] = "benchmark"
     suite: str = argument(
@@ -785,7 +843,8 @@ class BenchmarkRequest(ComputingRequest, CommandRequest):
         "Methods, with commas (default: all).", (), "NAMES", lists="names"
     )
     images: Names = option(
-        "Image set of the multimodal suite, or one for each image, with a comma between: organamnist, organcmnist, "
+        "Image set of the multimodal suite, or one for each image, with a comma "
+        "between: organamnist, organcmnist, "
         "another MedMNIST set, or FILE.npz in their form.",
         (),
         "SETS",

@@ -1,4 +1,6 @@
-"""The arguments of ``permgrad mcp``, of its tools that are no command, and of ``permgrad counterfactuals``."""
+"""The arguments of ``permgrad mcp``, of its tools that are no command, and of
+``permgrad counterfactuals``.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ class CounterfactualsRequest(ThreadedRequest):
 
     model_folder: Path = _as_of_explain("model_folder")
     table: Path | None = argument(
-        "CSV, Excel or Parquet file, or named data set, with the row and the cells that occur (default: the test rows "
+        "CSV, Excel or Parquet file, or named data set, with the row and the cells "
+        "that occur (default: the test rows "
         "of the model's run).",
         "TABLE",
         default=None,
@@ -57,7 +60,8 @@ class CounterfactualsRequest(ThreadedRequest):
     )
     row: int = field(metadata={"option": Option("The row, counted from 0.", least=0)})
     want: str | None = option(
-        "A class, a range of a number such as 100..200 or 100.., or CLASS=0.7 (default: another class).",
+        "A class, a range of a number such as 100..200 or 100.., or CLASS=0.7 "
+        "(default: another class).",
         None,
         "CLASS|LOW..HIGH",
     )
@@ -95,7 +99,9 @@ class CounterfactualsRequest(ThreadedRequest):
 
     @property
     def limits(self) -> tuple[dict[str, list[Any]], dict[str, str]]:
-        """What columns may be, as both ends or listed cells, and in which direction they may change."""
+        """What columns may be, as both ends or listed cells, and in which direction
+        they may change.
+        """
         cells: dict[str, list[Any]] = {}
         for column_name, range_text in _pairs("range", self.ranges, "age=18..60"):
             several = (
@@ -125,7 +131,10 @@ def _pairs(name: str, texts: Names, example: str) -> list[tuple[str, str]]:
 
 
 def ends(flag: str, text: str) -> list[Any]:
-    """Return both ends of a range such as ``18..60``, None where it is open. A date stays a text."""
+    """Return both ends of a range such as ``18..60``, None where it is open.
+
+    A date stays a text.
+    """
     lower_text, range_dots, upper_text = text.partition("..")
     if not range_dots or not (lower_text.strip() or upper_text.strip()):
         problem_hint = "For example 18..60, or 18.. with an open end."

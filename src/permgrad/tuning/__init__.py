@@ -1,4 +1,6 @@
-"""Searching settings on validation rows: spaces, and studies of Optuna that many processes may work on."""
+"""Searching settings on validation rows: spaces, and studies of Optuna that many
+processes may work on.
+"""
 
 from __future__ import annotations
 

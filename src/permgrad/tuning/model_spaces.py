@@ -1,7 +1,9 @@
-"""Search spaces of boosted trees and forests, around the settings of ``permgrad compare``, which are trial 0.
+"""Search spaces of boosted trees and forests, around the settings of ``permgrad
+compare``, which are trial 0.
 
-Ranges are those of the usual comparisons (Grinsztajn et al. 2022, arXiv 2207.08815; McElfresh et al. 2023, arXiv
-2305.02997), without the number of boosting rounds: these stop early by the validation rows.
+Ranges are those of the usual comparisons (Grinsztajn et al. 2022, arXiv 2207.08815;
+McElfresh et al. 2023, arXiv 2305.02997), without the number of boosting rounds: these
+stop early by the validation rows.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ _FOREST: Mapping[str, Mapping[str, Any]] = {
     "min_samples_leaf": {"low": 1, "high": 30, "log": True},
     "min_samples_split": {"low": 2, "high": 30, "log": True},
 }
-#: The settings that are searched, by model, and the values that ``permgrad compare`` uses, where they are in the range.
+#: The settings that are searched, by model, and the values that ``permgrad compare``
+#: uses, where they are in the range.
 SEARCHED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "lightgbm": {
         "learning_rate": _RATE,
@@ -89,7 +92,9 @@ class Settings:
 def space_of_model(
     name: str, entries: Mapping[str, Mapping[str, Any]] | None = None, source: str = ""
 ) -> Space:
-    """Return the space of a model of another library: ours, or that of a file's ``parameters``, in the same form."""
+    """Return the space of a model of another library: ours, or that of a file's
+    ``parameters``, in the same form.
+    """
     if not isinstance(name, str) or name not in SEARCHED:
         raise unknown("model", name, ["network", *SEARCHED])
     check_savable(name)
@@ -121,7 +126,8 @@ def space_of_model(
             inside[one.name] = one.own_value(_START[name])
     return Space(
         name=source or name,
-        text=f"{len(parameters)} settings of {label} around its usual ones, which are trial 0",
+        text=f"{len(parameters)} settings of {label} around its usual ones, which are "
+        "trial 0",
         build=build,
         content={
             "model": name,
@@ -135,7 +141,9 @@ def space_of_model(
 
 
 def get_model_space(model: str, name: str) -> Space:
-    """Return the space of a model of another library: ours (``"default"``), or that of a JSON file."""
+    """Return the space of a model of another library: ours (``"default"``), or that of
+    a JSON file.
+    """
     if name == "default":
         return space_of_model(model)
     return space_of_model(
@@ -144,7 +152,9 @@ def get_model_space(model: str, name: str) -> Space:
 
 
 def _entries(content: Any, source: str) -> Mapping[str, Any]:
-    """Return the ``parameters`` of a file that searches the settings of another model than the network."""
+    """Return the ``parameters`` of a file that searches the settings of another model
+    than the network.
+    """
     shape = "It is {'parameters': {setting: range or choices}}."
     entries = content.get("parameters") if isinstance(content, Mapping) else None
     if not isinstance(entries, Mapping) or len(content) > 1:

@@ -1,8 +1,10 @@
-"""Search spaces: which settings a study tries, by name in a registry or from a JSON file.
+"""Search spaces: which settings a study tries, by name in a registry or from a JSON
+file.
 
-For a trial, a space builds a complete preset, as in a preset file. A file has the form of
-``DEFAULT_CONTENT``: the preset that the search starts from, which is trial 0, and a range or choices for each setting,
-by names of preset files and the derived names of ``parameters``.
+For a trial, a space builds a complete preset, as in a preset file. A file has the form
+of ``DEFAULT_CONTENT``: the preset that the search starts from, which is trial 0, and a
+range or choices for each setting, by names of preset files and the derived names of
+``parameters``.
 """
 
 from __future__ import annotations
@@ -34,11 +36,13 @@ _FIXED = ("loss",)
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A search space: ``build`` makes the preset mapping of a trial, ``content`` identifies the space.
+    """A search space: ``build`` makes the preset mapping of a trial, ``content``
+    identifies the space.
 
-    ``base`` is the preset, or the settings of another model, that the search starts from (None: trial 0 is drawn like
-    any other), ``start`` its values of the ``parameters`` that can express them. ``trials`` is the default number of
-    trials for each task.
+    ``base`` is the preset, or the settings of another model, that the search starts
+    from (None: trial 0 is drawn like any other), ``start`` its values of the
+    ``parameters`` that can express them. ``trials`` is the default number of trials for
+    each task.
     """
 
     name: str
@@ -60,7 +64,7 @@ class Space:
 spaces: Registry[Callable[[], Space]] = Registry("space")
 
 
-# ---- one searched setting --------------------------------------------------------------------------------------------
+# ---- one searched setting ------------------------------------------------------------
 #: The options that derived names apply to.
 SIZES = ("dense_units", "conv_filters", "fusion_units", "image_units")
 DEPTH = "depth"
@@ -73,9 +77,11 @@ DERIVED = (DEPTH, WIDTH, BASE)
 
 @dataclass(frozen=True)
 class Parameter:
-    """A searched setting: a range (of whole numbers if both ends are), or a list of choices.
+    """A searched setting: a range (of whole numbers if both ends are), or a list of
+    choices.
 
-    Choices may be lists and null. Its name is a path, see the module. With ``log`` equal ratios are equally likely.
+    Choices may be lists and null. Its name is a path, see the module. With ``log``
+    equal ratios are equally likely.
     """
 
     name: str
@@ -124,7 +130,9 @@ class Parameter:
         )
 
     def own_value(self, content: Mapping[str, Any]) -> tuple[bool, Any]:
-        """Return whether a preset's value lies in this parameter's range, and the value in the form of a trial."""
+        """Return whether a preset's value lies in this parameter's range, and the value
+        in the form of a trial.
+        """
         value: Any = content
         for part in self.path:
             if isinstance(value, Mapping):
@@ -226,9 +234,11 @@ def place_values(
             content["network"][option] = [int(size)] * int(depth)
 
 
-# ---- from files ------------------------------------------------------------------------------------------------------
+# ---- from files ----------------------------------------------------------------------
 def get_space(name: str) -> Space:
-    """Return a space by its name, or from the JSON file that ``name`` is the path of."""
+    """Return a space by its name, or from the JSON file that ``name`` is the path
+    of.
+    """
     if isinstance(name, str) and name.endswith(".json"):
         return read_space(name)
     check_choice("space", name, spaces, ["FILE.json"])
@@ -243,7 +253,10 @@ def read_space(path: str | os.PathLike[str]) -> Space:
 def space_from_dict(content: Any, source: str = "the mapping") -> Space:
     """Return the space of a file's content. An error lists all its faults."""
     if not isinstance(content, Mapping):
-        problem = f"A space must be a JSON object, but {source} holds a {type(content).__name__}"
+        problem = (
+            f"A space must be a JSON object, but {source} holds a "
+            f"{type(content).__name__}"
+        )
         raise InputError(problem, hint="See docs/tuning.md.", code="PG011")
     entries = ("base", "parameters")
     faults = [
@@ -342,12 +355,15 @@ def settings_names() -> list[str]:
     ]
 
 
-# ---- faults ----------------------------------------------------------------------------------------------------------
+# ---- faults --------------------------------------------------------------------------
 def form_faults(name: str, entry: Any) -> list[str]:
     """Return the faults of a range or choices."""
     if not isinstance(entry, Mapping):
         return [
-            f"{name!r} must be an object with low and high, or with choices, got {entry!r}"
+            (
+                f"{name!r} must be an object with low and high, or with choices, got "
+                f"{entry!r}"
+            )
         ]
     entries = (*_RANGE, "choices")
     strange = [key for key in entry if key not in entries]
@@ -397,7 +413,8 @@ def _range_faults(name: str, entry: Mapping[str, Any]) -> list[str]:
         str(low)
     ):
         faults.append(
-            f"{name!r}: step must be at most high - low, got {step!r} from {low} to {high}"
+            f"{name!r}: step must be at most high - low, got {step!r} from {low} to "
+            f"{high}"
         )
     if log and low <= 0:
         faults.append(f"{name!r}: low must be above 0 where log is true, got {low}")
@@ -443,15 +460,18 @@ def check_preset(content: Mapping[str, Any]) -> Preset:
     return preset
 
 
-# ---- the published space ---------------------------------------------------------------------------------------------
+# ---- the published space -------------------------------------------------------------
 _UNITS = (8, 256)
 
 
 @spaces.register("paper")
 def paper() -> Space:
-    """Return the search space of the published comparison of TINTO hybrids. Its 256 base filters need a GPU.
+    """Return the search space of the published comparison of TINTO hybrids.
 
-    NOTE[DIFF]: the publication does not give the number of epochs. Preset ``paper`` has at most 200.
+    Its 256 base filters need a GPU.
+
+    NOTE[DIFF]: the publication does not give the number of epochs. Preset ``paper`` has
+    at most 200.
     """
     base = get_preset("paper").to_dict()
 
@@ -493,8 +513,9 @@ def paper() -> Space:
     return Space("paper", text, build, content, "paper", trials=trials, pruning=False)
 
 
-# ---- ours ------------------------------------------------------------------------------------------------------------
-#: The settings of ``--space default`` around preset ``default``, in the form of a space's file.
+# ---- ours ----------------------------------------------------------------------------
+#: The settings of ``--space default`` around preset ``default``, in the form of a
+#: space's file.
 DEFAULT_CONTENT: dict[str, Any] = {
     "base": "default",
     "parameters": {
@@ -516,5 +537,8 @@ DEFAULT_CONTENT: dict[str, Any] = {
 
 @spaces.register("default")
 def default() -> Space:
-    """Return our space around preset ``default``. That preset is trial 0, so tuning never chooses a worse one."""
+    """Return our space around preset ``default``.
+
+    That preset is trial 0, so tuning never chooses a worse one.
+    """
     return space_from_dict(DEFAULT_CONTENT, "default")

@@ -1,9 +1,12 @@
-"""A study in a storage of Optuna. One or many processes work on it, and each may stop at any moment.
+"""A study in a storage of Optuna.
 
-Optuna numbers every trial that begins. A study of N trials has the **places** 0 … N - 1, and a trial that begins takes
-the first one that is neither finished nor being tried: that of a process that stopped is tried again. The sampler and
-the training of a trial take their seeds from its place, so a resumed study of one process is that of an uninterrupted
-one.
+One or many processes work on it, and each may stop at any moment.
+
+Optuna numbers every trial that begins. A study of N trials has the **places** 0 … N -
+1, and a trial that begins takes the first one that is neither finished nor being tried:
+that of a process that stopped is tried again. The sampler and the training of a trial
+take their seeds from its place, so a resumed study of one process is that of an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -41,14 +44,16 @@ EPOCHS = "epochs"
 BEST_EPOCH = "best_epoch"
 SECONDS = "seconds"
 REASON = "reason"
-#: Seconds between two of Optuna's heartbeats, and after which it counts a silent process as dead.
+#: Seconds between two of Optuna's heartbeats, and after which it counts a silent
+#: process as dead.
 BEAT_SECONDS = 15
 SILENT_SECONDS = 120
 #: Optuna's names of how a trial ended, and ours.
 STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 #: Number of random trials before the sampler models the results.
 RANDOM_TRIALS = 10
-#: No trial is pruned before this many are complete, nor in the first quarter of the epochs, at most this many.
+#: No trial is pruned before this many are complete, nor in the first quarter of the
+#: epochs, at most this many.
 LEAST_COMPLETE = 5
 LONGEST_WARM_UP = 10
 _SQLITE = "sqlite:///"
@@ -61,7 +66,10 @@ def need_optuna() -> Any:
 
 @contextlib.contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Let Optuna log only errors in the body. Its level and the user's filters are restored afterwards."""
+    """Let Optuna log only errors in the body.
+
+    Its level and the user's filters are restored afterwards.
+    """
     optuna = need_optuna()
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -81,9 +89,12 @@ def quiet_optuna() -> Iterator[None]:
         pool.setLevel(level)
 
 
-# ---- the storage -----------------------------------------------------------------------------------------------------
+# ---- the storage ---------------------------------------------------------------------
 def storage_file(url: str) -> Path | None:
-    """Return the file of a storage, or None if it is a server. Refuse what is no storage that stays."""
+    """Return the file of a storage, or None if it is a server.
+
+    Refuse what is no storage that stays.
+    """
     if "://" not in url:
         problem = f"--storage must be a URL, got {url}"
         raise InputError(
@@ -117,11 +128,20 @@ def open_storage(url: str) -> Any:
             grace_period=SILENT_SECONDS,
         )
     except ImportError as error:
-        problem = f"The database driver for --storage {without_password(url)} is not installed"
-        hint = "Install it (for PostgreSQL for example psycopg2-binary), or leave --storage out."
+        problem = (
+            f"The database driver for --storage {without_password(url)} is not "
+            "installed"
+        )
+        hint = (
+            "Install it (for PostgreSQL for example psycopg2-binary), or leave "
+            "--storage out."
+        )
         raise EnvironmentProblem(problem, hint=hint, code="PG060") from error
     except (ArgumentError, ValueError) as error:
-        problem = f"Optuna cannot use --storage {without_password(url)}: {str(error).splitlines()[0]}"
+        problem = (
+            f"Optuna cannot use --storage {without_password(url)}: "
+            f"{str(error).splitlines()[0]}"
+        )
         raise InputError(
             problem,
             hint="Correct the URL, or install the database's driver.",
@@ -135,13 +155,20 @@ def open_storage(url: str) -> Any:
     ) as error:
         fix = "Check that the folder or server exists and that you may write there."
         cause: BaseException | None = getattr(error, "orig", None) or error.__cause__
-        # SQLite's errors of use, such as a folder without write permission, are of subclasses of this one.
+        # SQLite's errors of use, such as a folder without write permission, are of
+        # subclasses of this one.
         if (
             file is not None
             and type(getattr(cause, "orig", cause)) is sqlite3.DatabaseError
         ):
-            fix = "Delete that file to start again, or choose another --out (or --storage, if you passed it)."
-        problem = f"Cannot open --storage {without_password(url)}: {str(error).splitlines()[0]}"
+            fix = (
+                "Delete that file to start again, or choose another --out (or "
+                "--storage, if you passed it)."
+            )
+        problem = (
+            f"Cannot open --storage {without_password(url)}: "
+            f"{str(error).splitlines()[0]}"
+        )
         raise EnvironmentProblem(problem, hint=fix, code="PG062") from error
 
 
@@ -157,7 +184,10 @@ def without_password(url: str) -> str:
 
 @contextlib.contextmanager
 def at_work(folder: Path) -> Iterator[Callable[[], int]]:
-    """Hold a lock file of this process in a folder. Yield what counts the other processes that hold one."""
+    """Hold a lock file of this process in a folder.
+
+    Yield what counts the other processes that hold one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     own = folder / f"{os.getpid()}-{secrets.token_hex(6)}.lock"
     lock = take(own)
@@ -187,7 +217,9 @@ def open_study(
     *,
     overwrite: bool = False,
 ) -> Iterator[Any]:
-    """Open or make a study. An existing one must have the same identity: everything that its results depend on.
+    """Open or make a study.
+
+    An existing one must have the same identity: everything that its results depend on.
 
     ``guard``: the file that a process locks while it does so, and that ``claim`` locks.
     """
@@ -225,29 +257,41 @@ def _check_identity(
         if not study.get_trials(deepcopy=False):
             study.set_user_attr(IDENTITY, wanted)
             return
-        problem = f"Study {study.study_name!r} in {without_password(url)} holds trials of another program"
+        problem = (
+            f"Study {study.study_name!r} in {without_password(url)} holds "
+            "trials "
+            "of another program"
+        )
         yield problem, "Choose another --storage or --seed.", "PG051"
     if there != wanted:
         yield (
             (
-                f"Study {study.study_name!r} in {without_password(url)} was started with other settings: "
+                f"Study {study.study_name!r} in {without_password(url)} was started "
+                "with other settings: "
                 f"{differences(there, wanted)}"
             ),
-            "Choose another --storage, --seed or --out, or start again with --overwrite.",
+            (
+                "Choose another --storage, --seed or --out, or start again with "
+                "--overwrite."
+            ),
             "PG051",
         )
 
 
-# ---- trials ----------------------------------------------------------------------------------------------------------
+# ---- trials --------------------------------------------------------------------------
 def is_finished(trial: Any) -> bool:
-    """Whether a trial has a result: complete, pruned, or failed for a reason of its own."""
+    """Whether a trial has a result: complete, pruned, or failed for a reason of its
+    own.
+    """
     return trial.state.is_finished() and (
         trial.state.name != "FAIL" or REASON in trial.user_attrs
     )
 
 
 def finished(study: Any, total: int | None = None) -> dict[int, Any]:
-    """Return the finished trials by place, in order, all or those of the first ``total`` places."""
+    """Return the finished trials by place, in order, all or those of the first
+    ``total`` places.
+    """
     found: dict[int, Any] = {}
     for trial in sorted(
         study.get_trials(deepcopy=False), key=lambda trial: trial.number
@@ -263,7 +307,9 @@ def finished(study: Any, total: int | None = None) -> dict[int, Any]:
 
 
 def best_of(trials: Mapping[int, Any]) -> int | None:
-    """Return the place of the complete trial with the smallest loss, the first of equal ones, or None."""
+    """Return the place of the complete trial with the smallest loss, the first of equal
+    ones, or None.
+    """
     losses = {
         place: trial.value
         for place, trial in trials.items()
@@ -273,7 +319,10 @@ def best_of(trials: Mapping[int, Any]) -> int | None:
 
 
 def free_place(study: Any, total: int) -> int | None:
-    """Return the first of ``total`` places that is neither finished nor being tried. None: there is none."""
+    """Return the first of ``total`` places that is neither finished nor being tried.
+
+    None: there is none.
+    """
     trials = study.get_trials(deepcopy=False)
     taken = set()
     for trial in trials:
@@ -295,7 +344,8 @@ def claim(study: Any, trial: Any, total: int, guard: Path) -> int:
 def end_interrupted(study: Any, *, alone: bool) -> None:
     """End trials whose process stopped, so that their places are free.
 
-    If this process is ``alone``, these are all that run. If not, they are those without a heartbeat of Optuna.
+    If this process is ``alone``, these are all that run. If not, they are those without
+    a heartbeat of Optuna.
     """
     optuna = need_optuna()
     optuna.storages.fail_stale_trials(study)
@@ -307,14 +357,20 @@ def end_interrupted(study: Any, *, alone: bool) -> None:
 
 
 def seed_of(seed: int, place: int) -> int:
-    """Return the seed of network and training. Place 0 has the study's seed, as ``permgrad run`` would."""
+    """Return the seed of network and training.
+
+    Place 0 has the study's seed, as ``permgrad run`` would.
+    """
     if place == 0:
         return seed
     return derive_seed(seed, "trial", place) % 2**31
 
 
 def chosen(space: Space, place: int, trial: Any) -> dict[str, Any]:
-    """Return the settings of a trial, a running or a stored one. Place 0 is the space's base."""
+    """Return the settings of a trial, a running or a stored one.
+
+    Place 0 is the space's base.
+    """
     if place or space.base is None:
         return space.build(trial)
     for parameter in space.parameters:
@@ -325,7 +381,9 @@ def chosen(space: Space, place: int, trial: Any) -> dict[str, Any]:
 
 
 def set_sampler(study: Any, space: Space, *, seed: int, place: int) -> None:
-    """Let tree-structured Parzen estimators choose (Bergstra et al. 2011; Optuna's TPESampler), by a place's seed."""
+    """Let tree-structured Parzen estimators choose (Bergstra et al. 2011; Optuna's
+    TPESampler), by a place's seed.
+    """
     samplers = need_optuna().samplers
     study.sampler = samplers.TPESampler(
         seed=derive_seed(seed, "sampler", place) % 2**32,
@@ -338,7 +396,9 @@ def set_sampler(study: Any, space: Space, *, seed: int, place: int) -> None:
 
 
 def set_pruner(study: Any, epochs: int) -> None:
-    """End trials of so many epochs whose smallest loss is above the median of complete ones at that epoch."""
+    """End trials of so many epochs whose smallest loss is above the median of complete
+    ones at that epoch.
+    """
     warm_up = min(max(epochs // 4, 1), LONGEST_WARM_UP)
     # Optuna counts steps from 0, epochs count from 1.
     study.pruner = need_optuna().pruners.MedianPruner(
@@ -347,9 +407,11 @@ def set_pruner(study: Any, epochs: int) -> None:
 
 
 def importances(trials: Sequence[Any]) -> dict[str, float]:
-    """Return each parameter's share in what separates good trials from others, largest first. They sum to 1.
+    """Return each parameter's share in what separates good trials from others, largest
+    first. They sum to 1.
 
-    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on complete trials. Empty if these are too few or too alike.
+    PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on complete trials. Empty if
+    these are too few or too alike.
     """
     optuna = need_optuna()
     complete = []

@@ -1,8 +1,10 @@
-"""Bars of every method beside the truth, function by function, as SVG whose elements carry their numbers.
+"""Bars of every method beside the truth, function by function, as SVG whose elements
+carry their numbers.
 
-Each bar is a ``rect.bar`` (a ``rect.cell`` where parts are many) with ``data-suite, data-function, data-method,
-data-part, data-value`` (the mean over seeds), each dot a ``circle.seed`` with ``data-seed`` and its own ``data-value``.
-Values are written in full precision, so that they can be compared with ``results.csv``.
+Each bar is a ``rect.bar`` (a ``rect.cell`` where parts are many) with ``data-suite,
+data-function, data-method, data-part, data-value`` (the mean over seeds), each dot a
+``circle.seed`` with ``data-seed`` and its own ``data-value``. Values are written in
+full precision, so that they can be compared with ``results.csv``.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from permgrad_benchmark.page.data import ORACLE, TRUTH, SuiteResults
 from permgrad_benchmark.records import ANY
 
 _NAMES, _COLUMN, _BAR, _ROW, _TOP = 190, 128, 84, 18, 40
-#: Parts that have room for a bar each. More are drawn as cells, and beyond the second number not at all.
+#: Parts that have room for a bar each. More are drawn as cells, and beyond the second
+#: number not at all.
 _MOST_BARS, _MOST_CELLS = 5, 40
 
 CSS = """
@@ -48,10 +51,11 @@ class _Row:
 
 
 def share_panels(suite: SuiteResults) -> list[tuple[str, str, FigureView]]:
-    """Return name, title and figure of each function with shares: rows are methods, columns are modalities.
+    """Return name, title and figure of each function with shares: rows are methods,
+    columns are modalities.
 
-    The first rows are the truths, whose shares also go down through all rows as lines. Dots are seeds. A diamond is the
-    same method on the true function.
+    The first rows are the truths, whose shares also go down through all rows as lines.
+    Dots are seeds. A diamond is the same method on the true function.
     """
     panels = []
     titles = suite.facts.get("function_titles", {})
@@ -180,7 +184,10 @@ def _bar(
 def _cells(
     suite: SuiteResults, function: str, parts: Sequence[str], rows: Sequence[_Row]
 ) -> FigureView:
-    """Draw many parts as cells whose colour is the share: dark is much. The truths are the first rows."""
+    """Draw many parts as cells whose colour is the share: dark is much.
+
+    The truths are the first rows.
+    """
     side = min(26, 520 // len(parts))
     top = 12 + 6 * min(max(len(part) for part in parts), 16)
     size = (_NAMES + side * len(parts) + 40, top + _ROW * len(rows) + 8)
@@ -200,7 +207,8 @@ def _cells(
             _element(
                 "text",
                 {
-                    "transform": f"translate({left + side / 2 + 4} {top - 6}) rotate(-50)"
+                    "transform": f"translate({left + side / 2 + 4} {top - 6}) "
+                    "rotate(-50)"
                 },
                 shorten(part, 16),
             )
@@ -233,7 +241,10 @@ def _cells(
                     _element("title", {}, title),
                 )
             )
-    words = f"Shares of {len(parts)} features for {clean(function)}, by method; dark is much, at most {largest:.2f}"
+    words = (
+        f"Shares of {len(parts)} features for {clean(function)}, by method; dark "
+        f"is much, at most {largest:.2f}"
+    )
     return _drawing(
         pieces,
         size,
@@ -242,7 +253,7 @@ def _cells(
     )
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- pieces --------------------------------------------------------------------------
 def _length(value: float) -> float:
     return _BAR * min(max(value, 0.0), 1.0)
 

@@ -1,4 +1,6 @@
-"""The benchmark's table of results, arranged for its page: methods in order, means over seeds, who is best."""
+"""The benchmark's table of results, arranged for its page: methods in order, means over
+seeds, who is best.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ TRUTH, NETWORK, ORACLE = "truth", "network", "oracle:"
 
 @dataclass(frozen=True)
 class SuiteResults:
-    """One suite's part of ``results.csv``, and what it says of itself: title, functions, contestants, estimands."""
+    """One suite's part of ``results.csv``, and what it says of itself: title,
+    functions, contestants, estimands.
+    """
 
     name: str
     frame: pd.DataFrame
@@ -45,7 +49,9 @@ class SuiteResults:
 
     @cached_property
     def methods(self) -> list[str]:
-        """Contestants in the suite's order, without the truth, the network and the oracles."""
+        """Contestants in the suite's order, without the truth, the network and the
+        oracles.
+        """
         names = [
             name
             for name in self.frame["method"]
@@ -76,7 +82,9 @@ class SuiteResults:
         return str(self.contestants.get(method, {}).get("estimand", ANY))
 
     def select(self, metric: str, **fixed: str) -> pd.DataFrame:
-        """Return the rows of a metric, and of a method, function or estimand if given."""
+        """Return the rows of a metric, and of a method, function or estimand if
+        given.
+        """
         records = self._by_metric.get(metric, self.frame[:0])
         for column, value in fixed.items():
             records = records[records[column] == value]
@@ -96,7 +104,9 @@ class SuiteResults:
         return records.groupby(["function", "seed"])["value"].mean()
 
     def metrics(self) -> list[tuple[str, BenchmarkMetric]]:
-        """Return the metrics that occur, by name, in the registry's order, each followed by its variants."""
+        """Return the metrics that occur, by name, in the registry's order, each
+        followed by its variants.
+        """
         present = list(dict.fromkeys(str(name) for name in self.frame["metric"]))
         return [
             (name, benchmark_metrics.get(candidate))
@@ -130,7 +140,8 @@ def out_of_range(frame: pd.DataFrame) -> list[str]:
         wrong = int(np.sum((values < low - 1e-9) | (values > high + 1e-9)))
         if wrong:
             sentences.append(
-                f"{wrong} of {len(values)} values of {metric.label} lie outside its range {ends(metric)}."
+                f"{wrong} of {len(values)} values of {metric.label} lie outside its "
+                f"range {ends(metric)}."
             )
     return sentences
 
@@ -158,10 +169,11 @@ def ends(metric: BenchmarkMetric) -> str:
 def leaders(
     suite: SuiteResults, name: str, methods: Iterable[str], estimand: str
 ) -> tuple[str | None, list[str]]:
-    """Return the best method on a metric, and those without a significant difference from it.
+    """Return the best method on a metric, and those without a significant difference
+    from it.
 
-    The rule is that of ``permgrad_benchmark.standing``: seeds are averaged, functions are the sample. Of a
-    single function nothing can be said.
+    The rule is that of ``permgrad_benchmark.standing``: seeds are averaged, functions
+    are the sample. Of a single function nothing can be said.
     """
     try:
         table = standings(suite.frame, name, list(methods), estimand)
@@ -178,7 +190,10 @@ def leaders(
 
 
 def best_first(metric: BenchmarkMetric, means: Mapping[str, float]) -> list[str]:
-    """Return names by falling quality, undefined last. A metric that states a fact keeps their order."""
+    """Return names by falling quality, undefined last.
+
+    A metric that states a fact keeps their order.
+    """
 
     def key(name: str) -> float:
         value = means[name]

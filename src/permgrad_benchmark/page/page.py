@@ -1,7 +1,8 @@
-"""The page of the benchmark: every method compared with known importances, in one offline HTML file.
+"""The page of the benchmark: every method compared with known importances, in one
+offline HTML file.
 
-The direction and range of a metric come from the registry of metrics. Only the shares, their errors and the time are
-known by name here, because they have separate pictures.
+The direction and range of a metric come from the registry of metrics. Only the shares,
+their errors and the time are known by name here, because they have separate pictures.
 """
 
 from __future__ import annotations
@@ -57,20 +58,26 @@ _MOST_NAMED = 12
 _MOST_LINES = 2500
 _HOW_TO_READ = {
     "Truth": (
-        "The functions are known, so the importance of each input can be computed from the function itself. There is "
-        "more than one right answer, because importance has several definitions. Each column names its definition."
+        "The functions are known, so the importance of each input can be computed from "
+        "the function itself. There is "
+        "more than one right answer, because importance has several definitions. Each "
+        "column names its definition."
     ),
     "Bold and ≈": (
-        "The best of a column is bold. ≈ marks methods without a significant difference from it: the 95 % interval of "
-        "their mean difference over functions, averaged over seeds first, includes 0. Both marks use only functions "
+        "The best of a column is bold. ≈ marks methods without a significant "
+        "difference from it: the 95 % interval of "
+        "their mean difference over functions, averaged over seeds first, includes 0. "
+        "Both marks use only functions "
         "that all compared methods have."
     ),
     "Grey": (
-        "A method in a grey cell estimates another quantity than the column's. Its figure says how far the two "
+        "A method in a grey cell estimates another quantity than the column's. Its "
+        "figure says how far the two "
         "quantities are apart, not how good the method is."
     ),
     "Oracle": (
-        "The same method on the known function instead of the network. Its errors are due to the method alone."
+        "The same method on the known function instead of the network. Its errors are "
+        "due to the method alone."
     ),
 }
 
@@ -79,12 +86,15 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """Return the benchmark's page as one HTML file that works offline.
 
     Args:
-        frame: ``results.csv``: ``suite, function, seed, method, estimand, metric, value``.
-        facts: the other content of ``results.json``: ``command, started, settings, versions``, and ``suites`` with the
-            title, functions, contestants and estimands of each.
+        frame: ``results.csv``: ``suite, function, seed, method, estimand, metric,
+            value``.
+        facts: the other content of ``results.json``: ``command, started, settings,
+            versions``, and ``suites`` with the title, functions, contestants and
+            estimands of each.
 
     Raises:
-        InputError: The frame has other columns, or a metric that the registry does not know.
+        InputError: The frame has other columns, or a metric that the registry does not
+            know.
 
     Examples:
         >>> rows = [("tabular", "linear", 0, "permgrad", "total", "share_error", 0.01)]
@@ -98,7 +108,10 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         sum(len(suite.functions) for suite in suites),
         frame["seed"].nunique(),
     )
-    headline = f"{methods} method{'s' * (methods != 1)} compared with known importances on {functions} "
+    headline = (
+        f"{methods} method{'s' * (methods != 1)} compared with known "
+        f"importances on {functions} "
+    )
     headline += f"function{'s' * (functions != 1)}."
     key_figures = {
         "functions": frame["function"].nunique(),
@@ -131,9 +144,11 @@ def benchmark_page(frame: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     )
 
 
-# ---- the first words -------------------------------------------------------------------------------------------------
+# ---- the first words -----------------------------------------------------------------
 def _lead(suite: SuiteResults) -> str:
-    """Say which method has the smallest error against each truth, among those that estimate it."""
+    """Say which method has the smallest error against each truth, among those that
+    estimate it.
+    """
     metric = metric_named(_ERROR)
     sentences = []
     for estimand in suite.estimands:
@@ -146,7 +161,8 @@ def _lead(suite: SuiteResults) -> str:
                 else ""
             )
             sentences.append(
-                f"against {_words_of(estimand)} {suite.label(best)} ({number(float(cells[best].mean()))}{level_words})"
+                f"against {_words_of(estimand)} {suite.label(best)} "
+                f"({number(float(cells[best].mean()))}{level_words})"
             )
     return (
         f"Smallest {metric.label}, {suite.name}: {listed(sentences)}."
@@ -155,7 +171,7 @@ def _lead(suite: SuiteResults) -> str:
     )
 
 
-# ---- one suite -------------------------------------------------------------------------------------------------------
+# ---- one suite -----------------------------------------------------------------------
 def _suite_sections(suite: SuiteResults, *, prefixed: bool) -> list[SectionView]:
     builders = (
         ("functions", "Function by function", _bars),
@@ -181,9 +197,12 @@ def _bars(section: SectionView, suite: SuiteResults) -> None:
     if not panels:
         return
     section.text(
-        f"{clean(suite.title)}. Each bar, or the colour of each cell, is a method's share of importance, as the mean "
-        "over seeds. Dots are single seeds. The truth is grey on top and continues as lines: the first solid, the "
-        "second dashed. A diamond is the method's oracle: the same method on the true function."
+        f"{clean(suite.title)}. Each bar, or the colour of each cell, is a method's "
+        "share of importance, as the mean "
+        "over seeds. Dots are single seeds. The truth is grey on top and continues as "
+        "lines: the first solid, the "
+        "second dashed. A diamond is the method's oracle: the same method on the true "
+        "function."
     )
     notes = suite.facts.get("function_notes", {})
     for function, title, panel in panels:
@@ -193,7 +212,9 @@ def _bars(section: SectionView, suite: SuiteResults) -> None:
 
 
 def _errors(section: SectionView, suite: SuiteResults) -> None:
-    """One table for each truth: methods by functions, the mean over seeds, oracles beneath their methods."""
+    """One table for each truth: methods by functions, the mean over seeds, oracles
+    beneath their methods.
+    """
     for estimand, metric in product(
         suite.estimands, map(metric_named, (_ERROR, _RELATIVE))
     ):
@@ -241,8 +262,10 @@ def _errors(section: SectionView, suite: SuiteResults) -> None:
             suite.facts.get("estimands", {}).get(estimand, "as the suite states it")
         )
         caption = (
-            f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”: {words}. "
-            f"{_direction(metric)}; mean over {len(suite.seeds)} seed{'s' * (len(suite.seeds) != 1)}."
+            f"{metric.label.capitalize()} against the truth “{_words_of(estimand)}”: "
+            f"{words}. "
+            f"{_direction(metric)}; mean over {len(suite.seeds)} "
+            f"seed{'s' * (len(suite.seeds) != 1)}."
         )
         section.table(table_of(caption, columns))
 
@@ -275,7 +298,10 @@ def _cost(section: SectionView, suite: SuiteResults) -> None:
         drawn = tradeoff(
             points, **words, quiet=quiet, name_quiet=len(points) <= _MOST_NAMED
         )
-        caption = "Lower left is better. Large marks are means, small dots single functions and seeds"
+        caption = (
+            "Lower left is better. Large marks are means, small dots single "
+            "functions and seeds"
+        )
         caption += ". Grey methods estimate another quantity." if quiet else "."
         section.figure(
             drawn, f"Against the truth “{_words_of(estimand)}”. {caption}", timed=True
@@ -283,7 +309,9 @@ def _cost(section: SectionView, suite: SuiteResults) -> None:
 
 
 def _ranked(section: SectionView, suite: SuiteResults) -> None:
-    """One table of all metrics by which methods of different estimands may be ranked."""
+    """One table of all metrics by which methods of different estimands may be
+    ranked.
+    """
     metrics = [
         (name, described)
         for name, described in suite.metrics()
@@ -300,7 +328,8 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
         by_metric[name] = {
             method: mean for method, mean in means.items() if math.isfinite(mean)
         }
-    # By the first metric that is no cost, best first. Methods without any figure are left out.
+    # By the first metric that is no cost, best first. Methods without any figure are
+    # left out.
     order = [
         method
         for method in suite.methods
@@ -325,7 +354,8 @@ def _ranked(section: SectionView, suite: SuiteResults) -> None:
                 )
             )
         caption = (
-            "Means over functions and seeds. Click a heading to sort. ↑ higher is better, ↓ lower is better, "
+            "Means over functions and seeds. Click a heading to sort. ↑ higher is "
+            "better, ↓ lower is better, "
             "→ nearest to the stated value."
         )
         section.table(table_of(caption, columns))
@@ -391,7 +421,10 @@ def _crossed(section: SectionView, suite: SuiteResults) -> None:
                 )
             )
         words = metric_label(name).capitalize()
-        caption = f"{words} against each truth ({ends(metric)}). {_direction(metric)}{_note(metric)}."
+        caption = (
+            f"{words} against each truth ({ends(metric)}). "
+            f"{_direction(metric)}{_note(metric)}."
+        )
         section.table(table_of(caption, columns))
 
 
@@ -400,7 +433,8 @@ def _networks(section: SectionView, suite: SuiteResults) -> None:
     if not metrics:
         return
     section.text(
-        "If a network has not learned a function, no method can find its true importances."
+        "If a network has not learned a function, no method can find its true "
+        "importances."
     )
     columns = [names(suite.functions, "function")]
     for metric in metrics:
@@ -458,11 +492,14 @@ def _all_seeds(section: SectionView, suite: SuiteResults) -> None:
         section.table(view, f"{metric.label} ({len(table)})")
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- pieces --------------------------------------------------------------------------
 def _compared(
     suite: SuiteResults, name: str, estimand: str
 ) -> dict[str, pd.Series[Any]]:
-    """Return the values by (function, seed) of the methods that estimate this truth. All, where none says it does."""
+    """Return the values by (function, seed) of the methods that estimate this truth.
+
+    All, where none says it does.
+    """
     everyone = {method: suite.cells(name, method, estimand) for method in suite.methods}
     everyone = {
         method: values for method, values in everyone.items() if values.notna().any()
@@ -538,7 +575,8 @@ def _reading(
             [metric_named(name).label for name in dict.fromkeys(missing["metric"])][:5]
         )
         section.text(
-            f"{len(missing)} of {len(frame):,} figures are undefined and left out of means: {labels}."
+            f"{len(missing)} of {len(frame):,} figures are undefined and left out of "
+            f"means: {labels}."
         )
 
 

@@ -1,6 +1,7 @@
 """The registry of suites: what ``permgrad benchmark SUITE`` can run.
 
-A new suite is a folder beside this file whose ``__init__`` registers a :class:`Suite`. :func:`load_suites` finds it.
+A new suite is a folder beside this file whose ``__init__`` registers a :class:`Suite`.
+:func:`load_suites` finds it.
 """
 
 from __future__ import annotations

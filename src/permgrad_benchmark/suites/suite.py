@@ -1,4 +1,6 @@
-"""What every suite does in one cell: train, let every contestant explain, score, repeat, and make records of it."""
+"""What every suite does in one cell: train, let every contestant explain, score,
+repeat, and make records of it.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,11 @@ Numbers = Iterator[tuple[str, str, float | None]]
 class Sizes:
     """How much of everything.
 
-    Contestants that measure effects over all rows get all ``test`` rows. Those that explain row by row get ``some`` or
-    ``few``. ``repeats`` are donors per row and feature, ``references`` background rows, ``draws`` coalitions per row.
-    ``retrainings`` is the number of networks trained again, and of new test samples, for the stability of explanations.
+    Contestants that measure effects over all rows get all ``test`` rows. Those that
+    explain row by row get ``some`` or ``few``. ``repeats`` are donors per row and
+    feature, ``references`` background rows, ``draws`` coalitions per row.
+    ``retrainings`` is the number of networks trained again, and of new test samples,
+    for the stability of explanations.
     """
 
     test: int
@@ -72,7 +76,9 @@ class Meter:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SuiteCase(ABC):
-    """One network, the rows to explain, the seed of the contestants, and a meter of what other packages use."""
+    """One network, the rows to explain, the seed of the contestants, and a meter of
+    what other packages use.
+    """
 
     seed: int
     sizes: Sizes
@@ -94,18 +100,25 @@ class SuiteCase(ABC):
 
     @abstractmethod
     def curve_rows(self) -> tuple[Any, Any, Mapping[str, npt.NDArray[np.intp]]]:
-        """Return rows ``(n, columns)`` for curves, a function of such rows to losses, and each player's columns."""
+        """Return rows ``(n, columns)`` for curves, a function of such rows to losses,
+        and each player's columns.
+        """
 
     def other_packages(self, what: str) -> AbstractContextManager[None]:
-        """Return a context in which other packages explain the network. See ``other_packages``."""
+        """Return a context in which other packages explain the network.
+
+        See ``other_packages``.
+        """
         return other_packages(self.module_explained, self.integer_seed(what))
 
 
 @dataclass(frozen=True, eq=False)
 class SuiteCell:
-    """One function and one seed: the case, the players' true importances by estimand, how well the network knows it.
+    """One function and one seed: the case, the players' true importances by estimand,
+    how well the network knows it.
 
-    ``oracle`` is the case in which the true function stands in the network's place. ``design`` makes further cases.
+    ``oracle`` is the case in which the true function stands in the network's place.
+    ``design`` makes further cases.
     """
 
     case: Any
@@ -116,16 +129,20 @@ class SuiteCell:
 
 
 class Suite(ABC):
-    """A design with known truth: known functions, and what one function and one seed of it come to."""
+    """A design with known truth: known functions, and what one function and one seed of
+    it come to.
+    """
 
-    #: Name on the command line and in ``results.csv``, a line for people, what the truths are.
+    #: Name on the command line and in ``results.csv``, a line for people, what the
+    #: truths are.
     name: ClassVar[str]
     title: ClassVar[str]
     estimands: ClassVar[Mapping[str, str]]
     full: ClassVar[Sizes]
     quick: ClassVar[Sizes]
-    #: The costly repetitions (retrainings, resamples, randomised networks) are made in the cells of one seed and some
-    #: functions, and not of contestants whose names begin or end like these.
+    #: The costly repetitions (retrainings, resamples, randomised networks) are made in
+    #: the cells of one seed and some functions, and not of contestants whose names
+    #: begin or end like these.
     repeated_seed: ClassVar[int] = 0
     repeated_functions: ClassVar[tuple[str, ...]]
     #: The functions of ``--quick``, without the costly repetitions.
@@ -142,7 +159,9 @@ class Suite(ABC):
 
     @abstractmethod
     def function_facts(self, settings: Settings) -> dict[str, Any]:
-        """Return what the page says of the functions and networks: titles, players, which are relevant."""
+        """Return what the page says of the functions and networks: titles, players,
+        which are relevant.
+        """
 
     @abstractmethod
     def cell(self, function: str, seed: int, settings: Settings) -> SuiteCell:
@@ -152,7 +171,9 @@ class Suite(ABC):
     def repetitions(
         self, cell: SuiteCell
     ) -> tuple[list[Any], list[Any], dict[str, Any]]:
-        """Return cases of networks trained again, of other test rows, and of networks that know nothing."""
+        """Return cases of networks trained again, of other test rows, and of networks
+        that know nothing.
+        """
 
     def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:  # noqa: ARG002 — for suites to add to
         """Yield ``(estimand, metric, value)`` that only this suite has."""
@@ -166,7 +187,9 @@ class Suite(ABC):
         return self.quick if settings.quick else self.full
 
     def contestants(self, settings: Settings) -> list[Contestant]:
-        """Return who takes part, ours first, without those whose packages are missing."""
+        """Return who takes part, ours first, without those whose packages are
+        missing.
+        """
         chosen = [
             one
             for one in enrolled(self.name).values()
@@ -240,9 +263,11 @@ class Suite(ABC):
                 add(name, ANY, metric, value)
         return records
 
-    # ---- what each contestant gets -----------------------------------------------------------------------------------
+    # ---- what each contestant gets ---------------------------------------------------
     def errors(self, cell: SuiteCell, values: Floats) -> Numbers:
-        """Yield ``(estimand, metric, value)``: shares, and their errors against all truths."""
+        """Yield ``(estimand, metric, value)``: shares, and their errors against all
+        truths.
+        """
         for name, share in zip(cell.case.names, importance_shares(values), strict=True):
             yield ANY, f"share:{name}", float(share)
         for estimand, truth in cell.truths.items():
@@ -250,7 +275,9 @@ class Suite(ABC):
             yield estimand, "relative_error", relative_error(truth, values)
 
     def judge(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:
-        """Yield ``(estimand, metric, value)`` of one contestant: errors, ranks, curves, cost, and the suite's own."""
+        """Yield ``(estimand, metric, value)`` of one contestant: errors, ranks, curves,
+        cost, and the suite's own.
+        """
         values = scores.values
         yield from self.errors(cell, values)
         for estimand, truth in cell.truths.items():
@@ -279,10 +306,11 @@ class Suite(ABC):
     ) -> Numbers:
         """Yield ``(method, metric, value)`` of stability and of randomised networks.
 
-        Stability over retrainings: networks of other seeds on the same rows. Over resamples: other test rows.
-        Randomised, everything else the same: the Spearman correlation of importances with those of the network with
-        its weights drawn anew (``parameters``) or trained on shuffled targets (``labels``), after Adebayo et al. 2018
-        (arXiv 1810.03292).
+        Stability over retrainings: networks of other seeds on the same rows. Over
+        resamples: other test rows. Randomised, everything else the same: the Spearman
+        correlation of importances with those of the network with its weights drawn anew
+        (``parameters``) or trained on shuffled targets (``labels``), after Adebayo et
+        al. 2018 (arXiv 1810.03292).
         """
         retrained, samples, changed = self.repetitions(cell)
         for contestant in contestants:
@@ -316,7 +344,9 @@ def _true_shares(cell: SuiteCell) -> Iterator[tuple[str, str, float]]:
 
 
 def _curves(case: Any, values: Floats) -> Numbers:
-    """Yield the areas of the deletion and insertion curves, players taken from rows half the set away."""
+    """Yield the areas of the deletion and insertion curves, players taken from rows
+    half the set away.
+    """
     rows, losses, columns = case.curve_rows()
     order = [case.names[place] for place in np.argsort(-values, kind="stable")]
     before = case.meter.rows
@@ -329,7 +359,10 @@ def _curves(case: Any, values: Floats) -> Numbers:
 
 
 def scored(contestant: Contestant, case: Any) -> Scores:
-    """Let a contestant score. What it warns about is for people who explain their own models."""
+    """Let a contestant score.
+
+    What it warns about is for people who explain their own models.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return contestant.score(case)
@@ -337,10 +370,11 @@ def scored(contestant: Contestant, case: Any) -> Scores:
 
 @dataclass(frozen=True)
 class Entry:
-    """One way to call a method: rows by what one costs, and arguments of ``pg.explain`` from the case.
+    """One way to call a method: rows by what one costs, and arguments of ``pg.explain``
+    from the case.
 
-    ``loss`` is a classification loss against the labels, for suites whose games are on the output. ``note`` is what a
-    reader must know.
+    ``loss`` is a classification loss against the labels, for suites whose games are on
+    the output. ``note`` is what a reader must know.
     """
 
     name: str
@@ -357,7 +391,9 @@ def enrol_methods(
     entries: Mapping[str, Sequence[Entry]],
     score: Callable[[Any, str, Entry], Scores],
 ) -> None:
-    """Enrol every method of the registry: as its entries say, or in its defaults and without an estimand."""
+    """Enrol every method of the registry: as its entries say, or in its defaults and
+    without an estimand.
+    """
     for method in sorted(methods, key=lambda name: name != "permgrad"):
         for entry in entries.get(
             method, (Entry(method, method.replace("_", " "), ANY, "some"),)
@@ -406,7 +442,9 @@ def enrol_peer(
     needs: tuple[str, ...],
     note: str = "",
 ) -> None:
-    """Enrol another package's method: it gives importances or scores, and is timed, metered and kept apart."""
+    """Enrol another package's method: it gives importances or scores, and is timed,
+    metered and kept apart.
+    """
 
     def run(case: Any) -> Scores:
         before, started = case.meter.rows, time.perf_counter()

@@ -1,17 +1,21 @@
-"""What every known function is: features from a Gaussian copula, a sum of parts, noise, and the truths about it.
+"""What every known function is: features from a Gaussian copula, a sum of parts, noise,
+and the truths about it.
 
-All features come from one latent Gaussian vector z ~ N(0, R) by one rising map per feature (its margin): uniform,
-Gaussian, yes or no, or a level. Independent features have R = I. So one description gives samples, low-discrepancy
-points, and exact draws of one feature given the others, which the truths need.
+All features come from one latent Gaussian vector z ~ N(0, R) by one rising map per
+feature (its margin): uniform, Gaussian, yes or no, or a level. Independent features
+have R = I. So one description gives samples, low-discrepancy points, and exact draws of
+one feature given the others, which the truths need.
 
-The truths have closed forms where they exist. Else randomised quasi Monte Carlo estimates them: several independently
-scrambled Sobol point sets give as many independent estimates. The value is their mean and the stated error its
-standard error.
+The truths have closed forms where they exist. Else randomised quasi Monte Carlo
+estimates them: several independently scrambled Sobol point sets give as many
+independent estimates. The value is their mean and the stated error its standard error.
 
-The removal of features is *marginal* throughout (Janzing et al. 2020, arXiv 1910.13413): absent features are averaged
-over their own joint distribution, apart from the present ones. That is what all packages compute. NOTE[DIFF]: SAGE
-(Covert et al. 2020, arXiv 2004.00668, eq. 2) is defined with the conditional distribution. The paper's own estimator
-(Algorithm 1) and its package remove marginally, as here. With independent features both are one.
+The removal of features is *marginal* throughout (Janzing et al. 2020, arXiv
+1910.13413): absent features are averaged over their own joint distribution, apart from
+the present ones. That is what all packages compute. NOTE[DIFF]: SAGE (Covert et al.
+2020, arXiv 2004.00668, eq. 2) is defined with the conditional distribution. The paper's
+own estimator (Algorithm 1) and its package remove marginally, as here. With independent
+features both are one.
 """
 
 from __future__ import annotations
@@ -38,13 +42,18 @@ from permgrad.base.registry import Registry
 
 Task = Literal["regression", "classification"]
 
-#: The four truths, in words. ``x_j`` is redrawn or removed in the *true* function f, and y = f + noise.
+#: The four truths, in words. ``x_j`` is redrawn or removed in the *true* function f,
+#: and y = f + noise.
 ESTIMANDS: dict[str, str] = {
-    "total_effect": "rise of the loss when the feature is redrawn from its own distribution, apart from the rest",
-    "sage": "SAGE value: Shapley value of the fall of the loss when features become known (absent ones are averaged "
+    "total_effect": "rise of the loss when the feature is redrawn from its own "
+    "distribution, apart from the rest",
+    "sage": "SAGE value: Shapley value of the fall of the loss when features become "
+    "known (absent ones are averaged "
     "over their joint distribution, apart from the present ones)",
-    "shapley": "mean over rows of the absolute Shapley value of the output (absent features averaged as for SAGE)",
-    "conditional_effect": "rise of the loss when the feature is redrawn from its distribution given the other features",
+    "shapley": "mean over rows of the absolute Shapley value of the output (absent "
+    "features averaged as for SAGE)",
+    "conditional_effect": "rise of the loss when the feature is redrawn from its "
+    "distribution given the other features",
 }
 #: Point sets, points in each, and points over which absent features are averaged.
 SETS, POINTS, AVERAGED = 8, 2048, 256
@@ -56,15 +65,18 @@ class Truth(ABC):
     """A function of independent or correlated features with known effects.
 
     Args:
-        noise: standard deviation of the Gaussian noise on y. None: the function's usual one. Classes have none.
+        noise: standard deviation of the Gaussian noise on y. None: the function's usual
+            one. Classes have none.
 
     Attributes:
         name: name in the registry.
         title: a short description.
         n_features: how many features there are.
-        parts: for each additive part the indexes of the features that it reads, of the first ones.
+        parts: for each additive part the indexes of the features that it reads, of the
+            first ones.
         default_noise: the function's usual noise.
-        task: ``"regression"``, or ``"classification"``: y is 1 with probability 1 / (1 + exp(−f)), else 0.
+        task: ``"regression"``, or ``"classification"``: y is 1 with probability 1 / (1
+            + exp(−f)), else 0.
 
     Examples:
         >>> truth = truths.get("linear20")()
@@ -86,7 +98,7 @@ class Truth(ABC):
             "noise", given, f"the default is {self.default_noise}"
         )
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
+    # ---- rows ------------------------------------------------------------------------
     @property
     def feature_names(self) -> list[str]:
         """``x1, x2, …`` as in the papers."""
@@ -108,7 +120,10 @@ class Truth(ABC):
         return self.latent_correlation() is not None
 
     def sample(self, n: int, random_state: Any = None) -> tuple[pd.DataFrame, Floats]:
-        """Draw features ``(n, features)`` and the noisy target ``(n,)``. 0 and 1 for classification."""
+        """Draw features ``(n, features)`` and the noisy target ``(n,)``.
+
+        0 and 1 for classification.
+        """
         check_whole("n", n, "for example: n=1000")
         rng = generator(resolve_seed(random_state), "truth", self.name)
         x = self._draw(n, rng)
@@ -123,7 +138,9 @@ class Truth(ABC):
         return self.to_frame(x), y
 
     def function(self, X: Any) -> Floats:
-        """Evaluate the noiseless function ``(n,)`` on rows of ``sample`` (the logit of class 1 for classification)."""
+        """Evaluate the noiseless function ``(n,)`` on rows of ``sample`` (the logit of
+        class 1 for classification).
+        """
         x = self.to_numbers(X)
         if x.ndim != 2 or x.shape[1] != self.n_features:
             problem = f"X must have {self.n_features} columns, got shape {x.shape}"
@@ -142,22 +159,30 @@ class Truth(ABC):
         )
 
     def to_frame(self, x: Floats) -> pd.DataFrame:
-        """Return numbers ``(n, features)`` as the table a user would have. Levels are written out."""
+        """Return numbers ``(n, features)`` as the table a user would have.
+
+        Levels are written out.
+        """
         return pd.DataFrame(x, columns=self.feature_names)
 
     def to_numbers(self, X: Any) -> Floats:
         """Undo ``to_frame``."""
         return np.asarray(X, dtype=np.float64)
 
-    # ---- the truths --------------------------------------------------------------------------------------------------
+    # ---- the truths ------------------------------------------------------------------
     def known(self, estimand: str) -> Known:
-        """Return one of the four truths, with its error and how it was found. Computed once per process."""
+        """Return one of the four truths, with its error and how it was found.
+
+        Computed once per process.
+        """
         return _known(type(self), estimand)
 
     def rise(self, before: Floats, after: Floats) -> Floats:
-        """Return the expected rise of the loss, over y, when the true output ``before`` becomes ``after``.
+        """Return the expected rise of the loss, over y, when the true output ``before``
+        becomes ``after``.
 
-        Squared error: (after − before)². Cross entropy: the Kullback–Leibler divergence of the two probabilities.
+        Squared error: (after − before)². Cross entropy: the Kullback–Leibler divergence
+        of the two probabilities.
         """
         if self.task == "regression":
             return np.asarray((after - before) ** 2)
@@ -166,17 +191,24 @@ class Truth(ABC):
             - cross_entropy(sigmoid(before), sigmoid(before))
         )
 
-    # ---- what a function states --------------------------------------------------------------------------------------
+    # ---- what a function states ------------------------------------------------------
     @abstractmethod
     def _part(self, index: int, x: Floats) -> Floats:
-        """Evaluate an additive part on its own features ``(n, features of the part)``."""
+        """Evaluate an additive part on its own features ``(n, features of the
+        part)``.
+        """
 
     @abstractmethod
     def margin(self, z: Floats) -> Floats:
-        """Map standard Gaussian numbers ``(n, features)`` to features, each column by a rising function."""
+        """Map standard Gaussian numbers ``(n, features)`` to features, each column by a
+        rising function.
+        """
 
     def latent_correlation(self) -> Floats | None:
-        """Return the correlation R of the latent Gaussian ``(features, features)``. None if independent."""
+        """Return the correlation R of the latent Gaussian ``(features, features)``.
+
+        None if independent.
+        """
         return None
 
     def _draw(self, n: int, rng: np.random.Generator) -> Floats:
@@ -184,7 +216,9 @@ class Truth(ABC):
         return self.margin(self.correlate(rng.standard_normal((n, self.n_features))))
 
     def correlate(self, z: Floats) -> Floats:
-        """Give independent standard Gaussian numbers ``(n, features)`` the latent correlation."""
+        """Give independent standard Gaussian numbers ``(n, features)`` the latent
+        correlation.
+        """
         correlation = self.latent_correlation()
         return (
             z
@@ -198,7 +232,10 @@ class Truth(ABC):
         x: Floats,  # noqa: ARG002 — to override
         present: tuple[bool, ...],  # noqa: ARG002 — to override
     ) -> Floats | None:
-        """Return a part's mean over its absent features, if there is a closed form. Else None."""
+        """Return a part's mean over its absent features, if there is a closed form.
+
+        Else None.
+        """
         return None
 
     def closed_form(self, estimand: str) -> Floats | None:  # noqa: ARG002 — to override
@@ -231,10 +268,12 @@ def make_truth(name: str, noise: float | None = None) -> Truth:
     return truths.get(name)(noise)
 
 
-# ---- the four truths -------------------------------------------------------------------------------------------------
+# ---- the four truths -----------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Known:
-    """One truth ``(features,)``, in units of the loss (``shapley``: of the output), its standard error, its source."""
+    """One truth ``(features,)``, in units of the loss (``shapley``: of the output), its
+    standard error, its source.
+    """
 
     values: Floats
     error: Floats
@@ -249,7 +288,9 @@ def sampled(
     points: int = POINTS,
     averaged: int = AVERAGED,
 ) -> Known:
-    """Compute a truth by randomised quasi Monte Carlo, whether or not there is a closed form."""
+    """Compute a truth by randomised quasi Monte Carlo, whether or not there is a closed
+    form.
+    """
     ways: dict[str, Callable[[Truth, int, int, int], Floats]] = {
         "total_effect": _total_effects,
         "conditional_effect": _conditional_effects,
@@ -268,11 +309,14 @@ def sampled(
 def latent_points(
     truth: Truth, n: int, number: int, what: str, extra: int = 0
 ) -> tuple[Floats, Floats]:
-    """Return scrambled Sobol points as correlated latent Gaussians ``(n, features)``, and ``extra`` further columns."""
+    """Return scrambled Sobol points as correlated latent Gaussians ``(n, features)``,
+    and ``extra`` further columns.
+    """
     generator = np.random.default_rng(
         derive_seed(number, "truth points", truth.name, what)
     )
-    # "seed" is what SciPy before 1.15 calls it. Later ones, which say "rng", take a generator under either name.
+    # "seed" is what SciPy before 1.15 calls it. Later ones, which say "rng", take a
+    # generator under either name.
     uniform = qmc.Sobol(truth.n_features + extra, scramble=True, seed=generator).random(
         n
     )
@@ -281,7 +325,7 @@ def latent_points(
     return truth.correlate(z[:, : truth.n_features]), z[:, truth.n_features :]
 
 
-# ---- effects of redrawing one feature --------------------------------------------------------------------------------
+# ---- effects of redrawing one feature ------------------------------------------------
 def _total_effects(truth: Truth, number: int, points: int, _: int) -> Floats:
     return _redrawn(truth, number, points * 16, lambda _, fresh, __: fresh)
 
@@ -293,7 +337,8 @@ def _conditional_effects(truth: Truth, number: int, points: int, _: int) -> Floa
     precision = np.linalg.inv(correlation)
 
     def given_the_rest(z: Floats, fresh: Floats, j: int) -> Floats:
-        # The conditional law of one coordinate of a Gaussian: mean −Σ_{k≠j} P_jk z_k / P_jj, variance 1 / P_jj.
+        # The conditional law of one coordinate of a Gaussian: mean −Σ_{k≠j} P_jk z_k /
+        # P_jj, variance 1 / P_jj.
         mean = z[:, j] - z @ precision[j] / precision[j, j]
         return np.asarray(mean + fresh / math.sqrt(precision[j, j]))
 
@@ -306,7 +351,9 @@ def _redrawn(
     points: int,
     draw: Callable[[Floats, Floats, int], Floats],
 ) -> Floats:
-    """Return E[rise of the loss] for each relevant feature, its latent coordinate redrawn."""
+    """Return E[rise of the loss] for each relevant feature, its latent coordinate
+    redrawn.
+    """
     z, fresh = latent_points(truth, points, number, "redrawn", extra=1)
     before = truth.values(truth.margin(z))
     effects = np.empty(truth.n_relevant)
@@ -317,14 +364,19 @@ def _redrawn(
     return effects
 
 
-# ---- Shapley values --------------------------------------------------------------------------------------------------
+# ---- Shapley values ------------------------------------------------------------------
 def _subsets(size: int) -> Booleans:
-    """Return all subsets ``(2 ** size, size)``. Row s holds the binary digits of s, lowest first."""
+    """Return all subsets ``(2 ** size, size)``.
+
+    Row s holds the binary digits of s, lowest first.
+    """
     return np.asarray((np.arange(2**size)[:, None] >> np.arange(size)) % 2 == 1)
 
 
 def shapley_from_coalitions(game: Floats, size: int) -> Floats:
-    """Return Shapley values ``(size, *)`` of a game ``(2 ** size, *)``, row s for the subset with s's binary digits."""
+    """Return Shapley values ``(size, *)`` of a game ``(2 ** size, *)``, row s for the
+    subset with s's binary digits.
+    """
     values = np.zeros((size, *game.shape[1:]))
     counts = _subsets(size).sum(axis=1)
     for j in range(size):
@@ -337,7 +389,9 @@ def shapley_from_coalitions(game: Floats, size: int) -> Floats:
 
 
 def part_games(truth: Truth, x: Floats, averaged: Floats) -> list[Floats]:
-    """Return for each part its mean over absent features, for every subset present: ``(2 ** features, n)``."""
+    """Return for each part its mean over absent features, for every subset present:
+    ``(2 ** features, n)``.
+    """
     games = []
     for index, columns in enumerate(truth.parts):
         rows, absent = x[:, list(columns)], averaged[:, list(columns)]
@@ -359,7 +413,9 @@ def _average(
     absent: Floats,
     present: Booleans,
 ) -> Floats:
-    """Average a function over absent features: rows ``(n, d)``, others ``(m, d)``, result ``(n,)``."""
+    """Average a function over absent features: rows ``(n, d)``, others ``(m, d)``,
+    result ``(n,)``.
+    """
     if present.all():
         return function(rows)
     if not present.any():
@@ -378,7 +434,8 @@ def _average(
 
 
 def local_shapley(truth: Truth, x: Floats, averaged: Floats) -> Floats:
-    """Return the exact Shapley values of the output for rows ``(n, features)``, absent features averaged.
+    """Return the exact Shapley values of the output for rows ``(n, features)``, absent
+    features averaged.
 
     Values of a sum are sums of values, so that each part is enumerated alone.
     """
@@ -423,7 +480,9 @@ def _sage(truth: Truth, number: int, points: int, averaged: int) -> Floats:
 
 
 def _sage_of_classes(truth: Truth, x: Floats, absent: Floats) -> Floats:
-    """SAGE with the log loss: absent features are averaged on the scale of probabilities."""
+    """SAGE with the log loss: absent features are averaged on the scale of
+    probabilities.
+    """
     size = truth.n_relevant
     truly = sigmoid(truth.values(x))
 
@@ -445,7 +504,9 @@ def _sage_of_classes(truth: Truth, x: Floats, absent: Floats) -> Floats:
 
 
 def shapley_of_subsets(size: int, game: Callable[[tuple[int, ...]], float]) -> Floats:
-    """Return exact Shapley values of a game given as a function of the players present ``(size,)``."""
+    """Return exact Shapley values of a game given as a function of the players present
+    ``(size,)``.
+    """
     table = np.empty(2**size)
     for present in itertools.chain.from_iterable(
         itertools.combinations(range(size), k) for k in range(size + 1)
@@ -460,5 +521,7 @@ def sigmoid(f: Floats) -> Floats:
 
 
 def cross_entropy(truth: Floats, predicted: Floats) -> Floats:
-    """Return the expected log loss of predicting probability ``predicted`` where it is ``truth``, in nats."""
+    """Return the expected log loss of predicting probability ``predicted`` where it is
+    ``truth``, in nats.
+    """
     return np.asarray(-xlogy(truth, predicted) - xlog1py(1 - truth, -predicted))

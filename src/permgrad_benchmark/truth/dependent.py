@@ -1,4 +1,6 @@
-"""Known functions of features that depend on each other, and of categories with many levels."""
+"""Known functions of features that depend on each other, and of categories with many
+levels.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,12 @@ def equal_correlation(size: int, correlation: float) -> Floats:
 
 
 class CorrelatedLinear(Monomials):
-    """A linear function of correlated Gaussian features, with closed forms of all four truths.
+    """A linear function of correlated Gaussian features, with closed forms of all four
+    truths.
 
-    With coefficients β and correlation R: total effect 2 β_j², conditional effect 2 β_j² / (R⁻¹)_jj, SAGE β_j (R β)_j
-    (a quadratic game's Shapley value), mean absolute Shapley value |β_j| √(2/π).
+    With coefficients β and correlation R: total effect 2 β_j², conditional effect 2
+    β_j² / (R⁻¹)_jj, SAGE β_j (R β)_j (a quadratic game's Shapley value), mean absolute
+    Shapley value |β_j| √(2/π).
     """
 
     def closed_form(self, estimand: str) -> Floats | None:
@@ -50,9 +54,12 @@ class CorrelatedLinear(Monomials):
 
 @truths.register("linear_correlated")
 class LinearCorrelated(CorrelatedLinear):
-    """A linear function of six of twelve Gaussian features. Neighbours correlate by 0.7, in two chains.
+    """A linear function of six of twelve Gaussian features.
 
-    Relevant and irrelevant features alternate along the chains, so that each irrelevant one has relevant neighbours.
+    Neighbours correlate by 0.7, in two chains.
+
+    Relevant and irrelevant features alternate along the chains, so that each irrelevant
+    one has relevant neighbours.
     """
 
     name = "linear_correlated"
@@ -63,7 +70,9 @@ class LinearCorrelated(CorrelatedLinear):
     correlation: ClassVar[float] = 0.7
 
     def latent_correlation(self) -> Floats:
-        """Return 0.7 to the power of the distance along x1, x7, x2, x8, x3, x9 and x4, x10, x5, x11, x6, x12."""
+        """Return 0.7 to the power of the distance along x1, x7, x2, x8, x3, x9 and x4,
+        x10, x5, x11, x6, x12.
+        """
         matrix = np.eye(self.n_features)
         for chain in ((0, 6, 1, 7, 2, 8), (3, 9, 4, 10, 5, 11)):
             places = np.arange(len(chain))
@@ -75,9 +84,11 @@ class LinearCorrelated(CorrelatedLinear):
 
 @truths.register("duplicates")
 class Duplicates(CorrelatedLinear):
-    """Four relevant features, each with a copy that correlates by 0.9 and is not used, and two unrelated ones.
+    """Four relevant features, each with a copy that correlates by 0.9 and is not used,
+    and two unrelated ones.
 
-    With exact copies no method could know which of the two the function reads, because no data tell.
+    With exact copies no method could know which of the two the function reads, because
+    no data tell.
     """
 
     name = "duplicates"
@@ -109,10 +120,12 @@ class InteractionsCorrelated(Interactions):
 
 @truths.register("friedman1_correlated")
 class CorrelatedFriedman(Friedman1):
-    """Friedman's function with a Gaussian copula, correlation 0.5 between all features. The truth is by Monte Carlo.
+    """Friedman's function with a Gaussian copula, correlation 0.5 between all features.
 
-    A redrawn feature leaves the joint distribution, as it does in marginal replacement: the effect is that of the
-    function.
+    The truth is by Monte Carlo.
+
+    A redrawn feature leaves the joint distribution, as it does in marginal replacement:
+    the effect is that of the function.
     """
 
     name = "friedman1_correlated"
@@ -139,7 +152,9 @@ class CorrelatedFriedman(Friedman1):
 
 
 def _level_effects(levels: int, spread: float, seed: int) -> Floats:
-    """Return effects of levels with mean exactly 0 and the given standard deviation ``(levels,)``."""
+    """Return effects of levels with mean exactly 0 and the given standard deviation
+    ``(levels,)``.
+    """
     effects = np.random.Generator(np.random.PCG64(seed)).standard_normal(levels)
     effects -= effects.mean()
     return np.asarray(spread * effects / np.sqrt(np.mean(effects**2)))
@@ -147,10 +162,12 @@ def _level_effects(levels: int, spread: float, seed: int) -> Floats:
 
 @truths.register("categorical")
 class Categorical(Truth):
-    """y = a[x1] + b[x2] + x3 (1.5 + c[x4]): categories of 40, 12 and 5 levels and a number. Four more are irrelevant.
+    """y = a[x1] + b[x2] + x3 (1.5 + c[x4]): categories of 40, 12 and 5 levels and a
+    number. Four more are irrelevant.
 
-    Levels are equally likely. Features x5 and x6 are irrelevant categories of 30 and 12 levels, x7 and x8 irrelevant
-    numbers. The effects of levels have mean 0 and standard deviations 1.2, 0.8 and 0.7.
+    Levels are equally likely. Features x5 and x6 are irrelevant categories of 30 and 12
+    levels, x7 and x8 irrelevant numbers. The effects of levels have mean 0 and standard
+    deviations 1.2, 0.8 and 0.7.
     """
 
     name = "categorical"
@@ -199,7 +216,9 @@ class Categorical(Truth):
         return frame.to_numpy(dtype=np.float64)
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return any truth: of categories from the moments of their levels' effects, of the pair as a product."""
+        """Return any truth: of categories from the moments of their levels' effects, of
+        the pair as a product.
+        """
         a2, b2, c2 = (
             float(np.mean(effects**2)) for effects in (self.a, self.b, self.c)
         )

@@ -37,8 +37,8 @@ class Gaussian(Truth):
 class Monomials(Gaussian):
     """A sum of products of standard Gaussian features: y = Σ_c a_c Π_{j in part c} x_j.
 
-    With independent features the terms are orthogonal, so that all truths are sums over the terms a feature is in:
-    total effect 2 a², SAGE a² / (features of the term).
+    With independent features the terms are orthogonal, so that all truths are sums over
+    the terms a feature is in: total effect 2 a², SAGE a² / (features of the term).
 
     Attributes:
         sizes: the coefficient a_c of each part.
@@ -52,13 +52,18 @@ class Monomials(Gaussian):
     def part_given(
         self, index: int, x: Floats, present: tuple[bool, ...]
     ) -> Floats | None:
-        """Return the product's mean over absent features: 0, where they are independent."""
+        """Return the product's mean over absent features: 0, where they are
+        independent.
+        """
         if self.correlated:
             return None
         return self._part(index, x) if all(present) else np.zeros(len(x))
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return sums over the terms. The mean absolute Shapley value only where no feature is in two terms."""
+        """Return sums over the terms.
+
+        The mean absolute Shapley value only where no feature is in two terms.
+        """
         if self.correlated:
             return None
         values, terms = np.zeros(self.n_features), np.zeros(self.n_features)
@@ -77,7 +82,10 @@ class Monomials(Gaussian):
 
 @truths.register("friedman1")
 class Friedman1(Uniform):
-    """y = 10 sin(π x1 x2) + 20 (x3 − ½)² + 10 x4 + 5 x5: Friedman 1991, eq. 61. Ten uniform features, five relevant."""
+    """y = 10 sin(π x1 x2) + 20 (x3 − ½)² + 10 x4 + 5 x5: Friedman 1991, eq. 61.
+
+    Ten uniform features, five relevant.
+    """
 
     name = "friedman1"
     title = "Friedman's first function, independent features"
@@ -91,7 +99,10 @@ class Friedman1(Uniform):
         )
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return the effects and SAGE values. The pair's by Gauss–Legendre of order 64, exact to rounding here."""
+        """Return the effects and SAGE values.
+
+        The pair's by Gauss–Legendre of order 64, exact to rounding here.
+        """
         if estimand == "shapley":
             return None
         node, weight = np.polynomial.legendre.leggauss(64)
@@ -100,7 +111,8 @@ class Friedman1(Uniform):
         # Var of (u − ½)² is 1/180, of u is 1/12.
         alone = np.array([400 / 180, 100 / 12, 25 / 12])
         if estimand == "sage":
-            # The two features of the pair are exchangeable, so each gets half of the pair's variance.
+            # The two features of the pair are exchangeable, so each gets half of the
+            # pair's variance.
             half = float(weight @ grid**2 @ weight - (weight @ grid @ weight) ** 2) / 2
             return np.array([half, half, *alone, 0, 0, 0, 0, 0])
         # Twice the expected variance over x1 given x2.
@@ -110,7 +122,9 @@ class Friedman1(Uniform):
 
 @truths.register("linear20")
 class Linear20(Monomials):
-    """A linear function of 20 Gaussian features, ten relevant. An effect is 2·coefficient².
+    """A linear function of 20 Gaussian features, ten relevant.
+
+    An effect is 2·coefficient².
 
     Coefficients go from 3.0 down to 0.6 with signs in turn.
     """
@@ -131,7 +145,9 @@ class Linear20(Monomials):
 
 @truths.register("product")
 class Product(Monomials):
-    """y = 2 x1 x2 + x3 x4 + x5 in ten Gaussian features: a product's parts act only together."""
+    """y = 2 x1 x2 + x3 x4 + x5 in ten Gaussian features: a product's parts act only
+    together.
+    """
 
     name = "product"
     title = "Two products and a linear term"
@@ -142,7 +158,8 @@ class Product(Monomials):
 
 @truths.register("interactions")
 class Interactions(Monomials):
-    """y = 2 x1 + x2 + 1.5 x1 x2 + x2 x3 + 1.5 x4 x5 + x3 x4 x6: main effects, pairs and one triple.
+    """y = 2 x1 + x2 + 1.5 x1 x2 + x2 x3 + 1.5 x4 x5 + x3 x4 x6: main effects, pairs and
+    one triple.
 
     Ten Gaussian features, six relevant.
     """
@@ -167,9 +184,11 @@ class Irrelevant40(Monomials):
 
 @truths.register("xor_like")
 class XorLike(Uniform):
-    """y = 3 tanh(2 x1) tanh(2 x2) + 2 tanh(2 x3) tanh(2 x4) + x5: the sign of a product, smoothed.
+    """y = 3 tanh(2 x1) tanh(2 x2) + 2 tanh(2 x3) tanh(2 x4) + x5: the sign of a
+    product, smoothed.
 
-    Ten features uniform on −2 … 2, five relevant. x1 … x4 have no effect alone: their correlation with y is 0.
+    Ten features uniform on −2 … 2, five relevant. x1 … x4 have no effect alone: their
+    correlation with y is 0.
     """
 
     name = "xor_like"
@@ -196,8 +215,11 @@ class XorLike(Uniform):
         return self._part(index, x) if all(present) else np.zeros(len(x))
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return the truths from the mean square and the mean absolute value of tanh(2u), u uniform on −2 … 2."""
-        # E[tanh²(2u)] is 1 − tanh(4)/4, E|tanh(2u)| is log(cosh(4))/4. The mean is 0. Var x5 = 16/12, E|x5| = 1.
+        """Return the truths from the mean square and the mean absolute value of
+        tanh(2u), u uniform on −2 … 2.
+        """
+        # E[tanh²(2u)] is 1 − tanh(4)/4, E|tanh(2u)| is log(cosh(4))/4. The mean is 0.
+        # Var x5 = 16/12, E|x5| = 1.
         square, absolute = 1 - np.tanh(4.0) / 4, np.log(np.cosh(4.0)) / 4
         of_parts = {
             "shapley": (1.5 * absolute**2, absolute**2, 1.0),
@@ -208,7 +230,9 @@ class XorLike(Uniform):
 
 @truths.register("xor")
 class Xor(Truth):
-    """y = 2·[x1 ≠ x2] + [x3 ≠ x4] + 0.8 x5 of ten fair yes-or-no features, five relevant."""
+    """y = 2·[x1 ≠ x2] + [x3 ≠ x4] + 0.8 x5 of ten fair yes-or-no features, five
+    relevant.
+    """
 
     name = "xor"
     title = "XOR of yes-or-no features"
@@ -226,7 +250,9 @@ class Xor(Truth):
     def part_given(
         self, index: int, x: Floats, present: tuple[bool, ...]
     ) -> Floats | None:
-        """Return the part, or its mean where any of its features is absent: one alone says nothing about an XOR."""
+        """Return the part, or its mean where any of its features is absent: one alone
+        says nothing about an XOR.
+        """
         return (
             self._part(index, x)
             if all(present)
@@ -234,7 +260,9 @@ class Xor(Truth):
         )
 
     def closed_form(self, estimand: str) -> Floats | None:
-        """Return the truths: a redrawn feature differs half of the time, and then moves its part by its whole size."""
+        """Return the truths: a redrawn feature differs half of the time, and then moves
+        its part by its whole size.
+        """
         values = np.zeros(self.n_features)
         for size, columns in zip(self.sizes, self.parts, strict=True):
             k = len(columns)
@@ -247,7 +275,8 @@ class Xor(Truth):
 
 @truths.register("g_function")
 class GFunction(Uniform):
-    """y = Π_j (|4 x_j − 2| + a_j) / (1 + a_j) with a = 0, 0.5, 1, 2, 4: Sobol's g-function (Saltelli & Sobol 1995).
+    """y = Π_j (|4 x_j − 2| + a_j) / (1 + a_j) with a = 0, 0.5, 1, 2, 4: Sobol's
+    g-function (Saltelli & Sobol 1995).
 
     Ten uniform features, five relevant.
     """
@@ -293,9 +322,12 @@ class GFunction(Uniform):
 
 @truths.register("logistic")
 class Logistic(Monomials):
-    """Two classes with log-odds 1.5 x1 − 1.2 x2 + x3 x4 + 0.8 x5. Ten Gaussian features, five relevant.
+    """Two classes with log-odds 1.5 x1 − 1.2 x2 + x3 x4 + 0.8 x5.
 
-    The losses of the truths are cross entropies, the output of the Shapley value is the log-odds.
+    Ten Gaussian features, five relevant.
+
+    The losses of the truths are cross entropies, the output of the Shapley value is the
+    log-odds.
     """
 
     name = "logistic"

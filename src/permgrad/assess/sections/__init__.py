@@ -1,4 +1,7 @@
-"""The sections of an assessment, in the order in which they are computed. A new one is a file and a line here."""
+"""The sections of an assessment, in the order in which they are computed.
+
+A new one is a file and a line here.
+"""
 
 from collections.abc import Callable
 
@@ -17,7 +20,8 @@ from permgrad.assess.sections import (
 )
 from permgrad.assess.work import Work
 
-#: Of each section the stage of a run that computes it, what it needs (``CAPABILITIES``), and what fills its fields.
+#: Of each section the stage of a run that computes it, what it needs
+#: (``CAPABILITIES``), and what fills its fields.
 SECTIONS: tuple[tuple[str, tuple[str, ...], Callable[[Work], None]], ...] = (
     ("model", (), scores.scores),
     ("model", ("table", "even"), segments.segments),

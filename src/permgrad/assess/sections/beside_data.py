@@ -1,7 +1,9 @@
-"""The raw data of the most important features, compared with the attributions of the model.
+"""The raw data of the most important features, compared with the attributions of the
+model.
 
-Rows of these features are counted by level, with the mean outcome and the mean attribution of each level. An
-attribution is relative to a baseline and given all other features, so the two may disagree and both be right.
+Rows of these features are counted by level, with the mean outcome and the mean
+attribution of each level. An attribution is relative to a baseline and given all other
+features, so the two may disagree and both be right.
 """
 
 from __future__ import annotations
@@ -31,18 +33,22 @@ from permgrad.evaluation.levels import Levels, level_table, levels_of
 
 #: Number of features that are looked at.
 FEATURES = 6
-#: Very wide tables are not ranked by raw association. Their leading features are compared with each other alone.
+#: Very wide tables are not ranked by raw association. Their leading features are
+#: compared with each other alone.
 MOST_RANKED = 1000
 #: A feature with a larger share of the importance than this may leak the outcome.
 DOMINANT = 0.4
-#: An outcome depends on a feature if the means of its levels differ with a p-value below this.
+#: An outcome depends on a feature if the means of its levels differ with a p-value
+#: below this.
 CHANCE = 0.01
 #: Rows of a level that are needed to compare signs.
 FEWEST = 30
 
 
 def beside_data(work: Work) -> None:
-    """Fill ``reading``: what the raw data say of the most important features, beside what the model does with them."""
+    """Fill ``reading``: what the raw data say of the most important features, beside
+    what the model does with them.
+    """
     main_explanation = work.content.explanation
     explained_rows = work.explained
     attributions = _attributions(work)
@@ -60,8 +66,8 @@ def beside_data(work: Work) -> None:
         work.model.with_parts(blank_codes(explained_rows.frame, work.model.na)),
         work.members,
     )
-    # Of many classes, the importances on the rows of the class. Attributions to two classes differ only in sign, and
-    # are of all rows.
+    # Of many classes, the importances on the rows of the class. Attributions to two
+    # classes differ only in sign, and are of all rows.
     output = _output_of(main_explanation, label)
     ranking = []
     for ranked_name in main_explanation.ranking(output):
@@ -110,7 +116,8 @@ def beside_data(work: Work) -> None:
             "outcome": words,
             "overall": float(outcome.mean()),
             "rows": len(outcome),
-            "attribution": f"mean attribution{about} by {source.method.replace('_', ' ')}",
+            "attribution": f"mean attribution{about} by "
+            f"{source.method.replace('_', ' ')}",
             "baseline": str(source.meta.get("baseline", "")),
             "class": main_explanation.outputs[output] if output else None,
             "features": features,
@@ -153,7 +160,8 @@ def _associations(
 
 
 def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
-    """Return how well the feature that the model relies on most predicts alone, and whether it is a date.
+    """Return how well the feature that the model relies on most predicts alone, and
+    whether it is a date.
 
     None: that is not known, or it is no single column.
     """
@@ -187,7 +195,10 @@ def _first_alone(work: Work, main: Explanation) -> dict[str, Any] | None:
 def _levels(
     work: Work, blanked: pd.DataFrame, names: Sequence[str]
 ) -> dict[str, Levels | None]:
-    """Return the levels by which the rows explained are counted, of each feature named. None: it has none."""
+    """Return the levels by which the rows explained are counted, of each feature named.
+
+    None: it has none.
+    """
     undated = work.undated
     frame = work.explained.frame
     assert undated is not None
@@ -216,10 +227,11 @@ def _levels(
 def _attributions(
     work: Work,
 ) -> tuple[Sequence[str], Floats, Integers, Explanation, int] | None:
-    """Return attributions of features to the positive one of two classes, else to the most frequent one.
+    """Return attributions of features to the positive one of two classes, else to the
+    most frequent one.
 
-    Returns names, values ``(rows, features)``, places of the rows among those explained, the explanation and its
-    output.
+    Returns names, values ``(rows, features)``, places of the rows among those
+    explained, the explanation and its output.
     """
     if work.all_rows is not None:
         names, feature_sums = by_feature(work.all_rows, work.model.encoder)
@@ -239,7 +251,9 @@ def _attributions(
 
 
 def told_features(main: Explanation, output: int) -> set[str]:
-    """Return the features whose importance for an output deserves sentences: clearly there, and not small."""
+    """Return the features whose importance for an output deserves sentences: clearly
+    there, and not small.
+    """
     values = np.maximum(np.nan_to_num(main.values[:, output]), 0)
     with np.errstate(invalid="ignore"):
         shares = values / values.sum()
@@ -261,10 +275,11 @@ def told_features(main: Explanation, output: int) -> set[str]:
 def explained_share(
     codes: Integers, outcome: Floats, independent: float | None = None
 ) -> tuple[float, float]:
-    """Return the share of the outcome's variance that lies between levels (the correlation ratio η²).
+    """Return the share of the outcome's variance that lies between levels (the
+    correlation ratio η²).
 
-    The second number is the p-value of an F test of whether the outcome's mean differs between levels, with as many
-    ``independent`` rows (None: all).
+    The second number is the p-value of an F test of whether the outcome's mean differs
+    between levels, with as many ``independent`` rows (None: all).
     """
     total = float(((outcome - outcome.mean()) ** 2).sum())
     if total == 0:
@@ -283,18 +298,20 @@ def explained_share(
     return share, float(special.fdtrc(levels - 1, independent_rows - levels, ratio))
 
 
-# ---- sentences -------------------------------------------------------------------------------------------------------
+# ---- sentences -----------------------------------------------------------------------
 def sign_notes(
     name: str,
     table: Sequence[dict[str, Any]],
     overall: float,
     outcome_words: str = "outcome",
 ) -> list[str]:
-    """Return a sentence on the levels at which attribution and raw association disagree in sign.
+    """Return a sentence on the levels at which attribution and raw association disagree
+    in sign.
 
-    Both are compared with their mean over rows, since an attribution's 0 is the baseline and not the average row. A
-    level counts if both differ from their mean by more than two standard errors, and each by at least 5 % of the sum
-    over levels (rows times absolute difference).
+    Both are compared with their mean over rows, since an attribution's 0 is the
+    baseline and not the average row. A level counts if both differ from their mean by
+    more than two standard errors, and each by at least 5 % of the sum over levels (rows
+    times absolute difference).
     """
     explained = []
     for level_row in table:
@@ -329,8 +346,10 @@ def sign_notes(
         )
         amount = compact(abs(float(raw_differences[level_index])), 2)
         sentences.append(
-            f"Where {name} is {facts['level'][level_index]}, the {outcome_words} is {amount} {side_word} its "
-            f"average, but there it moves the prediction {direction_word}, compared with other rows."
+            f"Where {name} is {facts['level'][level_index]}, the {outcome_words} is "
+            f"{amount} {side_word} its "
+            f"average, but there it moves the prediction {direction_word}, compared "
+            "with other rows."
         )
     reason = (
         "The reason can be features that go along with it, or an error of the model."
@@ -348,12 +367,15 @@ def rank_notes(
     if abs(rank - rank_by_data) < max(3, round(features / 3)):
         return []
     relies_more = rank < rank_by_data
-    # Reliance below the association is worth a sentence only if there is a clear association.
+    # Reliance below the association is worth a sentence only if there is a clear
+    # association.
     if not relies_more and explained < LEAST_SHARE:
         return []
     words = (
-        f"{name} is number {rank} for the model, but number {rank_by_data} of {features} by how far it alone explains "
-        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on it {'more' if relies_more else 'less'} "
+        f"{name} is number {rank} for the model, but number {rank_by_data} of "
+        f"{features} by how far it alone explains "
+        f"the outcome ({100 * explained:.1f} % of its variance). The model relies on "
+        f"it {'more' if relies_more else 'less'} "
         "than that suggests. Interactions or related features can cause this."
     )
     return [words]
@@ -362,10 +384,11 @@ def rank_notes(
 def leakage_hint(
     main: Explanation, card_notes: Mapping[str, Sequence[str]]
 ) -> dict[str, Any] | None:
-    """Return a hint if one of several features has most of the importance, which can be a sign of leakage.
+    """Return a hint if one of several features has most of the importance, which can be
+    a sign of leakage.
 
-    Not of a photo, which many a model is made to read alone. Importances below 0 count as 0. ``card_notes``: what the
-    data card says of columns.
+    Not of a photo, which many a model is made to read alone. Importances below 0 count
+    as 0. ``card_notes``: what the data card says of columns.
     """
     values = np.maximum(np.nan_to_num(main.values[:, 0]), 0)
     if len(main.names) < 4 or not values.any():

@@ -29,10 +29,11 @@ MOST_ROWS = 20_000
 @storable
 @dataclass(kw_only=True)
 class CardsSection:
-    """One feature at a time, see ``evaluation/cards.py``: the strongest of ``features``, on as many test ``rows``.
+    """One feature at a time, see ``evaluation/cards.py``: the strongest of
+    ``features``, on as many test ``rows``.
 
-    ``curves``: predictions ``(curve_rows, points, outputs)`` of some rows by feature, with these rows' numbers. The
-    outputs are ``classes``, or None for regression.
+    ``curves``: predictions ``(curve_rows, points, outputs)`` of some rows by feature,
+    with these rows' numbers. The outputs are ``classes``, or None for regression.
     """
 
     cards: Sequence[dict[str, Any]]
@@ -74,7 +75,9 @@ def cards(work: Work) -> None:
 
 
 def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
-    """Return drawn rows, how they are predicted, and the classes whose probabilities are shown (None: a number)."""
+    """Return drawn rows, how they are predicted, and the classes whose probabilities
+    are shown (None: a number).
+    """
     main_explanation = work.content.explanation
     members = (
         work.members
@@ -86,7 +89,8 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
     predictions = work.seen.take(chosen_rows)
     raw_table = sample_rows.frame.reset_index(drop=True)
     classes = len(predictions.classes)
-    # Of two classes the positive one is shown, else all. The outcome of a class is whether a row has it.
+    # Of two classes the positive one is shown, else all. The outcome of a class is
+    # whether a row has it.
     if classes == 2:
         outputs = [work.content.positive_place(predictions.classes)]
     else:
@@ -120,7 +124,10 @@ def card_sample(work: Work) -> tuple[Sample, Predict, list[str] | None]:
 
 
 def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
-    """Return the features of a ranking. Where these are groups of columns of the table, return the columns."""
+    """Return the features of a ranking.
+
+    Where these are groups of columns of the table, return the columns.
+    """
     if main.level == "feature":
         return main.ranking()
     groups = main.groups or {}
@@ -137,10 +144,12 @@ def columns_by_rank(main: Explanation, table: pd.DataFrame) -> list[str]:
 
 
 def effects_of(work: Work, name: str, classes: Sequence[str] | None) -> dict[str, Any]:
-    """Return what the words of a text do, the places of images, or the levels of a category of many, if it has scores.
+    """Return what the words of a text do, the places of images, or the levels of a
+    category of many, if it has scores.
 
-    ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low, high, clear``. ``words`` says
-    whether they are those of words, ``picture`` is there for places, ``pooled`` how many further levels occur once.
+    ``effects`` are entries with ``level, rows`` and, for each output, ``effect, low,
+    high, clear``. ``words`` says whether they are those of words, ``picture`` is there
+    for places, ``pooled`` how many further levels occur once.
     """
     encoder = work.model.encoder
     # An estimator of the user's reads the columns themselves.

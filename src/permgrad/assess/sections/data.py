@@ -1,4 +1,6 @@
-"""The table and its split: columns that give the target away, that differ between the parts, and rows in both."""
+"""The table and its split: columns that give the target away, that differ between the
+parts, and rows in both.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,19 @@ _MOST_COLUMNS = 2000
 class DataSection:
     """The table and how it was split.
 
-    ``rows`` and ``class_counts`` (one row per class) are by part. ``columns`` has one row per column of the table.
-    ``constant_from`` is the part that the constant was taken from. ``shared_rows`` are test rows equal to a training
-    row in every column, ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the model's
-    columns. With ``shared_expected``, the first are no more than the columns' own frequencies explain. ``leaks`` are
-    columns or formulas that predict the target, and ``drift`` compares columns of both parts, see
-    ``permgrad.evaluation.leaks`` and ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts that
-    were compared and their ``columns``, see ``permgrad.evaluation.drift``. ``unchecked`` is what the search for leaks,
-    drift and copies of rows needs and does not have. ``together`` says which rows may belong together, see
-    ``permgrad.evaluation.kept_together``, and ``cells`` how cells were read that are odd.
-    ``target_signs`` say what is odd about a target of numbers, see
+    ``rows`` and ``class_counts`` (one row per class) are by part. ``columns`` has one
+    row per column of the table. ``constant_from`` is the part that the constant was
+    taken from. ``shared_rows`` are test rows equal to a training row in every column,
+    ``blank_rows`` those of them without a value, and ``alike_rows`` are equal in the
+    model's columns. With ``shared_expected``, the first are no more than the columns'
+    own frequencies explain. ``leaks`` are columns or formulas that predict the target,
+    and ``drift`` compares columns of both parts, see ``permgrad.evaluation.leaks`` and
+    ``permgrad.evaluation.drift``. ``described`` has the ``rows`` of both parts that
+    were compared and their ``columns``, see ``permgrad.evaluation.drift``.
+    ``unchecked`` is what the search for leaks, drift and copies of rows needs and does
+    not have. ``together`` says which rows may belong together, see
+    ``permgrad.evaluation.kept_together``, and ``cells`` how cells were read that are
+    odd. ``target_signs`` say what is odd about a target of numbers, see
     ``permgrad.evaluation.target_signs``.
     """
 
@@ -138,7 +143,9 @@ def _signs_of_target(work: Work) -> list[Sign]:
 
 
 def _compared(work: Work, learned: pd.DataFrame, table: pd.DataFrame) -> dict[str, Any]:
-    """Compare the rows of training and test: columns that tell the target, drift, distributions and shared rows."""
+    """Compare the rows of training and test: columns that tell the target, drift,
+    distributions and shared rows.
+    """
     model = work.model
     target = work.content.target
     assert work.train is not None

@@ -1,4 +1,6 @@
-"""Integrated gradients of all test rows, of networks that are explained by them first, as published."""
+"""Integrated gradients of all test rows, of networks that are explained by them first,
+as published.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from permgrad.attribution.explanation import Explanation
 from permgrad.attribution.method.integrated_gradients import IntegratedGradients
 from permgrad.base.arrays import Floats
 
-#: A row that could occur in the table, and the published choice, where no category has any level.
+#: A row that could occur in the table, and the published choice, where no category has
+#: any level.
 BASELINES = ("median", "zeros")
 #: How the report describes each.
 _REPORTED = (
@@ -36,9 +39,10 @@ _REPORTED = (
 class GradientSection:
     """Integrated gradients summed up over all test rows.
 
-    The table has one row per encoded input (``level = "input"``) and per feature (``level = "feature"``) with
-    ``baseline, name, mean, mean_absolute, published``. ``facts["baselines"]`` lists ``baseline_name, baseline`` (in
-    words), ``completeness_gap, quadrature_error``.
+    The table has one row per encoded input (``level = "input"``) and per feature
+    (``level = "feature"``) with ``baseline, name, mean, mean_absolute, published``.
+    ``facts["baselines"]`` lists ``baseline_name, baseline`` (in words),
+    ``completeness_gap, quadrature_error``.
     """
 
     table: pd.DataFrame
@@ -81,7 +85,9 @@ def gradients(work: Work) -> None:
 
 
 def by_feature(encoded: Explanation, encoder: Any) -> tuple[list[str], Floats]:
-    """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for the first output."""
+    """Add up the encoded inputs of each feature: names, and ``(rows, features)`` for
+    the first output.
+    """
     names = [str(feature_name) for feature_name in encoder.features()]
     columns = []
     for encoded_columns in encoder.features().values():

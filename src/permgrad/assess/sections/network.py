@@ -1,4 +1,6 @@
-"""The trained network: its branches and layers, its training, and the place of each column in its image."""
+"""The trained network: its branches and layers, its training, and the place of each
+column in its image.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class NetworkSection:
 
 @dataclass(kw_only=True)
 class TrainingSection:
-    """The training: ``history`` has ``epoch, train_loss, validation_loss``, ``loss`` is the name of the loss."""
+    """The training: ``history`` has ``epoch, train_loss, validation_loss``, ``loss`` is
+    the name of the loss.
+    """
 
     history: pd.DataFrame
     best_epoch: int
@@ -36,7 +40,8 @@ class TrainingSection:
 
 @dataclass(kw_only=True)
 class LayoutSection:
-    """The place of each encoded column in the image: a labelled picture (SVG markup) and its legend.
+    """The place of each encoded column in the image: a labelled picture (SVG markup)
+    and its legend.
 
     ``shape``: height and width of a grid that is no square of ``pixels``, and channels.
     """
@@ -52,7 +57,10 @@ class LayoutSection:
 def network_sections(
     model: Any, *, preset: str = "", drawing: str | None = None
 ) -> dict[str, Any]:
-    """Return ``network``, ``training`` and ``layout`` of a model that has them. ``drawing``: the layout as SVG."""
+    """Return ``network``, ``training`` and ``layout`` of a model that has them.
+
+    ``drawing``: the layout as SVG.
+    """
     if not hasattr(model, "network_options_"):
         return {}
     module = model.module_
@@ -121,5 +129,6 @@ def _layout_section(model: Any, layout: Any, drawing: str | None) -> LayoutSecti
         pixels=content["pixels"],
         table=positions,
         shape=content.get("shape", ()),
-        text="The value of an encoded column is the brightness of its pixel. All others have none.",
+        text="The value of an encoded column is the brightness of its pixel. All "
+        "others have none.",
     )

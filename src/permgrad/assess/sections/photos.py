@@ -1,4 +1,6 @@
-"""Columns of images: each image small, and what its patches and the places of all images do."""
+"""Columns of images: each image small, and what its patches and the places of all
+images do.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,13 @@ from permgrad.models.images import PATCHES
 @storable
 @dataclass(kw_only=True)
 class PhotoColumn:
-    """Images of listed rows, in 4 × 4 patches, row by row. Rows are known by their numbers as text.
+    """Images of listed rows, in 4 × 4 patches, row by row.
 
-    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a row's image with one patch
-    covered. ``parts`` ``(patches + 1, outputs)``: what the patches add to a row's outputs, and the largest standard
-    error of one of them.
+    Rows are known by their numbers as text.
+
+    ``small``: JPEGs in base64 by cell. ``covered``: scores ``(patches, scores)`` of a
+    row's image with one patch covered. ``parts`` ``(patches + 1, outputs)``: what the
+    patches add to a row's outputs, and the largest standard error of one of them.
     """
 
     name: str
@@ -49,7 +53,8 @@ _SIGNS = 1_500_000
 _COVERED = 40
 #: Orders in which patches and features join.
 _ORDERS = 192
-#: Images of which the mean is drawn, and of which examples are chosen. Examples at each end.
+#: Images of which the mean is drawn, and of which examples are chosen. Examples at each
+#: end.
 _MEAN_OF = 200
 _EXAMPLES = 3
 
@@ -151,7 +156,9 @@ def _add_parts(
 
 
 def _small(encoder: Any, name: str, cell: str) -> Array:
-    """Return an image in the frame in which the model sees it ``(height, width, channels)``, not too large."""
+    """Return an image in the frame in which the model sees it ``(height, width,
+    channels)``, not too large.
+    """
     column = encoder.images_.columns[name]
     factor = min(1.0, _PIXELS / max(column.height, column.width))
     height, width = (
@@ -179,14 +186,15 @@ def picture(pixels: Array) -> str:
     return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-# ---- all images of a column ------------------------------------------------------------------------------------------
+# ---- all images of a column ----------------------------------------------------------
 def places_of(
     work: Work, rows: Rows, name: str, related: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what a card shows of a column of images.
 
-    Where all have one size, the ``table`` of ``place_effects`` and the mean image, ``picture``. Else ``examples``: of
-    each class, or of large numbers, the images that speak most and least for it.
+    Where all have one size, the ``table`` of ``place_effects`` and the mean image,
+    ``picture``. Else ``examples``: of each class, or of large numbers, the images that
+    speak most and least for it.
     """
     encoder: Any = work.model.encoder
     cells = _cells(work, rows, name)

@@ -11,7 +11,8 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class ProvenanceSection:
-    """What was run, so that others can repeat it: ``command`` is a command line or a call in Python.
+    """What was run, so that others can repeat it: ``command`` is a command line or a
+    call in Python.
 
     ``folder`` is that of a run, beside which advised runs write theirs.
     ``cut`` says what a time limit took away.

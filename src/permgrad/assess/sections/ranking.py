@@ -1,4 +1,6 @@
-"""What the model relies on: the ranking of its features, its paths and inputs, and the features that move together."""
+"""What the model relies on: the ranking of its features, its paths and inputs, and the
+features that move together.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,16 @@ from permgrad.base.random import generator
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.related import MATRIX_FEATURES, RELATED_FEATURES, related
 
-#: Features whose raw values are kept of each test row: residuals are drawn against them.
+#: Features whose raw values are kept of each test row: residuals are drawn against
+#: them.
 MOST_STRONGEST = 3
 
 
 def ranking(work: Work) -> None:
     """Fill ``explanation`` and all that follows from it, ``paper`` and ``branches``.
 
-    Branches are the weights of the paths, also as published, or of the kinds of columns, if texts or photos count.
+    Branches are the weights of the paths, also as published, or of the kinds of
+    columns, if texts or photos count.
     """
     started = time.monotonic()
     row_indices, options = rows_and_options(work)
@@ -73,7 +77,8 @@ def ranking(work: Work) -> None:
 def _rank_by_absolute_errors(
     work: Work, row_indices: Places | None, options: Mapping[str, Any]
 ) -> None:
-    """Fill ``absolute``, the ranking by absolute errors, where few rows decide the squared ones, and time is left.
+    """Fill ``absolute``, the ranking by absolute errors, where few rows decide the
+    squared ones, and time is left.
 
     These rows make the error, or the importance of a feature.
     """
@@ -102,10 +107,13 @@ def _rank_by_absolute_errors(
 def rank(
     work: Work, row_indices: Places | None, options: Mapping[str, Any]
 ) -> Explanation:
-    """Explain what the model relies on, on some of the rows (None: all), and which features move together."""
+    """Explain what the model relies on, on some of the rows (None: all), and which
+    features move together.
+    """
     if row_indices is not None:
         work.budget.say(
-            f"  importances are computed on {len(row_indices):,} of {len(work.explained):,} test rows"
+            f"  importances are computed on {len(row_indices):,} of "
+            f"{len(work.explained):,} test rows"
         )
     if row_indices is None:
         ranked_rows = work.explained
@@ -149,9 +157,11 @@ def rank(
 
 
 def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
-    """Return the rows of the ranking, None for all of them, and the options that the user left open.
+    """Return the rows of the ranking, None for all of them, and the options that the
+    user left open.
 
-    A limit that is near makes the rows fewer. A model that permgrad did not train has no such options.
+    A limit that is near makes the rows fewer. A model that permgrad did not train has
+    no such options.
     """
     row_count = len(work.explained)
     budget = work.budget
@@ -187,7 +197,10 @@ def rows_and_options(work: Work) -> tuple[Places | None, dict[str, Any]]:
 
 
 def draw_rows(work: Work, count: int) -> Places:
-    """Return random rows in their order. Of a class that a small draw would miss, one row is among them."""
+    """Return random rows in their order.
+
+    Of a class that a small draw would miss, one row is among them.
+    """
     order = generator(work.budget.seed, "rows explained first").permutation(
         len(work.explained)
     )

@@ -1,4 +1,6 @@
-"""Single rows: typical and wrong ones, their attributions and maps, and a list with values and rows like them."""
+"""Single rows: typical and wrong ones, their attributions and maps, and a list with
+values and rows like them.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,10 @@ from permgrad.base.random import generator
 from permgrad.data.encode.encoding import TableEncoder
 from permgrad.evaluation.segments import groups_of_rows
 
-#: The kind of class activation map of hybrid networks. It separates classes best of the three: on Covertype its maps
-#: differ about twice as much between classes as between two trainings, where the image path has 3 % of the branch
-#: weights. Those of Grad-CAM differ less (verification/verify_classes.py).
+#: The kind of class activation map of hybrid networks. It separates classes best of the
+#: three: on Covertype its maps differ about twice as much between classes as between
+#: two trainings, where the image path has 3 % of the branch weights. Those of Grad-CAM
+#: differ less (verification/verify_classes.py).
 MAPS: Literal["layercam"] = "layercam"
 #: Columns of listed rows that are stored, and those of similar rows.
 MOST_COLUMNS = 60
@@ -49,8 +52,9 @@ class LocalRows:
 class RowSection:
     """One explained row: the position ``row`` in a local explanation.
 
-    ``output`` is the output shown (None: the predicted one). ``image`` is the rendered row ``(height, width)``,
-    ``heat`` its activation map. ``maps`` are those of images that users provide.
+    ``output`` is the output shown (None: the predicted one). ``image`` is the rendered
+    row ``(height, width)``, ``heat`` its activation map. ``maps`` are those of images
+    that users provide.
     """
 
     explanation: Explanation
@@ -67,10 +71,12 @@ class RowSection:
 @storable
 @dataclass(kw_only=True)
 class SimilarRows:
-    """Rows like the listed ones, by their distance in the encoded table: of training, and ``beside`` them in the list.
+    """Rows like the listed ones, by their distance in the encoded table: of training,
+    and ``beside`` them in the list.
 
-    ``near`` ``(rows, k)`` are positions in the similar training rows, which have ``numbers`` in their file, ``truth``
-    (the code of a class, or the target) and a ``table`` of raw values. ``searched`` of all training rows were compared.
+    ``near`` ``(rows, k)`` are positions in the similar training rows, which have
+    ``numbers`` in their file, ``truth`` (the code of a class, or the target) and a
+    ``table`` of raw values. ``searched`` of all training rows were compared.
     """
 
     near: npt.NDArray[np.integer]
@@ -87,13 +93,16 @@ class SimilarRows:
 @storable
 @dataclass(kw_only=True)
 class ListedSection:
-    """Single test rows: raw values of the strongest features, truth (the code of a class, or the target), predictions.
+    """Single test rows: raw values of the strongest features, truth (the code of a
+    class, or the target), predictions.
 
-    ``predicted`` ``(rows, outputs)`` are probabilities or the prediction. ``numbers`` are those of the rows in their
-    file, ``random`` says which were drawn at random from all ``rows``. ``inside`` are the ends of their intervals
-    ``(rows, 2)``, or whether each class is in their set ``(rows, classes)``. ``groups`` are those of the tab Trust, by
-    column: each row's group, and the groups' names. ``local`` are the explanations of listed rows, ``maps`` their
-    activation maps: fields of the assessment. ``called`` are the predicted classes (None: the most probable ones).
+    ``predicted`` ``(rows, outputs)`` are probabilities or the prediction. ``numbers``
+    are those of the rows in their file, ``random`` says which were drawn at random from
+    all ``rows``. ``inside`` are the ends of their intervals ``(rows, 2)``, or whether
+    each class is in their set ``(rows, classes)``. ``groups`` are those of the tab
+    Trust, by column: each row's group, and the groups' names. ``local`` are the
+    explanations of listed rows, ``maps`` their activation maps: fields of the
+    assessment. ``called`` are the predicted classes (None: the most probable ones).
     """
 
     table: pd.DataFrame
@@ -114,9 +123,11 @@ class ListedSection:
     called: npt.NDArray[np.integer] | None = None
 
 
-# ---- chosen rows and their attributions ------------------------------------------------------------------------------
+# ---- chosen rows and their attributions ----------------------------------------------
 def single_rows(work: Work) -> None:
-    """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more for the plot of all."""
+    """Fill ``chosen`` and ``explained``: a few rows that are typical or wrong, and more
+    for the plot of all.
+    """
     predictions = work.seen
     drawn = work.drawn
     numbers = work.explained.numbers
@@ -146,14 +157,20 @@ def single_rows(work: Work) -> None:
                 "output": decided_class,
             }
             facts["probability"] = float(predictions.guess[row_index, decided_class])
-            words = f"{facts['truth']}, predicted {facts['prediction']} with {facts['probability']:.2f}"
+            words = (
+                f"{facts['truth']}, predicted {facts['prediction']} with "
+                f"{facts['probability']:.2f}"
+            )
         else:
             facts |= {
                 "truth": float(predictions.codes[row_index]),
                 "prediction": float(predictions.guess[row_index]),
                 "output": 0,
             }
-            words = f"{number(facts['truth'], 4)}, predicted {number(facts['prediction'], 4)}"
+            words = (
+                f"{number(facts['truth'], 4)}, predicted "
+                f"{number(facts['prediction'], 4)}"
+            )
         described.append(facts | {"title": f"Row {facts['row']}: {words}"})
     explained_rows = work.explained.take(work.explained_places)
     explanation = work.model.attribute(explained_rows)
@@ -176,7 +193,9 @@ def maps(work: Work) -> None:
 
 
 def choose_rows(predictions: Predictions) -> dict[int, str]:
-    """Choose a few interesting rows: typical ones, and the one with the worst prediction."""
+    """Choose a few interesting rows: typical ones, and the one with the worst
+    prediction.
+    """
     chosen_rows: dict[int, str] = {}
     truth = predictions.codes
     guess = predictions.guess
@@ -213,9 +232,12 @@ def choose_rows(predictions: Predictions) -> dict[int, str]:
     return chosen_rows
 
 
-# ---- the list --------------------------------------------------------------------------------------------------------
+# ---- the list ------------------------------------------------------------------------
 def listed(work: Work) -> None:
-    """Fill ``listed``, with ``photos`` where rows have any. Explain the wrong and unsure rows in it as ``notable``."""
+    """Fill ``listed``, with ``photos`` where rows have any.
+
+    Explain the wrong and unsure rows in it as ``notable``.
+    """
     main_explanation = work.content.explanation
     explained_rows = work.explained
     predictions = work.seen
@@ -276,7 +298,10 @@ def listed(work: Work) -> None:
 
 
 def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None:
-    """Return the training rows and the listed rows nearest to each listed row. None: there is no training table."""
+    """Return the training rows and the listed rows nearest to each listed row.
+
+    None: there is no training table.
+    """
     train = work.train
     random_seed = work.budget.seed
     if train is None or train.table is None:
@@ -322,12 +347,14 @@ def _similar(work: Work, rows: Rows, names: Sequence[str]) -> SimilarRows | None
     )
 
 
-# ---- which rows are listed, and rows like them -----------------------------------------------------------------------
-#: Rows that are listed. Up to so many of them are there as wrong or unsure ones, the others are drawn at random.
+# ---- which rows are listed, and rows like them ---------------------------------------
+#: Rows that are listed. Up to so many of them are there as wrong or unsure ones, the
+#: others are drawn at random.
 MOST_LISTED = 1000
 MOST_WRONG = 24
 MOST_UNSURE = 16
-#: Similar rows shown for each row, rows that are searched for them, and numbers of their encoded table.
+#: Similar rows shown for each row, rows that are searched for them, and numbers of
+#: their encoded table.
 NEAREST = 3
 _MOST_SEARCHED = 20_000
 _MOST_NUMBERS = 2_000_000
@@ -340,9 +367,11 @@ _AT_ONCE = 2**22
 def choose_listed(
     drawn: Integers, notable: Sequence[int] = ()
 ) -> tuple[Integers, Booleans]:
-    """Choose rows of a permutation ``drawn``: all if they are few, else the notable ones and a sample.
+    """Choose rows of a permutation ``drawn``: all if they are few, else the notable
+    ones and a sample.
 
-    Returns their positions, rising, and which of them were drawn at random: those that the sample has.
+    Returns their positions, rising, and which of them were drawn at random: those that
+    the sample has.
     """
     if len(drawn) <= MOST_LISTED:
         return np.arange(len(drawn), dtype=np.int64), np.ones(len(drawn), dtype=bool)
@@ -355,11 +384,13 @@ def choose_listed(
 def notable_rows(
     predicted: Floats, truth: Array, called: Array | None = None
 ) -> list[int]:
-    """Return the rows that deserve an explanation: the clearest errors, and those of which the model is least sure.
+    """Return the rows that deserve an explanation: the clearest errors, and those of
+    which the model is least sure.
 
-    ``predicted``: probabilities ``(rows, classes)`` with the codes of the true classes, or numbers ``(rows,)`` with
-    the true ones. ``called``: the predicted classes (None: the most probable ones). The wrongly predicted rows come
-    with the surest mistake first, then rows by the lead of the most probable class.
+    ``predicted``: probabilities ``(rows, classes)`` with the codes of the true classes,
+    or numbers ``(rows,)`` with the true ones. ``called``: the predicted classes (None:
+    the most probable ones). The wrongly predicted rows come with the surest mistake
+    first, then rows by the lead of the most probable class.
     """
     if predicted.ndim == 1:
         wrong = np.argsort(-np.abs(predicted - truth), kind="stable")
@@ -389,13 +420,15 @@ def notable_rows(
     )
 
 
-# ---- parts of a prediction -------------------------------------------------------------------------------------------
+# ---- parts of a prediction -----------------------------------------------------------
 def strongest_parts(
     values: Floats, most: int = MOST_PARTS
 ) -> tuple[Integers, Floats, Floats]:
-    """Return the largest attributions of each row ``(rows, features)``, the largest first.
+    """Return the largest attributions of each row ``(rows, features)``, the largest
+    first.
 
-    Returns their features ``(rows, parts)``, their values, and the sum of all others ``(rows,)``.
+    Returns their features ``(rows, parts)``, their values, and the sum of all others
+    ``(rows,)``.
     """
     count = min(most, values.shape[1])
     order = np.argsort(-np.abs(np.nan_to_num(values)), axis=1, kind="stable")[:, :count]
@@ -407,19 +440,22 @@ def strongest_parts(
     )
 
 
-# ---- rows like it ----------------------------------------------------------------------------------------------------
+# ---- rows like it --------------------------------------------------------------------
 def nearest_rows(
     queries: Array, pool: Array, count: int = NEAREST, *, same: Integers | None = None
 ) -> tuple[Integers, Floats]:
-    """Return the positions in ``pool`` of the rows nearest to each query, and their distances, ``(queries, count)``.
+    """Return the positions in ``pool`` of the rows nearest to each query, and their
+    distances, ``(queries, count)``.
 
-    The distance is Euclidean over encoded columns. ``same``: each query's own position in the pool, which is left out.
-    Equally near rows come in the order of the pool. There are fewer columns if the pool is smaller.
+    The distance is Euclidean over encoded columns. ``same``: each query's own position
+    in the pool, which is left out. Equally near rows come in the order of the pool.
+    There are fewer columns if the pool is smaller.
     """
     count = min(count, len(pool) - (same is not None))
     if count < 1:
         return np.zeros((len(queries), 0), dtype=np.int64), np.zeros((len(queries), 0))
-    # In single precision from a common middle: enough to find candidates, whose distances are computed again.
+    # In single precision from a common middle: enough to find candidates, whose
+    # distances are computed again.
     middle = pool.mean(axis=0, dtype=np.float64)
     short = (pool - middle).astype(np.float32)
     squares = np.einsum("ij,ij->i", short, short)

@@ -1,4 +1,6 @@
-"""How good predictions are, compared with a constant and with other models on the same test rows."""
+"""How good predictions are, compared with a constant and with other models on the same
+test rows.
+"""
 
 from __future__ import annotations
 
@@ -147,7 +149,8 @@ def _tell_who_is_behind(
         dependence=work.test.dependence,
     )
     for name, facts in compared.items():
-        # A score of a class with one row has no error, and nothing can be said of a difference.
+        # A score of a class with one row has no error, and nothing can be said of a
+        # difference.
         if math.isfinite(facts["p_holm"]):
             baselines[name]["ahead"] = facts
 
@@ -175,7 +178,9 @@ def _thresholds(
 
 
 def _of_rows(test: Rows) -> dict[str, Any]:
-    """Return what is kept of the test rows: which depend on each other, and their weights."""
+    """Return what is kept of the test rows: which depend on each other, and their
+    weights.
+    """
     row_facts: dict[str, Any]
     if test.dependence is None:
         row_facts = {}
@@ -192,7 +197,9 @@ def _of_rows(test: Rows) -> dict[str, Any]:
 def _judge_by_order(
     work: Work, metrics: dict[str, Any], predictions: Sequence[Predictions]
 ) -> None:
-    """Add to the metrics whether classes are in an order (``in_order``), and then every model's quadratic kappa."""
+    """Add to the metrics whether classes are in an order (``in_order``), and then every
+    model's quadratic kappa.
+    """
     model = work.model
     learned_rows = work.test if work.train is None else work.train
     held_out = (
@@ -214,7 +221,8 @@ def _judge_by_order(
 
 
 def _tell_of_signs(work: Work) -> None:
-    """Warn of test rows that seem to depend on each other in the order of their file, if they stand in another.
+    """Warn of test rows that seem to depend on each other in the order of their file,
+    if they stand in another.
 
     Their own order is looked at where they are explained.
     """
@@ -242,7 +250,10 @@ def _tell_of_signs(work: Work) -> None:
 
 
 def _numbers(named: tuple[Any, pd.Series[Any]]) -> Floats:
-    """Return a number for each cell of a column, the same for equal ones. Texts have their place in the alphabet."""
+    """Return a number for each cell of a column, the same for equal ones.
+
+    Texts have their place in the alphabet.
+    """
     cells = cells_of(named[1], str(named[0]))
     if cells.values is not None:
         return np.nan_to_num(cells.values)
@@ -253,8 +264,9 @@ def constant_of(work: Work) -> tuple[dict[str, Any], float | None]:
     """Compare a model with a constant that ignores the features.
 
     Returns:
-        The constant's metrics with ``learnt`` and ``ahead``, and the number that it predicts (None for classes). It is
-        taken from the training rows, or without them from the test rows, where it is a little better than it could be.
+        The constant's metrics with ``learnt`` and ``ahead``, and the number that it
+        predicts (None for classes). It is taken from the training rows, or without them
+        from the test rows, where it is a little better than it could be.
     """
     model = work.model
     predicted = work.predictions
@@ -313,9 +325,9 @@ def _cuts(
     """Measure several thresholds of the positive class's probability on the test rows.
 
     Some are chosen on the validation rows. With a weighted loss, an even probability of
-    the network is not an even chance in the data: weight w for the positive class shifts
-    the log odds by log w (Elkan 2001, theorem 2). The published example uses a logit of
-    0.5, which is neither that nor the middle.
+    the network is not an even chance in the data: weight w for the positive class
+    shifts the log odds by log w (Elkan 2001, theorem 2). The published example uses a
+    logit of 0.5, which is neither that nor the middle.
 
     Returns None if all rows have one class, or weights.
     """
@@ -370,7 +382,9 @@ def _cuts(
 
 
 def _of_weighted_loss(model: EvaluatedModel, class_index: int) -> dict[str, float]:
-    """Return the thresholds of a network whose probabilities are as its loss has them, by name."""
+    """Return the thresholds of a network whose probabilities are as its loss has them,
+    by name.
+    """
     weights = getattr(model.model, "class_weights_", None)
     if weights is None or model.model.calibration_.method is not None:
         return {}

@@ -1,4 +1,6 @@
-"""For whom the model is right: rates, errors and reliance by the levels of columns that need not be features."""
+"""For whom the model is right: rates, errors and reliance by the levels of columns that
+need not be features.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,16 @@ from permgrad.base.errors import InputError, keeping_warnings
 from permgrad.data.read.table import blank_codes
 from permgrad.evaluation.sensitive import audit, levels_by, told_by
 
-#: Features whose importance is compared, and columns by which a level is predicted: the most important ones.
+#: Features whose importance is compared, and columns by which a level is predicted: the
+#: most important ones.
 MOST_FEATURES = 10
 MOST_COLUMNS = 50
 
 
 def sensitive(work: Work) -> None:
-    """Fill ``sensitive``: the ``positive`` class, and by column ``audit``, with the reliance, and ``told_by``."""
+    """Fill ``sensitive``: the ``positive`` class, and by column ``audit``, with the
+    reliance, and ``told_by``.
+    """
     columns = work.test.sensitive
     predicted = work.predictions
     codes = work.model.na
@@ -66,7 +71,9 @@ def sensitive(work: Work) -> None:
 
 
 def _reliance(work: Work) -> dict[str, tuple[Floats, Booleans]]:
-    """Return by feature how much each test row's loss grows without it, and of which rows that is known."""
+    """Return by feature how much each test row's loss grows without it, and of which
+    rows that is known.
+    """
     main_explanation = work.content.explanation
     model = work.model
     clock = work.budget.clock

@@ -1,4 +1,6 @@
-"""What features and inputs do together: pairs of the most important features, or what inputs tell."""
+"""What features and inputs do together: pairs of the most important features, or what
+inputs tell.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +24,18 @@ from permgrad.attribution.request import tuned
 from permgrad.base.errors import InputError
 from permgrad.evaluation.cards import pair_effects
 
-#: By default pairs of so many features, and of all others as one, are measured on so many rows with so many donors: 200
-#: rows with two donors take a third longer, and their intervals are a tenth wider.
+#: By default pairs of so many features, and of all others as one, are measured on so
+#: many rows with so many donors: 200 rows with two donors take a third longer, and
+#: their intervals are a tenth wider.
 FEATURES = 8
 ROWS = 300
 REPEATS = 1
-#: Rows below which no pair would be clear, and donors of each row where inputs are left out.
+#: Rows below which no pair would be clear, and donors of each row where inputs are left
+#: out.
 FEWEST_ROWS = 50
 MODALITY_REPEATS = 5
-#: Predictions for pairs of a model that permgrad did not train, as a share of those for the importances.
+#: Predictions for pairs of a model that permgrad did not train, as a share of those for
+#: the importances.
 _SHARE = 0.2
 
 
@@ -39,9 +44,9 @@ _SHARE = 0.2
 class TogetherSection:
     """What features and modalities do together.
 
-    ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of ``evaluation/cards.py``
-    for some of them, of the outputs ``classes`` (None: regression). ``modalities`` explains whole inputs and their
-    pairs.
+    ``pairs`` is an explanation with interactions of order 2, ``effects`` are those of
+    ``evaluation/cards.py`` for some of them, of the outputs ``classes`` (None:
+    regression). ``modalities`` explains whole inputs and their pairs.
     """
 
     pairs: Explanation | None = None
@@ -108,7 +113,9 @@ def together(work: Work) -> None:
 
 
 def _modalities(work: Work, rows: Rows) -> Explanation | None:
-    """Explain whole inputs and pairs of them, or return None where fewer than two can be replaced."""
+    """Explain whole inputs and pairs of them, or return None where fewer than two can
+    be replaced.
+    """
     try:
         explanation = work.model.explain(
             rows,
@@ -124,7 +131,9 @@ def _modalities(work: Work, rows: Rows) -> Explanation | None:
 
 
 def options_of(names: Sequence[str], main: Explanation) -> dict[str, Any]:
-    """Return the arguments of ``pg.explain`` for pairs of some features of an explanation, and of all others as one."""
+    """Return the arguments of ``pg.explain`` for pairs of some features of an
+    explanation, and of all others as one.
+    """
     groups = main.groups or {}
     method = tuned(PermGrad(order=2, pairs="all"), direction=False)
     options: dict[str, Any] = {"method": method, "n_repeats": REPEATS}

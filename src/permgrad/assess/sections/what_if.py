@@ -1,4 +1,6 @@
-"""Rows that readers of a page may change, as the page needs them, and what the words of their texts do."""
+"""Rows that readers of a page may change, as the page needs them, and what the words of
+their texts do.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,13 @@ MOST_BYTES = 4_000_000
 MOST_PLAYERS = 30
 #: Seed of the orders and of the background rows.
 SEED = 0
-#: Walks after which values are shown at last, or the next rounds of one for each background row. They are those of
-#: ``method="shapley"``.
+#: Walks after which values are shown at last, or the next rounds of one for each
+#: background row. They are those of ``method="shapley"``.
 WALKS = (100, 200)
 #: Rows whose words are told apart.
 MOST_TEXTS = 20
-#: Walks after which values may be shown at first, and before all background rows have one.
+#: Walks after which values may be shown at first, and before all background rows have
+#: one.
 _FIRST = (8, 6, 4, 3, 2)
 _EARLY = (25, 50)
 #: Multiplications that one edit may take before values are shown.
@@ -70,13 +73,18 @@ class ChangeableRows:
         numbers: each row's number in its file.
         encoded: the rows as the network sees them, ``(rows, encoded)``.
         columns: positions of the raw columns that have inputs, the strongest first.
-        cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1, or the position of a level.
+        cells: what these columns hold, ``(rows, columns)``: numbers, seconds, 0 and 1,
+            or the position of a level.
         missing: the kind of missing of each of these cells, 0 where there is a value.
-        background: encoded training rows that parts are compared with, ``(background rows, encoded)``. None of a model
-            that keeps no rows, or that no page can run.
-        spread: the range of what is explained over all training rows that it keeps, ``(outputs,)``.
-        together: columns that are one feature, such as the dummies of a category, which change together.
-        remains: of the error of a mean over the background rows, which were drawn from more. 0: they are all.
+        background: encoded training rows that parts are compared with, ``(background
+            rows, encoded)``. None of a model that keeps no rows, or that no page can
+            run.
+        spread: the range of what is explained over all training rows that it keeps,
+            ``(outputs,)``.
+        together: columns that are one feature, such as the dummies of a category, which
+            change together.
+        remains: of the error of a mean over the background rows, which were drawn from
+            more. 0: they are all.
         texts: the columns of free text that have scores.
     """
 
@@ -99,9 +107,12 @@ def rows_of(
     ranking: Sequence[str] = (),
     background_rows: npt.NDArray[np.float32] | None = None,
 ) -> ChangeableRows:
-    """Return encoded rows of a model in the form of the page. Of wide tables only the first.
+    """Return encoded rows of a model in the form of the page.
 
-    Columns of the strongest features come first. ``background_rows``: encoded training rows. None: those that the model keeps.
+    Of wide tables only the first.
+
+    Columns of the strongest features come first. ``background_rows``: encoded training
+    rows. None: those that the model keeps.
     """
     encoder = model.preprocessor_
     max_rows = min(
@@ -171,7 +182,9 @@ def rows_of(
 
 
 def _together(rows: EncodedRows) -> list[list[str]]:
-    """Return the columns that are one feature, as counterfactuals in Python have them."""
+    """Return the columns that are one feature, as counterfactuals in Python have
+    them.
+    """
     blocks = [list(map(str, block)) for block in rows.encoder.groups_.values()]
     taken = set()
     for block in blocks:
@@ -186,7 +199,9 @@ def _together(rows: EncodedRows) -> list[list[str]]:
 
 
 def changeable(work: Work) -> None:
-    """Fill ``changeable``: the rows explained, so that a row is divided in one way, and drawn ones."""
+    """Fill ``changeable``: the rows explained, so that a row is divided in one way, and
+    drawn ones.
+    """
     main_explanation = work.content.explanation
     notable = work.content.notable
     assert main_explanation is not None
@@ -209,9 +224,11 @@ def changeable(work: Work) -> None:
     )
 
 
-# ---- words of texts --------------------------------------------------------------------------------------------------
+# ---- words of texts ------------------------------------------------------------------
 def words(work: Work) -> None:
-    """Fill ``words`` of a model that its page can run: what each word of some texts does to the prediction."""
+    """Fill ``words`` of a model that its page can run: what each word of some texts
+    does to the prediction.
+    """
     weights: Weights = []
     changeable_rows = work.content.changeable
     with suppress(NotImplementedError):  # of a model that no page can run
@@ -230,7 +247,9 @@ def bytes_of(weights: Weights) -> int:
 
 
 def word_parts(content: Assessment, model: Any) -> LocalRows | None:
-    """Return the words of the texts of some rows, which share what *What if* gives to each text. None: no texts."""
+    """Return the words of the texts of some rows, which share what *What if* gives to
+    each text. None: no texts.
+    """
     encoder = model.preprocessor_
     changeable_rows = content.changeable
     listed = content.listed
@@ -282,7 +301,9 @@ def _divided(
     encoded: npt.NDArray[np.float32],
     background: npt.NDArray[np.float32],
 ) -> Explanation:
-    """Return a row's prediction divided among its features as *What if* divides it, and its texts among their words."""
+    """Return a row's prediction divided among its features as *What if* divides it, and
+    its texts among their words.
+    """
     encoder = model.preprocessor_
     names = list(model.preprocessor_.feature_names_in_)
     # What is listed of a date is what it says, and the date itself as its trend.
@@ -314,7 +335,10 @@ def _divided(
 
 
 def _one_below_the_other(explanations: Sequence[Explanation]) -> Explanation:
-    """Return explanations of one row each as one of all rows. Players that a row does not have are 0 and missing."""
+    """Return explanations of one row each as one of all rows.
+
+    Players that a row does not have are 0 and missing.
+    """
     players = dict(
         named_player
         for explanation in explanations
@@ -364,14 +388,16 @@ def _one_below_the_other(explanations: Sequence[Explanation]) -> Explanation:
     )
 
 
-# ---- the rows that parts are compared with ---------------------------------------------------------------------------
+# ---- the rows that parts are compared with -------------------------------------------
 def background_of(
     model: Any, encoded_rows: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], list[float], float]:
-    """Return the rows that a model compares single rows with, how far outputs range, and what remains of their error.
+    """Return the rows that a model compares single rows with, how far outputs range,
+    and what remains of their error.
 
-    The first walks of a page take some of the rows, so that they come in an order in which the first ones are from all
-    over the table. ``encoded_rows``: encoded training rows.
+    The first walks of a page take some of the rows, so that they come in an order in
+    which the first ones are from all over the table. ``encoded_rows``: encoded training
+    rows.
     """
     try:
         model_form(model, [])
@@ -402,7 +428,9 @@ def background_of(
 
 
 def _explained(model: Any, rows: npt.NDArray[np.float32]) -> Floats:
-    """Return what a page explains of encoded rows: probabilities, or predicted numbers."""
+    """Return what a page explains of encoded rows: probabilities, or predicted
+    numbers.
+    """
     outputs = model.predict_encoded(rows)
     if hasattr(model, "classes_"):
         return np.asarray(softmax(class_logits(outputs), axis=1))
@@ -411,10 +439,12 @@ def _explained(model: Any, rows: npt.NDArray[np.float32]) -> Floats:
 
 
 def walks_of(form: dict[str, Any], players: int, rows: int) -> list[int]:
-    """Return the numbers of walks after which a page shows values: at first as many as one edit has time for.
+    """Return the numbers of walks after which a page shows values: at first as many as
+    one edit has time for.
 
-    An edit changes half of the coalitions of its walks: an order and its reverse hold each feature in as many steps as
-    there are players. ``rows``: those that a row is compared with, each of which has a walk of the later ones.
+    An edit changes half of the coalitions of its walks: an order and its reverse hold
+    each feature in as many steps as there are players. ``rows``: those that a row is
+    compared with, each of which has a walk of the later ones.
     """
     places: list[Any] = []
     if form["head"] is not None:

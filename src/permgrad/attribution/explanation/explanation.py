@@ -49,42 +49,58 @@ MIXED = "mixed"
 
 @dataclass(frozen=True, eq=False)
 class Explanation(Numbers):
-    """The result of a method: one number per feature and output, its uncertainty, and how it was computed.
+    """The result of a method: one number per feature and output, its uncertainty, and
+    how it was computed.
 
     Args:
-        values: importance or attribution, ``(features, outputs)`` if ``scope`` is global, ``(rows, features, outputs)``
-            if local. ``meta["quantity"]`` names the quantity and ``meta["unit"]`` its unit.
+        values: importance or attribution, ``(features, outputs)`` if ``scope`` is
+            global, ``(rows, features, outputs)`` if local. ``meta["quantity"]`` names
+            the quantity and ``meta["unit"]`` its unit.
         names: the players (features, groups or modalities), in the order of ``values``.
-        modality: of each name a network's input, or the kind of an estimator's columns (table, text or photo).
-        outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows with y = k), ``("all",)`` for
-            regression, the classes for methods that explain the output.
+        modality: of each name a network's input, or the kind of an estimator's columns
+            (table, text or photo).
+        outputs: ``("all", *classes)`` for loss methods on classifiers (class k: rows
+            with y = k), ``("all",)`` for regression, the classes for methods that
+            explain the output.
         method: the method's registered name.
         scope: ``"global"`` or ``"local"``.
-        std_error: standard errors, shaped like ``values``, or None where the method has none.
-        low, high: ends of the confidence interval at ``meta["confidence"]``, shaped like ``values``.
-        p_values: two-sided p-values of "the importance is 0": below 0.05 exactly when the 95 % interval excludes 0.
-            ``p_adjusted`` has them adjusted for the number of features.
-        correlation: how the errors of the names correlate, ``(outputs, names, names)``, for intervals of ranks. None:
-            not stored (local values, or many names). Of interactions there is none.
-        parts: named parts of the values, each shaped like ``values``. In the path game ``tabular``, ``image``,
-            ``linear`` and ``trees``, those that there are, add up to ``values``, and ``interaction`` is already shared
-            between them.
+        std_error: standard errors, shaped like ``values``, or None where the method has
+            none.
+        low, high: ends of the confidence interval at ``meta["confidence"]``, shaped
+            like ``values``.
+        p_values: two-sided p-values of "the importance is 0": below 0.05 exactly when
+            the 95 % interval excludes 0. ``p_adjusted`` has them adjusted for the
+            number of features.
+        correlation: how the errors of the names correlate, ``(outputs, names, names)``,
+            for intervals of ranks. None: not stored (local values, or many names). Of
+            interactions there is none.
+        parts: named parts of the values, each shaped like ``values``. In the path game
+            ``tabular``, ``image``, ``linear`` and ``trees``, those that there are, add
+            up to ``values``, and ``interaction`` is already shared between them.
         part_std: standard errors of ``parts``.
         level: ``"column"``, ``"feature"``, ``"group"`` or ``"modality"``.
         additive: whether values of different players may be summed.
         groups: the features of each declared group.
-        branches: the weight of each branch of a hybrid network, or of each input of any other network with several, as
-            in ``branches.json``: ``branches["image"]["share"]`` is its share of the total. None for methods without.
+        branches: the weight of each branch of a hybrid network, or of each input of any
+            other network with several, as in ``branches.json``:
+            ``branches["image"]["share"]`` is its share of the total. None for methods
+            without.
         direction: for each name the mean prediction by quantile or level:
-            ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean": (points, outputs) nested list}``.
-            Of ``ale`` the accumulated local effect, also of pairs, with errors. ``effects()`` is its frame.
-        feature_values: the explained rows' raw values (rows × names), for plots of local results.
-        base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for local methods only.
-        predictions: the model's output for the explained rows, ``(rows, outputs)``, for local methods only.
+            ``{"kind": "numeric" | "levels", "at": [...], "label": [...], "mean":
+            (points, outputs) nested list}``. Of ``ale`` the accumulated local effect,
+            also of pairs, with errors. ``effects()`` is its frame.
+        feature_values: the explained rows' raw values (rows × names), for plots of
+            local results.
+        base_values: output at the baseline, ``(outputs,)`` or ``(rows, outputs)``, for
+            local methods only.
+        predictions: the model's output for the explained rows, ``(rows, outputs)``, for
+            local methods only.
         maps: named image-space arrays, for display.
-        members: with interactions, the positions of each name's players: ``(3,)`` for a player, ``(0, 3)`` for a
-            pair. Players come first. Empty: every name is a player.
-        meta: seed, repeats, background, baseline, quantity, completeness gap, run time, versions.
+        members: with interactions, the positions of each name's players: ``(3,)`` for a
+            player, ``(0, 3)`` for a pair. Players come first. Empty: every name is a
+            player.
+        meta: seed, repeats, background, baseline, quantity, completeness gap, run time,
+            versions.
 
     Examples:
         >>> values = np.array([[[2.0], [-1.0]], [[1.0], [3.0]]])  # (rows, features, outputs)
@@ -137,7 +153,10 @@ class Explanation(Numbers):
 
     @property
     def plot(self) -> PlotAccessor:
-        """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``. Each returns a figure."""
+        """Plots of this explanation, such as ``.plot.bar()`` and ``.plot.beeswarm()``.
+
+        Each returns a figure.
+        """
         return show("Explanation.plot", self)
 
     def _repr_html_(self) -> str:
@@ -146,21 +165,25 @@ class Explanation(Numbers):
     def to_html(
         self, row: int | None = None, *, target: str | int | None = None
     ) -> str:
-        """Return the explanation as HTML for a notebook, without scripts, for light and dark themes.
+        """Return the explanation as HTML for a notebook, without scripts, for light and
+        dark themes.
 
-        A global explanation is shown as ranked bars with intervals, and names that clearly matter are bold. A local one
-        shows one row: its images with their attributions, its words, and the steps of its table from the baseline's
-        output to the row's output, all on one scale.
+        A global explanation is shown as ranked bars with intervals, and names that
+        clearly matter are bold. A local one shows one row: its images with their
+        attributions, its words, and the steps of its table from the baseline's output
+        to the row's output, all on one scale.
 
         Args:
             row: position of the row in a local explanation. None: the first.
-            target: name or position of the output. None: the first (for a row of two classes: the positive one).
+            target: name or position of the output. None: the first (for a row of two
+                classes: the positive one).
 
         Returns:
             HTML that a notebook shows. Saved to a file, it opens in any browser.
 
         Raises:
-            InputError: there is no such row or output, or ``row`` is passed for a global explanation.
+            InputError: there is no such row or output, or ``row`` is passed for a
+                global explanation.
 
         Examples:
             >>> values = np.array([[2.0], [1.0]])
@@ -191,35 +214,42 @@ class Explanation(Numbers):
         metric           better    definition
         ================ ========= ===================================================================================
         deletion         lower     area under the output while the most important features are replaced first. For a
-                                   global explanation: the loss, where higher is better (Petsiuk et al. 2018, arXiv
+                                   global explanation: the loss, where higher is better
+                                       (Petsiuk et al. 2018, arXiv
                                    1806.07421)
         insertion        higher    the same with only the most important features kept. For a loss lower is better
         infidelity       lower     E (Σ φ of a random subset − change of the output when it is replaced)² (Yeh et al.
-                                   2019, arXiv 1901.09392, definition 2.1). Values that do not add up to an output are
-                                   scaled by the best constant first. Local explanations only
+                                   2019, arXiv 1901.09392, definition 2.1). Values that
+                                   do not add up to an output are scaled by the best
+                                   constant first. Local explanations only
         sensitivity      lower     largest relative change of the explanation when inputs change slightly (equation 3
                                    there), by a tenth of their standard deviations
         randomisation    lower     Spearman's correlation of sizes with the explanations of 3 copies of the network
-                                   with new random weights (Adebayo et al. 2018, arXiv 1810.03292). Torch networks only
+                                   with new random weights (Adebayo et al. 2018, arXiv
+                                   1810.03292). Torch networks only
         sparsity         higher    Gini index of sizes (Chalasani et al. 2020, arXiv 1810.06583)
         complexity       lower     entropy of shares (Bhatt et al. 2020, arXiv 2005.00631), in nats
         ================ ========= ===================================================================================
 
-        Curves take replacement values from background rows, the same ones for every order. Deletion, insertion and
-        infidelity are also computed for random explanations, 95 % of which are between ``random_low`` and
-        ``random_high``. Curves show whether a ranking fits this model. None of these measures shows whether an
-        importance is true.
+        Curves take replacement values from background rows, the same ones for every
+        order. Deletion, insertion and infidelity are also computed for random
+        explanations, 95 % of which are between ``random_low`` and ``random_high``.
+        Curves show whether a ranking fits this model. None of these measures shows
+        whether an importance is true.
 
-        In a local explanation, each row is judged by the output that the model predicts for it.
+        In a local explanation, each row is judged by the output that the model predicts
+        for it.
 
         Args:
-            model: the model that was explained, as it was passed. Sensitivity and randomisation explain it, and copies
-                of it, again.
+            model: the model that was explained, as it was passed. Sensitivity and
+                randomisation explain it, and copies of it, again.
             X: the rows that were explained.
             y: their targets, needed for explanations of the loss.
-            metrics: one or several names. None: all that can be computed. ``Evaluation.left_out`` names the others.
+            metrics: one or several names. None: all that can be computed.
+                ``Evaluation.left_out`` names the others.
             target: judge this output, by name or position, for all rows.
-            background: rows that replacement values are drawn from, the same as for ``explain``.
+            background: rows that replacement values are drawn from, the same as for
+                ``explain``.
             n_repeats: donors of each row, random orders, and changed inputs.
             random_state: seed of donors, orders and noise.
             progress: a bar on stderr, one step per metric.
@@ -228,8 +258,8 @@ class Explanation(Numbers):
             An ``Evaluation``, with ``to_frame()`` and ``plot()``.
 
         Raises:
-            InputError: the explanation is of other rows or features, an argument cannot be used, or a requested metric
-                cannot be computed.
+            InputError: the explanation is of other rows or features, an argument cannot
+                be used, or a requested metric cannot be computed.
 
         Examples:
             >>> import permgrad as pg
@@ -248,17 +278,22 @@ class Explanation(Numbers):
         )  # fmt: skip
 
     def summary(self, *, target: str | int | None = None, top_n: int = 5) -> str:
-        """Return a few lines of plain text: what was explained, and leading features and pairs with their intervals.
+        """Return a few lines of plain text: what was explained, and leading features
+        and pairs with their intervals.
 
-        A feature clearly matters where its ``p_adjusted`` is below 0.05 and it has at least 0.1 % of what the model has
-        learned. A local explanation is summarised by its mean absolute attributions.
+        A feature clearly matters where its ``p_adjusted`` is below 0.05 and it has at
+        least 0.1 % of what the model has learned. A local explanation is summarised by
+        its mean absolute attributions.
 
         Args:
-            target: name or position of the output. None: the first (for a row of two classes: the positive one).
-            top_n: how many features to list (per input, where each was explained by a different method).
+            target: name or position of the output. None: the first (for a row of two
+                classes: the positive one).
+            top_n: how many features to list (per input, where each was explained by a
+                different method).
 
         Raises:
-            InputError: there is no such output, or ``top_n`` is not a whole number above 0.
+            InputError: there is no such output, or ``top_n`` is not a whole number
+                above 0.
 
         Examples:
             >>> values = np.array([[2.0], [1.0]])
@@ -280,21 +315,26 @@ class Explanation(Numbers):
     def to_frame(self, library: Library) -> Any: ...
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """Return the tidy frame, one line per (row,) feature and output, of pandas, polars or pyarrow.
+        """Return the tidy frame, one line per (row,) feature and output, of pandas,
+        polars or pyarrow.
 
-        Columns: ``(row,) feature, modality, class, importance, std_error, ci_low, ci_high, p_value, p_adjusted`` and
-        then the parts (for the path game the network's paths, such as ``tabular, image``, and ``interaction``). With
-        interactions the last column is ``order`` (1: features, 2: pairs). In a local explanation, standard errors and
-        p-values measure only the error of sampling. Undefined numbers are NaN, never 0.
+        Columns: ``(row,) feature, modality, class, importance, std_error, ci_low,
+        ci_high, p_value, p_adjusted`` and then the parts (for the path game the
+        network's paths, such as ``tabular, image``, and ``interaction``). With
+        interactions the last column is ``order`` (1: features, 2: pairs). In a local
+        explanation, standard errors and p-values measure only the error of sampling.
+        Undefined numbers are NaN, never 0.
         """
         return as_library(tidy_frame(self), library)
 
     def effects(self, library: Library = "pandas") -> Any:
-        """Return the curves of ``direction`` as a frame, one line per feature, output and value of the feature.
+        """Return the curves of ``direction`` as a frame, one line per feature, output
+        and value of the feature.
 
-        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``. For ``method="ale"``, ``effect``
-        is the accumulated local effect, and ``value_2`` the value of a pair's second feature. For ``permgrad``, it is
-        the mean prediction, without errors.
+        Columns: ``feature, class, value, effect, std_error, ci_low, ci_high, rows``.
+        For ``method="ale"``, ``effect`` is the accumulated local effect, and
+        ``value_2`` the value of a pair's second feature. For ``permgrad``, it is the
+        mean prediction, without errors.
 
         Examples:
             >>> import permgrad as pg
@@ -323,19 +363,25 @@ class Explanation(Numbers):
         certain: float | None = None,
         order: int = 1,
     ) -> list[str] | pd.DataFrame:
-        """Return the names by falling importance. A local explanation is ranked as by ``to_global()``.
+        """Return the names by falling importance.
+
+        A local explanation is ranked as by ``to_global()``.
 
         Args:
             target: name or position of the output. None: the first.
-            certain: with for example 0.95, return a frame ``feature, rank, rank_low, rank_high, set``. The intervals of
-                the ranks hold for all names at once with this certainty. Names of one set cannot be told apart from
-                all of their neighbours, and every name of a set clearly stands above every name of later sets. The
-                method's standard errors decide, and how they are related (Mogstad, Romano, Shaikh & Wilhelm 2024).
-            order: 2 ranks pairs instead, by falling absolute value, where the explanation has interactions.
+            certain: with for example 0.95, return a frame ``feature, rank, rank_low,
+                rank_high, set``. The intervals of the ranks hold for all names at once
+                with this certainty. Names of one set cannot be told apart from all of
+                their neighbours, and every name of a set clearly stands above every
+                name of later sets. The method's standard errors decide, and how they
+                are related (Mogstad, Romano, Shaikh & Wilhelm 2024).
+            order: 2 ranks pairs instead, by falling absolute value, where the
+                explanation has interactions.
 
         Raises:
-            InputError: each modality was explained by a different method, so their values have no common unit, or
-                ``certain`` is not a number between 0 and 1.
+            InputError: each modality was explained by a different method, so their
+                values have no common unit, or ``certain`` is not a number between 0 and
+                1.
 
         Examples:
             >>> values, errors = np.array([[5.0], [1.2], [1.0]]), np.array([[0.1], [0.2], [0.2]])
@@ -379,11 +425,12 @@ class Explanation(Numbers):
         """Summarise a local explanation over its rows.
 
         Args:
-            how: ``"mean_abs"``: mean of absolute values. ``"mean"``: signed mean. ``"sum_l1"``: sum over rows divided
-                by the sum's L1 norm over features (the form of published integrated-gradients bars).
+            how: ``"mean_abs"``: mean of absolute values. ``"mean"``: signed mean.
+                ``"sum_l1"``: sum over rows divided by the sum's L1 norm over features
+                (the form of published integrated-gradients bars).
 
-        Rows are weighted by the ``sample_weight`` of the explanation. The standard error is that of a mean over rows
-        (NaN for ``sum_l1``).
+        Rows are weighted by the ``sample_weight`` of the explanation. The standard
+        error is that of a mean over rows (NaN for ``sum_l1``).
         """
         if self.scope == "global":
             problem = (
@@ -479,11 +526,20 @@ class Explanation(Numbers):
     def _check_sums(self) -> Iterator[Fault]:
         """Refuse values that no sum over a modality's features means something for."""
         if self.method == MIXED:
-            problem = "by_modality cannot sum these values: each modality was explained by a different method"
+            problem = (
+                "by_modality cannot sum these values: each modality was "
+                "explained by a different method"
+            )
             yield problem, "Call pg.explain(model, X, y, groups='modality').", "PG004"
         if not self.additive:
-            problem = f"by_modality needs an additive method, and method={self.method!r} is not additive"
-            call_hint = f"Call pg.explain(model, X, y, method={self.method!r}, groups='modality')."
+            problem = (
+                "by_modality needs an additive method, and "
+                f"method={self.method!r} is not additive"
+            )
+            call_hint = (
+                f"Call pg.explain(model, X, y, method={self.method!r}, "
+                "groups='modality')."
+            )
             yield (
                 problem,
                 call_hint
@@ -500,7 +556,10 @@ class Explanation(Numbers):
             )
 
     def by_modality(self) -> Explanation:
-        """Sum an additive explanation over each modality's players. For others the error names the call to make."""
+        """Sum an additive explanation over each modality's players.
+
+        For others the error names the call to make.
+        """
         self._check_sums()
         if self.members:
             return of_order(self, 1).by_modality()
@@ -545,7 +604,9 @@ class Explanation(Numbers):
         )
 
     def to_shap(self) -> Any:
-        """Return a ``shap.Explanation`` with the same numbers, for shap's plots. Needs the package shap.
+        """Return a ``shap.Explanation`` with the same numbers, for shap's plots.
+
+        Needs the package shap.
 
         Examples:
             >>> import shap
@@ -588,10 +649,13 @@ class Explanation(Numbers):
     def to_shapiq(
         self, order: int = 1, *, row: int = 0, target: str | int | None = None
     ) -> Any:
-        """Return one ``shapiq.InteractionValues`` with the same numbers. Needs the package shapiq.
+        """Return one ``shapiq.InteractionValues`` with the same numbers.
+
+        Needs the package shapiq.
 
         Args:
-            order: 1 for the features alone, or the computed one (``order=2`` of the method), with all orders below.
+            order: 1 for the features alone, or the computed one (``order=2`` of the
+                method), with all orders below.
             row: position of the row in a local explanation.
             target: name or position of the output. None: the first.
 
@@ -610,9 +674,11 @@ class Explanation(Numbers):
         return to_shapiq(self, order, row, self.output_index(target))
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write ``explanation.json``, ``values.npz`` and ``times.json`` into ``folder``, in one step.
+        """Write ``explanation.json``, ``values.npz`` and ``times.json`` into
+        ``folder``, in one step.
 
-        A folder that exists is replaced only if ``overwrite`` is true and it holds an explanation.
+        A folder that exists is replaced only if ``overwrite`` is true and it holds an
+        explanation.
         """
         target = check_path("folder", folder)
         check_flag("overwrite", overwrite)
@@ -627,12 +693,17 @@ class Explanation(Numbers):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Explanation:
-        """Read an explanation that ``save`` wrote. No code runs. A damaged file or a newer format is refused."""
+        """Read an explanation that ``save`` wrote.
+
+        No code runs. A damaged file or a newer format is refused.
+        """
         return read_explanation(check_path("folder", folder), cls)
 
 
 def positive_output(explanation: Explanation) -> int:
-    """Return which of two outputs is the positive class: the second where the explanation does not name it."""
+    """Return which of two outputs is the positive class: the second where the
+    explanation does not name it.
+    """
     named = explanation.meta.get("positive")
     if named in explanation.outputs:
         return explanation.outputs.index(named)
@@ -642,10 +713,12 @@ def positive_output(explanation: Explanation) -> int:
 def clearly_matter(
     explanation: Explanation, target: str | int | None = None
 ) -> list[str]:
-    """Return the names that clearly matter to an output of a global explanation, by falling importance.
+    """Return the names that clearly matter to an output of a global explanation, by
+    falling importance.
 
-    Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1 % of what the model has
-    learned (or of all importances). Without p-values there are none. Of pairs, sizes count.
+    Their p-values pass Holm's steps (``p_adjusted``) at 5 %, and they have at least 0.1
+    % of what the model has learned (or of all importances). Without p-values there are
+    none. Of pairs, sizes count.
 
     Examples:
         >>> values, p_values = np.array([[2.0], [1.0], [0.5]]), np.array([[0.001], [0.3], [0.02]])

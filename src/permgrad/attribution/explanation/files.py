@@ -1,4 +1,7 @@
-"""The files of an ``Explanation``: ``explanation.json``, ``values.npz`` and its times. Reading them runs no code."""
+"""The files of an ``Explanation``: ``explanation.json``, ``values.npz`` and its times.
+
+Reading them runs no code.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,8 @@ from permgrad.data.weights import are_weights
 
 E = TypeVar("E", bound=Numbers)
 SCHEMA_VERSION = 3
-#: Facts of a local explanation with one value per row: its number, weight, the output explained, its group, its time.
+#: Facts of a local explanation with one value per row: its number, weight, the output
+#: explained, its group, its time.
 OF_ROWS = ("rows", "sample_weight", "row_target", "row_groups", "row_time")
 #: Fields stored unchanged.
 _PLAIN = (
@@ -57,7 +61,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def write_explanation(explanation: Numbers, folder: Path) -> None:
-    """Write an explanation into a folder, in one step. A folder that exists is replaced."""
+    """Write an explanation into a folder, in one step.
+
+    A folder that exists is replaced.
+    """
     arrays: dict[str, Array] = {
         "values": explanation.values,
         **arrays_like_values(explanation),
@@ -92,7 +99,10 @@ def write_explanation(explanation: Numbers, folder: Path) -> None:
 
 
 def read_explanation(source: Path, create: Callable[..., E]) -> E:
-    """Return ``create(**fields)`` of the files in a folder. Damaged files and other formats are refused."""
+    """Return ``create(**fields)`` of the files in a folder.
+
+    Damaged files and other formats are refused.
+    """
     with turned(partial(_damaged, source), ValueError, OSError):
         header = read_json(source / "explanation.json")
         arrays = read_npz(source / "values.npz")
@@ -103,7 +113,10 @@ def read_explanation(source: Path, create: Callable[..., E]) -> E:
             version = None
         must(isinstance(version, int), "explanation.json has no schema_version")
     if version != SCHEMA_VERSION:
-        problem = f"{source} has format {version}, and this permgrad reads explanations of format {SCHEMA_VERSION}"
+        problem = (
+            f"{source} has format {version}, and this permgrad reads "
+            f"explanations of format {SCHEMA_VERSION}"
+        )
         if version > SCHEMA_VERSION:
             remedy_words = "Install a newer permgrad."
         else:
@@ -158,7 +171,9 @@ def _are_members(members: Any) -> bool:
 
 
 def _check_stored(header: Mapping[str, Any], count: int) -> None:
-    """Refuse a file whose fields have wrong types or sizes, before they cause an unclear error later."""
+    """Refuse a file whose fields have wrong types or sizes, before they cause an
+    unclear error later.
+    """
     wrong = []
     for field_name, types in _TYPES.items():
         if field_name == "feature_values":

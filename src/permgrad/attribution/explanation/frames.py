@@ -1,4 +1,6 @@
-"""The frames of an explanation: its tidy one, that of its files, and that of its curves."""
+"""The frames of an explanation: its tidy one, that of its files, and that of its
+curves.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,8 @@ def frame_numbers(explanation: Numbers) -> dict[str, Floats]:
 
 
 def file_frame(explanation: Numbers) -> pd.DataFrame:
-    """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by class, by falling importance.
+    """Return the tidy frame in the order of ``importance.csv``: (row by row,) class by
+    class, by falling importance.
 
     For rows, the last column is the row's value of the feature.
     """

@@ -25,7 +25,9 @@ def no_order(orders: list[int], order: Any) -> InputError:
 
 
 def arrays_like_values(explanation: Numbers) -> dict[str, Floats]:
-    """Return the arrays that are shaped like ``values``, by name: errors, intervals, p-values and parts."""
+    """Return the arrays that are shaped like ``values``, by name: errors, intervals,
+    p-values and parts.
+    """
     arrays = {}
     for field_name in ("std_error", "low", "high", "p_values"):
         arrays[field_name] = getattr(explanation, field_name)
@@ -79,13 +81,18 @@ class Numbers:
             2 if self.scope == "global" else 3
         ):
             problem = (
-                f"values must be (features, outputs) if global and (rows, features, outputs) if local, got shape "
-                f"{self.values.shape} with scope={self.scope!r}, {expected_shape[0]} names and {expected_shape[1]} outputs"
+                "values must be (features, outputs) if global and (rows, features, "
+                "outputs) if local, got shape "
+                f"{self.values.shape} with scope={self.scope!r}, {expected_shape[0]} "
+                f"names and {expected_shape[1]} outputs"
             )
             raise InputError(problem, hint="Pass an array of that shape.", code="PG007")
         for array_name, array in arrays_like_values(self).items():
             if array.shape != self.values.shape:
-                problem = f"{array_name} must have the shape of values, {self.values.shape}, got {array.shape}"
+                problem = (
+                    f"{array_name} must have the shape of values, "
+                    f"{self.values.shape}, got {array.shape}"
+                )
                 raise InputError(
                     problem, hint="Pass an array of that shape.", code="PG007"
                 )
@@ -99,14 +106,18 @@ class Numbers:
             len(self.members) != expected_shape[0]
             or self.members[: len(singles)] != singles
         ):
-            problem = f"members must have the players of each of the {expected_shape[0]} names, single players first"
+            problem = (
+                "members must have the players of each of the "
+                f"{expected_shape[0]} names, single players first"
+            )
             raise InputError(
                 problem, hint="Pass for example ((0,), (1,), (0, 1)).", code="PG007"
             )
 
     @property
     def order(self) -> Integers:
-        """How many players each name has, ``(names,)``: 1 for a player, 2 for an interaction of two.
+        """How many players each name has, ``(names,)``: 1 for a player, 2 for an
+        interaction of two.
 
         Examples:
             >>> from permgrad import Explanation
@@ -121,7 +132,9 @@ class Numbers:
         )
 
     def ci(self) -> tuple[Floats, Floats]:
-        """Return both ends of the confidence interval, NaN where the method gives none."""
+        """Return both ends of the confidence interval, NaN where the method gives
+        none.
+        """
         missing = np.full(self.values.shape, np.nan)
         return (
             missing if self.low is None else self.low,
@@ -130,11 +143,13 @@ class Numbers:
 
     @property
     def p_adjusted(self) -> Floats | None:
-        """The p-values of an output (and row), adjusted by Holm's steps within each modality, or None without p-values.
+        """The p-values of an output (and row), adjusted by Holm's steps within each
+        modality, or None without p-values.
 
-        The K modalities with a test share the level. Undefined p-values stay NaN, and those of features that cannot
-        change the output 1: neither counts as a test. Interactions are adjusted for all of their order, also for those
-        that screening left out.
+        The K modalities with a test share the level. Undefined p-values stay NaN, and
+        those of features that cannot change the output 1: neither counts as a test.
+        Interactions are adjusted for all of their order, also for those that screening
+        left out.
         """
         if self.p_values is None:
             return None
@@ -152,7 +167,10 @@ class Numbers:
         return np.where(np.isnan(tests), self.p_values, result)
 
     def output_index(self, target: str | int | None) -> int:
-        """Return the position of an output from its name or position. None is the first."""
+        """Return the position of an output from its name or position.
+
+        None is the first.
+        """
         if target is None:
             return 0
         if is_whole(target) and 0 <= target < len(self.outputs):
@@ -163,7 +181,9 @@ class Numbers:
 
 
 def tests_of(numbers: Numbers) -> Floats:
-    """Return the p-values that count as tests, else NaN: a feature that cannot change the output needs none."""
+    """Return the p-values that count as tests, else NaN: a feature that cannot change
+    the output needs none.
+    """
     if numbers.p_values is None or numbers.std_error is None:
         if numbers.p_values is None:
             return np.full(numbers.values.shape, np.nan)
@@ -178,9 +198,11 @@ N = TypeVar("N", bound=Numbers)
 
 
 def of_order(explanation: N, order: int) -> N:
-    """Return the explanation of the names of one order only: 1 for the players, 2 for their pairs.
+    """Return the explanation of the names of one order only: 1 for the players, 2 for
+    their pairs.
 
-    Without players, order 1 is the lowest there is, so that pairs alone can be shown like players.
+    Without players, order 1 is the lowest there is, so that pairs alone can be shown
+    like players.
 
     Examples:
         >>> from permgrad import Explanation

@@ -12,12 +12,15 @@ from permgrad.base.arrays import Floats
 from permgrad.base.checks import is_whole
 from permgrad.base.errors import EnvironmentProblem, InputError, shown
 
-#: What the features beyond the most important ones are called, where they are one player.
+#: What the features beyond the most important ones are called, where they are one
+#: player.
 OTHERS = "all other features"
 
 
 def sizes_of(explanation: Numbers, output: int) -> Floats:
-    """Return what names of a global explanation are ranked by: importances, and absolute values of interactions."""
+    """Return what names of a global explanation are ranked by: importances, and
+    absolute values of interactions.
+    """
     values = explanation.values[:, output]
     return np.where(explanation.order > 1, np.abs(values), values)
 
@@ -40,7 +43,10 @@ def _count_players(explanation: Numbers, names: Sequence[tuple[int, ...]]) -> in
 
 
 def to_shapiq(explanation: Numbers, order: int, row: int, column: int) -> Any:
-    """Return ``shapiq.InteractionValues`` of all names up to an order. See ``Explanation.to_shapiq``."""
+    """Return ``shapiq.InteractionValues`` of all names up to an order.
+
+    See ``Explanation.to_shapiq``.
+    """
     single = (explanation.order == 1).any() or not explanation.members
     orders = sorted({*((1,) if single else ()), int(explanation.order.max(initial=1))})
     if not is_whole(order) or order not in orders:
@@ -101,7 +107,10 @@ def not_installed(package: str) -> EnvironmentProblem:
 
 def without_common_unit(what: str) -> InputError:
     """Return the error of a comparison of values in different units."""
-    problem = f"{what} cannot compare these values: each modality was explained by a different method"
+    problem = (
+        f"{what} cannot compare these values: each modality was explained by a "
+        "different method"
+    )
     return InputError(
         problem,
         hint='Call explanation.plot.features(), or compare parts["share"].',

@@ -13,7 +13,10 @@ from permgrad.base.significance import LEVEL
 
 
 class RankedPairs(NamedTuple):
-    """The pairs of an explanation, the largest absolute value first. ``clear``: the adjusted p is below 0.05."""
+    """The pairs of an explanation, the largest absolute value first.
+
+    ``clear``: the adjusted p is below 0.05.
+    """
 
     names: tuple[tuple[str, str], ...]
     values: Floats
@@ -24,7 +27,9 @@ class RankedPairs(NamedTuple):
 
 
 def pairs_of(explanation: Explanation, target: str | int | None = None) -> RankedPairs:
-    """Return the pairs of an explanation with interactions. Those of a local one are means of absolute values.
+    """Return the pairs of an explanation with interactions.
+
+    Those of a local one are means of absolute values.
 
     Such a mean is always above 0, so that none of them is clear.
     """

@@ -1,9 +1,11 @@
 """Ranks with simultaneous intervals: which players clearly stand above which others.
 
-All pairs of players are tested at once. A statement "a stands above b" is made where their difference is larger than
-chance explains in any pair, so with the wanted certainty not one statement is false. The rank of a player lies between
-1 + the number of players clearly above it, and the number of players that are not clearly below it (Mogstad, Romano,
-Shaikh & Wilhelm 2024, section 3; the steps are those of Romano & Wolf 2005).
+All pairs of players are tested at once. A statement "a stands above b" is made where
+their difference is larger than chance explains in any pair, so with the wanted
+certainty not one statement is false. The rank of a player lies between 1 + the number
+of players clearly above it, and the number of players that are not clearly below it
+(Mogstad, Romano, Shaikh & Wilhelm 2024, section 3; the steps are those of Romano & Wolf
+2005).
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ from permgrad.base.arrays import Booleans, Floats, Floats32, Integers
 from permgrad.base.late import pd
 from permgrad.base.significance import holm, t_quantile, t_two_sided
 
-#: Draws of the largest error, those of them beyond the quantile at least, and how many numbers are in memory at once.
+#: Draws of the largest error, those of them beyond the quantile at least, and how many
+#: numbers are in memory at once.
 _DRAWS = 4000
 _BEYOND = 20
 _NUMBERS = 4_000_000
-#: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the errors allowed instead.
+#: Most draws. Where a certainty near 1 needs more, each pair has an equal share of the
+#: errors allowed instead.
 _MOST_DRAWS = 40_000
 
 
 class Ranks(NamedTuple):
-    """Names in falling order with the intervals of their ranks, and the sets that can be told apart."""
+    """Names in falling order with the intervals of their ranks, and the sets that can
+    be told apart.
+    """
 
     names: list[str]
     low: Integers
@@ -52,7 +58,9 @@ class Ranks(NamedTuple):
 def certain_ranks(
     explanation: Numbers, name_order: Sequence[int], output: int, certain: float
 ) -> Ranks:
-    """Return the ranks of a global explanation, for names in the order of these places."""
+    """Return the ranks of a global explanation, for names in the order of these
+    places.
+    """
     name_order = list(name_order)
     values = sizes_of(explanation, output)[name_order]
     if explanation.std_error is None:
@@ -75,7 +83,8 @@ def certain_ranks(
             interval_end[name_order, output]
             for interval_end in (explanation.low, explanation.high)
         )
-        # Behind the narrower ends of intervals, the smallest of all names. A low end cut off at 0 says nothing.
+        # Behind the narrower ends of intervals, the smallest of all names. A low end
+        # cut off at 0 says nothing.
         raw_values = explanation.values[name_order, output]
         widths = np.where(
             lower_ends == 0,
@@ -102,9 +111,11 @@ def certain_ranks(
 
 
 def ranks_of(above: Booleans) -> tuple[Integers, Integers, Integers]:
-    """Return the lowest and highest rank of each player, and its set, from which players stand above which others.
+    """Return the lowest and highest rank of each player, and its set, from which
+    players stand above which others.
 
-    Sets are numbered from 1: all players of a set clearly stand above all players of later sets.
+    Sets are numbered from 1: all players of a set clearly stand above all players of
+    later sets.
     """
     count = len(above)
     lowest_ranks = 1 + above.sum(axis=0)
@@ -157,10 +168,12 @@ def compared(
     freedom: float,
     certain: float,
 ) -> Compared:
-    """Return which players (rows) clearly stand above which others (columns). Values are in falling order, NaN last.
+    """Return which players (rows) clearly stand above which others (columns).
 
-    ``correlation`` is that of the errors (None: it can be anything, so the error of a difference is at most the sum of
-    both).
+    Values are in falling order, NaN last.
+
+    ``correlation`` is that of the errors (None: it can be anything, so the error of a
+    difference is at most the sum of both).
     """
     first, second = np.triu_indices(len(values), 1)
     if correlation is None:
@@ -222,7 +235,9 @@ def _chances(
 
 
 def freedoms_of(widths: Floats, std: Floats, confidence: float) -> Floats:
-    """Return the degrees of freedom behind ends of intervals at some widths from their values, infinite without any."""
+    """Return the degrees of freedom behind ends of intervals at some widths from their
+    values, infinite without any.
+    """
     from scipy import special
 
     with np.errstate(divide="ignore", invalid="ignore"):

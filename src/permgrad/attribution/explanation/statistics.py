@@ -1,4 +1,6 @@
-"""Means over rows, their standard errors and intervals, and how the errors of several players correlate."""
+"""Means over rows, their standard errors and intervals, and how the errors of several
+players correlate.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ from permgrad.base.arrays import Floats
 from permgrad.base.dependence import Dependence
 from permgrad.base.significance import t_quantile, t_two_sided
 
-#: Fewer independent rows, groups or times than this have no standard error and no interval.
+#: Fewer independent rows, groups or times than this have no standard error and no
+#: interval.
 FEWEST_UNITS = 4
 #: Most players for which the errors of all pairs are drawn together.
 MOST_TOGETHER = 300
 #: Most numbers of a stored correlation of errors.
 _STORED = 1_000_000
-#: Waves along time for the square root of the number of times, at most, and for each stretch of related times.
+#: Waves along time for the square root of the number of times, at most, and for each
+#: stretch of related times.
 _MOST_WAVES = 1.2
 _WAVES = 0.7
 #: Degrees of freedom where a single row carries a sum.
@@ -25,7 +29,9 @@ _LEAST_FREEDOM = 1.5
 
 
 def independent(scores: Floats, units: Dependence) -> Floats:
-    """Return parts of scores ``(players, rows or more)`` that are independent: sums of groups, or waves."""
+    """Return parts of scores ``(players, rows or more)`` that are independent: sums of
+    groups, or waves.
+    """
     row_count = len(units.codes)
     independent_parts = units.sums(scores[:, :row_count])
     if units.timed:
@@ -39,14 +45,18 @@ def most_waves(units: Dependence) -> int:
 
 
 def _waves(series: Floats) -> Floats:
-    """Return sums of ``(series, times)`` along cosine waves of mean square 1, the longest first."""
+    """Return sums of ``(series, times)`` along cosine waves of mean square 1, the
+    longest first.
+    """
     from scipy import fft
 
     return np.asarray(fft.dct(series, axis=1)[:, 1:]) / 2**0.5
 
 
 def _related_times(series: Floats) -> int:
-    """Return over how many times a series ``(times,)`` of mean 0 is related to itself (Geyer 1992)."""
+    """Return over how many times a series ``(times,)`` of mean 0 is related to itself
+    (Geyer 1992).
+    """
     spectrum = np.abs(np.fft.rfft(series, 2 * len(series))) ** 2
     along = np.fft.irfft(spectrum)[: len(series) // 2]
     pairs = along[1:-1:2] + along[2::2]
@@ -56,12 +66,15 @@ def _related_times(series: Floats) -> int:
 def freedom_of_ends(
     squares: Floats, cubes: Floats, fourths: Floats, size: npt.ArrayLike
 ) -> Floats:
-    """Return the degrees of freedom of the low and the high end of intervals, ``(2, quantities)``.
+    """Return the degrees of freedom of the low and the high end of intervals, ``(2,
+    quantities)``.
 
-    The arguments are sums of powers of ``size`` scores of mean 0. Where few scores carry the sums, their spread and the
-    estimate are small together, so that too many intervals end before the truth on the side of the long tail. There
-    the degrees fall with the kurtosis: three times as fast as the variance of a variance says, because few scores
-    show too little of a tail. Ends on the other side, and p-values, are as usual.
+    The arguments are sums of powers of ``size`` scores of mean 0. Where few scores
+    carry the sums, their spread and the estimate are small together, so that too many
+    intervals end before the truth on the side of the long tail. There the degrees fall
+    with the kurtosis: three times as fast as the variance of a variance says, because
+    few scores show too little of a tail. Ends on the other side, and p-values, are as
+    usual.
     """
     size = np.asarray(size, dtype=np.float64)
     usual = np.broadcast_to(np.maximum(size - 1, 1.0), squares.shape)
@@ -84,13 +97,16 @@ def spread(
     *,
     lends: bool = False,
 ) -> tuple[Floats, float, Floats]:
-    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and degrees of freedom ``(2, *)``.
+    """Return the variance of the sums of scores ``(quantities, rows)`` of mean 0, and
+    degrees of freedom ``(2, *)``.
 
-    These are for both ends of intervals (``freedom_of_ends``). The second number corrects the variance for the
-    estimated mean. ``weight`` is that of the rows. Squares are summed over rows, or over groups, each by its share of
-    the weight (Bell & McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron & Stein 1981):
-    its share then counts three times. Along time, they are those of a few slow waves (Lazarus, Lewis, Stock & Watson
-    2018), the fewer the longer scores are related to themselves.
+    These are for both ends of intervals (``freedom_of_ends``). The second number
+    corrects the variance for the estimated mean. ``weight`` is that of the rows.
+    Squares are summed over rows, or over groups, each by its share of the weight (Bell
+    & McCaffrey 2002). If rows also lend, leaving a group out changes both roles (Efron
+    & Stein 1981): its share then counts three times. Along time, they are those of a
+    few slow waves (Lazarus, Lewis, Stock & Watson 2018), the fewer the longer scores
+    are related to themselves.
     """
     if units is not None and units.timed:
         series = units.sums(scores)
@@ -141,10 +157,11 @@ def mean_over_rows(
     weights: npt.ArrayLike | None = None,
     units: Dependence | None = None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the mean over rows ``(rows, *)``, its standard error and the effective number of rows ``(2, *)``.
+    """Return the mean over rows ``(rows, *)``, its standard error and the effective
+    number of rows ``(2, *)``.
 
-    That is 1 more than the degrees of freedom of both ends of intervals. With fewer than four rows or ``units``, there
-    is no error.
+    That is 1 more than the degrees of freedom of both ends of intervals. With fewer
+    than four rows or ``units``, there is no error.
     """
     if weights is None:
         weight = np.ones(len(values))
@@ -170,7 +187,9 @@ def mean_over_rows(
 
 
 def too_few(weight: Floats, units: Dependence | None = None) -> bool:
-    """Return whether rows of these weights are fewer than four, or belong to fewer than four units."""
+    """Return whether rows of these weights are fewer than four, or belong to fewer than
+    four units.
+    """
     weighted_rows = np.flatnonzero(weight > 0)
     if units is None:
         count = len(weighted_rows)
@@ -184,10 +203,12 @@ def too_few(weight: Floats, units: Dependence | None = None) -> bool:
 def interval(
     mean: Floats, std: Floats, count: npt.ArrayLike, confidence: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Return both ends of the confidence interval and the two-sided p-value that agrees with it.
+    """Return both ends of the confidence interval and the two-sided p-value that agrees
+    with it.
 
-    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective number of rows, or that of the low
-    and of the high end, ``(2, *)``. A mean of exactly 0 with standard error 0 gets p = 1.
+    Student's t with ``count − 1`` degrees of freedom, ``count`` being the effective
+    number of rows, or that of the low and of the high end, ``(2, *)``. A mean of
+    exactly 0 with standard error 0 gets p = 1.
     """
     freedom = np.maximum(np.asarray(count, dtype=np.float64) - 1, 1.0)
     first, last = freedom if freedom.ndim > np.ndim(mean) else (freedom, freedom)
@@ -204,7 +225,9 @@ def interval(
 def two_parts(
     of_receivers: Floats, size: npt.ArrayLike, of_donors: Floats, donors: npt.ArrayLike
 ) -> tuple[Floats, Floats]:
-    """Add the variances of two independent samples, with Satterthwaite's (1946) effective number of rows."""
+    """Add the variances of two independent samples, with Satterthwaite's (1946)
+    effective number of rows.
+    """
     variance = of_receivers + of_donors
     share = np.divide(
         of_donors, variance, out=np.zeros_like(variance), where=variance > 0
@@ -220,9 +243,11 @@ def two_parts(
 def with_donors(
     of_receivers: Floats, size: npt.ArrayLike, by_donor: Floats, noise: Floats
 ) -> tuple[Floats, Floats]:
-    """Add the variance of donors that are a separate sample to that of the receivers, as ``two_parts``.
+    """Add the variance of donors that are a separate sample to that of the receivers,
+    as ``two_parts``.
 
-    ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold the ``noise`` of single pairs.
+    ``by_donor`` are the scores of donors ``(quantities, donors)``, whose squares hold
+    the ``noise`` of single pairs.
     """
     donors = by_donor.shape[1]
     squares = (by_donor**2).sum(axis=1)
@@ -234,10 +259,12 @@ def with_donors(
 
 
 def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats:
-    """Return how errors correlate, ``(players, players)``, from ``row_scores`` ``(players, rows)``.
+    """Return how errors correlate, ``(players, players)``, from ``row_scores``
+    ``(players, rows)``.
 
-    Errors are related through the rows that players share. What a pair adds by itself is independent between players
-    with separate donors, so their correlation is, if anything, too close to 0.
+    Errors are related through the rows that players share. What a pair adds by itself
+    is independent between players with separate donors, so their correlation is, if
+    anything, too close to 0.
     """
     if units is not None:
         scores = independent(scores, units)
@@ -253,9 +280,11 @@ def error_correlation(scores: Floats, units: Dependence | None = None) -> Floats
 def shared_errors(
     players: int, outputs: Sequence[int], scores: Callable[[int | None], Floats | None]
 ) -> Floats | None:
-    """Return how errors correlate, ``(outputs, players, players)``, or None for many players.
+    """Return how errors correlate, ``(outputs, players, players)``, or None for many
+    players.
 
-    ``scores`` returns ``row_scores`` of all players for all rows (None) or a class. None: they are not stored.
+    ``scores`` returns ``row_scores`` of all players for all rows (None) or a class.
+    None: they are not stored.
     """
     if players > MOST_TOGETHER or len(outputs) * players**2 > _STORED:
         return None

@@ -1,4 +1,6 @@
-"""Class activation maps of any network, read where a layer or function is called: one for each image input."""
+"""Class activation maps of any network, read where a layer or function is called: one
+for each image input.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,11 @@ from permgrad.base.random import seeded
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 #: What helps where a network makes an image inside, such as a spectrogram.
-MADE_INSIDE = "To see a map of an image that the network makes inside, pass that image to a module of what follows it"
+MADE_INSIDE = (
+    "To see a map of an image that the network makes inside, pass that "
+    "image "
+    "to a module of what follows it"
+)
 #: Rows on which it is found out which calls see which input.
 _PROBE_ROWS = 2
 #: Inputs that a message names.
@@ -66,15 +72,19 @@ _NAMED = 5
 _TOGETHER = 1e-4
 
 
-# ---- which call belongs to which image -------------------------------------------------------------------------------
+# ---- which call belongs to which image -----------------------------------------------
 @dataclass(frozen=True)
 class Place:
-    """Where a map is read: whose value, how it is laid out (None: channels, then cells), and its size."""
+    """Where a map is read: whose value, how it is laid out (None: channels, then
+    cells), and its size.
+    """
 
     call: Call
     layout: Layout | None
     shape: tuple[int, ...]
-    copies: int = 1  # entries for each row, such as frames (0: other rows'), and whether they come before the rows
+    # entries for each row, such as frames (0: other rows'), and whether they come
+    # before the rows
+    copies: int = 1
     before: bool = False
     views: tuple[
         tuple[Call, Layout], ...
@@ -89,7 +99,9 @@ class Place:
         return tuple(layer_call for layer_call, _ in self.views) or (self.call,)
 
     def taken(self, values: Sequence[Tensor], rows: int, row_axis: int = 0) -> Tensor:
-        """Return the values of all calls, with rows at dimension ``row_axis``, as one map."""
+        """Return the values of all calls, with rows at dimension ``row_axis``, as one
+        map.
+        """
         row_maps = [self.by_row(value, rows, row_axis) for value in values]
         if self.layout is None:
             return row_maps[0]
@@ -109,7 +121,9 @@ class Place:
         return f"{alone} ({len(self.calls)} calls)"
 
     def by_row(self, value: Tensor, rows: int, row_axis: int = 0) -> Tensor:
-        """Return a value with the dimension ``row_axis`` split into rows and copies, if there are several."""
+        """Return a value with the dimension ``row_axis`` split into rows and copies, if
+        there are several.
+        """
         if self.copies <= 1:
             return value
         if self.before:
@@ -145,7 +159,8 @@ class _Probe:
                 highest_value,
             )
         self.other = replacement.to(self.rows[input_index].dtype)
-        #: how the value of each call that sees the image is read, and those whose entries are of other rows
+        #: how the value of each call that sees the image is read, and those whose
+        #: entries are of other rows
         self.layouts: dict[Call, Place] = {}
         self.astray: set[Call] = set()
         self._asked: set[Call] = set()
@@ -157,7 +172,8 @@ class _Probe:
             self._most = min(self._most, int(request.batch_size))
 
     def look(self, call_values: Iterable[tuple[Call, Tensor]]) -> None:
-        """Find out which calls see the image, and how the values they made are laid out.
+        """Find out which calls see the image, and how the values they made are laid
+        out.
 
         The few cells of a last stage all see the whole image. They lie in the order of
         those that they are made of by convolutions, which tell where they lie.
@@ -235,7 +251,9 @@ class _Probe:
         return measured(self.shape, read.layout, changes)
 
     def _values(self, calls: Collection[Call], image: Tensor) -> dict[Call, Tensor]:
-        """Return the values of calls for the rows with other images, once or several times."""
+        """Return the values of calls for the rows with other images, once or several
+        times.
+        """
         subject: Any = self.request.subject
         times = len(image) // len(self.rows[0])
         rows = (
@@ -258,7 +276,8 @@ class _Probe:
         before: Mapping[Call, Tensor],
         places: Mapping[Call, Place],
     ) -> list[dict[Call, Tensor]]:
-        """Return how much values change where blocks of the image are disturbed, one by one.
+        """Return how much values change where blocks of the image are disturbed, one by
+        one.
 
         Several go through the network together, beside the image as it is. A network
         that computes otherwise for more rows is asked of each block by itself.
@@ -291,7 +310,8 @@ class _Probe:
         before: Mapping[Call, Tensor],
         places: Mapping[Call, Place],
     ) -> list[tuple[dict[Call, Tensor], dict[Call, Tensor]]] | None:
-        """Return values of the rows as they are and with each of several images, from one call of the network.
+        """Return values of the rows as they are and with each of several images, from
+        one call of the network.
 
         None where values of the rows as they are differ from those of ``before``.
         """
@@ -315,7 +335,9 @@ class _Probe:
         return [(by_image[-1], one) for one in by_image[:-1]]
 
     def _rows_of(self, before: Mapping[Call, Tensor]) -> dict[Call, Place]:
-        """Return which calls see the image, and which of their entries belong to the first row."""
+        """Return which calls see the image, and which of their entries belong to the
+        first row.
+        """
         count = len(self.rows[0])
         call_places = dict[Call, Place]()
         first = torch.zeros_like(self.other, dtype=torch.bool)
@@ -344,9 +366,11 @@ class _Probe:
     def _by_strips(
         self, places: Mapping[Call, Place], before: Mapping[Call, Tensor]
     ) -> list[tuple[list[float], dict[Call, list[Floats]]]]:
-        """Return for each dimension the middles of strips along it, and how much each changes the places of values.
+        """Return for each dimension the middles of strips along it, and how much each
+        changes the places of values.
 
-        These are, for each dimension of a row's value, ``(strips, places)``, and nothing for a call that was left out.
+        These are, for each dimension of a row's value, ``(strips, places)``, and
+        nothing for a call that was left out.
         """
         own = {call: before[call] for call in places}
 
@@ -407,7 +431,9 @@ def _stacked(
     found: Sequence[Mapping[Call, list[Floats]]],
     calls: Iterable[Call],
 ) -> tuple[list[float], dict[Call, list[Floats]]]:
-    """Return the middles of strips, and for each call the changes by strip, nothing if it was left out of any."""
+    """Return the middles of strips, and for each call the changes by strip, nothing if
+    it was left out of any.
+    """
     always = {}
     for call in calls:
         always[call] = [one[call] for one in found if call in one]
@@ -421,7 +447,9 @@ def _stacked(
 
 
 def _sums(change: Tensor) -> list[Floats]:
-    """Return the sums of a tensor over all of its dimensions but one, for each of them."""
+    """Return the sums of a tensor over all of its dimensions but one, for each of
+    them.
+    """
     change_values = change.double().cpu()
     return [
         change_values.movedim(dimension, 0).reshape(cell_count, -1).sum(dim=1).numpy()
@@ -444,10 +472,12 @@ def image_calls(
     *,
     before_activation: bool,
 ) -> tuple[dict[int, tuple[Place, Lie | None]], int]:
-    """Return where the map of each image is read and lies, and numbers held for each row.
+    """Return where the map of each image is read and lies, and numbers held for each
+    row.
 
-    It is the last value with spatial extent whose cells the output uses. Functions that only move, copy or pool a map
-    do not count, nor do queries, keys and values. A named convolution is read after its activation, as in the papers.
+    It is the last value with spatial extent whose cells the output uses. Functions that
+    only move, copy or pool a map do not count, nor do queries, keys and values. A named
+    convolution is read after its activation, as in the papers.
     """
     subject: Any = request.subject
     modules = dict(subject.module.named_modules())
@@ -529,7 +559,9 @@ def _named_values(
 def _last_named(
     probe: _Probe, input_index: int, named: Sequence[tuple[Call, Tensor]]
 ) -> dict[int, tuple[Call, Tensor]]:
-    """Return the last call of a layer that sees an image, of those whose value is a map if there are any."""
+    """Return the last call of a layer that sees an image, of those whose value is a map
+    if there are any.
+    """
     probe.look(named)
     seeing_calls = []
     for layer_call, value in named:
@@ -552,7 +584,10 @@ def _read_at(
     candidate_maps: Sequence[tuple[Call, Tensor]],
     name: str,
 ) -> tuple[Place, Lie | None]:
-    """Return how a value is read as maps of an image, with the shape of one row's. Refuse one that lies elsewhere."""
+    """Return how a value is read as maps of an image, with the shape of one row's.
+
+    Refuse one that lies elsewhere.
+    """
     map_place = probe.layouts[call]
     count = len(probe.rows[0])
     if call in probe.astray and len(value) == count:
@@ -575,7 +610,9 @@ def _read_at(
 def _refuse_other_axes(
     listener: Listener, probe: _Probe, call: Call, value: Tensor, name: str
 ) -> None:
-    """Refuse a map whose sides are not those of the input, such as that of a spectrogram made inside."""
+    """Refuse a map whose sides are not those of the input, such as that of a
+    spectrogram made inside.
+    """
     names = [
         function_name
         for function_name in listener.functions
@@ -595,7 +632,8 @@ def _refuse_other_axes(
     )
     if turned or any(lines > 1 == image_side for lines, image_side in sides):
         raise InputError(
-            f"The network makes another image of {name!r}, such as a spectrogram, which a map {cells} would be of",
+            f"The network makes another image of {name!r}, such as a spectrogram, "
+            f"which a map {cells} would be of",
             hint=MADE_INSIDE,
             code="PG034",
         )
@@ -609,9 +647,11 @@ def _with_views(
     candidate_maps: Sequence[tuple[Call, Tensor]],
     name: str,
 ) -> tuple[Place, Lie]:
-    """Return a place and where it lies, with all calls that read views of an input, if there is one for each.
+    """Return a place and where it lies, with all calls that read views of an input, if
+    there is one for each.
 
-    Their maps lie one behind the other along a dimension of the image, or on the same cells.
+    Their maps lie one behind the other along a dimension of the image, or on the same
+    cells.
     """
     views: dict[Call, tuple[Place, Lie]] = {}
     for view_call in _views(listener, probe, read.call, value, candidate_maps):
@@ -640,9 +680,11 @@ def _with_views(
         earlier_ends[1] >= later_ends[0] for earlier_ends, later_ends in pairs
     ):
         raise InputError(
-            f"The network runs layer {read.call.layer!r} for parts of {name!r} one after the other, and a map would "
+            f"The network runs layer {read.call.layer!r} for parts of {name!r} one "
+            "after the other, and a map would "
             "show the last one alone",
-            hint="Choose method='integrated_gradients', or pass all parts through it at once",
+            hint="Choose method='integrated_gradients', or pass all parts through it "
+            "at once",
             code="PG034",
         )
     map_location = views[read.call][1]
@@ -716,7 +758,9 @@ def _views(
 def _last_maps(
     probes: Mapping[int, _Probe], outputs: Tensor, candidates: Sequence[Heard]
 ) -> dict[int, tuple[Call, Tensor]]:
-    """Return for each image the last value with spatial extent whose cells the output uses."""
+    """Return for each image the last value with spatial extent whose cells the output
+    uses.
+    """
     total: Any = None
     if outputs.requires_grad and candidates:
         weights = 1 + torch.arange(
@@ -727,7 +771,8 @@ def _last_maps(
     pending = list(probes)
     behind = len(candidates)
     chunk_size = 4
-    # From the last backwards, ever more at a time: the slopes of all would take as much memory as all values.
+    # From the last backwards, ever more at a time: the slopes of all would take as much
+    # memory as all values.
     while pending and behind:
         candidate_chunk = candidates[max(0, behind - chunk_size) : behind][::-1]
         behind = max(0, behind - chunk_size)
@@ -767,7 +812,9 @@ def _last_maps(
 def _candidates(
     listener: Listener, rows: int, *, before_activation: bool
 ) -> list[Heard]:
-    """Return the values that may be maps of rows: with slopes, unchanged since, and not merely passed on."""
+    """Return the values that may be maps of rows: with slopes, unchanged since, and not
+    merely passed on.
+    """
     if before_activation:
         skipped = RECTIFYING | NORMALISING
     else:
@@ -791,7 +838,9 @@ def _returned(listener: Listener, layers: set[str]) -> list[tuple[Call, Tensor]]
 
 
 def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Tensor]:
-    """Return the call of the activation of a convolution's value, or the convolution's own if there is none."""
+    """Return the call of the activation of a convolution's value, or the convolution's
+    own if there is none.
+    """
     current = next((candidate for candidate in heard if candidate.call == call), None)
     while current is not None and (
         current.call == call or current.function in NORMALISING
@@ -813,8 +862,10 @@ def _rectified(call: Call, value: Tensor, heard: list[Heard]) -> tuple[Call, Ten
 
 def _lies_elsewhere(name: str, read: Place) -> InputError:
     return InputError(
-        f"Cannot tell where in {name!r} a class activation map of layer {str(read)!r} lies",
-        hint="Pass layer= with the name of an earlier layer, or choose method='integrated_gradients'",
+        f"Cannot tell where in {name!r} a class activation map of layer {str(read)!r} "
+        "lies",
+        hint="Pass layer= with the name of an earlier layer, or choose "
+        "method='integrated_gradients'",
         code="PG034",
     )
 
@@ -836,17 +887,22 @@ def _nothing_to_read(
             for submodule in subject.module.modules()
         )
         return InputError(
-            f"gradcam needs an image that enters a convolution or is cut into patches, got {shapes}",
+            "gradcam needs an image that enters a convolution or is cut into patches, "
+            f"got {shapes}",
             hint=MADE_INSIDE
             if convolves
             else "Choose method='integrated_gradients' or 'permutation'",
             code="PG034",
         )
     inputs = " or ".join(repr(names[input_index]) for input_index in images)
-    hint = "Pass layer= with the name of a layer whose value is (rows, channels, height, width)"
+    hint = (
+        "Pass layer= with the name of a layer whose value is (rows, channels, "
+        "height, width)"
+    )
     if is_scripted(subject.module):
         hint = (
-            "TorchScript lets nobody read its layers: pass the network as it was before "
+            "TorchScript lets nobody read its layers: pass the network as it was "
+            "before "
             "torch.jit, or choose method='integrated_gradients'"
         )
     return InputError(
@@ -867,23 +923,34 @@ def _nothing_at(
             returned.append(value)
     if layer in listener.other_types:
         value_type = listener.other_types[layer]
-        problem = f"gradcam reads a layer whose value is one tensor, and layer {layer!r} returns a {value_type}"
+        problem = (
+            "gradcam reads a layer whose value is one tensor, and layer "
+            f"{layer!r} returns a {value_type}"
+        )
         hint = BY_IDENTITY
     elif returned and returned[-1].ndim < 2:
-        problem = f"A class activation map has cells, and layer {layer!r} returns {tuple(returned[-1].shape)}"
+        problem = (
+            f"A class activation map has cells, and layer {layer!r} returns "
+            f"{tuple(returned[-1].shape)}"
+        )
         hint = "Name a layer whose value is (rows, channels, height, width)"
     elif returned:
         names = []
         for input_index in images[:_NAMED]:
             names.append(repr(subject.input_names[input_index]))
-        problem = f"gradcam reads a layer of an image encoder, and layer {layer!r} does not depend on {' or '.join(names)}"
+        problem = (
+            f"gradcam reads a layer of an image encoder, and layer {layer!r} "
+            f"does not depend on {' or '.join(names)}"
+        )
         hint = "Name a layer of its encoder"
     return InputError(problem, hint=hint, code="PG037")
 
 
-# ---- maps of a batch -------------------------------------------------------------------------------------------------
+# ---- maps of a batch -----------------------------------------------------------------
 class CalledMaps:
-    """Maps of the image inputs of any network, read at calls of a layer or a function, with the subject open."""
+    """Maps of the image inputs of any network, read at calls of a layer or a function,
+    with the subject open.
+    """
 
     quantity = "mean of the class activation map over the player's pixels"
 
@@ -922,7 +989,11 @@ class CalledMaps:
         for input_index, call_place in self._places.items():
             input_name = inputs[input_index]
             empty = np.zeros((request.count, len(request.targets)), dtype=bool)
-            words = f"of {input_name!r} at layer {str(call_place)!r} are all zero, and so are their players' values"
+            words = (
+                f"of {input_name!r} at layer {str(call_place)!r} are all zero, "
+                "and "
+                "so are their players' values"
+            )
             self.pictures.append(
                 Picture(
                     f"maps:{input_name}",
@@ -950,7 +1021,10 @@ class CalledMaps:
         self.batch = batch_size(request, numbers, weights=weights)
 
     def read(self, part: slice) -> Read:
-        """Return the maps, and their means over each player's positions. All channels of a pixel share its value."""
+        """Return the maps, and their means over each player's positions.
+
+        All channels of a pixel share its value.
+        """
         request = self.request
         options = self.options
         map_places = list(self._places.values())
@@ -974,7 +1048,11 @@ class CalledMaps:
                 )
             for call_place, read_call in calls:
                 if read_call not in listener.values:
-                    problem = f"The network does not call {str(read_call)!r} for every batch of rows"
+                    problem = (
+                        f"The network does not call {str(read_call)!r} for "
+                        "every "
+                        "batch of rows"
+                    )
                     hint = "Pass layer= with the name of a layer that it always calls"
                     raise InputError(problem, hint=hint, code="PG037")
                 value = listener.values[read_call]
@@ -983,9 +1061,12 @@ class CalledMaps:
                     call_place.layout is None and value.ndim not in (3, 4, 5)
                 ):
                     raise InputError(
-                        "A class activation map needs a layer whose value is (rows, channels, height, width), got "
-                        f"{tuple(value.shape)} from layer {call_place.call.layer!r} for {counted(count, 'row')}",
-                        hint="Pass layer= with the name of a convolution or of a block of tokens, or choose "
+                        "A class activation map needs a layer whose value is (rows, "
+                        "channels, height, width), got "
+                        f"{tuple(value.shape)} from layer {call_place.call.layer!r} "
+                        f"for {counted(count, 'row')}",
+                        hint="Pass layer= with the name of a convolution or of a block "
+                        "of tokens, or choose "
                         "method='integrated_gradients'",
                         code="PG037",
                     )
@@ -1041,7 +1122,9 @@ class CalledMaps:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return the layers, which inputs have no map, and how many maps are all zero."""
+        """Return the layers, which inputs have no map, and how many maps are all
+        zero.
+        """
         inputs = self.request.subject.input_names
         empty = [int(picture.empty.sum()) for picture in self.pictures]
         segments = self.request.space.segments

@@ -1,4 +1,6 @@
-"""Class activation maps: from a layer's values and gradients, and of the images that a hybrid network draws."""
+"""Class activation maps: from a layer's values and gradients, and of the images that a
+hybrid network draws.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ def weighted_maps(
 ) -> Tensor:
     """Return one map ``(rows, targets, *cells)`` per row and output.
 
-    With A the layer's maps ``(rows, channels, *cells)`` and g = ∂output/∂A ``(targets, rows, channels, *cells)``:
-    Grad-CAM Σ_k mean(g_k) A_k, HiResCAM Σ_k g_k A_k, LayerCAM Σ_k max(g_k, 0) A_k.
+    With A the layer's maps ``(rows, channels, *cells)`` and g = ∂output/∂A ``(targets,
+    rows, channels, *cells)``: Grad-CAM Σ_k mean(g_k) A_k, HiResCAM Σ_k g_k A_k,
+    LayerCAM Σ_k max(g_k, 0) A_k.
     """
     if variant == "gradcam":
         row_maps = torch.einsum(
@@ -53,7 +56,10 @@ def weighted_maps(
 
 
 def enlarged(maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
-    """Return maps ``(rows, targets, *cells)`` at an image's size. Maps of one dimension run along its width."""
+    """Return maps ``(rows, targets, *cells)`` at an image's size.
+
+    Maps of one dimension run along its width.
+    """
     cells = maps.reshape(
         *maps.shape[:2], *[1] * (len(size) + 2 - maps.ndim), *maps.shape[2:]
     )
@@ -101,13 +107,16 @@ class Read(NamedTuple):
     outputs: Tensor  # all of them
 
 
-# ---- pictures that a hybrid network draws -------------------------------------------------------------------------
-# No hook is set: the image branch is a chain, and walking its two halves leaves nothing behind in the user's module.
+# ---- pictures that a hybrid network draws --------------------------------------------
+# No hook is set: the image branch is a chain, and walking its two halves leaves nothing
+# behind in the user's module.
 
 
 @dataclass(frozen=True)
 class CamLayer:
-    """The image branch, cut in two behind the layer whose maps are read, with its name in ``image_layers()``."""
+    """The image branch, cut in two behind the layer whose maps are read, with its name
+    in ``image_layers()``.
+    """
 
     name: str
     before: tuple[nn.Module, ...]
@@ -117,11 +126,19 @@ class CamLayer:
 def cam_layer(
     module: HybridNetwork, name: str | None = None, *, before_activation: bool = False
 ) -> CamLayer:
-    """Cut the image branch behind a convolution, the last if ``name`` is None, and the activation that takes it up."""
+    """Cut the image branch behind a convolution, the last if ``name`` is None, and the
+    activation that takes it up.
+    """
     layers = module.image_layers()
     if module.image_branch is None or not layers:
-        problem = f"Class activation maps need a network with the image path, got branches={module.paths!r}"
-        hint = "Choose method='permgrad' or 'integrated_gradients', or fit with branches=('tabular', 'image')"
+        problem = (
+            "Class activation maps need a network with the image path, got "
+            f"branches={module.paths!r}"
+        )
+        hint = (
+            "Choose method='permgrad' or 'integrated_gradients', or fit with "
+            "branches=('tabular', 'image')"
+        )
         raise InputError(problem, hint=hint, code="PG034")
     if name is None:
         name = list(layers)[-1]
@@ -154,7 +171,9 @@ def class_maps(
     *,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return maps ``(rows, targets, height, width)``, all outputs, and images ``(rows, channels, height, width)``."""
+    """Return maps ``(rows, targets, height, width)``, all outputs, and images ``(rows,
+    channels, height, width)``.
+    """
     module = subject.module
     with torch.inference_mode(mode=False):
         with torch.no_grad():
@@ -188,14 +207,18 @@ def class_maps(
 
 
 def maps_at_once(request: Request) -> int:
-    """Return the rows per backward pass: on a processor a batch's activations should stay in its cache."""
+    """Return the rows per backward pass: on a processor a batch's activations should
+    stay in its cache.
+    """
     if request.batch_size != "auto":
         return int(request.batch_size)
     return 128 if request.subject.device.type == "cpu" else 4096
 
 
 def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
-    """Return how much of each pixel is each player's: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|, ``(players, height × width)``."""
+    """Return how much of each pixel is each player's: |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k|,
+    ``(players, height × width)``.
+    """
     flat_influence = influence.flatten(1).double()
     total = flat_influence.sum(dim=0)
     shares = torch.where(
@@ -212,7 +235,9 @@ def pixel_shares(influence: Tensor, players: Sequence[Indexes]) -> Tensor:
 
 
 class DrawnMaps:
-    """Maps of the image path, and their mass on the pixels of each player's encoded columns, with the subject open."""
+    """Maps of the image path, and their mass on the pixels of each player's encoded
+    columns, with the subject open.
+    """
 
     quantity = "mass of the class activation map on the feature's pixels"
 
@@ -224,7 +249,10 @@ class DrawnMaps:
             options["layer"],
             before_activation=options["before_activation"],
         )
-        words = f"at layer {self.layer.name!r} are all zero, and so are their features' values"
+        words = (
+            f"at layer {self.layer.name!r} are all zero, and so are their "
+            "features' values"
+        )
         empty = np.zeros((request.count, len(request.targets)), dtype=bool)
         self.pictures = [Picture("cam", "images", words, empty, options["maps"])]
         self.names = request.space.names
@@ -239,13 +267,17 @@ class DrawnMaps:
             self._shares = shares.to(request.subject.device)
         else:
             warn_user(
-                "The images are drawn by a function of the user, so gradcam returns maps, and the values of features "
-                "are NaN. Choose method='permgrad', 'permutation' or 'ablation' for values."
+                "The images are drawn by a function of the user, so gradcam returns "
+                "maps, and the values of features "
+                "are NaN. Choose method='permgrad', 'permutation' or 'ablation' for "
+                "values."
             )
         self._mass, self._reached = np.zeros((2, request.count, len(request.targets)))
 
     def read(self, part: slice) -> Read:
-        """Return the maps, and the mass on each player's share of the pixels, NaN if a user's function draws them."""
+        """Return the maps, and the mass on each player's share of the pixels, NaN if a
+        user's function draws them.
+        """
         request = self.request
         options = self.options
         (batch_rows,) = copied_rows(request.subject, request.inputs, part)
@@ -278,7 +310,9 @@ class DrawnMaps:
         return Read([row_maps], [large], [images.mean(dim=1)], values, outputs)
 
     def facts(self) -> dict[str, Any]:
-        """Return the layer, the share of the mass that lies on no feature's pixels, and how many maps are all zero."""
+        """Return the layer, the share of the mass that lies on no feature's pixels, and
+        how many maps are all zero.
+        """
         names = self.request.scale.names(self.request.subject.outputs)
         outputs = [names[target] for target in self.request.targets]
         background = None

@@ -1,4 +1,6 @@
-"""What a network computes on its way: the results of layers and functions, by the call that made them."""
+"""What a network computes on its way: the results of layers and functions, by the call
+that made them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from permgrad.attribution.subject.tracing import Site, name_of, tensors_in
 from permgrad.models.network.options import ACTIVATIONS
 
-#: Functions that make no new map: they move or copy what another has made, or put it together.
+#: Functions that make no new map: they move or copy what another has made, or put it
+#: together.
 _HANDING_ON = frozenset({
     "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims",
     "movedim", "moveaxis", "t", "T", "mT", "H", "mH", "getitem", "cat", "concat", "concatenate", "stack", "hstack",
@@ -66,13 +69,18 @@ _ATTENTION = frozenset(("scaled_dot_product_attention", "multi_head_attention_fo
 
 
 def hands_on(name: str) -> bool:
-    """Return whether a function makes no new map: it moves, copies, pools or adds up what another has made."""
+    """Return whether a function makes no new map: it moves, copies, pools or adds up
+    what another has made.
+    """
     return name in _HANDING_ON or "pool" in name
 
 
 @dataclass(frozen=True)
 class Call:
-    """A layer's call (empty: the network's), or a function's after it. ``number`` and ``again`` count those before."""
+    """A layer's call (empty: the network's), or a function's after it.
+
+    ``number`` and ``again`` count those before.
+    """
 
     layer: str
     number: int
@@ -80,7 +88,9 @@ class Call:
     again: int = 0
 
     def __str__(self) -> str:
-        """Return the name, with the number of the call where it is not the first, and the function."""
+        """Return the name, with the number of the call where it is not the first, and
+        the function.
+        """
         if not self.number:
             call_name = self.layer
         else:
@@ -97,14 +107,17 @@ class Call:
 
 @dataclass
 class Heard:
-    """One result of a function: its inputs, its outputs, and the layer that it belongs to."""
+    """One result of a function: its inputs, its outputs, and the layer that it belongs
+    to.
+    """
 
     call: Call
     function: str
     sources: list[Heard]
     value: Tensor
     version: int
-    #: Whether it was made on the way into an attention, as queries, keys and values are.
+    #: Whether it was made on the way into an attention, as queries, keys and values
+    #: are.
     inward: bool = False
     #: The first map whose cells lie in the order of this one's: of a stage, the image's
     #: own first map.
@@ -115,7 +128,9 @@ class Heard:
 
 
 class Listener(TorchFunctionMode):
-    """Records the results of layers and functions made of inputs, or stores those of ``requested_calls`` calls."""
+    """Records the results of layers and functions made of inputs, or stores those of
+    ``requested_calls`` calls.
+    """
 
     def __init__(self, requested_calls: Collection[Call] | None = None) -> None:
         super().__init__()
@@ -125,7 +140,8 @@ class Listener(TorchFunctionMode):
         self.returned: list[tuple[Call, Any]] = []
         #: What layers returned that is no tensor, such as a tuple: its type by layer.
         self.other_types: dict[str, str] = {}
-        #: What is made of the inputs followed, by number. It is held, so that no other tensor takes over its number.
+        #: What is made of the inputs followed, by number. It is held, so that no other
+        #: tensor takes over its number.
         self._followed: dict[int, Tensor] = {}
         self.functions: set[str] = set()
         self._counts: Counter[Call] = Counter()
@@ -146,7 +162,10 @@ class Listener(TorchFunctionMode):
         self._inside.append((site[0], len(self.heard)))
 
     def leave(self, site: Site, arguments: tuple[Any, ...], _: Any, value: Any) -> Any:
-        """Note the result of a layer. Return the result that the network continues with, or None for the same."""
+        """Note the result of a layer.
+
+        Return the result that the network continues with, or None for the same.
+        """
         self._inside.pop()
         self._last = layer_call = Call(*site)
         if self.wanted is not None:
@@ -193,7 +212,9 @@ class Listener(TorchFunctionMode):
         return self._made.get((id(value), version(value)))
 
     def first_map(self, value: Tensor) -> Call | None:
-        """Return the first map whose cells a value's lie in the order of, None if it is it."""
+        """Return the first map whose cells a value's lie in the order of, None if it is
+        it.
+        """
         heard = self.maker(value)
         first = None if heard is None else heard.first
         if first is None or first is heard:
@@ -234,7 +255,9 @@ class Listener(TorchFunctionMode):
         makers: Sequence[Heard | None],
         value: Any,
     ) -> Any:
-        """Follow and store the results of a function. Return those that the network continues with.
+        """Follow and store the results of a function.
+
+        Return those that the network continues with.
 
         ``makers`` of what went in, None for an input.
         """
@@ -255,7 +278,8 @@ class Listener(TorchFunctionMode):
             self.follow(result)
             if result.is_floating_point() and self.maker(result) is None:
                 if torch.is_grad_enabled() and not result.requires_grad:
-                    result.requires_grad_()  # whole numbers that become real ones, or frozen weights
+                    # whole numbers that become real ones, or frozen weights
+                    result.requires_grad_()
                 sources = [maker for maker in makers if maker is not None]
                 heard = Heard(call, function_name, sources, result, version(result))
                 if len(sources) == len(makers):
@@ -263,7 +287,8 @@ class Listener(TorchFunctionMode):
                 self._made[id(result), heard.version] = heard
                 self.heard.append(heard)
                 if result is value and not hands_on(function_name):
-                    # A copy, so that what works in place behind it leaves the value as it was.
+                    # A copy, so that what works in place behind it leaves the value as
+                    # it was.
                     value = value.clone()
                     self.follow(value)
                     self._made[id(value), version(value)] = heard

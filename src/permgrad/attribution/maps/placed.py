@@ -1,4 +1,6 @@
-"""Where the map of a layer lies in its image: parts of the image are disturbed, and the cells that change are noted."""
+"""Where the map of a layer lies in its image: parts of the image are disturbed, and the
+cells that change are noted.
+"""
 
 from __future__ import annotations
 
@@ -17,41 +19,49 @@ from permgrad.attribution.maps.drawn import enlarged
 from permgrad.attribution.players.segments import ImageShape
 from permgrad.base.arrays import Floats
 
-#: Strips of an image that are disturbed one after the other along each dimension, and lines of pixels.
+#: Strips of an image that are disturbed one after the other along each dimension, and
+#: lines of pixels.
 _STRIPS = 8
 _PIXELS = 10
-#: Cells lie along a dimension of the image where it tells so much of which change, in nats, and other dimensions less
-#: than so much of that; and where a straight line tells so much of where they look, with no cell further beside it.
-#: They reach across so much of it, and so much is told where they lie along one dimension alone.
+#: Cells lie along a dimension of the image where it tells so much of which change, in
+#: nats, and other dimensions less than so much of that; and where a straight line tells
+#: so much of where they look, with no cell further beside it. They reach across so much
+#: of it, and so much is told where they lie along one dimension alone.
 _TOLD = 0.02
 _ACROSS = 0.5
 _STRAIGHT = 0.6
 _BESIDE = 0.35
 _REACH = 0.3
 _PLAIN = 0.5
-#: Where the centres of what cells see are so much further apart than the cells themselves, these lie elsewhere.
+#: Where the centres of what cells see are so much further apart than the cells
+#: themselves, these lie elsewhere.
 _FURTHER = 1.5
 #: Tokens of a network's own, before or behind those of an image.
 _OWN_TOKENS = 8
-#: Pixels by which a line of cells may be off, and the share of a value that is rounding.
+#: Pixels by which a line of cells may be off, and the share of a value that is
+#: rounding.
 _SAME = 0.05
 ROUNDING = 1e-5
 
 Lines = tuple[Tensor, ...]
-#: Returns how much cells ``(rows, *cells)`` change where each part of the image is disturbed, or None if unknown.
+#: Returns how much cells ``(rows, *cells)`` change where each part of the image is
+#: disturbed, or None if unknown.
 Changes = Callable[[Sequence[Tensor]], Sequence[Tensor | None]]
-#: A strip of an image: the dimension that it lies across, its first pixel and the one behind it.
+#: A strip of an image: the dimension that it lies across, its first pixel and the one
+#: behind it.
 Strip = tuple[int, int, int]
 
 
-# ---- how a value is read as a map ------------------------------------------------------------------------------------
+# ---- how a value is read as a map ----------------------------------------------------
 @dataclass(frozen=True)
 class Layout:
-    """How one row's value is read as a map: which of its dimensions runs along which of the image's.
+    """How one row's value is read as a map: which of its dimensions runs along which of
+    the image's.
 
-    ``along`` names them (None: the value has no cells along it, or they are tokens), ``turned`` those that run
-    backwards. ``steps`` are the pixels between the centres of what cells see, 0 without cells. Tokens lie along the
-    dimension ``token`` row by row of a ``grid``, from ``first`` on.
+    ``along`` names them (None: the value has no cells along it, or they are tokens),
+    ``turned`` those that run backwards. ``steps`` are the pixels between the centres of
+    what cells see, 0 without cells. Tokens lie along the dimension ``token`` row by row
+    of a ``grid``, from ``first`` on.
     """
 
     along: tuple[int | None, ...]
@@ -62,7 +72,9 @@ class Layout:
     first: int = 0
 
     def take(self, values: Tensor, dims: int) -> Tensor:
-        """Return values ``(*, *dims)`` as ``(*, features, *cells)``, with a line of cells along every dimension."""
+        """Return values ``(*, *dims)`` as ``(*, features, *cells)``, with a line of
+        cells along every dimension.
+        """
         before = values.ndim - dims
         along: Sequence[int | None] = self.along
         if self.grid:
@@ -88,7 +100,9 @@ class Layout:
 
 
 def strips(first: int, last: int) -> list[tuple[int, int]]:
-    """Return where strips of an image begin and end along a dimension, between two of its pixels."""
+    """Return where strips of an image begin and end along a dimension, between two of
+    its pixels.
+    """
     edges = (
         np.linspace(first, last + 1, min(_STRIPS, last + 1 - first) + 1)
         .round()
@@ -100,7 +114,9 @@ def strips(first: int, last: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Sight:
-    """What the places along one dimension of a value see along one of the image: the middle, and how much it tells."""
+    """What the places along one dimension of a value see along one of the image: the
+    middle, and how much it tells.
+    """
 
     middle: Floats  # of what a place sees more than others do (NaN: nothing)
     whole: Floats  # of all that it sees
@@ -109,14 +125,17 @@ class _Sight:
 
 
 def _sight(middles: Sequence[float], change: Floats) -> _Sight:
-    """Return what places see along a dimension, whose strips change them by ``(strips, places)``."""
+    """Return what places see along a dimension, whose strips change them by ``(strips,
+    places)``.
+    """
     total = change.sum(axis=1)
     middle = np.array(middles)[total > 0]
     share = change[total > 0] / total[total > 0, None]
     if not len(share):
         undefined = np.full(change.shape[1], np.nan)
         return _Sight(undefined, undefined, 0.0, 0.0)
-    # Every cell changes a little where all look at all: what counts is where it changes more than others do.
+    # Every cell changes a little where all look at all: what counts is where it changes
+    # more than others do.
     relative_share = np.divide(
         share, share.mean(axis=0), out=np.ones_like(share), where=share > 0
     )
@@ -130,7 +149,9 @@ def _sight(middles: Sequence[float], change: Floats) -> _Sight:
 
 
 def _middles(middle: Floats, weights: Floats) -> Floats:
-    """Return the middle of strips for each place, weighted ``(strips, places)``, NaN without any weight."""
+    """Return the middle of strips for each place, weighted ``(strips, places)``, NaN
+    without any weight.
+    """
     total = weights.sum(axis=0)
     return np.divide(
         middle @ weights, total, out=np.full(len(total), np.nan), where=total > 0
@@ -144,9 +165,10 @@ def layout_of(
 ) -> Layout | None:
     """Return how a value is read as a map, or None if its cells lie on no grid.
 
-    ``changes``: for each dimension of the image, and each of a row's value, how much its places change with each strip,
-    ``(strips, places)``. ``middles``: of the strips. ``made_of``: shapes of a row of
-    what the value is made of, which tell the grid of an image's tokens.
+    ``changes``: for each dimension of the image, and each of a row's value, how much
+    its places change with each strip, ``(strips, places)``. ``middles``: of the strips.
+    ``made_of``: shapes of a row of what the value is made of, which tell the grid of an
+    image's tokens.
     """
     if not changes or len(changes[0]) < 2:
         return None
@@ -157,7 +179,9 @@ def layout_of(
 
 
 def _fitted(positions: Floats, middles: Floats, reach: float) -> tuple[float, float]:
-    """Return by how much middles move from one place to the next, and how well a straight line tells it (0: not)."""
+    """Return by how much middles move from one place to the next, and how well a
+    straight line tells it (0: not).
+    """
     finite_mask = np.isfinite(middles)
     positions = positions[finite_mask]
     middles = middles[finite_mask]
@@ -176,7 +200,9 @@ def _fitted(positions: Floats, middles: Floats, reach: float) -> tuple[float, fl
 
 
 def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
-    """Return the layout of a value with a dimension for each of the image, or for some."""
+    """Return the layout of a value with a dimension for each of the image, or for
+    some.
+    """
     along: list[int | None] = []
     steps: list[float] = []
     carried_information: list[float] = []
@@ -210,7 +236,8 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
         or max(untold) > _ACROSS * min(carried_information)
     ):
         return None
-    # A value may hold one frame of a film, or a line of cells across all channels of a series.
+    # A value may hold one frame of a film, or a line of cells across all channels of a
+    # series.
     if (
         len(carried_dimensions) < min(len(sights), 2)
         and min(carried_information) < _PLAIN
@@ -226,7 +253,9 @@ def _apart(sights: Sequence[Sequence[_Sight]]) -> Layout | None:
 def _tokens(
     sights: Sequence[Sequence[_Sight]], made_of: Collection[tuple[int, ...]]
 ) -> Layout | None:
-    """Return the layout of a value with one dimension for all of the image's, as patches one after the other."""
+    """Return the layout of a value with one dimension for all of the image's, as
+    patches one after the other.
+    """
     best_layout: tuple[float, Layout | None] = (0.0, None)
     for token, token_count in enumerate(len(sight.middle) for sight in sights[0]):
         token_sights = [by_dim[token] for by_dim in sights]
@@ -272,10 +301,11 @@ def _grids_of_tokens(
     made_of: Collection[tuple[int, ...]],
     dims: int,
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the grids that so many tokens may lie on, some of which are the network's own.
+    """Yield the grids that so many tokens may lie on, some of which are the network's
+    own.
 
-    A map that they are made of tells the grid, and fewer tokens that they are made of tell
-    how many there are of the image. Else all that multiply out are tried.
+    A map that they are made of tells the grid, and fewer tokens that they are made of
+    tell how many there are of the image. Else all that multiply out are tried.
 
     Args:
         size: how many tokens there are.
@@ -314,16 +344,20 @@ def _grids(cell_count: int, dims: int) -> Iterator[tuple[int, ...]]:
             )
 
 
-# ---- where its cells lie ---------------------------------------------------------------------------------------------
+# ---- where its cells lie -------------------------------------------------------------
 @dataclass(frozen=True, eq=False)
 class Lie:
-    """Where the lines of a map's cells lie in an image, by dimension, and the first and last pixel that it sees."""
+    """Where the lines of a map's cells lie in an image, by dimension, and the first and
+    last pixel that it sees.
+    """
 
     lines: Lines
     seen: tuple[tuple[int, int], ...]
 
     def enlarged(self, maps: Tensor, size: tuple[int, ...], how: str) -> Tensor:
-        """Return maps ``(rows, targets, *cells)`` at an image's size, with 0 where the layer does not look."""
+        """Return maps ``(rows, targets, *cells)`` at an image's size, with 0 where the
+        layer does not look.
+        """
         regular_lines = even_lines(maps.shape[2:], size)
         covers_image = all(
             first <= 0 and last_pixel >= pixels - 1
@@ -346,7 +380,10 @@ class Lie:
 
 
 def even_lines(cells: Sequence[int], size: Sequence[int]) -> Lines:
-    """Return where lines of cells lie that cover an image evenly. Maps of one dimension run along its width."""
+    """Return where lines of cells lie that cover an image evenly.
+
+    Maps of one dimension run along its width.
+    """
     cells = (*[1] * (len(size) - len(cells)), *cells)
     return tuple(
         (torch.arange(n) + 0.5) * pixels / n - 0.5
@@ -357,7 +394,9 @@ def even_lines(cells: Sequence[int], size: Sequence[int]) -> Lines:
 def _weights(
     line: Tensor, seen_pixels: tuple[int, int], pixels: int, how: str
 ) -> Tensor:
-    """Return what each line of cells counts for each pixel along a dimension, ``(lines, pixels)``."""
+    """Return what each line of cells counts for each pixel along a dimension, ``(lines,
+    pixels)``.
+    """
     pixel_positions = torch.arange(pixels, dtype=line.dtype)
     last_line = len(line) - 1
     lower_line = (torch.searchsorted(line, pixel_positions, right=True) - 1).clamp(
@@ -380,7 +419,9 @@ def _weights(
 
 
 def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie | None:
-    """Return where the cells lie that ``changes`` tells of, or None if what they see lies further apart."""
+    """Return where the cells lie that ``changes`` tells of, or None if what they see
+    lies further apart.
+    """
     cells = _Cells(shape, changes)
     cells.ask(
         [
@@ -412,7 +453,9 @@ def measured(shape: ImageShape, layout: Layout | None, changes: Changes) -> Lie 
 
 
 class _Cells:
-    """How much the cells along a dimension change with strips across it, each asked for once."""
+    """How much the cells along a dimension change with strips across it, each asked for
+    once.
+    """
 
     def __init__(self, shape: ImageShape, changes: Changes) -> None:
         self._shape = shape
@@ -438,10 +481,12 @@ class _Cells:
 def _line(
     shape: ImageShape, dim: int, all_cells: _Cells
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Return where the lines of cells lie along a dimension, and the pixels that they see.
+    """Return where the lines of cells lie along a dimension, and the pixels that they
+    see.
 
-    They cover what they see evenly, or by whole pixels, and around its middle, unless the cells that a line of pixels
-    changes say otherwise by more than half a cell, as those do of an image that is padded.
+    They cover what they see evenly, or by whole pixels, and around its middle, unless
+    the cells that a line of pixels changes say otherwise by more than half a cell, as
+    those do of an image that is padded.
     """
     cells = partial(all_cells.of, dim)
     pixels = shape.size[dim]
@@ -525,7 +570,9 @@ def seen_along(pixels: int, changed: Callable[[int, int], bool]) -> tuple[int, i
 
 
 def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
-    """Return the whole numbers of pixels for a cell, or of cells for a pixel, that are next to what was measured."""
+    """Return the whole numbers of pixels for a cell, or of cells for a pixel, that are
+    next to what was measured.
+    """
     slopes = []
     for side_ends in sides:
         if side_ends and side_ends[-1][1] > side_ends[0][1]:
@@ -547,7 +594,9 @@ def _whole_steps(*sides: list[tuple[int, int]]) -> list[float]:
 
 
 def _drift(side: list[tuple[int, int]], step: float) -> float:
-    """Return by how many cells the ends of what pixels change move away from lines so far apart."""
+    """Return by how many cells the ends of what pixels change move away from lines so
+    far apart.
+    """
     if side:
         return float(np.ptp([cell_index - pixel / step for pixel, cell_index in side]))
     return 0.0

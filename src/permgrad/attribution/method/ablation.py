@@ -26,10 +26,12 @@ class Ablation(PlayedMethod):
     """Effect of setting a feature to its typical value (or to encoded zero).
 
     Options:
-        baseline: ``"typical"``: the median of a number or the most frequent level of a category, over the background,
-            by ``sample_weight`` where that is the rows explained. ``"zeros"``: encoded 0.
+        baseline: ``"typical"``: the median of a number or the most frequent level of a
+            category, over the background, by ``sample_weight`` where that is the rows
+            explained. ``"zeros"``: encoded 0.
 
-    A single value represents "absent". ``permgrad`` avoids that choice by drawing donors.
+    A single value represents "absent". ``permgrad`` avoids that choice by drawing
+    donors.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -80,7 +82,9 @@ class Ablation(PlayedMethod):
 
 
 def _by_weight(request: Request) -> tuple[torch.Tensor, ...]:
-    """Return the donors, each as often as it weighs: whole weights repeat rows, others do so to a part in many."""
+    """Return the donors, each as often as it weighs: whole weights repeat rows, others
+    do so to a part in many.
+    """
     weights = request.sample_weight
     if weights is None or not request.shared:
         return request.donors

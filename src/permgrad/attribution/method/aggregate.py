@@ -1,4 +1,6 @@
-"""``aggregate``: the mean of several methods' importances, each divided by its sum (AGG)."""
+"""``aggregate``: the mean of several methods' importances, each divided by its sum
+(AGG).
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,20 @@ MEMBERS = ("gradient", "permutation", "lime", "shapley")
 
 @methods.register("aggregate")
 class Aggregate(Configured):
-    """Mean of several methods' shares: absolute importances divided by their sum, for each output.
+    """Mean of several methods' shares: absolute importances divided by their sum, for
+    each output.
 
-    Each member is called with the same request. A local one is summarised by its mean absolute value over the rows.
-    For a method that explains outputs, ``all`` is the sum over the outputs and class k is output k. For a method that
-    explains the loss, class k covers the rows of that class. There is no interval: the members share rows and network,
-    so their spread shows disagreement, not error.
+    Each member is called with the same request. A local one is summarised by its mean
+    absolute value over the rows. For a method that explains outputs, ``all`` is the sum
+    over the outputs and class k is output k. For a method that explains the loss, class
+    k covers the rows of that class. There is no interval: the members share rows and
+    network, so their spread shows disagreement, not error.
 
     Options:
         members: methods, by name or as of ``pg.methods``.
 
-    Members that refuse the network or its inputs (gradients of whole numbers) are left out with a warning. Two must
-    remain. ``parts`` holds each member's shares.
+    Members that refuse the network or its inputs (gradients of whole numbers) are left
+    out with a warning. Two must remain. ``parts`` holds each member's shares.
 
     Examples:
         >>> import torch, permgrad as pg
@@ -74,11 +78,15 @@ class Aggregate(Configured):
                 remain = f"only {next(iter(shares))!r}"
             else:
                 remain = "none"
-            problem = f"aggregate needs at least two members that can explain the model, and {remain} can ({reasons})"
+            problem = (
+                "aggregate needs at least two members that can explain the "
+                f"model, and {remain} can ({reasons})"
+            )
             raise InputError(problem, hint="Pass other members=.", code="PG034")
         if left_out:
             warn_user(
-                f"aggregate leaves out members that cannot explain the model ({reasons}). Pass members= without them."
+                "aggregate leaves out members that cannot explain the model "
+                f"({reasons}). Pass members= without them."
             )
         facts = {
             "quantity": "mean share of the importance over methods",
@@ -106,7 +114,10 @@ def _members(asked_for: Any) -> dict[str, Configured]:
     if not isinstance(asked_for, Iterable) or isinstance(
         asked_for, (str, bytes, Mapping)
     ):
-        problem = f"members must be methods, by name or as of pg.methods, got {shown(asked_for)}"
+        problem = (
+            "members must be methods, by name or as of pg.methods, got "
+            f"{shown(asked_for)}"
+        )
         raise InputError(
             problem,
             hint="Pass for example members=('permutation', 'lime').",
@@ -144,7 +155,10 @@ def _explain(request: Request, name: str, method: Any) -> Explanation:
         )
     )
     if explanation.names != request.space.names:
-        problem = f"Member {name!r} explains other players ({', '.join(explanation.names[:5])})"
+        problem = (
+            f"Member {name!r} explains other players "
+            f"({', '.join(explanation.names[:5])})"
+        )
         raise InputError(problem, hint="Leave it out.", code="PG034")
     if explanation.scope == "local":
         return explanation.to_global("mean_abs")
@@ -152,7 +166,9 @@ def _explain(request: Request, name: str, method: Any) -> Explanation:
 
 
 def _shares(explanation: Explanation, outputs: tuple[str, ...]) -> Floats:
-    """Return absolute values divided by their sum, ``(players, outputs)``, or 0 where all are 0."""
+    """Return absolute values divided by their sum, ``(players, outputs)``, or 0 where
+    all are 0.
+    """
     values = np.abs(explanation.values)
     columns = []
     for output_name in outputs:

@@ -1,4 +1,7 @@
-"""Captum objects as ``method=``, recognised by their ``attribute``. Captum is never imported, and any version works."""
+"""Captum objects as ``method=``, recognised by their ``attribute``.
+
+Captum is never imported, and any version works.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +38,12 @@ _DISTRIBUTIONS = ("GradientShap", "DeepLiftShap")
 class CaptumMethod(Method):
     """Adapter that makes a Captum attribution object a method.
 
-    Values are the result of ``attribute``, summed over each player's positions. Perturbation methods get the players as
-    ``feature_mask``, so that a segment is one feature, and the player's value is the one they return. The options of
-    the call, ``method=(object, {"n_steps": 20})``, are passed to ``attribute`` unchanged. ``baselines`` may have the
-    form of the inputs. With a
-    ``feature_mask`` of your own, the value of each of its groups is divided equally among the group's positions.
+    Values are the result of ``attribute``, summed over each player's positions.
+    Perturbation methods get the players as ``feature_mask``, so that a segment is one
+    feature, and the player's value is the one they return. The options of the call,
+    ``method=(object, {"n_steps": 20})``, are passed to ``attribute`` unchanged.
+    ``baselines`` may have the form of the inputs. With a ``feature_mask`` of your own,
+    the value of each of its groups is divided equally among the group's positions.
 
     Examples:
         >>> import permgrad as pg
@@ -68,9 +72,11 @@ class CaptumMethod(Method):
             else:
                 shown = type(attribution).__name__
             raise InputError(
-                f"method must be a name, one of pg.methods, a Captum attribution object or a dict of them by input, "
+                "method must be a name, one of pg.methods, a Captum attribution "
+                "object or a dict of them by input, "
                 f"got {shown}",
-                hint="Pass for example method='permgrad' or captum.attr.IntegratedGradients(net).",
+                hint="Pass for example method='permgrad' or "
+                "captum.attr.IntegratedGradients(net).",
                 code="PG001",
             )
         self.attribution = attribution
@@ -102,7 +108,8 @@ class CaptumMethod(Method):
                 )
                 progress_bar.advance(part.stop - part.start)
 
-        # During a call, Captum stores state in the object and hooks on the network, which other threads would see.
+        # During a call, Captum stores state in the object and hooks on the network,
+        # which other threads would see.
         progress_bar = Progress(
             request.count * len(request.targets), self.name, request.progress
         )
@@ -151,13 +158,18 @@ class CaptumMethod(Method):
         if isinstance(owner, nn.Module):
             inside = unwrap(owner)
             if not any(submodule is subject.module for submodule in inside.modules()):
-                problem = f"{self.name} was created for another network (a {type(inside).__name__}) than the one explained"
+                problem = (
+                    f"{self.name} was created for another network (a "
+                    f"{type(inside).__name__}) than the one explained"
+                )
                 yield problem, f"Pass {self.kind}(model).", "PG031"
 
     def _attribute(
         self, request: Request, rows: tuple[Tensor, ...], target: int, row_slice: slice
     ) -> Any:
-        """Return the players' values for the rows at ``row_slice`` and one output, ``(rows, players)``."""
+        """Return the players' values for the rows at ``row_slice`` and one output,
+        ``(rows, players)``.
+        """
         inner = request.subject if isinstance(request.subject, InnerSubject) else None
         subject: Any = request.subject if inner is None else inner.outer
         if inner is None:
@@ -217,7 +229,9 @@ class CaptumMethod(Method):
         *,
         inside: bool,
     ) -> dict[str, Any]:
-        """Return the call's options for the rows at ``row_slice``, with baselines and players in Captum's form."""
+        """Return the call's options for the rows at ``row_slice``, with baselines and
+        players in Captum's form.
+        """
         options = dict(request.options)
         samples = self.kind.endswith(_DISTRIBUTIONS)
         if samples and not inside:
@@ -238,7 +252,8 @@ class CaptumMethod(Method):
             "feature_mask" in inspect.signature(self.attribution.attribute).parameters
         )
         if not inside and takes_mask and "feature_mask" not in options:
-            # Each player is one feature. Positions without a player are one more, whose value is dropped.
+            # Each player is one feature. Positions without a player are one more, whose
+            # value is dropped.
             segments = []
             for input_index in order:
                 segments.append(request.space.segments[input_index].to(subject.device))
@@ -257,7 +272,10 @@ class CaptumMethod(Method):
     def _call(
         self, inputs: tuple[Tensor, ...], options: dict[str, Any]
     ) -> list[Tensor]:
-        """Return the result of ``attribute``. Turn its errors into an ``InputError``."""
+        """Return the result of ``attribute``.
+
+        Turn its errors into an ``InputError``.
+        """
         which = f"{self.name} failed on these inputs"
         hint = "Pass what it needs beside it: method=(object, {'baselines': …})."
         with turned(
@@ -274,7 +292,10 @@ class CaptumMethod(Method):
     def _on_inputs(
         self, returned_maps: list[Tensor], rows: list[Tensor]
     ) -> list[Tensor]:
-        """Return attributions shaped like the inputs. A layer's map is spread over the image, if there is only one."""
+        """Return attributions shaped like the inputs.
+
+        A layer's map is spread over the image, if there is only one.
+        """
         pairs = list(zip(returned_maps, rows, strict=False))
         if len(returned_maps) == len(rows) and all(
             attribution.shape[: input_rows.ndim] == input_rows.shape
@@ -302,18 +323,22 @@ class CaptumMethod(Method):
             )
             return attributions
         problem = (
-            f"{self.name} must return attributions of shapes {[tuple(input_rows.shape) for input_rows in rows]}, as the inputs, got "
+            f"{self.name} must return attributions of shapes "
+            f"{[tuple(input_rows.shape) for input_rows in rows]}, as the inputs, got "
             f"{[tuple(attribution.shape) for attribution in returned_maps]}"
         )
         raise InputError(
             problem,
-            hint="To explain the units of a layer, also pass layer= with its name to pg.Model.",
+            hint="To explain the units of a layer, also pass layer= with its name to "
+            "pg.Model.",
             code="PG007",
         )
 
 
 def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
-    """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an image, equal for all channels."""
+    """Return a layer's maps ``(rows, channels, height, width)`` over the pixels of an
+    image, equal for all channels.
+    """
     image_size = layout.size[-2:]
     heat_map = functional.interpolate(
         maps.sum(dim=1, keepdim=True),
@@ -329,7 +354,9 @@ def _spread(maps: Tensor, layout: ImageShape, rows: Tensor) -> Tensor:
 
 
 def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
-    """Divide the value of each group of a user's own mask among its positions, which all hold it."""
+    """Divide the value of each group of a user's own mask among its positions, which
+    all hold it.
+    """
     if not isinstance(masks, (tuple, list)):
         masks = (masks,)
     expanded_masks = []
@@ -349,7 +376,9 @@ def _shared(values: list[Tensor], masks: Any) -> list[Tensor]:
 
 
 def _call_order(subject: NetworkSubject) -> list[int]:
-    """Return the inputs in the order of the forward's parameters, because Captum passes them by position."""
+    """Return the inputs in the order of the forward's parameters, because Captum passes
+    them by position.
+    """
     input_form = subject.form
     if input_form.passing == "keywords":
         named = list(inspect.signature(subject.module.forward).parameters)
@@ -366,7 +395,8 @@ def _call_order(subject: NetworkSubject) -> list[int]:
         parameter_positions[position] for position in order
     ] != list(range(len(order))):
         raise InputError(
-            "Captum passes every input by position, but this network takes a list or dict, or None before an input",
+            "Captum passes every input by position, but this network takes a list or "
+            "dict, or None before an input",
             hint="Wrap it in a module whose forward has one parameter for each input.",
             code="PG034",
         )
@@ -374,7 +404,9 @@ def _call_order(subject: NetworkSubject) -> list[int]:
 
 
 def _of_rows(value: Any, row_slice: slice, count: int) -> Any:
-    """Return the rows at ``row_slice`` of an option with one entry per row, also inside a tuple."""
+    """Return the rows at ``row_slice`` of an option with one entry per row, also inside
+    a tuple.
+    """
     if isinstance(value, tuple):
         return tuple(_of_rows(option_item, row_slice, count) for option_item in value)
     if isinstance(value, Tensor) and value.ndim > 0 and len(value) == count:

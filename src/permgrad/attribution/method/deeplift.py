@@ -1,4 +1,7 @@
-"""DeepLIFT by the Rescale rule, for any network and without hooks. ``rescale`` computes the slopes."""
+"""DeepLIFT by the Rescale rule, for any network and without hooks.
+
+``rescale`` computes the slopes.
+"""
 
 from __future__ import annotations
 
@@ -27,28 +30,33 @@ _GAP = 0.01
 
 @methods.register("deeplift")
 class DeepLift(Configured):
-    """Contribution of each input to the difference between a row's output and the output at a baseline, in one step.
+    """Contribution of each input to the difference between a row's output and the
+    output at a baseline, in one step.
 
-    Every nonlinear function of the network gets its mean slope between baseline and row, and the slopes are
-    multiplied backwards. Values then add up to output − output at the baseline. Rules exist for activations, max
-    pooling, softmax, normalisations, attention and products of activations, wherever they are called (see ``rescale``).
-    Modules may be used twice, and calls may be in place or functional. Functions without a rule (recurrent layers, for
-    example) keep their gradient. ``meta["completeness_gap"]`` shows how much is then missing: the largest
+    Every nonlinear function of the network gets its mean slope between baseline and
+    row, and the slopes are multiplied backwards. Values then add up to output − output
+    at the baseline. Rules exist for activations, max pooling, softmax, normalisations,
+    attention and products of activations, wherever they are called (see ``rescale``).
+    Modules may be used twice, and calls may be in place or functional. Functions
+    without a rule (recurrent layers, for example) keep their gradient.
+    ``meta["completeness_gap"]`` shows how much is then missing: the largest
     |Σ values − (f(x) − f(baseline))| as a share of the output's range over the background.
 
-    On hybrid networks ``parts`` splits every value by the path through which it reached the output.
+    On hybrid networks ``parts`` splits every value by the path through which it reached
+    the output.
 
     Options:
-        baseline: ``"auto"`` (the median of the background, or zeros for a network without one),
-            ``"median"``, ``"mean"``, ``"zeros"``, ``"background"`` (the mean over background rows), or rows like those
-            explained.
+        baseline: ``"auto"`` (the median of the background, or zeros for a network
+            without one), ``"median"``, ``"mean"``, ``"zeros"``, ``"background"`` (the
+            mean over background rows), or rows like those explained.
         references: background rows that ``"background"`` averages over, at most.
 
-    Sources: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to 3.5.1. Averages over a background:
-    Lundberg & Lee 2017 (arXiv 1705.07874), section 4.2, "Deep SHAP".
-    NOTE[DIFF]: the paper explains a softmax by its normalised logits. Here softmax has a separate rule, used with
-        ``scale="probability"`` and where the network itself calls it. The rules for products, maxima and
-        normalisations are ours, see ``rescale``.
+    Sources: Shrikumar, Greenside & Kundaje 2017 (arXiv 1704.02685), sections 3.1 to
+    3.5.1. Averages over a background: Lundberg & Lee 2017 (arXiv 1705.07874), section
+    4.2, "Deep SHAP". NOTE[DIFF]: the paper explains a softmax by its normalised logits.
+    Here softmax has a separate rule, used with
+        ``scale="probability"`` and where the network itself calls it. The rules for
+        products, maxima and normalisations are ours, see ``rescale``.
 
     Examples:
         >>> import numpy as np, torch, permgrad as pg

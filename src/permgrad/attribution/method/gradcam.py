@@ -1,4 +1,7 @@
-"""Class activation maps, and the values of players in them. ``maps.drawn`` names the sources."""
+"""Class activation maps, and the values of players in them.
+
+``maps.drawn`` names the sources.
+"""
 
 from __future__ import annotations
 
@@ -29,31 +32,36 @@ from permgrad.models.batches import in_batches
 class GradCam(Configured):
     """Class activation maps, and their mass on each feature's pixels.
 
-    A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at the image's size and R the
-    renderer. ``meta["background_share"]`` is the share of the map's mass on pixels that no feature reaches. Maps are
-    for display: they show where the image path looks, ignore the table path, and are as coarse as the layer.
+    A feature's value is a_j = Σ_p M_p |∂R_p/∂x_j| / Σ_k |∂R_p/∂x_k| with M the map at
+    the image's size and R the renderer. ``meta["background_share"]`` is the share of
+    the map's mass on pixels that no feature reaches. Maps are for display: they show
+    where the image path looks, ignore the table path, and are as coarse as the layer.
 
-    For any other network, each image input has a separate map, and a player's value is the mean over its pixels.
-    Inputs without a map do not appear. By default a map is read at the last value with spatial extent before the
-    output, whatever computed it (a convolution and its activation, the sum of two branches, a normalisation). Tokens of
-    image patches are arranged as a grid, without the class token. ``meta["layer"]`` and ``meta["layer_shape"]`` name
-    the layer, and so does ``summary()``. A map lies where the layer looks: on the crop of a network that crops, turned
-    back where it flips, and 0 elsewhere. This is measured on two rows, once for each ``pg.Model``. Where the layer's
-    cells are no grid over the input, as of a rotated one, the call is refused.
+    For any other network, each image input has a separate map, and a player's value is
+    the mean over its pixels. Inputs without a map do not appear. By default a map is
+    read at the last value with spatial extent before the output, whatever computed it
+    (a convolution and its activation, the sum of two branches, a normalisation). Tokens
+    of image patches are arranged as a grid, without the class token. ``meta["layer"]``
+    and ``meta["layer_shape"]`` name the layer, and so does ``summary()``. A map lies
+    where the layer looks: on the crop of a network that crops, turned back where it
+    flips, and 0 elsewhere. This is measured on two rows, once for each ``pg.Model``.
+    Where the layer's cells are no grid over the input, as of a rotated one, the call is
+    refused.
 
     Options:
         variant: ``"gradcam"``, ``"hirescam"`` or ``"layercam"``.
-        layer: name of a convolution as in ``model.module_.image_layers()``, or of any layer as in
-            ``network.named_modules()``. None: the last convolution, or for other networks the last value with spatial
-            extent.
-        relu: whether negative cells become 0. ``"auto"``: as published, which is true for all but HiResCAM.
+        layer: name of a convolution as in ``model.module_.image_layers()``, or of any
+            layer as in ``network.named_modules()``. None: the last convolution, or for
+            other networks the last value with spatial extent.
+        relu: whether negative cells become 0. ``"auto"``: as published, which is true
+            for all but HiResCAM.
 
-    The result keeps ``maps["cam"]`` (rows, outputs, height, width) and ``maps["images"]`` (rows, height, width) if they
-    have at most 20 million numbers.
+    The result keeps ``maps["cam"]`` (rows, outputs, height, width) and
+    ``maps["images"]`` (rows, height, width) if they have at most 20 million numbers.
 
-    Sources: Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2. HiResCAM: Draelos & Carin 2020
-    (arXiv 2011.08891), section 3. LayerCAM: Jiang et al. 2021 (IEEE TIP 30), equations 5 to 7. The pull-back is new in
-    permgrad.
+    Sources: Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), equations 1 and 2.
+    HiResCAM: Draelos & Carin 2020 (arXiv 2011.08891), section 3. LayerCAM: Jiang et al.
+    2021 (IEEE TIP 30), equations 5 to 7. The pull-back is new in permgrad.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -75,8 +83,8 @@ class GradCam(Configured):
     variant: Literal["gradcam", "hirescam", "layercam"] = "gradcam"
     layer: str | None = None
     relu: bool | Literal["auto"] = "auto"
-    #: ``before_activation``: a convolution is read before the activation that follows it. ``upsample``: how maps are
-    #: enlarged. ``maps``: whether the result keeps them.
+    #: ``before_activation``: a convolution is read before the activation that follows
+    #: it. ``upsample``: how maps are enlarged. ``maps``: whether the result keeps them.
     inner: ClassVar[Mapping[str, Any]] = {
         "before_activation": False,
         "upsample": "bilinear",
@@ -92,7 +100,8 @@ class GradCam(Configured):
         targets = list(request.targets)
         predictions = np.zeros((request.count, len(targets)))
         with subject.open(), differentiable(subject):
-            # Maps need no slopes towards the inputs, so a network without these is not refused.
+            # Maps need no slopes towards the inputs, so a network without these is not
+            # refused.
             with suppress(InputError):
                 if not subject.encoded_names and all(subject.real):
                     warn_of_untrue_slopes(Slopes(request, "gradcam"), "gradcam")

@@ -1,4 +1,6 @@
-"""Gradients of the outputs at the rows: how much each input changes the output near the row."""
+"""Gradients of the outputs at the rows: how much each input changes the output near the
+row.
+"""
 
 from __future__ import annotations
 
@@ -26,19 +28,22 @@ Slope = tuple[Tensor, list[Tensor]]
 class Gradient(Configured):
     """The slope |∂f/∂x| of each output at each row, added up over what a player owns.
 
-    A feature's value is Σ |∂f/∂x_p| over its positions p (its encoded columns, the pixels of its segment), so values
-    of a modality are the sum of its features'. Published shares are the mean over rows, summed by modality and divided
-    by the sum of all modalities: ``explanation.by_modality().to_global()`` and a division. A slope does not show how
-    far an input moves. Its unit is the output's per unit of the input, so inputs on different scales cannot be
-    compared.
+    A feature's value is Σ |∂f/∂x_p| over its positions p (its encoded columns, the
+    pixels of its segment), so values of a modality are the sum of its features'.
+    Published shares are the mean over rows, summed by modality and divided by the sum
+    of all modalities: ``explanation.by_modality().to_global()`` and a division. A slope
+    does not show how far an input moves. Its unit is the output's per unit of the
+    input, so inputs on different scales cannot be compared.
 
-    One forward pass serves all outputs. An input that the output does not use has exactly 0.
+    One forward pass serves all outputs. An input that the output does not use has
+    exactly 0.
 
     Options:
         signed: keep the signs: Σ ∂f/∂x_p. Opposite slopes within a player then cancel.
 
-    Source: Simonyan, Vedaldi & Zisserman 2014 (arXiv 1312.6034), section 3, there the largest over colour channels.
-    NOTE[DIFF]: the sum over channels, so that values add up by player and modality.
+    Source: Simonyan, Vedaldi & Zisserman 2014 (arXiv 1312.6034), section 3, there the
+    largest over colour channels. NOTE[DIFF]: the sum over channels, so that values add
+    up by player and modality.
 
     Examples:
         >>> import numpy as np, torch, permgrad as pg
@@ -104,7 +109,9 @@ class Gradient(Configured):
     def reader(
         self, slopes: Slopes
     ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
-        """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
+        """Return the batch size, a function that reads outputs and slopes of some rows,
+        and facts for ``meta``.
+        """
 
         def at_rows(row_slice: slice) -> Slope:
             outputs, gradients = slopes.gradients(slopes.rows(row_slice))

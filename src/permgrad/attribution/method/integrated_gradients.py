@@ -1,4 +1,7 @@
-"""Integrated gradients, on hybrid networks through both paths at once. ``slopes.integrals`` computes them."""
+"""Integrated gradients, on hybrid networks through both paths at once.
+
+``slopes.integrals`` computes them.
+"""
 
 from __future__ import annotations
 
@@ -19,39 +22,48 @@ from permgrad.base.late import pd
 
 @methods.register("integrated_gradients")
 class IntegratedGradients(Configured):
-    """Attributions of each row's output to its features. They add up to output − output at the baseline.
+    """Attributions of each row's output to its features.
 
-    ``parts`` splits every value by the path through which it reached the output: ``tabular + image = values``. Trees
-    beside a network's head have no slopes: it is explained without them, see ``meta["part"]``. The encoded columns of a
-    feature move together along the line and are added up. ``players="encoded"`` keeps them separate. For a torch
-    network, values are summed over each player's positions in the inputs.
+    They add up to output − output at the baseline.
 
-    Values are not corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ attributions − (f(x) −
-    f(baseline))| over rows and outputs, as a share of the output's range over the background. Where secants are used
-    (``meta["rule"]``), the sum is exact up to rounding for any number of steps, so it does not show the accuracy of
-    single values. ``meta["quadrature_error"]`` does: the largest change of any attribution when the intervals of its
-    row were last halved, as a share of the same range. Values are extrapolated from both estimates, which makes them
-    much more accurate where the network is smooth.
+    ``parts`` splits every value by the path through which it reached the output:
+    ``tabular + image = values``. Trees beside a network's head have no slopes: it is
+    explained without them, see ``meta["part"]``. The encoded columns of a feature move
+    together along the line and are added up. ``players="encoded"`` keeps them separate.
+    For a torch network, values are summed over each player's positions in the inputs.
 
-    The default baseline (``"auto"``) is the median row: numbers at their median, categories at their most frequent
-    level. Unlike encoded zeros or means, it is a possible row of the table (no half levels) with a picture like any
-    other. Unlike the background, it needs only one line for each row. Attributions depend on the baseline, and
-    ``meta["baseline"]`` describes it.
+    Values are not corrected afterwards. ``meta["completeness_gap"]`` is the largest |Σ
+    attributions − (f(x) − f(baseline))| over rows and outputs, as a share of the
+    output's range over the background. Where secants are used (``meta["rule"]``), the
+    sum is exact up to rounding for any number of steps, so it does not show the
+    accuracy of single values. ``meta["quadrature_error"]`` does: the largest change of
+    any attribution when the intervals of its row were last halved, as a share of the
+    same range. Values are extrapolated from both estimates, which makes them much more
+    accurate where the network is smooth.
+
+    The default baseline (``"auto"``) is the median row: numbers at their median,
+    categories at their most frequent level. Unlike encoded zeros or means, it is a
+    possible row of the table (no half levels) with a picture like any other. Unlike the
+    background, it needs only one line for each row. Attributions depend on the
+    baseline, and ``meta["baseline"]`` describes it.
 
     Options:
-        baseline: ``"auto"`` (the median, or zeros for a network without a background), ``"median"``, ``"mean"``,
-            ``"zeros"`` (encoded 0), ``"background"`` (expected gradients: the mean over background rows),
-            ``"class:<label>"`` (the same over background rows of one class), or rows like those explained.
-        references: background rows that ``"background"`` and ``"class:<label>"`` average over, at most.
-        players: ``"features"``, or ``"encoded"``: one value for each number that the network sees, by its name in
-            ``preprocessor_.encoded_names_``.
-        tolerance: refinement of a row stops when its gap and the last change of each attribution are below this share
-            of the output's range. None: 0.002, or 0.0001 where token ids are explained at their embedding.
-        steps: exact number of gradients for each row and baseline, by the midpoint rule without refinement, as other
-            libraries count them. None: as many as needed.
+        baseline: ``"auto"`` (the median, or zeros for a network without a background),
+            ``"median"``, ``"mean"``, ``"zeros"`` (encoded 0), ``"background"``
+            (expected gradients: the mean over background rows), ``"class:<label>"``
+            (the same over background rows of one class), or rows like those explained.
+        references: background rows that ``"background"`` and ``"class:<label>"``
+            average over, at most.
+        players: ``"features"``, or ``"encoded"``: one value for each number that the
+            network sees, by its name in ``preprocessor_.encoded_names_``.
+        tolerance: refinement of a row stops when its gap and the last change of each
+            attribution are below this share of the output's range. None: 0.002, or
+            0.0001 where token ids are explained at their embedding.
+        steps: exact number of gradients for each row and baseline, by the midpoint rule
+            without refinement, as other libraries count them. None: as many as needed.
 
-    Sources: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1. Expected gradients: Erion et al. 2021 (arXiv
-    1906.10670), equation 3.
+    Sources: Sundararajan, Taly & Yan 2017 (arXiv 1703.01365), equation 1. Expected
+    gradients: Erion et al. 2021 (arXiv 1906.10670), equation 3.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -68,7 +80,8 @@ class IntegratedGradients(Configured):
     takes: ClassVar[frozenset[str]] = USUAL - {"predictor"}
     by_word: ClassVar[bool] = False
     by_output: ClassVar[bool] = True
-    #: Largest number of intervals of the quadrature. A class: the rows of the reference are of it.
+    #: Largest number of intervals of the quadrature. A class: the rows of the reference
+    #: are of it.
     inner: ClassVar[Mapping[str, Any]] = {"max_steps": 1024, "reference_class": None}
     baseline: Any = "auto"
     references: int = 50

@@ -1,12 +1,16 @@
-"""Interactions of the loss: what replacing several players at once does beyond replacing fewer of them.
+"""Interactions of the loss: what replacing several players at once does beyond
+replacing fewer of them.
 
-With Δ_S the growth of the loss when the players S come from the donor row, the interaction of a pair is
-``Δ_ij − Δ_i − Δ_j``, and that of a larger set the Möbius transform of Δ. All sets meet the same donors. The interaction
-is 0 for players whose effects add up. Of squared errors it is also 0 if the model is a sum of functions of independent
-features. It is negative where players work together (without one, the other is worth little), and positive where one
-can stand in for the other. Errors, intervals and p-values are those of all other effects (``PairMoments``).
+With Δ_S the growth of the loss when the players S come from the donor row, the
+interaction of a pair is ``Δ_ij − Δ_i − Δ_j``, and that of a larger set the Möbius
+transform of Δ. All sets meet the same donors. The interaction is 0 for players whose
+effects add up. Of squared errors it is also 0 if the model is a sum of functions of
+independent features. It is negative where players work together (without one, the other
+is worth little), and positive where one can stand in for the other. Errors, intervals
+and p-values are those of all other effects (``PairMoments``).
 
-With many players a pilot on a few rows looks at all pairs. Those that could be largest are then measured on all rows.
+With many players a pilot on a few rows looks at all pairs. Those that could be largest
+are then measured on all rows.
 """
 
 from __future__ import annotations
@@ -36,15 +40,18 @@ from permgrad.base.significance import t_quantile
 from permgrad.models.losses import TargetRows
 
 Members = tuple[int, ...]
-#: Most predictions for interactions without a pilot, of the pilot, and for the pairs that it chooses.
+#: Most predictions for interactions without a pilot, of the pilot, and for the pairs
+#: that it chooses.
 _ALL = 4_000_000
 _PILOT = 1_000_000
 _CHOSEN = 1_000_000
-#: Least rows of a pilot and least pairs that it chooses. Most sets of three or more players.
+#: Least rows of a pilot and least pairs that it chooses. Most sets of three or more
+#: players.
 _LEAST_ROWS = 100
 _LEAST_PAIRS = 50
 _MOST_SETS = 5000
-#: Sets that are played together, so that blocks of rows are prepared once for all of them.
+#: Sets that are played together, so that blocks of rows are prepared once for all of
+#: them.
 _TOGETHER = 64
 #: Level of the bound on what was left out.
 _CERTAIN = 0.95
@@ -53,7 +60,9 @@ _CERTAIN = 0.95
 def with_interactions(
     request: Request, plays: Plays, explanation: Explanation
 ) -> Explanation:
-    """Return the explanation of a loss game with the interactions of its players after them."""
+    """Return the explanation of a loss game with the interactions of its players after
+    them.
+    """
     order = int(request.options["order"])
     players = len(request.space)
     channels: Booleans = np.asarray(plays.plays[0].mask.any(axis=(0, 1)))
@@ -135,7 +144,10 @@ def check_interactions(request: Request) -> Iterator[Fault]:
         yield problem, "Pass 2 for pairs.", "PG002"
     set_count = sum(comb(players, set_size) for set_size in range(2, order + 1))
     if order > 2 and set_count > _MOST_SETS:
-        problem = f"order={order} of {players} players are {set_count:,} sets, and at most {_MOST_SETS:,} are measured"
+        problem = (
+            f"order={order} of {players} players are {set_count:,} sets, and at "
+            f"most {_MOST_SETS:,} are measured"
+        )
         yield problem, "Pass 2, or join players with groups=.", "PG002"
 
 
@@ -174,9 +186,11 @@ def _estimates(request: Request, moments: PairMoments) -> Floats:
 def _measured(
     request: Request, channels: Booleans, selected_sets: Sequence[Members]
 ) -> tuple[Floats, int]:
-    """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and the predictions made.
+    """Return mean, error, interval and p-value of each set, ``(5, sets, outputs)``, and
+    the predictions made.
 
-    Sets are played over all rows and repeats, in the same order of pairs of a row and its donor.
+    Sets are played over all rows and repeats, in the same order of pairs of a row and
+    its donor.
     """
     loss_game = Game(request, loss_value(request))
     outputs = loss_game.back_end.explained()
@@ -232,9 +246,11 @@ def _measured(
 def _screened(
     request: Request, channels: Booleans, candidates: Sequence[Members], pair_limit: int
 ) -> tuple[list[Members], dict[str, Any]]:
-    """Return the pairs that could be largest by a pilot on some rows, in their order, and facts of the pilot.
+    """Return the pairs that could be largest by a pilot on some rows, in their order,
+    and facts of the pilot.
 
-    A pair could be as large as its estimate and two standard errors. The bound holds for all pairs left out at once.
+    A pair could be as large as its estimate and two standard errors. The bound holds
+    for all pairs left out at once.
     """
     count = min(request.count, max(_LEAST_ROWS, _PILOT // len(candidates)))
     pilot_rows = (np.arange(count) * (request.count / count)).astype(np.int64)

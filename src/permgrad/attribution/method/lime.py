@@ -1,4 +1,6 @@
-"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin 2016), with one design for all."""
+"""``lime``: a linear model of the network around each row (Ribeiro, Singh & Guestrin
+2016), with one design for all.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ from permgrad.base.progress import Progress
 from permgrad.base.random import generator
 from permgrad.models.batches import in_batches
 
-#: From rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours, *)``.
+#: From rows, per input ``(r, *)``, to their neighbours, per input ``(r, neighbours,
+#: *)``.
 Place = Callable[[list[Tensor]], list[Tensor]]
 
 #: Default number of neighbours.
@@ -43,7 +46,8 @@ _REFERENCES = {
 }
 #: Neighbours in which a player is moved to see whether the output uses it.
 _TRIALS = 32
-#: Numbers held at once: outputs of one block of rows, and positions of one chunk of neighbours.
+#: Numbers held at once: outputs of one block of rows, and positions of one chunk of
+#: neighbours.
 _BLOCK_NUMBERS = 2**22
 _CHUNK_NUMBERS = 2**23
 
@@ -51,10 +55,11 @@ _CHUNK_NUMBERS = 2**23
 def draw_neighbours(
     request: Request, neighbourhood: str, samples: int
 ) -> tuple[Floats, Integers]:
-    """Return neighbours ``(neighbours, players)``, the row itself first, and their background rows.
+    """Return neighbours ``(neighbours, players)``, the row itself first, and their
+    background rows.
 
-    NOTE[DIFF]: drawn in pairs, so that every player is kept in exactly half of the coalitions. The original draws each
-    neighbour separately.
+    NOTE[DIFF]: drawn in pairs, so that every player is kept in exactly half of the
+    coalitions. The original draws each neighbour separately.
     """
     rng = generator(request.seed, "lime")
     shape = (-(-(samples - 1) // 2), len(request.space.names))
@@ -78,7 +83,9 @@ def draw_neighbours(
 
 
 def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
-    """Return a function that prepares masks and the background rows that replace players, once for all rows."""
+    """Return a function that prepares masks and the background rows that replace
+    players, once for all rows.
+    """
     device = request.subject.device
     owners = request.space.owners(device)
     background = [tensor.to(device) for tensor in request.donors]
@@ -102,7 +109,9 @@ def _coalition_places(request: Request) -> Callable[[Floats, Integers], Place]:
 
 
 def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
-    """Return a function that prepares offsets for all rows, scaled to each number's spread over the background."""
+    """Return a function that prepares offsets for all rows, scaled to each number's
+    spread over the background.
+    """
     device = request.subject.device
     owners = request.space.owners(device)
     spreads = []
@@ -135,7 +144,9 @@ def _gaussian_places(request: Request) -> Callable[[Floats, Integers], Place]:
 
 
 class Surrogate:
-    """Weighted ridge regression with one design ``(neighbours, players)`` for all rows and a free intercept."""
+    """Weighted ridge regression with one design ``(neighbours, players)`` for all rows
+    and a free intercept.
+    """
 
     def __init__(self, coordinates: Floats, weights: Floats, ridge: float) -> None:
         self.weights = weights / weights.sum()
@@ -143,16 +154,20 @@ class Surrogate:
         self.centred = coordinates - self.centre
         scaled = self.centred * weights[:, None]
         gram_matrix = self.centred.T @ scaled + ridge * np.eye(coordinates.shape[1])
-        # A player that never moves has an empty row in the normal equations, and its coefficient is 0.
+        # A player that never moves has an empty row in the normal equations, and its
+        # coefficient is 0.
         self.solver: Floats = np.linalg.lstsq(gram_matrix, scaled.T, rcond=1e-12)[0]
         self.leverage = np.einsum("mp,pm->m", self.centred, self.solver) + self.weights
         self.freedom = max(1, len(coordinates) - coordinates.shape[1] - 1)
 
     def solve(self, outputs: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and R² for outputs."""
+        """Return coefficients, HC3 errors (MacKinnon & White 1985) ``(players, n)`` and
+        R² for outputs.
+        """
         mean_outputs = self.weights @ outputs
         coefficients = self.solver @ outputs
-        # The weighted mean of the centred coordinates is 0, so the mean needs no coefficient.
+        # The weighted mean of the centred coordinates is 0, so the mean needs no
+        # coefficient.
         residuals = outputs - mean_outputs - self.centred @ coefficients
         spread = self.weights @ (outputs - mean_outputs) ** 2
         unexplained = self.weights @ residuals**2
@@ -168,22 +183,27 @@ class Surrogate:
 class Lime(Configured):
     """The coefficients of a linear model that imitates the network around each row.
 
-    Neighbours of a row differ from it in some players. Each is weighted by exp(−d² / (2 w²)), where d is its distance
-    and w the kernel width (the square root of an exponential kernel, as in the authors' package). A ridge regression of
-    the output on the kept players gives one coefficient per player: the effect of keeping it.
+    Neighbours of a row differ from it in some players. Each is weighted by exp(−d² / (2
+    w²)), where d is its distance and w the kernel width (the square root of an
+    exponential kernel, as in the authors' package). A ridge regression of the output on
+    the kept players gives one coefficient per player: the effect of keeping it.
 
     Options:
-        samples: neighbours of each row. Default: 50 for each player, at least 1000, because the errors of many
-            coefficients add up where their absolute values are averaged.
+        samples: neighbours of each row. Default: 50 for each player, at least 1000,
+            because the errors of many coefficients add up where their absolute values
+            are averaged.
         kernel_width: w. Default: 0.75 √players, as in the authors' package.
 
-    Players are kept or taken from a background row (pass a single row as ``background=`` to use only that row). For
-    torch networks whose players are all single real numbers, such as columns or the units of a layer, numbers are moved
-    by noise scaled to their spread over the background instead, and a coefficient is the change per standard deviation.
-    Integers may be codes and are not moved. The penalty on the squared coefficients is 1.
+    Players are kept or taken from a background row (pass a single row as
+    ``background=`` to use only that row). For torch networks whose players are all
+    single real numbers, such as columns or the units of a layer, numbers are moved by
+    noise scaled to their spread over the background instead, and a coefficient is the
+    change per standard deviation. Integers may be codes and are not moved. The penalty
+    on the squared coefficients is 1.
 
-    ``meta["local_r2"]`` holds, for each row and output, the share of the neighbours' spread that the linear model
-    explains. A player gets exactly 0 if moving it does not change the output in any of 32 neighbours.
+    ``meta["local_r2"]`` holds, for each row and output, the share of the neighbours'
+    spread that the linear model explains. A player gets exactly 0 if moving it does not
+    change the output in any of 32 neighbours.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -260,7 +280,9 @@ class _Neighbours:
         )
 
     def outputs(self, rows: Integers, coordinates: Floats, donors: Integers) -> Floats:
-        """Return the requested outputs at all neighbours of some rows, ``(neighbours, rows, targets)``."""
+        """Return the requested outputs at all neighbours of some rows, ``(neighbours,
+        rows, targets)``.
+        """
         subject = self.request.subject
         row_indices = torch.from_numpy(rows)
         tensors = []
@@ -305,7 +327,9 @@ class _Neighbours:
     def idle(
         self, rows: Integers, coordinates: Floats, donors: Integers, outputs: Floats
     ) -> Booleans:
-        """Return which players never change an output by more than rounding, ``(players, rows, targets)``."""
+        """Return which players never change an output by more than rounding,
+        ``(players, rows, targets)``.
+        """
         rounding = self.game.rounding(rows, 1)
         players = coordinates.shape[1]
         idle_mask = np.ones((players, len(rows), outputs.shape[2]), dtype=bool)
@@ -334,7 +358,10 @@ class _Neighbours:
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with defaults that depend on the players. Refuse invalid values."""
+    """Return the options with defaults that depend on the players.
+
+    Refuse invalid values.
+    """
     need_background(request.count, shared=request.shared)
     neighbourhood = options["neighbourhood"]
     players = len(request.space)
@@ -365,7 +392,9 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _on_a_scale(request: Request) -> bool:
-    """Return whether every player is one real number: not a segment, a level or an integer, which may be a code."""
+    """Return whether every player is one real number: not a segment, a level or an
+    integer, which may be a code.
+    """
     if (
         request.subject.preprocessor is not None
         or not all(request.subject.real)
@@ -393,7 +422,10 @@ def _on_a_scale(request: Request) -> bool:
 
 
 def _kernel(coordinates: Floats, width: float) -> Floats:
-    """Return the weights of neighbours. Refuse a width that leaves all the weight to the row itself."""
+    """Return the weights of neighbours.
+
+    Refuse a width that leaves all the weight to the row itself.
+    """
     # The distance is that from the row itself, which comes first.
     distances = np.sqrt(((coordinates - coordinates[0]) ** 2).sum(axis=1))
     with np.errstate(over="ignore"):
@@ -401,7 +433,8 @@ def _kernel(coordinates: Floats, width: float) -> Floats:
     neighbour_mask = distances > 0
     if weights[neighbour_mask].sum() < _LEAST_WEIGHT:
         problem = (
-            f"kernel_width={width:g} is too small: {neighbour_mask.sum():,} neighbours weigh {weights[neighbour_mask].sum():.2g} together, "
+            f"kernel_width={width:g} is too small: {neighbour_mask.sum():,} neighbours "
+            f"weigh {weights[neighbour_mask].sum():.2g} together, "
             "and the row itself weighs 1"
         )
         raise InputError(

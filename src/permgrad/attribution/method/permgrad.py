@@ -34,27 +34,34 @@ from permgrad.base.errors import InputError
 class PermGrad(PairedMethod):
     """The path game, with intervals and p-values, per class and overall.
 
-    ``groups="modality"`` gives the exact Shapley value of the game of replacing whole modalities (up to 12),
-    and each modality's effect ``alone`` and ``last``: the inputs of a network, or the kinds of columns of an estimator
-    (``table``, ``text``, ``photo``, each in all paths). For any other network, modalities take the role of paths. Other
-    levels give the total effect of each player, and ``others_replaced``, its effect while all other modalities are
-    replaced as well. With one modality this is plain permutation.
+    ``groups="modality"`` gives the exact Shapley value of the game of replacing whole
+    modalities (up to 12), and each modality's effect ``alone`` and ``last``: the inputs
+    of a network, or the kinds of columns of an estimator (``table``, ``text``,
+    ``photo``, each in all paths). For any other network, modalities take the role of
+    paths. Other levels give the total effect of each player, and ``others_replaced``,
+    its effect while all other modalities are replaced as well. With one modality this
+    is plain permutation.
 
     Options:
-        sampling: ``"marginal"`` or ``"conditional"``. Conditional replacement values fit the rest of the row: for
-            estimators, for torch networks with one input ``(rows, columns)``, and for predictors on tables whose
-            columns have at most 100 levels. ``meta["residuals_dependent"]`` lists features for which the drawn values
-            do not fit.
-        order: 2 adds the interactions of pairs after the features: what replacing both does to the loss beyond each
-            alone. It is negative where features work together, and positive where one can stand in for the other. 3
-            also adds those of three, and so on.
-        pairs: how many pairs are measured on all rows: ``"all"``, or a number that a pilot on some rows chooses.
-            ``"auto"``: all of them if they are few. ``meta["interactions"]`` has the share that was looked at, and a
-            bound on all others.
-        tolerance: stop repeating a feature when the half-width of its interval is below this share of the loss scale.
-            Only the width decides. ``"auto"`` and None: all repeats.
+        sampling: ``"marginal"`` or ``"conditional"``. Conditional replacement values
+            fit the rest of the row: for estimators, for torch networks with one input
+            ``(rows, columns)``, and for predictors on tables whose columns have at most
+            100 levels. ``meta["residuals_dependent"]`` lists features for which the
+            drawn values do not fit.
+        order: 2 adds the interactions of pairs after the features: what replacing both
+            does to the loss beyond each alone. It is negative where features work
+            together, and positive where one can stand in for the other. 3 also adds
+            those of three, and so on.
+        pairs: how many pairs are measured on all rows: ``"all"``, or a number that a
+            pilot on some rows chooses. ``"auto"``: all of them if they are few.
+            ``meta["interactions"]`` has the share that was looked at, and a bound on
+            all others.
+        tolerance: stop repeating a feature when the half-width of its interval is below
+            this share of the loss scale. Only the width decides. ``"auto"`` and None:
+            all repeats.
 
-    The definition is in docs/methods.md. Marginal replacement as in Breiman (2001) and Fisher, Rudin & Dominici (2019).
+    The definition is in docs/methods.md. Marginal replacement as in Breiman (2001) and
+    Fisher, Rudin & Dominici (2019).
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -107,7 +114,10 @@ class PermGrad(PairedMethod):
         paths = request.subject.paths
         if request.level == "modality" and len(request.space) > 1:
             if len(request.space) > EXACT_PLAYERS:
-                problem = f"permgrad measures all subsets of up to {EXACT_PLAYERS} modalities, got {len(request.space)}"
+                problem = (
+                    f"permgrad measures all subsets of up to {EXACT_PLAYERS} "
+                    f"modalities, got {len(request.space)}"
+                )
                 raise InputError(
                     problem,
                     hint="Join some with groups=, or choose method='shapley'.",

@@ -1,4 +1,6 @@
-"""PermGrad as published: every step of the notebooks "HyNN" (github.com/felescgon/PermGrad), for comparison."""
+"""PermGrad as published: every step of the notebooks "HyNN"
+(github.com/felescgon/PermGrad), for comparison.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ PATHS = ("tabular", "image")
 def _measure_losses(
     request: Request, shuffles: int, progress: Progress
 ) -> tuple[Floats, Floats, Floats]:
-    """Return effects of shuffling the table ``(players, classes)``, the base loss, and that without each branch."""
+    """Return effects of shuffling the table ``(players, classes)``, the base loss, and
+    that without each branch.
+    """
     subject = request.subject
     module = request.subject.module
     y = request.y
@@ -87,7 +91,9 @@ def _measure_losses(
 
 
 def _orders(request: Request, player: str, shuffles: int, rows: int) -> list[Integers]:
-    """Return the order in which a player's column takes the values of all rows, for each repeat."""
+    """Return the order in which a player's column takes the values of all rows, for
+    each repeat.
+    """
     # The name is that of a stream of random numbers, not the method's.
     draws = partial(generator, request.seed, "permgrad-paper", player)
     return [draws(repeat).permutation(rows) for repeat in range(shuffles)]
@@ -124,7 +130,10 @@ def nearest_cells(
     *,
     transposed: bool = False,
 ) -> Integers:
-    """Return the (row, column) of the cell that covers each pixel. ``transposed`` reads [column, row], as published."""
+    """Return the (row, column) of the cell that covers each pixel.
+
+    ``transposed`` reads [column, row], as published.
+    """
     if transposed:
         oriented_positions = positions[:, ::-1]
     else:
@@ -136,7 +145,9 @@ def nearest_cells(
 def _read_maps(
     request: Request, layer: CamLayer, options: Mapping[str, Any], progress: Progress
 ) -> tuple[Floats, int]:
-    """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and how many maps were all zero."""
+    """Return the mean over rows of maps over their maximum, ``(encoded, classes)``, and
+    how many maps were all zero.
+    """
     subject = request.subject
     count = len(request.subject.outputs.output_names)
     positions = np.asarray(subject.module.renderer.positions)
@@ -170,7 +181,9 @@ def _read_maps(
 
 
 def scale_to_unit(values: Floats) -> Floats:
-    """Return the values scaled to 0…1 by the least and largest of *all*, 0 where all are equal. NaN stays."""
+    """Return the values scaled to 0…1 by the least and largest of *all*, 0 where all
+    are equal. NaN stays.
+    """
     finite = values[np.isfinite(values)]
     if finite.size == 0 or finite.max() == finite.min():
         return np.where(np.isfinite(values), 0.0, np.nan)
@@ -179,27 +192,34 @@ def scale_to_unit(values: Floats) -> Floats:
 
 @methods.register("permgrad_paper")
 class PermGradPaper(Configured):
-    """PermGrad as published. Its values have no unit and no interval, and are not additive.
+    """PermGrad as published.
 
-    1. Permutation: each column of the table is shuffled among the rows explained, and the picture stays unchanged. The
-       importance is the increase of the loss, per class over the rows of that class, averaged over the shuffles.
-    2. Grad-CAM of the probability (regression: of the prediction) at the last convolution, for each class over all
-       rows. Each map is divided by its maximum and read at the cell that covers the feature's pixel, then averaged over
-       rows.
-    3. Both lists are min–max scaled over all features and classes, multiplied by the softmax of the loss differences
-       when each branch's output is zeroed, and added.
+    Its values have no unit and no interval, and are not additive.
 
-    ``values`` is the sum, ``parts`` its two terms, ``branches`` the weights, and ``meta`` holds the lists before
-    scaling. The output ``"all"`` is the mean over the classes: the published stacked bars, divided by the number of
-    classes. A class without rows is NaN.
+    1. Permutation: each column of the table is shuffled among the rows explained, and
+       the picture stays unchanged. The importance is the increase of the loss, per
+       class over the rows of that class, averaged over the shuffles.
+    2. Grad-CAM of the probability (regression: of the prediction) at the last
+       convolution, for each class over all rows. Each map is divided by its maximum and
+       read at the cell that covers the feature's pixel, then averaged over rows.
+    3. Both lists are min–max scaled over all features and classes, multiplied by the
+       softmax of the loss differences when each branch's output is zeroed, and added.
 
-    NOTE[DIFF]: losses are computed from logits in float64, without Keras' clipping of probabilities at 1e-7.
+    ``values`` is the sum, ``parts`` its two terms, ``branches`` the weights, and
+    ``meta`` holds the lists before scaling. The output ``"all"`` is the mean over the
+    classes: the published stacked bars, divided by the number of classes. A class
+    without rows is NaN.
+
+    NOTE[DIFF]: losses are computed from logits in float64, without Keras' clipping of
+    probabilities at 1e-7.
 
     Options:
-        shuffles: shuffles of each feature, 5 as published. (``n_repeats`` is for methods that draw donors.)
-        argmax_class: reproduce a published fault: the requested class is overwritten by each row's most probable class,
-            and the maps of all classes are one map.
-        transposed: reproduce a published fault: features drawn at [x, y] are read at [y, x].
+        shuffles: shuffles of each feature, 5 as published. (``n_repeats`` is for
+            methods that draw donors.)
+        argmax_class: reproduce a published fault: the requested class is overwritten by
+            each row's most probable class, and the maps of all classes are one map.
+        transposed: reproduce a published fault: features drawn at [x, y] are read at
+            [y, x].
         layer: the convolution to read. None: the last.
 
     Examples:
@@ -236,18 +256,21 @@ class PermGradPaper(Configured):
                 request, int(options["shuffles"]), progress
             )
             per_column, empty = _read_maps(request, layer, options, progress)
-        # NOTE[DIFF]: the published tables have one pixel for each feature. A feature that is encoded as several columns
-        # gets the mean over their pixels, NaN where it has none.
+        # NOTE[DIFF]: the published tables have one pixel for each feature. A feature
+        # that is encoded as several columns gets the mean over their pixels, NaN where
+        # it has none.
         owned = request.space.columns.values()
         cam = np.stack([_mean_of_columns(per_column, columns) for columns in owned])
-        # NOTE[DIFF]: the published code takes exp of the raw difference, which overflows from 710 on.
+        # NOTE[DIFF]: the published code takes exp of the raw difference, which
+        # overflows from 710 on.
         weights = np.exp(without - base_loss - (without - base_loss).max())
         weights /= weights.sum()
         parts = _terms(permutation, cam, weights)
         shown = shown_outputs(request)
         every = ("all", *request.subject.outputs.class_names)
         facts = {
-            "quantity": "weighted sum of min–max scaled permutation importance and Grad-CAM, as published",
+            "quantity": "weighted sum of min–max scaled permutation importance and "
+            "Grad-CAM, as published",
             "unit": "none",
             "loss": str(request.loss),
             "n_repeats": int(options["shuffles"]),
@@ -285,7 +308,10 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
     """Refuse requests that the published method cannot handle."""
     paths = request.subject.paths
     if set(paths) != set(PATHS):
-        problem = f"permgrad_paper needs a model with two branches, table and image, got branches={tuple(paths)!r}"
+        problem = (
+            "permgrad_paper needs a model with two branches, table and image, "
+            f"got branches={tuple(paths)!r}"
+        )
         hint = "Fit with branches=('tabular', 'image'), or choose method='permgrad'."
         yield problem, hint, "PG034"
     if request.y is None:
@@ -297,8 +323,15 @@ def _check(request: Request, options: Mapping[str, Any]) -> Iterator[Fault]:
         )
     if not hasattr(request.subject.module.renderer, "positions"):
         yield (
-            "permgrad_paper needs the pixel of each feature, and the code that draws these images does not give it",
-            "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad.",
+            (
+                "permgrad_paper needs the pixel of each feature, and the code that "
+                "draws "
+                "these images does not give it"
+            ),
+            (
+                "Choose method='permgrad', 'permutation' or 'ablation', or a layout of "
+                "permgrad."
+            ),
             "PG034",
         )
     check_whole("shuffles", options["shuffles"], "The published value is 5")
@@ -336,7 +369,9 @@ def _with_mean(term: Floats) -> Floats:
 
 
 def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | None]]:
-    """Return numbers before scaling by class and player, in the form of the published arrays."""
+    """Return numbers before scaling by class and player, in the form of the published
+    arrays.
+    """
     classes = request.subject.outputs.class_names or ("all",)
     absent = np.isnan(values)
     columns = np.where(absent, np.array(None), values).T.tolist()
@@ -347,6 +382,8 @@ def _listed(request: Request, values: Floats) -> dict[str, dict[str, float | Non
 
 
 def _of_most_probable(maps: Tensor, outputs: Tensor) -> Tensor:
-    """Return, for every class, the map of the row's most probable class: the published fault."""
+    """Return, for every class, the map of the row's most probable class: the published
+    fault.
+    """
     rows = torch.arange(len(maps), device=maps.device)
     return maps[rows, outputs.argmax(dim=1)][:, None].expand_as(maps)

@@ -1,4 +1,6 @@
-"""Permutation importance: the total effect of replacing a raw column by a donor's, not split between paths."""
+"""Permutation importance: the total effect of replacing a raw column by a donor's, not
+split between paths.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,15 @@ from permgrad.attribution.request import PairedMethod, Request, Scope, methods
 
 @methods.register("permutation")
 class Permutation(PairedMethod):
-    """Plain permutation importance, with independent donors instead of a shuffle, intervals and p-values.
+    """Plain permutation importance, with independent donors instead of a shuffle,
+    intervals and p-values.
 
     Options:
         sampling, order, pairs, tolerance: as for ``permgrad``.
 
-    For any other network the players are columns, image segments, groups or whole modalities. With
-    ``pg.Model(net, layer=…)`` they are the units of a named layer, so importance can be compared between layers.
+    For any other network the players are columns, image segments, groups or whole
+    modalities. With ``pg.Model(net, layer=…)`` they are the units of a named layer, so
+    importance can be compared between layers.
 
     Sources: Breiman (2001), and Fisher, Rudin & Dominici (2019).
 

@@ -1,4 +1,6 @@
-"""SmoothGrad: slopes averaged over noisy copies of each row, so that small fluctuations of a network cancel."""
+"""SmoothGrad: slopes averaged over noisy copies of each row, so that small fluctuations
+of a network cancel.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,24 @@ QUANTITIES = {
 class SmoothGrad(Gradient):
     """The mean slope of each output over noisy copies of each row.
 
-    As ``gradient``, but of the mean of ∂f/∂x over ``samples`` copies with normal noise: a feature's value is
-    Σ |E ∂f/∂x_p| over its positions p. Only positions of players get noise, and levels of a category get none. The
-    noise of a copy depends on the seed, the row's number and the copy's number, not on batches or other rows.
+    As ``gradient``, but of the mean of ∂f/∂x over ``samples`` copies with normal noise:
+    a feature's value is Σ |E ∂f/∂x_p| over its positions p. Only positions of players
+    get noise, and levels of a category get none. The noise of a copy depends on the
+    seed, the row's number and the copy's number, not on batches or other rows.
 
     Options:
-        signed: keep the signs: Σ E ∂f/∂x_p. Only for ``"smoothgrad"``, as the other variants have no signs.
+        signed: keep the signs: Σ E ∂f/∂x_p. Only for ``"smoothgrad"``, as the other
+            variants have no signs.
         samples: noisy copies of each row.
-        noise: standard deviation of the noise, as a share of the input's standard deviation over the background: of
-            each column of a table, of all numbers of any other input. 0.5 is about 0.15 of the range of an image.
-        variant: ``"smoothgrad"``, ``"smoothgrad_sq"`` (mean of the squared slopes) or ``"vargrad"`` (their variance).
+        noise: standard deviation of the noise, as a share of the input's standard
+            deviation over the background: of each column of a table, of all numbers of
+            any other input. 0.5 is about 0.15 of the range of an image.
+        variant: ``"smoothgrad"``, ``"smoothgrad_sq"`` (mean of the squared slopes) or
+            ``"vargrad"`` (their variance).
 
-    Sources: Smilkov et al. 2017 (arXiv 1706.03825), section 3. VarGrad: Adebayo et al. 2018 (arXiv 1810.03292),
-    appendix.
-    NOTE[DIFF]: the paper measures noise by the range of the image. One outlier sets the range of a table's column.
+    Sources: Smilkov et al. 2017 (arXiv 1706.03825), section 3. VarGrad: Adebayo et al.
+    2018 (arXiv 1810.03292), appendix. NOTE[DIFF]: the paper measures noise by the range
+    of the image. One outlier sets the range of a table's column.
 
     Examples:
         >>> import torch, permgrad as pg
@@ -77,7 +83,9 @@ class SmoothGrad(Gradient):
     def reader(
         self, slopes: Slopes
     ) -> tuple[int, Callable[[slice], Slope], dict[str, Any]]:
-        """Return the batch size, a function that reads outputs and slopes of some rows, and facts for ``meta``."""
+        """Return the batch size, a function that reads outputs and slopes of some rows,
+        and facts for ``meta``.
+        """
         options = slopes.request.options
         seed = slopes.request.seed
         samples = int(options["samples"])
@@ -148,7 +156,9 @@ class SmoothGrad(Gradient):
 
 
 def _spread(slopes: Slopes) -> dict[int, Tensor]:
-    """Return the standard deviation over the background of each input that players own, 0 where it holds levels."""
+    """Return the standard deviation over the background of each input that players own,
+    0 where it holds levels.
+    """
     background_rows = slopes.rows(slice(None), slopes.request.donors)
     scales = {}
     for input_index in slopes.free:
@@ -165,7 +175,10 @@ def _spread(slopes: Slopes) -> dict[int, Tensor]:
             * moves
         )
     if not any(bool((scale != 0).any()) for scale in scales.values()):
-        problem = "smoothgrad needs a background that varies: its noise is scaled to the background's spread"
+        problem = (
+            "smoothgrad needs a background that varies: its noise is scaled to "
+            "the background's spread"
+        )
         raise InputError(
             problem, hint="Pass background= with rows that differ.", code="PG038"
         )

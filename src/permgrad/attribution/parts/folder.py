@@ -1,7 +1,8 @@
-"""The folder of streamed work, explanations or predictions: its record, its lock, and the files of its parts.
+"""The folder of streamed work, explanations or predictions: its record, its lock, and
+the files of its parts.
 
-``_stream.json`` records what is computed, by its facts and their hash. Every file is complete, because it gets its name
-only after it is written.
+``_stream.json`` records what is computed, by its facts and their hash. Every file is
+complete, because it gets its name only after it is written.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ IMPORTANCE = "importance.csv"
 EXPLANATION = ("values.npz", "explanation.json", TIMES)
 
 
-# ---- the files of parts ----------------------------------------------------------------------------------------------
+# ---- the files of parts --------------------------------------------------------------
 def part_name(number: int) -> str:
     """Return the name that a part's files have, without an ending: ``part-00012``."""
     return f"part-{number:05d}"
@@ -42,7 +43,10 @@ def part_name(number: int) -> str:
 def written_lines(
     path: Path | None, facts: Mapping[str, Any]
 ) -> Iterator[Callable[[pa.Table], None]]:
-    """Yield a function that adds lines to a Parquet file with the facts. No lines, or no path, make no file."""
+    """Yield a function that adds lines to a Parquet file with the facts.
+
+    No lines, or no path, make no file.
+    """
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
 
@@ -65,9 +69,12 @@ def written_lines(
 
 
 def lines_in(path: Path) -> tuple[int, dict[str, Any]] | None:
-    """Return how many lines a Parquet file has, and the facts in its footer, or None if it is incomplete."""
+    """Return how many lines a Parquet file has, and the facts in its footer, or None if
+    it is incomplete.
+    """
     try:
-        # Opened here: of a path, Arrow asks whether it is an address too, and refuses what is no UTF-8 in it.
+        # Opened here: of a path, Arrow asks whether it is an address too, and refuses
+        # what is no UTF-8 in it.
         with path.open("rb") as stream:
             footer = pq.read_metadata(stream)
         return footer.num_rows, parse_json(
@@ -77,10 +84,13 @@ def lines_in(path: Path) -> tuple[int, dict[str, Any]] | None:
         return None
 
 
-# ---- who works in it -------------------------------------------------------------------------------------------------
+# ---- who works in it -----------------------------------------------------------------
 @dataclass(frozen=True)
 class StreamKind(FolderKind):
-    """A folder of parts, which holds nothing else, also if it is replaced. Its first record holds ``begun``."""
+    """A folder of parts, which holds nothing else, also if it is replaced.
+
+    Its first record holds ``begun``.
+    """
 
     begun: Mapping[str, Any] = field(default_factory=dict)
 
@@ -94,12 +104,16 @@ class StreamKind(FolderKind):
     def _refuse_foreign(self, folder: Path, *, overwrite: bool) -> None:
         if not overwrite:
             self.refuse_damaged(folder)
-        # Without locks, leftovers of a process that stopped, and a file manager's files.
+        # Without locks, leftovers of a process that stopped, and a file manager's
+        # files.
         names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."}
         if overwrite and (self.is_damaged(folder) or EXPLANATION[1] in names):
             names -= {file_path.name for file_path in places_of(folder, self.names)}
         if names:
-            hint = f"Name a new or empty folder, or that of the same {self.owner}, with --out (out=)"
+            hint = (
+                f"Name a new or empty folder, or that of the same {self.owner}, "
+                "with --out (out=)"
+            )
             raise InputError(
                 f"{folder} holds other files ({', '.join(sorted(names)[:3])})",
                 hint=hint,
@@ -109,17 +123,26 @@ class StreamKind(FolderKind):
     def _of_other_work(
         self, folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]
     ) -> InputError:
-        problem = f"{folder} holds another {self.owner}, which differs in {difference(old, new)}"
-        hint = "Replace it with --overwrite, remove it, or name another folder with --out (out=)"
+        problem = (
+            f"{folder} holds another {self.owner}, which differs in "
+            f"{difference(old, new)}"
+        )
+        hint = (
+            "Replace it with --overwrite, remove it, or name another folder with "
+            "--out (out=)"
+        )
         return InputError(problem, hint=hint, code="PG051")
 
     @contextmanager
     def work(
         self, folder: Path, facts: Mapping[str, Any], *, overwrite: bool
     ) -> Iterator[dict[str, Any] | None]:
-        """Lock a folder for work of these facts. Yield the record of the same work, or None if it begins here.
+        """Lock a folder for work of these facts.
 
-        Work that began here and is refused half-way leaves nothing. In all other cases finished parts stay.
+        Yield the record of the same work, or None if it begins here.
+
+        Work that began here and is refused half-way leaves nothing. In all other cases
+        finished parts stay.
         """
         with self.hold(folder, facts, overwrite=overwrite) as record:
             sweep(folder)
@@ -174,15 +197,23 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def refuse_inside(folder: Path, table: str | os.PathLike[str]) -> None:
-    """Refuse to write into the folder of the table: the files would be read as its rows."""
+    """Refuse to write into the folder of the table: the files would be read as its
+    rows.
+    """
     table_path = Path(table)
     if table_path.is_dir() and folder.resolve().is_relative_to(table_path.resolve()):
-        problem = f"The output folder {folder} lies inside the table {table_path}, and would become part of it"
+        problem = (
+            f"The output folder {folder} lies inside the table {table_path}, "
+            "and "
+            "would become part of it"
+        )
         raise InputError(
             problem, hint="Name a folder outside it with --out (out=)", code="PG006"
         )
 
 
 def writable(folder: Path) -> AbstractContextManager[None]:
-    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the folder."""
+    """Turn what the disk refuses into an ``EnvironmentProblem`` that names the
+    folder.
+    """
     return writing(folder, "name another folder with --out (out=)")

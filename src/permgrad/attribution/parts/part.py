@@ -1,4 +1,6 @@
-"""``explain_part``: the contribution of one part of a table to its explanation, the same in any process."""
+"""``explain_part``: the contribution of one part of a table to its explanation, the
+same in any process.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +49,13 @@ _WARNINGS = 5
 
 @dataclass(frozen=True)
 class PartResult:
-    """The result of one part of an explanation: its number, and how many of its rows were explained.
+    """The result of one part of an explanation: its number, and how many of its rows
+    were explained.
 
-    ``sums`` merge, and their size does not depend on the rows. ``header`` holds all other content of an explanation,
-    the same for all parts (None if no row was explained). ``file`` holds local explanations. ``gap`` is the largest
-    gap of completeness. ``warnings`` are some of those that were raised.
+    ``sums`` merge, and their size does not depend on the rows. ``header`` holds all
+    other content of an explanation, the same for all parts (None if no row was
+    explained). ``file`` holds local explanations. ``gap`` is the largest gap of
+    completeness. ``warnings`` are some of those that were raised.
     """
 
     number: int
@@ -73,9 +77,12 @@ def explain_part(
     folder: Path | None = None,
     fitted_models: dict[str, Any] | None = None,
 ) -> PartResult:
-    """Explain the rows of one part in batches. Local explanations go to a file in ``folder``, if there is one.
+    """Explain the rows of one part in batches.
 
-    ``fitted_models`` holds models fitted on the background for other parts. It changes no number.
+    Local explanations go to a file in ``folder``, if there is one.
+
+    ``fitted_models`` holds models fitted on the background for other parts. It changes
+    no number.
     """
     started = time.perf_counter()
     if plan.is_local:
@@ -215,7 +222,9 @@ def local_table(explanation: Explanation, numbers: Integers) -> pa.Table:
 def _repeated(
     names: tuple[str, ...], repeats_each: int, times: int
 ) -> pa.DictionaryArray:
-    """Return names as codes: each name ``repeats_each`` times, and all of that ``times`` times."""
+    """Return names as codes: each name ``repeats_each`` times, and all of that
+    ``times`` times.
+    """
     distinct = list(dict.fromkeys(names))
     codes = np.array([distinct.index(label) for label in names], dtype=np.int32)
     return pa.DictionaryArray.from_arrays(
@@ -223,10 +232,12 @@ def _repeated(
     )
 
 
-# ---- all parts -------------------------------------------------------------------------------------------------------
+# ---- all parts -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class Merged:
-    """The sums of all parts: ``total`` as if they were one, how many they are, and the first part with each warning."""
+    """The sums of all parts: ``total`` as if they were one, how many they are, and the
+    first part with each warning.
+    """
 
     total: PartResult
     parts: int
@@ -234,7 +245,9 @@ class Merged:
 
     @classmethod
     def of(cls, results: Iterable[PartResult]) -> Merged:
-        """Merge parts in any order up to rounding, with one part in memory at a time."""
+        """Merge parts in any order up to rounding, with one part in memory at a
+        time.
+        """
         total = PartResult(-1, 0)
         part_count = 0
         notes = dict[str, int]()
@@ -276,7 +289,9 @@ class Merged:
         )
 
     def refined(self, further: Merged) -> Merged:
-        """Return the sums with those of some players in the place of theirs by fewer donors."""
+        """Return the sums with those of some players in the place of theirs by fewer
+        donors.
+        """
         header = self.total.header
         further_header = further.total.header
         assert header is not None, "rows were explained"
@@ -387,7 +402,9 @@ def _of_losses(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_rows(total: PartResult, header: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of the summary over rows that ``Explanation.to_global("mean_abs")`` gives."""
+    """Return the fields of the summary over rows that
+    ``Explanation.to_global("mean_abs")`` gives.
+    """
     values: Any = total.sums["values"]
     lower_bounds, upper_bounds, p_values = interval(
         values.mean, values.std(), total.rows, float(header["meta"]["confidence"])

@@ -1,4 +1,6 @@
-"""``StreamPlan``: one explanation of a long table, described once, so that any process can compute any part of it."""
+"""``StreamPlan``: one explanation of a long table, described once, so that any process
+can compute any part of it.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,8 @@ from permgrad.models.estimators.kept_rows import TRAINING_ROWS, kept_rows
 
 #: Arguments of ``pg.explain`` that a plan's facts have under their own names.
 _SHARED = ("target", "scale", "groups", "loss", "confidence", "n_repeats")
-#: Cells of a frame that are held at a time, numbers of a local explanation, and rows whatever the cells.
+#: Cells of a frame that are held at a time, numbers of a local explanation, and rows
+#: whatever the cells.
 _CELLS = 2_000_000
 _NUMBERS = 2_000_000
 _FEWEST_ROWS = 256
@@ -66,13 +69,17 @@ _DRAWN = 2**20
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """All choices of an explanation, and its random numbers. Picklable, without rows but the background.
+    """All choices of an explanation, and its random numbers.
 
-    Of the ``arguments`` of ``pg.explain``, ``y`` and ``sample_weight`` name columns, the background is encoded and
-    ``random_state`` is the seed. ``request`` adds model and rows. Rows are explained whose random number is at most
-    ``threshold``, ``sample`` in all (None: all rows). ``batch_rows`` are in memory at a time. ``known`` are the rows
-    with a target, if some have none. ``first``: the donors a row of ``n_repeats="auto"``, and ``goals`` those of
-    features that get more, which alone are then explained. ``model`` and ``table`` are hashes.
+    Picklable, without rows but the background.
+
+    Of the ``arguments`` of ``pg.explain``, ``y`` and ``sample_weight`` name columns,
+    the background is encoded and ``random_state`` is the seed. ``request`` adds model
+    and rows. Rows are explained whose random number is at most ``threshold``,
+    ``sample`` in all (None: all rows). ``batch_rows`` are in memory at a time.
+    ``known`` are the rows with a target, if some have none. ``first``: the donors a row
+    of ``n_repeats="auto"``, and ``goals`` those of features that get more, which alone
+    are then explained. ``model`` and ``table`` are hashes.
     """
 
     arguments: Arguments
@@ -103,7 +110,9 @@ class StreamPlan:
         return bool(self.arguments.scope == "local")
 
     def facts(self) -> dict[str, Any]:
-        """Return what identifies the explanation, as JSON: equal facts give equal numbers."""
+        """Return what identifies the explanation, as JSON: equal facts give equal
+        numbers.
+        """
         arguments = self.arguments
         background = self.arguments.background
         if isinstance(background, EncodedBackground):
@@ -140,7 +149,10 @@ class StreamPlan:
         return json_hash(self.facts())
 
     def batches(self, table: PartitionedTable, table_part: Part) -> Iterator[RowBatch]:
-        """Yield the rows of a part that can be explained: all, or those with a target. A batch may be empty."""
+        """Yield the rows of a part that can be explained: all, or those with a target.
+
+        A batch may be empty.
+        """
         names = dict.fromkeys(
             [*self.features, self.arguments.y, self.arguments.sample_weight]
         )
@@ -148,7 +160,9 @@ class StreamPlan:
         return numbered(table, table_part, self.batch_rows, columns, self.known)
 
     def chosen(self, table: PartitionedTable, table_part: Part) -> Iterator[RowBatch]:
-        """Yield the rows of a part that are explained, at most ``batch_rows`` at a time. Small batches are joined."""
+        """Yield the rows of a part that are explained, at most ``batch_rows`` at a
+        time. Small batches are joined.
+        """
         waiting: list[RowBatch] = []
         for batch in self.batches(table, table_part):
             chosen_mask = self.is_chosen(batch.places)
@@ -164,7 +178,9 @@ class StreamPlan:
             yield RowBatch.joined(waiting)
 
     def is_chosen(self, row_numbers: Integers) -> Booleans:
-        """Return which of the rows in these places are explained: those with the smallest random numbers."""
+        """Return which of the rows in these places are explained: those with the
+        smallest random numbers.
+        """
         if self.sample is None:
             return np.ones(len(row_numbers), dtype=bool)
         return (
@@ -179,7 +195,10 @@ class StreamPlan:
         batch: RowBatch,
         fitted_models: dict[str, Any] | None = None,
     ) -> Request:
-        """Return the request for some rows of the table. ``fitted_models``: models that earlier batches left for later ones."""
+        """Return the request for some rows of the table.
+
+        ``fitted_models``: models that earlier batches left for later ones.
+        """
         y = None if self.is_local else self.arguments.y
         weight = self.arguments.sample_weight
         with table.cells_of(batch.numbers):
@@ -203,15 +222,19 @@ class StreamPlan:
         return replace(request, row_offset=RowNumbers(batch.places), kept=fitted_models)
 
 
-# ---- rows --------------------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------
 def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> Array:
-    """Return targets as ``pg.explain`` takes them. Classes are compared as text, since a file may hold 1 for 1.0."""
+    """Return targets as ``pg.explain`` takes them.
+
+    Classes are compared as text, since a file may hold 1 for 1.0.
+    """
     if hasattr(model, "classes_"):
         return _match_classes(values, model.classes_)
     column_name = str(values.name)
     numbers = values
     if MissingCodes.of(na).labels and not pd.api.types.is_numeric_dtype(values.dtype):
-        # A code such as "?" made the column text. The rows with the code are left out already.
+        # A code such as "?" made the column text. The rows with the code are left out
+        # already.
         numbers = pd.to_numeric(values.astype(object), errors="coerce")
         numbers = values if numbers.isna().any() else numbers
     if numbers.dtype == object and all(
@@ -230,7 +253,10 @@ def read_targets(values: pd.Series[Any], model: Any, na: CodesArgument = ()) -> 
             cell_type = "dates"
         else:
             cell_type = type(first_cell).__name__
-        problem = f"y must hold numbers as in training, and column {column_name!r} holds {cell_type}"
+        problem = (
+            f"y must hold numbers as in training, and column {column_name!r} "
+            f"holds {cell_type}"
+        )
         raise InputError(problem, hint="Correct it, or leave y out", code="PG015")
     targets = numbers.to_numpy(dtype=np.float64)
     if not np.isfinite(targets).all():
@@ -261,7 +287,10 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
         else:
             shown = unknown_cell
         names = ", ".join(map(str, classes.tolist()[:10]))
-        problem_text = f"y must hold classes of the model ({names}), but column {str(values.name)!r} holds {shown!r}"
+        problem_text = (
+            f"y must hold classes of the model ({names}), but column "
+            f"{str(values.name)!r} holds {shown!r}"
+        )
         raise CellError.at(
             row_index,
             values.index,
@@ -272,7 +301,7 @@ def _match_classes(values: pd.Series[Any], classes: Array) -> Array:
     return np.asarray(classes)[class_indices]
 
 
-# ---- plans -----------------------------------------------------------------------------------------------------------
+# ---- plans ---------------------------------------------------------------------------
 def _known_rows(table: PartitionedTable, y: str, na: CodesArgument) -> KnownRows | None:
     """Return the rows of a table with a value of y."""
     none = InputError(
@@ -306,7 +335,9 @@ def make_plan(
     *,
     na: CodesArgument = (),
 ) -> StreamPlan:
-    """Check every argument of ``explain_stream`` and describe the explanation, without explaining yet."""
+    """Check every argument of ``explain_stream`` and describe the explanation, without
+    explaining yet.
+    """
     raw_model = model.model
     is_ours = _check_model(raw_model)
     y = arguments.y
@@ -364,19 +395,24 @@ def make_plan(
     )
 
 
-# ---- checks ----------------------------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------
 def _check_model(model: Any) -> bool:
-    """Return whether the model is an estimator of permgrad. Refuse networks of torch, and objects without predict."""
+    """Return whether the model is an estimator of permgrad.
+
+    Refuse networks of torch, and objects without predict.
+    """
     is_ours = isinstance(model, (HyNNClassifier, HyNNRegressor))
     if isinstance(model, torch.nn.Module) or (
         is_ours and not hasattr(model, "module_")
     ):
         raise InputError(
-            "A table in parts needs a fitted estimator or any other predictor of tables, and model is "
+            "A table in parts needs a fitted estimator or any other predictor of "
+            "tables, and model is "
             f"{'not fitted' if is_ours else f'a {type(model).__name__}'}",
             hint="Call fit first"
             if is_ours
-            else "For a network read rows into memory (pg.read_table) and pass them to pg.explain",
+            else "For a network read rows into memory (pg.read_table) and pass them to "
+            "pg.explain",
             code="PG030" if is_ours else "PG031",
         )
     if not is_ours:
@@ -385,7 +421,9 @@ def _check_model(model: Any) -> bool:
 
 
 def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return rows in the types of a predictor's background, or unchanged for an estimator."""
+    """Return rows in the types of a predictor's background, or unchanged for an
+    estimator.
+    """
     if not isinstance(background, pd.DataFrame):
         return rows
     for column_name, column_type in background.dtypes.items():
@@ -394,7 +432,10 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
             isinstance(column_type, pd.CategoricalDtype)
             and not (column.isna() | column.isin(column_type.categories)).all()
         ):
-            problem = f"Column {column_name!r} has levels that are not among its categories in the background"
+            problem = (
+                f"Column {column_name!r} has levels that are not among its "
+                "categories in the background"
+            )
             raise InputError(problem, hint="Add them to its categories", code="PG038")
         try:
             rows[column_name] = column.astype(column_type)
@@ -409,7 +450,10 @@ def _as_in(background: Any, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def method_in_parts(arguments: Arguments, divided_by: str) -> tuple[Any, str]:
-    """Return the method and its name. Refuse what needs all rows at once. ``divided_by``: ``"files"`` or ``"engine"``."""
+    """Return the method and its name.
+
+    Refuse what needs all rows at once. ``divided_by``: ``"files"`` or ``"engine"``.
+    """
     several = isinstance(arguments.method, Mapping)
     selected_method, method_name = (
         (None, "") if several else find_method(arguments.method)
@@ -435,7 +479,10 @@ def _check_table(
             missing.append(feature_name)
     if missing:
         further = sorted(set(table.columns) - set(features))
-        problem = f"{table.path!r} lacks {counted(len(missing), 'column')} of training, such as {missing[0]!r}"
+        problem = (
+            f"{table.path!r} lacks {counted(len(missing), 'column')} of "
+            f"training, such as {missing[0]!r}"
+        )
         yield problem, did_you_mean(missing[0], further, "Add or rename them"), "PG017"
     table.check_cells(features, "write its values as separate columns, as in training")
     for argument_name, column_name in roles.items():
@@ -454,7 +501,11 @@ def _check_table(
         )
         count = table.null_counts.get(column_name, 0)
         if count and argument_name == "sample_weight":
-            problem = f"{counted(count, 'row')} of {table.path!r} {'has' if count == 1 else 'have'} no {argument_name} in {column_name!r}"
+            problem = (
+                f"{counted(count, 'row')} of {table.path!r} "
+                f"{'has' if count == 1 else 'have'} no {argument_name} in "
+                f"{column_name!r}"
+            )
             yield (
                 problem,
                 f"Fill in the missing values, or leave {argument_name} out",
@@ -463,7 +514,9 @@ def _check_table(
 
 
 def _donors(model: Any, background: Any) -> EncodedBackground:
-    """Return the encoded rows that donors and references come from, never the rows explained."""
+    """Return the encoded rows that donors and references come from, never the rows
+    explained.
+    """
     if isinstance(background, (str, os.PathLike)):
         problem = (
             f"background must be rows in memory, got the path {os.fspath(background)!r}"
@@ -479,7 +532,9 @@ def _donors(model: Any, background: Any) -> EncodedBackground:
 
 
 def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamPlan:
-    """Build one request from the first rows, so that wrong arguments are refused before the work begins."""
+    """Build one request from the first rows, so that wrong arguments are refused before
+    the work begins.
+    """
     small_plan = replace(plan, batch_rows=_FEWEST_ROWS)
     first = next(
         batch
@@ -509,7 +564,10 @@ def _checked(plan: StreamPlan, model: Model, table: PartitionedTable) -> StreamP
 
 
 def _threshold(seed: int, sample_size: int, rows: int) -> float:
-    """Return the ``sample_size``-th smallest random number of all rows. Memory holds a few times as many as are wanted."""
+    """Return the ``sample_size``-th smallest random number of all rows.
+
+    Memory holds a few times as many as are wanted.
+    """
     smallest = np.zeros(0)
     for start in range(0, rows, _DRAWN):
         row_numbers = np.arange(start, min(start + _DRAWN, rows), dtype=np.int64)
@@ -521,9 +579,11 @@ def _threshold(seed: int, sample_size: int, rows: int) -> float:
     return float(smallest.max())
 
 
-# ---- hashes ----------------------------------------------------------------------------------------------------------
+# ---- hashes --------------------------------------------------------------------------
 def _identified(value: Any) -> Any:
-    """Return options with hashes of all cells in the place of tables and tensors, whose text leaves most out."""
+    """Return options with hashes of all cells in the place of tables and tensors, whose
+    text leaves most out.
+    """
     if isinstance(value, Mapping):
         return {
             option_name: _identified(option_value)
@@ -578,7 +638,9 @@ def model_digest(model: Any) -> str:
 
 
 def _pickle_digest(model: Any) -> str:
-    """Return the hash of a predictor, or a unique number if it cannot be pickled: its work is never resumed."""
+    """Return the hash of a predictor, or a unique number if it cannot be pickled: its
+    work is never resumed.
+    """
     try:
         return hashlib.sha256(pickle.dumps(model)).hexdigest()
     except Exception:  # noqa: BLE001 — whatever a user's class raises

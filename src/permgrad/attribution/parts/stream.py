@@ -1,4 +1,6 @@
-"""``pg.explain_stream``: explain a model on Parquet files, with memory that does not grow with rows."""
+"""``pg.explain_stream``: explain a model on Parquet files, with memory that does not
+grow with rows.
+"""
 
 from __future__ import annotations
 
@@ -87,23 +89,31 @@ def explain_stream(
 ) -> Explanation:
     """Explain a model on a table that need not fit in memory, or with several workers.
 
-    Parquet files are cut into parts. A global explanation merges sums over the parts, and is equal up to rounding to
-    ``pg.explain`` of the complete table with the same ``background=`` and seed. Donors come from the background, never
-    from the rows explained. A local explanation writes the rows of each part to ``out/local/part-00012.parquet`` and
-    returns the summary of ``to_global("mean_abs")``. If the process stops, the same call computes only the parts that
-    are not finished. A table in memory is explained as by ``pg.explain``, in parts on the engine's workers.
+    Parquet files are cut into parts. A global explanation merges sums over the parts,
+    and is equal up to rounding to ``pg.explain`` of the complete table with the same
+    ``background=`` and seed. Donors come from the background, never from the rows
+    explained. A local explanation writes the rows of each part to
+    ``out/local/part-00012.parquet`` and returns the summary of
+    ``to_global("mean_abs")``. If the process stops, the same call computes only the
+    parts that are not finished. A table in memory is explained as by ``pg.explain``, in
+    parts on the engine's workers.
 
     Args:
-        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, the folder of a saved one, any predictor of tables, or
-            a ``pg.Model`` of one.
-        source: a Parquet file, a folder of Parquet files, the result of ``open_partitioned``, or a table in memory.
-        y: the targets: of files the name of their column. With them, global games measure the loss. Without, they
-            measure the divergence from the model's own prediction.
-        out: folder for finished parts and the result, required for local explanations of files. None: a temporary one.
-        engine: None for this process, ``"ray"`` for workers on this machine or on a cluster, or a ``pg.RayEngine``
-            (docs/large-tables.md).
-        rows_per_part: rows in each part of files, about. ``"auto"``: as the files have them.
-        method: one of permgrad's methods. Global: ``permgrad``, ``permutation``, ``ablation``. Local: any local method.
+        model: a fitted ``HyNNClassifier`` or ``HyNNRegressor``, the folder of a saved
+            one, any predictor of tables, or a ``pg.Model`` of one.
+        source: a Parquet file, a folder of Parquet files, the result of
+            ``open_partitioned``, or a table in memory.
+        y: the targets: of files the name of their column. With them, global games
+            measure the loss. Without, they measure the divergence from the model's own
+            prediction.
+        out: folder for finished parts and the result, required for local explanations
+            of files. None: a temporary one.
+        engine: None for this process, ``"ray"`` for workers on this machine or on a
+            cluster, or a ``pg.RayEngine`` (docs/large-tables.md).
+        rows_per_part: rows in each part of files, about. ``"auto"``: as the files have
+            them.
+        method: one of permgrad's methods. Global: ``permgrad``, ``permutation``,
+            ``ablation``. Local: any local method.
         target: as for ``pg.explain``, like the next arguments.
         scope: ``"global"`` or ``"local"``.
         scale: on which outputs are explained.
@@ -117,14 +127,16 @@ def explain_stream(
         n_repeats: donors per row and feature, ``"auto"`` as in ``pg.explain``.
         confidence: confidence level of the intervals.
         random_state: seed.
-        max_rows: explain at most so many rows, which depend only on the seed and their numbers. None: all.
+        max_rows: explain at most so many rows, which depend only on the seed and their
+            numbers. None: all.
         progress: show a bar on stderr.
 
     Returns:
         The explanation of the complete table.
 
     Raises:
-        InputError: an argument or a cell cannot be used. Arguments are checked before the work begins.
+        InputError: an argument or a cell cannot be used. Arguments are checked before
+            the work begins.
         EnvironmentProblem: a file cannot be read or written.
 
     Examples:
@@ -164,7 +176,11 @@ def explain_stream(
         )
     arguments = replace(arguments, model=as_model(model), X=source)
     if out is not None or per_part is not None:
-        problem = f"{'out=' if out is not None else 'rows_per_part='} is for tables in files, and source is in memory"
+        problem = (
+            f"{'out=' if out is not None else 'rows_per_part='} is for tables "
+            "in "
+            "files, and source is in memory"
+        )
         raise InputError(
             problem, hint="Leave it out, and save the result.", code="PG006"
         )
@@ -214,10 +230,11 @@ def stream(
 ) -> Explanation:
     """Explain a model on files, as ``explain_stream`` and the command do.
 
-    ``overwrite``: replace another explanation in ``out``. ``csv_formulas``: how ``importance.csv`` writes names that a
-    spreadsheet would read as formulas: ``"quote"`` (the default) puts a single quote before them, ``"keep"`` leaves
-    them unchanged. ``na`` are values of ``y`` that mean missing. ``model_folder``: where a loaded model is saved, so
-    that workers need not be sent it.
+    ``overwrite``: replace another explanation in ``out``. ``csv_formulas``: how
+    ``importance.csv`` writes names that a spreadsheet would read as formulas:
+    ``"quote"`` (the default) puts a single quote before them, ``"keep"`` leaves them
+    unchanged. ``na`` are values of ``y`` that mean missing. ``model_folder``: where a
+    loaded model is saved, so that workers need not be sent it.
     """
     if isinstance(model, (str, os.PathLike)):
         model_folder = os.fspath(Path(model).absolute())
@@ -309,7 +326,10 @@ def _explain_parts(
 
 
 class Work:
-    """Explains one part after the other. An engine sends it to its workers, without the model if that is saved."""
+    """Explains one part after the other.
+
+    An engine sends it to its workers, without the model if that is saved.
+    """
 
     def __init__(
         self,
@@ -349,9 +369,11 @@ class Work:
 
 @dataclass(frozen=True)
 class StreamFolder:
-    """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in ``local/part-00012.parquet``.
+    """Keeps the sums of part 12 in ``parts/part-00012.npz`` and its rows in
+    ``local/part-00012.parquet``.
 
-    Features that get more donors are explained in further rounds, ``parts/part-00012-1.npz`` and so on.
+    Features that get more donors are explained in further rounds,
+    ``parts/part-00012-1.npz`` and so on.
     """
 
     folder: Path
@@ -366,7 +388,9 @@ class StreamFolder:
         return None
 
     def is_finished(self, record: dict[str, Any]) -> bool:
-        """Return whether an explanation is finished and all its files are still whole."""
+        """Return whether an explanation is finished and all its files are still
+        whole.
+        """
         files = [self.folder / LOCAL / str(file_name) for file_name in record["files"]]
         there = record["finished"] and all(
             (self.folder / file_name).exists()
@@ -375,7 +399,8 @@ class StreamFolder:
         there = there and all(lines_in(local_file) is not None for local_file in files)
         finished = there and not changed_files(self.folder, record)
         if finished:
-            # A process may have stopped after its last record and before it removed the sums.
+            # A process may have stopped after its last record and before it removed the
+            # sums.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         return finished
 
@@ -400,17 +425,22 @@ class StreamFolder:
         about = {"plan": self.plan.key, "goals": self.plan.goals, **facts}
         facts_text = np.array(json.dumps(about, ensure_ascii=False))
         with writable(self.folder):
-            # Names of sums hold slashes, which are no more than letters inside the file.
+            # Names of sums hold slashes, which are no more than letters inside the
+            # file.
             write_npz(
                 self._sums(result.number), {"facts": facts_text, **pack(result.sums)}
             )
 
     def merged(self, table_parts: Sequence[Part]) -> Merged:
-        """Return the sums of the finished parts, in their order, with one at a time in memory."""
+        """Return the sums of the finished parts, in their order, with one at a time in
+        memory.
+        """
         return Merged.of(map(self._read, table_parts))
 
     def fitting(self) -> AbstractContextManager[None]:
-        """Return a context manager that says of parts that do not fit together where they are."""
+        """Return a context manager that says of parts that do not fit together where
+        they are.
+        """
         which = f"The parts in {self.folder} do not fit together, or are damaged"
         hint = "Start again with --overwrite, or remove the folder"
         return turned(
@@ -421,7 +451,9 @@ class StreamFolder:
         )
 
     def finish(self, explanation: Explanation) -> None:
-        """Write the explanation beside the parts, and remove the sums that it was made from."""
+        """Write the explanation beside the parts, and remove the sums that it was made
+        from.
+        """
         with writable(self.folder):
             write_csv(file_frame(explanation), self.folder / IMPORTANCE)
             explanation_folder = self.folder / PARTS / "explanation"

@@ -1,7 +1,7 @@
 """Sums over one part of a table, which merge and whose size does not grow with rows.
 
-Sums of squares are kept about the mean and moved when parts merge (Chan, Golub & LeVeque 1983): a small spread of large
-effects is not lost in rounding.
+Sums of squares are kept about the mean and moved when parts merge (Chan, Golub &
+LeVeque 1983): a small spread of large effects is not lost in rounding.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True)
 class SummedMoments:
-    """``PairMoments`` of a separate background, summed over the receivers of each class (players first if several).
+    """``PairMoments`` of a separate background, summed over the receivers of each class
+    (players first if several).
 
-    For receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's weight over all its pairs. For
-    their sums of effects ``(classes, quantities)``: how many are not 0, Σ, spread Σ (received − m w)² and lean
-    Σ (received − m w) w, where m is the mean effect of the class. ``cubes (classes, quantities, 4)`` are
-    Σ (received − m w)^(3 − k) w^k for k = 0 … 3, and ``powers (classes, quantities, 5)`` those of degree 4. The others
-    are as in ``PairMoments``.
+    For receivers ``(classes,)``: their count, Σ w and Σ w², where w is a receiver's
+    weight over all its pairs. For their sums of effects ``(classes, quantities)``: how
+    many are not 0, Σ, spread Σ (received − m w)² and lean Σ (received − m w) w, where m
+    is the mean effect of the class. ``cubes (classes, quantities, 4)`` are Σ (received
+    − m w)^(3 − k) w^k for k = 0 … 3, and ``powers (classes, quantities, 5)`` those of
+    degree 4. The others are as in ``PairMoments``.
     """
 
     count: Integers
@@ -56,7 +58,10 @@ class SummedMoments:
 
     @classmethod
     def of(cls, players: Iterable[PairMoments]) -> SummedMoments:
-        """Return sums over receivers. ``InputError``: they are donors too, so that each one's number is needed."""
+        """Return sums over receivers.
+
+        ``InputError``: they are donors too, so that each one's number is needed.
+        """
         return cls.stacked([cls(*_over_receivers(player)) for player in players])
 
     @classmethod
@@ -82,7 +87,10 @@ class SummedMoments:
         )
 
     def merge(self, other_sums: SummedMoments) -> SummedMoments:
-        """Return the sums over two parts. ``InputError``: they belong to different explanations."""
+        """Return the sums over two parts.
+
+        ``InputError``: they belong to different explanations.
+        """
         for field_name, array in vars(self).items():
             if array.shape != (further := getattr(other_sums, field_name)).shape:
                 problem = (
@@ -107,7 +115,9 @@ class SummedMoments:
         )
 
     def about(self, mean: Floats) -> SummedMoments:
-        """Return the sums with spread and lean about another mean of each class, ``(classes, quantities)``."""
+        """Return the sums with spread and lean about another mean of each class,
+        ``(classes, quantities)``.
+        """
         squares = self.weight_squares[..., None]
         moved = np.where(squares > 0, mean - _mean(self.total, self.weight), 0.0)
         spread = self.spread - 2 * moved * self.lean + moved**2 * squares
@@ -122,7 +132,9 @@ class SummedMoments:
         )
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
-        """Return one player's mean, standard error and effective number of rows, as ``PairMoments.estimate`` does."""
+        """Return one player's mean, standard error and effective number of rows, as
+        ``PairMoments.estimate`` does.
+        """
         if group is None:
             group_slice = slice(None)
         else:
@@ -165,7 +177,9 @@ class SummedMoments:
         return mean_effect, np.sqrt(variance) / weight, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
-        """Return the part of each mean's variance that further donors make smaller, as ``PairMoments`` does."""
+        """Return the part of each mean's variance that further donors make smaller, as
+        ``PairMoments`` does.
+        """
         received = np.maximum(
             self.about(np.zeros_like(self.total)).spread.sum(axis=0), 0.0
         )
@@ -229,7 +243,9 @@ def _over_receivers(moments: PairMoments) -> tuple[Array, ...]:
 
 
 def _moved(sums: Floats, moved: Floats) -> Floats:
-    """Return Σ (score − moved w)^(n − k) w^k for k = 0 … n from the same sums with moved 0, ``(*, n + 1)``."""
+    """Return Σ (score − moved w)^(n − k) w^k for k = 0 … n from the same sums with
+    moved 0, ``(*, n + 1)``.
+    """
     result = sums.copy()
     degree = sums.shape[-1] - 1
     for k in range(degree):
@@ -239,7 +255,9 @@ def _moved(sums: Floats, moved: Floats) -> Floats:
 
 
 def _mean(total: Floats, weight: Floats) -> Floats:
-    """Return the mean of each class, 0 where it has no rows, ``(classes, quantities)``."""
+    """Return the mean of each class, 0 where it has no rows, ``(classes,
+    quantities)``.
+    """
     return np.divide(
         total, weight[..., None], out=np.zeros_like(total), where=weight[..., None] > 0
     )
@@ -247,7 +265,9 @@ def _mean(total: Floats, weight: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class RowSums:
-    """Numbers of rows: their weight ``(1,)``, mean ``(*)`` and Σ w (value − mean)² ``(*)``."""
+    """Numbers of rows: their weight ``(1,)``, mean ``(*)`` and Σ w (value − mean)²
+    ``(*)``.
+    """
 
     weight: Floats
     mean: Floats
@@ -268,7 +288,9 @@ class RowSums:
 
     @classmethod
     def of_targets(cls, y: Array, classes: int, weights: Floats | None) -> RowSums:
-        """Sum over targets, of which ``scale`` needs the moments, or (``classes`` above 0) the share of each class."""
+        """Sum over targets, of which ``scale`` needs the moments, or (``classes`` above
+        0) the share of each class.
+        """
         if not classes:
             return cls.of(np.asarray(y, dtype=np.float64)[:, None], weights)
         counts = np.bincount(
@@ -290,7 +312,9 @@ class RowSums:
         return RowSums(weight, self.mean + apart * (other_sums.weight / weight), spread)
 
     def scale(self, loss: str) -> float:
-        """Return the mean loss of the constant predictor, or NaN if that needs more than a mean and a variance."""
+        """Return the mean loss of the constant predictor, or NaN if that needs more
+        than a mean and a variance.
+        """
         if loss not in ("squared_error", *FITS["classification"]):
             return float("nan")
         if loss == "squared_error":
@@ -298,7 +322,9 @@ class RowSums:
         return scale_of_shares(self.mean, loss)
 
     def std(self) -> Floats:
-        """Return the standard error of the mean over rows of weight 1, NaN for a single row."""
+        """Return the standard error of the mean over rows of weight 1, NaN for a single
+        row.
+        """
         count = float(self.weight[0])
         if count > 1:
             return np.sqrt(self.spread / (count - 1) / count)

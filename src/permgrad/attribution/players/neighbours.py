@@ -1,4 +1,6 @@
-"""Whether numbers beside each other are alike, as those of pictures and of series are."""
+"""Whether numbers beside each other are alike, as those of pictures and of series
+are.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from torch import Tensor
 _LOOKED_AT = 32
 #: Neighbours differ less than this, as a share of what any two numbers of a row differ.
 _ALIKE = 0.5
-#: How much longer time is than there are channels, and how much more alike neighbours in time are.
+#: How much longer time is than there are channels, and how much more alike neighbours
+#: in time are.
 _LONGER = 3
 _MORE_ALIKE = 2
 #: Of pictures this many times longer than high, neighbours differ less than this.
@@ -22,9 +25,11 @@ _BYTES = (torch.uint8, torch.int8, torch.bool)
 
 
 def difference(rows: Tensor, dim: int) -> float:
-    """Return the mean squared difference of neighbours along a dimension, as a share of that of any two numbers.
+    """Return the mean squared difference of neighbours along a dimension, as a share of
+    that of any two numbers.
 
-    It is 1 on average where neighbours have nothing in common, and NaN where all numbers are equal.
+    It is 1 on average where neighbours have nothing in common, and NaN where all
+    numbers are equal.
     """
     sample_rows = rows[:: max(1, len(rows) // _LOOKED_AT)][:_LOOKED_AT].double()
     steps = sample_rows.diff(dim=dim).square().mean()
@@ -33,7 +38,9 @@ def difference(rows: Tensor, dim: int) -> float:
 
 
 def may_be_picture(rows: Tensor) -> bool:
-    """Return whether rows of shape ``(rows, height, width)`` may be pictures by their numbers alone."""
+    """Return whether rows of shape ``(rows, height, width)`` may be pictures by their
+    numbers alone.
+    """
     if rows.is_floating_point():
         return True
     if rows.dtype not in _BYTES:
@@ -48,10 +55,11 @@ def may_be_picture(rows: Tensor) -> bool:
 def channels_beside_time(
     rows: Tensor, dims: Sequence[int], *, strip: bool
 ) -> int | None:
-    """Return the one of two dimensions that lists channels if the other is time, or None.
+    """Return the one of two dimensions that lists channels if the other is time, or
+    None.
 
-    Time is the much longer one, along which alone neighbours are alike. ``strip``: noise is no
-    picture either where one side is very long.
+    Time is the much longer one, along which alone neighbours are alike. ``strip``:
+    noise is no picture either where one side is very long.
     """
     channels, time_dimension = sorted(dims, key=lambda dim: rows.shape[dim])
     if (

@@ -1,4 +1,6 @@
-"""Cut inputs into players: columns of a table, tokens and windows of a sequence, segments of an image."""
+"""Cut inputs into players: columns of a table, tokens and windows of a sequence,
+segments of an image.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,13 @@ Cutter = Callable[..., tuple[Integers, list[str]]]
 #: For an input the names of its channels.
 Titles = Mapping[str, Sequence[str]]
 
-#: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height, width), names``. For a volume with its
-#: depth first, for a series with its length alone.
+#: Ways to cut an image: ``(rows (n, *shape), (height, width)) -> labels (height,
+#: width), names``. For a volume with its depth first, for a series with its length
+#: alone.
 cutters: Registry[Cutter] = Registry("segments")
 
-#: Cells on each side of the default grid of an image and of a volume, superpixels and windows, at most.
+#: Cells on each side of the default grid of an image and of a volume, superpixels and
+#: windows, at most.
 _GRID = 7
 _GRID_VOLUME = 4
 _SUPERPIXELS = 40
@@ -36,17 +40,21 @@ _WINDOWS = 20
 #: Players of channels beside time that are aimed at, and the fewest windows of each.
 _OF_SERIES = 100
 _FEWEST = 4
-#: Ways that need no image: a player for each place of a sequence, for each channel, and for each number.
+#: Ways that need no image: a player for each place of a sequence, for each channel, and
+#: for each number.
 _TOKENS = "tokens"
 _CHANNELS = "channels"
 _NUMBERS = "numbers"
-#: What a sequence is read as: ``(rows, places, numbers)``, or ``(rows, [channels,] time)``.
+#: What a sequence is read as: ``(rows, places, numbers)``, or ``(rows, [channels,]
+#: time)``.
 _LINES = (_TOKENS, "series")
 
 
 @dataclass(frozen=True)
 class ImageShape:
-    """Where height, width and channels are in an image without its row dimension. In a volume, depth comes first.
+    """Where height, width and channels are in an image without its row dimension.
+
+    In a volume, depth comes first.
 
     A series has only a length.
     """
@@ -55,7 +63,8 @@ class ImageShape:
     channels: (
         int | None
     )  # position of the channels' dimension: first, last, behind frames or None
-    #: the dimension of a row whose entries are series of their own, such as electrodes beside time
+    #: the dimension of a row whose entries are series of their own, such as electrodes
+    #: beside time
     series: int | None = None
 
     @property
@@ -81,9 +90,11 @@ class ImageShape:
         )
 
     def spread(self, labels: Integers, shape: tuple[int, ...]) -> Tensor:
-        """Return labels for every position of the image: all channels of a pixel act as one.
+        """Return labels for every position of the image: all channels of a pixel act as
+        one.
 
-        Labels are those of the pixels, ``size``, or of every position already, ``shape``.
+        Labels are those of the pixels, ``size``, or of every position already,
+        ``shape``.
         """
         label_grid = torch.as_tensor(labels, dtype=torch.int64)
         if self.channels is None or tuple(label_grid.shape) == shape:
@@ -92,7 +103,9 @@ class ImageShape:
 
 
 def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
-    """Return how an input's shape reads as a series, an image or a volume, None where it is none of them."""
+    """Return how an input's shape reads as a series, an image or a volume, None where
+    it is none of them.
+    """
     if reading in _LINES and len(shape) in (1, 2):
         if reading == _TOKENS:
             return ImageShape(shape[:1], 1) if len(shape) == 2 else None
@@ -114,7 +127,8 @@ def image_shape(shape: tuple[int, ...], reading: str = "") -> ImageShape | None:
         return None
     if len(shape) == 2 or (len(shape) == 3 and reading == "volume"):
         return ImageShape(shape, None)
-    # Torch puts channels first. They are last where that alone leaves a square, or where there are 1, 3 or 4.
+    # Torch puts channels first. They are last where that alone leaves a square, or
+    # where there are 1, 3 or 4.
     channels_last = shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
     channels_last |= len(set(shape[:-1])) == 1 != len(set(shape)) and shape[0] not in (
         1,
@@ -140,7 +154,9 @@ def grid(
     size: tuple[int, ...],
     *cells: int,
 ) -> tuple[Integers, list[str]]:
-    """Cut the image into patches of nearly equal size: so many along each side, one number for all sides, or 7 (4)."""
+    """Cut the image into patches of nearly equal size: so many along each side, one
+    number for all sides, or 7 (4).
+    """
     if len(cells) > 1 and len(cells) != len(size):
         raise TypeError
     cell_counts = cells or (_GRID if len(size) == 2 else _GRID_VOLUME,)
@@ -162,10 +178,13 @@ def grid(
 def windows(
     rows: Tensor, size: tuple[int, ...], count: int = _WINDOWS
 ) -> tuple[Integers, list[str]]:
-    """Cut a series into windows of nearly equal length along time, named by their first place and the one behind."""
+    """Cut a series into windows of nearly equal length along time, named by their first
+    place and the one behind.
+    """
     if len(size) != 1:
         raise InputError(
-            f"segments='windows' cuts a series along time, but the network reads {' × '.join(map(str, size))} pixels",
+            "segments='windows' cuts a series along time, but the network reads "
+            f"{' × '.join(map(str, size))} pixels",
             hint=f"Cut them with ('grid', {', '.join('1' * (len(size) - 1))}, {count})",
             code="PG039",
         )
@@ -184,7 +203,9 @@ def _span(start: int, end: int) -> str:
 
 
 def _places(size: Sequence[int]) -> list[str]:
-    """Return the names of places: ``[row,column]``, of a volume with the depth before."""
+    """Return the names of places: ``[row,column]``, of a volume with the depth
+    before.
+    """
     return [
         "[" + ",".join(map(str, cell_position)) + "]"
         for cell_position in np.ndindex(*size)
@@ -206,11 +227,12 @@ def superpixels(
 ) -> tuple[Integers, list[str]]:
     """Cut the mean image of the rows into connected regions of similar colour.
 
-    This is k-means over colour and position, started on a grid, as in SLIC (Achanta et al. 2012, IEEE TPAMI 34(11),
-    section 3), then split into connected parts. Parts below a quarter of the usual size join the neighbour that they
-    touch most.
+    This is k-means over colour and position, started on a grid, as in SLIC (Achanta et
+    al. 2012, IEEE TPAMI 34(11), section 3), then split into connected parts. Parts
+    below a quarter of the usual size join the neighbour that they touch most.
 
-    NOTE[DIFF] every pixel is compared with every centre, not only with those nearby, since images here are small.
+    NOTE[DIFF] every pixel is compared with every centre, not only with those nearby,
+    since images here are small.
     """
     from scipy import ndimage
 
@@ -236,7 +258,9 @@ def superpixels(
 
 
 def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integers:
-    """Split labels into connected regions and give small ones to the neighbour with the longest common border."""
+    """Split labels into connected regions and give small ones to the neighbour with the
+    longest common border.
+    """
     regions = np.zeros(labels.shape, dtype=np.int64)
     count = 0
     for value in np.unique(labels):
@@ -256,7 +280,8 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
                 ahead[:-1][moved_mask[1:] & ~moved_mask[:-1]],
             ]
         border = np.concatenate(border_labels)
-        # A region without a border would be the whole image, which is larger than the least.
+        # A region without a border would be the whole image, which is larger than the
+        # least.
         regions[mask] = np.bincount(border).argmax()
     return (
         np.unique(regions, return_inverse=True)[1]
@@ -265,7 +290,7 @@ def _connected(labels: Integers, label: Callable[..., Any], least: int) -> Integ
     )
 
 
-# ---- the whole space -------------------------------------------------------------------------------------------------
+# ---- the whole space -----------------------------------------------------------------
 def shapes_of(
     names: Sequence[str],
     tensors: Sequence[Tensor],
@@ -273,11 +298,13 @@ def shapes_of(
     readings: Mapping[int, str],
     titles: Titles = MappingProxyType({}),
 ) -> tuple[ImageShape | None, ...]:
-    """Return how each input is read: as a series, an image or a volume, or None for a table or anything else.
+    """Return how each input is read: as a series, an image or a volume, or None for a
+    table or anything else.
 
-    ``titles``: names of an input's channels. The user's argument comes first: ``"tokens"``, ``"windows"``,
-    any other way to cut ``(n, a, b)`` for an image, three counts for a volume ``(n, a, b, c)``. The
-    network's use of the input comes next, then its shape.
+    ``titles``: names of an input's channels. The user's argument comes first:
+    ``"tokens"``, ``"windows"``, any other way to cut ``(n, a, b)`` for an image, three
+    counts for a volume ``(n, a, b, c)``. The network's use of the input comes next,
+    then its shape.
     """
     shapes = list[ImageShape | None]()
     for input_index, (input_name, tensor) in enumerate(
@@ -311,9 +338,11 @@ def shapes_of(
 def _with_series(
     shape: ImageShape, tensor: Tensor, cut: Any, titles: Sequence[str] | None
 ) -> ImageShape:
-    """Return the shape with the dimension that lists channels, each a series, if there is one.
+    """Return the shape with the dimension that lists channels, each a series, if there
+    is one.
 
-    Names of channels say so, the user's way to cut, or numbers that are alike along time alone.
+    Names of channels say so, the user's way to cut, or numbers that are alike along
+    time alone.
     """
     long_dimensions = []
     for dimension in range(1, tensor.ndim):
@@ -343,7 +372,9 @@ def _with_series(
 
 
 def _read_cut(cut: Any) -> tuple[str, tuple[Any, ...], bool]:
-    """Return the name of a way to cut (``"mask"``: an array), its counts, and whether it also tells channels apart."""
+    """Return the name of a way to cut (``"mask"``: an array), its counts, and whether
+    it also tells channels apart.
+    """
     if cut is None or isinstance(cut, str):
         return cut or "", (), False
     if not isinstance(cut, (tuple, list)) or not cut or not isinstance(cut[0], str):
@@ -491,7 +522,9 @@ def _along_dimension(
     *,
     channels: bool,
 ) -> tuple[Tensor, list[str]]:
-    """Return a player for each place along a dimension: of the channels, which are a sequence's last, or the first."""
+    """Return a player for each place along a dimension: of the channels, which are a
+    sequence's last, or the first.
+    """
     if not channels:
         dimension_titles: Sequence[Any] = range(shape[0])
         dimension: int | None = 0
@@ -537,7 +570,10 @@ def _check_titles(
             channels = channels_of(image)
         if channels is None or shape[channels] != len(listed):
             shape_words = " × ".join(map(str, shape)) or "one number"
-            problem = f"channel_names has {len(listed)} names for {input_name!r}, of which each row is {shape_words}"
+            problem = (
+                f"channel_names has {len(listed)} names for {input_name!r}, of "
+                f"which each row is {shape_words}"
+            )
             hint = "Pass one name for each channel of a series or an image"
             raise InputError(problem, hint=hint, code="PG008")
 
@@ -549,7 +585,9 @@ def _cut_series(
     image: ImageShape,
     titles: Sequence[str] | None,
 ) -> tuple[Integers, list[str]]:
-    """Cut each channel along time, ``input_cut`` as ``("windows", count, "channels")``."""
+    """Cut each channel along time, ``input_cut`` as ``("windows", count,
+    "channels")``.
+    """
     shape = tuple(tensor.shape[1:])
     series = image.series
     assert series is not None
@@ -595,13 +633,17 @@ def _cut_image(
     check_choice("segments", cut_kind, (*cutters, _CHANNELS, _NUMBERS, _TOKENS))
     for count in counts:
         if not is_whole(count) or count < 1:
-            problem = f"The numbers of segments= must be integers of at least 1, got {input_cut!r}"
+            problem = (
+                "The numbers of segments= must be integers of at least 1, got "
+                f"{input_cut!r}"
+            )
             raise InputError(problem, hint="Pass for example ('grid', 7)", code="PG002")
     try:
         labels, listed = cutters.get(cut_kind)(tensor, image.size, *counts)
     except TypeError as error:
         hint = (
-            "Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, down, across), for a "
+            "Pass ('grid', cells), ('grid', down, across), for a volume ('grid', deep, "
+            "down, across), for a "
             "series ('windows', count), or ('superpixels', count)"
         )
         raise InputError(
@@ -636,8 +678,10 @@ def _mask(
         mask = np.asarray(given_mask)
     if not mask.ndim:
         raise InputError(
-            f"segments= must be a name, a tuple of a name and its numbers, or a mask of {name!r}, got {shown(given_mask)}",
-            hint=f"Pass for example 'superpixels' or ('{'grid' if len(size) > 1 else 'windows'}', "
+            "segments= must be a name, a tuple of a name and its numbers, or a mask "
+            f"of {name!r}, got {shown(given_mask)}",
+            hint="Pass for example 'superpixels' or "
+            f"('{'grid' if len(size) > 1 else 'windows'}', "
             f"{given_mask if is_whole(given_mask) and given_mask > 0 else 7})",
             code="PG039",
         )
@@ -647,7 +691,8 @@ def _mask(
         else:
             channels = f" (or for each of its {' × '.join(map(str, shape))} numbers)"
         problem = (
-            f"The mask of {name!r} must hold one integer for each of its {' × '.join(map(str, size))} pixels{channels}"
+            f"The mask of {name!r} must hold one integer for each of its "
+            f"{' × '.join(map(str, size))} pixels{channels}"
             f", got {mask.dtype} of shape {mask.shape}"
         )
         raise InputError(

@@ -1,7 +1,8 @@
-"""The players of an explanation: each owns positions of a network's inputs, and a coalition is blended into a row.
+"""The players of an explanation: each owns positions of a network's inputs, and a
+coalition is blended into a row.
 
-One class serves the columns of a table, the groups they form, the segments of an image and modalities. Only the map
-from position to owner differs.
+One class serves the columns of a table, the groups they form, the segments of an image
+and modalities. Only the map from position to owner differs.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ class PlayerSpace:
     names: tuple[str, ...]  # of the players
     modality: tuple[str, ...]  # of each player, the input that it belongs to
     inputs: tuple[str, ...]  # one name for each input tensor of the network
-    #: for each input an int64 tensor with the input's shape without rows. Every position holds the index of the player
-    #: that owns it, or −1: such a position always keeps the row's own value
+    #: for each input an int64 tensor with the input's shape without rows. Every
+    #: position holds the index of the player that owns it, or −1: such a position
+    #: always keeps the row's own value
     segments: tuple[Tensor, ...]
     groups: dict[str, list[str]] = field(
         default_factory=dict
@@ -39,7 +41,10 @@ class PlayerSpace:
         return len(self.names)
 
     def owners(self, device: torch.device) -> list[Tensor]:
-        """Return the player of each position of each input, flat. Nobody's number is one above the last player's."""
+        """Return the player of each position of each input, flat.
+
+        Nobody's number is one above the last player's.
+        """
         return [
             segments.to(device).reshape(-1).remainder(len(self.names) + 1)
             for segments in self.segments
@@ -81,7 +86,9 @@ class PlayerSpace:
         }
 
     def member(self, upper: PlayerSpace) -> Indexes:
-        """Return, for each player, the index of the player of ``upper`` that it belongs to, or −1."""
+        """Return, for each player, the index of the player of ``upper`` that it belongs
+        to, or −1.
+        """
         owner = np.full(len(self.names), NOBODY, dtype=np.intp)
         for own_segments, theirs in zip(self.segments, upper.segments, strict=True):
             lower = own_segments.cpu().numpy().ravel()
@@ -89,7 +96,10 @@ class PlayerSpace:
             for player in np.unique(lower[lower >= 0]):
                 above = np.unique(higher[lower == player])
                 if len(above) != 1 or owner[player] not in (NOBODY, above[0]):
-                    problem = f"{self.names[player]!r} spans several players of the upper level"
+                    problem = (
+                        f"{self.names[player]!r} spans several players of the "
+                        "upper level"
+                    )
                     raise InputError(
                         problem,
                         hint="Make its group part of one modality",
@@ -104,10 +114,13 @@ class PlayerSpace:
         groups: Mapping[str, list[str]] | None = None,
         first: Sequence[str] = (),
     ) -> PlayerSpace:
-        """Join players: each goes to the player named by ``owners``. Those not named stay separate.
+        """Join players: each goes to the player named by ``owners``.
 
-        A joined player whose members belong to several modalities has these modalities' names joined by ``+``. Players
-        named in ``first`` come first, the others follow in their order.
+        Those not named stay separate.
+
+        A joined player whose members belong to several modalities has these modalities'
+        names joined by ``+``. Players named in ``first`` come first, the others follow
+        in their order.
         """
         joined = [owners.get(player_name, player_name) for player_name in self.names]
         names = tuple(dict.fromkeys([*first, *joined]))
@@ -130,7 +143,10 @@ class PlayerSpace:
         )
 
     def only(self, modality: str) -> PlayerSpace:
-        """Return the space of one modality's players. All other positions belong to nobody."""
+        """Return the space of one modality's players.
+
+        All other positions belong to nobody.
+        """
         return self.without(
             [
                 player_name
@@ -142,7 +158,9 @@ class PlayerSpace:
         )
 
     def without(self, held_names: Iterable[str]) -> PlayerSpace:
-        """Return the space without some players, whose positions then belong to nobody."""
+        """Return the space without some players, whose positions then belong to
+        nobody.
+        """
         left_out = set(held_names)
         remaining_players = []
         for index, player_name in enumerate(self.names):
@@ -177,10 +195,12 @@ class PlayerSpace:
         groups: Mapping[str, Iterable[str]],
         declared: Mapping[str, str] | None = None,
     ) -> PlayerSpace:
-        """Return the space in which every group acts as one player, or refuse the groups.
+        """Return the space in which every group acts as one player, or refuse the
+        groups.
 
-        If players are columns of ``declared`` groups, a member may be either. If a group has some columns of a
-        declared one, this one stands for the rest, so that no column belongs to two players.
+        If players are columns of ``declared`` groups, a member may be either. If a
+        group has some columns of a declared one, this one stands for the rest, so that
+        no column belongs to two players.
         """
         group_of = (
             dict(zip(self.names, self.names, strict=True))
@@ -216,7 +236,10 @@ class PlayerSpace:
                 )
             for member in members[group]:
                 if member not in member_players:
-                    problem = f"Group {group!r} names {member!r}, which is not a feature of the model"
+                    problem = (
+                        f"Group {group!r} names {member!r}, which is not a "
+                        "feature of the model"
+                    )
                     raise InputError(
                         problem,
                         hint=_of_joined(member, member_players)
@@ -227,7 +250,10 @@ class PlayerSpace:
                     member_groups.setdefault(member, group) != group
                     or members[group].count(member) > 1
                 ):
-                    problem = f"Feature {member!r} is in the groups {member_groups[member]!r} and {group!r}"
+                    problem = (
+                        f"Feature {member!r} is in the groups "
+                        f"{member_groups[member]!r} and {group!r}"
+                    )
                     raise InputError(
                         problem,
                         hint="Name each feature in one group only",
@@ -235,7 +261,10 @@ class PlayerSpace:
                     )
                 for player in member_players[member]:
                     if owners.setdefault(player, group) != group:
-                        problem = f"Columns of {member!r} are in the groups {owners[player]!r} and {group!r}"
+                        problem = (
+                            f"Columns of {member!r} are in the groups "
+                            f"{owners[player]!r} and {group!r}"
+                        )
                         raise InputError(
                             problem,
                             hint="Name each feature in one group only",
@@ -254,7 +283,10 @@ class PlayerSpace:
         )
 
     def in_blocks(self, groups: Mapping[str, Iterable[str]]) -> PlayerSpace:
-        """Return the same players with groups as their blocks (Owen 1977). Refuses what ``grouped`` refuses."""
+        """Return the same players with groups as their blocks (Owen 1977).
+
+        Refuses what ``grouped`` refuses.
+        """
         upper = self.grouped(groups)
         names = [upper.names[owner_index] for owner_index in self.member(upper)]
         blocks = {}
@@ -267,7 +299,9 @@ class PlayerSpace:
         return replace(self, groups=blocks)
 
     def _parts(self, group_of: Mapping[str, str]) -> dict[str, list[str]]:
-        """Return the players behind each name that a group's member may be: a player, a declared group or an input."""
+        """Return the players behind each name that a group's member may be: a player, a
+        declared group or an input.
+        """
         players_by_member = {
             player_name: [player_name] for player_name in self.names
         } | {group: [] for group in group_of.values()}
@@ -280,7 +314,9 @@ class PlayerSpace:
 
 
 def _of_joined(member: str, names: Iterable[str]) -> str:
-    """Return what helps where a group names one input's part of a feature of several."""
+    """Return what helps where a group names one input's part of a feature of
+    several.
+    """
     joined = next((name for name in names if member in name.split("+")), "")
     if not joined:
         return ""

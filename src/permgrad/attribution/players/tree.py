@@ -1,4 +1,6 @@
-"""In which orders players may join: freely, or block by block along a tree (Owen 1977)."""
+"""In which orders players may join: freely, or block by block along a tree (Owen
+1977).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ Counters = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Coalitions:
-    """``values = weights @ v(kept)``. ``joined``: player, and coalitions without and with it, ``(steps, 3)``."""
+    """``values = weights @ v(kept)``.
+
+    ``joined``: player, and coalitions without and with it, ``(steps, 3)``.
+    """
 
     kept: Booleans
     weights: Floats
@@ -28,7 +33,9 @@ class Coalitions:
 
 @dataclass(frozen=True)
 class Tree:
-    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one above, down to the players."""
+    """Blocks of players: ``labels`` ``(levels, players)``, top first, each within one
+    above, down to the players.
+    """
 
     labels: Integers
 
@@ -39,7 +46,10 @@ class Tree:
 
     @classmethod
     def build(cls, *levels: list[str] | tuple[str, ...]) -> Tree:
-        """Return the tree with the named blocks, top level first. The players themselves are added as last level."""
+        """Return the tree with the named blocks, top level first.
+
+        The players themselves are added as last level.
+        """
         labels: list[Integers] = []
         paths: list[tuple[str, ...]] = [() for _ in levels[0]]
         for names in levels:
@@ -79,7 +89,9 @@ class Tree:
         )
 
     def freedom(self) -> int:
-        """Return 1 + the largest number of blocks over whose subsets a player's contribution is summed."""
+        """Return 1 + the largest number of blocks over whose subsets a player's
+        contribution is summed.
+        """
         siblings = np.zeros(self.players, dtype=np.int64)
         for above, level in zip(self._parents, self.labels, strict=True):
             first = np.unique(level, return_index=True)[1]
@@ -92,7 +104,9 @@ class Tree:
         return [np.zeros(self.players, dtype=np.int64), *self.labels[:-1]]
 
     def _siblings(self, player: int) -> list[list[Booleans]]:
-        """Return for each level the other blocks with the same parent, as masks of players."""
+        """Return for each level the other blocks with the same parent, as masks of
+        players.
+        """
         blocks: list[list[Booleans]] = []
         for above, level in zip(self._parents, self.labels, strict=True):
             sibling_blocks = np.unique(level[above == above[player]])
@@ -102,12 +116,15 @@ class Tree:
         return blocks
 
     def coalitions(self) -> Coalitions:
-        """Return all coalitions, weighted by products over levels of t!(n − 1 − t)!/n!, t blocks before (Owen 1977)."""
+        """Return all coalitions, weighted by products over levels of t!(n − 1 − t)!/n!,
+        t blocks before (Owen 1977).
+        """
         masks = []
         weights = []
         for player in range(self.players):
             siblings = self._siblings(player)
-            # Every coalition that the player can join, and the weight of its contribution there.
+            # Every coalition that the player can join, and the weight of its
+            # contribution there.
             subsets = _subsets(sum(map(len, siblings)))
             blocks = np.array(
                 [block for level in siblings for block in level], dtype=bool
@@ -149,7 +166,9 @@ class Tree:
         )
 
     def ranks(self, seed: int, what: str, counters: Counters) -> Integers:
-        """Draw an order that the tree allows for each counter: each player's place, ``(n, players)``."""
+        """Draw an order that the tree allows for each counter: each player's place,
+        ``(n, players)``.
+        """
         composite = np.zeros((len(counters), self.labels.shape[1]), dtype=np.int64)
         for level, labels in enumerate(self.labels):
             blocks = int(labels.max()) + 1
@@ -163,7 +182,9 @@ class Tree:
 
 
 def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
-    """Return the tree of a player space: flat without blocks, else modality, group and player."""
+    """Return the tree of a player space: flat without blocks, else modality, group and
+    player.
+    """
     if blocks is None:
         return Tree.flat(len(space.names))
     group_of = {}
@@ -184,7 +205,9 @@ def make_tree(space: PlayerSpace, blocks: Any) -> Tree:
 
 
 def places(keys: npt.NDArray[np.generic]) -> Integers:
-    """Return each element's place in its row's order, ``(rows, elements)`` as the keys."""
+    """Return each element's place in its row's order, ``(rows, elements)`` as the
+    keys.
+    """
     order = np.argsort(keys, axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(
@@ -194,7 +217,9 @@ def places(keys: npt.NDArray[np.generic]) -> Integers:
 
 
 def _weights(near: int) -> Floats:
-    """Return the share of orders in which so many of ``near`` blocks, and no more, precede one: Shapley's weights."""
+    """Return the share of orders in which so many of ``near`` blocks, and no more,
+    precede one: Shapley's weights.
+    """
     return np.array(
         [
             factorial(preceding) * factorial(near - preceding) / factorial(near + 1)

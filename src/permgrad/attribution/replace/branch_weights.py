@@ -1,8 +1,10 @@
-"""Measure how much each branch contributes: the game of branches, or of modalities if a network has no paths.
+"""Measure how much each branch contributes: the game of branches, or of modalities if a
+network has no paths.
 
-A branch's embedding is taken from a donor row, not set to zero, and the Shapley value shares out the loss of losing
-all. Shares are undefined unless the interval of the total lies above 0: where losing both does not make the loss larger
-there is nothing to share out, and two negative effects are no parts of a whole.
+A branch's embedding is taken from a donor row, not set to zero, and the Shapley value
+shares out the loss of losing all. Shares are undefined unless the interval of the total
+lies above 0: where losing both does not make the loss larger there is nothing to share
+out, and two negative effects are no parts of a whole.
 """
 
 from __future__ import annotations
@@ -35,12 +37,14 @@ _NUMBERS = ("importance", "std_error", "ci_low", "ci_high", "p_value")
 
 
 def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
-    """Return the weight of each branch, as written to ``branches.json``, or None for one path, or too many modalities.
+    """Return the weight of each branch, as written to ``branches.json``, or None for
+    one path, or too many modalities.
 
-    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value, share, alone, last``, for paths also
-    the interval of the share, ``share_low`` and ``share_high``, then ``total`` (for paths with the interval of the
-    interaction) and ``interaction``. ``alone`` is the effect of replacing this branch only, ``last`` that of replacing
-    it after the others.
+    Keys: for each path (or modality) ``importance, std, ci_low, ci_high, p_value,
+    share, alone, last``, for paths also the interval of the share, ``share_low`` and
+    ``share_high``, then ``total`` (for paths with the interval of the interaction) and
+    ``interaction``. ``alone`` is the effect of replacing this branch only, ``last``
+    that of replacing it after the others.
     """
     if game.engine is not None:
         if len(request.subject.paths) < 2:
@@ -60,7 +64,9 @@ def branch_weights(request: Request, game: Game) -> dict[str, Any] | None:
 def _weights(
     numbers: Mapping[str, Floats], ends: Mapping[str, tuple[float, float]]
 ) -> dict[str, Any]:
-    """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the effects alone and last."""
+    """Return an entry for each name and the total, of ``_NUMBERS`` ``(5,)`` and of the
+    effects alone and last.
+    """
     entries = {}
     for branch_name, branch_numbers in numbers.items():
         entries[branch_name] = dict(zip(_NUMBERS, branch_numbers.tolist(), strict=True))
@@ -80,7 +86,9 @@ def _weights(
 
 
 def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
-    """Return the result of ``branch_weights`` from the game of all modalities and their total."""
+    """Return the result of ``branch_weights`` from the game of all modalities and their
+    total.
+    """
     names = (*request.space.names, TOTAL)
     numbers = {}
     for modality_name in names:
@@ -107,7 +115,9 @@ def weigh_modalities(game: Game, request: Request) -> dict[str, Any]:
 def weigh_branches(
     moments: Estimable, paths: Sequence[str], confidence: float, quantity: str
 ) -> dict[str, Any]:
-    """Return the result of ``branch_weights`` from the sums over pairs of rows with replaced branches."""
+    """Return the result of ``branch_weights`` from the sums over pairs of rows with
+    replaced branches.
+    """
     numbers = estimated(moments, confidence)
     count = len(paths)
     total, shares, (interaction, alone, last_effects, joint) = (
@@ -147,16 +157,20 @@ def weigh_branches(
 
 
 def _beside(numbers: Floats, count: int) -> list[Floats]:
-    """Return what the branch game keeps beside the total and the shares: see ``_branch_play``."""
+    """Return what the branch game keeps beside the total and the shares: see
+    ``_branch_play``.
+    """
     return np.split(numbers[:, 1 + count :], [1, 1 + count, 1 + 2 * count], axis=1)
 
 
 def _share_interval(
     branch_numbers: Floats, total: Floats, error_of_sum: float
 ) -> tuple[float | None, float | None]:
-    """Return the interval of a branch's share of the total (Fieller 1954), from the errors of both and of their sum.
+    """Return the interval of a branch's share of the total (Fieller 1954), from the
+    errors of both and of their sum.
 
-    Its shares s are those for which part − s · total is not told from 0. None where the errors are not known.
+    Its shares s are those for which part − s · total is not told from 0. None where the
+    errors are not known.
     """
     (value, error, lower_bound, upper_bound, _), (total_value, error_of_total, *_) = (
         branch_numbers,
@@ -187,8 +201,9 @@ def _share_interval(
 def _branch_play(paths: Sequence[str]) -> Play:
     """Return the path game of whole branches.
 
-    It keeps the total effect, the shares of all paths, and the interaction. Then each path's effect alone, its effect
-    behind all others, and the sum of its share and the total, whose error tells how the two vary together.
+    It keeps the total effect, the shares of all paths, and the interaction. Then each
+    path's effect alone, its effect behind all others, and the sum of its share and the
+    total, whose error tells how the two vary together.
     """
     path_game = PathGame.of(len(paths))
     count = len(paths)
@@ -213,7 +228,9 @@ def _branch_play(paths: Sequence[str]) -> Play:
 
 
 def branch_moments(game: Game) -> PairMoments:
-    """Replace branches of rows by those of their donors, and store the sums over the pairs."""
+    """Replace branches of rows by those of their donors, and store the sums over the
+    pairs.
+    """
     request = game.request
     engine = game.engine
     assert engine is not None, "branches are those of a hybrid network"

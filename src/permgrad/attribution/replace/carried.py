@@ -1,4 +1,6 @@
-"""Which few rows make an importance: as rows whose loss grows, or as donors whose values others get."""
+"""Which few rows make an importance: as rows whose loss grows, or as donors whose
+values others get.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ import numpy as np
 from permgrad.attribution.replace.moments import PairMoments
 from permgrad.base.arrays import Floats
 
-#: A row carries an importance with this share of it, among so many rows. Of fewer rows each has much of it.
+#: A row carries an importance with this share of it, among so many rows. Of fewer rows
+#: each has much of it.
 _SHARE = 0.1
 _FEWEST = 100
-#: Most rows, as a share of all, that are few, and the least importance as a share of the loss of a constant.
+#: Most rows, as a share of all, that are few, and the least importance as a share of
+#: the loss of a constant.
 _FEW = 0.02
 _LEAST = 0.05
-#: Rows that change an importance by less than this share of the row that changes it most are left: some of them only
-#: met that row.
+#: Rows that change an importance by less than this share of the row that changes it
+#: most are left: some of them only met that row.
 _BESIDE = 0.4
 
 
@@ -25,8 +29,9 @@ def rows_that_carry(
 ) -> dict[str, Any] | None:
     """Return the few rows that make an importance, or None where there are none.
 
-    They add or take a tenth of it each, and without them it is another by more than its standard error then is: under
-    normal errors no row does that. A row is taken out as one that is explained and as one that lends.
+    They add or take a tenth of it each, and without them it is another by more than its
+    standard error then is: under normal errors no row does that. A row is taken out as
+    one that is explained and as one that lends.
 
     Args:
         moments: of the first quantity, the importance.
@@ -34,9 +39,10 @@ def rows_that_carry(
         shared: whether the donors are the rows explained.
 
     Returns:
-        ``places`` of the rows, those that change most first, among the rows explained, or, where these do not lend and
-        it is by what donors ``lend``, among the donors. How many ``rows`` they are, ``of`` how many, the ``value`` of the
-        importance, and what it is ``without`` them.
+        ``places`` of the rows, those that change most first, among the rows explained,
+        or, where these do not lend and it is by what donors ``lend``, among the donors.
+        How many ``rows`` they are, ``of`` how many, the ``value`` of the importance,
+        and what it is ``without`` them.
     """
     received = moments.receiver_sum[0]
     weight = moments.receiver_weight

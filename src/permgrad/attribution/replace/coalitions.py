@@ -1,4 +1,5 @@
-"""Play coalitions on any network: predict rows in which any set of players comes from a donor row.
+"""Play coalitions on any network: predict rows in which any set of players comes from a
+donor row.
 
 Only predictions are made here. The methods measure them.
 """
@@ -27,15 +28,16 @@ from permgrad.base.errors import InputError
 from permgrad.base.progress import Progress
 from permgrad.models.batches import halved, in_batches
 
-#: Rows on which the network's rounding is looked at, and by how much it may be larger elsewhere.
+#: Rows on which the network's rounding is looked at, and by how much it may be larger
+#: elsewhere.
 _PROBE_ROWS = 16
 _ALONE = 2
 _SAFETY = 8
 #: Rows per forward on a processor: a batch's activations should stay in its cache.
 _BATCH_IMAGE = 256
 _BATCH_ACCELERATOR = 16384
-#: Coalitions of so many rows, or so few coalitions, are written one after the other: each replaces the same places in
-#: all rows.
+#: Coalitions of so many rows, or so few coalitions, are written one after the other:
+#: each replaces the same places in all rows.
 _ROWS_EACH = 32
 _ONE_BY_ONE = 8
 #: Pairs that are held at once.
@@ -47,7 +49,8 @@ _OUTPUTS = 2**20
 #: Bytes, and batches, of the network's inputs that are laid out at once.
 _LAID_OUT_BYTES = 2**20
 _LAID_OUT_BATCHES = 16
-#: Bytes of an input that are laid out at a time on a processor, so that they stay in its cache.
+#: Bytes of an input that are laid out at a time on a processor, so that they stay in
+#: its cache.
 _BLOCK_BYTES = 2**19
 #: Integers as wide as numbers of so many bytes.
 _SAME_WIDTH = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -56,7 +59,9 @@ Numbers = Integers | Tensor
 
 
 def forward_batch_size(request: Request) -> int:
-    """Return the rows per forward pass, ``"auto"`` resolved: as many as are fast, and whose activations are bounded."""
+    """Return the rows per forward pass, ``"auto"`` resolved: as many as are fast, and
+    whose activations are bounded.
+    """
     if request.batch_size != "auto":
         return int(request.batch_size)
     subject = request.subject
@@ -67,7 +72,9 @@ def forward_batch_size(request: Request) -> int:
 
 
 def select(mask: Tensor, true_values: Tensor, false_values: Tensor) -> Tensor:
-    """Return ``torch.where(mask, one, other)``, several times faster on a processor: bits are combined as integers."""
+    """Return ``torch.where(mask, one, other)``, several times faster on a processor:
+    bits are combined as integers.
+    """
     width = _SAME_WIDTH.get(true_values.element_size())
     if (
         width is None
@@ -79,7 +86,8 @@ def select(mask: Tensor, true_values: Tensor, false_values: Tensor) -> Tensor:
     second = false_values.view(width)
     mask_bits = mask.to(width).neg_()
     differing = first ^ second
-    # The shape of all three together, so that the last step needs no further tensor. Often the mask has it.
+    # The shape of all three together, so that the last step needs no further tensor.
+    # Often the mask has it.
     has_full_shape = np.broadcast_shapes(mask_bits.shape, differing.shape) == tuple(
         mask_bits.shape
     )
@@ -91,10 +99,12 @@ def select(mask: Tensor, true_values: Tensor, false_values: Tensor) -> Tensor:
 
 
 class Blend:
-    """Predictions of the network for pairs of a receiver and a donor row and any coalition of replaced players.
+    """Predictions of the network for pairs of a receiver and a donor row and any
+    coalition of replaced players.
 
-    It answers plays as the back end of a game: with values of ``lenders``, of a ``sampler`` that fits them to the rest
-    of the row, or of a ``fixed`` row, ``(1, *)`` per input.
+    It answers plays as the back end of a game: with values of ``lenders``, of a
+    ``sampler`` that fits them to the rest of the row, or of a ``fixed`` row, ``(1, *)``
+    per input.
     """
 
     mode = staticmethod(torch.no_grad)
@@ -127,7 +137,8 @@ class Blend:
         #: the players of each input, nobody included: it is never replaced
         self._players = [owners.unique().cpu() for owners in self._owners]
         self._straight = [torch.equal(owners, players) for owners in self._owners]
-        #: whether one player owns a whole input: no mask of the input's size is needed then
+        #: whether one player owns a whole input: no mask of the input's size is needed
+        #: then
         self._whole = [
             len(owners) > 0 and bool((owners == owners[0]).all())
             for owners in self._owners
@@ -146,7 +157,9 @@ class Blend:
         return self._base
 
     def donor_outputs(self) -> Tensor:
-        """Return the outputs of the background rows, ``(donors, K)`` (computed once)."""
+        """Return the outputs of the background rows, ``(donors, K)`` (computed
+        once).
+        """
         if self._donor_outputs is None and self.request.shared:
             self._donor_outputs = self.base()
         elif self._donor_outputs is None:
@@ -155,7 +168,10 @@ class Blend:
                     self._outputs(self.request.donors), "background"
                 )
             except ForwardError as error:
-                problem = f"The network failed on the background rows: it raised {error.words}"
+                problem = (
+                    "The network failed on the background rows: it raised "
+                    f"{error.words}"
+                )
                 raise InputError(
                     problem, hint="Check the rows of background=", code="PG038"
                 ) from error.__cause__
@@ -163,14 +179,17 @@ class Blend:
 
     @cached_property
     def noise(self) -> float | None:
-        """How far rounding moves the outputs, or None for a hybrid network, whose outputs are around 1."""
+        """How far rounding moves the outputs, or None for a hybrid network, whose
+        outputs are around 1.
+        """
         if self.subject.standardised:
             return None
         outputs = self.donor_outputs()
         moved = self.subject.moved
         largest = float(outputs.abs().max())
         precision = torch.finfo(outputs.dtype).eps
-        # A network whose rows depend on their neighbours moves by more than rounding, and was named already.
+        # A network whose rows depend on their neighbours moves by more than rounding,
+        # and was named already.
         noise_limit = min(1024 * precision, 0.02) * largest
         return max(
             precision * largest,
@@ -181,10 +200,11 @@ class Blend:
         )
 
     def _moved(self, outputs: Tensor) -> float:
-        """Return by how much outputs of background rows move one by one and in another order.
+        """Return by how much outputs of background rows move one by one and in another
+        order.
 
-        Sums are then taken in another order too. Terms that nearly cancel make this larger than the size of the
-        outputs suggests.
+        Sums are then taken in another order too. Terms that nearly cancel make this
+        larger than the size of the outputs suggests.
         """
         count = min(_PROBE_ROWS, len(outputs))
         tensors = [tensor[:count].flip(0) for tensor in self.request.donors]
@@ -196,7 +216,7 @@ class Blend:
         alone = (torch.cat(single) - again[: len(single)]).abs().max()
         return max(float(apart), float(alone))
 
-    # ---- pairs of rows, each with a coalition ------------------------------------------------------------------------
+    # ---- pairs of rows, each with a coalition ----------------------------------------
     def predict(
         self,
         receivers: Numbers,
@@ -204,9 +224,11 @@ class Blend:
         replaced: Booleans | Tensor,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b, players)``, come from donors.
+        """Return the outputs ``(b, K)`` of receivers whose replaced players, bool ``(b,
+        players)``, come from donors.
 
-        Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None: ``request.donors``), ``(b,)``.
+        Receivers and donors are row numbers in ``request.inputs`` and ``source`` (None:
+        ``request.donors``), ``(b,)``.
         """
         request = self.request
         device = self.subject.device
@@ -216,7 +238,8 @@ class Blend:
         padded = torch.nn.functional.pad(torch.as_tensor(replaced), (0, 1))
 
         def blended(position: int, row_selection: slice | Tensor) -> Tensor:
-            # Gathered on the device of the tensors. Only a batch at a time goes to the network's device.
+            # Gathered on the device of the tensors. Only a batch at a time goes to the
+            # network's device.
             receiving = request.inputs[position]
             lending = lending_tensors[position]
             receiver_values = receiving[
@@ -254,7 +277,9 @@ class Blend:
             )
 
     def _mask(self, position: int, padded: Tensor) -> Tensor:
-        """Return which numbers of an input belong to chosen players ``(b, players + 1)``: ``(b, *)``, to broadcast."""
+        """Return which numbers of an input belong to chosen players ``(b, players +
+        1)``: ``(b, *)``, to broadcast.
+        """
         owners = self._owners[position]
         shape = self.request.inputs[position].shape[1:]
         if self._whole[position]:
@@ -270,7 +295,8 @@ class Blend:
         replaced: Booleans,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs of pairs in which the same players, bool ``(players,)``, are replaced (quicker).
+        """Return the outputs of pairs in which the same players, bool ``(players,)``,
+        are replaced (quicker).
 
         ``source``: the donors' values (None: ``request.donors``).
         """
@@ -283,9 +309,11 @@ class Blend:
         replaced: Booleans,
         source: Sequence[Tensor] | None = None,
     ) -> Tensor:
-        """Return the outputs ``(coalitions, b, K)`` of receivers ``(b,)`` in coalitions ``(coalitions, players)``.
+        """Return the outputs ``(coalitions, b, K)`` of receivers ``(b,)`` in coalitions
+        ``(coalitions, players)``.
 
-        Each coalition has the donors of its place, ``(b,)``. Only the columns that it replaces are written.
+        Each coalition has the donors of its place, ``(b,)``. Only the columns that it
+        replaces are written.
         """
         padded_coalitions = torch.as_tensor(
             np.append(replaced, np.zeros((len(replaced), 1), dtype=bool), axis=1)
@@ -345,9 +373,11 @@ class Blend:
         )
 
     def _branches(self, pairs: int) -> BranchCut | None:
-        """Return the network cut into branches, with the embeddings of all rows, where there is enough to save.
+        """Return the network cut into branches, with the embeddings of all rows, where
+        there is enough to save.
 
-        That is so when more rows have been asked for than the branches of all rows cost.
+        That is so when more rows have been asked for than the branches of all rows
+        cost.
         """
         request = self.request
         if not self._uncut and self.evaluations + pairs > 2 * (
@@ -357,14 +387,16 @@ class Blend:
             if request.options.get("incremental", True):
                 probe_rows = request.inputs
                 if request.count == 1:
-                    # One row alone does not tell whether branches can be put together anew.
+                    # One row alone does not tell whether branches can be put together
+                    # anew.
                     probe_rows = tuple(
                         torch.cat([input_tensor, donor_tensor[:1].to(input_tensor)])
                         for input_tensor, donor_tensor in zip(
                             probe_rows, request.donors, strict=True
                         )
                     )
-                # Inputs without own players: whoever owns one also owns places of an input before it.
+                # Inputs without own players: whoever owns one also owns places of an
+                # input before it.
                 before = {len(self.space)}
                 followers = set[int]()
                 for position, players in enumerate(
@@ -391,7 +423,9 @@ class Blend:
         self._batch = in_batches(count, self._batch, work)
 
     def _add(self, batches: list[Tensor], outputs: Tensor) -> None:
-        """Add the outputs of a batch, and let the bar move by its share of the steps."""
+        """Add the outputs of a batch, and let the bar move by its share of the
+        steps.
+        """
         batches.append(outputs)
         if self.progress is not None:
             steps = min(self._left, len(outputs) * self._share)
@@ -399,7 +433,9 @@ class Blend:
             self._left -= steps
 
     def watch(self, progress: Progress | None, steps: float, rows: float) -> None:
-        """Let a bar move by batch, as far as ``steps`` for so many rows of the model."""
+        """Let a bar move by batch, as far as ``steps`` for so many rows of the
+        model.
+        """
         self.progress = progress
         self._left = steps
         self._share = steps / max(rows, 1)
@@ -407,7 +443,10 @@ class Blend:
     def _gather(
         self, count: int, predict: Callable[[slice], Tensor], *, checked: bool = True
     ) -> Tensor:
-        """Return the outputs of all rows, predicted batch by batch. ``checked``: refuse rows between two others."""
+        """Return the outputs of all rows, predicted batch by batch.
+
+        ``checked``: refuse rows between two others.
+        """
         batches: list[Tensor] = []
         with torch.no_grad():
             self._batch = in_batches(
@@ -422,12 +461,13 @@ class Blend:
             return finite(outputs, "between")
         return outputs
 
-    # ---- every row with all its coalitions and donors, laid out by broadcasting: inputs are written once -------------
+    # ---- every row with all its coalitions and donors, laid out by broadcasting: input
     def grid(self, rows: Any, donors: Any, keeps: Any) -> Tensor:
-        """Return raw outputs ``(n, coalitions, donors, K)`` of rows with the donors of each, ``(n, donors)``.
+        """Return raw outputs ``(n, coalitions, donors, K)`` of rows with the donors of
+        each, ``(n, donors)``.
 
-        ``keeps``: the players of each coalition, who keep the row's values, bool ``(n, coalitions, players)``. All are
-        arrays or tensors.
+        ``keeps``: the players of each coalition, who keep the row's values, bool ``(n,
+        coalitions, players)``. All are arrays or tensors.
         """
         # Copies: views of broadcast arrays cannot be shared with torch.
         index_arrays = (rows, donors, keeps)
@@ -491,7 +531,8 @@ class Blend:
                     position, rows[row_slice], donors[row_slice], padded[row_slice]
                 )
             placed.append(expanded_input.flatten(0, 2))
-        # Whole batches, so that a network that is read in parts gets few different numbers of rows.
+        # Whole batches, so that a network that is read in parts gets few different
+        # numbers of rows.
         with torch.no_grad():
             batches = zip(
                 *(receiving.split(self._batch) for receiving in placed), strict=True
@@ -509,7 +550,9 @@ class Blend:
     def _placed(
         self, position: int, rows: Tensor, donors: Tensor, padded: Tensor
     ) -> Tensor:
-        """Return an input of rows in coalitions ``(n, coalitions, donors, *)``: where ``padded``, of the row itself."""
+        """Return an input of rows in coalitions ``(n, coalitions, donors, *)``: where
+        ``padded``, of the row itself.
+        """
         tensor = self.request.inputs[position]
         background = self.request.donors[position]
         device = self.subject.device
@@ -529,7 +572,9 @@ class Blend:
         return select(mask, receiving, donor_values).expand(shape)
 
     def differs(self, rows: Integers, donors: Integers) -> Booleans:
-        """Return which players are not the same in a row and in all its donors, ``(n, players)``."""
+        """Return which players are not the same in a row and in all its donors, ``(n,
+        players)``.
+        """
         differing = torch.zeros(len(rows), len(self.space) + 1, dtype=torch.int32)
         receivers = torch.from_numpy(np.array(rows))
         lenders = torch.from_numpy(np.array(donors))
@@ -551,9 +596,12 @@ class Blend:
             )
         return (differing[:, :-1] > 0).numpy()
 
-    # ---- as back end of a game ----------------------------------------------------------------------------------
+    # ---- as back end of a game -------------------------------------------------------
     def explained(self, span: slice | None = None) -> Tensor:
-        """Return the outputs of the rows explained. Refuse those that are not finite, also of the background."""
+        """Return the outputs of the rows explained.
+
+        Refuse those that are not finite, also of the background.
+        """
         with self.subject.open(), self.mode():
             outputs = self.base()
             if self.fixed is None:
@@ -561,7 +609,9 @@ class Blend:
             return finite(outputs if span is None else outputs[span])
 
     def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
-        """Yield all rows, or those of a span, as one block, and their outputs as they are."""
+        """Yield all rows, or those of a span, as one block, and their outputs as they
+        are.
+        """
         if span is None:
             block_rows = slice(0, self.request.count)
         else:
@@ -571,7 +621,9 @@ class Blend:
     def packs(
         self, plays: Sequence[Play], repeats: int, rows: slice
     ) -> list[list[Play]]:
-        """Return which plays go through the model together: as many as are held at once, where calls are few."""
+        """Return which plays go through the model together: as many as are held at
+        once, where calls are few.
+        """
         most_pairs = 0
         packs = list[list[Play]]()
         pair_count = 0
@@ -594,7 +646,10 @@ class Blend:
         effects_of: EffectsOf,
         width: int,  # noqa: ARG002 — as of the engine
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
-        """Yield plays, rows, their donors and effects. Several repeats of few rows go through the network together."""
+        """Yield plays, rows, their donors and effects.
+
+        Several repeats of few rows go through the network together.
+        """
         masks = sum(len(play.mask) for play in pack)
         together = max(1, self._chunk // (masks * (rows.stop - rows.start)))
         rows_per_step = max(1, self._chunk // masks)
@@ -624,7 +679,9 @@ class Blend:
     def _answer(
         self, plays: Sequence[Play], receivers: Integers, repeats: Sequence[int]
     ) -> list[tuple[Integers, Tensor]]:
-        """Return each play's donors ``(b,)`` and outputs ``(coalitions, b, K)`` for receivers once in each repeat."""
+        """Return each play's donors ``(b,)`` and outputs ``(coalitions, b, K)`` for
+        receivers once in each repeat.
+        """
         count = len(receivers)
         if self.sampler is not None:
             return [
@@ -670,7 +727,9 @@ class Blend:
         receivers: Integers,
         repeats: Sequence[int],
     ) -> tuple[Integers, Tensor]:
-        """Return donors and outputs ``(1, b, K)`` of values that are drawn given the rest of the row."""
+        """Return donors and outputs ``(1, b, K)`` of values that are drawn given the
+        rest of the row.
+        """
         columns = self.request.space.columns[key]
         repeat_rows = receivers[: len(receivers) // len(repeats)]
         drawn = [sampler.draw(key, columns, repeat_rows, repeat) for repeat in repeats]
@@ -690,7 +749,9 @@ class Blend:
         )[None]
 
     def _replaced(self, play: Play) -> Booleans:
-        """Return the players that each coalition of a play replaces, bool ``(coalitions, players)``."""
+        """Return the players that each coalition of a play replaces, bool
+        ``(coalitions, players)``.
+        """
         coalitions = np.zeros((len(play.mask), len(self.request.space)), dtype=bool)
         coalitions[:, play.players] = play.mask.any(axis=2)
         return coalitions
@@ -698,9 +759,11 @@ class Blend:
     def edited(
         self, play: Play, coalition_index: int, receivers: Integers, donors: Integers
     ) -> tuple[Tensor, ...]:
-        """Return the rows of pairs as the coalition at a place of a play was predicted, ``(pairs, *)`` per input.
+        """Return the rows of pairs as the coalition at a place of a play was predicted,
+        ``(pairs, *)`` per input.
 
-        Pairs are in the order of ``answers``: the receivers of one repeat after those of another.
+        Pairs are in the order of ``answers``: the receivers of one repeat after those
+        of another.
         """
         receiver_rows = torch.as_tensor(receivers)
         replaced = torch.as_tensor(

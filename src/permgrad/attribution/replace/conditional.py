@@ -1,9 +1,10 @@
 """Conditional replacement: a new value of a feature that fits the rest of the row.
 
-Marginal replacement makes impossible rows if features depend on each other. Here x_j is drawn given the others, after
-Chamma et al. 2023 (arXiv 2309.07593). A number is its prediction from the other columns plus a residual of another row,
-in units of the predicted spread (cross-fitted, so that residuals are out of sample). A category, or a number with few
-values, is drawn from its predicted probabilities.
+Marginal replacement makes impossible rows if features depend on each other. Here x_j is
+drawn given the others, after Chamma et al. 2023 (arXiv 2309.07593). A number is its
+prediction from the other columns plus a residual of another row, in units of the
+predicted spread (cross-fitted, so that residuals are out of sample). A category, or a
+number with few values, is drawn from its predicted probabilities.
 """
 
 from __future__ import annotations
@@ -36,16 +37,20 @@ Encoded = Array  # float32, or float64 where the model takes that
 
 @dataclass
 class _Conditional:
-    """How one feature (a block of encoded columns) is drawn given the rest of the row."""
+    """How one feature (a block of encoded columns) is drawn given the rest of the
+    row.
+    """
 
     predictors: list[int]
     level_columns: Indexes
     level: Fitted | None
-    #: the number that is drawn, if any. Other continuous columns come from the background row nearest in it
+    #: the number that is drawn, if any. Other continuous columns come from the
+    #: background row nearest in it
     main: int | None = None
     companions: Sequence[int] = ()
     numeric: Fitted | None = None
-    #: background rows that have a number (not a missing value), and for each level whether it has one
+    #: background rows that have a number (not a missing value), and for each level
+    #: whether it has one
     numeric_rows: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     level_has_number: Booleans | None = None
     constant: float = 0.0
@@ -60,7 +65,9 @@ class _Conditional:
         ]
 
     def for_others(self, encoded: Encoded) -> _Conditional:
-        """Return the same with predictions for other receivers, none of which the models have seen."""
+        """Return the same with predictions for other receivers, none of which the
+        models have seen.
+        """
         columns = encoded[:, self.predictors].astype(np.float64)
         level, numeric = (
             fitted_part and fitted_part.for_others(columns)
@@ -72,7 +79,8 @@ class _Conditional:
 class ConditionalSampler:
     """Draws each player given all columns that are not the player's.
 
-    Of a table that has no encoder, columns of a ``design`` are drawn, and collapsed to cells.
+    Of a table that has no encoder, columns of a ``design`` are drawn, and collapsed to
+    cells.
     """
 
     def __init__(
@@ -88,7 +96,10 @@ class ConditionalSampler:
         design: CellDesign | None = None,
     ) -> None:
         if len(background) < 4 * FOLDS:
-            problem = f"sampling='conditional' needs at least {4 * FOLDS} background rows, got {len(background)}"
+            problem = (
+                f"sampling='conditional' needs at least {4 * FOLDS} background "
+                f"rows, got {len(background)}"
+            )
             raise InputError(
                 problem,
                 hint="Pass background= with more rows, or sampling='marginal'",
@@ -125,7 +136,9 @@ class ConditionalSampler:
     def moved_to(
         self, encoded: Encoded, row_offset: int | RowNumbers
     ) -> ConditionalSampler:
-        """Return a sampler for other receivers by the same fitted models, with donors from a separate background."""
+        """Return a sampler for other receivers by the same fitted models, with donors
+        from a separate background.
+        """
         if self.design is not None:
             encoded = self.design.expand(encoded)
         moved_sampler = copy.copy(self)
@@ -140,7 +153,9 @@ class ConditionalSampler:
     def draw(
         self, player: str, columns: Indexes, rows: Integers, repeat: int
     ) -> tuple[Integers, Encoded]:
-        """Return donor numbers (of residuals, −1 where none is used) and new values of ``columns``."""
+        """Return donor numbers (of residuals, −1 where none is used) and new values of
+        ``columns``.
+        """
         cells = columns
         if self.design is not None:
             columns = self.design.columns_of(columns)
@@ -208,7 +223,9 @@ class ConditionalSampler:
     def _conditions(
         self, model: _Conditional, rows: Integers, drawn: dict[int, Encoded]
     ) -> Floats | None:
-        """Return the predictors of rows where earlier members of its group are new already."""
+        """Return the predictors of rows where earlier members of its group are new
+        already.
+        """
         if not any(column in drawn for column in model.predictors):
             return None
         columns = []
@@ -223,7 +240,9 @@ class ConditionalSampler:
         rows: Integers,
         donors: Integers,
     ) -> Integers:
-        """Return positions in ``residuals``: the donor's own, or another row's where not every row has a number."""
+        """Return positions in ``residuals``: the donor's own, or another row's where
+        not every row has a number.
+        """
         lenders = model.numeric_rows
         if len(lenders) == self.donors:
             return donors
@@ -243,23 +262,28 @@ class ConditionalSampler:
         return source
 
     def facts(self) -> dict[str, Any]:
-        """Return facts about features, for ``meta``, and warn if their numbers are unreliable."""
+        """Return facts about features, for ``meta``, and warn if their numbers are
+        unreliable.
+        """
         determined = list(self.not_identifiable)
         dependent = list(self.residuals_dependent)
         if determined:
             warn_user(
-                "The other features determine these, so that sampling='conditional' cannot identify their own effect: "
+                "The other features determine these, so that sampling='conditional' "
+                "cannot identify their own effect: "
                 f"{', '.join(determined[:10])}. Declare them as one group with groups=."
             )
         if dependent:
             warn_user(
-                "The values that sampling='conditional' draws for these features do not fit the other columns, so "
-                f"their importances are not reliable: {', '.join(dependent[:10])}. Pass more rows, or groups= of "
+                "The values that sampling='conditional' draws for these features do "
+                "not fit the other columns, so "
+                f"their importances are not reliable: {', '.join(dependent[:10])}. "
+                "Pass more rows, or groups= of "
                 "features that depend on each other."
             )
         return {"not_identifiable": determined, "residuals_dependent": dependent}
 
-    # ---- fitting -------------------------------------------------------------------------------------------------
+    # ---- fitting ---------------------------------------------------------------------
     def _fit_player(self, player: str, columns: Indexes) -> list[_Conditional]:
         owned = {int(column) for column in columns}
         feature_blocks = list[Indexes]()
@@ -327,7 +351,8 @@ class ConditionalSampler:
         model.companions = [column for column in continuous if column != model.main]
         background_rows = np.arange(self.donors)
         if level is not None:
-            # A level without spread in the number is a missing value: its number is the imputed one.
+            # A level without spread in the number is a missing value: its number is the
+            # imputed one.
             codes = codes_of(self.background[:, level_columns], level.draws)
             numbers = self.background[:, model.main]
             spans = [
@@ -347,7 +372,9 @@ class ConditionalSampler:
 
 
 def conditional_sampler(request: Request) -> ConditionalSampler:
-    """Return the sampler of a request's table, which may be fitted already on the background of a longer table."""
+    """Return the sampler of a request's table, which may be fitted already on the
+    background of a longer table.
+    """
     if request.kept is None or request.shared:
         earlier = None
     else:
@@ -376,9 +403,11 @@ def conditional_sampler(request: Request) -> ConditionalSampler:
     return sampler
 
 
-# ---- torch networks whose input is one table -------------------------------------------------------------------------
+# ---- torch networks whose input is one table -----------------------------------------
 class PlainColumns:
-    """The encoder of a sampler for a table of numbers: each column is its own feature, and drawn as a number."""
+    """The encoder of a sampler for a table of numbers: each column is its own feature,
+    and drawn as a number.
+    """
 
     def __init__(self, count: int) -> None:
         self.numeric_columns_ = np.arange(count)

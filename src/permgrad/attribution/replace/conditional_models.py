@@ -1,8 +1,10 @@
-"""Models of conditional draws: a number's mean and spread, and a category's probabilities, given other columns.
+"""Models of conditional draws: a number's mean and spread, and a category's
+probabilities, given other columns.
 
-They are ridge and logistic regressions of scikit-learn on lines, and on splines and products of columns where these
-show: what a mean misses stays in the residual, goes to other rows with it, and looks like an effect. All are
-cross-fitted, so that no row is predicted by a model that has seen it.
+They are ridge and logistic regressions of scikit-learn on lines, and on splines and
+products of columns where these show: what a mean misses stays in the residual, goes to
+other rows with it, and looks like an effect. All are cross-fitted, so that no row is
+predicted by a model that has seen it.
 """
 
 from __future__ import annotations
@@ -18,30 +20,39 @@ from permgrad.base.arrays import Array, Floats, Indexes, Integers
 from permgrad.base.random import generator
 
 Encoded = Array  # float32, or float64 where the model takes that
-#: Takes predicting columns ``(rows, columns)`` and the fold of each row (−1: outside the background).
+#: Takes predicting columns ``(rows, columns)`` and the fold of each row (−1: outside
+#: the background).
 Predict = Callable[[Floats, Integers], Floats]
 
 FOLDS = 5
-#: A column of fewer distinct values gets a line only, and is drawn as one of its values.
+#: A column of fewer distinct values gets a line only, and is drawn as one of its
+#: values.
 DISTINCT = 8
-#: Least share of a number's variance explained by the others at which they count as determining it.
+#: Least share of a number's variance explained by the others at which they count as
+#: determining it.
 _DETERMINED = 0.999
-#: The same for a category: share of the mistakes of always guessing the commonest level that is avoided.
+#: The same for a category: share of the mistakes of always guessing the commonest level
+#: that is avoided.
 _DETERMINED_LEVEL = 0.99
-#: Share of the error that makes a difference: of a spread that follows other columns, and of strengths.
+#: Share of the error that makes a difference: of a spread that follows other columns,
+#: and of strengths.
 _CLEARLY = 0.01
-#: Penalties of ridge regression, and strengths of logistic regression, of which the best is taken.
+#: Penalties of ridge regression, and strengths of logistic regression, of which the
+#: best is taken.
 _PENALTIES = np.logspace(-4, 4, 17)
 _STRENGTHS = (0.03, 0.3, 3.0, 30.0, 300.0)
-#: Curves and products that are added at most, and the columns up to which products of three are looked at.
+#: Curves and products that are added at most, and the columns up to which products of
+#: three are looked at.
 _CURVES = 12
 _PRODUCTS = 6
 _TRIPLES = 12
-#: Most knots of a spline by quantiles and by distance, rows per knot, and knots in products.
+#: Most knots of a spline by quantiles and by distance, rows per knot, and knots in
+#: products.
 _KNOTS = 12
 _ROWS_PER_KNOT = 30
 _FEW_KNOTS = 3
-#: Functions of each column's ranks that terms are looked for by, and clearness from which on a curve is tried.
+#: Functions of each column's ranks that terms are looked for by, and clearness from
+#: which on a curve is tried.
 _WAVES = 3
 _CURVE_Z = 2.0
 #: Levels that terms are looked for, and that are checked.
@@ -50,9 +61,11 @@ _COMMONEST = 4
 _LEVEL = 0.01
 
 
-# ---- which functions of the columns ----------------------------------------------------------------------------------
+# ---- which functions of the columns --------------------------------------------------
 def _waves(x: Floats) -> Floats:
-    """Return cosines of each row's rank in each column, centred ``(rows, columns, waves)``: 0 for constant columns."""
+    """Return cosines of each row's rank in each column, centred ``(rows, columns,
+    waves)``: 0 for constant columns.
+    """
     from scipy.stats import rankdata
 
     relative_ranks = (rankdata(x, axis=0) - 0.5) / len(x)
@@ -61,13 +74,17 @@ def _waves(x: Floats) -> Floats:
 
 
 def _clearness(signals: Floats, functions: Floats) -> Floats:
-    """Return the sums of products over rows, in their standard errors: ``(signals, functions)``."""
+    """Return the sums of products over rows, in their standard errors: ``(signals,
+    functions)``.
+    """
     squares = (signals**2).T @ functions**2
     return np.abs(signals.T @ functions) / np.sqrt(np.maximum(squares, 1e-300))
 
 
 def _clear_pairs(left: Floats, waves: Floats) -> Floats:
-    """Return how clearly products of the functions of two columns follow any of the signals, ``(columns, columns)``."""
+    """Return how clearly products of the functions of two columns follow any of the
+    signals, ``(columns, columns)``.
+    """
     count = waves.shape[1]
     flat_waves = waves.reshape(len(waves), -1)
     signal_clearness = []
@@ -81,7 +98,9 @@ def _clear_pairs(left: Floats, waves: Floats) -> Floats:
 
 
 class _Curve:
-    """A cubic spline of a column, whose coefficients are changes of its slope: penalties keep it straight."""
+    """A cubic spline of a column, whose coefficients are changes of its slope:
+    penalties keep it straight.
+    """
 
     def __init__(self, values: Floats, most_knots: int) -> None:
         from sklearn.preprocessing import SplineTransformer
@@ -115,16 +134,20 @@ class _Curve:
         self._of_slopes = np.linalg.pinv(np.diff(slopes, axis=0))
 
     def __call__(self, values: Floats) -> Floats:
-        """Return the functions at ``values``, ``(rows, functions)``, straight outside the range fitted."""
+        """Return the functions at ``values``, ``(rows, functions)``, straight outside
+        the range fitted.
+        """
         bends: Floats = self._spline.transform(values[:, None]) @ self._of_slopes
         return bends
 
 
 class Terms:
-    """Functions of columns that a regression adds up: lines of all, splines of some, products of two or three.
+    """Functions of columns that a regression adds up: lines of all, splines of some,
+    products of two or three.
 
-    They are chosen once, on all rows, by the targets ``(rows, targets)``, and scaled by the penalties that suit each
-    alone, as one penalty holds back all. Only coefficients are cross-fitted.
+    They are chosen once, on all rows, by the targets ``(rows, targets)``, and scaled by
+    the penalties that suit each alone, as one penalty holds back all. Only coefficients
+    are cross-fitted.
     """
 
     def __init__(self, x: Floats, targets: Floats) -> None:
@@ -161,7 +184,9 @@ class Terms:
         del self._z, self._targets
 
     def _add(self, terms: Sequence[tuple[int, ...]], left: Floats) -> None:
-        """Add terms, each scaled half way (as a geometric mean) to the penalty that suits it alone."""
+        """Add terms, each scaled half way (as a geometric mean) to the penalty that
+        suits it alone.
+        """
         from sklearn.linear_model import RidgeCV
 
         penalties = []
@@ -185,7 +210,9 @@ class Terms:
         return residuals
 
     def _add_products(self, waves: Floats, left: Floats) -> None:
-        """Add the products that exceed the largest expected by chance: of pairs, and of three of few columns."""
+        """Add the products that exceed the largest expected by chance: of pairs, and of
+        three of few columns.
+        """
         count = waves.shape[1]
         pairs: list[tuple[int, ...]] = list(combinations(range(count), 2))
         together = _clear_pairs(left, waves)
@@ -225,14 +252,19 @@ class Terms:
         )
 
     def __call__(self, x: Floats) -> Floats:
-        """Return the terms of rows, ``(rows, functions)``. Outside the range of the background they are straight."""
+        """Return the terms of rows, ``(rows, functions)``.
+
+        Outside the range of the background they are straight.
+        """
         return self._design(self._scaler.transform(x))
 
 
 def _clearest(
     products: list[tuple[int, ...]], clear: Floats, tests: int
 ) -> list[tuple[int, ...]]:
-    """Return the products that exceed the largest expected by chance in ``tests`` tests of each, at most a few."""
+    """Return the products that exceed the largest expected by chance in ``tests`` tests
+    of each, at most a few.
+    """
     least = np.sqrt(2 * np.log(max(len(products) * tests, 1))) + 0.3
     return [
         products[product_index]
@@ -241,16 +273,18 @@ def _clearest(
     ]
 
 
-# ---- cross-fitted models ---------------------------------------------------------------------------------------------
+# ---- cross-fitted models -------------------------------------------------------------
 def _cross_fit(
     terms: Terms,
     x: Floats,
     folds: Integers,
     fit: Callable[[Floats, Any], Callable[[Floats], Floats]],
 ) -> Predict:
-    """Return predictions by models that have not seen a row's fold, or for fold −1 by one that has seen all rows.
+    """Return predictions by models that have not seen a row's fold, or for fold −1 by
+    one that has seen all rows.
 
-    ``fit`` takes terms of rows and which rows they are, and returns a function of terms.
+    ``fit`` takes terms of rows and which rows they are, and returns a function of
+    terms.
     """
     design = terms(x)
     models: list[Any] = [
@@ -274,7 +308,9 @@ def _cross_fit(
 
 
 def _mean(x: Floats, target: Floats, folds: Integers) -> Predict:
-    """Return cross-fitted predictions of a number ``(rows,)`` by ridge regression, of the penalty best on all rows."""
+    """Return cross-fitted predictions of a number ``(rows,)`` by ridge regression, of
+    the penalty best on all rows.
+    """
     from sklearn.linear_model import Ridge, RidgeCV
 
     terms = Terms(x, target[:, None])
@@ -306,7 +342,8 @@ def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predic
 
     tried_models = [tried(strength) for strength in _STRENGTHS]
     least = min(error for error, _ in tried_models)
-    # What is held back is missed, so that the strongest of those that are as good is taken.
+    # What is held back is missed, so that the strongest of those that are as good is
+    # taken.
     return [
         predict for error, predict in tried_models if error <= (1 + _CLEARLY) * least
     ][-1]
@@ -315,7 +352,10 @@ def _chances(x: Floats, codes: Integers, levels: int, folds: Integers) -> Predic
 def of_levels(
     design: Floats, codes: Integers, levels: int, strength: float
 ) -> Callable[[Floats], Floats]:
-    """Fit probabilities ``(rows, levels)`` on some rows. Levels that these lack get 0."""
+    """Fit probabilities ``(rows, levels)`` on some rows.
+
+    Levels that these lack get 0.
+    """
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression
 
@@ -335,24 +375,35 @@ def of_levels(
     return predict
 
 
-# ---- the models of a feature's parts ---------------------------------------------------------------------------------
+# ---- the models of a feature's parts -------------------------------------------------
 @dataclass(frozen=True)
 class Fitted:
-    """What a part of a feature is drawn from. No receiver is predicted by a model that was fitted on that row."""
+    """What a part of a feature is drawn from.
 
-    draws: Array  # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels, columns)``
+    No receiver is predicted by a model that was fitted on that row.
+    """
+
+    # a number's out-of-fold residuals ``(rows used,)``, or the levels ``(levels,
+    # columns)``
+    draws: Array
     predict: Predict
     folds: Integers  # of every receiver, −1 outside the background
-    values: Floats  # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels' cumulative chances
+    # of every receiver: mean and spread of a number ``(receivers, 2)``, or levels'
+    # cumulative chances
+    values: Floats
     determined: bool = False  # whether the rest of the row fixes it
-    dependent: bool = False  # whether what is left still depends on the other columns: another row's does not fit
+    # whether what is left still depends on the other columns: another row's does not
+    # fit
+    dependent: bool = False
 
     def at(self, predictors: Floats, rows: Integers) -> Floats:
         """Return the values of receivers ``rows``, given ``(rows, predictors)``."""
         return self.predict(predictors, self.folds[rows])
 
     def for_others(self, predictors: Floats) -> Fitted:
-        """Return the model with values of receivers outside the background, ``(rows, predictors)``."""
+        """Return the model with values of receivers outside the background, ``(rows,
+        predictors)``.
+        """
         folds = np.full(len(predictors), -1, dtype=np.int64)
         return replace(self, folds=folds, values=self.predict(predictors, folds))
 
@@ -386,7 +437,8 @@ class Fitting:
         )
         spread = self._spread(x, residuals, folds)
         widths = spread(x, folds)
-        # Where copies of rows are predicted exactly, the spread is nearly 0, and residuals over it have no bound.
+        # Where copies of rows are predicted exactly, the spread is nearly 0, and
+        # residuals over it have no bound.
         residual_limit = 10 * float(np.abs(residuals).max() / widths.max())
         residuals = np.clip(residuals / widths, -residual_limit, residual_limit)
         # Rank by rank: how large a residual is, and how far out.
@@ -407,7 +459,9 @@ class Fitting:
 
     @staticmethod
     def _spread(x: Floats, left: Floats, folds: Integers) -> Predict:
-        """Return the spread of residuals up to a common factor, or 1 if it does not depend on the other columns."""
+        """Return the spread of residuals up to a common factor, or 1 if it does not
+        depend on the other columns.
+        """
         residual_sizes = np.abs(left)
         # The logarithm of a residual near 0 says nothing.
         target = np.log(
@@ -430,7 +484,10 @@ class Fitting:
         )
 
     def levels(self, columns: Indexes, predictors: list[int]) -> Fitted | None:
-        """Fit probabilities of the levels of discrete columns. Return None if there is only one level."""
+        """Fit probabilities of the levels of discrete columns.
+
+        Return None if there is only one level.
+        """
         if len(columns):
             levels = np.unique(self.background[:, columns], axis=0)
         else:
@@ -472,7 +529,10 @@ class Fitting:
         determined: bool = False,
         signals: Floats | None = None,
     ) -> Fitted:
-        """Give each receiver a model that has not seen it. Signals have mean 0 if the model is right."""
+        """Give each receiver a model that has not seen it.
+
+        Signals have mean 0 if the model is right.
+        """
         of_receivers = np.full(len(self.receivers), -1, dtype=np.int64)
         if self.shared and folds is not None:
             of_receivers[rows] = folds
@@ -487,10 +547,11 @@ class Fitting:
     def _still_depend(
         self, signals: Floats, predictors: list[int], rows: Integers
     ) -> bool:
-        """Return whether any signal follows a bounded function of the known columns more than chance does.
+        """Return whether any signal follows a bounded function of the known columns
+        more than chance does.
 
-        The functions are cosines of the ranks in each column, and products of those of two columns. Bonferroni's bound
-        covers all of them and the columns.
+        The functions are cosines of the ranks in each column, and products of those of
+        two columns. Bonferroni's bound covers all of them and the columns.
         """
         from scipy.stats import norm
 

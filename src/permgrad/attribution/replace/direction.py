@@ -1,7 +1,9 @@
-"""Which way a feature pushes: the mean prediction by quantile or level, both paths moved together.
+"""Which way a feature pushes: the mean prediction by quantile or level, both paths
+moved together.
 
-Importance by permutation has no sign. This is the partial dependence of Friedman (2001), evaluated at quantiles of a
-numeric feature and at the most frequent levels of any other, through all paths of the network.
+Importance by permutation has no sign. This is the partial dependence of Friedman
+(2001), evaluated at quantiles of a numeric feature and at the most frequent levels of
+any other, through all paths of the network.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _MOMENTS = 8
 
 
 def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]]:
-    """Return, for each player, the points where it was set (``at``, ``label``) and the mean predictions (``mean``)."""
+    """Return, for each player, the points where it was set (``at``, ``label``) and the
+    mean predictions (``mean``).
+    """
     if request.raw is None:
         return {}
     if request.sample_weight is None:
@@ -74,7 +78,9 @@ def direction(request: Request, engine: Replacement) -> dict[str, dict[str, Any]
 
 
 def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | None:
-    """Choose rows that show the feature at its quantiles or levels, each row counted by its weight."""
+    """Choose rows that show the feature at its quantiles or levels, each row counted by
+    its weight.
+    """
     if request.shown is None or name not in request.shown.columns:
         return None
     column = request.shown[name]
@@ -129,7 +135,9 @@ def _points(request: Request, name: str, weights: Floats) -> dict[str, Any] | No
 def _points_of_levels(
     column: pd.Series[Any], numbers: Floats | None, weights: Floats
 ) -> dict[str, Any]:
-    """Choose a row for each of the most frequent levels, or for all numbers in order."""
+    """Choose a row for each of the most frequent levels, or for all numbers in
+    order.
+    """
     # One by one, because pandas' text type cannot hold half a character.
     usable = np.flatnonzero(weights > 0)
     cells = column.astype(object).where(column.notna(), "missing").iloc[usable]
@@ -157,7 +165,8 @@ def _points_of_levels(
 def numbers_and_missing(
     request: Request, name: str
 ) -> tuple[Floats | None, Booleans, bool]:
-    """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are missing, and if they are dates.
+    """Return the numbers of a raw column ``(rows,)`` (None: levels), which cells are
+    missing, and if they are dates.
 
     Dates are seconds since 1970, what dates say are the places of its words.
     """
@@ -201,7 +210,8 @@ def circle_of(encoder: Any, name: str) -> int | None:
 def around(
     values: Floats, missing: Booleans, points: int, period: int
 ) -> tuple[Indexes, list[float], bool]:
-    """Return rows at values that are spread evenly over a circle, these values, and whether they go all the way round.
+    """Return rows at values that are spread evenly over a circle, these values, and
+    whether they go all the way round.
 
     Of a circle with few values these are all.
     """
@@ -210,7 +220,8 @@ def around(
     if not len(distinct_values):
         return usable, [], False
     value_gaps = np.diff(np.append(distinct_values, distinct_values[0] + period))
-    # All the way round if the gap behind the last value is like the others: no closed hours, no season left out.
+    # All the way round if the gap behind the last value is like the others: no closed
+    # hours, no season left out.
     closed = len(distinct_values) > 2 and value_gaps[-1] <= max(
         period / points, value_gaps[:-1].max()
     )
@@ -229,7 +240,9 @@ def around(
 def _spread(
     values: Floats, missing: Booleans, weights: Floats, points: int
 ) -> tuple[Indexes, list[float]]:
-    """Return rows at evenly spaced quantiles of the values that are not missing, and these distinct values."""
+    """Return rows at evenly spaced quantiles of the values that are not missing, and
+    these distinct values.
+    """
     usable = np.flatnonzero(~missing)
     picked = order = usable[np.argsort(values[usable], kind="stable")]
     if len(order):

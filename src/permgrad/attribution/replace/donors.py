@@ -1,6 +1,8 @@
-"""Draw donors, the rows that replacement values come from, by counters keyed by seed, player, repeat and row number.
+"""Draw donors, the rows that replacement values come from, by counters keyed by seed,
+player, repeat and row number.
 
-The draw for one row does not depend on any other row, on the batch, the thread or the order of players.
+The draw for one row does not depend on any other row, on the batch, the thread or the
+order of players.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ _NEAR = 0.1
 
 @dataclass(frozen=True)
 class Lenders:
-    """The rows that lend to each row: all others, or those of other groups and times, in proportion to their weight.
+    """The rows that lend to each row: all others, or those of other groups and times,
+    in proportion to their weight.
 
-    ``order`` holds the donors such that those who do not lend to a row lie between its ``ends`` ``(2, rows)``.
-    ``summed`` are the weights along it, ``(donors + 1,)``. Both are empty where all other rows lend alike.
-    ``compared``: the donors that lend to single rows, where a model keeps rows for that.
+    ``order`` holds the donors such that those who do not lend to a row lie between its
+    ``ends`` ``(2, rows)``. ``summed`` are the weights along it, ``(donors + 1,)``. Both
+    are empty where all other rows lend alike. ``compared``: the donors that lend to
+    single rows, where a model keeps rows for that.
     """
 
     donors: int
@@ -36,7 +40,10 @@ class Lenders:
 
     @classmethod
     def of(cls, request: Request) -> Lenders:
-        """Return the lenders. A separate background has no weights and groups: all of its rows lend to all."""
+        """Return the lenders.
+
+        A separate background has no weights and groups: all of its rows lend to all.
+        """
         donors = len(request.donors[0])
         shared = request.shared
         weights = request.sample_weight
@@ -69,14 +76,22 @@ class Lenders:
         )
         if (summed[-1] - (summed[stop] - summed[start]) <= 1e-12 * summed[-1]).any():
             if units is not None:
-                problem = "Values must come from rows of another group or time, and some row has none"
-                hint = "Pass rows of several groups, or leave row_groups= and row_time= out."
+                problem = (
+                    "Values must come from rows of another group or time, and "
+                    "some row has none"
+                )
+                hint = (
+                    "Pass rows of several groups, or leave row_groups= and "
+                    "row_time= out."
+                )
                 raise InputError(problem, hint=hint, code="PG038")
             summed = np.arange(donors + 1.0)
         return cls(donors, shared, order, np.stack([start, stop]), summed)
 
     def draw(self, seed: int, player: str, repeat: int, rows: Integers) -> Integers:
-        """Return the donor of each row: never the row itself where both are of one sample."""
+        """Return the donor of each row: never the row itself where both are of one
+        sample.
+        """
         chance = uniform(seed, ("donor", player, repeat), rows)
         if self.compared is not None:
             drawn = self.compared[(chance * len(self.compared)).astype(np.int64)]
@@ -89,7 +104,9 @@ class Lenders:
         return drawn
 
     def at(self, rows: Integers, chance: Floats) -> Integers:
-        """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those who lend to them."""
+        """Return the donors of rows ``(n,)`` at places ``(n, *)`` in [0, 1) along those
+        who lend to them.
+        """
         lower_ends, upper_ends = self.summed[self.ends[:, rows]].reshape(
             2, -1, *[1] * (chance.ndim - 1)
         )

@@ -1,6 +1,8 @@
-"""The replacement engine as back end of a game: only the affected parts of a hybrid network are computed again.
+"""The replacement engine as back end of a game: only the affected parts of a hybrid
+network are computed again.
 
-The repeats of one player are played together: equal replacements of a row are computed once.
+The repeats of one player are played together: equal replacements of a row are computed
+once.
 """
 
 from __future__ import annotations
@@ -29,17 +31,22 @@ Encoded = Floats32
 
 #: How much the caches of one block of receivers may take.
 _BLOCK_BYTES = 512 * 2**20
-#: Pairs per forward: more fall out of a processor's cache, fewer leave accelerators idle.
+#: Pairs per forward: more fall out of a processor's cache, fewer leave accelerators
+#: idle.
 _BATCH_IMAGE = 256
 _BATCH_TABLE = 1024
 _BATCH_ACCELERATOR = 16384
-#: Numbers that the draws of one player may take at once, and those that a pair needs beside its columns.
+#: Numbers that the draws of one player may take at once, and those that a pair needs
+#: beside its columns.
 _MOST_NUMBERS = 2**23
 _NUMBERS_PER_PAIR = 16
 
 
 class Replacement:
-    """Answers plays of single players, each in any set of paths. ``fixed`` as for ``Game``."""
+    """Answers plays of single players, each in any set of paths.
+
+    ``fixed`` as for ``Game``.
+    """
 
     evaluations = (
         0  # pairs that were asked for so far, of which equal ones are computed once
@@ -86,12 +93,13 @@ class Replacement:
         """Whether the inputs of the head for all rows fit in memory."""
         return len(self.encoded) * self.engine.bytes_per_row(light=True) <= _BLOCK_BYTES
 
-    # ---- rows as they are --------------------------------------------------------------------------------------------
+    # ---- rows as they are ------------------------------------------------------------
     def watch(self, progress: Progress | None, steps: float, rows: float) -> None:
         """Leave a bar to the game: a block takes no longer than a step of it."""
 
     def blocks(self, span: slice | None) -> Iterator[tuple[slice, Tensor]]:
-        """Yield the receivers, or those of a span, in blocks whose caches fit in memory, and their unchanged outputs.
+        """Yield the receivers, or those of a span, in blocks whose caches fit in
+        memory, and their unchanged outputs.
 
         The cache of the last block is stored: rounds of repeats over it share it.
         """
@@ -113,7 +121,10 @@ class Replacement:
         ]
 
     def explained(self, span: slice | None = None) -> Tensor:
-        """Return the network's outputs for all rows or for a span, ``(rows, K)``. Refuse those that are not finite."""
+        """Return the network's outputs for all rows or for a span, ``(rows, K)``.
+
+        Refuse those that are not finite.
+        """
         with self.subject.open(), self.mode():
             spans = self._spans(span)
             if len(spans) == 1:
@@ -130,7 +141,8 @@ class Replacement:
         return finite(outputs)
 
     def light(self, encoded: Encoded) -> Block:
-        """Return the inputs of the head for rows and their outputs, without the maps that only replacements need.
+        """Return the inputs of the head for rows and their outputs, without the maps
+        that only replacements need.
 
         Results of the rows explained are not computed again.
         """
@@ -146,7 +158,10 @@ class Replacement:
         return block
 
     def computed(self, encoded: Encoded, *, light: bool = False) -> Block:
-        """Return what replacements in rows need. If memory does not suffice, the batch is halved."""
+        """Return what replacements in rows need.
+
+        If memory does not suffice, the batch is halved.
+        """
         tensor = torch.as_tensor(
             np.ascontiguousarray(encoded), device=self.subject.device
         ).to(self.subject.dtype)
@@ -156,15 +171,19 @@ class Replacement:
             except (RuntimeError, MemoryError) as error:
                 self._batch = halved(self._batch, error)
 
-    # ---- rows replaced -----------------------------------------------------------------------------------------------
+    # ---- rows replaced ---------------------------------------------------------------
     def packs(self, plays: Sequence[Play], *_: Any) -> list[list[Play]]:
-        """Return each play alone: what is replaced decides which parts are computed again."""
+        """Return each play alone: what is replaced decides which parts are computed
+        again.
+        """
         return [[play] for play in plays]
 
     def _drawn(
         self, play: Play, columns: Integers, numbers: Integers, repeat: int
     ) -> tuple[Integers, Encoded]:
-        """Return the donors of rows in a repeat, and the values that take the place of theirs."""
+        """Return the donors of rows in a repeat, and the values that take the place of
+        theirs.
+        """
         if self.fixed is not None:
             nobody = np.full(len(numbers), NO_DONOR, dtype=np.int64)
             return nobody, np.tile(self.fixed[columns], (len(numbers), 1))
@@ -183,7 +202,10 @@ class Replacement:
         effects_of: EffectsOf,
         width: int,
     ) -> Iterator[tuple[Play, Integers, Integers, Floats]]:
-        """Yield plays, rows, their donors and effects, repeat by repeat. Distinct replacements are computed once."""
+        """Yield plays, rows, their donors and effects, repeat by repeat.
+
+        Distinct replacements are computed once.
+        """
         (play,) = pack
         assert self._ready is not None, (
             "the block was prepared with its unchanged outputs"
@@ -224,9 +246,11 @@ class Replacement:
         values: Encoded,
         channels: Booleans,
     ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield which pairs, their outputs ``(coalitions, b, K)`` and unchanged outputs ``(b, K)``, batch by batch.
+        """Yield which pairs, their outputs ``(coalitions, b, K)`` and unchanged outputs
+        ``(b, K)``, batch by batch.
 
-        A pair is a row of the block, in rising order, and new values of its columns. A coalition is a set of paths.
+        A pair is a row of the block, in rising order, and new values of its columns. A
+        coalition is a set of paths.
         """
         new_values = torch.as_tensor(values, device=self.subject.device).to(
             block.encoded.dtype
@@ -271,10 +295,12 @@ class Replacement:
 def distinct_pairs(
     current: Encoded, drawn: Sequence[Encoded]
 ) -> tuple[Integers, Encoded, tuple[Integers, ...]]:
-    """Find the distinct replacements among draws ``(rows, columns)`` for the same rows, whose values are ``current``.
+    """Find the distinct replacements among draws ``(rows, columns)`` for the same rows,
+    whose values are ``current``.
 
-    Equal inputs give equal outputs, so each is computed once. Returned are the row of each, rising ``(pairs,)``, its
-    new values ``(pairs, columns)``, and per draw each row's pair ``(rows,)``, −1 where nothing changes.
+    Equal inputs give equal outputs, so each is computed once. Returned are the row of
+    each, rising ``(pairs,)``, its new values ``(pairs, columns)``, and per draw each
+    row's pair ``(rows,)``, −1 where nothing changes.
     """
     values = np.stack(drawn, axis=1)  # one row's draws next to each other
     count, repeats, columns = values.shape

@@ -1,8 +1,10 @@
-"""The replacement game: plays over rows and donors, measures of the answers, and tables of the effects' sums.
+"""The replacement game: plays over rows and donors, measures of the answers, and tables
+of the effects' sums.
 
-A *game* is ``predictions(coalition)``, then ``value(predictions)``. Predictions come from a *back end*: the replacement
-engine of hybrid networks (``engine``), or the network itself on blended rows (``Blend``), whose branches run once.
-Donors are counter-based, so that nothing depends on how the work is cut.
+A *game* is ``predictions(coalition)``, then ``value(predictions)``. Predictions come
+from a *back end*: the replacement engine of hybrid networks (``engine``), or the
+network itself on blended rows (``Blend``), whose branches run once. Donors are
+counter-based, so that nothing depends on how the work is cut.
 """
 
 from __future__ import annotations
@@ -49,13 +51,16 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.models.losses import FITS, OtherLoss, find_loss, of_output
 
-#: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects ``(b, quantities, V)``.
+#: Takes the effects of one player's pairs: player, rows and donors ``(b,)``, effects
+#: ``(b, quantities, V)``.
 Collector = Callable[[str, Integers, Integers, Floats], None]
 
 
-# ---- what is measured ------------------------------------------------------------------------------------------------
+# ---- what is measured ----------------------------------------------------------------
 def loss_value(request: Request) -> Value:
-    """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence from the model's own prediction."""
+    """Return a measure of each row's loss ``(rows, 1)``, or without y of divergence
+    from the model's own prediction.
+    """
     subject = request.subject
     y = request.y
     if y is None:
@@ -68,7 +73,10 @@ def loss_value(request: Request) -> Value:
 
 
 def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None, int]:
-    """Return each row's class: true if y is passed, else predicted from raw outputs. None for regression."""
+    """Return each row's class: true if y is passed, else predicted from raw outputs.
+
+    None for regression.
+    """
     subject = request.subject
     if not subject.outputs.class_names:
         return None, 1
@@ -80,10 +88,12 @@ def receiver_classes(request: Request, outputs: Tensor) -> tuple[Integers | None
 
 
 def loss_scale(request: Request) -> float:
-    """Return the mean loss of the constant predictor, the natural size of an importance, or NaN if it is not known.
+    """Return the mean loss of the constant predictor, the natural size of an
+    importance, or NaN if it is not known.
 
-    This is the entropy of the classes for cross entropy, and the variance of y for squared error (the mean over the
-    outputs whose losses are averaged). For other losses it is that of the model's own mean prediction.
+    This is the entropy of the classes for cross entropy, and the variance of y for
+    squared error (the mean over the outputs whose losses are averaged). For other
+    losses it is that of the model's own mean prediction.
     """
     y = request.y
     weights = request.sample_weight
@@ -140,7 +150,9 @@ def _of_constant(
 
 
 def weighted_median(values: Floats, weights: Floats | None) -> float:
-    """Return the number of least weighted absolute distance to ``(rows,)`` values, or the middle of several."""
+    """Return the number of least weighted absolute distance to ``(rows,)`` values, or
+    the middle of several.
+    """
     if weights is None:
         return float(np.median(values))
     lower_median, upper_median = (
@@ -151,7 +163,9 @@ def weighted_median(values: Floats, weights: Floats | None) -> float:
 
 
 def scale_of_shares(shares: Floats, loss: str) -> float:
-    """Return the mean loss of the constant predictor for classes of these shares, ``(classes,)``."""
+    """Return the mean loss of the constant predictor for classes of these shares,
+    ``(classes,)``.
+    """
     shares = shares[shares > 0]
     if loss == "cross_entropy":
         return float(-(shares * np.log(shares)).sum())
@@ -160,12 +174,14 @@ def scale_of_shares(shares: Floats, loss: str) -> float:
     return float(1 - shares.max())
 
 
-# ---- playing ---------------------------------------------------------------------------------------------------------
+# ---- playing -------------------------------------------------------------------------
 class Game:
-    """A replacement game over the rows of one call, with the sums of its effects by player.
+    """A replacement game over the rows of one call, with the sums of its effects by
+    player.
 
-    ``fixed`` replaces instead of donors, ``(1, *)`` per input. A back end answers plays (``answers``) for blocks of
-    rows. ``joint``: plays replace several players, which the engine does not answer.
+    ``fixed`` replaces instead of donors, ``(1, *)`` per input. A back end answers plays
+    (``answers``) for blocks of rows. ``joint``: plays replace several players, which
+    the engine does not answer.
     """
 
     def __init__(
@@ -210,7 +226,9 @@ class Game:
         progress: Progress,
         span: slice | None = None,
     ) -> None:
-        """Play repeats over all rows, or those of a span, with one player after the other."""
+        """Play repeats over all rows, or those of a span, with one player after the
+        other.
+        """
         plays = list(plays)
         back_end = self.back_end
         back_end.watch(progress, 0, 0)
@@ -238,15 +256,18 @@ class Game:
         unchanged: Tensor,
         rows: Integers,
     ) -> Floats:
-        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs ``(coalitions, b, K)``.
+        """Return effects ``(names, b, quantities, V)`` of rows ``(b,)``, from outputs
+        ``(coalitions, b, K)``.
 
-        ``base``: what is measured of a block's rows as they are, ``(rows, V)``, of which the first is ``start``.
+        ``base``: what is measured of a block's rows as they are, ``(rows, V)``, of
+        which the first is ``start``.
         """
         noise = self.back_end.noise
         # Without what only rounding changes.
         settled = settle(outputs, unchanged, noise)
         for coalition_index, smaller in enumerate(play.within):
-            # A path that the head does not read thereby adds exactly 0 to a coalition, as it does alone.
+            # A path that the head does not read thereby adds exactly 0 to a coalition,
+            # as it does alone.
             for smaller_index in smaller:
                 settled[coalition_index] = settle(
                     settled[coalition_index], settled[smaller_index], noise
@@ -305,7 +326,9 @@ class Game:
 
 
 def _effects_of_rows(moments: PairMoments) -> Floats:
-    """Return the first quantity's effect in each row, whatever its weight, 0 in rows without one."""
+    """Return the first quantity's effect in each row, whatever its weight, 0 in rows
+    without one.
+    """
     sums = moments.receiver_sum[0]
     weight = moments.receiver_weight
     return np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
@@ -323,9 +346,11 @@ def _with_most_asked(request: Request, plays: Plays, label: str) -> str:
 def play_losses(
     request: Request, plays: Plays, label: str, goals: Mapping[str, int] | None = None
 ) -> Game:
-    """Play the loss game (without y: the divergence) for all players and keep the sums over its pairs.
+    """Play the loss game (without y: the divergence) for all players and keep the sums
+    over its pairs.
 
-    ``goals``: donors a row of each player that is played, where they are decided already.
+    ``goals``: donors a row of each player that is played, where they are decided
+    already.
     """
     if request.engine is not None:
         elsewhere: Game = request.engine(request, plays, label)
@@ -367,11 +392,14 @@ def rounds(
     game: Game,
     fixed_goals: Mapping[str, int] | None = None,
 ) -> Iterator[dict[range, list[Play]]]:
-    """Yield the plays of a round by their repeats. They are played, and their sums in the game, before the next round.
+    """Yield the plays of a round by their repeats.
 
-    ``n_repeats="auto"`` begins with ``first_repeats`` and goes on where ``further_repeats`` says that it pays. With a
-    tolerance there are 2, 4, 8, … until the interval is narrow enough. Noise and widths decide, never a p-value, so
-    that intervals keep their coverage. With goals ``fixed_goals`` there is one round.
+    They are played, and their sums in the game, before the next round.
+
+    ``n_repeats="auto"`` begins with ``first_repeats`` and goes on where
+    ``further_repeats`` says that it pays. With a tolerance there are 2, 4, 8, … until
+    the interval is narrow enough. Noise and widths decide, never a p-value, so that
+    intervals keep their coverage. With goals ``fixed_goals`` there is one round.
     """
     repeats = game.repeats
     most_repeats = request.n_repeats
@@ -439,12 +467,14 @@ def tabulate(
     quantities: int,
     confidence: float,
 ) -> Floats:
-    """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs, quantities)``.
+    """Return means, errors, ends of the intervals and p-values, ``(5, players, outputs,
+    quantities)``.
 
     Players are those of ``repeats``. Outputs are all rows, then the rows of each class.
     """
     numbers = np.zeros((5, len(repeats), outputs, quantities))
-    # A player without encoded columns (a constant column) cannot change anything: exactly 0, and certain.
+    # A player without encoded columns (a constant column) cannot change anything:
+    # exactly 0, and certain.
     numbers[4] = 1.0
     for position, player_name in enumerate(repeats):
         for column in range(outputs if repeats[player_name] else 0):
@@ -455,7 +485,9 @@ def tabulate(
 
 
 def _minus_outputs(request: Request) -> Value:
-    """Return what reads minus the outputs: an effect is then what the row's own value adds to them."""
+    """Return what reads minus the outputs: an effect is then what the row's own value
+    adds to them.
+    """
 
     def minus(outputs: Tensor, rows: slice | Integers, base: Tensor) -> Floats:  # noqa: ARG001 — as for any value
         read = request.scale.read(request.subject.outputs, outputs)
@@ -467,10 +499,11 @@ def _minus_outputs(request: Request) -> Value:
 def play_rows(
     request: Request, plays: Plays, label: str
 ) -> tuple[Floats, Floats, Floats, dict[str, Any]]:
-    """Play the output game for every row: what the row's own values add to its output, against donors.
+    """Play the output game for every row: what the row's own values add to its output,
+    against donors.
 
-    Return the mean and the standard error over repeats ``(rows, players, targets, quantities)``, predictions
-    ``(rows, targets)`` and facts.
+    Return the mean and the standard error over repeats ``(rows, players, targets,
+    quantities)``, predictions ``(rows, targets)`` and facts.
     """
     repeats = request.n_repeats
     names = request.space.names
@@ -512,9 +545,11 @@ def play_rows(
     )
 
 
-# ---- explanations ----------------------------------------------------------------------------------------------------
+# ---- explanations --------------------------------------------------------------------
 def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
-    """Play a method's plays and explain the loss over all rows (global) or each row's output (local)."""
+    """Play a method's plays and explain the loss over all rows (global) or each row's
+    output (local).
+    """
     if request.scope == "global":
         return global_explanation(
             method, request, plays, play_losses(request, plays, method)
@@ -534,7 +569,9 @@ def explain_plays(method: str, request: Request, plays: Plays) -> Explanation:
 
 
 def _few_rows(request: Request, game: Game) -> dict[str, dict[str, Any]]:
-    """Return the few rows that make the importance of a player, of those that some do."""
+    """Return the few rows that make the importance of a player, of those that
+    some do.
+    """
     few_rows: dict[str, dict[str, Any]] = {}
     if request.y is None:
         return few_rows
@@ -555,9 +592,11 @@ def global_explanation(
     numbers: Floats | None = None,
     **fields: Any,
 ) -> Explanation:
-    """Build the result of a loss game: the first quantity is the importance, the others are parts.
+    """Build the result of a loss game: the first quantity is the importance, the others
+    are parts.
 
-    ``numbers`` replaces the numbers of the game, and ``fields`` adds fields of ``Explanation``.
+    ``numbers`` replaces the numbers of the game, and ``fields`` adds fields of
+    ``Explanation``.
     """
     shown = shown_outputs(request)
     if request.y is None:

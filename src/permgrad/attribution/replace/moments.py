@@ -1,13 +1,17 @@
-"""Mergeable sums over (receiver, donor) pairs, and the mean, standard error and interval they give.
+"""Mergeable sums over (receiver, donor) pairs, and the mean, standard error and
+interval they give.
 
-An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r) of an effect h(i, d). A row is a
-receiver and, unless the background is a separate sample, also a donor. Let S_i be the sum of h − θ over all pairs in
-which row i has either role. Then (Hoeffding 1948, and Cameron, Gelbach & Miller 2011: the two-way clustered variance)
+An importance is a two-sample U-statistic: the mean over receivers i and donors d(i, r)
+of an effect h(i, d). A row is a receiver and, unless the background is a separate
+sample, also a donor. Let S_i be the sum of h − θ over all pairs in which row i has
+either role. Then (Hoeffding 1948, and Cameron, Gelbach & Miller 2011: the two-way
+clustered variance)
 
     variance of the mean = (Σ_i S_i² − Σ_pairs (h − θ)²) / (number of pairs)²:
 
-Σ S_i² holds each pair's own noise twice, and the second term takes it off once. The bias that pairs drawn twice leave
-is never negative. A separate background is an independent sample: both parts are estimated alone and added.
+Σ S_i² holds each pair's own noise twice, and the second term takes it off once. The
+bias that pairs drawn twice leave is never negative. A separate background is an
+independent sample: both parts are estimated alone and added.
 """
 
 from __future__ import annotations
@@ -37,20 +41,25 @@ _FEW_CLASSES = 16
 
 @dataclass
 class PairMoments:
-    """Sums over pairs for one player, float64 and additive: partitions of the pairs merge in any order."""
+    """Sums over pairs for one player, float64 and additive: partitions of the pairs
+    merge in any order.
+    """
 
     receivers: int  # number of rows explained
     donors: int  # number of background rows
     shared: bool  # whether donor k and receiver k are the same row
     classes: int  # number of classes of receivers (1 where there are none)
-    quantities: int  # number of effects kept side by side (for example total, tabular, image, interaction)
+    # number of effects kept side by side (for example total, tabular, image,
+    # interaction)
+    quantities: int
     units: Dependence | None = None  # which receivers depend on each other (None: none)
 
     def __post_init__(self) -> None:
         self.receiver_sum = np.zeros((self.quantities, self.receivers))
         self.receiver_weight = np.zeros(self.receivers)
         self.receiver_class = np.zeros(self.receivers, dtype=np.int64)
-        # Sums of a donor for one class. The number of such a cell is class · donors + donor.
+        # Sums of a donor for one class. The number of such a cell is class · donors +
+        # donor.
         self.sparse = self.classes > _FEW_CLASSES
         self.donor_cells = np.arange(0 if self.sparse else self.classes * self.donors)
         self.donor_sum = np.zeros((self.quantities, len(self.donor_cells)))
@@ -79,7 +88,8 @@ class PairMoments:
             group = np.zeros(len(rows), dtype=np.int64)
         else:
             group = np.asarray(classes, dtype=np.int64)
-        # Only pairs with a donor are counted twice in S, so only their noise is taken off again.
+        # Only pairs with a donor are counted twice in S, so only their noise is taken
+        # off again.
         lent_pairs: Any
         if (donors >= 0).all():
             lent_pairs = slice(None)
@@ -117,7 +127,9 @@ class PairMoments:
             self.squares[:, quantity] += np.bincount(group, weighted**2, self.classes)
 
     def _places(self, cells: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-        """Return the places of cells in the sums of donors that lent, which get those that they lack."""
+        """Return the places of cells in the sums of donors that lent, which get those
+        that they lack.
+        """
         before = self.donor_cells
         self.donor_cells = np.union1d(self.donor_cells, cells)
         if len(before) < len(self.donor_cells):
@@ -132,7 +144,9 @@ class PairMoments:
         return np.searchsorted(self.donor_cells, cells)
 
     def of_donors(self, group: int | None = None) -> tuple[Floats, Floats]:
-        """Return each donor's sums ``(quantities, donors)`` and weight ``(donors,)``, for all rows or one class."""
+        """Return each donor's sums ``(quantities, donors)`` and weight ``(donors,)``,
+        for all rows or one class.
+        """
         if group is None:
             class_range = (0, self.classes)
         else:
@@ -196,13 +210,15 @@ class PairMoments:
         return moments
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error and effective number of rows ``(2, *)``, of all rows or of a class.
+        """Return mean, standard error and effective number of rows ``(2, *)``, of all
+        rows or of a class.
 
-        The effective number is 1 more than the degrees of freedom of the low and the high end of intervals: those of
-        rows of equal weight (Kish 1965), or of ``units``, fewer where few of them carry the sum (``spread``). If a
-        separate background is small, it falls towards the number of donors (Satterthwaite 1946). A background of one
-        row is a fixed reference: the standard error is then over receivers alone. Fewer than four rows or units have
-        none.
+        The effective number is 1 more than the degrees of freedom of the low and the
+        high end of intervals: those of rows of equal weight (Kish 1965), or of
+        ``units``, fewer where few of them carry the sum (``spread``). If a separate
+        background is small, it falls towards the number of donors (Satterthwaite 1946).
+        A background of one row is a fixed reference: the standard error is then over
+        receivers alone. Fewer than four rows or units have none.
         """
         member = (self.receiver_weight > 0) & (
             True if group is None else self.receiver_class == group
@@ -231,7 +247,8 @@ class PairMoments:
         by_donor = lent_sums - mean_effects[:, None] * of_lenders
         cross = self.square_cross[class_slice].sum(axis=0)
         squares = self.weight_squares[class_slice].sum()
-        # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0 where all effects are equal.
+        # Σ w² (h − θ)² over the pairs with a donor. Rounding may leave a trace below 0
+        # where all effects are equal.
         noise = np.maximum(
             square_sum - 2 * mean_effects * cross + mean_effects**2 * squares, 0.0
         )
@@ -239,7 +256,8 @@ class PairMoments:
             score, correction, freedom = spread(
                 by_receiver + by_donor, weight, self.units, lends=True
             )
-            # The difference can be too small, even negative, in small samples. A tenth of the pair noise is the floor.
+            # The difference can be too small, even negative, in small samples. A tenth
+            # of the pair noise is the floor.
             variance = np.maximum(score - noise, 0.1 * noise) * correction
             effective = freedom + 1
         else:
@@ -250,9 +268,11 @@ class PairMoments:
         return mean_effects, np.sqrt(variance) / total, effective
 
     def noise_of_draws(self, repeats: int) -> Floats:
-        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``.
+        """Return the part of each mean's variance that further donors make smaller,
+        ``(quantities,)``.
 
-        It is that of the choice of ``repeats`` donors for each row, whose effects vary about the row's own mean.
+        It is that of the choice of ``repeats`` donors for each row, whose effects vary
+        about the row's own mean.
         """
         received = (self.receiver_sum**2).sum(axis=1)
         total = float(self.receiver_weight.sum())
@@ -262,9 +282,11 @@ class PairMoments:
 def within_rows(
     squares: Floats, received: Floats, total: float, repeats: int
 ) -> Floats:
-    """Return the variance of means over rows that the choice of ``repeats`` donors for each row has.
+    """Return the variance of means over rows that the choice of ``repeats`` donors for
+    each row has.
 
-    ``squares`` are Σ (w h)² over pairs, ``received`` the sum of squares of each row's Σ w h, and ``total`` Σ w.
+    ``squares`` are Σ (w h)² over pairs, ``received`` the sum of squares of each row's Σ
+    w h, and ``total`` Σ w.
     """
     within = np.maximum(squares - received / repeats, 0.0) / max(repeats - 1, 1)
     if total > 0:
@@ -275,9 +297,12 @@ def within_rows(
 def row_scores(
     moments: PairMoments, group: int | None, *, by_unit: bool = False
 ) -> Floats:
-    """Return each row's part in the errors, the S_i above, ``(quantities, rows)``. Separate donors follow the rows.
+    """Return each row's part in the errors, the S_i above, ``(quantities, rows)``.
 
-    ``by_unit``: as parts that are independent of each other: of rows, groups or waves along time.
+    Separate donors follow the rows.
+
+    ``by_unit``: as parts that are independent of each other: of rows, groups or waves
+    along time.
     """
     member = (moments.receiver_weight > 0) & (
         True if group is None else moments.receiver_class == group
@@ -302,7 +327,10 @@ def row_scores(
 def scores_of(
     names: Sequence[str], moments: Mapping[str, Any], group: int | None
 ) -> Floats | None:
-    """Return the players' rows of scores. A player that nothing was drawn for is certain."""
+    """Return the players' rows of scores.
+
+    A player that nothing was drawn for is certain.
+    """
     if not all(isinstance(entry, PairMoments) for entry in moments.values()):
         return None
     player_scores = {}
@@ -313,21 +341,29 @@ def scores_of(
 
 
 class Estimable(Protocol):
-    """Sums over pairs that give an estimate: ``PairMoments``, or what is left of them after summing over receivers."""
+    """Sums over pairs that give an estimate: ``PairMoments``, or what is left of them
+    after summing over receivers.
+    """
 
     def estimate(self, group: int | None = None) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error and effective number of rows, of all receivers or of one class."""
+        """Return mean, standard error and effective number of rows, of all receivers or
+        of one class.
+        """
         ...
 
     def noise_of_draws(self, repeats: int) -> Floats:
-        """Return the part of each mean's variance that further donors make smaller, ``(quantities,)``."""
+        """Return the part of each mean's variance that further donors make smaller,
+        ``(quantities,)``.
+        """
         ...
 
 
 def estimated(
     moments: Estimable, confidence: float, group: int | None = None
 ) -> Floats:
-    """Return mean, standard error, both ends of the interval and p-value of each quantity, ``(5, quantities)``."""
+    """Return mean, standard error, both ends of the interval and p-value of each
+    quantity, ``(5, quantities)``.
+    """
     mean_effects, std_errors, count = moments.estimate(group)
     return np.stack(
         [
@@ -338,12 +374,12 @@ def estimated(
     )
 
 
-#: Further donors are drawn where their noise is more than this share of an importance's variance, and its interval
-#: wider than this share of the largest importance.
+#: Further donors are drawn where their noise is more than this share of an importance's
+#: variance, and its interval wider than this share of the largest importance.
 _NOISE = 0.25
 _WIDTH = 0.05
-#: Donors a row that every feature has. Few rows have more, so that there are so many pairs: a loss of few rows can have
-#: a long tail, which fewer pairs do not show.
+#: Donors a row that every feature has. Few rows have more, so that there are so many
+#: pairs: a loss of few rows can have a long tail, which fewer pairs do not show.
 FEWEST_REPEATS = 2
 _FEWEST_PAIRS = 1000
 #: Rows up to which most features are likely to have as many donors as they may.
@@ -356,7 +392,9 @@ def first_repeats(rows: int) -> int:
 
 
 def expected_repeats(rows: int) -> int:
-    """Return about how many donors each of some rows will have: intervals of few rows are wide, so that more pay."""
+    """Return about how many donors each of some rows will have: intervals of few rows
+    are wide, so that more pay.
+    """
     if rows > _FEW_ROWS:
         return FEWEST_REPEATS + 1
     return REPEATS
@@ -365,10 +403,12 @@ def expected_repeats(rows: int) -> int:
 def further_repeats(
     played: Mapping[str, tuple[int, Estimable]], most: int, confidence: float
 ) -> dict[str, int]:
-    """Return to how many donors a row it pays to go on, by the players for which it pays.
+    """Return to how many donors a row it pays to go on, by the players for which it
+    pays.
 
-    ``played`` has the donors so far and the sums of each. Only noise and widths decide, never a p-value, so that
-    intervals keep their coverage. NaN as a width, of too few rows, is wide.
+    ``played`` has the donors so far and the sums of each. Only noise and widths decide,
+    never a p-value, so that intervals keep their coverage. NaN as a width, of too few
+    rows, is wide.
     """
     estimates = {
         feature_name: estimated(feature_sums, confidence)[:, 0]
@@ -387,7 +427,8 @@ def further_repeats(
             continue
         lasting = max(variance - noise, 0.0)
         narrow = variance * (_WIDTH * largest / width) ** 2
-        # What is left of the variance is then _NOISE of it, or the interval is narrow, whichever comes first.
+        # What is left of the variance is then _NOISE of it, or the interval is narrow,
+        # whichever comes first.
         allowed = np.fmax(_NOISE / (1 - _NOISE) * lasting, narrow - lasting)
         if allowed > 0:
             needed_repeats = noise * repeats / allowed

@@ -1,8 +1,10 @@
-"""Plays: which players are replaced in which channels, and how outputs of coalitions become quantities.
+"""Plays: which players are replaced in which channels, and how outputs of coalitions
+become quantities.
 
-A *play* is a mask, coalitions × players × channels, and a matrix: every quantity that is kept is a fixed linear
-combination of the effects Δ_S of coalitions. A plain network has one channel. A hybrid network shows a raw column in
-two, the table and the image, in which it can be replaced separately.
+A *play* is a mask, coalitions × players × channels, and a matrix: every quantity that
+is kept is a fixed linear combination of the effects Δ_S of coalitions. A plain network
+has one channel. A hybrid network shows a raw column in two, the table and the image, in
+which it can be replaced separately.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from permgrad.attribution.players.tree import Tree
 from permgrad.attribution.request import Request, methods
 from permgrad.base.arrays import Booleans, Floats, Integers
 
-#: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b, V)``.
+#: Measures predictions: ``(outputs (b, K), rows, outputs as they are (b, K)) -> (b,
+#: V)``.
 Value = Callable[[Tensor, slice | Integers, Tensor], Floats]
 
 #: Most modalities for which all coalitions are played.
@@ -36,16 +39,18 @@ class Play:
 
     key: str  # of the donor stream: players with the same key meet the same donors
     names: tuple[str, ...]  # of the players that the results belong to
-    players: Integers  # positions in the space of the players that the mask speaks of, ``(players,)``
+    # positions in the space of the players that the mask speaks of, ``(players,)``
+    players: Integers
     mask: Booleans  # who is replaced where, bool ``(coalitions, players, channels)``
-    #: ``(names, quantities, coalitions)``: how effects of coalitions become quantities. None: of one name, what is
-    #: measured of each coalition itself
+    #: ``(names, quantities, coalitions)``: how effects of coalitions become quantities.
+    #: None: of one name, what is measured of each coalition itself
     combine: Floats | None
     within: tuple[
         tuple[int, ...], ...
     ] = ()  # of each coalition the smaller ones in it, if they are looked at
-    #: for each name ``(steps, 2)``: the coalitions with and without the player (−1: nobody is replaced). A row whose
-    #: output none of the steps changes has effects of exactly 0, not sums of rounding
+    #: for each name ``(steps, 2)``: the coalitions with and without the player (−1:
+    #: nobody is replaced). A row whose output none of the steps changes has effects of
+    #: exactly 0, not sums of rounding
     steps: tuple[Integers, ...] = ()
 
     @property
@@ -56,7 +61,8 @@ class Play:
         return self.combine.shape[1]
 
 
-#: Takes a play, outputs ``(coalitions, b, K)``, unchanged outputs ``(b, K)`` and their rows. Returns their effects.
+#: Takes a play, outputs ``(coalitions, b, K)``, unchanged outputs ``(b, K)`` and their
+#: rows. Returns their effects.
 EffectsOf = Callable[[Play, Tensor, Tensor, Integers], Floats]
 
 
@@ -82,11 +88,13 @@ class Plays:
         return 0
 
 
-# ---- the plays of the methods ----------------------------------------------------------------------------------------
+# ---- the plays of the methods --------------------------------------------------------
 def single_plays(
     space: PlayerSpace, paths: Sequence[str] = (), through: Sequence[str] | None = None
 ) -> Plays:
-    """Return the plays in which each player is replaced by itself, through some paths (None: all): its total effect."""
+    """Return the plays in which each player is replaced by itself, through some paths
+    (None: all): its total effect.
+    """
     channels = np.array(
         [
             [
@@ -100,7 +108,9 @@ def single_plays(
 
 
 def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
-    """Return the path game of each player: its total effect, the Shapley shares of the paths, and their interaction."""
+    """Return the path game of each player: its total effect, the Shapley shares of the
+    paths, and their interaction.
+    """
     if len(paths) == 1:
         return Plays(
             ("total", paths[0]),
@@ -115,14 +125,16 @@ def path_plays(space: PlayerSpace, paths: Sequence[str]) -> Plays:
 
 @dataclass(frozen=True)
 class PathGame:
-    """The game in which paths are replaced: all coalitions of them, and what becomes of their effects Δ.
+    """The game in which paths are replaced: all coalitions of them, and what becomes of
+    their effects Δ.
 
-    φ_p = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ p} − Δ_S), of two paths φ_tab = ½[Δ_tab + (Δ_both − Δ_img)]. The
-    interaction is Δ_all − Σ_p Δ_p.
+    φ_p = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ p} − Δ_S), of two paths φ_tab = ½[Δ_tab +
+    (Δ_both − Δ_img)]. The interaction is Δ_all − Σ_p Δ_p.
     """
 
     channels: Booleans  # ``(coalitions, paths)``, smaller ones first
-    combine: Floats  # ``(2 + paths, coalitions)``: the total effect, the shares, the interaction
+    # ``(2 + paths, coalitions)``: the total effect, the shares, the interaction
+    combine: Floats
     within: tuple[tuple[int, ...], ...]  # for each coalition those with one path less
 
     @classmethod
@@ -171,7 +183,9 @@ def _for_each(
     combine: Floats,
     within: tuple[tuple[int, ...], ...] = (),
 ) -> tuple[Play, ...]:
-    """Return the same play for each player that owns a position, in the channels of each coalition."""
+    """Return the same play for each player that owns a position, in the channels of
+    each coalition.
+    """
     sizes = space.sizes()
     return tuple(
         Play(
@@ -188,7 +202,9 @@ def _for_each(
 
 
 def plays_beside_others(space: PlayerSpace) -> Plays:
-    """Return each player's total effect, and its effect while all *other* modalities are replaced as well."""
+    """Return each player's total effect, and its effect while all *other* modalities
+    are replaced as well.
+    """
     everyone = np.arange(len(space))
     modality = np.array(space.modality)
     combine = np.array([[[1.0, 0.0, 0.0], [0.0, -1.0, 1.0]]])
@@ -211,9 +227,11 @@ def plays_beside_others(space: PlayerSpace) -> Plays:
 
 
 def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
-    """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each player's effect alone and last.
+    """Return the game of all players at once: the Shapley value of S ↦ Δ_S, and each
+    player's effect alone and last.
 
-    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), for up to ``EXACT_PLAYERS`` players.
+    φ_j = Σ_S |S|! (n − |S| − 1)! / n! (Δ_{S ∪ j} − Δ_S), for up to ``EXACT_PLAYERS``
+    players.
     """
     count = len(space)
     exact = Tree.flat(count).coalitions()
@@ -253,7 +271,9 @@ def shapley_plays(space: PlayerSpace, paths: Sequence[str] = ()) -> Plays:
 
 
 def with_total(plays: Plays) -> Plays:
-    """Return the game of all players with one more name: ``TOTAL``, the effect of replacing all of them."""
+    """Return the game of all players with one more name: ``TOTAL``, the effect of
+    replacing all of them.
+    """
     (play,) = plays.plays
     assert play.combine is not None
     everybody = play.mask.all(axis=(1, 2))
@@ -271,7 +291,9 @@ def with_total(plays: Plays) -> Plays:
 
 @runtime_checkable
 class LossGame(Protocol):
-    """A method whose global importance is one game over (row, donor) pairs, so that sums of parts can be merged."""
+    """A method whose global importance is one game over (row, donor) pairs, so that
+    sums of parts can be merged.
+    """
 
     @staticmethod
     def game(request: Request) -> tuple[Request, Plays]:

@@ -1,8 +1,11 @@
-"""Importance by scikit-learn scorers: how far a score falls when a feature is replaced, many scorers in one pass.
+"""Importance by scikit-learn scorers: how far a score falls when a feature is replaced,
+many scorers in one pass.
 
-The model runs once per coalition. Its answers are stored (``answers``), and every scorer reads them. A score such as
-ROC-AUC is not a mean over rows: its error comes from leaving groups of rows out, as receivers and as donors (Quenouille
-1956, Efron & Stein 1981). Both scores of a fall use the same pairs: else the spread would be that of the score itself.
+The model runs once per coalition. Its answers are stored (``answers``), and every
+scorer reads them. A score such as ROC-AUC is not a mean over rows: its error comes from
+leaving groups of rows out, as receivers and as donors (Quenouille 1956, Efron & Stein
+1981). Both scores of a fall use the same pairs: else the spread would be that of the
+score itself.
 """
 
 from __future__ import annotations
@@ -46,12 +49,15 @@ from permgrad.base.threads import warning_filters
 _METHODS = ("permgrad", "permutation", "ablation")
 #: Most groups of the jackknife: the t-quantile is then within 7 % of the normal one.
 MOST_GROUPS = 20
-#: Receivers ``(pairs,)``, donors ``(pairs,)`` and predictions ``(pairs, coalitions, outputs)``.
+#: Receivers ``(pairs,)``, donors ``(pairs,)`` and predictions ``(pairs, coalitions,
+#: outputs)``.
 Pairs = tuple[Integers, Integers, Floats]
 
 
 def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
-    """Return scorers by name, from a name, a callable, a list of these, or a mapping."""
+    """Return scorers by name, from a name, a callable, a list of these, or a
+    mapping.
+    """
     from sklearn.metrics import get_scorer, get_scorer_names
 
     ranking = _ranking_scorers()
@@ -83,7 +89,10 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
         if isinstance(scorer, str):
             check_choice("scoring", scorer, [*get_scorer_names(), *ranking])
         elif not callable(scorer):
-            problem = f"A scorer must be a name or a callable (estimator, X, y), got {shown(scorer)}"
+            problem = (
+                "A scorer must be a name or a callable (estimator, X, y), got "
+                f"{shown(scorer)}"
+            )
             raise InputError(problem, hint="Pass for example 'roc_auc'", code="PG001")
     return {
         str(scorer_name): ranking.get(score_entry) or get_scorer(score_entry)
@@ -94,7 +103,9 @@ def resolve_scorers(scoring: Any) -> dict[str, Callable[..., float]]:
 
 
 def _name_of(scorer: Any) -> str:
-    """Return a scorer's name: that of its function, as scikit-learn calls it, with its arguments."""
+    """Return a scorer's name: that of its function, as scikit-learn calls it, with its
+    arguments.
+    """
     function_name = getattr(getattr(scorer, "_score_func", scorer), "__name__", "score")
     further = []
     for argument_name, value in getattr(scorer, "_kwargs", {}).items():
@@ -105,7 +116,9 @@ def _name_of(scorer: Any) -> str:
 
 
 def _ranking_scorers() -> dict[str, Callable[..., float]]:
-    """Return scorers of how well the outputs of a row rank its labels, which scikit-learn has no names for."""
+    """Return scorers of how well the outputs of a row rank its labels, which
+    scikit-learn has no names for.
+    """
     from sklearn import metrics
 
     def scorer(
@@ -128,12 +141,17 @@ def _ranking_scorers() -> dict[str, Callable[..., float]]:
 
 
 def _hint(reason: str, request: Request) -> str:
-    """Return what helps where a scorer does not know which of two classes is the positive one."""
+    """Return what helps where a scorer does not know which of two classes is the
+    positive one.
+    """
     if "pos_label" not in reason or request.labels is None:
         return "Choose another scorer"
     label = request.labels.tolist()[-1]
     named_scorer = f"make_scorer(…, pos_label={label!r}) of sklearn.metrics"
-    return f"Choose a scorer of all classes, such as 'f1_macro', or in Python name the positive one: {named_scorer}"
+    return (
+        "Choose a scorer of all classes, such as 'f1_macro', or in Python name the "
+        f"positive one: {named_scorer}"
+    )
 
 
 def _refuse_without_y(request: Request) -> None:
@@ -178,9 +196,11 @@ def _predicted_pairs(request: Request, game: Game, play: Play, base: Floats) -> 
 
 
 def explain_scores(request: Request, method: str) -> Explanation:
-    """Return the fall of each score, for each player, split between paths if the method does so.
+    """Return the fall of each score, for each player, split between paths if the method
+    does so.
 
-    ``outputs`` are the scorers' names. ``values`` are positive where the score falls, in the score's units.
+    ``outputs`` are the scorers' names. ``values`` are positive where the score falls,
+    in the score's units.
     """
     _refuse_without_y(request)
     scorers = resolve_scorers(request.scoring)
@@ -283,9 +303,11 @@ class Judge:
     def _scores(
         self, answers: Answers, row_positions: Integers, *, left: bool = False
     ) -> Floats:
-        """Return the scores of answers for the rows at ``row_positions`` among those answered, ``(scorers,)``.
+        """Return the scores of answers for the rows at ``row_positions`` among those
+        answered, ``(scorers,)``.
 
-        A score may be undefined for the rows ``left`` without a group: it is NaN then, and the reason is stored.
+        A score may be undefined for the rows ``left`` without a group: it is NaN then,
+        and the reason is stored.
         """
         weights = self.request.sample_weight
         receivers = answers.receivers[row_positions]
@@ -323,7 +345,9 @@ class Judge:
         return scores
 
     def tell_of_undefined(self) -> None:
-        """Warn once of the scores that have no standard error, as they are undefined without some rows."""
+        """Warn once of the scores that have no standard error, as they are undefined
+        without some rows.
+        """
         scores = dict(zip(self.scorers, self.base_scores.tolist(), strict=True))
         names = []
         for scorer_name in self._undefined:
@@ -331,17 +355,21 @@ class Judge:
                 names.append(scorer_name)
         if names:
             warn_user(
-                f"Standard errors and intervals of {listed(names, show=repr)} are NaN, because the score is undefined "
-                f"without some groups of rows ({self._undefined[names[0]]}). Pass more rows, of every class if there "
+                f"Standard errors and intervals of {listed(names, show=repr)} are NaN, "
+                "because the score is undefined "
+                f"without some groups of rows ({self._undefined[names[0]]}). Pass more "
+                "rows, of every class if there "
                 "are classes, or choose another scorer."
             )
 
     def player(
         self, play: Play, pairs: Pairs, combine: Floats
     ) -> tuple[Floats, Floats, Floats]:
-        """Return mean, standard error ``(scorers, quantities)`` and effective number of rows ``(2, *)`` of a player.
+        """Return mean, standard error ``(scorers, quantities)`` and effective number of
+        rows ``(2, *)`` of a player.
 
-        Where predictions changed and no score fell, 95 % intervals end at what three rows can do.
+        Where predictions changed and no score fell, 95 % intervals end at what three
+        rows can do.
         """
         answered = self._answers(play, pairs)
         moved = bool((pairs[2] != self.base[pairs[0]][:, None]).any())
@@ -356,7 +384,8 @@ class Judge:
                 before[:, None] - self._after(answered, row_positions, left=left)
             ) @ combine.T
 
-        # Where all is as before, nothing is scored: equal scores of other numbers of rows may differ by rounding.
+        # Where all is as before, nothing is scored: equal scores of other numbers of
+        # rows may differ by rounding.
         mean_falls, std_errors = np.zeros((2, len(self.scorers), len(combine)))
         effective = np.full((2, *mean_falls.shape), float(self.groups.max() + 1))
         if moved or self._are_edited(answered, pairs):
@@ -368,10 +397,11 @@ class Judge:
 
     @cached_property
     def _of_three_rows(self) -> Floats:
-        """How far the scores fall if three rows (three units) of a class are predicted wrong, and not right.
+        """How far the scores fall if three rows (three units) of a class are predicted
+        wrong, and not right.
 
-        As standard errors, ``(scorers,)``: what no row of a sample shows can happen to three of as many (rule of
-        three), and no one knows to which.
+        As standard errors, ``(scorers,)``: what no row of a sample shows can happen to
+        three of as many (rule of three), and no one knows to which.
         """
         request = self.request
         count = len(self.base)
@@ -419,7 +449,9 @@ class Judge:
         return np.asarray(np.max(falls, axis=0) / NORMAL_95)
 
     def scores(self, play: Play, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
-        """Return the scores of each coalition themselves, ``(scorers, coalitions)``, alike."""
+        """Return the scores of each coalition themselves, ``(scorers, coalitions)``,
+        alike.
+        """
         return self._estimate(pairs, partial(self._after, self._answers(play, pairs)))
 
     def _answers(self, play: Play, pairs: Pairs) -> list[Answers]:
@@ -468,7 +500,8 @@ class Judge:
     def _estimate(
         self, pairs: Pairs, statistic: Callable[..., Floats]
     ) -> tuple[Floats, Floats, Floats]:
-        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error and effective number of rows.
+        """Return a statistic of pairs, ``(scorers, quantities)``, its standard error
+        and effective number of rows.
 
         That number is 1 more than the degrees of freedom of the jackknife.
         """
@@ -488,7 +521,9 @@ class Judge:
         def variance(
             *memberships: Integers, units: Dependence | None = None
         ) -> tuple[Floats, Floats]:
-            """Return the jackknife's variance over groups of pairs, ``(scorers, quantities)``, and its freedom."""
+            """Return the jackknife's variance over groups of pairs, ``(scorers,
+            quantities)``, and its freedom.
+            """
             left_out = []
             for group in range(
                 max(int(membership.max()) for membership in memberships) + 1
@@ -511,7 +546,8 @@ class Judge:
             of_donors = np.zeros(shape)
             donor_freedom = np.zeros((2, *shape))
             count = int(self.donor_groups.max()) + 1
-            # A background of one row is a fixed reference, as where there are no donors.
+            # A background of one row is a fixed reference, as where there are no
+            # donors.
             if has_donor.any() and count > 1:
                 at_random = np.full(len(donors), -1, dtype=np.int64)
                 at_random[has_donor] = deal_groups(
@@ -525,12 +561,13 @@ class Judge:
         return mean_falls, np.sqrt(total), effective
 
 
-# ---- the delete-a-group jackknife ------------------------------------------------------------------------------------
+# ---- the delete-a-group jackknife ----------------------------------------------------
 
-# Groups are of equal size and drawn at random, as the rows themselves are thought to be. They are not stratified by
-# class: how many rows each class has is chance too, and an error that leaves it out is too small for every score whose
-# level differs between classes. Only a class that chance has put into one group alone is spread over two, since most
-# scores are undefined without it.
+# Groups are of equal size and drawn at random, as the rows themselves are thought to
+# be. They are not stratified by class: how many rows each class has is chance too, and
+# an error that leaves it out is too small for every score whose level differs between
+# classes. Only a class that chance has put into one group alone is spread over two,
+# since most scores are undefined without it.
 
 
 def deal_groups(
@@ -540,7 +577,8 @@ def deal_groups(
     classes: npt.NDArray[np.integer] | None = None,
     units: Dependence | None = None,
 ) -> Integers:
-    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes differ by 1 at most.
+    """Return the group of each row, ``(rows,)``: ``min(20, rows)`` groups whose sizes
+    differ by 1 at most.
 
     ``units`` are dealt whole, and times in their order.
     """
@@ -563,7 +601,9 @@ def deal_groups(
 def _spread_classes(
     groups: Integers, classes: npt.NDArray[np.integer], order: Integers
 ) -> None:
-    """Exchange a row of each class that lies in one group alone with one of another group, in place."""
+    """Exchange a row of each class that lies in one group alone with one of another
+    group, in place.
+    """
 
     def alone(label: int) -> bool:
         groups_of_class = groups[classes == label]
@@ -585,9 +625,11 @@ def _spread_classes(
 def jackknife_variance(
     left_out: Floats, units: Dependence | None = None
 ) -> tuple[Floats, Floats]:
-    """Return the variance of a statistic, ``(*)``, from its values without each group, ``(groups, *)``.
+    """Return the variance of a statistic, ``(*)``, from its values without each group,
+    ``(groups, *)``.
 
-    Then its degrees of freedom. Both are NaN where one of the values is undefined, and with fewer than four groups.
+    Then its degrees of freedom. Both are NaN where one of the values is undefined, and
+    with fewer than four groups.
     """
     count = len(left_out)
     shape = left_out.shape[1:]
@@ -600,16 +642,19 @@ def jackknife_variance(
     return (variance * correction).reshape(shape), freedom.reshape(2, *shape)
 
 
-# ---- the model as a scorer sees it -----------------------------------------------------------------------------------
-#: Methods whose answers are stored. A scorer that names one of them takes its rows nowhere else.
+# ---- the model as a scorer sees it ---------------------------------------------------
+#: Methods whose answers are stored. A scorer that names one of them takes its rows
+#: nowhere else.
 STORED = ("predict", "predict_proba", "decision_function")
 
 
 class Answers:
-    """What a model answers for some rows, ``(rows, *)``, each method when it is first asked.
+    """What a model answers for some rows, ``(rows, *)``, each method when it is first
+    asked.
 
-    ``predicted``: what the game predicted for them. ``receivers``: numbers of the rows that they were made of.
-    ``edited`` makes them. ``imagined``: no model predicted this, so that all methods answer what follows from it.
+    ``predicted``: what the game predicted for them. ``receivers``: numbers of the rows
+    that they were made of. ``edited`` makes them. ``imagined``: no model predicted
+    this, so that all methods answer what follows from it.
     """
 
     def __init__(
@@ -632,7 +677,8 @@ class Answers:
         model_call: Any = getattr(self.subject, "call", None)
         labelled = getattr(model_call, "labels", None) is not None
         one_hot = labelled and model_call.one_hot
-        #: whether labels are those of the model's own ``predict``, which the game has not asked for
+        #: whether labels are those of the model's own ``predict``, which the game has
+        #: not asked for
         self.asks_model = (
             self.task != "regression" and labelled and not one_hot and not imagined
         )
@@ -678,7 +724,10 @@ class Answers:
         return self.edited()
 
     def rows(self, row_positions: Integers) -> Any:
-        """Return some rows in the user's form. Of an estimator of permgrad and of a network they are not edited."""
+        """Return some rows in the user's form.
+
+        Of an estimator of permgrad and of a network they are not edited.
+        """
         if hasattr(self.subject, "predictor"):
             return self.subject.form.write(self.tensors[0][row_positions])
         receivers = self.receivers[row_positions]
@@ -703,7 +752,10 @@ def _offered(method: str) -> Callable[[Callable[..., Array]], Callable[..., Arra
 
 
 class ShownModel(BaseEstimator):
-    """The user's model, whose answers for the rows ``shown`` are stored. Everything else is the model's own."""
+    """The user's model, whose answers for the rows ``shown`` are stored.
+
+    Everything else is the model's own.
+    """
 
     def __init__(self, answers: Answers, places: Integers, shown: Any) -> None:
         self.answers = answers
@@ -758,7 +810,9 @@ class ShownModel(BaseEstimator):
 
 
 def needs_rows(scorer: Any) -> bool:
-    """Return whether a scorer may read its rows. scikit-learn's own hand them to one method of the model."""
+    """Return whether a scorer may read its rows. scikit-learn's own hand them to one
+    method of the model.
+    """
     response_methods = getattr(scorer, "_response_method", None)
     return not set(
         (response_methods,)

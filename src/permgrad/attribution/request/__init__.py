@@ -1,4 +1,6 @@
-"""A call of ``pg.explain``: its arguments, the ``Request`` made of them, the methods that answer it, and the result."""
+"""A call of ``pg.explain``: its arguments, the ``Request`` made of them, the methods
+that answer it, and the result.
+"""
 
 from permgrad.attribution.request.registry import (
     Configured,

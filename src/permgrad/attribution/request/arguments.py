@@ -1,4 +1,6 @@
-"""The arguments of ``pg.explain``: each is checked once, most before the model is read."""
+"""The arguments of ``pg.explain``: each is checked once, most before the model is
+read.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ REPEATS = 10
 
 @dataclass(frozen=True)
 class Arguments:
-    """The user's arguments, unchanged but that ``model`` is a ``Model``. ``pg.explain`` says what each means.
+    """The user's arguments, unchanged but that ``model`` is a ``Model``.
+
+    ``pg.explain`` says what each means.
 
     ``row_offset`` is the number of the first row of one part of a longer table.
     """
@@ -102,7 +106,8 @@ class Arguments:
     random_state: Any = 0
     progress: Any = "auto"
     row_offset: int | None = None
-    #: what the players are: features, groups, a network's inputs, or raw columns where ``groups`` is empty
+    #: what the players are: features, groups, a network's inputs, or raw columns where
+    #: ``groups`` is empty
     level: str = field(init=False)
     #: how many examples of a DataLoader, a Dataset or a list were gathered, and where
     #: they come from (None: X is one batch of rows)
@@ -137,7 +142,9 @@ class Arguments:
         self._gather()
 
     def _gather(self) -> None:
-        """Put the rows of a DataLoader, a Dataset or a list of examples in its place."""
+        """Put the rows of a DataLoader, a Dataset or a list of examples in its
+        place.
+        """
         changes = of_examples(self)
         for field_name, value in changes.items():
             object.__setattr__(self, field_name, value)
@@ -163,7 +170,10 @@ class Arguments:
             if not isinstance(members, Iterable) or isinstance(
                 members, (bytes, Mapping)
             ):
-                problem = f"Group {group_name!r} must be a list of features, got {shown(members)}"
+                problem = (
+                    f"Group {group_name!r} must be a list of features, got "
+                    f"{shown(members)}"
+                )
                 raise InputError(
                     problem,
                     hint=f"Pass groups={{{group_name!r}: ['feature', …]}}.",
@@ -173,7 +183,9 @@ class Arguments:
 
 @dataclass(frozen=True)
 class EncodedBackground:
-    """Rows for ``background=`` as the network sees them, encoded once for many calls with parts of a longer table."""
+    """Rows for ``background=`` as the network sees them, encoded once for many calls
+    with parts of a longer table.
+    """
 
     rows: Floats32  # ``(donors, encoded)``
     kind: str  # the value of ``meta["background"]["kind"]``
@@ -181,7 +193,8 @@ class EncodedBackground:
 
 @dataclass(frozen=True)
 class RowsToCompare:
-    """Rows for ``background=`` that single rows are compared with, or from which such rows are chosen.
+    """Rows for ``background=`` that single rows are compared with, or from which such
+    rows are chosen.
 
     ``drawn_from``: how many rows they were chosen of. None: they are all rows.
     """
@@ -237,11 +250,12 @@ def _of_the_set(arguments: Arguments, gathered_rows: Gathered) -> dict[str, Any]
     return changes
 
 
-# ---- the method's options -------------------------------------------------------------------------------------------
+# ---- the method's options ------------------------------------------------------------
 def resolve_method(
     chosen_method: Method | None, scope: Literal["auto", "global", "local"]
 ) -> tuple[Scope, dict[str, Any]]:
-    """Return the scope, and the options and settings of the method, of which those that several share are checked here.
+    """Return the scope, and the options and settings of the method, of which those that
+    several share are checked here.
 
     ``"auto"`` is the method's first scope, and global without a method.
     """
@@ -290,7 +304,8 @@ def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> Non
     """Refuse conditional draws unless the network's input is a table of numbers."""
     if len(inputs) != 1 or inputs[0].ndim != 2 or not inputs[0].is_floating_point():
         problem = (
-            "sampling='conditional' needs a network with one input of floats (rows, columns), got "
+            "sampling='conditional' needs a network with one input of floats (rows, "
+            "columns), got "
             f"{shapes_in_words(names, inputs)}"
         )
         raise InputError(
@@ -301,7 +316,9 @@ def check_conditional(names: tuple[str, ...], inputs: tuple[Tensor, ...]) -> Non
 
 
 def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
-    """Return which output of each row is asked for, or None where ``target`` names outputs of all rows."""
+    """Return which output of each row is asked for, or None where ``target`` names
+    outputs of all rows.
+    """
     if isinstance(target, str):
         if target in ("predicted", "true") and target not in names:
             return target
@@ -310,7 +327,8 @@ def row_target_of(target: Any, names: Sequence[str], count: int) -> Any:
         shape = tuple(target.shape)
     else:
         shape = ()
-    # More values than there are outputs are meant for rows, and are refused where they are not as many.
+    # More values than there are outputs are meant for rows, and are refused where they
+    # are not as many.
     if (
         len(shape) == 1
         and count > 1
@@ -325,7 +343,8 @@ def resolve_scale(
 ) -> Scale:
     """Return the scale of the explained outputs: the user's, else the method's.
 
-    Where a method measures a loss, the scale says only what its members and facts read besides.
+    Where a method measures a loss, the scale says only what its members and facts read
+    besides.
     """
     if form.of_labels:  # whose logits are infinite
         return PROBABILITY
@@ -340,7 +359,7 @@ def resolve_scale(
     return scale
 
 
-# ---- outputs, loss and y --------------------------------------------------------------------------------------------
+# ---- outputs, loss and y -------------------------------------------------------------
 def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
     """Return the positions of the outputs asked for, among their names. None: all."""
     count = len(names)
@@ -368,7 +387,8 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
             and not isinstance(asked_target, bool)
             and str(asked_target) in names
         ):
-            # A number outside the positions may still be the name of a class or of a quantile.
+            # A number outside the positions may still be the name of a class or of a
+            # quantile.
             positions.append(names.index(str(asked_target)))
         else:
             hint = (
@@ -391,10 +411,11 @@ def resolve_targets(names: Sequence[str], target: Any) -> tuple[int, ...]:
 
 
 def resolve_positive(subject: Subject, positive: Any, y: Array | None) -> str | None:
-    """Return the name of the positive one of two classes, or None where there are not two.
+    """Return the name of the positive one of two classes, or None where there are not
+    two.
 
-    The default is that of a model's decision, else the rarer class: among the training rows that an estimator
-    keeps, or in ``y`` for a network.
+    The default is that of a model's decision, else the rarer class: among the training
+    rows that an estimator keeps, or in ``y`` for a network.
     """
     names = subject.outputs.class_names
     if positive is not None:
@@ -429,7 +450,10 @@ def loss_at_places(
 
 
 def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
-    """Return the loss: the usual one of the outputs for ``"auto"``. A loss of another task is refused."""
+    """Return the loss: the usual one of the outputs for ``"auto"``.
+
+    A loss of another task is refused.
+    """
     given_loss = read_loss(loss)
     usual = read_loss(FITS[outputs.task][0] if outputs.loss is None else outputs.loss)
     loss_name = "quantile"
@@ -446,7 +470,10 @@ def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
         and given_loss.levels
         and len(given_loss.levels) != outputs.count
     ):
-        problem = f"loss={loss!r} names {len(given_loss.levels)} quantiles, and the model has {counted(outputs.count, 'output')}"
+        problem = (
+            f"loss={loss!r} names {len(given_loss.levels)} quantiles, and the "
+            f"model has {counted(outputs.count, 'output')}"
+        )
         raise InputError(
             problem,
             hint="Pass one level for each output, in their order.",
@@ -463,7 +490,10 @@ def resolve_loss(outputs: OutputForm, loss: Any) -> str | OtherLoss:
 
 
 def _unknown_loss(name: str) -> InputError:
-    """Return the error of a name that is no loss. A score of scikit-learn's is asked for otherwise."""
+    """Return the error of a name that is no loss.
+
+    A score of scikit-learn's is asked for otherwise.
+    """
     from sklearn.metrics import get_scorer_names  # slow to load
 
     scores = get_scorer_names()
@@ -484,13 +514,19 @@ def titles_of_channels(channel_names: Any) -> dict[str, tuple[str, ...]]:
     for input_name, channels in channel_names.items():
         named = channels.columns if is_frame(channels) else channels
         if isinstance(named, (str, bytes)) or not isinstance(named, Iterable):
-            problem = f"The channels of {input_name!r} must be a list of names, got {shown(named)}"
+            problem = (
+                f"The channels of {input_name!r} must be a list of names, got "
+                f"{shown(named)}"
+            )
             raise InputError(problem, hint=remedy_words, code="PG001")
         titles[input_name] = tuple(str(channel_name) for channel_name in named)
         if not titles[input_name] or len(set(titles[input_name])) < len(
             titles[input_name]
         ):
-            problem = f"channel_names of {input_name!r} must be different names, got {list(titles[input_name])}"
+            problem = (
+                f"channel_names of {input_name!r} must be different names, got "
+                f"{list(titles[input_name])}"
+            )
             raise InputError(problem, hint="Name each channel once", code="PG008")
     return titles
 
@@ -498,7 +534,8 @@ def titles_of_channels(channel_names: Any) -> dict[str, tuple[str, ...]]:
 def said_of_outputs(
     model: Model, loss: Any = "auto", *, classes: bool = False
 ) -> dict[str, Any]:
-    """Return what is said about the outputs, by the model or by the task that a loss implies.
+    """Return what is said about the outputs, by the model or by the task that a loss
+    implies.
 
     ``classes``: whether the call speaks of classes.
     """
@@ -528,10 +565,12 @@ def read_y(
     *,
     scored: bool,
 ) -> tuple[Any, Integers | None]:
-    """Return y as the loss takes it, and the class of each row (None where there are no classes).
+    """Return y as the loss takes it, and the class of each row (None where there are no
+    classes).
 
-    One number per row is the target of the one output ``picked``, and of all outputs that are its quantiles.
-    ``scored``: only scorers read it, so y may have other columns than the output.
+    One number per row is the target of the one output ``picked``, and of all outputs
+    that are its quantiles. ``scored``: only scorers read it, so y may have other
+    columns than the output.
     """
     if y is None:
         return None, None
@@ -572,14 +611,18 @@ def read_y(
 
 
 def _is_of_one(loss: str | OtherLoss, picked: tuple[int, ...]) -> bool:
-    """Return whether y is the target of one output, or of outputs that are all its quantiles."""
+    """Return whether y is the target of one output, or of outputs that are all its
+    quantiles.
+    """
     if isinstance(loss, str):
         return len(picked) == 1
     return len(loss.levels) > 0 or (len(picked) == 1 and not loss.returned)
 
 
 def _of_scorers(subject: Subject, y: Any, count: int) -> Floats | None:
-    """Return y if it is numbers in other columns than the output's, which only scorers can read."""
+    """Return y if it is numbers in other columns than the output's, which only scorers
+    can read.
+    """
     values = as_target(y)
     is_readable = (
         values.ndim == 2 and len(values) == count and values.dtype.kind in "fiub"

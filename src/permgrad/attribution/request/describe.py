@@ -1,4 +1,6 @@
-"""What ``Model.describe`` says, and ``Model.predict`` returns: both read the model as an explanation does."""
+"""What ``Model.describe`` says, and ``Model.predict`` returns: both read the model as
+an explanation does.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ _KINDS = {
 
 
 def description(model: Model, X: Any, y: Any = None) -> str:
-    """Return what is taken for inputs, features, outputs, classes and rows that depend on each other, in lines."""
+    """Return what is taken for inputs, features, outputs, classes and rows that depend
+    on each other, in lines.
+    """
     with sparing(), full_float32(), keeping_warnings():
         arguments = Arguments(model, X, y)
         request = build_request(arguments, None, "describe")
@@ -91,7 +95,9 @@ def description(model: Model, X: Any, y: Any = None) -> str:
 
 
 def explained_outputs(model: Model, X: Any) -> Floats:
-    """Return the outputs that local explanations explain by default, float64 ``(rows, outputs)``."""
+    """Return the outputs that local explanations explain by default, float64 ``(rows,
+    outputs)``.
+    """
     with sparing(), full_float32(), keeping_warnings():
         gather_options = {"seed": 0, "tokenizer": model.tokenizer}
         gathered_rows = gathered(model.model, X, None, most=None, **gather_options)

@@ -1,4 +1,6 @@
-"""Read model, rows, background and players: ``build_request`` makes a ``Request`` of the arguments."""
+"""Read model, rows, background and players: ``build_request`` makes a ``Request`` of
+the arguments.
+"""
 
 from __future__ import annotations
 
@@ -88,9 +90,12 @@ def build_request(
     caller_name: str = "",
     decided: bool = True,
 ) -> Request:
-    """Check and resolve every argument. ``decided``: the share of errors is that of the classes a model decides for.
+    """Check and resolve every argument.
 
-    ``chosen_method`` is the method. None: what is asked needs none. ``caller_name``: who asks, one of ``takes.CALLERS``.
+    ``decided``: the share of errors is that of the classes a model decides for.
+
+    ``chosen_method`` is the method. None: what is asked needs none. ``caller_name``:
+    who asks, one of ``takes.CALLERS``.
     """
     arguments = _of_networks(arguments)
     related = arguments.row_groups is not None or arguments.row_time is not None
@@ -224,7 +229,9 @@ def _refuse_many_outputs(
 def _is_by_row(
     arguments: Arguments, chosen_method: Method | None, scope: Scope, caller_name: str
 ) -> bool:
-    """Return whether an output of each row is explained row by row, where nobody says how."""
+    """Return whether an output of each row is explained row by row, where nobody says
+    how.
+    """
     can_be_local = chosen_method is not None and "local" in chosen_method.scopes
     return (
         scope == "global"
@@ -235,7 +242,9 @@ def _is_by_row(
 
 
 def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
-    """Return a subject whose outputs are the classes that the model decides for, where errors are counted."""
+    """Return a subject whose outputs are the classes that the model decides for, where
+    errors are counted.
+    """
     if scope == "global" and arguments.y is not None:
         return subject.deciding()
     return subject
@@ -244,7 +253,10 @@ def _deciding(subject: Subject, arguments: Arguments, scope: Scope) -> Subject:
 def _loss_of(
     subject: Subject, loss: str | OtherLoss, targets: tuple[int, ...]
 ) -> str | OtherLoss:
-    """Return the loss of some of several outputs. Of numbers it is the mean over these."""
+    """Return the loss of some of several outputs.
+
+    Of numbers it is the mean over these.
+    """
     if subject.task != "classification":
         subject.outputs = replace(subject.outputs, loss_columns=targets)
     if len(targets) == 1:
@@ -260,7 +272,10 @@ def _of_y(
     *,
     by_scorers: bool,
 ) -> dict[str, Any]:
-    """Return the fields of a request that say what the classes of y are. ``by_scorers``: who reads their labels."""
+    """Return the fields of a request that say what the classes of y are.
+
+    ``by_scorers``: who reads their labels.
+    """
     if by_scorers and classes is not None:
         labels = subject.outputs.labels_in(arguments.y, classes)
     else:
@@ -276,13 +291,17 @@ def _of_y(
 def _positive_by_y(
     arguments: Arguments, subject: Subject, classes: Integers | None
 ) -> bool:
-    """Return whether the rows of this call alone say which class is the positive one."""
+    """Return whether the rows of this call alone say which class is the positive
+    one.
+    """
     silent = arguments.model.positive is None and subject.background_classes is None
     return silent and classes is not None
 
 
 def _draws(arguments: Arguments) -> dict[str, Any]:
-    """Return the fields of a request that are as the user says: how much is drawn, and how it is shown."""
+    """Return the fields of a request that are as the user says: how much is drawn, and
+    how it is shown.
+    """
     automatic = isinstance(arguments.n_repeats, str)
     return {
         "row_offset": arguments.row_offset or 0,
@@ -307,7 +326,9 @@ def _drawn_from(arguments: Arguments) -> int:
 
 
 def _background_of(arguments: Arguments) -> tuple[Any, str]:
-    """Return the rows that are passed as a background, or None, and what its rows are called."""
+    """Return the rows that are passed as a background, or None, and what its rows are
+    called.
+    """
     background = arguments.background
     if background is None:
         return None, "rows explained"
@@ -321,7 +342,8 @@ def _own_background(
 ) -> Tensors:
     """Return ``inputs`` itself where the background equals it, else the background.
 
-    One part of a longer table keeps its background: it draws the same donors as in a call with all rows.
+    One part of a longer table keeps its background: it draws the same donors as in a
+    call with all rows.
     """
     is_same = len(inputs[0]) > 1 and all(
         a.shape == b.shape
@@ -334,11 +356,13 @@ def _own_background(
     return donors
 
 
-# ---- a torch network -------------------------------------------------------------------------------------------------
+# ---- a torch network -----------------------------------------------------------------
 def _read_network(
     arguments: Arguments, scope: Scope, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the subject, its rows, background and players, as fields of a ``Request``."""
+    """Return the subject, its rows, background and players, as fields of a
+    ``Request``.
+    """
     model = arguments.model
     tokenizer = arguments.model.tokenizer
     padding_token = pad_of(model.model, tokenizer) or 0
@@ -437,7 +461,9 @@ def _tokenised(
 def _network_subject(
     arguments: Arguments, token_rows: Any
 ) -> tuple[NetworkSubject, bool]:
-    """Return the network with its rows, and whether an earlier call of the same ``Model`` found out how it is read."""
+    """Return the network with its rows, and whether an earlier call of the same
+    ``Model`` found out how it is read.
+    """
     model = arguments.model
     y = arguments.y
     output_facts = said_of_outputs(
@@ -468,7 +494,9 @@ def _network_subject(
 def _at_level(
     space: PlayerSpace, arguments: Arguments, options: Mapping[str, Any]
 ) -> PlayerSpace:
-    """Return the players of the requested level, in the blocks that a method asks for."""
+    """Return the players of the requested level, in the blocks that a method asks
+    for.
+    """
     if isinstance(blocks := options.get("blocks"), Mapping):
         return space.in_blocks(blocks)
     if arguments.level == "modality":
@@ -478,7 +506,7 @@ def _at_level(
     return space
 
 
-# ---- any other predictor ---------------------------------------------------------------------------------------------
+# ---- any other predictor -------------------------------------------------------------
 def predictor_key(
     task: str | None, *, y: bool, classes: bool
 ) -> tuple[str, bool, str | None, bool]:
@@ -494,7 +522,8 @@ def _read_predictor(
 ) -> dict[str, Any]:
     """Return the subject, its rows, background and players, as fields of a ``Request``.
 
-    The players of a model of another library with an encoder of permgrad are raw columns.
+    The players of a model of another library with an encoder of permgrad are raw
+    columns.
     """
     model = arguments.model
     encoded = hasattr(model.model, "of_encoded")
@@ -531,7 +560,10 @@ def _read_predictor(
         and arguments.y is not None
         and (arguments.loss, arguments.scoring) == ("auto", None)
     ):
-        problem = "The scores of a ranker are not on the scale of y, so there is no default loss"
+        problem = (
+            "The scores of a ranker are not on the scale of y, so there is no "
+            "default loss"
+        )
         raise InputError(
             problem,
             hint="Leave y out, or pass loss= a function (outputs, y) -> (rows,).",
@@ -586,11 +618,13 @@ def _read_predictor(
     }
 
 
-# ---- a fitted estimator ----------------------------------------------------------------------------------------------
+# ---- a fitted estimator --------------------------------------------------------------
 def _read_table(
     arguments: Arguments, scope: Scope, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the subject, its encoded rows, background and players, as fields of a ``Request``."""
+    """Return the subject, its encoded rows, background and players, as fields of a
+    ``Request``.
+    """
     subject = HybridSubject(arguments.model.model)
     inputs = subject.read(arguments.X)
     if len(inputs[0]) == 0:
@@ -634,7 +668,9 @@ def _read_table(
 def _table_space(
     encoder: Any, arguments: Arguments, options: Mapping[str, Any]
 ) -> PlayerSpace:
-    """Return the players of an encoder's columns: features, raw columns, groups of them, or the kinds of columns."""
+    """Return the players of an encoder's columns: features, raw columns, groups of
+    them, or the kinds of columns.
+    """
     count = len(encoder.encoded_names_)
     level = arguments.level
     groups = arguments.groups if level == "group" else None
@@ -677,7 +713,10 @@ def _table_space(
 
 
 def _with_parts(encoder: Any, groups: Any) -> Any:
-    """Return groups in which a date stands for all that it says. What is no mapping of lists is refused later."""
+    """Return groups in which a date stands for all that it says.
+
+    What is no mapping of lists is refused later.
+    """
     if not encoder.date_parts_ or not isinstance(groups, Mapping):
         return groups
     listed_of = {}
@@ -746,7 +785,8 @@ def encode_background(model: Any, background: Any) -> Floats32:
             if columns:
                 faults.append(f"{fault_word} {listed(columns, show=repr)}")
         raise InputError(
-            "background must have the columns of the training data in the same order, but it "
+            "background must have the columns of the training data in the same order, "
+            "but it "
             f"{' and '.join(faults) or 'has them in another order'}",
             hint=f"Pass {'rows like X' if missing else 'background[model.feature_names_in_]'}.",
             code="PG038",
@@ -770,21 +810,27 @@ def encode_background(model: Any, background: Any) -> Floats32:
     return encoded
 
 
-# ---- scores of classes? quantiles and thresholds do not predict y as such --------------------------------------------
+# ---- scores of classes? quantiles and thresholds do not predict y as such ------------
 #: Rows that are looked at, at most.
 _LOOKED_AT = 256
-#: Rows of a class, which at least two must have. Of fewer, columns may be in one order by chance, or all be right.
+#: Rows of a class, which at least two must have. Of fewer, columns may be in one order
+#: by chance, or all be right.
 _FEW_OF_CLASS = 5
-#: Standard errors by which the loss must exceed that of the classes' frequencies, where columns are in no order.
+#: Standard errors by which the loss must exceed that of the classes' frequencies, where
+#: columns are in no order.
 _ERRORS = 3.0
-#: Where all tell their class from others better than this they are scores, too sure of themselves at worst.
+#: Where all tell their class from others better than this they are scores, too sure of
+#: themselves at worst.
 _TOLD = 0.51
 #: Decimals of the logarithm of a probability. The next may be rounding.
 _DECIMALS = 6
 
 
 def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) -> None:
-    """Refuse or name outputs that are no scores of classes by all that y says. What the user declared is not asked."""
+    """Refuse or name outputs that are no scores of classes by all that y says.
+
+    What the user declared is not asked.
+    """
     output_form = subject.outputs
     if output_form.count == 1 and classes is not None and output_form.inferred:
         _check_side(subject, inputs, classes)
@@ -823,11 +869,13 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
             directions.append(direction_name)
     if output_form.count > 2 and directions:
         problem = (
-            f"The {output_form.count} outputs {directions[0]} from column to column in every row, and as scores of classes they "
+            f"The {output_form.count} outputs {directions[0]} from column to column in "
+            "every row, and as scores of classes they "
             "predict y worse than its frequencies"
         )
         hint = (
-            "Pass loss=('quantile', levels) for quantiles, or returns='values' or returns='logits' to pg.Model for "
+            "Pass loss=('quantile', levels) for quantiles, or returns='values' or "
+            "returns='logits' to pg.Model for "
             "others"
         )
         raise InputError(problem, hint=hint, code="PG015")
@@ -839,8 +887,10 @@ def _check_classes(subject: Subject, inputs: Tensors, classes: Integers | None) 
         and smallest_chance < _TOLD
     ):
         warn_user(
-            f"The {output_form.count} outputs are taken for logits of the classes 0 … {output_form.count - 1}, but predict y worse "
-            "than its frequencies. Pass class_names= in their order to pg.Model, or returns='values' for other numbers."
+            f"The {output_form.count} outputs are taken for logits of the classes 0 … "
+            f"{output_form.count - 1}, but predict y worse "
+            "than its frequencies. Pass class_names= in their order to pg.Model, or "
+            "returns='values' for other numbers."
         )
 
 
@@ -858,14 +908,17 @@ def _check_side(subject: Subject, inputs: Tensors, classes: Integers) -> None:
     error = ((len(y) + 1) / (12 * counts.prod())) ** 0.5
     if _told(score, y == 1) < 0.5 - _ERRORS * error:
         warn_user(
-            f"The output is taken for that of class {names[1]!r}, but is larger in rows "
+            f"The output is taken for that of class {names[1]!r}, but is larger in "
+            "rows "
             f"of {names[0]!r}. If it is the probability of {names[0]!r}, pass "
             f"class_names={[names[1], names[0]]!r} to pg.Model."
         )
 
 
 def _told(score: Floats, own_class_mask: np.ndarray) -> float:
-    """Return the chance that a row of the class has a higher score than another (a tie counts half)."""
+    """Return the chance that a row of the class has a higher score than another (a tie
+    counts half).
+    """
     other_scores = np.sort(score[~own_class_mask])
     below, up_to = (
         np.searchsorted(other_scores, score[own_class_mask], search_side)

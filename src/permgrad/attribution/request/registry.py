@@ -1,4 +1,6 @@
-"""The protocol of an attribution method, the registry of methods, and the options that several of them have."""
+"""The protocol of an attribution method, the registry of methods, and the options that
+several of them have.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from permgrad.base.registry import Registry
 
 #: Kinds of models.
 MODELS = ("network", "estimator", "predictor")
-#: What a method may declare. ``parts``: rows in parts. ``global parts``: a global importance of them, in which sums are
-#: merged. ``local order``, ``global order``: interactions in single rows, and of the loss. ``lone modality``: groups of
-#: whole modalities where there is one, which no method takes: there is nothing to share.
+#: What a method may declare. ``parts``: rows in parts. ``global parts``: a global
+#: importance of them, in which sums are merged. ``local order``, ``global order``:
+#: interactions in single rows, and of the loss. ``lone modality``: groups of whole
+#: modalities where there is one, which no method takes: there is nothing to share.
 OF_METHODS = (
     *MODELS, "parts", "global parts", "refits", "scoring", "sample_weight", "row target", "local order", "global order",
     "lone modality",
@@ -30,7 +33,9 @@ GAME = USUAL | {"global parts", "refits", "scoring"}
 
 
 class Method(Protocol):
-    """A method of attribution: its scopes, the default first, what else of a call it takes, and its settings."""
+    """A method of attribution: its scopes, the default first, what else of a call it
+    takes, and its settings.
+    """
 
     scopes: ClassVar[tuple[Scope, ...]]
     takes: ClassVar[frozenset[str]]
@@ -51,13 +56,16 @@ methods: Registry[type[Method]] = Registry("method")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class Configured:
-    """A method whose options are the fields of its class, as in ``Shapley(max_permutations=200)``.
+    """A method whose options are the fields of its class, as in
+    ``Shapley(max_permutations=200)``.
 
-    A subclass declares each option with its type and default. It becomes a frozen dataclass, and ``options`` is built
-    from its fields. ``inner`` are settings that only permgrad's own pages and checks change, see ``tuned``. ``takes``
-    are some of ``OF_METHODS``. ``scales``: the scale on which outputs are explained unless the user names one, for each
-    scope that explains outputs. In the others a loss is measured. ``scale_reason`` says why, where it is no probability.
-    ``by_output``: whether outputs are explained one by one, as slopes are taken.
+    A subclass declares each option with its type and default. It becomes a frozen
+    dataclass, and ``options`` is built from its fields. ``inner`` are settings that
+    only permgrad's own pages and checks change, see ``tuned``. ``takes`` are some of
+    ``OF_METHODS``. ``scales``: the scale on which outputs are explained unless the user
+    names one, for each scope that explains outputs. In the others a loss is measured.
+    ``scale_reason`` says why, where it is no probability. ``by_output``: whether
+    outputs are explained one by one, as slopes are taken.
     """
 
     scopes: ClassVar[tuple[Scope, ...]]
@@ -76,12 +84,15 @@ class Configured:
             dataclass(frozen=True, kw_only=True, eq=False, repr=False)(cls)
         )
         cls.options = {option.name: option.default for option in fields(method_class)}
-        # An option left on the class could hide a function of the method, such as ``game``.
+        # An option left on the class could hide a function of the method, such as
+        # ``game``.
         for option_name in set(cls.options) & set(vars(cls)):
             delattr(cls, option_name)
 
     def settings(self) -> dict[str, Any]:
-        """Return the options and the inner settings, as ``Request.options`` has them."""
+        """Return the options and the inner settings, as ``Request.options`` has
+        them.
+        """
         return {
             **self.inner,
             **{option_name: getattr(self, option_name) for option_name in self.options},
@@ -98,14 +109,20 @@ class Configured:
 
 
 class PlayedMethod(Configured):
-    """Methods that play games with donors. ``incremental=False`` is the dense reference."""
+    """Methods that play games with donors.
+
+    ``incremental=False`` is the dense reference.
+    """
 
     takes: ClassVar[frozenset[str]] = GAME
     inner: ClassVar[Mapping[str, Any]] = {"incremental": True, "tolerance": None}
 
 
 class PairedMethod(PlayedMethod):
-    """The options of methods that also measure interactions of the loss. ``permgrad`` describes them."""
+    """The options of methods that also measure interactions of the loss.
+
+    ``permgrad`` describes them.
+    """
 
     takes: ClassVar[frozenset[str]] = GAME | {"global order"}
 
@@ -116,7 +133,9 @@ class PairedMethod(PlayedMethod):
 
 
 def tuned(method: Any, **settings: Any) -> Any:
-    """Return a method with other inner settings: for permgrad's own pages, and for checks of its engines."""
+    """Return a method with other inner settings: for permgrad's own pages, and for
+    checks of its engines.
+    """
     tuned_method = copy(method)
     inner_settings = {}
     for setting_name, value in settings.items():
@@ -124,7 +143,8 @@ def tuned(method: Any, **settings: Any) -> Any:
             inner_settings[setting_name] = value
     if unknown := set(settings) - set(inner_settings):
         raise TypeError(
-            f"{type(tuned_method).__name__} has no inner setting {', '.join(sorted(unknown))}"
+            f"{type(tuned_method).__name__} has no inner setting "
+            f"{', '.join(sorted(unknown))}"
         )
     object.__setattr__(
         tuned_method,

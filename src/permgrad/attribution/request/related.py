@@ -1,6 +1,8 @@
-"""Rows that depend on each other: ``row_groups=`` and ``row_time=``, as values or the name of a column.
+"""Rows that depend on each other: ``row_groups=`` and ``row_time=``, as values or the
+name of a column.
 
-Where nobody said so, copies, names that repeat and neighbours that are alike are signs of it.
+Where nobody said so, copies, names that repeat and neighbours that are alike are signs
+of it.
 """
 
 from __future__ import annotations
@@ -41,9 +43,11 @@ _TRIED = 8
 
 
 def with_columns(arguments: Arguments) -> Arguments:
-    """Return the arguments with values in place of the names of columns, which leave the inputs if no model needs them.
+    """Return the arguments with values in place of the names of columns, which leave
+    the inputs if no model needs them.
 
-    A column stays where the model names it, or fails without it. Without a model, or for a network, it never stays.
+    A column stays where the model names it, or fails without it. Without a model, or
+    for a network, it never stays.
     """
     for argument in ("row_groups", "row_time"):
         column_name = getattr(arguments, argument)
@@ -97,7 +101,10 @@ def read_units(arguments: Arguments, count: int) -> Dependence:
     cells = pd.Series(values)
     if cells.isna().any():
         missing_row = int(np.argmax(cells.isna()))
-        problem = f"{argument_name} has no value for row {missing_row} (and {int(cells.isna().sum()) - 1} more)"
+        problem = (
+            f"{argument_name} has no value for row {missing_row} (and "
+            f"{int(cells.isna().sum()) - 1} more)"
+        )
         if argument_name == "row_time":
             hint = "Leave such rows out."
         else:
@@ -121,7 +128,9 @@ def read_units(arguments: Arguments, count: int) -> Dependence:
 
 
 def _names(table: Any) -> list[str]:
-    """Return the names of the columns of a pandas, polars or pyarrow table, and none of anything else."""
+    """Return the names of the columns of a pandas, polars or pyarrow table, and none of
+    anything else.
+    """
     names = getattr(table, "column_names", getattr(table, "columns", ()))
     if is_frame(table) or hasattr(table, "to_pandas"):
         return [str(column_name) for column_name in names]
@@ -156,14 +165,17 @@ def _is_needed(model: Any, table: Any, name: str) -> bool:
     return False
 
 
-# ---- signs that nobody named -----------------------------------------------------------------------------------------
-#: Correlation from row to row that counts as a sign where the rows are sorted by a column.
+# ---- signs that nobody named ---------------------------------------------------------
+#: Correlation from row to row that counts as a sign where the rows are sorted by a
+#: column.
 _SORTED = 0.3
-#: Columns that are looked at, evenly over all. In more rows than this, copies are not searched for.
+#: Columns that are looked at, evenly over all. In more rows than this, copies are not
+#: searched for.
 _MOST_COLUMNS = 50
 _MOST_ROWS = 20_000
 _FIX = (
-    "Pass row_groups= (rows of one patient or place) or row_time= (a series), in permgrad run --row-group or --time, "
+    "Pass row_groups= (rows of one patient or place) or row_time= (a series), in "
+    "permgrad run --row-group or --time, "
     "so that intervals allow for it."
 )
 
@@ -171,7 +183,10 @@ _FIX = (
 def tell_of_dependence(
     request: Request, outputs: Tensor, scores: Floats | None = None
 ) -> None:
-    """Warn once where rows seem to depend on each other and nobody said so. ``scores``: effects ``(players, rows)``."""
+    """Warn once where rows seem to depend on each other and nobody said so.
+
+    ``scores``: effects ``(players, rows)``.
+    """
     if request.units is not None or request.y is None or request.scope != "global":
         return
     if words := signs_of_dependence(request, outputs, scores):
@@ -181,7 +196,10 @@ def tell_of_dependence(
 def signs_of_dependence(
     request: Request, outputs: Tensor | None, scores: Floats | None = None
 ) -> str:
-    """Say what shows that rows depend on each other, or nothing. Without ``outputs`` only copies of rows do."""
+    """Say what shows that rows depend on each other, or nothing.
+
+    Without ``outputs`` only copies of rows do.
+    """
     tables: list[Any] = [tensor for tensor in request.inputs if tensor.ndim == 2]
     columns = None  # of anything but tables
     if tables and len(tables) == len(request.inputs):
@@ -210,13 +228,18 @@ def signs_of_dependence(
 def tell_of_signs(
     columns: Array | None, truth: Array, guess: Floats, scores: Floats | None = None
 ) -> None:
-    """Warn of signs in the columns of numbers, targets, predictions and effects of rows in the order of their table."""
+    """Warn of signs in the columns of numbers, targets, predictions and effects of rows
+    in the order of their table.
+    """
     if words := signs(columns, truth, guess, scores):
         warn_user(f"{words}, so they may depend on each other. {_FIX}")
 
 
 def _errors(truth: Array, guess: Floats) -> Floats | None:
-    """Return the errors of predictions, of each class those of its probability. None: they do not fit the truth."""
+    """Return the errors of predictions, of each class those of its probability.
+
+    None: they do not fit the truth.
+    """
     if truth.ndim == 1 and guess.ndim == 2 and guess.shape[1] > 1:
         return np.asarray(
             (truth[:, None] == np.arange(guess.shape[1])) - guess, dtype=np.float64
@@ -231,13 +254,17 @@ def signs(
 ) -> str:
     """Say what shows that rows depend on each other, or nothing.
 
-    From columns, targets, predictions and effects ``(players, rows)`` of rows in the order of their table.
+    From columns, targets, predictions and effects ``(players, rows)`` of rows in the
+    order of their table.
     """
     table = truth.reshape(len(truth), -1)
     targets = table
     table = table if columns is None else np.column_stack([columns, table])
     if len(table) <= _MOST_ROWS and (count := repeated_rows(table)):
-        return f"{counted(count, 'row')} of {len(table):,} {by_count(count, 'repeats', 'repeat')} another row"
+        return (
+            f"{counted(count, 'row')} of {len(table):,} "
+            f"{by_count(count, 'repeats', 'repeat')} another row"
+        )
     sorted_by = [] if columns is None else list(filter(in_blocks, columns.T))
     if any(map(in_blocks, targets.T)) or not all(map(is_clock, sorted_by)):
         return ""
@@ -256,10 +283,16 @@ def signs(
         *(("Effects", effect, 0.1) for effect in effects),
     ):
         if (correlation := neighbours_alike(values, least, tests)) is not None:
-            return f"{sign_words} of neighbouring rows are alike (correlation {correlation:.2f} from row to row)"
+            return (
+                f"{sign_words} of neighbouring rows are alike (correlation "
+                f"{correlation:.2f} from row to row)"
+            )
     if columns is None or errors is None:
         return ""
     for column in columns.T:
         if (correlation := alike_within(column, errors, columns.shape[1])) is not None:
-            return f"Errors of rows with one value of a column are alike (correlation {correlation:.2f})"
+            return (
+                "Errors of rows with one value of a column are alike (correlation "
+                f"{correlation:.2f})"
+            )
     return ""

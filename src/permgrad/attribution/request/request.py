@@ -25,9 +25,11 @@ Scope = Literal["global", "local"]
 
 
 class RowNumbers:
-    """Numbers of rows that do not follow each other: added to positions they give the rows' numbers.
+    """Numbers of rows that do not follow each other: added to positions they give the
+    rows' numbers.
 
-    It stands where ``row_offset`` does, so that rows picked out of a longer table draw the donors they draw in it.
+    It stands where ``row_offset`` does, so that rows picked out of a longer table draw
+    the donors they draw in it.
     """
 
     # NumPy then leaves the sum to this class.
@@ -44,19 +46,24 @@ class RowNumbers:
 class Request:
     """One call of ``pg.explain`` with every argument checked and resolved.
 
-    ``inputs`` are the rows explained, one tensor per input of the network, rows first. They must not be changed.
-    ``donors`` is the background in the same form, or ``inputs`` itself where the rows are their own background.
-    ``raw`` are the user's rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in y's units,
-    or the targets that a loss takes. In the last case ``classes`` holds the class indexes, if there are any. ``labels``
-    are the classes as the user's y holds them. ``targets``: places of the outputs among the names of ``scale``.
-    ``scale_reason``: why single rows are not explained in probabilities, where the user did not ask for it.
-    ``as_one``: columns of a table that are one feature, because an encoder says so or because they say one thing.
-    ``shapes`` say how inputs are read as images or volumes. ``engine`` plays a loss game in parts, as ``play_losses``
-    does. ``kept`` stores whatever is fitted on the background for the next rows of a longer table, and ``row_offset``
-    is the number of its first row. ``automatic``: fewer donors than ``n_repeats`` where more would not pay. ``found``
-    is what a ``pg.Model`` remembers of its model. ``compared``: places of the background rows that a model keeps to
-    compare single rows with (None: it keeps none). ``drawn_from``: how many rows a background that the user did not
-    pass was drawn from, 0 where that is not known.
+    ``inputs`` are the rows explained, one tensor per input of the network, rows first.
+    They must not be changed. ``donors`` is the background in the same form, or
+    ``inputs`` itself where the rows are their own background. ``raw`` are the user's
+    rows, or None where no table has an encoder. ``y`` holds class indexes, numbers in
+    y's units, or the targets that a loss takes. In the last case ``classes`` holds the
+    class indexes, if there are any. ``labels`` are the classes as the user's y holds
+    them. ``targets``: places of the outputs among the names of ``scale``.
+    ``scale_reason``: why single rows are not explained in probabilities, where the user
+    did not ask for it. ``as_one``: columns of a table that are one feature, because an
+    encoder says so or because they say one thing. ``shapes`` say how inputs are read as
+    images or volumes. ``engine`` plays a loss game in parts, as ``play_losses`` does.
+    ``kept`` stores whatever is fitted on the background for the next rows of a longer
+    table, and ``row_offset`` is the number of its first row. ``automatic``: fewer
+    donors than ``n_repeats`` where more would not pay. ``found`` is what a ``pg.Model``
+    remembers of its model. ``compared``: places of the background rows that a model
+    keeps to compare single rows with (None: it keeps none). ``drawn_from``: how many
+    rows a background that the user did not pass was drawn from, 0 where that is not
+    known.
     """
 
     subject: Subject
@@ -112,7 +119,8 @@ class Request:
     def spread(self) -> Floats | None:
         """The standard deviation of each output over the background, ``(K,)``.
 
-        It is the unit in which changes of several numbers are averaged. None where there is one.
+        It is the unit in which changes of several numbers are averaged. None where
+        there is one.
         """
         output_form = self.subject.outputs
         if output_form.task != "regression" or len(output_form.measured) < 2:

@@ -1,4 +1,6 @@
-"""The result of a ``Request``: ``build`` makes an ``Explanation`` of numbers, with the facts stored with it."""
+"""The result of a ``Request``: ``build`` makes an ``Explanation`` of numbers, with the
+facts stored with it.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ from permgrad.models.losses import OtherLoss
 
 
 def independent_facts(units: Dependence, freedom: float = np.inf) -> dict[str, Any]:
-    """Return how many groups or times are behind the intervals, as the fact ``independent`` of an explanation.
+    """Return how many groups or times are behind the intervals, as the fact
+    ``independent`` of an explanation.
 
-    For times also the longest stretch over which some effect is related to itself, from the degrees of freedom.
+    For times also the longest stretch over which some effect is related to itself, from
+    the degrees of freedom.
     """
     facts: dict[str, Any] = {"by": units.argument[0], "count": units.count}
     if units.timed and 0 < freedom < np.inf:
@@ -89,7 +93,9 @@ def build(
     outputs: tuple[str, ...] | None = None,
     **fields: Any,
 ) -> Explanation:
-    """Return a method's explanation of the players of a request, with the facts that every explanation has."""
+    """Return a method's explanation of the players of a request, with the facts that
+    every explanation has.
+    """
     weights = request.sample_weight
     maps = dict[str, Array]()
     about = _about(request, values, fields)
@@ -164,7 +170,8 @@ def _of_outputs(request: Request) -> dict[str, Any]:
 def by_quantity(
     names: Sequence[str], mean: Floats, std: Floats, *ends: Floats
 ) -> dict[str, Any]:
-    """Return the fields of an explanation: its first quantity is the importance, the others are parts.
+    """Return the fields of an explanation: its first quantity is the importance, the
+    others are parts.
 
     ``ends`` are low, high and p-values, if there are any.
     """
@@ -189,7 +196,9 @@ def by_quantity(
 
 
 def named(request: Request, members: Sequence[tuple[int, ...]]) -> dict[str, Any]:
-    """Return the fields of an explanation that name players and their interactions, "a × b"."""
+    """Return the fields of an explanation that name players and their interactions, "a
+    × b".
+    """
     space = request.space
     return {
         "members": tuple(members),
@@ -254,7 +263,8 @@ def output_unit(request: Request) -> str:
 def shown_values(request: Request) -> pd.DataFrame | None:
     """Return the raw values of the players, rows × players, or None without any.
 
-    Players of several columns have missing values. For a network, only players of one number each have values.
+    Players of several columns have missing values. For a network, only players of one
+    number each have values.
     """
     if request.shown is not None:
         raw_frame = request.shown.reindex(columns=list(request.space.columns))
@@ -294,7 +304,9 @@ _DRAWN = 32
 
 
 def input_maps(request: Request, *, numbers: int = 20_000_000) -> dict[str, Array]:
-    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for series, images and volumes."""
+    """Return ``images:<input>`` and ``segments:<input>``, which plots need, for series,
+    images and volumes.
+    """
     drawn_maps: dict[str, Array] = {}
     inputs = zip(
         request.space.inputs, request.inputs, request.space.segments, strict=True
@@ -354,23 +366,35 @@ def _tell_of_unused(request: Request, explanation: Explanation) -> None:
                 if player_modality in unused:
                     names.append(player_name)
         warn_user(
-            f"The importance of these {player_kind} is exactly 0: {listed(names, 8)}. {_why_zero(explanation, request)}"
+            f"The importance of these {player_kind} is exactly 0: {listed(names, 8)}. "
+            f"{_why_zero(explanation, request)}"
         )
 
 
 def _why_zero(explanation: Explanation, request: Request) -> str:
     if explanation.method in _BY_GRADIENT:
         return (
-            "The model ignores them, or blocks the gradient (detach, NumPy, rounding). Use method='permutation' to "
+            "The model ignores them, or blocks the gradient (detach, NumPy, rounding). "
+            "Use method='permutation' to "
             "find out which."
         )
     if explanation.method.startswith("captum."):
-        return f"{explanation.method} returns nothing for them, even if the model uses them."
+        return (
+            f"{explanation.method} returns nothing for them, even if the model "
+            "uses "
+            "them."
+        )
     if "scores" in explanation.meta:
-        return "They change no score, but may change the outputs. Leave scoring= out to see."
+        return (
+            "They change no score, but may change the outputs. Leave scoring= out "
+            "to see."
+        )
     if half_precision := request.subject.coarse:
         precision_name = str(half_precision).removeprefix("torch.")
-        return f"Smaller changes of the output are rounded off in {precision_name}. Explain the network in float32 to see them."
+        return (
+            f"Smaller changes of the output are rounded off in {precision_name}. "
+            "Explain the network in float32 to see them."
+        )
     return (
         "They do not change the output. Check that the model is meant to ignore them."
     )
@@ -391,7 +415,8 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
         broken_rows = np.arange(0)
     if len(broken_rows):
         problem = (
-            f"The model predicts NaN, infinity or more than {LARGEST:g} for {len(broken_rows):,} of {len(values):,} rows "
+            f"The model predicts NaN, infinity or more than {LARGEST:g} for "
+            f"{len(broken_rows):,} of {len(values):,} rows "
             f"(first: row {broken_rows[0]})"
         )
         raise InputError(problem, hint="Check those rows.", code="PG040")
@@ -417,7 +442,8 @@ def _refuse_nonsense(explanation: Explanation, request: Request) -> None:
             ("inputs are missing", "Fill in missing inputs") if missing else causes
         )
         problem = (
-            f"{explanation.method} needs finite gradients, but {len(broken_rows):,} of {len(values):,} rows have NaN or "
+            f"{explanation.method} needs finite gradients, but {len(broken_rows):,} of "
+            f"{len(values):,} rows have NaN or "
             f"infinite ones, for example because {cause}"
         )
         raise InputError(
@@ -433,7 +459,9 @@ _AT_ONCE = 256
 
 
 def digests_of(request: Request) -> dict[str, str]:
-    """Return digests that tell whether the rows explained, and the background, are those of another call."""
+    """Return digests that tell whether the rows explained, and the background, are
+    those of another call.
+    """
     digests = {"rows": "", "background": ""}
     sources = (request.inputs,) if request.shared else (request.inputs, request.donors)
     for digest_name, tensors in zip(digests, sources, strict=False):

@@ -1,7 +1,9 @@
-"""What a call of ``pg.explain`` says together, and the one function that refuses what does not go together.
+"""What a call of ``pg.explain`` says together, and the one function that refuses what
+does not go together.
 
-What is said has short keys, such as ``"scoring"`` or ``"global"``. A method declares in ``takes`` which of the keys of
-``OF_METHODS`` it takes, and ``APART`` lists pairs of keys of which a call has one at most, whatever its method.
+What is said has short keys, such as ``"scoring"`` or ``"global"``. A method declares in
+``takes`` which of the keys of ``OF_METHODS`` it takes, and ``APART`` lists pairs of
+keys of which a call has one at most, whatever its method.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ _GIVEN = (*MODELS, *CALLERS, "parts", "global parts", "local files")
 #: What helps, where leaving an argument out is not all.
 _HINTS = {
     "global": "Leave it out and call .to_global() on the result.",
-    "row_time": "Pass row_groups if rows of different groups are independent, else row_time.",
+    "row_time": "Pass row_groups if rows of different groups are independent, else "
+    "row_time.",
     "masks": "Wrap the network in a module that returns one row of numbers, such as "
     "output.flatten(2).mean(2), or choose method='permutation' without scoring=.",
     "row target": "Pass target= one output, or scope='local' for one of each row.",
@@ -66,7 +69,10 @@ _HINTS = {
 
 
 def is_estimator(model: Any) -> bool:
-    """Return whether a model is an estimator of permgrad. Their module is not loaded for other models."""
+    """Return whether a model is an estimator of permgrad.
+
+    Their module is not loaded for other models.
+    """
     module = sys.modules.get("permgrad.models.estimators.hynn")
     return module is not None and isinstance(
         model, (module.HyNNClassifier, module.HyNNRegressor)
@@ -85,7 +91,10 @@ def kind_of_model(model: Any) -> str:
 def said_of(
     arguments: Arguments, scope: str, options: Mapping[str, Any], caller_name: str = ""
 ) -> dict[str, str]:
-    """Return what a call says, by its key, in words for messages. ``caller_name`` is one of ``CALLERS``."""
+    """Return what a call says, by its key, in words for messages.
+
+    ``caller_name`` is one of ``CALLERS``.
+    """
     call_facts = {scope: f"scope={scope!r}"}
     if (model := arguments.model.model) is not None:
         named = {"network": "a torch network", "estimator": "an estimator of permgrad"}
@@ -170,7 +179,8 @@ def refuse_apart(
 ) -> None:
     """Refuse what a method does not take, and two things said that do not go together.
 
-    ``chosen_method`` is the method and ``name`` its name. None: what is asked needs none.
+    ``chosen_method`` is the method and ``name`` its name. None: what is asked needs
+    none.
     """
     if chosen_method is not None:
         for call_key, words in call_facts.items():
@@ -189,7 +199,10 @@ def refuse_apart(
 
 
 def takes(method: Any, key: str) -> bool:
-    """Return whether a method takes something that is said. What is not of methods all take."""
+    """Return whether a method takes something that is said.
+
+    What is not of methods all take.
+    """
     if key in ("global", "local"):
         return key in method.scopes
     return key not in OF_METHODS or key in method.takes
@@ -198,7 +211,9 @@ def takes(method: Any, key: str) -> bool:
 def refused(
     who: str, what: str, hint: str = "Leave it out.", code: str = "PG006"
 ) -> InputError:
-    """Return the error of two things that do not go together, in the one form of its sentence."""
+    """Return the error of two things that do not go together, in the one form of its
+    sentence.
+    """
     if who.startswith(("a ", "an ")):
         who = who[0].upper() + who[1:]
     return InputError(f"{who} does not take {what}", hint=hint, code=code)

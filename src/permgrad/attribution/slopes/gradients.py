@@ -1,4 +1,6 @@
-"""Gradients of the outputs asked for, and what a user's network needs to be differentiated."""
+"""Gradients of the outputs asked for, and what a user's network needs to be
+differentiated.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from permgrad.base.threads import together
 
 Tensors = tuple[Tensor, ...]
 
-#: Numbers that a batch's layers may hold: on a processor they should stay near its caches.
+#: Numbers that a batch's layers may hold: on a processor they should stay near its
+#: caches.
 _NUMBERS_CPU = 1_000_000
 _NUMBERS_ACCELERATOR = 200_000_000
 _MOST_CPU = 4096
@@ -34,7 +37,9 @@ def batch_size(
     *,
     weights: int = 0,
 ) -> int:
-    """Return the rows per pass, if each row's layers hold so many numbers. Pairs are a budget and the most rows.
+    """Return the rows per pass, if each row's layers hold so many numbers.
+
+    Pairs are a budget and the most rows.
 
     A pass reads so many ``weights``, and it pays to hold as many numbers of rows.
     """
@@ -52,7 +57,9 @@ def batch_size(
 def _weighted_gradients(
     output: Tensor, weights: Tensor, leaves: Sequence[Tensor]
 ) -> list[Tensor | None]:
-    """Return the gradients of one output's weighted sum over rows, None where it has none."""
+    """Return the gradients of one output's weighted sum over rows, None where it has
+    none.
+    """
     with differentiating():
         column = (output * weights).sum()
         return list(
@@ -68,10 +75,12 @@ def output_gradients(
     constant_sum: bool = False,
     by_row: Callable[[Tensor, int], Tensor] | None = None,
 ) -> list[Tensor]:
-    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``. One is free if their sum is constant.
+    """Return gradients ``(targets, rows, *)`` of outputs ``(rows, outputs)``.
 
-    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside the network. Those of other
-    rows than their places say are refused.
+    One is free if their sum is constant.
+
+    ``by_row(leaf, place)`` lays leaves out with rows first where they are values inside
+    the network. Those of other rows than their places say are refused.
     """
     distinct_targets = list(dict.fromkeys(targets))
     weights = _weights(outputs)
@@ -105,7 +114,8 @@ def output_gradients(
             if not _weighs_as(by_row(gradient, leaf_index), plain, weights):
                 raise out_of_order()
     if complement:
-        # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
+        # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not
+        # a negative one.
         by_target[distinct_targets[-1]] = [
             0 - sum(gradients) for gradients in zip(*by_target.values(), strict=True)
         ]
@@ -116,7 +126,10 @@ def output_gradients(
 
 
 def _weights(outputs: Tensor) -> Tensor:
-    """Return a power of two for each row, which multiplies gradients without rounding. Neighbours have others."""
+    """Return a power of two for each row, which multiplies gradients without rounding.
+
+    Neighbours have others.
+    """
     number = torch.arange(len(outputs), dtype=torch.float64, device=outputs.device)
     return 2 ** (
         number * _GOLDEN % 1 * (4 if outputs.dtype.itemsize < 4 else 16)
@@ -124,7 +137,9 @@ def _weights(outputs: Tensor) -> Tensor:
 
 
 def _weighs_as(weighted: Tensor, plain: Tensor, weights: Tensor) -> bool:
-    """Return whether gradients of weighted rows ``(rows, *)`` are the plain ones with the weight of their own row."""
+    """Return whether gradients of weighted rows ``(rows, *)`` are the plain ones with
+    the weight of their own row.
+    """
     wanted = numbers_by_row(plain) * weights[:, None].to(plain.dtype)
     off = (numbers_by_row(weighted) - wanted).norm(dim=1) > wanted.norm(dim=1) / 4
     return not bool(off.any())
@@ -135,10 +150,16 @@ class NoSlopesError(InputError):
 
 
 def differentiating() -> AbstractContextManager[None]:
-    """Differentiate a user's network in the body. Its errors become messages, except for lack of memory."""
+    """Differentiate a user's network in the body.
+
+    Its errors become messages, except for lack of memory.
+    """
 
     def said(error: Exception) -> InputError:
-        problem = f"Gradient methods need a network that torch can differentiate, but it raised {error_in_words(error)}"
+        problem = (
+            "Gradient methods need a network that torch can differentiate, but "
+            f"it raised {error_in_words(error)}"
+        )
         hint = "Fix the network, or choose method='permutation', 'shapley' or 'lime'"
         return NoSlopesError(problem, hint=hint, code="PG034")
 
@@ -148,11 +169,15 @@ def differentiating() -> AbstractContextManager[None]:
 def copied_rows(
     subject: Subject, source: Sequence[Tensor], row_slice: slice
 ) -> Tensors:
-    """Return copies of rows on a network's device, one tensor per input, ready for gradients."""
-    # An encoded table has the precision of the estimator's network. A user's inputs stay as they were read.
+    """Return copies of rows on a network's device, one tensor per input, ready for
+    gradients.
+    """
+    # An encoded table has the precision of the estimator's network. A user's inputs
+    # stay as they were read.
     dtype = subject.dtype if subject.encoded_names else None
     with torch.inference_mode(mode=False), torch.no_grad():
-        # Cloned also where it moves nothing: what was made in inference mode may not be saved for a backward pass.
+        # Cloned also where it moves nothing: what was made in inference mode may not be
+        # saved for a backward pass.
         return tuple(
             tensor[row_slice].detach().to(subject.device, dtype).clone()
             for tensor in source
@@ -161,7 +186,9 @@ def copied_rows(
 
 @contextmanager
 def differentiable(subject: Subject) -> Iterator[None]:
-    """Make every part of a network differentiable and its calls of torch visible, also recurrent parts."""
+    """Make every part of a network differentiable and its calls of torch visible, also
+    recurrent parts.
+    """
     submodules = list(subject.module.modules())
     with ExitStack() as stack:
         if subject.device.type == "cuda" and any(

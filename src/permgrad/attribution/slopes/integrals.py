@@ -1,4 +1,6 @@
-"""Integrated gradients, refined row by row until they have settled: one driver for every network."""
+"""Integrated gradients, refined row by row until they have settled: one driver for
+every network.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +50,15 @@ def _settle(
     tolerance: float,
     most: int,
 ) -> tuple[Tensor, Floats]:
-    """Return integrals settled within ``tolerance`` of ``scale``, and numbers ``(4, b)``.
+    """Return integrals settled within ``tolerance`` of ``scale``, and numbers ``(4,
+    b)``.
 
     They are a row's gap, its last change, its intervals, and the gap before the last
     refinement.
 
-    Errors of secants fall with the square of the intervals' length: the last two estimates tell where they lead
-    (Richardson 1911). Those of plain gradients do not where rectifiers switch.
+    Errors of secants fall with the square of the intervals' length: the last two
+    estimates tell where they lead (Richardson 1911). Those of plain gradients do not
+    where rectifiers switch.
     """
     intervals = lines.first
     values = result = lines.estimate(rows, intervals)
@@ -80,7 +84,8 @@ def _settle(
         completeness_gap[active] = new_gap
         change[active] = new_change
         intervals_taken[active] = float(intervals)
-        # The sum may be right, by luck or by the rule, while single values are not: both must have settled.
+        # The sum may be right, by luck or by the rule, while single values are not:
+        # both must have settled.
         unsettled = (
             (new_gap > tolerance)
             | (new_change > tolerance)
@@ -94,7 +99,9 @@ def _settle(
 
 
 def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
-    """Return the integrated gradients of any network, with all options of ``IntegratedGradients``."""
+    """Return the integrated gradients of any network, with all options of
+    ``IntegratedGradients``.
+    """
     method = "integrated_gradients"
     request = of_slopes(request)
     slopes = Slopes(request, method, by_path=True)
@@ -157,8 +164,10 @@ def integrate(request: Request, options: Mapping[str, Any]) -> Explanation:
             lines, tolerance, most_steps, (completeness_gap, change, before)
         )
         warn_user(
-            f"Attributions of {unsettled:,} of {len(completeness_gap):,} rows did not settle to {tolerance:g} of the output's range "
-            f"within {most_steps} steps (largest gap {completeness_gap.max():.2g}, largest change {change.max():.2g}){advice}."
+            f"Attributions of {unsettled:,} of {len(completeness_gap):,} rows did not "
+            f"settle to {tolerance:g} of the output's range "
+            f"within {most_steps} steps (largest gap {completeness_gap.max():.2g}, "
+            f"largest change {change.max():.2g}){advice}."
         )
     facts: dict[str, Any] = {}
     if subject.encoded_names:
@@ -178,7 +187,9 @@ def _fastest_lines(
 
 
 def _few_outputs(slopes: Slopes, references: Tensors, base: Tensor | None) -> Tensor:
-    """Return outputs that show their range: those at the references of a few background rows."""
+    """Return outputs that show their range: those at the references of a few background
+    rows.
+    """
     if base is not None:
         return base
     probed = slopes.rows(slice(0, _PROBE_ROWS), slopes.request.donors)
@@ -186,7 +197,9 @@ def _few_outputs(slopes: Slopes, references: Tensors, base: Tensor | None) -> Te
 
 
 def _facts_of_steps(steps: int | None, taken: Floats, change: Floats) -> dict[str, Any]:
-    """Return how many steps rows took, and by how much their last refinement changed them."""
+    """Return how many steps rows took, and by how much their last refinement changed
+    them.
+    """
     facts: dict[str, Any] = {"steps": int(taken.max())}
     if steps is not None:
         return {**facts, "mean_steps": steps, "quadrature_error": None}
@@ -197,7 +210,9 @@ def _facts_of_steps(steps: int | None, taken: Floats, change: Floats) -> dict[st
 def _advice(
     lines: Lines, tolerance: float, most: int, numbers: tuple[Floats, Floats, Floats]
 ) -> str:
-    """Return what helps rows that did not settle, by their gap, its last change and the gap before."""
+    """Return what helps rows that did not settle, by their gap, its last change and the
+    gap before.
+    """
     completeness_gap, change, before = numbers
     wide_gaps = completeness_gap > tolerance
     # A gap of many times what the last refinement changed is not closed by another.
@@ -229,7 +244,9 @@ def _advice(
 def _tolerance(
     slopes: Slopes, lines: Lines, requested_tolerance: float | None
 ) -> float:
-    """Return the tolerance of rows: smaller for ids, of which there are many with a small part each."""
+    """Return the tolerance of rows: smaller for ids, of which there are many with a
+    small part each.
+    """
     if requested_tolerance is None:
         if slopes.places.lookups and isinstance(lines, SecantIntegral):
             requested_tolerance = _FINE
@@ -245,7 +262,9 @@ def _tolerance(
 def _general_lines(
     slopes: Slopes, references: Tensors, scale: Tensor, most: int
 ) -> Lines:
-    """Return the faster way for any network, found on background rows and never on the rows explained."""
+    """Return the faster way for any network, found on background rows and never on the
+    rows explained.
+    """
     secants = SecantIntegral(slopes, references, most)
 
     requested_batch = slopes.request.batch_size
@@ -276,7 +295,8 @@ def _general_lines(
                 break
         if requested_batch == 1:
             return secants.complete(start, probe_rows, scale)
-        # There and back: a network that sorts its rows takes the slopes of some for those of others.
+        # There and back: a network that sorts its rows takes the slopes of some for
+        # those of others.
         there, return_points = (
             tuple(map(torch.cat, zip(*end_pair, strict=True)))
             for end_pair in ((start, probe_rows), (probe_rows, start))
@@ -289,7 +309,9 @@ def _general_lines(
 
 
 def _bases(slopes: Slopes, rows: Tensors, references: Tensors) -> Tensor:
-    """Return the mean output at the references of rows that keep some positions, float64 ``(b, targets)``."""
+    """Return the mean output at the references of rows that keep some positions,
+    float64 ``(b, targets)``.
+    """
     count = len(references[0])
     total = torch.zeros(
         len(rows[0]), len(slopes.targets), dtype=torch.float64, device=rows[0].device

@@ -1,4 +1,6 @@
-"""Integrals along straight lines from references to rows, and two ways to compute them for any network."""
+"""Integrals along straight lines from references to rows, and two ways to compute them
+for any network.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,15 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.random import uniform
 from permgrad.models.batches import halved, in_batches
 
-#: Secants of functions are used where their sums miss less than this share of the output's range.
+#: Secants of functions are used where their sums miss less than this share of the
+#: output's range.
 _COMPLETE = 1e-3
 
 
 class Lines:
-    """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done from ``settled_from`` on."""
+    """Straight lines to rows: ``first`` intervals, ``factor`` times more a step, done
+    from ``settled_from`` on.
+    """
 
     rule: str
     factor = 2
@@ -45,7 +50,10 @@ class Lines:
         intervals: int,
         coarser: Tensor | None = None,  # noqa: ARG002 — see GradientIntegral
     ) -> Tensor:
-        """Return means over each row's lines, ``(rows, *shape)``. ``coarser`` has ``factor`` times fewer intervals."""
+        """Return means over each row's lines, ``(rows, *shape)``.
+
+        ``coarser`` has ``factor`` times fewer intervals.
+        """
         total = rows[0].new_zeros((len(rows[0]), *self.shape), dtype=torch.float64)
         lines = len(total) * self.count
         lines_done = 0
@@ -79,7 +87,9 @@ class Lines:
         ), stop
 
     def between(self, start: Tensors, stop: Tensors, times: Tensor) -> Tensors:
-        """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time first: ``(k · lines, *)``."""
+        """Return points at times ``(k, lines or 1)`` from 0 to 1, all lines' first time
+        first: ``(k · lines, *)``.
+        """
         points = []
         for input_index, (begin, end) in enumerate(zip(start, stop, strict=True)):
             point_values = end.expand(len(times), *end.shape)
@@ -93,23 +103,30 @@ class Lines:
         return tuple(points)
 
     def together(self, intervals: int) -> tuple[int, int]:
-        """Return how many lines go in together, and their points: fewer lines would only take more intervals."""
+        """Return how many lines go in together, and their points: fewer lines would
+        only take more intervals.
+        """
         return self.slopes.batch, intervals
 
 
 class SecantIntegral(Lines):
-    """Mean slopes between neighbouring points, as products of the functions' own mean slopes."""
+    """Mean slopes between neighbouring points, as products of the functions' own mean
+    slopes.
+    """
 
     rule = "secants of each function"
 
     def __init__(self, slopes: Slopes, references: Tensors, most: int) -> None:
         super().__init__(slopes, references)
-        # Errors of many lines cancel. Coarse estimates of one line may agree by luck where rectifiers switch.
+        # Errors of many lines cancel. Coarse estimates of one line may agree by luck
+        # where rectifiers switch.
         self.first = min(8 if self.count == 1 else 1, most)
         self.settled_from = 2 * self.first
 
     def complete(self, start: Tensors, stop: Tensors, scale: Tensor) -> bool:
-        """Return whether a single step adds up for each row, so that every function called has a rule."""
+        """Return whether a single step adds up for each row, so that every function
+        called has a rule.
+        """
         slopes = self.slopes
         _, after, attributions, matched = slopes.step(start, stop)
         # To the network's own outputs, not to those computed on the walk.
@@ -124,8 +141,9 @@ class SecantIntegral(Lines):
         slopes = self.slopes
         lines = len(line)
         start, stop = self.ends(rows, line)
-        # Few lines: several intervals at once, at the price of a forward pass over all their beginnings. Many lines:
-        # from interval to interval, each of which begins where the last one ended.
+        # Few lines: several intervals at once, at the price of a forward pass over all
+        # their beginnings. Many lines: from interval to interval, each of which begins
+        # where the last one ended.
         together = min(intervals, slopes.batch // lines)
         together = together if together >= 4 else 1
         slope_sums: list[Tensor] = []
@@ -175,7 +193,9 @@ def _count_nothing(rows: float) -> None:
 
 
 class GradientIntegral(Lines):
-    """The midpoint rule over plain gradients, ``steps`` or as many as it takes: thirds keep the points known before."""
+    """The midpoint rule over plain gradients, ``steps`` or as many as it takes: thirds
+    keep the points known before.
+    """
 
     rule = "midpoint rule over gradients"
     factor = 3
@@ -195,7 +215,9 @@ class GradientIntegral(Lines):
     def estimate(
         self, rows: Tensors, intervals: int, coarser: Tensor | None = None
     ) -> Tensor:
-        """Return the rule with so many intervals, a coarser one plus the middles of the outer thirds."""
+        """Return the rule with so many intervals, a coarser one plus the middles of the
+        outer thirds.
+        """
         least = max(self.first, self.settled_from)
         if intervals <= least:
             self._share = _BEFORE_SETTLED / (self.count * least)
@@ -229,7 +251,9 @@ class GradientIntegral(Lines):
         return total / points
 
     def products(self, rows: Tensors, line: Tensor, times: Tensor) -> Tensor:
-        """Return gradients times changes at one point of each line, ``(lines, parts, players, targets)``."""
+        """Return gradients times changes at one point of each line, ``(lines, parts,
+        players, targets)``.
+        """
         start, stop = self.ends(rows, line)
         _, gradients = self.slopes.gradients(self.between(start, stop, times[None]))
         return self.slopes.attributions(gradients, start, stop)
@@ -242,7 +266,8 @@ MOST_SAMPLES = 2**20
 def sampled_points(
     request: Request, first: int, samples: int, points: slice
 ) -> tuple[Tensor, Integers]:
-    """Return for points, numbered row by row from the row ``first`` on, the row less ``first`` and the point's number.
+    """Return for points, numbered row by row from the row ``first`` on, the row less
+    ``first`` and the point's number.
 
     No point of any row of the table has the same number.
     """
@@ -257,7 +282,9 @@ def sampled_points(
 def normal(
     seed: int, purpose: tuple[object, ...], numbers: Integers, like: Tensor
 ) -> Tensor:
-    """Return standard normal numbers for points, float64 in the shape and on the device of ``like`` ``(points, *)``."""
+    """Return standard normal numbers for points, float64 in the shape and on the device
+    of ``like`` ``(points, *)``.
+    """
     numbers_per_point = like[0].numel()
     counters = numbers[:, None].astype(np.uint64) * np.uint64(
         numbers_per_point

@@ -1,4 +1,6 @@
-"""The part of a network that has slopes: what gradients explain of a network with trees."""
+"""The part of a network that has slopes: what gradients explain of a network with
+trees.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +14,20 @@ from permgrad.attribution.request import Request
 from permgrad.attribution.subject.scales import LOGIT
 from permgrad.attribution.subject.subject import Subject
 
-#: Rows whose outputs are compared, evenly over all of them, and rows that are predicted at once.
+#: Rows whose outputs are compared, evenly over all of them, and rows that are predicted
+#: at once.
 _MOST = 2000
 _AT_ONCE = 256
 
 
 def of_slopes(request: Request) -> Request:
-    """Return the request of the model without its trees, which have no slopes. Its facts say so (``meta["part"]``).
+    """Return the request of the model without its trees, which have no slopes.
 
-    ``share`` is the part's share of the variance of the model's outputs over the rows explained: the sum over outputs
-    of the covariance of both, divided by the sum of the model's variances. NaN where the outputs do not vary.
+    Its facts say so (``meta["part"]``).
+
+    ``share`` is the part's share of the variance of the model's outputs over the rows
+    explained: the sum over outputs of the covariance of both, divided by the sum of the
+    model's variances. NaN where the outputs do not vary.
     """
     if "trees" not in request.subject.paths:
         return request
@@ -40,7 +46,9 @@ def of_slopes(request: Request) -> Request:
 
 
 def _outputs(subject: Subject, rows: Tensor) -> Tensor:
-    """Return the outputs of rows as logits, or in y's units, float64 ``(rows, outputs)``."""
+    """Return the outputs of rows as logits, or in y's units, float64 ``(rows,
+    outputs)``.
+    """
     with subject.open(), torch.no_grad():
         outputs = torch.cat(
             [subject.predict((row_chunk,)) for row_chunk in rows.split(_AT_ONCE)]

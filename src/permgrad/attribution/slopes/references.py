@@ -1,4 +1,6 @@
-"""Where players have slopes, of inputs looked up in embeddings at their vectors, and the rows compared with."""
+"""Where players have slopes, of inputs looked up in embeddings at their vectors, and
+the rows compared with.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,16 @@ from permgrad.base.random import generator
 
 REFERENCES = ("zeros", "mean", "median", "background")
 _CLASS = "class:"
-#: Numbers that a mean or a median is taken over, at most: enough for either, and bounded in memory.
+#: Numbers that a mean or a median is taken over, at most: enough for either, and
+#: bounded in memory.
 _SUMMARISED_NUMBERS = 20_000_000
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The references to average over, ``(references, *)`` per input, with the user's choice, also in words."""
+    """The references to average over, ``(references, *)`` per input, with the user's
+    choice, also in words.
+    """
 
     rows: tuple[Tensor, ...]
     name: str
@@ -41,7 +46,10 @@ class Reference:
 def reference_rows(
     slope_places: Places, choice: Any, most: int, reference_class: Any = None
 ) -> Reference:
-    """Return the rows that the explained rows are compared with. ``choice``: see ``IntegratedGradients``."""
+    """Return the rows that the explained rows are compared with.
+
+    ``choice``: see ``IntegratedGradients``.
+    """
     request = slope_places.request
     of_user = not isinstance(choice, str)
     if not of_user and choice == "auto":
@@ -57,7 +65,10 @@ def reference_rows(
             other_argument = "a table as baseline="
         else:
             other_argument = f"baseline={choice!r}"
-        problem = f"reference_class={shown(reference_class)} and {other_argument} cannot be combined"
+        problem = (
+            f"reference_class={shown(reference_class)} and {other_argument} "
+            "cannot be combined"
+        )
         raise InputError(problem, hint="Pass one of them", code="PG006")
     if of_user:
         return _users_rows(request, choice)
@@ -71,9 +82,12 @@ def reference_rows(
 
 
 def _zeros(slope_places: Places) -> Reference:
-    """Return a row of zeros. Of ids it is that of padding, and held inputs are as in the first row.
+    """Return a row of zeros.
 
-    Only the vectors of a lookup are read, so that held inputs merely let the network run.
+    Of ids it is that of padding, and held inputs are as in the first row.
+
+    Only the vectors of a lookup are read, so that held inputs merely let the network
+    run.
     """
     request = slope_places.request
     subject = slope_places.request.subject
@@ -92,7 +106,10 @@ def _zeros(slope_places: Places) -> Reference:
             zero_rows[lookup.place] = torch.full_like(
                 zero_rows[lookup.place], lookup.pad or 0
             )
-            which = f"{'the padding id' if lookup.pad is not None else 'id'} {lookup.pad or 0}"
+            which = (
+                f"{'the padding id' if lookup.pad is not None else 'id'} "
+                f"{lookup.pad or 0}"
+            )
             inputs_by_value.setdefault(which, []).append(
                 request.space.inputs[lookup.place]
             )
@@ -106,7 +123,10 @@ def _zeros(slope_places: Places) -> Reference:
 def _of_background(
     request: Request, choice: str, *, label: Any, most: int
 ) -> Reference:
-    """Return the background rows, or their mean or typical row. ``label``: those of one class."""
+    """Return the background rows, or their mean or typical row.
+
+    ``label``: those of one class.
+    """
     background_rows = request.donors
     where = (
         "background rows"
@@ -191,7 +211,10 @@ def _unknown(request: Request, choice: Any) -> InputError:
 
 
 def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
-    """Return the background rows of one class and its name. ``label`` is the value or text of the class."""
+    """Return the background rows of one class and its name.
+
+    ``label`` is the value or text of the class.
+    """
     subject = request.subject
     classes = request.subject.background_classes
     needed = ""
@@ -200,9 +223,15 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
         needed = "a classifier, and the model is a regression"
         hint = "Pass baseline='median', or rows"
     elif classes is None:
-        needed = "an estimator of permgrad, which keeps training rows, and the model is a torch network"
+        needed = (
+            "an estimator of permgrad, which keeps training rows, and the model "
+            "is a torch network"
+        )
     elif request.background_kind == "given":
-        needed = "the training rows kept in the model, and the rows of background= have no classes"
+        needed = (
+            "the training rows kept in the model, and the rows of background= "
+            "have no classes"
+        )
     if needed:
         raise InputError(f"A reference class needs {needed}", hint=hint, code="PG006")
     names = list(subject.outputs.class_names)
@@ -213,12 +242,15 @@ def _class_of(request: Request, label: Any) -> tuple[Tensor, str]:
         problem = (
             f"Class {names[position]!r} has no rows in the background kept in the model"
         )
-        hint = "Fit with a larger background_size in the preset, or pass baseline= with rows of that class"
+        hint = (
+            "Fit with a larger background_size in the preset, or pass baseline= "
+            "with rows of that class"
+        )
         raise InputError(problem, hint=hint, code="PG038")
     return torch.as_tensor(class_rows), repr(names[position])
 
 
-# ---- where players have slopes ---------------------------------------------------------------------------------------
+# ---- where players have slopes -------------------------------------------------------
 Tensors = tuple[Tensor, ...]
 
 
@@ -226,9 +258,9 @@ Tensors = tuple[Tensor, ...]
 class Places:
     """Where a request's players own numbers that have slopes.
 
-    ``segments`` are the owners in each tensor that ``subject`` takes: the vectors of each lookup, then inputs as they
-    are. ``request`` has the players that are left: of inputs in ``held`` there are none. ``facts`` are for an
-    explanation's ``meta``.
+    ``segments`` are the owners in each tensor that ``subject`` takes: the vectors of
+    each lookup, then inputs as they are. ``request`` has the players that are left: of
+    inputs in ``held`` there are none. ``facts`` are for an explanation's ``meta``.
     """
 
     request: Request
@@ -287,8 +319,10 @@ def with_slopes(request: Request, method: str) -> Places:
             else "them: they stay with their rows"
         )
         warn_user(
-            f"{names} {'holds' if is_single else 'hold'} whole numbers that no nn.Embedding looks up, so {method} does not "
-            f"explain {stays}. Choose method='shapley' or 'lime', or pass real numbers where the network takes them."
+            f"{names} {'holds' if is_single else 'hold'} whole numbers that no "
+            f"nn.Embedding looks up, so {method} does not "
+            f"explain {stays}. Choose method='shapley' or 'lime', or pass real numbers "
+            "where the network takes them."
         )
     request = replace(request, subject=subject)
     return (
@@ -320,7 +354,9 @@ def _elsewhere(
     held_inputs: tuple[int, ...],
     method: str,
 ) -> Places:
-    """Return where players have slopes if some are of inputs that are looked up, or of whole numbers that are held."""
+    """Return where players have slopes if some are of inputs that are looked up, or of
+    whole numbers that are held.
+    """
     subject: Any = request.subject
     space = request.space
     lookups = tuple(owned.values())

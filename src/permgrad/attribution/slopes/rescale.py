@@ -1,7 +1,8 @@
 """Mean slopes of any network between two points, without hooks.
 
-For an elementwise function this is the secant, the Rescale rule of DeepLIFT (Shrikumar et al. 2017, arXiv 1704.02685,
-section 3.5.1). The other rules, which also add up to the output's change, are permgrad's own.
+For an elementwise function this is the secant, the Rescale rule of DeepLIFT (Shrikumar
+et al. 2017, arXiv 1704.02685, section 3.5.1). The other rules, which also add up to the
+output's change, are permgrad's own.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from permgrad.attribution.slopes.gradients import Tensors, output_gradients
 
 Calls = list[Tensors]
 
-#: Elementwise functions made of straight pieces: their secant is exact however close the ends are.
+#: Elementwise functions made of straight pieces: their secant is exact however close
+#: the ends are.
 STRAIGHT = frozenset({
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "hardtanh", "hardsigmoid", "threshold", "_threshold", "hardshrink",
     "softshrink", "clamp", "clamp_min", "clamp_max", "clip", "abs", "absolute", "sign", "sgn", "round", "floor", "ceil",
@@ -34,7 +36,8 @@ CURVED = frozenset({
     "arcsinh", "asin", "acos", "erf", "special_erf", "erfc", "special_erfc", "sinc", "special_sinc",
     "__rpow__",
 })  # fmt: skip
-#: Curved elementwise functions without a scale: what counts as close depends on where one is.
+#: Curved elementwise functions without a scale: what counts as close depends on where
+#: one is.
 SCALE_FREE = frozenset({
     "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "square", "pow", "float_power", "atanh", "acosh",
 })  # fmt: skip
@@ -48,7 +51,8 @@ _OPERATORS = {
 _PRODUCTS = frozenset(
     {"mul", "matmul", "mm", "bmm", "mv", "dot", "inner", "outer", "bilinear", "linear"}
 )
-#: Python functions of torch that ask whether a mode is on: a copy that hears no shows what they call.
+#: Python functions of torch that ask whether a mode is on: a copy that hears no shows
+#: what they call.
 _QUESTIONS = (
     "has_torch_function",
     "has_torch_function_unary",
@@ -56,11 +60,13 @@ _QUESTIONS = (
 )
 
 
-# ---- the slope of one function between two points --------------------------------------------------------------------
+# ---- the slope of one function between two points ------------------------------------
 def secant(
     ends: Tensors, outputs: Tensors, slope_at: Callable[[Tensor], Tensor], kind: str
 ) -> Tensor:
-    """Return the mean slope of an elementwise function between two ends, of which the outputs are given."""
+    """Return the mean slope of an elementwise function between two ends, of which the
+    outputs are given.
+    """
     start, stop = ends
     change = stop - start
     slope: Tensor = (outputs[1] - outputs[0]).div_(change)
@@ -69,7 +75,8 @@ def secant(
     middle = stop
     if kind != "straight":
         middle = torch.lerp(start, stop, 0.5)
-        # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to curvature: equal here.
+        # Dividing loses eps/|change| to rounding, the slope in the middle change²/24 to
+        # curvature: equal here.
         reach = (24 * torch.finfo(change.dtype).eps) ** (1 / 3)
         is_near |= change.abs() <= (
             reach * middle.abs() if kind == "scale-free" else reach
@@ -90,12 +97,15 @@ def derivative(function: Callable[..., Any], points: Tensor) -> Tensor:
     return slope
 
 
-#: A function's output, and what carries slopes towards it back to each of its arguments.
+#: A function's output, and what carries slopes towards it back to each of its
+#: arguments.
 Ruled = tuple[Tensor, Callable[[Tensor], Sequence[Tensor]]]
 
 
 class MeanSlopes(torch.autograd.Function):
-    """A function whose backward pass takes mean slopes: ``rule`` gives its output and what carries slopes back."""
+    """A function whose backward pass takes mean slopes: ``rule`` gives its output and
+    what carries slopes back.
+    """
 
     @staticmethod
     def forward(ctx: Any, rule: Callable[..., Ruled], *values: Tensor) -> Tensor:
@@ -126,7 +136,9 @@ def elementwise(
 def in_the_middle(
     function: Callable[..., Any], starts: Tensors, *values: Tensor
 ) -> Ruled:
-    """Return a function with its gradient half-way: exact for squares, and what is linear in each of two factors."""
+    """Return a function with its gradient half-way: exact for squares, and what is
+    linear in each of two factors.
+    """
     middles = []
     for start, value in zip(starts, values, strict=True):
         middles.append(torch.lerp(start, value, 0.5))
@@ -134,19 +146,23 @@ def in_the_middle(
     def back(slopes: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
             leaves = [middle.detach().requires_grad_() for middle in middles]
-            # A sum, because slopes given to torch.autograd.grad make it load a library of symbols, which takes half a
-            # second and changes the process's warning filters.
+            # A sum, because slopes given to torch.autograd.grad make it load a library
+            # of symbols, which takes half a second and changes the process's warning
+            # filters.
             return torch.autograd.grad((function(*leaves) * slopes).sum(), leaves)
 
     return function(*values), back
 
 
 def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled:
-    """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)`` with ``l = Δp / Δ log p``."""
+    """Return softmax or its logarithm: ``Δp_i = l_i (Δx_i − Σ_j l_j Δx_j / Σ_j l_j)``
+    with ``l = Δp / Δ log p``.
+    """
     stop_log = torch.log_softmax(values, dim)
     start_log = torch.log_softmax(starts[0], dim)
     half_difference = (stop_log - start_log) / 2
-    # The logarithmic mean l, near each other as e^middle · sinh(half) / half, which is exact.
+    # The logarithmic mean l, near each other as e^middle · sinh(half) / half, which is
+    # exact.
     safe_half = torch.where(
         half_difference == 0, torch.ones_like(half_difference), half_difference
     )
@@ -174,10 +190,12 @@ def softmax(dim: int, logarithm: bool, starts: Tensors, values: Tensor) -> Ruled
 
 
 def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) -> Ruled:
-    """Return ``where(condition, first, second)``, with each side's slope in the share of the way for which it is taken.
+    """Return ``where(condition, first, second)``, with each side's slope in the share
+    of the way for which it is taken.
 
-    For differences d0 and d1 of the sides at both ends the side taken last has ``d1 / (d1 − d0)``, as in a rectifier's
-    secant, if they are equal where one follows the other. A choice that jumps misses the jump.
+    For differences d0 and d1 of the sides at both ends the side taken last has ``d1 /
+    (d1 − d0)``, as in a rectifier's secant, if they are equal where one follows the
+    other. A choice that jumps misses the jump.
     """
     before = starts[1] - starts[2]
     after = first - second
@@ -194,10 +212,12 @@ def choice(condition: Tensor, starts: Tensors, first: Tensor, second: Tensor) ->
 def leaders(
     start: Tensor, stop: Tensor, first: Tensor, last: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the slopes of a maximum towards the places that lead at its start and at its stop, ``(…, windows)``.
+    """Return the slopes of a maximum towards the places that lead at its start and at
+    its stop, ``(…, windows)``.
 
-    With leads d0 and d1 the last has ``d1 / (d0 + d1)``, exact if no third leads in between. NOTE[DIFF]: the paper has
-    no rule for maxima. Captum and shap assign the complete change to one of the two.
+    With leads d0 and d1 the last has ``d1 / (d0 + d1)``, exact if no third leads in
+    between. NOTE[DIFF]: the paper has no rule for maxima. Captum and shap assign the
+    complete change to one of the two.
     """
     lead_at_stop = stop.gather(-1, last) - stop.gather(-1, first)
     lead_at_start = start.gather(-1, first) - start.gather(-1, last)
@@ -214,7 +234,9 @@ def maximum(
     starts: Tensors,
     values: Tensor,
 ) -> Ruled:
-    """Return the largest values of windows, which ``search`` finds with their places in the last dimensions."""
+    """Return the largest values of windows, which ``search`` finds with their places in
+    the last dimensions.
+    """
     (output, last_index), (_, first) = search(values), search(*starts)
     kept_dimensions = values.ndim - window_dimensions
     shape = values.shape
@@ -241,7 +263,10 @@ def maximum(
 
 
 def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
-    """Return the largest values along the last dimension. Several that lead share the slope, as their gradient does."""
+    """Return the largest values along the last dimension.
+
+    Several that lead share the slope, as their gradient does.
+    """
 
     def leads(rows: Tensor) -> tuple[Tensor, Tensor]:
         best_values = rows.amax(dim=-1, keepdim=True)
@@ -263,9 +288,11 @@ def tied_maximum(starts: Tensors, values: Tensor) -> Ruled:
     return output, lambda slopes: (slopes * (first * (1 - share) + last_leads * share),)
 
 
-# ---- meeting the functions that a network calls ----------------------------------------------------------------------
+# ---- meeting the functions that a network calls --------------------------------------
 class Rescale(TorchFunctionMode):
-    """Records the inputs of nonlinear functions, and computes their slopes from a run ``before``."""
+    """Records the inputs of nonlinear functions, and computes their slopes from a run
+    ``before``.
+    """
 
     def __init__(self, before: Calls | None, *, keep: bool = True) -> None:
         super().__init__()
@@ -310,7 +337,8 @@ class Rescale(TorchFunctionMode):
             opened = _in_sight(func)
         if opened is None:
             return func(*args, **kwargs)
-        # Methods of tensors call the method of the same name below them, which arrives here as the same function.
+        # Methods of tensors call the method of the same name below them, which arrives
+        # here as the same function.
         self._opened.append(func)
         try:
             with self:
@@ -326,7 +354,10 @@ class Rescale(TorchFunctionMode):
         recorded: Sequence[Tensor] | None = None,
         needed: Callable[[Iterable[bool]], bool] = any,
     ) -> Any:
-        """Record the inputs of a function. Return its output by a rule if values need slopes, else plain."""
+        """Record the inputs of a function.
+
+        Return its output by a rule if values need slopes, else plain.
+        """
         recorded = values if recorded is None else recorded
         call_index = len(self.calls)
         self.calls.append(
@@ -356,7 +387,9 @@ def _on_copy(
 def _in_order(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments with the tensors that were given by their usual names in front."""
+    """Return arguments with the tensors that were given by their usual names in
+    front.
+    """
     names = (
         ("condition", "input", "other") if func is torch.where else ("input", "other")
     )
@@ -375,7 +408,9 @@ def _in_order(
 
 @functools.cache
 def _in_sight(func: Any) -> Any:
-    """Return a copy of a function written in Python whose calls are visible, or None for other functions."""
+    """Return a copy of a function written in Python whose calls are visible, or None
+    for other functions.
+    """
     if not isinstance(func, types.FunctionType) or not any(
         question_name in func.__globals__ for question_name in _QUESTIONS
     ):
@@ -405,7 +440,7 @@ def _fits(value: Tensor, first: Tensor) -> bool:
     )
 
 
-# ---- answers to calls ------------------------------------------------------------------------------------------------
+# ---- answers to calls ----------------------------------------------------------------
 def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     """Answer a function that acts on each number of its first argument alone."""
     companions = []
@@ -419,8 +454,10 @@ def _elementwise(kind: str, mode: Rescale, func: Any, args: Any, kwargs: Any) ->
     ):
         return NotImplemented
     if isinstance(func, types.FunctionType) and func.__name__ != "__rpow__":
-        return NotImplemented  # Written in Python, it calls another, which says whether it works in place.
-    # The secant is that of the first argument alone: where others depend on the inputs too, all keep their gradients.
+        # Written in Python, it calls another, which says whether it works in place.
+        return NotImplemented
+    # The secant is that of the first argument alone: where others depend on the inputs
+    # too, all keep their gradients.
     alone = not any(value.requires_grad for value in companions)
     secant_rule = functools.partial(
         elementwise, lambda values: func(values, *args[1:], **kwargs), kind
@@ -470,7 +507,8 @@ def _softmax(logarithm: bool, mode: Rescale, func: Any, args: Any, kwargs: Any) 
         or not _varies(args[0])
         or not isinstance(dimension, int)
     ):
-        return NotImplemented  # The function in Python chooses a dimension and calls the other.
+        # The function in Python chooses a dimension and calls the other.
+        return NotImplemented
     dtype = kwargs.get("dtype", args[2] if len(args) > 2 else None)
     if dtype is None:
         values = args[0]
@@ -506,7 +544,10 @@ def _pooling(
     args: Any,
     kwargs: Any,
 ) -> Any:
-    """Answer max pooling, in all its forms. ``returns_indices``: the function also returns places."""
+    """Answer max pooling, in all its forms.
+
+    ``returns_indices``: the function also returns places.
+    """
     arguments = {}
     for keyword_name, value in kwargs.items():
         if keyword_name not in ("input", "return_indices"):
@@ -534,7 +575,9 @@ def _pooling(
 
 
 def _largest(name: str, mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
-    """Answer ``max``, ``min``, ``amax`` and ``amin`` over one dimension, and of two tensors."""
+    """Answer ``max``, ``min``, ``amax`` and ``amin`` over one dimension, and of two
+    tensors.
+    """
     call_arguments = dict(zip(("input", "dim", "keepdim"), args, strict=False)) | kwargs
     dimension = call_arguments.get("dim")
     if isinstance(dimension, Tensor) or "other" in call_arguments:
@@ -604,7 +647,7 @@ def _where(mode: Rescale, func: Any, args: Any, kwargs: Any) -> Any:
     )
 
 
-# ---- functions written as steps that have answers --------------------------------------------------------------------
+# ---- functions written as steps that have answers ------------------------------------
 def _formula(
     names: str,
     formula: Callable[[dict[str, Any]], Any],
@@ -652,7 +695,9 @@ def _norm(call: dict[str, Any]) -> Any:
 
 
 def _root(squares: Tensor) -> Tensor:
-    """Return the root of a sum of squares, whose slope at 0 is 0: as that of its gradient in torch."""
+    """Return the root of a sum of squares, whose slope at 0 is 0: as that of its
+    gradient in torch.
+    """
     return torch.sqrt(squares.clamp_min(torch.finfo(squares.dtype).tiny))
 
 
@@ -707,7 +752,9 @@ def _scaled(
     *,
     centred: bool = True,
 ) -> Tensor:
-    """Return values over their spread, times the call's weight plus its bias, where there are such."""
+    """Return values over their spread, times the call's weight plus its bias, where
+    there are such.
+    """
     epsilon = call.get("eps", 1e-5 if centred else None)
     if centred:
         middle = values - values.mean(dim=dims, keepdim=True)
@@ -741,9 +788,11 @@ def _row_norm(centred: bool, call: dict[str, Any]) -> Tensor:
 
 
 def _group_norm(call: dict[str, Any]) -> Any:
-    """Return values over the spread of their group of channels (``instance_norm``: of each channel).
+    """Return values over the spread of their group of channels (``instance_norm``: of
+    each channel).
 
-    Each channel has a weight and a bias. With running statistics the function is linear.
+    Each channel has a weight and a bias. With running statistics the function is
+    linear.
     """
     values = call["input"]
     if not call.get("use_input_stats", True):
@@ -846,9 +895,11 @@ _ANSWERS: dict[str, Answer] = {
 }
 
 
-# ---- walking from point to point -------------------------------------------------------------------------------------
+# ---- walking from point to point -----------------------------------------------------
 class SecantWalk:
-    """Runs a network, from leaves to ``(rows, outputs)``, at point after point, and returns each step's slopes."""
+    """Runs a network, from leaves to ``(rows, outputs)``, at point after point, and
+    returns each step's slopes.
+    """
 
     def __init__(self, forward: Callable[[Sequence[Tensor]], Tensor]) -> None:
         self.forward = forward
@@ -871,7 +922,11 @@ class SecantWalk:
         constant_sum: bool = False,
         last: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Continue to points. Return the outputs there and the mean slopes ``(targets, rows, *)`` towards each leaf."""
+        """Continue to points.
+
+        Return the outputs there and the mean slopes ``(targets, rows, *)`` towards each
+        leaf.
+        """
         rescale_mode = Rescale(self.calls, keep=not last)
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = [point.detach().clone().requires_grad_() for point in points]

@@ -1,6 +1,8 @@
-"""Mean slopes along lines by walking through a hybrid network's layers: products of theirs, which telescope.
+"""Mean slopes along lines by walking through a hybrid network's layers: products of
+theirs, which telescope.
 
-A layer's is found from its values at both ends (Shrikumar et al. 2017, arXiv 1704.02685).
+A layer's is found from its values at both ends (Shrikumar et al. 2017, arXiv
+1704.02685).
 """
 
 from __future__ import annotations
@@ -40,14 +42,17 @@ from permgrad.models.network.members import (
 from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
 
-#: Numbers that the layers of a batch may hold: on a processor they should stay near its caches.
+#: Numbers that the layers of a batch may hold: on a processor they should stay near its
+#: caches.
 _NUMBERS_CPU = 2_000_000
 _NUMBERS_ACCELERATOR = 200_000_000
 _MOST_POINTS_CPU = 2048
 _MOST_POINTS_ACCELERATOR = 1_000_000
-#: The walk is used where it gives the network's own outputs this closely, relative to their size.
+#: The walk is used where it gives the network's own outputs this closely, relative to
+#: their size.
 _SAME_OUTPUTS = 1e-4
-#: Layers that act on each number alone when the network is in eval mode, and are made of straight pieces.
+#: Layers that act on each number alone when the network is in eval mode, and are made
+#: of straight pieces.
 STRAIGHT_PIECES = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.Hardtanh)
 #: The same, but curved.
 SMOOTH = (
@@ -68,10 +73,12 @@ _BY_PLACE = (*NOTHING, *STRAIGHT_PIECES, *SMOOTH, nn.BatchNorm2d)
 
 @dataclass(eq=False)
 class Rule:
-    """One layer for the walk through a network: its function, and how slopes are propagated back through it.
+    """One layer for the walk through a network: its function, and how slopes are
+    propagated back through it.
 
-    This is ``pull(layer, slopes, size of an input)`` for an ``affine`` layer, whose slopes are constant, and
-    ``pull(layer, slopes, start, stop, output at start, output at stop)`` for others.
+    This is ``pull(layer, slopes, size of an input)`` for an ``affine`` layer, whose
+    slopes are constant, and ``pull(layer, slopes, start, stop, output at start, output
+    at stop)`` for others.
     """
 
     layer: Any
@@ -80,14 +87,18 @@ class Rule:
     size: torch.Size = field(init=False)  # of an input
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return the layer's output for values ``(n, *inputs)``, and remember their size."""
+        """Return the layer's output for values ``(n, *inputs)``, and remember their
+        size.
+        """
         self.size = values.shape[1:]
         return self.layer(values)
 
     def back(
         self, slopes: Tensor, before: Tensor | None = None, after: Tensor | None = None
     ) -> Tensor:
-        """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the ends of n stretches."""
+        """Return slopes ``(n or 1, targets, *inputs)`` from inputs and outputs at the
+        ends of n stretches.
+        """
         if before is None or after is None or self.kind == "affine":
             return self.pull(self.layer, slopes, self.size)
         end_tensors = (
@@ -102,7 +113,7 @@ class Rule:
         )
 
 
-# ---- layers with one slope everywhere --------------------------------------------------------------------------------
+# ---- layers with one slope everywhere ------------------------------------------------
 def _through_batch_normalization(layer: Any, slopes: Tensor, _: torch.Size) -> Tensor:
     """Batch normalisation in eval mode: a scale and a shift of each channel."""
     scale = (layer.running_var + layer.eps).rsqrt()
@@ -122,7 +133,8 @@ def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> 
     ):
         reach.append(dilation_step * (width - 1) - side_padding)
     if layer.stride == (1, 1) and layer.groups == 1 and min(reach) >= 0:
-        # The same numbers as the general way, by the faster forward routines: the kernel turned by half a circle.
+        # The same numbers as the general way, by the faster forward routines: the
+        # kernel turned by half a circle.
         turned = (
             weight.transpose(0, 1)
             .flip(2, 3)
@@ -145,19 +157,22 @@ def _through_convolution(layer: nn.Conv2d, slopes: Tensor, size: torch.Size) -> 
 
 
 def adjoint(layer: Any, slopes: Tensor, size: torch.Size) -> Tensor:
-    """Pull slopes back through any affine layer: it has one slope everywhere, at zeros too."""
+    """Pull slopes back through any affine layer: it has one slope everywhere, at zeros
+    too.
+    """
     flat_slopes = slopes.flatten(0, 1)
     with torch.inference_mode(mode=False), torch.enable_grad():
         leaf = flat_slopes.new_zeros((len(flat_slopes), *size)).requires_grad_()
-        # Copied, because tensors made in inference mode may not be saved for a backward pass. A sum, because
-        # slopes given to torch.autograd.grad make it load a library of symbols, which takes half a second.
+        # Copied, because tensors made in inference mode may not be saved for a backward
+        # pass. A sum, because slopes given to torch.autograd.grad make it load a
+        # library of symbols, which takes half a second.
         (input_slopes,) = torch.autograd.grad(
             (layer(leaf) * flat_slopes.clone()).sum(), leaf
         )
     return input_slopes.unflatten(0, slopes.shape[:2])
 
 
-# ---- layers that act on each number ----------------------------------------------------------------------------------
+# ---- layers that act on each number --------------------------------------------------
 def _slope_of_silu(points: Tensor) -> Tensor:
     gate = torch.sigmoid(points)
     return torch.addcmul(gate, points, gate * (1 - gate))
@@ -183,9 +198,11 @@ def _activation(
     return slopes * secant((start, stop), outputs, slope_at, kind)[:, None]
 
 
-# ---- layers that look at several numbers -----------------------------------------------------------------------------
+# ---- layers that look at several numbers ---------------------------------------------
 def _matches(places: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the best of places at both ends, and the share of the stretch in which each leads."""
+    """Return the best of places at both ends, and the share of the stretch in which
+    each leads.
+    """
     best = places[0]
     leads = [torch.ones_like(places[0][0])]
     for place in places[1:]:
@@ -207,9 +224,11 @@ def _matches(places: Sequence[list[Tensor]]) -> tuple[list[Tensor], list[Tensor]
 def _maximum_pooling(
     layer: nn.MaxPool2d, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor
 ) -> Tensor:
-    """Return slopes of the largest of each window, as a tournament: rows against rows, then columns against columns.
+    """Return slopes of the largest of each window, as a tournament: rows against rows,
+    then columns against columns.
 
-    ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of the stretch in which b leads.
+    ``max(a, b) = a + relu(b − a)``, so a match has the rectifier's secant: the share of
+    the stretch in which b leads.
     """
     windows = pair(layer.kernel_size)
     # Pixels behind the last whole window are not seen.
@@ -222,7 +241,8 @@ def _maximum_pooling(
     ]
     shares = []
     for dimension, window in zip((2, 3), windows, strict=True):
-        # The best at both ends, and for each place of the window the share of the stretch in which it leads.
+        # The best at both ends, and for each place of the window the share of the
+        # stretch in which it leads.
         lines = []
         for window_offset in range(window):
             lines.append(
@@ -248,7 +268,9 @@ def _maximum_pooling(
 def _by_functions(
     layer: Any, slopes: Tensor, start: Tensor, stop: Tensor, *_: Tensor
 ) -> Tensor:
-    """Return slopes through a layer of several steps by the secants of the functions that it calls."""
+    """Return slopes through a layer of several steps by the secants of the functions
+    that it calls.
+    """
     secant_walk = SecantWalk(
         lambda leaves: (layer(leaves[0])[:, None] * slopes).flatten(2).sum(dim=2)
     )
@@ -262,9 +284,11 @@ def _by_functions(
 def table_embedding(
     layer: PeriodicDenseEmbedding, numeric: Tensor, other_columns: Tensor
 ) -> Rule:
-    """Return the rule of the periodic embedding of the numeric columns beside the other columns as they are.
+    """Return the rule of the periodic embedding of the numeric columns beside the other
+    columns as they are.
 
-    ``cos v − cos u = −(v − u) · sin((u + v) / 2) · sinc((v − u) / 2)``, so its secant needs no division.
+    ``cos v − cos u = −(v − u) · sin((u + v) / 2) · sinc((v − u) / 2)``, so its secant
+    needs no division.
     """
 
     def back(
@@ -297,16 +321,19 @@ def table_embedding(
     )
 
 
-# ---- which rule a layer has ------------------------------------------------------------------------------------------
+# ---- which rule a layer has ----------------------------------------------------------
 def rule_of(module: Any) -> Rule | None:
-    """Return the rule of a layer, or None where there is none: then gradients are averaged in the plain way."""
+    """Return the rule of a layer, or None where there is none: then gradients are
+    averaged in the plain way.
+    """
     if hooked(module) or module._backward_hooks:  # noqa: SLF001 — torch has no other way to ask
         return None
     for types, rule_kind, pull_back, layer_fits in _RULES:
         # Not isinstance: a subclass may compute something else.
         if type(module) in types and (layer_fits is None or layer_fits(module)):
             if getattr(module, "inplace", False):
-                # In place, the layer would write over the values that both ends of a stretch are read from.
+                # In place, the layer would write over the values that both ends of a
+                # stretch are read from.
                 module = copy.copy(module)
                 module.inplace = False
             return Rule(module, pull_back, rule_kind)
@@ -326,7 +353,8 @@ def _is_plain_pooling(module: Any) -> bool:
     )
 
 
-#: Types of layers, the kind of their rule, how slopes go back, and which of them have the rule (None: all).
+#: Types of layers, the kind of their rule, how slopes go back, and which of them have
+#: the rule (None: all).
 _RULES: list[
     tuple[
         tuple[type[nn.Module], ...],
@@ -397,14 +425,17 @@ _RULES: list[
 ]
 
 
-# ---- the first block, where a picture can show something -------------------------------------------------------------
-# Of a sparse picture most windows of the first pooling see no feature. What stands there is the same at both ends of
-# every line. The windows that are seen are packed into a small map, one below the other; behind the pooling they are
-# put back among the constants.
+# ---- the first block, where a picture can show something -----------------------------
+# Of a sparse picture most windows of the first pooling see no feature. What stands
+# there is the same at both ends of every line. The windows that are seen are packed
+# into a small map, one below the other; behind the pooling they are put back among the
+# constants.
 
 
 def pack(windows: Tensor, size: int, values: Tensor) -> Tensor:
-    """Take some windows of maps ``(n, channels, height, width)``: ``(n, channels, windows · size, size)``."""
+    """Take some windows of maps ``(n, channels, height, width)``: ``(n, channels,
+    windows · size, size)``.
+    """
     window_values = (
         values.permute(0, 2, 3, 1).unflatten(2, (-1, size)).unflatten(1, (-1, size))
     )
@@ -419,7 +450,10 @@ def pack(windows: Tensor, size: int, values: Tensor) -> Tensor:
 def pull_packed(
     windows: Tensor, size: int, _: Any, slopes: Tensor, shape: torch.Size
 ) -> Tensor:
-    """Pull slopes back through ``pack``. By hand: several times faster than the general way, on whole maps."""
+    """Pull slopes back through ``pack``.
+
+    By hand: several times faster than the general way, on whole maps.
+    """
     flat_slopes = slopes.flatten(0, 1).permute(0, 2, 3, 1).unflatten(1, (-1, size))
     window_grid = [n // size for n in shape[1:]]
     window_slopes = flat_slopes.new_zeros(
@@ -436,7 +470,9 @@ def pull_packed(
 
 
 def unpack(windows: Tensor, elsewhere: Tensor, values: Tensor) -> Tensor:
-    """Put pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere, ``(channels, height, width)``."""
+    """Put pooled windows ``(n, channels, windows, 1)`` among what stands elsewhere,
+    ``(channels, height, width)``.
+    """
     unpacked_maps = (
         elsewhere.to(values).flatten(1).T.expand(len(values), -1, -1).clone()
     )
@@ -456,7 +492,9 @@ def pull_unpacked(windows: Tensor, _: Any, slopes: Tensor, __: torch.Size) -> Te
 def only_seen_windows(
     renderer: nn.Module, layers: Sequence[nn.Module], rules: Sequence[Rule]
 ) -> list[Rule]:
-    """Return the rules of an image branch, one for each layer, with packing around its first block where that pays."""
+    """Return the rules of an image branch, one for each layer, with packing around its
+    first block where that pays.
+    """
     pooling_index = next(
         (
             layer_index
@@ -501,21 +539,26 @@ def only_seen_windows(
     ]
 
 
-# ---- the walk --------------------------------------------------------------------------------------------------------
-#: The name of the chain of random kernels, which are a part of the image's path. Chains whose ends are added to what
-#: the head says.
+# ---- the walk ------------------------------------------------------------------------
+#: The name of the chain of random kernels, which are a part of the image's path. Chains
+#: whose ends are added to what the head says.
 KERNELS = "kernels"
 _BESIDE = (KERNELS, "linear")
 
 
 class Chain(NamedTuple):
-    """Layers in sequence. The affine ones in front, where a line stays straight, are run at its ends alone."""
+    """Layers in sequence.
+
+    The affine ones in front, where a line stays straight, are run at its ends alone.
+    """
 
     front: list[Rule]
     rest: list[Rule]
 
     def back(self, slopes: Tensor, layer_values: list[Tensor]) -> Tensor:
-        """Carry slopes ``(stretches or 1, targets, *)`` back to the end of the front."""
+        """Carry slopes ``(stretches or 1, targets, *)`` back to the end of the
+        front.
+        """
         for layer_rule, before, after in zip(
             self.rest[::-1], layer_values[-2::-1], layer_values[:0:-1], strict=True
         ):
@@ -524,7 +567,10 @@ class Chain(NamedTuple):
 
 
 class SecantLines(Lines):
-    """Mean slopes over equal intervals, as products of each layer's own mean slope. Estimates are by encoded column."""
+    """Mean slopes over equal intervals, as products of each layer's own mean slope.
+
+    Estimates are by encoded column.
+    """
 
     rule = "secants of each layer"
 
@@ -545,8 +591,9 @@ class SecantLines(Lines):
             references[0].shape[1],
             len(slopes.targets),
         )  # paths, encoded columns, targets
-        # Errors of many lines cancel. Where rectifiers switch, single values of coarse estimates can agree by luck:
-        # starting from 8 instead of 4 cost no time on a trained network and divided the errors by three.
+        # Errors of many lines cancel. Where rectifiers switch, single values of coarse
+        # estimates can agree by luck: starting from 8 instead of 4 cost no time on a
+        # trained network and divided the errors by three.
         rules = [
             chain_rule
             for chain in (*chains.values(), head)
@@ -560,7 +607,8 @@ class SecantLines(Lines):
         self._chains = chains
         self._head = head
         every = list(dict.fromkeys(slopes.targets))
-        # Where outputs add up to a constant, the last one's slopes are minus the sum of the others'.
+        # Where outputs add up to a constant, the last one's slopes are minus the sum of
+        # the others'.
         self._complement = (
             slopes.constant_sum
             and len(every) == len(self.subject.outputs.output_names) > 1
@@ -572,7 +620,9 @@ class SecantLines(Lines):
     def fitting(
         cls, slopes: Slopes, references: Tensors, most: int
     ) -> SecantLines | None:
-        """Return the lines, or None where the network, in eval mode, has layers without a rule."""
+        """Return the lines, or None where the network, in eval mode, has layers without
+        a rule.
+        """
         module = slopes.subject.module
         if slopes.whole and slopes.parts == tuple(slopes.subject.paths):
             chains = _read(module)
@@ -581,7 +631,8 @@ class SecantLines(Lines):
         if chains is None:
             return None
         lines = cls(slopes, references, most, *chains)
-        # The walk must be the network: a guard against forward passes that it does not know.
+        # The walk must be the network: a guard against forward passes that it does not
+        # know.
         probe_rows = references[0][:8]
         with torch.no_grad():
             reference = module(probe_rows)
@@ -604,7 +655,9 @@ class SecantLines(Lines):
         return lines
 
     def together(self, intervals: int) -> tuple[int, int]:
-        """Return how many lines are walked along together, and the points of each: not all, if there is no memory."""
+        """Return how many lines are walked along together, and the points of each: not
+        all, if there is no memory.
+        """
         points = min(intervals, max(1, self.slopes.batch - 1)) + 1
         return max(1, self.slopes.batch // points), points
 
@@ -617,7 +670,8 @@ class SecantLines(Lines):
         return entered
 
     def _walk(self, entered: dict[str, Tensor]) -> list[list[Tensor]]:
-        """Return the values before each layer and after the last, of each path and, last, of the head.
+        """Return the values before each layer and after the last, of each path and,
+        last, of the head.
 
         They are those behind the front, ``(points, lines, *)`` each.
         """
@@ -640,7 +694,9 @@ class SecantLines(Lines):
         return path_values
 
     def _outputs(self, path_values: list[list[Tensor]]) -> Tensor:
-        """Return the outputs ``(points, lines, outputs)``: the head's, and what others add to them."""
+        """Return the outputs ``(points, lines, outputs)``: the head's, and what others
+        add to them.
+        """
         added = []
         for path_name, layers in zip(self._chains, path_values, strict=False):
             if path_name in _BESIDE:
@@ -657,7 +713,9 @@ class SecantLines(Lines):
 
     @torch.no_grad()
     def line_values(self, rows: Tensors, line: Tensor, intervals: int) -> Tensor:
-        """Return each line's attributions ``(lines, paths, encoded, targets)``, some intervals at a time."""
+        """Return each line's attributions ``(lines, paths, encoded, targets)``, some
+        intervals at a time.
+        """
         references = self.references[0]
         owner = line // len(references)
         reference = line % len(references)
@@ -691,7 +749,8 @@ class SecantLines(Lines):
             [mean_slopes * difference for mean_slopes in means.values()], dim=1
         )
         if self._complement:
-            # Minus the sum, written as 0 − sum: an unused column keeps the plain zero, not a negative one.
+            # Minus the sum, written as 0 − sum: an unused column keeps the plain zero,
+            # not a negative one.
             values = torch.cat([values, 0 - values.sum(dim=3, keepdim=True)], dim=3)
         return values[..., self._places]
 
@@ -702,7 +761,9 @@ class SecantLines(Lines):
         intervals: int,
         rows: Tensor,
     ) -> dict[str, Tensor]:
-        """Return each path's slopes summed over the intervals of lines from rows, some at a time."""
+        """Return each path's slopes summed over the intervals of lines from rows, some
+        at a time.
+        """
         chunk = self.together(intervals)[1] - 1
         lines = len(next(iter(end.values())))
         sums: dict[str, Tensor] = {}
@@ -737,7 +798,9 @@ class SecantLines(Lines):
         return sums
 
     def _readout_slopes(self, outputs: Tensor) -> Tensor:
-        """Return slopes of what is explained towards ``(points, lines, outputs)``, a softmax's by Gauss's rule."""
+        """Return slopes of what is explained towards ``(points, lines, outputs)``, a
+        softmax's by Gauss's rule.
+        """
         width = outputs.shape[2]
         spread = torch.eye(width, dtype=outputs.dtype, device=outputs.device)
         if self.scale.linear or self.subject.task != "classification":
@@ -795,7 +858,9 @@ def _layers_of(module: Any, path: str) -> list[nn.Module]:
 
 
 def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
-    """Return a hybrid network as chains of known layers, one for each path and the head, or None if it has others."""
+    """Return a hybrid network as chains of known layers, one for each path and the
+    head, or None if it has others.
+    """
     methods = ("forward", "embed", "fuse")
     if any(
         getattr(type(module), method_name, None)
@@ -813,7 +878,8 @@ def _read(module: Any) -> tuple[dict[str, Chain], Chain] | None:
         if None in rules:
             return None
         if path_name == "image":
-            # Neither values that are cut off, nor a blur, nor the largest of several columns are affine in the row.
+            # Neither values that are cut off, nor a blur, nor the largest of several
+            # columns are affine in the row.
             renderer = module.renderer
             if (
                 type(renderer) is not Renderer

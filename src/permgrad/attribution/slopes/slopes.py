@@ -1,4 +1,6 @@
-"""Gradients of any network towards the inputs that players own, and their sums over players."""
+"""Gradients of any network towards the inputs that players own, and their sums over
+players.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,16 @@ from permgrad.models.batches import in_batches
 
 #: Background rows over which the range of the outputs is taken, at most.
 _RANGE_ROWS = 1000
-#: Rows that go through a network together where no gradient is followed, if memory allows.
+#: Rows that go through a network together where no gradient is followed, if memory
+#: allows.
 _FORWARD_ROWS = 128
 
 
 class Slopes:
-    """Gradients of the chosen outputs towards the ``free`` inputs. ``parts`` are the separate paths, or one."""
+    """Gradients of the chosen outputs towards the ``free`` inputs.
+
+    ``parts`` are the separate paths, or one.
+    """
 
     def __init__(self, request: Request, method: str, *, by_path: bool = False) -> None:
         self.places = with_slopes(request, method)
@@ -49,7 +55,10 @@ class Slopes:
             if bool((owners >= 0).any())
         )
         if not self.free:
-            problem = f"{method} needs features to attribute to, and none owns a position of the inputs"
+            problem = (
+                f"{method} needs features to attribute to, and none owns a "
+                "position of the inputs"
+            )
             raise InputError(
                 problem,
                 hint="Pass pg.Model(..., segments=), or X with columns",
@@ -83,7 +92,10 @@ class Slopes:
 
     @cached_property
     def batch(self) -> int:
-        """Rows per pass, from the memory that the network's functions need for one row. It may be set."""
+        """Rows per pass, from the memory that the network's functions need for one row.
+
+        It may be set.
+        """
         first_row = self.rows(slice(0, 1))
         secant_walk = self.walk(first_row)
         secant_walk.stand(self.leaves(first_row))
@@ -94,7 +106,9 @@ class Slopes:
         return batch_size(self.request, sum(tensor.numel() for tensor in held_tensors))
 
     def rows(self, row_slice: slice, source: Sequence[Tensor] | None = None) -> Tensors:
-        """Return copies of rows on the network's device, one tensor per input, ready for gradients."""
+        """Return copies of rows on the network's device, one tensor per input, ready
+        for gradients.
+        """
         source_rows = copied_rows(
             self.subject, self.request.inputs if source is None else source, row_slice
         )
@@ -104,7 +118,10 @@ class Slopes:
             return self.subject.lift(source_rows)
 
     def references(self, source: Sequence[Tensor]) -> Tensors:
-        """Return copies of reference rows, as ``rows``. Of inputs that are looked up only the vectors are read."""
+        """Return copies of reference rows, as ``rows``.
+
+        Of inputs that are looked up only the vectors are read.
+        """
         if not (self.places.lookups and isinstance(self.subject, InnerSubject)):
             return self.rows(slice(None), source)
         with torch.inference_mode(mode=False), torch.no_grad():
@@ -113,7 +130,9 @@ class Slopes:
             )
 
     def at_reference(self, rows: Tensors, references: Sequence[Tensor]) -> Tensors:
-        """Return the rows with the players' values taken from references ``(b or 1, *)``, and the rest unchanged."""
+        """Return the rows with the players' values taken from references ``(b or 1,
+        *)``, and the rest unchanged.
+        """
         points = list(rows)
         for input_index in self.free:
             input_rows = rows[input_index]
@@ -128,13 +147,18 @@ class Slopes:
         return tuple(points)
 
     def leaves(self, points: Tensors) -> list[Tensor]:
-        """Return the leaves of the gradient at points: the free inputs, or the table once for each path."""
+        """Return the leaves of the gradient at points: the free inputs, or the table
+        once for each path.
+        """
         if self._by_path:
             return [points[0] for _ in self.parts]
         return [points[input_index] for input_index in self.free]
 
     def explained(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
-        """Return all outputs in the quantity explained, ``(b, K)``. Inputs that nobody owns come from ``fixed``."""
+        """Return all outputs in the quantity explained, ``(b, K)``.
+
+        Inputs that nobody owns come from ``fixed``.
+        """
         return self.request.scale.read(self.subject.outputs, self.raw(fixed, leaves))
 
     def raw(self, fixed: Tensors, leaves: Sequence[Tensor]) -> Tensor:
@@ -159,7 +183,9 @@ class Slopes:
     def step(
         self, start: Tensors, stop: Tensors
     ) -> tuple[Tensor, Tensor, Tensor, bool]:
-        """Return all outputs at both ends, the attributions of a single step, and whether all calls had partners."""
+        """Return all outputs at both ends, the attributions of a single step, and
+        whether all calls had partners.
+        """
         secant_walk = self.walk(stop)
         before = secant_walk.stand(self.leaves(start))
         after, means = secant_walk.step(
@@ -190,7 +216,9 @@ class Slopes:
         return outputs
 
     def output_range(self, base: Tensor) -> Tensor:
-        """Return each output's range over background rows and references, ``(targets,)``, or 1 if it does not vary."""
+        """Return each output's range over background rows and references,
+        ``(targets,)``, or 1 if it does not vary.
+        """
         count = len(self.request.donors[0])
         range_rows = slice(0, count, max(1, -(-count // _RANGE_ROWS)))
         range_outputs = torch.cat(
@@ -203,7 +231,9 @@ class Slopes:
         return output_range(range_outputs, self.subject.dtype, alike=alike)
 
     def gradients(self, points: Tensors) -> tuple[Tensor, list[Tensor]]:
-        """Return outputs ``(b, K)`` and gradients ``(targets, b, *)`` towards each leaf at points of one batch."""
+        """Return outputs ``(b, K)`` and gradients ``(targets, b, *)`` towards each leaf
+        at points of one batch.
+        """
         with torch.inference_mode(mode=False), torch.enable_grad():
             leaves = []
             for leaf in self.leaves(points):
@@ -217,7 +247,9 @@ class Slopes:
         return outputs.detach(), slopes
 
     def sums(self, values: Sequence[Tensor]) -> Tensor:
-        """Add up ``(targets, b, *)`` of each leaf by player: ``(b, parts, players, targets)``."""
+        """Add up ``(targets, b, *)`` of each leaf by player: ``(b, parts, players,
+        targets)``.
+        """
         if self._by_path:
             part_values = [[value] for value in values]
         else:
@@ -238,7 +270,9 @@ class Slopes:
     def attributions(
         self, slopes: Sequence[Tensor], start: Tensors, stop: Tensors
     ) -> Tensor:
-        """Return slopes times changes from ``start`` to ``stop``, added up by player: float64."""
+        """Return slopes times changes from ``start`` to ``stop``, added up by player:
+        float64.
+        """
         pairs = zip(slopes, self.leaves(start), self.leaves(stop), strict=True)
         return self.sums(
             [
@@ -249,14 +283,17 @@ class Slopes:
 
 
 def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
-    """Return whether all outputs ``(b, K)`` of a walk of secants are the network's own for rows."""
+    """Return whether all outputs ``(b, K)`` of a walk of secants are the network's own
+    for rows.
+    """
     network_outputs = slopes.outputs(rows)
     walk_outputs = outputs[:, slopes.targets].double()
     finite = torch.isfinite(network_outputs) & torch.isfinite(walk_outputs)
     if not bool(finite.any()):
         return True
     float_info = torch.finfo(outputs.dtype)
-    # The root of 0, as a distance of equal rows, is that of the smallest number in a walk.
+    # The root of 0, as a distance of equal rows, is that of the smallest number in a
+    # walk.
     allowed = (
         min(1024 * float_info.eps, 0.02) * float(network_outputs[finite].abs().max())
         + 1024 * float_info.tiny**0.5
@@ -265,7 +302,9 @@ def walks_truly(slopes: Slopes, rows: Tensors, outputs: Tensor) -> bool:
 
 
 class Additive:
-    """Values that add up to the output less that at a reference, ``(rows, parts, players, targets)``."""
+    """Values that add up to the output less that at a reference, ``(rows, parts,
+    players, targets)``.
+    """
 
     def __init__(self, slopes: Slopes, reference: Reference) -> None:
         self.slopes = slopes
@@ -285,7 +324,9 @@ class Additive:
         self.base[row_slice] = base.double().cpu().numpy()
 
     def explanation(self, method: str, scale: Floats, **facts: Any) -> Explanation:
-        """Return the result, with the worst gap of a row's sums as a share of ``scale``."""
+        """Return the result, with the worst gap of a row's sums as a share of
+        ``scale``.
+        """
         # Predictions that are no numbers are refused once the explanation is made.
         with np.errstate(invalid="ignore"):
             completeness_gaps = (

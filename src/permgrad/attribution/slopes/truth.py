@@ -1,4 +1,6 @@
-"""Whether a network's gradients are the slopes of its outputs: a layer may have a backward that is not."""
+"""Whether a network's gradients are the slopes of its outputs: a layer may have a
+backward that is not.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +23,28 @@ from permgrad.models.batches import with_fewer
 #: Rows and outputs that are looked at.
 _ROWS = 4
 _OUTPUTS = 4
-#: Step along the way to another row, as a share of it, in single and in double precision.
+#: Step along the way to another row, as a share of it, in single and in double
+#: precision.
 _STEP = 4e-3
 _STEP_DOUBLE = 1e-5
-#: A step far above the stairs of numbers in half precision inside a network, over which these have the slope they say.
+#: A step far above the stairs of numbers in half precision inside a network, over which
+#: these have the slope they say.
 _FAR = 0.25
 #: How many units of rounding an output may be off.
 _ROUNDING = 64
-#: By what share both sides of a point may differ where outputs count as smooth there, and gradients from both.
+#: By what share both sides of a point may differ where outputs count as smooth there,
+#: and gradients from both.
 _SMOOTH = 0.05
 _SAME = 0.1
 
 
 def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
-    """Compare gradients with differences along the ways to other rows. Warn of untrue ones, and return whether so.
+    """Compare gradients with differences along the ways to other rows.
 
-    Points with an edge, at which the two sides differ, say nothing. Where most of the others differ it is the network.
+    Warn of untrue ones, and return whether so.
+
+    Points with an edge, at which the two sides differ, say nothing. Where most of the
+    others differ it is the network.
     """
     halves = slopes.subject.coarse is not None  # which cannot tell small steps apart
     if slopes.subject.encoded_names or halves:  # the first is of permgrad's own network
@@ -66,16 +74,21 @@ def warn_of_untrue_slopes(slopes: Slopes, method: str) -> bool:
         return False
     worst = int(torch.where(untrue, slope_sizes, 0.0).argmax())
     warn_user(
-        f"The network's gradients are not the slopes of its outputs, nor are the values of {method}: on the way to "
-        f"another row an output changes by {float(between.flatten()[worst]):.3g} where its gradient says "
-        f"{float(gradient_slopes.flatten()[worst]):.3g}. Choose method='shapley', which needs no gradient.",
+        "The network's gradients are not the slopes of its outputs, nor are the "
+        f"values of {method}: on the way to "
+        f"another row an output changes by {float(between.flatten()[worst]):.3g} where "
+        "its gradient says "
+        f"{float(gradient_slopes.flatten()[worst]):.3g}. Choose method='shapley', "
+        "which needs no gradient.",
         of_hooks(slopes.subject.module) or "",
     )
     return True
 
 
 def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
-    """Refuse a network whose outputs are others than those of the first rows where gradients are ``followed``."""
+    """Refuse a network whose outputs are others than those of the first rows where
+    gradients are ``followed``.
+    """
     subject = slopes.subject
     own_rows = copied_rows(
         slopes.subject, slopes.request.inputs, slice(0, len(followed))
@@ -93,11 +106,13 @@ def _refuse_other_outputs(slopes: Slopes, followed: Tensor) -> None:
         ):  # what depends on a chance is warned of elsewhere
             return
     problem = (
-        f"The network returns other outputs where gradients are followed (by {output_change:.3g}), so its gradients are those of "
+        "The network returns other outputs where gradients are followed (by "
+        f"{output_change:.3g}), so its gradients are those of "
         "another function"
     )
     hint = of_nested(whole_network.module) or (
-        "Have its forward not ask torch.is_grad_enabled(), or choose method='shapley', which needs no gradient"
+        "Have its forward not ask torch.is_grad_enabled(), or choose method='shapley', "
+        "which needs no gradient"
     )
     raise InputError(problem, hint=hint, code="PG034")
 
@@ -110,7 +125,8 @@ def _change_along(slope: Tensor, start: Tensor, stop: Tensor) -> Tensor:
 
 
 def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    """Return what gradients tell of the ways to rows, and the changes on both sides and far, ``(rows, outputs)``.
+    """Return what gradients tell of the ways to rows, and the changes on both sides and
+    far, ``(rows, outputs)``.
 
     The last number is their rounding.
     """
@@ -164,7 +180,9 @@ def _both(slopes: Slopes, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, f
 def _outputs_at(
     slopes: Slopes, rows: tuple[Tensor, ...], points: Sequence[list[Tensor]], size: int
 ) -> list[Tensor]:
-    """Return outputs at each of several points of rows, ``size`` of them in one call."""
+    """Return outputs at each of several points of rows, ``size`` of them in one
+    call.
+    """
     outputs = list[Tensor]()
     with torch.inference_mode(mode=False), torch.no_grad():
         for start in range(0, len(points), size):
@@ -177,7 +195,9 @@ def _outputs_at(
 
 
 def _ways(slopes: Slopes, rows: tuple[Tensor, ...], count: int) -> list[Tensor]:
-    """Return the ways from other rows of the background, or from 0 where these are the same, to rows."""
+    """Return the ways from other rows of the background, or from 0 where these are the
+    same, to rows.
+    """
     donors = slopes.request.donors
     other_rows = (torch.arange(count) + 1) % len(donors[0])
     for donor_rows in (

@@ -64,7 +64,8 @@ def _warn(method: str, inner: InnerSubject, input_index: int) -> None:
     input_name = inner.outer.input_names[input_index]
     layers = listed(list(inner.layers))
     warn_user(
-        f"{method} misses a part of what {input_name} does: its numbers change the output "
+        f"{method} misses a part of what {input_name} does: its numbers change the "
+        "output "
         f"also where the vectors of {layers} stay. Choose method='permutation', "
         "'shapley' or 'lime'."
     )

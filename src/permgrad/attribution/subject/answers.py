@@ -1,7 +1,7 @@
 """What a predictor answered: equal rows are asked once, and a folder keeps the answers.
 
-A folder holds one file of JSON lines, a row's digest and its numbers in each. It is only
-added to, so that a stopped call leaves what was answered.
+A folder holds one file of JSON lines, a row's digest and its numbers in each. It is
+only added to, so that a stopped call leaves what was answered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""Run each branch of a network once per row, and combine coalitions behind the branches.
+"""Run each branch of a network once per row, and combine coalitions behind the
+branches.
 
-The network is traced. A node that depends on the inputs of one branch alone, and whose result joins others, is that
-branch's *frontier*. A branch is an input, with what follows it (the mask of its tokens, lengths). Modules that cannot
-be traced are called as they are. A network that cannot be traced, or gives other numbers this way, is not cut.
+The network is traced. A node that depends on the inputs of one branch alone, and whose
+result joins others, is that branch's *frontier*. A branch is an input, with what
+follows it (the mask of its tokens, lengths). Modules that cannot be traced are called
+as they are. A network that cannot be traced, or gives other numbers this way, is not
+cut.
 """
 
 from __future__ import annotations
@@ -26,10 +29,12 @@ _PROBE_ROWS = 64
 #: Bytes that all rows' embeddings may take.
 _MOST_BYTES = 512 * 2**20
 _SAME = 1e-5
-#: Embeddings of rows with some players replaced are kept for branches of at most so many players, in so many bytes.
+#: Embeddings of rows with some players replaced are kept for branches of at most so
+#: many players, in so many bytes.
 _MOST_PLAYERS = 16
 _STORED_BYTES = 64 * 2**20
-#: From so many asked for on nothing is stored where nearly all were new: pairs of rows drawn at random come once.
+#: From so many asked for on nothing is stored where nearly all were new: pairs of rows
+#: drawn at random come once.
 _TRIED = 1024
 _NEARLY_ALL = 0.95
 #: Modules that are left as they are, at most, because they cannot be traced.
@@ -53,7 +58,10 @@ class Store:
         )
 
     def taken(self, numbers: Tensor, embed: Callable[[Tensor], Embedding]) -> Embedding:
-        """Return the embedding of each number. ``embed(places)`` makes those of new places in ``numbers``."""
+        """Return the embedding of each number.
+
+        ``embed(places)`` makes those of new places in ``numbers``.
+        """
         unique, first, which = np.unique(
             numbers.numpy(), return_index=True, return_inverse=True
         )
@@ -106,7 +114,10 @@ class Store:
 
 @dataclass
 class BranchCut:
-    """A network cut into branches and the trunk that joins them. The user's code runs inside ``theirs``."""
+    """A network cut into branches and the trunk that joins them.
+
+    The user's code runs inside ``theirs``.
+    """
 
     subject: Any  # the whole network, a ``NetworkSubject``
     groups: tuple[tuple[int, ...], ...]  # the inputs of each branch
@@ -124,7 +135,9 @@ class BranchCut:
     )  # and of rows in which some players are replaced
 
     def afresh(self, rows: int) -> BranchCut | None:
-        """Return the cut without embeddings, for other rows, or None if they would take too much memory."""
+        """Return the cut without embeddings, for other rows, or None if they would take
+        too much memory.
+        """
         fits_memory = self.row_bytes * rows <= _MOST_BYTES
         if fits_memory:
             return BranchCut(
@@ -168,7 +181,10 @@ class BranchCut:
         donors: Sequence[Tensor],
         run: Callable[[int, Callable[[slice], None]], None],
     ) -> None:
-        """Store the embeddings of all rows. ``run(count, work)`` works through slices of rows that fit in memory."""
+        """Store the embeddings of all rows.
+
+        ``run(count, work)`` works through slices of rows that fit in memory.
+        """
 
         def embedded(source: Sequence[Tensor], branch: int) -> Embedding:
             tensors = self.of_inputs(branch, source)
@@ -210,10 +226,11 @@ class BranchCut:
         replaced: Tensor,
         owners: Sequence[Tensor],
     ) -> Tensor:
-        """Return outputs for pairs ``(b,)`` of which players are replaced, bool ``(b, players)``.
+        """Return outputs for pairs ``(b,)`` of which players are replaced, bool ``(b,
+        players)``.
 
-        ``blended(input, pairs)`` gives rows of one input with its replaced players' values, for some pairs. ``owners``
-        are the players of each input.
+        ``blended(input, pairs)`` gives rows of one input with its replaced players'
+        values, for some pairs. ``owners`` are the players of each input.
         """
         embeddings = []
         for branch, (receiver_tables, lenders) in enumerate(
@@ -259,7 +276,10 @@ class BranchCut:
         partly: Tensor,
         blended: Callable[[int, Tensor], Tensor],
     ) -> Embedding:
-        """Return the embeddings of pairs ``partly`` replaced. Each row, donor and set of players runs once."""
+        """Return the embeddings of pairs ``partly`` replaced.
+
+        Each row, donor and set of players runs once.
+        """
 
         def embed(pairs: Tensor) -> Embedding:
             return self.embed(
@@ -288,7 +308,8 @@ def cut_into_branches(
 ) -> BranchCut | None:
     """Return the cut, or None if it would not help, or would not give the same numbers.
 
-    ``followers`` are inputs without own players: they belong to the branch of the input that they join first.
+    ``followers`` are inputs without own players: they belong to the branch of the input
+    that they join first.
     """
     input_form = subject.form
     if (
@@ -325,7 +346,9 @@ def cut_into_branches(
 
 
 def _graph(subject: Any) -> tuple[OwnThreadTracer, fx.Graph]:
-    """Return the network's graph, in which modules that cannot be traced are called as they are."""
+    """Return the network's graph, in which modules that cannot be traced are called as
+    they are.
+    """
     leaves: frozenset[str] = frozenset()
     while True:
         tracer = OwnThreadTracer()
@@ -411,7 +434,9 @@ def _dependences(
 def _groups(
     depends: Iterable[frozenset[int]], count: int, followers: frozenset[int]
 ) -> list[int]:
-    """Return the group of each input: its own number, or for a follower that of the only input that it joins first."""
+    """Return the group of each input: its own number, or for a follower that of the
+    only input that it joins first.
+    """
     group_of = list(range(count))
     for inputs in depends:
         leaders = inputs - followers
@@ -425,7 +450,9 @@ def _groups(
 
 
 def _frontier(depends: dict[fx.Node, frozenset[int]], group: int) -> list[fx.Node]:
-    """Return the nodes that depend on one group alone and are used by nodes that depend on others too."""
+    """Return the nodes that depend on one group alone and are used by nodes that depend
+    on others too.
+    """
     alone = frozenset({group})
     return [
         graph_node
@@ -456,7 +483,9 @@ def _part(
     frontier: Sequence[fx.Node],
     names: Sequence[str] = (),
 ) -> fx.GraphModule:
-    """Return the graph before the frontier, given the inputs ``names``, or without names the graph behind it."""
+    """Return the graph before the frontier, given the inputs ``names``, or without
+    names the graph behind it.
+    """
     part_graph = fx.Graph()
     mapped: dict[fx.Node, fx.Node] = {}
     result = part_graph.graph_copy(graph, mapped)
@@ -482,7 +511,9 @@ def _part(
 
 
 def _agrees(cut: BranchCut, inputs: Sequence[Tensor], count: int) -> bool:
-    """Return whether every input from other rows, embedded by itself, gives what the whole network gives."""
+    """Return whether every input from other rows, embedded by itself, gives what the
+    whole network gives.
+    """
     if count < 2:
         return False
     with torch.no_grad():

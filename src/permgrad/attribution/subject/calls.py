@@ -1,6 +1,8 @@
-"""Find how to call a fitted predictor: by the conventions of its library, or as a function of a table.
+"""Find how to call a fitted predictor: by the conventions of its library, or as a
+function of a table.
 
-A predictor is recognised by its methods, not by its library, so that no library is imported here.
+A predictor is recognised by its methods, not by its library, so that no library is
+imported here.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from permgrad.base.errors import InputError, shown
 
 @dataclass(frozen=True)
 class PredictCall:
-    """A function of a table, and what is known about the numbers that it returns (None: unknown)."""
+    """A function of a table, and what is known about the numbers that it returns (None:
+    unknown).
+    """
 
     function: Callable[[Any], Any]
     task: str | None = None
@@ -31,11 +35,13 @@ class PredictCall:
     one_hot: bool = (
         False  # whether it returns labels: each class is then predicted with 0 or 1
     )
-    loss: Any = None  # the one that it was trained with, where that is not the usual one of its task
+    # the one that it was trained with, where that is not the usual one of its task
+    loss: Any = None
     labels: Callable[[Any], Any] | None = (
         None  # what returns the classes that the model itself decides for
     )
-    guessed: bool = False  # whether the objective may be the user's own, of which the library says nothing
+    # whether the objective may be the user's own, of which the library says nothing
+    guessed: bool = False
     ranks: bool = False  # whether it returns scores that are on no scale of y
     one_of: bool = (
         False  # whether a row has one class although the probabilities add up to no 1
@@ -63,7 +69,10 @@ def find_call(model: Any) -> PredictCall:
     if isinstance(model, (str, os.PathLike)):
         type_name = shown(model)
         hint = "Load the model first"
-    problem = f"The model must be a torch network, a fitted estimator or a function of a table, got {type_name}"
+    problem = (
+        "The model must be a torch network, a fitted estimator or a function of "
+        f"a table, got {type_name}"
+    )
     raise InputError(problem, hint=hint, code="PG031")
 
 
@@ -78,7 +87,8 @@ _NAMES = (
 
 
 def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
-    """Return the names of the columns that a model was fitted on, in their order, or none if it does not say.
+    """Return the names of the columns that a model was fitted on, in their order, or
+    none if it does not say.
 
     ``depth``: in how many models within models they are looked for.
     """
@@ -121,7 +131,10 @@ def fitted_names(model: Any, depth: int = 3) -> tuple[str, ...]:
 
 
 def _function(model: Callable[[Any], Any]) -> PredictCall:
-    """Return a call of any function. For a bound method ``predict_proba`` or ``predict``, its owner has the classes."""
+    """Return a call of any function.
+
+    For a bound method ``predict_proba`` or ``predict``, its owner has the classes.
+    """
     owner = getattr(model, "__self__", None)
     function_name = getattr(model, "__name__", "")
     classes = getattr(owner, "classes_", None)
@@ -142,7 +155,9 @@ def _function(model: Callable[[Any], Any]) -> PredictCall:
 
 
 def _estimator(model: Any) -> PredictCall:
-    """Return the call of an estimator like scikit-learn's: also LightGBM's, XGBoost's, CatBoost's and skorch's."""
+    """Return the call of an estimator like scikit-learn's: also LightGBM's, XGBoost's,
+    CatBoost's and skorch's.
+    """
     check_fitted(model)
     if hasattr(model, "classes_"):
         classes = model.classes_
@@ -153,7 +168,8 @@ def _estimator(model: Any) -> PredictCall:
         labels = None
     else:
         labels = tuple(np.asarray(classes).tolist())
-    # skorch's regressors inherit the probabilities of its classifiers, and have no classes.
+    # skorch's regressors inherit the probabilities of its classifiers, and have no
+    # classes.
     if hasattr(model, "predict_proba") and (
         classes is not None or not _is(model, "regressor")
     ):
@@ -198,7 +214,9 @@ def _estimator(model: Any) -> PredictCall:
 
 
 def _is(model: Any, kind: str) -> bool:
-    """Return whether an estimator says that it is of a kind, by scikit-learn's tags or as it did before them."""
+    """Return whether an estimator says that it is of a kind, by scikit-learn's tags or
+    as it did before them.
+    """
     if isinstance(model, type):
         estimator_tags = None
     else:
@@ -211,7 +229,9 @@ def _is(model: Any, kind: str) -> bool:
 
 
 def _returns_scores(model: Any) -> bool:
-    """Return whether ``predict`` returns raw scores unless asked for something else, as CatBoost's general class."""
+    """Return whether ``predict`` returns raw scores unless asked for something else, as
+    CatBoost's general class.
+    """
     try:
         kinds = inspect.signature(model.predict).parameters.get("prediction_type")
     except (TypeError, ValueError):  # compiled functions say nothing
@@ -220,7 +240,9 @@ def _returns_scores(model: Any) -> bool:
 
 
 def _unnamed_labels(model: Any) -> Any:
-    """Return what an estimator without ``classes_`` predicts if these are labels: of outliers (−1) or of clusters."""
+    """Return what an estimator without ``classes_`` predicts if these are labels: of
+    outliers (−1) or of clusters.
+    """
     if _is(model, "outlier_detector"):
         return (-1, 1)
     last_step = trained(model)
@@ -230,7 +252,9 @@ def _unnamed_labels(model: Any) -> Any:
 
 
 def _of_numbers(model: Any) -> PredictCall:
-    """Return the call of an estimator without classes: a regression if it declares one, with its training loss."""
+    """Return the call of an estimator without classes: a regression if it declares one,
+    with its training loss.
+    """
     last_step = trained(model)
     objective, levels = objective_of(last_step)
     predict_call = _by_objective(model.predict, objective, levels)
@@ -301,7 +325,8 @@ _PROBABILITIES = (
     "multi:softprob",
 )
 _LOGITS = ("binary:logitraw", "multi:softmax")
-#: Objectives that ask of each class whether it is this one: the probabilities of a row add up to no 1.
+#: Objectives that ask of each class whether it is this one: the probabilities of a row
+#: add up to no 1.
 _ONE_OF = ("multiclassova", "MultiClassOneVsAll")
 #: The loss of this package that an objective of numbers is.
 _LOSSES = {
@@ -373,7 +398,9 @@ def _autogluon(model: Any) -> PredictCall:
 
 
 def _pytorch_tabular(model: Any) -> PredictCall:
-    """Return the call of pytorch-tabular's ``TabularModel``, whose predictions are columns of a frame."""
+    """Return the call of pytorch-tabular's ``TabularModel``, whose predictions are
+    columns of a frame.
+    """
     if model.config.task == "regression":
         return PredictCall(partial(_columns, model, "_prediction"), "regression")
     encoder = model.datamodule.label_encoder
@@ -392,7 +419,7 @@ def _columns(model: Any, kind: str, table: Any) -> Any:
     return model.predict(table).filter(like=kind)
 
 
-# ---- what a model was trained for ------------------------------------------------------------------------------------
+# ---- what a model was trained for ----------------------------------------------------
 #: An objective as its library calls it ("": it names none), and levels of quantiles.
 Objective = tuple[str, tuple[float, ...]]
 
@@ -486,7 +513,9 @@ def _catboost(model: Any) -> Objective:
 
 
 def _levels(written: Any) -> tuple[float, ...]:
-    """Return levels written as a number, as several, or as text such as ``0.1,0.9`` and ``[1E-1,9E-1]``."""
+    """Return levels written as a number, as several, or as text such as ``0.1,0.9`` and
+    ``[1E-1,9E-1]``.
+    """
     several = hasattr(written, "__iter__") and not isinstance(written, str)
     try:
         return tuple(
@@ -497,5 +526,8 @@ def _levels(written: Any) -> tuple[float, ...]:
 
 
 def _are_several(classes: Any) -> bool:
-    """Whether these are the classes of several labels, a list of arrays. A list of labels is that of one."""
+    """Whether these are the classes of several labels, a list of arrays.
+
+    A list of labels is that of one.
+    """
     return isinstance(classes, list) and any(map(np.ndim, classes))

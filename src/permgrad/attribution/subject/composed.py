@@ -1,4 +1,6 @@
-"""What is said of a batch that permgrad composed and a network refused: which input of which rows, and what helps."""
+"""What is said of a batch that permgrad composed and a network refused: which input of
+which rows, and what helps.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class _Mixed:
-    """A row that is none of the user's: the row it is nearest to, and by input the other row that values are of."""
+    """A row that is none of the user's: the row it is nearest to, and by input the
+    other row that values are of.
+    """
 
     row: int
     others: dict[int, int | None]  # None: values of no row
@@ -32,7 +36,9 @@ def of_composed(
     inputs: Sequence[Tensor],
     donors: Sequence[Tensor],
 ) -> InputError:
-    """Return what users are told of a batch that the network refused, the error itself if nothing more is known."""
+    """Return what users are told of a batch that the network refused, the error itself
+    if nothing more is known.
+    """
     batch: Sequence[Tensor] = error.tensors
     if type(subject) is not NetworkSubject or len(error.tensors) != len(inputs):
         return error
@@ -62,12 +68,14 @@ def of_composed(
             return InputError(
                 error.problem,
                 hint=remedy(error.words)
-                or f"Row {mixed.row} is as you passed it: see that the network takes it each time it is called",
+                or f"Row {mixed.row} is as you passed it: see that the network takes "
+                "it each time it is called",
                 code="PG032",
             )
         hint = _remedy(subject, inputs, donors, sorted(mixed.others))
     problem = (
-        f"permgrad {_in_words(mixed, subject.input_names, len(inputs[0]))}, and the network refused this row: "
+        f"permgrad {_in_words(mixed, subject.input_names, len(inputs[0]))}, and the "
+        "network refused this row: "
         f"{error.words}"
     )
     return InputError(problem, hint=hint, code="PG032")
@@ -114,7 +122,8 @@ def _refused_together(
     ):
         return None
     problem = (
-        f"The network takes rows one by one, and refused {counted(len(batch[0]), 'row')} together: called with "
+        "The network takes rows one by one, and refused "
+        f"{counted(len(batch[0]), 'row')} together: called with "
         f"{error.shapes} it raised {error.words}"
     )
     hint = remedy(error.words) or "Pass pg.Model(..., batch_size=1)"
@@ -129,7 +138,10 @@ def _same(rows: Tensor, row: Tensor) -> Tensor:
 def _mixed(
     row: Sequence[Tensor], inputs: Sequence[Tensor], donors: Sequence[Tensor]
 ) -> _Mixed:
-    """Return which rows a row was mixed of. Rows of the background follow those explained."""
+    """Return which rows a row was mixed of.
+
+    Rows of the background follow those explained.
+    """
     shared = all(
         donor is input_tensor
         for donor, input_tensor in zip(donors, inputs, strict=True)
@@ -184,7 +196,7 @@ def _in_words(mixed: _Mixed, names: Sequence[str], count: int) -> str:
     return " and ".join(phrases[:_NAMED])
 
 
-# ---- what helps ------------------------------------------------------------------------------------------------------
+# ---- what helps ----------------------------------------------------------------------
 def _remedy(
     subject: Any, inputs: Sequence[Tensor], donors: Sequence[Tensor], mixed: list[int]
 ) -> str:
@@ -202,7 +214,10 @@ def _remedy(
     if len(held_names) < len(inputs) and _all_taken(
         subject, _but(inputs, donors, mixed)
     ):
-        return f"Pass pg.Model(..., hold={held_names[:_NAMED]}), so that it is never replaced"
+        return (
+            f"Pass pg.Model(..., hold={held_names[:_NAMED]}), so that it is never "
+            "replaced"
+        )
     if len(held_names) > 1:
         of_inputs = f" of {' and '.join(map(repr, held_names[:_NAMED]))}"
     else:
@@ -246,7 +261,9 @@ def _pairs(
 def _by_place(
     inputs: Sequence[Tensor], donors: Sequence[Tensor], boxes: Sequence[int]
 ) -> Iterator[list[Tensor]]:
-    """Yield rows whose every second place, or all others, is another row's in some inputs."""
+    """Yield rows whose every second place, or all others, is another row's in some
+    inputs.
+    """
     first_rows, other_rows = _pairs(inputs, donors)
     for first in (0, 1):
         mixed = list(first_rows)
@@ -283,7 +300,9 @@ def _by_input(
 def _but(
     inputs: Sequence[Tensor], donors: Sequence[Tensor], held_inputs: Sequence[int]
 ) -> Iterator[list[Tensor]]:
-    """Yield rows whose every second value, or all others, is another row's, but in some inputs."""
+    """Yield rows whose every second value, or all others, is another row's, but in some
+    inputs.
+    """
     first_rows, other_rows = _pairs(inputs, donors)
     free_inputs = []
     for input_number in range(len(first_rows)):

@@ -1,7 +1,7 @@
 """Encode cells of a user's table for conditional draws, and decode what was drawn.
 
-A number or date is one column, with a second that flags missing cells if there are any. All else has a column for each
-level. Only values of the background are drawn.
+A number or date is one column, with a second that flags missing cells if there are any.
+All else has a column for each level. Only values of the background are drawn.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ _MOST_LEVELS = 100
 
 @dataclass(frozen=True)
 class _Scale:
-    """A column of numbers or dates: those of the background in their order, with the cells that hold them."""
+    """A column of numbers or dates: those of the background in their order, with the
+    cells that hold them.
+    """
 
     numbers: Floats
     cells: Floats
@@ -75,7 +77,10 @@ class _Levels:
         return ["level"] * len(self.cells)
 
     def expand(self, cells: Floats) -> Floats:
-        """Return a column for each level. A cell that is not in the background has none."""
+        """Return a column for each level.
+
+        A cell that is not in the background has none.
+        """
         return np.asarray(cells[:, None] == self.cells, dtype=np.float64)
 
     def collapse(self, drawn: Floats) -> Floats:
@@ -84,7 +89,10 @@ class _Levels:
 
 
 class CellDesign:
-    """The encoder of a conditional sampler, for a table without one. ``background`` is ``(rows, columns)``."""
+    """The encoder of a conditional sampler, for a table without one.
+
+    ``background`` is ``(rows, columns)``.
+    """
 
     def __init__(self, form: FrameForm, background: Floats) -> None:
         self.form = form
@@ -108,7 +116,8 @@ class CellDesign:
             levels = np.unique(cells)
             if len(levels) > _MOST_LEVELS:
                 problem = (
-                    f"sampling='conditional' draws columns of up to {_MOST_LEVELS} levels, and column {column_name!r} has "
+                    f"sampling='conditional' draws columns of up to {_MOST_LEVELS} "
+                    f"levels, and column {column_name!r} has "
                     f"{len(levels)}"
                 )
                 raise InputError(
@@ -118,7 +127,10 @@ class CellDesign:
                 )
             return _Levels(levels)
         if np.isinf(numbers).any():
-            problem = f"sampling='conditional' cannot draw column {column_name!r}, which holds infinity"
+            problem = (
+                f"sampling='conditional' cannot draw column {column_name!r}, "
+                "which holds infinity"
+            )
             raise InputError(problem, hint="Replace infinity", code="PG014")
         lacking = np.isnan(numbers)
         seen_numbers, first = np.unique(numbers[~lacking], return_index=True)
@@ -132,7 +144,9 @@ class CellDesign:
         return _Scale(seen_numbers, cells[~lacking][first], missing, are_integers)
 
     def _numbers(self, column_index: int, cells: Floats) -> Floats | None:
-        """Return the numbers of a column of numbers or dates, NaN where missing, or None for other columns."""
+        """Return the numbers of a column of numbers or dates, NaN where missing, or
+        None for other columns.
+        """
         column = self.form.columns[column_index]
         if column.numeric:
             return cells
@@ -163,7 +177,9 @@ class CellDesign:
         )
 
     def expand(self, rows: Floats) -> Floats:
-        """Return rows ``(rows, columns)`` of the table as ``(rows, design columns)``."""
+        """Return rows ``(rows, columns)`` of the table as ``(rows, design
+        columns)``.
+        """
         expanded = []
         for column_index, (column, cells) in enumerate(
             zip(self._columns, rows.T, strict=True)

@@ -1,4 +1,6 @@
-"""Models of a table that an encoder turns into numbers: what a subject knows by the encoder, and such predictors."""
+"""Models of a table that an encoder turns into numbers: what a subject knows by the
+encoder, and such predictors.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ _ON_A_SCALE = ("numeric", "date_part", "score")
 
 
 class EncodedSubject(Subject):
-    """A subject whose rows are encoded rows ``(rows, encoded)``. ``preprocessor`` is the encoder."""
+    """A subject whose rows are encoded rows ``(rows, encoded)``.
+
+    ``preprocessor`` is the encoder.
+    """
 
     def table(self, inputs: Any) -> pd.DataFrame:
         """Return rows as a table of raw columns."""
@@ -45,9 +50,11 @@ class EncodedSubject(Subject):
         )
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return a row that could stand in the encoded table: medians of numbers, most frequent levels of categories.
+        """Return a row that could stand in the encoded table: medians of numbers, most
+        frequent levels of categories.
 
-        Levels of one feature (a one-hot block, a flag for missing values) stay together: no half levels appear.
+        Levels of one feature (a one-hot block, a flag for missing values) stay
+        together: no half levels appear.
         """
         table = rows[0].numpy()
         typical_row = np.median(table, axis=0).astype(np.float32)
@@ -65,7 +72,9 @@ class EncodedSubject(Subject):
         return (torch.from_numpy(typical_row)[None],)
 
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return encoded rows without their texts and images, as rows are encoded that have none."""
+        """Return encoded rows without their texts and images, as rows are encoded that
+        have none.
+        """
         encoder = self.preprocessor
         lacking = rows[0].clone()
         kinds = [column.kind for column in encoder.schema_]
@@ -95,7 +104,8 @@ class EncodedSubject(Subject):
 class EncodedPredictor(EncodedSubject, PredictorSubject):
     """A fitted model of another library on encoded rows, such as ``TableModel``.
 
-    A raw cell is replaced by copying its encoded columns, so that no row is encoded again.
+    A raw cell is replaced by copying its encoded columns, so that no row is encoded
+    again.
     """
 
     def __init__(self, model: Any, rows: Any, y: Any = None, **options: Any) -> None:
@@ -186,15 +196,19 @@ class HybridSubject(EncodedSubject):
         self._folded: FoldedNetwork | None = None
 
     def open(self) -> Any:
-        """Switch to eval mode for the body, and restore every submodule's mode afterwards."""
+        """Switch to eval mode for the body, and restore every submodule's mode
+        afterwards.
+        """
         return undisturbed(self.module)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the features as they stand in the image of a row if they have an order: ``order``, a list a line.
+        """Return the features as they stand in the image of a row if they have an
+        order: ``order``, a list a line.
 
-        Of a layout with channels, each place is a list of them. ``offset``: that of a model of counts is held at 0.
-        ``part``: what is explained, where that is not the whole model.
+        Of a layout with channels, each place is a list of them. ``offset``: that of a
+        model of counts is held at 0. ``part``: what is explained, where that is not the
+        whole model.
         """
         held_facts: dict[str, Any]
         if getattr(self.model, "has_offset_", False):
@@ -219,7 +233,7 @@ class HybridSubject(EncodedSubject):
                 name_grid[tuple(pixel_position)] = str(names[owner])
         return {"order": name_grid.tolist(), **held_facts}
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
+    # ---- rows ------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return rows as the network sees them, ``(rows, encoded)``."""
         encoded_rows = self.model.encode_rows(inputs)
@@ -231,12 +245,16 @@ class HybridSubject(EncodedSubject):
         return (torch.from_numpy(np.ascontiguousarray(encoded)),)
 
     def decided(self, outputs: Tensor) -> Integers:
-        """Return the position of each row's predicted class, as the estimator's ``predict`` does."""
+        """Return the position of each row's predicted class, as the estimator's
+        ``predict`` does.
+        """
         chances = self.model.calibration_.probabilities(outputs.cpu().numpy())
         return decided(chances, self.decision)
 
     def without_trees(self) -> HybridSubject:
-        """Return the subject of the network without its trees, whose slope is 0 wherever they have one."""
+        """Return the subject of the network without its trees, whose slope is 0
+        wherever they have one.
+        """
         network_part = copy(self)
         network_part.module = self.module.without("trees")
         network_part.paths = network_part.module.paths
@@ -248,16 +266,28 @@ class HybridSubject(EncodedSubject):
         if "image" in self.paths and not getattr(
             self.module.renderer, "differentiable", True
         ):
-            problem = f"{method} needs a gradient through the image, but the images are drawn by a function of the user"
-            hint = "Choose method='permgrad', 'permutation' or 'ablation', or a layout of permgrad"
+            problem = (
+                f"{method} needs a gradient through the image, but the images "
+                "are drawn by a function of the user"
+            )
+            hint = (
+                "Choose method='permgrad', 'permutation' or 'ablation', or a "
+                "layout "
+                "of permgrad"
+            )
             raise InputError(problem, hint=hint, code="PG034")
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the raw outputs of encoded rows ``(b, encoded)``. Both paths show the same row."""
+        """Return the raw outputs of encoded rows ``(b, encoded)``.
+
+        Both paths show the same row.
+        """
         return self.module(tensors[0].to(device=self.device, dtype=self.dtype))
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, without gradients and faster."""
+        """Return what ``forward`` returns, up to rounding, without gradients and
+        faster.
+        """
         if torch.is_grad_enabled():
             return self.forward(tensors)
         if self._folded is None:

@@ -191,7 +191,9 @@ def _of_loader(loader: DataLoader[Any]) -> _Source:
 
 
 def _order(loader: DataLoader[Any]) -> Integers:
-    """Return the numbers of a loader's examples in rising order, without the shuffle."""
+    """Return the numbers of a loader's examples in rising order, without the
+    shuffle.
+    """
     count = len(loader.dataset)  # type: ignore[arg-type]
     plain = type(loader.batch_sampler) is BatchSampler
     shuffled = _is_shuffle(loader.sampler, count)
@@ -241,7 +243,7 @@ def _first(source: _Source, row_positions: Any, most: int | None) -> list[Any]:
     return pieces
 
 
-# ---- whether a list holds examples or a network's arguments ---------------------------
+# ---- whether a list holds examples or a network's arguments --------------------------
 def are_examples(X: list[Any], y: Any, module: nn.Module | None) -> bool:
     """Return whether a list holds one row in each entry, not one input in each.
 
@@ -336,7 +338,7 @@ def _array(value: Any) -> Any:
     return None
 
 
-# ---- inputs and target of an example ---------------------------------------------------
+# ---- inputs and target of an example -------------------------------------------------
 def _with_target(piece: Any, forward: inspect.Signature | None) -> tuple[Any, Any]:
     """Return the inputs of an example or a batch, and its target or None."""
     if isinstance(piece, Mapping):
@@ -424,7 +426,8 @@ def _in_form(inputs: Any, forward: inspect.Signature | None, joined: _Joined) ->
         least = int(lengths.min())
         longest = int(lengths.max())
         raise InputError(
-            f"The examples have several lengths ({least} to {longest}), and the network's "
+            f"The examples have several lengths ({least} to {longest}), and the "
+            "network's "
             "forward takes no mask or lengths, so padding would count as values",
             hint="Give its forward a parameter attention_mask or lengths, or cut the "
             "examples to one length",
@@ -454,7 +457,8 @@ def _taken_keys(inputs: Mapping[Any, Any], forward: inspect.Signature) -> Any:
     if left_out_keys and taken_keys:
         warn_user(
             f"{first_names(left_out_keys)} of the examples "
-            f"{'is no input' if len(left_out_keys) == 1 else 'are no inputs'} of the network "
+            f"{'is no input' if len(left_out_keys) == 1 else 'are no inputs'} of the "
+            "network "
             "and left out."
         )
     if taken_keys:
@@ -478,9 +482,12 @@ def _mask(name: str, lengths: Tensor) -> Tensor:
     return inside
 
 
-# ---- one batch of many pieces ------------------------------------------------------------
+# ---- one batch of many pieces --------------------------------------------------------
 class _Joined:
-    """Examples, or batches, one below the other. ``fill``: what shorter ones end with."""
+    """Examples, or batches, one below the other.
+
+    ``fill``: what shorter ones end with.
+    """
 
     def __init__(self, *, batches: bool, fill: int) -> None:
         self.batches = batches

@@ -1,8 +1,10 @@
-"""Convert a table of any library to a tensor of numbers and back, with every cell exactly as it was.
+"""Convert a table of any library to a tensor of numbers and back, with every cell
+exactly as it was.
 
-Replacing a cell writes another row's cell into it. The tensor holds numbers unchanged. Any other cell (a level, a word,
-a date, also a missing one) is its place in the pool of its column's cells. No encoder is fitted, so that the predictor
-always gets the same types, categories and time zones.
+Replacing a cell writes another row's cell into it. The tensor holds numbers unchanged.
+Any other cell (a level, a word, a date, also a missing one) is its place in the pool of
+its column's cells. No encoder is fitted, so that the predictor always gets the same
+types, categories and time zones.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _NO_FRACTIONS = 2.0**53
 
 
 class Library:
-    """How a library's tables are split into columns and put together: here NumPy's arrays, lists of lists and tensors.
+    """How a library's tables are split into columns and put together: here NumPy's
+    arrays, lists of lists and tensors.
 
     Columns have the library's own type.
     """
@@ -45,7 +48,9 @@ class Library:
         return pd.Series(column, copy=False)
 
     def join(self, first: Any, second_column: Any) -> Any:
-        """Return one column below another, in the type of the first, with the levels of both."""
+        """Return one column below another, in the type of the first, with the levels of
+        both.
+        """
         return np.concatenate([first, second_column])
 
     def take(self, column: Any, places: Integers) -> Any:
@@ -189,15 +194,23 @@ class _Arrow(Library):
 def _all_levels(
     first_levels: list[Any], ours: list[Any], *, ordered: bool
 ) -> list[Any]:
-    """Return the levels of both lists: the longer one if it holds the other, so that codes are those of all levels."""
+    """Return the levels of both lists: the longer one if it holds the other, so that
+    codes are those of all levels.
+    """
     if set(first_levels) <= set(ours):
         first_levels, ours = ours, first_levels
     new_levels = [level for level in ours if level not in set(first_levels)]
     if ordered and (
         new_levels or [level for level in first_levels if level in set(ours)] != ours
     ):
-        problem = f"ordered categories that differ ({listed(first_levels, show=repr)} and {listed(ours, show=repr)})"
-        hint = "Give it all levels in one order in both tables: astype(pd.CategoricalDtype(levels, ordered=True))"
+        problem = (
+            f"ordered categories that differ ({listed(first_levels, show=repr)} "
+            f"and {listed(ours, show=repr)})"
+        )
+        hint = (
+            "Give it all levels in one order in both tables: "
+            "astype(pd.CategoricalDtype(levels, ordered=True))"
+        )
         raise InputError(problem, hint=hint, code="PG038")
     return first_levels + new_levels
 
@@ -220,14 +233,22 @@ def _library(table: Any) -> Library:
             table_words = "a sparse matrix"
         else:
             table_words = f"{type(table).__name__} of shape {array.shape}"
-        problem = f"The inputs of a predictor must be a table, got {table_words.removesuffix(' of shape ()')}"
-        hint = "Pass a data frame or an array (rows, columns), and a pipeline that makes other forms of it"
+        problem = (
+            "The inputs of a predictor must be a table, got "
+            f"{table_words.removesuffix(' of shape ()')}"
+        )
+        hint = (
+            "Pass a data frame or an array (rows, columns), and a pipeline that "
+            "makes other forms of it"
+        )
         raise InputError(problem, hint=hint, code="PG001")
     return Library()
 
 
 def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
-    """Return cells as numbers, NaN where missing, or None if they are not numbers or are more exact than float64."""
+    """Return cells as numbers, NaN where missing, or None if they are not numbers or
+    are more exact than float64.
+    """
     if pd.api.types.is_bool_dtype(cells.dtype) or not pd.api.types.is_numeric_dtype(
         cells.dtype
     ):
@@ -240,7 +261,10 @@ def _as_numbers(cells: pd.Series[Any]) -> Floats | None:
 
 
 def _same_cells(cells: pd.Series[Any]) -> Integers:
-    """Return one number for each different cell, in order of appearance. The cells 1, 1.0 and True are different."""
+    """Return one number for each different cell, in order of appearance.
+
+    The cells 1, 1.0 and True are different.
+    """
     if (
         cells.dtype == object
         and pd.api.types.infer_dtype(cells, skipna=False) != "string"
@@ -268,7 +292,9 @@ def _same_cells(cells: pd.Series[Any]) -> Integers:
 
 @dataclass
 class _Column:
-    """One column: a few cells of its type where they are numbers, else every different cell that was seen."""
+    """One column: a few cells of its type where they are numbers, else every different
+    cell that was seen.
+    """
 
     name: str
     cells: Any
@@ -281,7 +307,10 @@ class _Column:
         if self.numeric:
             numbers = _as_numbers(series)
             if numbers is None:
-                problem = f"Column {self.name!r} must hold numbers as in the inputs, got {series.dtype}"
+                problem = (
+                    f"Column {self.name!r} must hold numbers as in the inputs, "
+                    f"got {series.dtype}"
+                )
                 raise InputError(problem, hint="Convert it", code="PG038")
             are_integers = library.series(self.cells).dtype.kind in "iu"
             if (
@@ -308,10 +337,14 @@ class _Column:
         except (
             Exception
         ) as error:  # whatever a library raises that cannot convert its cells
-            problem = f"Column {self.name!r} must hold cells of the type of the inputs, got {series.dtype}"
+            problem = (
+                f"Column {self.name!r} must hold cells of the type of the "
+                f"inputs, got {series.dtype}"
+            )
             raise InputError(problem, hint="Convert it", code="PG038") from error
         codes = _same_cells(library.series(joined))
-        # Each different cell once, as it came first: those that were in the pool keep their places.
+        # Each different cell once, as it came first: those that were in the pool keep
+        # their places.
         _, first = np.unique(codes, return_index=True)
         self.cells = library.take(joined, first.astype(np.int64))
         return codes[before:].astype(np.float64)
@@ -326,7 +359,9 @@ class _Column:
 
 
 class FrameForm:
-    """The encoding of a table's cells as numbers, the same for all rows of one explanation."""
+    """The encoding of a table's cells as numbers, the same for all rows of one
+    explanation.
+    """
 
     def __init__(self, table: Any) -> None:
         self.library = _library(table)
@@ -369,7 +404,8 @@ class FrameForm:
                 for numbers in [_as_numbers(self.library.series(column))]
             ]
         self._frame = is_frame(table)
-        #: places of the columns of numbers of each type of NumPy's, which are written together
+        #: places of the columns of numbers of each type of NumPy's, which are written
+        #: together
         self._together: dict[Any, list[int]] = {}
         for column_index, column in enumerate(
             self.columns if type(self.library) in (Library, _Pandas) else ()
@@ -379,7 +415,9 @@ class FrameForm:
 
     @property
     def kinds(self) -> tuple[Any, ...]:
-        """What tables have in common that a model reads alike: library, names, and which columns hold numbers."""
+        """What tables have in common that a model reads alike: library, names, and
+        which columns hold numbers.
+        """
         return (
             type(self.library),
             self.names,
@@ -395,7 +433,8 @@ class FrameForm:
         names = tuple(library.names(table))
         if names != self.names:
             problem = (
-                f"Further rows must have the columns of the inputs in their order ({listed(self.names, show=repr)}), "
+                "Further rows must have the columns of the inputs in their order "
+                f"({listed(self.names, show=repr)}), "
                 f"got {listed(names, show=repr)}"
             )
             raise InputError(problem, hint="Reorder or add columns", code="PG038")

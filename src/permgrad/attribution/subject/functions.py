@@ -1,4 +1,5 @@
-"""A function of images or other tensors that is no module, read as a network without layers.
+"""A function of images or other tensors that is no module, read as a network without
+layers.
 
 A function of a table is told from one of tensors by what X is: a frame or a matrix is a
 table, and all else is tensors.
@@ -96,7 +97,9 @@ def _as_tensor(value: Any) -> Any:
 
 
 def no_network(method: str, named: str) -> InputError:
-    """Return the error of a method that reads slopes or layers, which a function lacks."""
+    """Return the error of a method that reads slopes or layers, which a function
+    lacks.
+    """
     problem = f"method={method!r} needs the gradient of a torch network, got a {named}"
     hint = "Choose 'permgrad', 'permutation', 'ablation', 'shapley' or 'lime'"
     return InputError(problem, hint=hint, code="PG034")
@@ -132,7 +135,8 @@ def is_exported_program(model: Any) -> bool:
 
 
 def as_network(model: Model, X: Any) -> Model:
-    """Return a model that is a network: of a function of tensors, or an exported program.
+    """Return a model that is a network: of a function of tensors, or an exported
+    program.
 
     Any other model is returned as it is.
 

@@ -14,7 +14,8 @@ from permgrad.attribution.subject.places import taken_in_words
 from permgrad.attribution.subject.reasons import of_each_number
 from permgrad.base.errors import InputError, counted, shown, unknown
 
-#: Names under which networks return the output that matters, in the order in which they are looked for.
+#: Names under which networks return the output that matters, in the order in which they
+#: are looked for.
 _USUAL_HEADS = (
     "logits",
     "logit",
@@ -37,14 +38,18 @@ def never(shape: tuple[int, ...]) -> bool:  # noqa: ARG001 — whatever its shap
 def pick_head(
     returned: Any, head: int | str | None, rows: int, *, fits_by_place: Fits = never
 ) -> tuple[Tensor, int | str | None]:
-    """Return the output to explain as ``(rows, K)``, and its name or position where the network returns several.
+    """Return the output to explain as ``(rows, K)``, and its name or position where the
+    network returns several.
 
-    ``fits_by_place``: of which outputs all numbers are explained, because ``y`` is compared
-    with them place by place.
+    ``fits_by_place``: of which outputs all numbers are explained, because ``y`` is
+    compared with them place by place.
     """
     if isinstance(returned, Tensor):
         if head is not None:
-            problem = f"head={shown(head)} picks one of several outputs, but the network returns a single tensor"
+            problem = (
+                f"head={shown(head)} picks one of several outputs, but the "
+                "network returns a single tensor"
+            )
             raise InputError(problem, hint="Leave head out", code="PG004")
         return _taken(returned, rows, "The network's output", fits_by_place), None
     tensors = heads(returned)
@@ -65,15 +70,25 @@ def pick_head(
         f"{head_name} {tuple(head_output.shape)}"
         for head_name, head_output in tensors.items()
     )
-    problem = f"None of the network's outputs ({shapes or 'none is a tensor'}) has the shape (rows,) or (rows, outputs)"
-    hint = "Wrap it in a module that returns such a tensor, of maps (rows, outputs, …) for example their mean"
+    problem = (
+        f"None of the network's outputs ({shapes or 'none is a tensor'}) has "
+        "the "
+        "shape (rows,) or (rows, outputs)"
+    )
+    hint = (
+        "Wrap it in a module that returns such a tensor, of maps (rows, outputs, "
+        "…) "
+        "for example their mean"
+    )
     raise InputError(problem, hint=hint, code="PG032")
 
 
 def other_heads(
     returned: Any, picked: int | str | None, rows: int, *, fits_by_place: Fits
 ) -> list[str]:
-    """Return the outputs that ``pick_head`` could have picked as well, unless the picked one has a usual name."""
+    """Return the outputs that ``pick_head`` could have picked as well, unless the
+    picked one has a usual name.
+    """
     if picked is None or _last(picked) in _USUAL_HEADS:
         return []
     head_outputs = heads(returned).items()
@@ -90,7 +105,10 @@ def _last(name: int | str) -> str:
 
 
 def heads(returned: Any) -> dict[Any, Tensor]:
-    """Return the tensors among several outputs, by their names or positions. Those inside others: ``"out.logits"``."""
+    """Return the tensors among several outputs, by their names or positions.
+
+    Those inside others: ``"out.logits"``.
+    """
     output_parts: dict[Any, Any] = dict(getattr(returned, "__dict__", {}))
     if isinstance(returned, Distribution):
         number_distribution = of_each_number(returned)
@@ -108,7 +126,10 @@ def heads(returned: Any) -> dict[Any, Tensor]:
             )
         )
     elif not hasattr(returned, "__dict__"):
-        problem = f"The network must return a tensor, or a tuple or dict of tensors, got {type(returned).__name__}"
+        problem = (
+            "The network must return a tensor, or a tuple or dict of tensors, "
+            f"got {type(returned).__name__}"
+        )
         raise InputError(
             problem, hint="Wrap it in a module that returns a tensor", code="PG032"
         )
@@ -154,7 +175,10 @@ def _check_dense(output: Tensor, name: str) -> None:
 
 
 def _taken(output: Tensor, rows: int, name: str, fits_by_place: Fits) -> Tensor:
-    """Return an output as ``(rows, K)``. A nested one, whose shape torch does not tell, is refused."""
+    """Return an output as ``(rows, K)``.
+
+    A nested one, whose shape torch does not tell, is refused.
+    """
     _check_dense(output, name)
     return _flat(output, rows, name, by_place=fits_by_place(tuple(output.shape[1:])))
 
@@ -178,9 +202,11 @@ def _flat(output: Tensor, rows: int, name: str, *, by_place: bool) -> Tensor:
                 f"{taken_in_words(output.shape[1:])}"
             )
         raise InputError(
-            f"{name} must have the shape (rows,) or (rows, outputs), got {tuple(output.shape)} for "
+            f"{name} must have the shape (rows,) or (rows, outputs), got "
+            f"{tuple(output.shape)} for "
             f"{counted(rows, 'row')}",
-            hint="Wrap the network in a module that takes rows in the first dimension and returns one row of numbers "
+            hint="Wrap the network in a module that takes rows in the first dimension "
+            "and returns one row of numbers "
             f"for each{map_words}",
             code="PG032",
         )

@@ -1,7 +1,8 @@
 """Explain inside a network: the outputs of named layers take the place of the inputs.
 
-They are computed once for all rows. If the network can be cut there, only the layers after them run again. Every unit
-belongs to the inputs on which it depends, which is found by exchanging them.
+They are computed once for all rows. If the network can be cut there, only the layers
+after them run again. Every unit belongs to the inputs on which it depends, which is
+found by exchanging them.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from permgrad.attribution.subject.tracing import (
 from permgrad.base.errors import InputError, shown, unknown
 from permgrad.models.batches import gathered, in_batches, with_fewer
 
-#: Rows on which a cut is compared with the whole network, and on which units are traced back to inputs.
+#: Rows on which a cut is compared with the whole network, and on which units are traced
+#: back to inputs.
 _PROBE_ROWS = 64
 _BATCH = 256
 _BATCH_ACCELERATOR = 4096
@@ -53,7 +55,9 @@ def at_layer(
     layer: Any,
     segments: Any,
 ) -> tuple[InnerSubject, tuple[Tensor, ...], tuple[Tensor, ...], PlayerSpace]:
-    """Return subject, rows, background and players at the output of a layer, or of several."""
+    """Return subject, rows, background and players at the output of a layer, or of
+    several.
+    """
     inner = InnerSubject(subject, layer, inputs)
     lifted_rows = inner.lift(inputs)
     if donors is inputs:
@@ -79,10 +83,12 @@ def at_layer(
 
 
 class InnerSubject(NetworkSubject):
-    """A network from the outputs of some of its layers on: of all their calls, or of those in ``sites``.
+    """A network from the outputs of some of its layers on: of all their calls, or of
+    those in ``sites``.
 
-    ``sites`` are calls of embeddings, with the input that each looks up. Its vectors are those of every number of the
-    input, ``(rows, *shape, width)``, wherever the network looks it up.
+    ``sites`` are calls of embeddings, with the input that each looks up. Its vectors
+    are those of every number of the input, ``(rows, *shape, width)``, wherever the
+    network looks it up.
     """
 
     def __init__(
@@ -141,7 +147,8 @@ class InnerSubject(NetworkSubject):
         self._first_rows = [tensor[:_PROBE_ROWS] for tensor in inputs]
         probe_rows = min(_PROBE_ROWS, len(inputs[0]), max(2, outer.most_rows()))
         self.inputs = with_fewer(probe_rows, partial(self._look, inputs))
-        # The activations, then the network's own inputs that the layers behind still need.
+        # The activations, then the network's own inputs that the layers behind still
+        # need.
         self.input_names = (
             *self.names,
             *(outer.input_names[position] for position in self.needed),
@@ -149,7 +156,10 @@ class InnerSubject(NetworkSubject):
         self.real = tuple(tensor.is_floating_point() for tensor in self.inputs)
 
     def _look(self, inputs: tuple[Tensor, ...], count: int) -> tuple[Tensor, ...]:
-        """Find with the first rows how layers are called and where to cut. Return what is explained."""
+        """Find with the first rows how layers are called and where to cut.
+
+        Return what is explained.
+        """
         sample_rows = self.in_company([tensor[:count] for tensor in inputs])
         with torch.no_grad(), self.open():
             layer_outputs, expected_output = self._seen(sample_rows)
@@ -189,13 +199,23 @@ class InnerSubject(NetworkSubject):
                 self.needed = tuple(range(len(inputs)))
             if not self._same(captured, sample_rows, expected_output):
                 which = ", ".join(map(repr, self.layers))
-                problem = f"The network gives different outputs for the same output of layer {which}"
-                hint = "Choose a layer whose output is a tensor that is not changed in place"
+                problem = (
+                    "The network gives different outputs for the same output of "
+                    f"layer {which}"
+                )
+                hint = (
+                    "Choose a layer whose output is a tensor that is not changed "
+                    "in "
+                    "place"
+                )
                 raise InputError(problem, hint=hint, code="PG037")
         return (*captured, *(sample_rows[position] for position in self.needed))
 
     def readings(self) -> dict[int, str]:
-        """Return how the next layers read the activations. Those of embeddings are sequences."""
+        """Return how the next layers read the activations.
+
+        Those of embeddings are sequences.
+        """
         vectors = []
         for layer, _ in self._sites or {}:
             vectors.append(isinstance(self.layers[layer], _VECTORS))
@@ -217,7 +237,9 @@ class InnerSubject(NetworkSubject):
         return self.lift(self.outer.read(inputs))
 
     def lift(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return what is explained for rows, one tensor per call, and the inputs that are still needed."""
+        """Return what is explained for rows, one tensor per call, and the inputs that
+        are still needed.
+        """
         count = len(inputs[0])
         batch_rows = min(
             _BATCH if self.device.type == "cpu" else _BATCH_ACCELERATOR,
@@ -236,7 +258,8 @@ class InnerSubject(NetworkSubject):
         with self.open(), torch.no_grad():
             activations = lifted(inputs)
             if None in (self._sites or {}).values():
-                # In other company: every batch takes rows from everywhere, the last ones first.
+                # In other company: every batch takes rows from everywhere, the last
+                # ones first.
                 order = torch.arange(count).flip(0)
                 order = order[(order % -(-count // batch_rows)).argsort(stable=True)]
                 check_order(
@@ -254,7 +277,8 @@ class InnerSubject(NetworkSubject):
     def lift_references(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return what ``lift`` does for rows of which only vectors are read.
 
-        A network that counts the tokens of a text may refuse one of padding alone. The vectors are those of the layers.
+        A network that counts the tokens of a text may refuse one of padding alone. The
+        vectors are those of the layers.
         """
         try:
             return self.lift(inputs)
@@ -270,8 +294,14 @@ class InnerSubject(NetworkSubject):
                         captured_values, alone, strict=True
                     )
                 ):
-                    problem = f"The network does not run on the rows compared with: {getattr(error, 'words', error.problem)}"
-                    hint = "Pass baseline= with rows that it accepts, or baseline='background'"
+                    problem = (
+                        "The network does not run on the rows compared with: "
+                        f"{getattr(error, 'words', error.problem)}"
+                    )
+                    hint = (
+                        "Pass baseline= with rows that it accepts, or "
+                        "baseline='background'"
+                    )
                     raise InputError(problem, hint=hint, code=error.code) from error
                 return (
                     *self._by_layers(inputs),
@@ -279,7 +309,9 @@ class InnerSubject(NetworkSubject):
                 )
 
     def _by_layers(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Return the vectors of each number of an input as its layer gives them, without the network."""
+        """Return the vectors of each number of an input as its layer gives them,
+        without the network.
+        """
         values = []
         for (layer, _), lookup in (self._sites or {}).items():
             if lookup is None:
@@ -297,7 +329,9 @@ class InnerSubject(NetworkSubject):
         return values
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output, given what is explained and the inputs that are still needed."""
+        """Return the output, given what is explained and the inputs that are still
+        needed.
+        """
         count = len(tensors[0])
         tensors = self.in_company(tensors)
         inputs = dict(zip(self.needed, tensors[self.calls :], strict=True))
@@ -318,7 +352,8 @@ class InnerSubject(NetworkSubject):
                 for call_number, activation in enumerate(activations)
             }
             with self.theirs(tensors, self.input_names):
-                # The module itself would print to stderr what a part of the network raises.
+                # The module itself would print to stderr what a part of the network
+                # raises.
                 returned = self.outer.form.call(
                     partial(self._suffix.forward, **extra), values
                 )
@@ -351,7 +386,7 @@ class InnerSubject(NetworkSubject):
             return explained_vectors
         return torch.where(explained_mask, explained_vectors, output)
 
-    # ---- finding out -------------------------------------------------------------------------------------------------
+    # ---- finding out -----------------------------------------------------------------
     def captured(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
         """Return what is explained, one entry per row, and the network's output."""
         count = len(inputs[0])
@@ -366,7 +401,9 @@ class InnerSubject(NetworkSubject):
         layer_outputs: Mapping[Site, tuple[Any, Tensor | None]],
         inputs: Sequence[Tensor],
     ) -> list[Tensor]:
-        """Return what is explained of what layers gave: their values, or a vector for each number looked up."""
+        """Return what is explained of what layers gave: their values, or a vector for
+        each number looked up.
+        """
         values = []
         for layer_site, lookup in (self._sites or {}).items():
             output, numbers = layer_outputs.get(layer_site, (None, None))
@@ -387,7 +424,9 @@ class InnerSubject(NetworkSubject):
         numbers: Tensor | None,
         ids: Tensor,
     ) -> Tensor:
-        """Return the vector of each number of an input, also of those that were cut off in this batch of rows."""
+        """Return the vector of each number of an input, also of those that were cut off
+        in this batch of rows.
+        """
         if numbers is None:
             raise _other_call(layer)
         ids = ids.to(output.device)
@@ -415,7 +454,9 @@ class InnerSubject(NetworkSubject):
     def _seen(
         self, inputs: Sequence[Tensor]
     ) -> tuple[dict[Site, tuple[Any, Tensor | None]], Tensor]:
-        """Return what the layers gave in all their calls, of which numbers, and the network's output."""
+        """Return what the layers gave in all their calls, of which numbers, and the
+        network's output.
+        """
         layer_outputs: dict[Site, tuple[Any, Tensor | None]] = {}
 
         def keep(site: Site, output: Any, numbers: Tensor | None) -> None:
@@ -432,7 +473,9 @@ class InnerSubject(NetworkSubject):
     def _listening(
         self, inputs: Sequence[Tensor], hear: Callable[[Site, Any, Tensor | None], Any]
     ) -> Iterator[None]:
-        """Pass each call's output to ``hear``, with the numbers it looked up, and replace it by the value returned."""
+        """Pass each call's output to ``hear``, with the numbers it looked up, and
+        replace it by the value returned.
+        """
         lookups = self._sites or {}
         if any(lookups.values()):
             copying = Copying(inputs)
@@ -471,7 +514,7 @@ class InnerSubject(NetworkSubject):
         )
 
 
-# ---- cutting ---------------------------------------------------------------------------------------------------------
+# ---- cutting -------------------------------------------------------------------------
 
 _PLACE = "permgrad_activation_"
 
@@ -481,13 +524,19 @@ def _check_rows(layer: str, output: Any, count: int) -> None:
     if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != count:
         tensor = isinstance(output, Tensor)
         shape = tuple(output.shape) if tensor else f"a {type(output).__name__}"
-        problem = f"The output of layer {layer!r} must be a tensor with one entry per row, got {shape} for {count} rows"
+        problem = (
+            f"The output of layer {layer!r} must be a tensor with one entry per "
+            f"row, got {shape} for {count} rows"
+        )
         hint = "Choose another layer" if tensor else BY_IDENTITY
         raise InputError(problem, hint=hint, code="PG037")
 
 
 def _other_call(layer: str) -> InputError:
-    problem = f"The network calls layer {layer!r} with other rows or places in some batches, which cannot be followed"
+    problem = (
+        f"The network calls layer {layer!r} with other rows or places in some "
+        "batches, which cannot be followed"
+    )
     return InputError(
         problem,
         hint="Choose method='permutation', 'shapley' or 'lime', without layer=",
@@ -513,7 +562,10 @@ def _check_layer(
     named = [layer_name for layer_name in modules if layer_name]
     if not named:
         network_class = type(outer.module).__name__
-        problem = f"layer={shown(layer)} names a part of the network, but {network_class} has no parts"
+        problem = (
+            f"layer={shown(layer)} names a part of the network, but "
+            f"{network_class} has no parts"
+        )
         raise InputError(problem, hint="Leave layer out", code="PG037")
     raise unknown("layer", layer, named)
 
@@ -521,10 +573,11 @@ def _check_layer(
 def _cut(
     outer: NetworkSubject, sites: Mapping[Site, Lookup | None], calls: Counter[str]
 ) -> tuple[fx.GraphModule | None, tuple[int, ...] | None]:
-    """Return the network after the layers and the positions of the inputs it still needs, or None if it has no cut.
+    """Return the network after the layers and the positions of the inputs it still
+    needs, or None if it has no cut.
 
-    The trace is of the network in eval mode. Networks whose forward branches on values, or unpacks its arguments,
-    cannot be traced. They run completely each time.
+    The trace is of the network in eval mode. Networks whose forward branches on values,
+    or unpacks its arguments, cannot be traced. They run completely each time.
     """
 
     class Tracer(OwnThreadTracer):
@@ -602,22 +655,27 @@ def _as_passed(node: fx.Node) -> bool:
     )
 
 
-# ---- which inputs a unit depends on ----------------------------------------------------------------------------------
+# ---- which inputs a unit depends on --------------------------------------------------
 def _modalities(
     inner: InnerSubject,
     inputs: Sequence[Tensor],
     donors: Sequence[Tensor],
     space: PlayerSpace,
 ) -> tuple[str, ...]:
-    """Return for each player at the layer the inputs on which it depends, joined by ``+``."""
+    """Return for each player at the layer the inputs on which it depends, joined by
+    ``+``.
+    """
     names = inner.outer.input_names
     if len(names) == 1:
         return (names[0],) * len(space)
 
     def depends(count: int) -> list[list[str]]:
-        """Return for each player the inputs that change it when other rows stand there, tried on the first rows."""
+        """Return for each player the inputs that change it when other rows stand there,
+        tried on the first rows.
+        """
         first_rows = [tensor[:count] for tensor in inputs]
-        # Another row for each: the background's rows backwards, which are others also where both are the same rows.
+        # Another row for each: the background's rows backwards, which are others also
+        # where both are the same rows.
         exchanged = []
         for donor, row_values in zip(donors, first_rows, strict=True):
             exchanged.append(donor[-count:].flip(0).to(row_values.device))
@@ -649,8 +707,9 @@ def _modalities(
 def _changed(before: Tensor, after: Tensor) -> Tensor:
     """Return 1 for every unit that differs in some row by more than rounding, else 0.
 
-    Rounding is relative to the unit's own size, since its neighbours may have other units, such as an income beside a
-    yes or no. Differences below the last digit of the largest unit are rounding too, of sums in which much cancels.
+    Rounding is relative to the unit's own size, since its neighbours may have other
+    units, such as an income beside a yes or no. Differences below the last digit of the
+    largest unit are rounding too, of sums in which much cancels.
     """
     unit_sizes = before.abs().amax(dim=0)
     if before.is_floating_point():

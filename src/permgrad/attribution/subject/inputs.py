@@ -1,7 +1,9 @@
-"""Inputs of any torch network: dict, tuple, list or one table, turned into one tensor per input and back into a call.
+"""Inputs of any torch network: dict, tuple, list or one table, turned into one tensor
+per input and back into a call.
 
-Nothing about sizes is typed by hand: names come from the dict's keys or from the forward's parameters, shapes from the
-data, and precision from the network's weights where NumPy and pandas leave it open.
+Nothing about sizes is typed by hand: names come from the dict's keys or from the
+forward's parameters, shapes from the data, and precision from the network's weights
+where NumPy and pandas leave it open.
 """
 
 from __future__ import annotations
@@ -32,10 +34,11 @@ Passing = Literal["keywords", "positions", "whole", "listed"]
 
 @dataclass(frozen=True)
 class Leaf:
-    """One tensor among the inputs: its name, where it sits in the user's structure, and its columns if it was a frame.
+    """One tensor among the inputs: its name, where it sits in the user's structure, and
+    its columns if it was a frame.
 
-    ``loose``: the precision was NumPy's or pandas' choice, not the user's. ``kind``: the
-    type of an array's numbers (None: it was a tensor).
+    ``loose``: the precision was NumPy's or pandas' choice, not the user's. ``kind``:
+    the type of an array's numbers (None: it was a tensor).
     """
 
     name: str
@@ -57,7 +60,9 @@ class Leaf:
 
 
 class TokenRows(Protocol):
-    """How the rows of a network with tokens are held, where places belong to nobody or words are moved."""
+    """How the rows of a network with tokens are held, where places belong to nobody or
+    words are moved.
+    """
 
     def tensors(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the network's tensors, of rows as they are held."""
@@ -66,7 +71,10 @@ class TokenRows(Protocol):
     def read(
         self, inputs: Any, read: Callable[[Any], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """Return further rows as they are held. ``read``: what reads the network's tensors."""
+        """Return further rows as they are held.
+
+        ``read``: what reads the network's tensors.
+        """
         ...
 
     def ordinary(self, rows: Sequence[Tensor]) -> Sequence[Tensor]:
@@ -76,10 +84,14 @@ class TokenRows(Protocol):
 
 @dataclass(frozen=True)
 class InputForm:
-    """How inputs are laid out for one network, so that other rows (a background) are read in the same way."""
+    """How inputs are laid out for one network, so that other rows (a background) are
+    read in the same way.
+    """
 
     leaves: tuple[Leaf, ...]  # one for each tensor
-    passing: Passing  # by name, by place, or as one argument: the whole structure, or a list of its values
+    # by name, by place, or as one argument: the whole structure, or a list of its
+    # values
+    passing: Passing
     structure: (
         Any  # the user's structure without its tensors. None in it is passed on as None
     )
@@ -95,7 +107,9 @@ class InputForm:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """Key or position of each argument, in the order of the user's structure, including those that are None."""
+        """Key or position of each argument, in the order of the user's structure,
+        including those that are None.
+        """
         return tuple(
             self.structure
             if isinstance(self.structure, dict)
@@ -145,7 +159,10 @@ class InputForm:
                 first_names(key_path[0] for key_path in key_paths)
                 for key_paths in (expected_paths, pairs)
             )
-            problem = f"Further rows must have the structure of the inputs ({expected}), got {shown or 'nothing'}"
+            problem = (
+                "Further rows must have the structure of the inputs "
+                f"({expected}), got {shown or 'nothing'}"
+            )
             raise InputError(
                 problem, hint="Pass the same dict, tuple or table", code="PG038"
             )
@@ -158,7 +175,8 @@ class InputForm:
                 and own_leaf.columns != theirs.columns
             ):
                 problem = (
-                    f"Further rows of {own_leaf.name!r} must have the columns of the inputs in the same order "
+                    f"Further rows of {own_leaf.name!r} must have the columns of the "
+                    "inputs in the same order "
                     f"({list(own_leaf.columns[:5])}), got {list(theirs.columns[:5])}"
                 )
                 raise InputError(problem, hint="Reorder the columns", code="PG038")
@@ -178,10 +196,12 @@ class InputForm:
 def read_forms(
     module: nn.Module, inputs: Any, dtype: torch.dtype
 ) -> tuple[tuple[InputForm, ...], tuple[Tensor, ...]]:
-    """Return the ways in which inputs may be meant by a network's forward, the likeliest first, and their tensors.
+    """Return the ways in which inputs may be meant by a network's forward, the
+    likeliest first, and their tensors.
 
-    The keys of a dict are names of the forward's parameters. If none is, the values are passed in order, or the dict
-    itself, or else a list of its values, is passed to a forward that needs no other argument.
+    The keys of a dict are names of the forward's parameters. If none is, the values are
+    passed in order, or the dict itself, or else a list of its values, is passed to a
+    forward that needs no other argument.
     """
     parameters = parameters_of(module)
     inputs = _with_fields(inputs)
@@ -190,11 +210,15 @@ def read_forms(
         raise InputError(
             problem, hint="Pass the arguments of the forward", code="PG001"
         )
-    # One tensor, array or frame (a list of numbers is one array): the forward's first argument.
+    # One tensor, array or frame (a list of numbers is one array): the forward's first
+    # argument.
     alone = _is_leaf(inputs)
     first = parameters[0].name if parameters else "input0"
     if inputs is None:
-        problem = f"Inputs must be tensors, arrays or tables of numbers, got None for {first!r}"
+        problem = (
+            "Inputs must be tensors, arrays or tables of numbers, got None for "
+            f"{first!r}"
+        )
         raise InputError(problem, hint="Pass rows", code="PG001")
     if alone:
         inputs = [inputs]
@@ -246,11 +270,17 @@ def check_rows(names: Sequence[str], tensors: Sequence[Tensor]) -> Iterator[Faul
     """Refuse inputs of different lengths, without rows, or without a row dimension."""
     for checked_input, tensor in zip(names, tensors, strict=True):
         if tensor.ndim == 0:
-            problem = f"Every input must have one entry per row, got a single number for {checked_input!r}"
+            problem = (
+                "Every input must have one entry per row, got a single number "
+                f"for {checked_input!r}"
+            )
             setting = SETTING.format(
                 f"{checked_input.rpartition('.')[2]}={tensor.item()}"
             )
-            hint = f"Pass an array (rows, …), or leave a setting of the forward out: {setting}"
+            hint = (
+                "Pass an array (rows, …), or leave a setting of the forward out: "
+                f"{setting}"
+            )
             yield problem, hint, "PG007"
     lengths = {
         input_name: len(tensor)
@@ -273,7 +303,9 @@ def first_names(names: Iterable[Any]) -> str:
 
 
 def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
-    """Return names, shapes and types of inputs, for error messages, which never fail."""
+    """Return names, shapes and types of inputs, for error messages, which never
+    fail.
+    """
     words = []
     for input_index, tensor in enumerate(tensors):
         if input_index < len(names):
@@ -286,23 +318,30 @@ def shapes_in_words(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
 
 
 def in_type_of(name: str, like: Tensor, further_rows: Tensor) -> Tensor:
-    """Return further rows in the type of the rows explained. Fractions are refused, never cut off."""
+    """Return further rows in the type of the rows explained.
+
+    Fractions are refused, never cut off.
+    """
     cast_rows = further_rows.to(like.dtype)
     lost_mask = cast_rows.to(further_rows.dtype) != further_rows
     if not like.is_floating_point() and bool(lost_mask.any()):
         type_name = str(like.dtype).removeprefix("torch.")
         raise InputError(
-            f"Further rows of {name!r} hold {further_rows[lost_mask][0].item():.7g}, which does not fit the type of the rows "
+            f"Further rows of {name!r} hold {further_rows[lost_mask][0].item():.7g}, "
+            "which does not fit the type of the rows "
             f"explained ({type_name})",
-            hint="Pass the rows explained as floats, or further rows of whole numbers within that type",
+            hint="Pass the rows explained as floats, or further rows of whole numbers "
+            "within that type",
             code="PG038",
         )
     return cast_rows
 
 
-# ---- the forward's parameters ----------------------------------------------------------------------------------------
+# ---- the forward's parameters --------------------------------------------------------
 def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
-    """Return the parameters of a network's forward, or none if Python does not know them."""
+    """Return the parameters of a network's forward, or none if Python does not know
+    them.
+    """
     stored = "forward" in vars(module)
     forward = module.forward
     try:
@@ -339,7 +378,9 @@ def parameters_of(module: nn.Module) -> list[inspect.Parameter]:
 def _names_by_position(
     parameters: Sequence[inspect.Parameter], count: int
 ) -> list[str]:
-    """Return names for inputs passed in order, with numbers for those of ``*inputs``."""
+    """Return names for inputs passed in order, with numbers for those of
+    ``*inputs``.
+    """
     names: list[str] = []
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
@@ -369,7 +410,9 @@ def is_exported(module: nn.Module) -> bool:
 def _ways(
     parameters: Sequence[inspect.Parameter], inputs: Any, *, by_place: bool
 ) -> list[Passing]:
-    """Return how a dict, tuple or list may be meant: as arguments, or as the only one, as in ``forward(x, y=None)``."""
+    """Return how a dict, tuple or list may be meant: as arguments, or as the only one,
+    as in ``forward(x, y=None)``.
+    """
     takes = partial(fits, inspect.Signature(parameters))
     takes_one = takes(None) and all(
         parameter.kind is not inspect.Parameter.VAR_POSITIONAL
@@ -399,7 +442,10 @@ def _ways(
 def _ways_of_keys(
     parameters: Sequence[inspect.Parameter], keys: list[str], *, takes_one: bool
 ) -> list[Passing]:
-    """Return how a dict with these keys may be meant. Refuse one that the forward cannot be called with."""
+    """Return how a dict with these keys may be meant.
+
+    Refuse one that the forward cannot be called with.
+    """
     signature = inspect.Signature(parameters)
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     names = {
@@ -433,7 +479,10 @@ def _unfit_keys(
     keys: list[str], names: list[str], strange: list[str], missing: list[str]
 ) -> InputError:
     """Return the error of keys that the forward cannot be called with."""
-    fault = f"The keys of the inputs ({first_names(keys)}) do not match the forward's parameters"
+    fault = (
+        f"The keys of the inputs ({first_names(keys)}) do not match the forward's "
+        "parameters"
+    )
     fault = f"{fault} ({first_names(names) or 'none'})"
     hint = "Rename the keys"
     if strange and not missing:
@@ -448,7 +497,9 @@ def _unfit_keys(
 
 
 def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int | None]:
-    """Return the place of the parameter that each key names, in capitals or small letters, or None."""
+    """Return the place of the parameter that each key names, in capitals or small
+    letters, or None.
+    """
     names = {}
     for parameter_index, parameter in enumerate(parameters):
         names[parameter.name.casefold()] = parameter_index
@@ -458,7 +509,9 @@ def _places_of(parameters: Sequence[inspect.Parameter], keys: Any) -> list[int |
 def _in_order_of(
     parameters: Sequence[inspect.Parameter], inputs: Mapping[Any, Any], *, named: bool
 ) -> Mapping[Any, Any]:
-    """Return a dict whose keys name the forward's parameters but for capitals, or also in full, in their order."""
+    """Return a dict whose keys name the forward's parameters but for capitals, or also
+    in full, in their order.
+    """
     parameter_indices = _places_of(parameters, inputs)
     names = [parameter.name for parameter in parameters]
     placed = []
@@ -483,7 +536,8 @@ def _in_order_of(
         for number, parameter_index in enumerate(parameter_indices)
     ):
         problem = (
-            f"The keys of the inputs ({first_names(inputs)}) are not the names of the forward's parameters "
+            f"The keys of the inputs ({first_names(inputs)}) are not the names of the "
+            "forward's parameters "
             f"({first_names(names)})"
         )
         raise InputError(
@@ -497,7 +551,9 @@ def _in_order_of(
 def in_doubt(
     module: nn.Module, form: InputForm, tensors: Sequence[Tensor]
 ) -> list[tuple[str, str]]:
-    """Return keys that name no parameter of the forward, with those they are passed as, if that could be confused."""
+    """Return keys that name no parameter of the forward, with those they are passed as,
+    if that could be confused.
+    """
     names = []
     for parameter in parameters_of(module):
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
@@ -522,13 +578,15 @@ def in_doubt(
     return []
 
 
-# ---- the user's structure --------------------------------------------------------------------------------------------
+# ---- the user's structure ------------------------------------------------------------
 class _Slot:
     """Marks a tensor's place in the structure."""
 
 
 def _with_fields(value: Any) -> Any:
-    """Return a dataclass as a named tuple that knows its class, and anything else as it is."""
+    """Return a dataclass as a named tuple that knows its class, and anything else as it
+    is.
+    """
     if not is_dataclass(value) or isinstance(value, type):
         return value
     data_class = type(value)
@@ -540,7 +598,10 @@ def _with_fields(value: Any) -> Any:
 
 
 def _is_leaf(value: Any) -> bool:
-    """Return whether a value is one tensor. A list is, if it holds only numbers at any depth."""
+    """Return whether a value is one tensor.
+
+    A list is, if it holds only numbers at any depth.
+    """
     if isinstance(value, (tuple, list)):
         return not any(_holds_tensors(inner_item) for inner_item in value)
     return not isinstance(value, Mapping)
@@ -558,7 +619,10 @@ def _has_values(value: Any) -> bool:
 
 
 def _holds_tensors(value: Any) -> bool:
-    """Return whether a value is not a number. Of a list only the first entry is read: a table may have a million."""
+    """Return whether a value is not a number.
+
+    Of a list only the first entry is read: a table may have a million.
+    """
     if isinstance(value, (tuple, list)):
         return _holds_tensors(
             next((inner_item for inner_item in value if inner_item is not None), None)
@@ -670,9 +734,11 @@ def _tensor(
         entry_words = str(array.dtype)
     if array.dtype.kind not in "fiub":
         raise InputError(
-            f"Inputs must be tensors, arrays or tables of numbers, got {type(value).__name__} of {entry_words} for {name!r}",
-            hint=f"Pass its numbers, or leave {key} out if it is no input of the network"
-            + f", or is a setting of its forward: {SETTING.format(f'{name}={shown(value)}')}"
+            "Inputs must be tensors, arrays or tables of numbers, got "
+            f"{type(value).__name__} of {entry_words} for {name!r}",
+            hint=f"Pass its numbers, or leave {key} out if it is no input of the "
+            "network" + ", or is a setting of its forward: "
+            f"{SETTING.format(f'{name}={shown(value)}')}"
             * (isinstance(value, str) and key == name),
             code="PG001",
         )
@@ -725,7 +791,8 @@ def _numbers_of_frame(
 
 
 def as_plain(value: Tensor) -> Tensor:
-    """Return a tensor without the subclass that a library made of it, such as ``MetaTensor`` of MONAI.
+    """Return a tensor without the subclass that a library made of it, such as
+    ``MetaTensor`` of MONAI.
 
     Those that only wrap others have no numbers of their own, and stay.
     """
@@ -736,7 +803,10 @@ def as_plain(value: Tensor) -> Tensor:
 
 
 def _dense(value: Tensor, name: str) -> Tensor:
-    """Return a user's tensor detached from its graph. Refuse complex and sparse ones."""
+    """Return a user's tensor detached from its graph.
+
+    Refuse complex and sparse ones.
+    """
     value = as_plain(value)
     for is_refused, fault_words, instead in (
         (value.is_complex(), "complex", "its real and imaginary parts"),
@@ -750,6 +820,9 @@ def _dense(value: Tensor, name: str) -> Tensor:
         (value.layout != torch.strided, value.layout, f"{name}.to_dense()"),
     ):
         if is_refused:
-            problem = f"Inputs must be dense tensors of real or whole numbers, but {name!r} is {fault_words}"
+            problem = (
+                "Inputs must be dense tensors of real or whole numbers, but "
+                f"{name!r} is {fault_words}"
+            )
             raise InputError(problem, hint=f"Pass {instead}", code="PG001")
     return value.detach()

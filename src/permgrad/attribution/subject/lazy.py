@@ -32,8 +32,8 @@ def fill_lazy(
 ) -> None:
     """Call a network with lazy parameters once, as its user would, and say so.
 
-    They are drawn as the user's own first call would draw them. A copy is called before,
-    so that a call that is refused leaves nothing. ``dtype``: of the network.
+    They are drawn as the user's own first call would draw them. A copy is called
+    before, so that a call that is refused leaves nothing. ``dtype``: of the network.
     """
     names = lazy_names(module)
     few = [tensor[:_FEW] for tensor in tensors]
@@ -48,7 +48,8 @@ def fill_lazy(
             if _takes(module, form, rows):
                 _call(module, form, rows)
                 warn_user(
-                    f"The network changes itself at its first call ({first_names(names)}). "
+                    "The network changes itself at its first call "
+                    f"({first_names(names)}). "
                     "permgrad made that call, and the change stays."
                 )
                 return
@@ -65,7 +66,9 @@ def _takes(module: nn.Module, form: InputForm, rows: Sequence[Tensor]) -> bool:
 
 
 def _lazy_buffers(module: nn.Module) -> dict[int, Any]:
-    """Return other buffers without values by the number of each, which torch does not copy."""
+    """Return other buffers without values by the number of each, which torch does not
+    copy.
+    """
     lazy = [one for one in module.buffers() if is_lazy(one)]
     create: Any = UninitializedBuffer
     return {id(one): create(device=one.device, dtype=one.dtype) for one in lazy}

@@ -1,4 +1,6 @@
-"""Find where a network looks up an input's numbers in an embedding, where token ids and codes have slopes."""
+"""Find where a network looks up an input's numbers in an embedding, where token ids and
+codes have slopes.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +58,12 @@ _PROBE_ROWS = 64
 
 @dataclass(frozen=True, eq=False)
 class Lookup:
-    """One call of an embedding that reads an input. ``site`` is None if it is not the complete output of a layer.
+    """One call of an embedding that reads an input.
 
-    ``positions`` are those of the input's numbers that are read in some row, flat within a row. ``pad`` is the id of
-    padding, if there is one.
+    ``site`` is None if it is not the complete output of a layer.
+
+    ``positions`` are those of the input's numbers that are read in some row, flat
+    within a row. ``pad`` is the id of padding, if there is one.
     """
 
     site: Site | None
@@ -68,12 +72,16 @@ class Lookup:
     pad: int | None
 
     def reads(self, count: int) -> bool:
-        """Return whether every number of a row, of which there are ``count``, is looked up."""
+        """Return whether every number of a row, of which there are ``count``, is looked
+        up.
+        """
         return len(self.positions) == count
 
 
 class Copying(TorchFunctionMode):
-    """Follows the numbers of a forward's inputs where they are moved (sorted, cut, packed, written) or changed."""
+    """Follows the numbers of a forward's inputs where they are moved (sorted, cut,
+    packed, written) or changed.
+    """
 
     def __init__(self, rows: Sequence[Tensor]) -> None:
         super().__init__()
@@ -91,7 +99,9 @@ class Copying(TorchFunctionMode):
             positions_by_input[input_index] = number.reshape(tensor.shape)
 
     def sources(self, value: Any) -> dict[int, Tensor]:
-        """Return for each input that a tensor copies which of its numbers each one is, flat over rows (-1: none)."""
+        """Return for each input that a tensor copies which of its numbers each one is,
+        flat over rows (-1: none).
+        """
         return {
             input_index: numbers.nan_to_num(NOBODY).long()
             for input_index, numbers in self._of(value).items()
@@ -109,7 +119,9 @@ class Copying(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Answer one call of torch, with the mode off meanwhile, and follow what it moves."""
+        """Answer one call of torch, with the mode off meanwhile, and follow what it
+        moves.
+        """
         options = kwargs or {}
         function_name = name_of(func)
         value = func(*args, **options)
@@ -190,7 +202,9 @@ class Copying(TorchFunctionMode):
         return there
 
     def _of(self, value: Any) -> dict[int, Tensor]:
-        """Return the places of a tensor's numbers: an input's, or those of its memory."""
+        """Return the places of a tensor's numbers: an input's, or those of its
+        memory.
+        """
         if id(value) in self._inputs:
             return self._inputs[id(value)][1]
         _, positions_by_input = self._followed.get(_memory_of(value), (None, {}))
@@ -280,7 +294,9 @@ def _nowhere(tensor: Tensor) -> Tensor:
 
 
 def _values(name: str, args: Sequence[Any]) -> list[int]:
-    """Return the positions of a function's arguments that are numbers to write, not indexes."""
+    """Return the positions of a function's arguments that are numbers to write, not
+    indexes.
+    """
     if name == "where":
         return [
             argument_index
@@ -338,7 +354,9 @@ def _overlaps(tensor: Tensor) -> bool:
 def _alone(
     name: str, args: Sequence[Any], sources: Sequence[Tensor], result: Tensor
 ) -> Tensor | None:
-    """Return where each number of a result comes from, if it is made of that number alone."""
+    """Return where each number of a result comes from, if it is made of that number
+    alone.
+    """
     table = sources[0].to(result.device)
     if name == "pad":
         if len(args) > 1:
@@ -355,7 +373,9 @@ def _alone(
 
 
 class _Watch(Copying):
-    """Notes the calls of ``functional.embedding``, and the layers in which they happen."""
+    """Notes the calls of ``functional.embedding``, and the layers in which they
+    happen.
+    """
 
     def __init__(
         self,
@@ -391,7 +411,8 @@ class _Watch(Copying):
             key=lambda pair: -len(self._rows[pair[0]].unique()),
         )
         for input_index, numbers in sources:
-            # The id of padding: the embedding's own, or that of the network's configuration.
+            # The id of padding: the embedding's own, or that of the network's
+            # configuration.
             padding_id = None
             if self._layer is not None:
                 padding_id = self._layer.padding_idx
@@ -415,7 +436,10 @@ class _Watch(Copying):
         self._layer = self._layers[site[0]]
 
     def leave(self, _site: Site, _args: Any, _options: Any, output: Any) -> None:
-        """Note that the layer returned. Look-ups for places other than its output's get no site."""
+        """Note that the layer returned.
+
+        Look-ups for places other than its output's get no site.
+        """
         for number, lookup in enumerate(self.lookups):
             if lookup.site == self._site and not (
                 isinstance(output, Tensor) and output.shape[:-1] == self._shape
@@ -425,9 +449,11 @@ class _Watch(Copying):
 
 
 def find_lookups(subject: Any) -> list[Lookup]:
-    """Return the calls of embeddings that read an input of a network, without those of positions, for example.
+    """Return the calls of embeddings that read an input of a network, without those of
+    positions, for example.
 
-    A call that reads several inputs, for example if masks choose between two of them, is listed once for each.
+    A call that reads several inputs, for example if masks choose between two of them,
+    is listed once for each.
     """
     modules = {}
     for module_name, submodule in subject.module.named_modules():
@@ -435,7 +461,8 @@ def find_lookups(subject: Any) -> list[Lookup]:
             modules[module_name] = submodule
     if not modules and all(subject.real):
         return []
-    # Rows from everywhere, and the largest of each input: a network may look at no more places than its rows have.
+    # Rows from everywhere, and the largest of each input: a network may look at no more
+    # places than its rows have.
     count = len(subject.inputs[0])
     sample_indices = torch.arange(
         0, count, max(1, -(-count // max(2, min(_PROBE_ROWS, subject.most_rows()))))
@@ -456,7 +483,8 @@ def find_lookups(subject: Any) -> list[Lookup]:
 
 
 def with_embeddings(module: nn.Module) -> nn.Module:
-    """Return a graph, as ``torch.export`` makes it, whose look-ups are calls of layers, else the network itself.
+    """Return a graph, as ``torch.export`` makes it, whose look-ups are calls of layers,
+    else the network itself.
 
     Slopes of whole numbers are found at layers. The weights are those of the network.
     """

@@ -1,4 +1,6 @@
-"""Refuse a network whose calls change what later calls return, as observers of quantisation do that are left on."""
+"""Refuse a network whose calls change what later calls return, as observers of
+quantisation do that are left on.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ _SWITCH_OFF = (
 
 @contextmanager
 def check_memory(subject: Any, inputs: Sequence[Tensor]) -> Iterator[None]:
-    """Ask a network for the first rows before and after the body, in which nothing is restored."""
+    """Ask a network for the first rows before and after the body, in which nothing is
+    restored.
+    """
 
     def outputs(count: int) -> Tensor:
         with torch.no_grad(), subject.open():  # which seeds the generators anew
@@ -65,7 +69,9 @@ def refuse_memory(
     *,
     unseen: bool = False,
 ) -> None:
-    """Refuse outputs that moved by so much with what calls wrote, or, if ``unseen``, with whatever they remember."""
+    """Refuse outputs that moved by so much with what calls wrote, or, if ``unseen``,
+    with whatever they remember.
+    """
     if difference:
         moved = written(module, before)
     else:
@@ -77,7 +83,8 @@ def refuse_memory(
     else:
         memory_words = "what it remembers is no buffer or attribute of its parts"
     problem = (
-        f"A call of the network must not change later ones, but the same rows get other outputs later (by {difference:.3g}): "
+        "A call of the network must not change later ones, but the same rows get "
+        f"other outputs later (by {difference:.3g}): "
         f"{memory_words}"
     )
     raise InputError(problem, hint=_SWITCH_OFF, code="PG033")
@@ -158,7 +165,8 @@ def refuse_first_call(
     moved: Sequence[str],
     attributes: Sequence[Attributes],
 ) -> None:
-    """Refuse a network that keeps what it computes from the rows of its first call, into what that call has moved.
+    """Refuse a network that keeps what it computes from the rows of its first call,
+    into what that call has moved.
 
     ``attributes`` are those from before that call.
     """
@@ -193,7 +201,8 @@ def _refuse_what_is_kept(
     ):  # what changes with every call is told elsewhere
         return
     problem = (
-        "The first call of the network must not change later ones, but rows get other outputs after a call on other "
+        "The first call of the network must not change later ones, but rows get other "
+        "outputs after a call on other "
         f"rows (by {difference:.3g}): it writes into {_shown(moved)}"
     )
     settled = not changed(
@@ -201,8 +210,8 @@ def _refuse_what_is_kept(
         last_of(last_rows, first_rows, last_rows, first_rows),
     )
     call_hint = (
-        "Call it once on typical rows before it is explained (with torch.no_grad(): net(rows)). "
-        * settled
+        "Call it once on typical rows before it is explained (with torch.no_grad(): "
+        "net(rows)). " * settled
     )
     put_back(
         attributes
@@ -228,7 +237,9 @@ def _shown(names: Sequence[str]) -> str:
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:
-    """Return what a forward may write into, by name: buffers, weights by their versions, and plain attributes."""
+    """Return what a forward may write into, by name: buffers, weights by their
+    versions, and plain attributes.
+    """
     state: dict[str, Any] = {}
     for module_name, submodule in module.named_modules():
         if module_name:
@@ -259,11 +270,15 @@ def state_of(module: nn.Module) -> dict[str, Any]:
 
 
 def sums_of_weights(module: nn.Module) -> list[int]:
-    """Return a checksum of each weight, which changes if a forward writes into it. Large networks have none."""
+    """Return a checksum of each weight, which changes if a forward writes into it.
+
+    Large networks have none.
+    """
     weights = [weight.detach() for weight in module.parameters() if is_plain(weight)]
     if sum(weight.numel() for weight in weights) > MOST_COPIED:
         return []
-    # Sums, not copies: the weights of a network that is explained are in memory once more than they are without this.
+    # Sums, not copies: the weights of a network that is explained are in memory once
+    # more than they are without this.
     return [
         crc32(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         for weight in weights

@@ -1,4 +1,7 @@
-"""Any torch network as a subject, behind one interface for all methods. The network is never changed."""
+"""Any torch network as a subject, behind one interface for all methods.
+
+The network is never changed.
+"""
 
 from __future__ import annotations
 
@@ -97,13 +100,15 @@ Casts = tuple[torch.dtype | None, ...]
 
 #: Rows on which the outputs' form is found out.
 _PROBE_ROWS = 256
-#: Of fewer rows a task or a kind of output is inferred with a warning: of logits that are spread like a standard normal
-#: one lies within 0 … 1 every third time, and five all do once in 220 times.
+#: Of fewer rows a task or a kind of output is inferred with a warning: of logits that
+#: are spread like a standard normal one lies within 0 … 1 every third time, and five
+#: all do once in 220 times.
 _FEW_ROWS = 5
 #: Rows on which it is found out what the network takes an input for.
 _LOOKED_AT = 2
-#: Bytes that one operation may write for a batch. Larger batches are no faster on a processor, whose cache they exceed.
-#: An accelerator has its own memory. Several such results are alive at once.
+#: Bytes that one operation may write for a batch. Larger batches are no faster on a
+#: processor, whose cache they exceed. An accelerator has its own memory. Several such
+#: results are alive at once.
 _WRITTEN = 8 * 2**20
 _WRITTEN_ACCELERATOR = 2**30
 #: Bytes that a function which nobody sees inside is taken to write for each number.
@@ -115,9 +120,11 @@ _TOO_MANY = 2**62
 
 
 def unwrap(module: nn.Module) -> nn.Module:
-    """Return the network inside ``torch.compile`` and ``DataParallel``: the same function and the same weights.
+    """Return the network inside ``torch.compile`` and ``DataParallel``: the same
+    function and the same weights.
 
-    Batches often change their size here, and a compiled network would be compiled again for each.
+    Batches often change their size here, and a compiled network would be compiled again
+    for each.
     """
     while True:
         inner = getattr(module, "_orig_mod", None)
@@ -131,7 +138,9 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 class BatchError(InputError):
-    """The network does not treat every batch of rows alike: no method can explain it."""
+    """The network does not treat every batch of rows alike: no method can explain
+    it.
+    """
 
 
 class OtherOutputsError(BatchError):
@@ -153,10 +162,12 @@ class ForwardError(BatchError):
         self.hooks = hooks
         self.tensors = tensors
         super().__init__(
-            f"The network failed on a batch of rows: called with {shapes} it raised {self.words}",
+            f"The network failed on a batch of rows: called with {shapes} it raised "
+            f"{self.words}",
             hint=remedy(self.words)
             or (
-                "Choose method='permutation', 'shapley' or 'lime', which need no gradient"
+                "Choose method='permutation', 'shapley' or 'lime', which need no "
+                "gradient"
                 if "requires grad" in self.words
                 else hooks or OF_MIXED_ROWS
             ),
@@ -180,7 +191,10 @@ class NetworkSubject(Subject):
         batch_size: Any = "auto",
         classes: bool = False,
     ) -> None:
-        """Read a network. ``classes``: the call speaks of classes, such as ``target="predicted"``."""
+        """Read a network.
+
+        ``classes``: the call speaks of classes, such as ``target="predicted"``.
+        """
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         #: y, until it is known whether outputs are compared with it place by place
         self._masks = None if y is None or as_target(y).ndim < 2 else as_target(y)
@@ -250,7 +264,9 @@ class NetworkSubject(Subject):
 
     @property
     def is_function(self) -> bool:
-        """Whether it is a function that is no module, of which nobody sees the inside."""
+        """Whether it is a function that is no module, of which nobody sees the
+        inside.
+        """
         return isinstance(self.module, FunctionOfTensors)
 
     def _sizes(self) -> list[int]:
@@ -265,11 +281,14 @@ class NetworkSubject(Subject):
         takes_other_sizes = self._masks.ndim > _MATRIX and len(shape) > 1
         return takes_other_sizes or layout_of(shape, self._masks) is not None
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
+    # ---- rows ------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
-        """Read further rows, such as a background, laid out and shaped as the inputs were, in the inputs' types."""
+        """Read further rows, such as a background, laid out and shaped as the inputs
+        were, in the inputs' types.
+        """
         further_rows = []
-        # In full precision: what is rounded on the way could not be told from what was given.
+        # In full precision: what is rounded on the way could not be told from what was
+        # given.
         for input_name, tensor, read_rows in zip(
             self.input_names,
             self.inputs,
@@ -278,7 +297,8 @@ class NetworkSubject(Subject):
         ):
             if tensor.shape[1:] != read_rows.shape[1:]:
                 problem = (
-                    f"Further rows of {input_name!r} must have the shape {tuple(tensor.shape[1:])} of the inputs, got "
+                    f"Further rows of {input_name!r} must have the shape "
+                    f"{tuple(tensor.shape[1:])} of the inputs, got "
                     f"{tuple(read_rows.shape[1:])}"
                 )
                 raise InputError(problem, hint="Pass rows of that shape", code="PG038")
@@ -286,7 +306,9 @@ class NetworkSubject(Subject):
         return tuple(further_rows)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the typical row of a background, in which no token is special where another stands too."""
+        """Return the typical row of a background, in which no token is special where
+        another stands too.
+        """
         tokens = self.form.tokens
         if tokens is None:
             ordinary = rows
@@ -301,7 +323,9 @@ class NetworkSubject(Subject):
     def _with_whole_places(
         self, made: Sequence[Tensor], rows: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        """Return a row whose places have whole numbers that stand together in some row."""
+        """Return a row whose places have whole numbers that stand together in
+        some row.
+        """
         row = list(made)
         codes = [
             place
@@ -318,13 +342,17 @@ class NetworkSubject(Subject):
         return tuple(row)
 
     def without_rows(self) -> NetworkSubject:
-        """Return the subject with its first row alone: what a later call of the same ``Model`` starts from."""
+        """Return the subject with its first row alone: what a later call of the same
+        ``Model`` starts from.
+        """
         kept_ = copy(self)
         kept_.inputs = tuple(tensor[:1].clone() for tensor in self.inputs)
         return kept_
 
     def with_rows(self, inputs: Any) -> NetworkSubject | None:
-        """Return the subject with other rows of the same form, or None where they have another."""
+        """Return the subject with other rows of the same form, or None where they have
+        another.
+        """
         new_subject = copy(self)
         try:
             new_subject.inputs = self.read(inputs)
@@ -364,17 +392,21 @@ class NetworkSubject(Subject):
                 )
             )
             raise InputError(
-                f"{method} needs real numbers, or ids that enter an nn.Embedding, but {names} "
+                f"{method} needs real numbers, or ids that enter an nn.Embedding, but "
+                f"{names} "
                 f"{'holds' if len(without) == 1 else 'hold'} whole numbers ({types})",
-                hint="Pass x.float(), or choose method='permutation', 'shapley' or 'lime'",
+                hint="Pass x.float(), or choose method='permutation', 'shapley' or "
+                "'lime'",
                 code="PG034",
             )
 
     def readings(self) -> dict[int, str]:
-        """Return how inputs are read: as ``"image"``, ``"volume"``, ``"series"`` or ``"tokens"``.
+        """Return how inputs are read: as ``"image"``, ``"volume"``, ``"series"`` or
+        ``"tokens"``.
 
-        The first function that reads an input decides: a convolution, a linear or recurrent layer, or an attention over
-        the vectors of its places. Inputs of unknown kind are absent.
+        The first function that reads an input decides: a convolution, a linear or
+        recurrent layer, or an attention over the vectors of its places. Inputs of
+        unknown kind are absent.
         """
         if self._readings is not None:
             return dict(self._readings)
@@ -386,7 +418,8 @@ class NetworkSubject(Subject):
         first_rows = [
             tensor[: min(_LOOKED_AT, self._largest_batch)] for tensor in self.inputs
         ]
-        # A table is a series only where a layer for series reads it, and its columns have no names.
+        # A table is a series only where a layer for series reads it, and its columns
+        # have no names.
         series = any(
             isinstance(module, (nn.Conv1d, nn.RNNBase, nn.RNNCellBase))
             for module in self.module.modules()
@@ -413,7 +446,9 @@ class NetworkSubject(Subject):
         return dict(meanings)
 
     def _used(self, rows: Sequence[Tensor], places: tuple[int, ...]) -> dict[int, str]:
-        """Return how the network uses some inputs, asked once for rows of the same shapes."""
+        """Return how the network uses some inputs, asked once for rows of the same
+        shapes.
+        """
         shapes = tuple((tuple(one.shape[1:]), one.dtype) for one in rows)
         key = places, shapes
         if key not in self._uses:
@@ -421,12 +456,15 @@ class NetworkSubject(Subject):
         return self._uses[key]
 
     def settle(self, background: Sequence[Tensor] | None) -> None:
-        """Infer the kind of outputs with the background too, and warn if only a few rows decide it."""
+        """Infer the kind of outputs with the background too, and warn if only a few
+        rows decide it.
+        """
         row_count = len(self.inputs[0])
         rows_seen = min(row_count, _PROBE_ROWS)
         if self._other_heads:
             warn_user(
-                f"The network returns several outputs. {self.picked!r} is explained. Pass head= to pg.Model to "
+                f"The network returns several outputs. {self.picked!r} is explained. "
+                "Pass head= to pg.Model to "
                 f"choose it or {listed(self._other_heads)}."
             )
         if doubtful_keys := in_doubt(self.module, self.form, self.inputs):
@@ -435,12 +473,15 @@ class NetworkSubject(Subject):
                 for input_key, parameter_name in doubtful_keys
             )
             warn_user(
-                f"No key of the inputs names a parameter of the forward. They are passed in order: {pairs}."
+                "No key of the inputs names a parameter of the forward. They are "
+                f"passed in order: {pairs}."
             )
         if self.outputs.by_target and row_count < _FEW_ROWS:
             warn_user(
-                f"y of {counted(row_count, 'row')} holds only 0 and 1, so the network is taken for a classifier. Pass "
-                f"task='classification' or task='regression' to pg.Model for fewer than {_FEW_ROWS} rows."
+                f"y of {counted(row_count, 'row')} holds only 0 and 1, so the network "
+                "is taken for a classifier. Pass "
+                "task='classification' or task='regression' to pg.Model for fewer "
+                f"than {_FEW_ROWS} rows."
             )
         if (
             self.outputs.by_values
@@ -462,8 +503,10 @@ class NetworkSubject(Subject):
             and rows_seen < _FEW_ROWS
         ):
             warn_user(
-                f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are taken for probabilities. Pass "
-                f"returns='probabilities' or returns='logits' to pg.Model for fewer than {_FEW_ROWS} rows."
+                f"The outputs of {counted(rows_seen, 'row')} lie within 0 … 1 and are "
+                "taken for probabilities. Pass "
+                "returns='probabilities' or returns='logits' to pg.Model for fewer "
+                f"than {_FEW_ROWS} rows."
             )
 
     def _cast(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -506,7 +549,9 @@ class NetworkSubject(Subject):
     def _probe_forms(
         self, forms: Sequence[InputForm], tensors: Sequence[Tensor]
     ) -> Tensor:
-        """Call the network on the first rows, with the inputs in each way that they may be meant until one fits."""
+        """Call the network on the first rows, with the inputs in each way that they may
+        be meant until one fits.
+        """
         reasons: list[str] = []
         first: ForwardError | None = None
         for input_form in forms:
@@ -550,11 +595,16 @@ class NetworkSubject(Subject):
         )
         if is_exported(self.module):
             hint = (
-                "A module of torch.export takes no other sizes than those it was exported for: export it with a "
-                "dynamic first dimension (dynamic_shapes=), or pass the original network."
+                "A module of torch.export takes no other sizes than those it was "
+                "exported for: export it with a "
+                "dynamic first dimension (dynamic_shapes=), or pass the original "
+                "network."
             )
         subject_words = "function" if self.is_function else "network"
-        problem = f"The {subject_words} does not accept the inputs: called with {first and first.shapes} {', and '.join(reasons)}"
+        problem = (
+            f"The {subject_words} does not accept the inputs: called with "
+            f"{first and first.shapes} {', and '.join(reasons)}"
+        )
         raise InputError(problem, hint=hint, code="PG032") from (
             first and first.__cause__
         )
@@ -580,7 +630,10 @@ class NetworkSubject(Subject):
         return None
 
     def _probe(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Call the network on the first rows. If their precision does not fit, try the network's own."""
+        """Call the network on the first rows.
+
+        If their precision does not fit, try the network's own.
+        """
         first: ForwardError | None = None
         first_rows = [tensor[:_PROBE_ROWS] for tensor in tensors]
         attributes = attributes_at_rest(self.module)
@@ -595,7 +648,8 @@ class NetworkSubject(Subject):
                     before = state_of(self.module)
                     self._most_rows = None
                     outputs = self._first_outputs(self._cast(first_rows))
-                    # Parts of such a network, run by themselves, would compute with the weights as they were before.
+                    # Parts of such a network, run by themselves, would compute with the
+                    # weights as they were before.
                     self.rewrites = sums_of_weights(self.module) != weight_sums
                     self._width = outputs.shape[1]
                     try:
@@ -638,7 +692,8 @@ class NetworkSubject(Subject):
         if len(tensors[0]) <= _LOOKED_AT or is_exported(self.module):
             raise first
         problem = (
-            f"A row's output must depend on that row alone, but the network takes all {len(tensors[0]):,} rows and no "
+            "A row's output must depend on that row alone, but the network takes all "
+            f"{len(tensors[0]):,} rows and no "
             f"fewer: called with {first.shapes} it raised {first.words}"
         )
         # States of as many layers as there are rows look like rows.
@@ -646,7 +701,9 @@ class NetworkSubject(Subject):
         raise InputError(problem, hint=hint, code="PG033") from first.__cause__
 
     def _takes(self, tensors: Sequence[Tensor]) -> bool:
-        """Return whether the network takes rows all at once, as one does whose rows are the nodes of a graph."""
+        """Return whether the network takes rows all at once, as one does whose rows are
+        the nodes of a graph.
+        """
         try:
             self._called(tensors)
         except (PermgradError, RuntimeError, MemoryError):
@@ -654,7 +711,9 @@ class NetworkSubject(Subject):
         return True
 
     def _ways_of_types(self, tensors: Sequence[Tensor]) -> list[Casts]:
-        """Return the types that inputs may be meant in: whole numbers stay whole first, as an embedding needs them."""
+        """Return the types that inputs may be meant in: whole numbers stay whole first,
+        as an embedding needs them.
+        """
         loose = [form_leaf.loose for form_leaf in self.form.leaves]
         # NumPy's narrow whole numbers are not taken by an embedding.
         narrow = []
@@ -708,7 +767,9 @@ class NetworkSubject(Subject):
         return torch.cat(outputs)
 
     def most_rows(self, rows: Sequence[Tensor] | None = None) -> int:
-        """Return how many rows may go through the network together, so that activations stay within bounds."""
+        """Return how many rows may go through the network together, so that activations
+        stay within bounds.
+        """
         if self._largest_batch == 1:
             return 1
         if self._most_rows is None:
@@ -729,22 +790,28 @@ class NetworkSubject(Subject):
                 self._most_rows = max(1, written // max(needed, 1))
         return min(self._most_rows, self._largest_batch)
 
-    # ---- running it --------------------------------------------------------------------------------------------------
+    # ---- running it ------------------------------------------------------------------
     def open(self) -> Any:
-        """Run the body in eval mode with seeded generators, and then restore the network and the process."""
+        """Run the body in eval mode with seeded generators, and then restore the
+        network and the process.
+        """
         return undisturbed(self.module)
 
     def steady(
         self, inputs: Sequence[Tensor]
     ) -> contextlib.AbstractContextManager[None]:
-        """Ask for the first rows before and after the body, in which nothing is restored."""
+        """Ask for the first rows before and after the body, in which nothing is
+        restored.
+        """
         return check_memory(self, inputs)
 
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the output that is explained, ``(b, K)``. The tensors are never changed.
+        """Return the output that is explained, ``(b, K)``.
 
-        Copies go in: a network whose first layer works in place would write into the caller's rows. A network that does
-        not take a single row gets it twice.
+        The tensors are never changed.
+
+        Copies go in: a network whose first layer works in place would write into the
+        caller's rows. A network that does not take a single row gets it twice.
         """
         count = len(tensors[0])
         try:
@@ -772,7 +839,9 @@ class NetworkSubject(Subject):
             return self.form.call(self.module, moved)
 
     def taken(self, returned: Any, rows: int) -> Tensor:
-        """Return the output that is explained from all that the network returned for rows."""
+        """Return the output that is explained from all that the network returned for
+        rows.
+        """
         try:
             output, picked = pick_head(
                 returned, self.head, rows, fits_by_place=self._fits_y
@@ -805,7 +874,8 @@ class NetworkSubject(Subject):
             _check_width(output, self._width, rows)
             if picked != self.picked:
                 problem = (
-                    f"The network must return the same outputs for every batch, got {picked!r} for "
+                    "The network must return the same outputs for every batch, got "
+                    f"{picked!r} for "
                     f"{counted(rows, 'row')} after {self.picked!r} before"
                 )
                 raise OtherOutputsError(
@@ -814,17 +884,19 @@ class NetworkSubject(Subject):
                     code="PG032",
                 )
         self.picked = picked
-        # A forward can switch gradients on, or return a tensor that asks for them, where nobody follows any.
+        # A forward can switch gradients on, or return a tensor that asks for them,
+        # where nobody follows any.
         return output if torch.is_grad_enabled() else output.detach()
 
     @contextmanager
     def theirs(
         self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
     ) -> Iterator[None]:
-        """Run code of the user's: what it raises becomes a sentence that names the rows, with the error as its cause.
+        """Run code of the user's: what it raises becomes a sentence that names the
+        rows, with the error as its cause.
 
-        Whether gradients are followed stays as it was, whatever the code switches. Memory that does not suffice passes
-        as it is: the batch is halved then.
+        Whether gradients are followed stays as it was, whatever the code switches.
+        Memory that does not suffice passes as it is: the batch is halved then.
         """
         followed = torch.is_grad_enabled()
 
@@ -841,7 +913,9 @@ class NetworkSubject(Subject):
                 torch.set_grad_enabled(followed)
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, without gradients and faster for known networks."""
+        """Return what ``forward`` returns, up to rounding, without gradients and faster
+        for known networks.
+        """
         if not self._looked:
             self._looked = True
             plain = (
@@ -864,7 +938,9 @@ class NetworkSubject(Subject):
     def branches(
         self, inputs: Sequence[Tensor], followers: frozenset[int]
     ) -> BranchCut | None:
-        """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
+        """Return the network cut into branches, ``followers`` with the input they join,
+        or None if it does not help.
+        """
         if followers not in self._cuts:
             self._cuts[followers] = cut_into_branches(self, inputs, followers)
         branch_cut = self._cuts[followers]
@@ -888,34 +964,46 @@ def _check_initialised(module: nn.Module) -> Iterator[Fault]:
         if is_lazy(tensor):
             hint = "Call the network once on some rows, train it or load its weights"
             yield (
-                f"The lazy parameter {parameter_name!r} of the network has no values yet",
+                (
+                    f"The lazy parameter {parameter_name!r} of the network has no "
+                    "values "
+                    "yet"
+                ),
                 hint,
                 "PG031",
             )
         if tensor.is_meta:
-            problem = f"The parameter {parameter_name!r} of the network is on the meta device and has no values"
+            problem = (
+                f"The parameter {parameter_name!r} of the network is on the "
+                "meta "
+                "device and has no values"
+            )
             yield problem, "Load its weights", "PG031"
 
 
 def _check_width(output: Tensor, width: int, rows: int) -> None:
     if output.shape[1] != width:
         raise OtherOutputsError(
-            f"The network must return as many numbers for every batch, got {output.shape[1]} for "
+            "The network must return as many numbers for every batch, got "
+            f"{output.shape[1]} for "
             f"{counted(rows, 'row')} after {width} before",
-            hint="Fix its forward, choose another of several outputs by pg.Model(..., head=), or wrap the network in a "
+            hint="Fix its forward, choose another of several outputs by pg.Model(..., "
+            "head=), or wrap the network in a "
             "module that returns one row of numbers for each row",
             code="PG032",
         )
 
 
 def _no_autocast(device: torch.device) -> Any:
-    """Return a context in which the caller's mixed precision is off: values are those of the network itself."""
+    """Return a context in which the caller's mixed precision is off: values are those
+    of the network itself.
+    """
     if device.type in ("cpu", "cuda") and torch.is_autocast_enabled(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
 
 
-# ---- how much memory a row takes, so that a batch's activations are bounded and not its inputs -----------------------
+# ---- how much memory a row takes, so that a batch's activations are bounded and not it
 class _Written(TorchDispatchMode):
     """Notes how many bytes each operation of this thread gives back."""
 
@@ -925,7 +1013,8 @@ class _Written(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Else torch loads its compiler for this, which takes longer than most explanations.
+        # Else torch loads its compiler for this, which takes longer than most
+        # explanations.
         return False
 
     def __torch_dispatch__(
@@ -941,9 +1030,11 @@ class _Written(TorchDispatchMode):
 
 
 def bytes_per_row(forward: Callable[[list[Tensor]], Any], row: Sequence[Tensor]) -> int:
-    """Return the most bytes that one operation of a network writes for one row, ``(1, *shape)`` per input.
+    """Return the most bytes that one operation of a network writes for one row, ``(1,
+    *shape)`` per input.
 
-    What does not grow with the rows, such as a weight that is transposed, does not count.
+    What does not grow with the rows, such as a weight that is transposed, does not
+    count.
     """
     sizes = []
     for count in (1, 2):

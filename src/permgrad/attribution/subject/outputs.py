@@ -1,4 +1,6 @@
-"""The outputs of a model: which one is explained, what its numbers mean, and how they are compared with the target."""
+"""The outputs of a model: which one is explained, what its numbers mean, and how they
+are compared with the target.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ _SUM_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 _ROUNDING = 1e-2
 #: What helps with times until an event.
 SURVIVAL = (
-    "Of survival, pass y = np.where(event, time, -time) with scoring= a function of model, "
+    "Of survival, pass y = np.where(event, time, -time) with scoring= a function of "
+    "model, "
     "X and y, or a column of 0 and 1 for each year survived with loss='brier' and a "
     "function that returns these chances (docs/any-model.md)"
 )
@@ -42,7 +45,9 @@ _NO_FRACTIONS = 2.0**53
 
 @dataclass(frozen=True, eq=False)
 class OutputForm:
-    """The meaning of the numbers of the explained output, and what follows from it: ``subject.outputs``."""
+    """The meaning of the numbers of the explained output, and what follows from it:
+    ``subject.outputs``.
+    """
 
     task: Task  # classification or regression
     kind: OutputKind  # logits, probabilities, log-probabilities or plain values
@@ -57,7 +62,8 @@ class OutputForm:
     class_labels: Array | None = (
         None  # the classes as in y. None: y holds their names or numbers
     )
-    numbered: bool = True  # whether y may hold the classes' numbers where it does not hold their names
+    # whether y may hold the classes' numbers where it does not hold their names
+    numbered: bool = True
     loss_columns: tuple[
         int, ...
     ] = ()  # outputs of a regression over which the loss is averaged (empty: all)
@@ -65,15 +71,21 @@ class OutputForm:
         False  # whether the kind was told by the numbers of the first rows alone
     )
     by_target: bool = False  # whether the task was told by the numbers of y alone
-    target_mean: float = 0.0  # of a regression whose outputs are standardised: what brings them into the units of y
+    # of a regression whose outputs are standardised: what brings them into the units of
+    # y
+    target_mean: float = 0.0
     target_scale: float = 1.0
     of_labels: bool = (
         False  # whether they are labels without probabilities, 0 or 1 for each class
     )
-    both: bool = False  # whether the model returns two columns of probabilities, of which the second is explained
-    loss: Any = None  # the model's own default loss, as ``loss=`` takes it (None: that of the task)
+    # whether the model returns two columns of probabilities, of which the second is
+    # explained
+    both: bool = False
+    # the model's own default loss, as ``loss=`` takes it (None: that of the task)
+    loss: Any = None
     because: Because = Because.STATED  # why they are taken for that
-    #: which class the model decides for by its raw outputs, where that is not the most probable one
+    #: which class the model decides for by its raw outputs, where that is not the most
+    #: probable one
     decided: Callable[[Tensor], Integers] | None = None
 
     @property
@@ -93,17 +105,21 @@ class OutputForm:
         return self.count == 1 or self.task == "multilabel"
 
     def logits(self, outputs: Tensor) -> Tensor:
-        """Return scores whose softmax (one column: sigmoid) gives the probabilities (differentiable)."""
+        """Return scores whose softmax (one column: sigmoid) gives the probabilities
+        (differentiable).
+        """
         self._check_later(outputs)
         smallest_number = torch.finfo(outputs.dtype).tiny
         if self.kind == "log_probabilities" and self.single:
-            # log p − log(1 − p), with 1 − p without cancellation, also where p is all but 1.
+            # log p − log(1 − p), with 1 − p without cancellation, also where p is all
+            # but 1.
             clamped = outputs.clamp_max(0)
             return clamped - (-torch.expm1(clamped)).clamp_min(smallest_number).log()
         if self.kind != "probabilities":
             return outputs
         if self.single:
-            # log p − log(1 − p). The complement is formed first, so that p = 1 stays finite.
+            # log p − log(1 − p). The complement is formed first, so that p = 1 stays
+            # finite.
             return (
                 outputs.clamp_min(smallest_number).log()
                 - (1 - outputs).clamp_min(torch.finfo(outputs.dtype).eps).log()
@@ -120,7 +136,10 @@ class OutputForm:
         return columns
 
     def own_probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the probabilities of the network's own columns, ``(b, K)``. Raises the errors of ``logits``."""
+        """Return the probabilities of the network's own columns, ``(b, K)``.
+
+        Raises the errors of ``logits``.
+        """
         self._check_later(outputs)
         if self.kind == "probabilities":
             return outputs
@@ -136,14 +155,18 @@ class OutputForm:
             _check_kind(outputs, self.kind, later=True, inferred=self.by_values)
 
     def in_units_of_y(self, outputs: Tensor) -> Tensor:
-        """Return the numbers of a regression ``(b, K)``, which a network may have learned standardised."""
+        """Return the numbers of a regression ``(b, K)``, which a network may have
+        learned standardised.
+        """
         scaled = (self.target_scale, self.target_mean) != (1.0, 0.0)
         if scaled:
             return outputs * self.target_scale + self.target_mean
         return outputs
 
     def predicted(self, outputs: Tensor) -> Floats:
-        """Return predictions of raw outputs: probabilities ``(b, classes or labels)``, or numbers in y's units."""
+        """Return predictions of raw outputs: probabilities ``(b, classes or labels)``,
+        or numbers in y's units.
+        """
         wide_outputs = outputs.double()
         if self.task == "regression":
             predictions = self.in_units_of_y(wide_outputs)
@@ -155,7 +178,8 @@ class OutputForm:
         return values
 
     def returned(self, outputs: Tensor) -> Tensor:
-        """Return what the model returns to its user, unsoftened: an estimator's numbers are in the units of y.
+        """Return what the model returns to its user, unsoftened: an estimator's numbers
+        are in the units of y.
 
         Raises the errors of ``logits``.
         """
@@ -167,7 +191,9 @@ class OutputForm:
         return outputs
 
     def loss_rows(self, outputs: Tensor, y: Any, loss: str | OtherLoss) -> Floats:
-        """Return each row's loss in float64: the mean over columns if a regression or y has several."""
+        """Return each row's loss in float64: the mean over columns if a regression or y
+        has several.
+        """
         if isinstance(loss, OtherLoss) and loss.returned:
             return loss.of(
                 np.array(self.returned(outputs.double()).detach().cpu().numpy()), y
@@ -196,7 +222,9 @@ class OutputForm:
         return row_losses.cpu().numpy()
 
     def raw_of(self, probabilities: Tensor) -> Tensor:
-        """Return raw outputs ``(b, K)`` of logits that mean probabilities of the classes ``(b, classes)``."""
+        """Return raw outputs ``(b, K)`` of logits that mean probabilities of the
+        classes ``(b, classes)``.
+        """
         tiny = torch.finfo(torch.float64).tiny
         scores = probabilities.double().clamp_min(tiny).log()
         if self.kind == "probabilities":
@@ -210,10 +238,12 @@ class OutputForm:
     def divergence_rows(
         self, outputs: Tensor, reference: Tensor, spread: Floats | None = None
     ) -> Floats:
-        """Return Kullback–Leibler divergence from the reference, or the mean squared difference.
+        """Return Kullback–Leibler divergence from the reference, or the mean squared
+        difference.
 
-        Of labels without probabilities, it is 1 where they differ. ``spread``: of several numbers
-        the unit of each change, ``(K,)``. None: changes are in units of y.
+        Of labels without probabilities, it is 1 where they differ. ``spread``: of
+        several numbers the unit of each change, ``(K,)``. None: changes are in units of
+        y.
         """
         if self.of_labels:
             apart = self.probabilities(outputs.double()) - self.probabilities(
@@ -272,7 +302,10 @@ class OutputForm:
                 code="PG015",
             )
         if len(values) != rows:
-            problem = f"y must have one value for each of the {rows} rows, got the shape {values.shape}"
+            problem = (
+                f"y must have one value for each of the {rows} rows, got the "
+                f"shape {values.shape}"
+            )
             raise InputError(
                 problem, hint="Pass the target of the same rows", code="PG007"
             )
@@ -281,7 +314,9 @@ class OutputForm:
         return self._numbers(values)
 
     def labels_in(self, y: Any, classes: Integers) -> Array:
-        """Return the classes as the model was fitted on them, else as y holds them, ``(classes,)``."""
+        """Return the classes as the model was fitted on them, else as y holds them,
+        ``(classes,)``.
+        """
         if self.class_labels is not None:
             return self.class_labels
         values = as_target(y)
@@ -305,26 +340,39 @@ class OutputForm:
             numbers is None or not np.isin(numbers, (0, 1)).all()
         ):
             raise InputError(
-                f"y must hold 0 or 1 for each of the {self.count} labels, got the shape {values.shape} of "
+                f"y must hold 0 or 1 for each of the {self.count} labels, got the "
+                f"shape {values.shape} of "
                 f"{values.dtype}",
-                hint=f"Pass an array (rows, {self.count}) with 1 for the second class of each label, or "
+                hint=f"Pass an array (rows, {self.count}) with 1 for the second class "
+                "of each label, or "
                 "pg.Model(..., task='regression') for other numbers",
                 code="PG015",
             )
         if numbers is None:
-            hint = "Pass such numbers, or task='classification' to pg.Model (an estimator: fit a classifier)"
+            hint = (
+                "Pass such numbers, or task='classification' to pg.Model (an "
+                "estimator: fit a classifier)"
+            )
             if (
                 self.task == "regression"
                 and wide_values.shape[1] == 1 < self.count
                 and values.dtype.kind in "fiub"
             ):
-                hint = "Pass such numbers, or target=0 (permgrad explain: --target 0) to compare y with the first output"
+                hint = (
+                    "Pass such numbers, or target=0 (permgrad explain: --target 0) "
+                    "to compare y with the first output"
+                )
             if self.count == 1 and _is_survival(values):
                 hint = SURVIVAL
             elif values.ndim == 2:
-                hint = "Pass such numbers, or loss= a function (outputs, y) -> (rows,) that takes these"
+                hint = (
+                    "Pass such numbers, or loss= a function (outputs, y) -> "
+                    "(rows,) "
+                    "that takes these"
+                )
             problem = (
-                f"y must have {counted(self.count, 'number')} per row, like the output, got the shape {values.shape} "
+                f"y must have {counted(self.count, 'number')} per row, like the "
+                f"output, got the shape {values.shape} "
                 f"of {values.dtype}"
             )
             raise InputError(problem, hint=hint, code="PG015")
@@ -378,15 +426,18 @@ class OutputForm:
             )
         if labels is not None:
             problem = (
-                f"y must hold classes that the model was fitted on ({', '.join(map(str, labels[:10]))}), got "
+                "y must hold classes that the model was fitted on "
+                f"({', '.join(map(str, labels[:10]))}), got "
                 f"{values[strange].tolist()[0]!r}"
             )
             raise InputError(problem, hint="Leave those rows out", code="PG015")
         if not self.numbered:
             raise InputError(
-                f"y must hold classes of the model ({', '.join(self.class_names[:10])}), got "
+                "y must hold classes of the model "
+                f"({', '.join(self.class_names[:10])}), got "
                 f"{values[strange].tolist()[0]!r}",
-                hint="Pass y as in fit, or class_names= to pg.Model in the order of the outputs",
+                hint="Pass y as in fit, or class_names= to pg.Model in the order of "
+                "the outputs",
                 code="PG015",
             )
         if values.dtype.kind in "fiub":
@@ -399,13 +450,15 @@ class OutputForm:
             # Neither a name nor a number, or names and numbers are mixed.
             strange = strange & ~fits_mask if (strange & ~fits_mask).any() else strange
         problem = (
-            f"y must hold class numbers from 0 to {count - 1} or class names ({', '.join(self.class_names[:10])}), got "
+            f"y must hold class numbers from 0 to {count - 1} or class names "
+            f"({', '.join(self.class_names[:10])}), got "
             f"{values[strange].tolist()[0]!r}"
         )
         hint = "Pass class_names= to pg.Model in the order of the outputs"
         if values.dtype.kind in "fiu" and self.by_values:
             hint += (
-                ", or, where these are no classes, returns='values' and for one of them target= of the call, or loss= "
+                ", or, where these are no classes, returns='values' and for one of "
+                "them target= of the call, or loss= "
                 "a function (outputs, y) -> (rows,)"
             )
         raise InputError(problem, hint=hint, code="PG015")
@@ -420,7 +473,10 @@ def _is_survival(values: Array) -> bool:
 
 
 def label_place(label: Any, positions: Mapping[str, int]) -> int:
-    """Return the place of the class with this name, or −1. The values 2, 2.0 and True match the names of numbers."""
+    """Return the place of the class with this name, or −1.
+
+    The values 2, 2.0 and True match the names of numbers.
+    """
     class_position = positions.get(str(label), -1)
     if (
         class_position < 0
@@ -442,13 +498,19 @@ def as_target(y: Any) -> Array:
     try:
         values = np.asarray(y)
     except ValueError as error:
-        problem = f"y must have one value per row, got {type(y).__name__}, whose entries differ in shape"
+        problem = (
+            f"y must have one value per row, got {type(y).__name__}, whose "
+            "entries differ in shape"
+        )
         raise InputError(problem, hint="Pass an array", code="PG001") from error
     if values.ndim == 0:
         problem = f"y must have one value per row, got {type(y).__name__} {shown(y)}"
         raise InputError(problem, hint="Pass an array", code="PG001")
     if values.dtype.names:
-        problem = f"y must have one value per row, got the fields {', '.join(values.dtype.names)}"
+        problem = (
+            "y must have one value per row, got the fields "
+            f"{', '.join(values.dtype.names)}"
+        )
         survival = any(
             values.dtype[field_name].kind == "b" for field_name in values.dtype.names
         )
@@ -475,7 +537,9 @@ def is_one_hot(values: Array) -> bool:
 
 
 def is_multilabel(y: Any) -> bool:
-    """Return whether rows of y have several labels or none: zeros and ones in several columns."""
+    """Return whether rows of y have several labels or none: zeros and ones in several
+    columns.
+    """
     if y is None:
         return False
     values = as_target(y)
@@ -554,7 +618,10 @@ def resolve_outputs(
             because=because,
         )
     if kind == "values":
-        problem = "returns='values' does not suit a classifier, whose outputs are logits or probabilities"
+        problem = (
+            "returns='values' does not suit a classifier, whose outputs are "
+            "logits or probabilities"
+        )
         hint = (
             "Pass returns='logits' or 'probabilities' to pg.Model, or task='regression'"
         )
@@ -583,7 +650,8 @@ def _labels(
     count = outputs.shape[1]
     if kind == "values" or count < 2:
         problem = (
-            "task='multilabel' needs a logit or a probability for each of several labels, got "
+            "task='multilabel' needs a logit or a probability for each of several "
+            "labels, got "
             f"{counted(count, 'output')}{' of values' * (kind == 'values')}"
         )
         raise InputError(problem, hint="Pass another task", code="PG006")
@@ -617,14 +685,19 @@ def _names_of_classes(classes: int, class_names: Any) -> tuple[str, ...]:
     else:
         names = tuple(map(str, range(classes)))
     if len(names) != classes or len(set(names)) != classes:
-        problem = f"class_names must be {classes} different names in the order of the outputs, got {list(names)}"
+        problem = (
+            f"class_names must be {classes} different names in the order of the "
+            f"outputs, got {list(names)}"
+        )
         raise InputError(problem, hint="Name each class once", code="PG008")
     check_class_names(names)
     return names
 
 
 def with_further(form: OutputForm, outputs: Tensor) -> OutputForm:
-    """Return the form with an inferred kind that further outputs ``(rows, K)`` have too."""
+    """Return the form with an inferred kind that further outputs ``(rows, K)`` have
+    too.
+    """
     finite = outputs[torch.isfinite(outputs).all(dim=1)]
     if not len(finite) or _infer_kind(finite) == form.kind:
         return form
@@ -673,7 +746,10 @@ def _infer_by_target(values: Array, count: int) -> Inferred:
 
 
 def _infer_without_target(outputs: Tensor, sign: Sign | None) -> Inferred:
-    """Return the task of outputs beside no y. Several numbers are scores of classes by a sign only."""
+    """Return the task of outputs beside no y.
+
+    Several numbers are scores of classes by a sign only.
+    """
     if sign is not None:
         return Inferred(sign.task, sign.because)
     if outputs.shape[1] == 1:
@@ -708,7 +784,8 @@ def _warn_of_two_values(count: int, y: Any) -> None:
     if len(values) == 2 < len(y) and (values == np.round(values)).all():
         smallest_text, largest_text = (f"{value:.0f}" for value in values.tolist())
         warn_user(
-            f"y holds only {smallest_text} and {largest_text}, and is taken for numbers. Pass class_names=['{smallest_text}', '{largest_text}'] to "
+            f"y holds only {smallest_text} and {largest_text}, and is taken for "
+            f"numbers. Pass class_names=['{smallest_text}', '{largest_text}'] to "
             "pg.Model if these are classes, or task='regression'."
         )
 
@@ -732,25 +809,32 @@ def _infer_kind(outputs: Tensor) -> OutputKind:
 
 
 def has_kind(outputs: Tensor) -> bool:
-    """Return whether the numbers themselves say what they are: one a row, or probabilities that add up to 1."""
+    """Return whether the numbers themselves say what they are: one a row, or
+    probabilities that add up to 1.
+    """
     return outputs.shape[1] == 1 or _infer_kind(outputs) != "logits"
 
 
 def _tolerance(outputs: Tensor) -> float:
-    """Return how far from 1 a sum of probabilities may be, and from 0 … 1 a probability, by rounding alone."""
+    """Return how far from 1 a sum of probabilities may be, and from 0 … 1 a
+    probability, by rounding alone.
+    """
     return _SUM_TOLERANCE.get(outputs.dtype, _ROUNDING)
 
 
 def _check_kind(
     outputs: Tensor, kind: str, *, later: bool = False, inferred: bool = False
 ) -> None:
-    """Refuse outputs that cannot be probabilities or their logarithms. NaN is checked elsewhere.
+    """Refuse outputs that cannot be probabilities or their logarithms.
+
+    NaN is checked elsewhere.
 
     ``later``: rows after the first, whose kind may be ``inferred`` from these.
     """
     if not len(outputs):
         return
-    # Methods that watch every function of torch must not take this for a part of the network.
+    # Methods that watch every function of torch must not take this for a part of the
+    # network.
     with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
         lowest_output, highest_output = torch.stack(outputs.detach().aminmax()).tolist()
     if later:
@@ -761,19 +845,25 @@ def _check_kind(
     if kind == "probabilities" and (
         lowest_output < -tolerance or highest_output > 1 + tolerance
     ):
-        problem = f"Probabilities must lie within 0 … 1, got outputs from {lowest_output:.3g} to {highest_output:.3g}{inferred_words}"
+        problem = (
+            "Probabilities must lie within 0 … 1, got outputs from "
+            f"{lowest_output:.3g} to {highest_output:.3g}{inferred_words}"
+        )
         raise InputError(
             problem, hint="Pass returns='logits' to pg.Model", code="PG032"
         )
     if kind == "log_probabilities" and highest_output > max(tolerance, 1e-3):
-        problem = f"Log-probabilities must not be above 0, got outputs up to {highest_output:.3g}{inferred_words}"
+        problem = (
+            "Log-probabilities must not be above 0, got outputs up to "
+            f"{highest_output:.3g}{inferred_words}"
+        )
         raise InputError(
             problem, hint="Pass returns='logits' to pg.Model", code="PG032"
         )
 
 
-#: What outputs of one and the same row may differ by, as a share of their size: batches of other sizes round otherwise,
-#: and large numbers inside the network may cancel.
+#: What outputs of one and the same row may differ by, as a share of their size: batches
+#: of other sizes round otherwise, and large numbers inside the network may cancel.
 _OF_ONE_ROW = 1e-3
 #: What outputs may differ by in any case, in units of the network's precision.
 _OF_ANY_ROW = 4.0
@@ -782,7 +872,9 @@ _OF_ANY_ROW = 4.0
 def output_range(
     seen_outputs: Tensor, precision: torch.dtype, *, alike: bool
 ) -> Tensor:
-    """Return the range of each output, ``(targets,)``, or 1 if it varies only by rounding."""
+    """Return the range of each output, ``(targets,)``, or 1 if it varies only by
+    rounding.
+    """
     spread = seen_outputs.amax(dim=0) - seen_outputs.amin(dim=0)
     share = max(_OF_ONE_ROW if alike else 0.0, _OF_ANY_ROW * torch.finfo(precision).eps)
     return torch.where(
@@ -791,7 +883,9 @@ def output_range(
 
 
 def spread_of(outputs: Tensor, weights: Floats | None = None) -> Floats:
-    """Return the standard deviation of each output over rows, ``(K,)``, or 1 if it varies only by rounding."""
+    """Return the standard deviation of each output over rows, ``(K,)``, or 1 if it
+    varies only by rounding.
+    """
     wide_outputs: Floats = outputs.double().cpu().numpy()
     finite = np.isfinite(wide_outputs).all(axis=1)
     if not finite.any():

@@ -1,7 +1,7 @@
 """Outputs by place, such as maps and a label for each token, compared with ``y``.
 
-A layout says which dimension of the output holds the labels, and whether ``y`` names one
-label at each place or has a number for each of them.
+A layout says which dimension of the output holds the labels, and whether ``y`` names
+one label at each place or has a number for each of them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class Layout:
         return output_maps.reshape(len(numbers), -1, self.size)
 
     def targets(self, y: Array) -> Array:
-        """Return ``y`` at each place, ``(rows, places)``, with several ``(…, labels)``."""
+        """Return ``y`` at each place, ``(rows, places)``, with several ``(…,
+        labels)``.
+        """
         if not self.several:
             return y.reshape(len(y), -1)
         shaped = y.reshape(len(y), *self.shape)
@@ -132,7 +134,7 @@ def _labels_axis(shape: Shape, sizes: Iterable[int]) -> int | None:
     return None
 
 
-# ---- places that have no label ---------------------------------------------------------
+# ---- places that have no label -------------------------------------------------------
 def _unnamed(y: Array) -> Booleans:
     """Return where ``y`` has a number that conventions leave out of a loss."""
     unnamed = np.zeros(y.shape, dtype=bool)
@@ -174,7 +176,7 @@ def void_places(y: Array, layout: Layout, class_names: Iterable[str] = ()) -> Bo
     return place_mask
 
 
-# ---- what outputs mean at one place, and their loss ------------------------------------
+# ---- what outputs mean at one place, and their loss ----------------------------------
 def form_of_places(
     outputs: Tensor, layout: Layout, y: Any, **described: Any
 ) -> tuple[OutputForm, dict[str, int]]:
@@ -266,7 +268,7 @@ def _of_label(
     return alone.loss_rows(chance, (targets == label).astype(np.int64), loss)
 
 
-# ---- y that does not fit ---------------------------------------------------------------
+# ---- y that does not fit -------------------------------------------------------------
 def in_words(sizes: Iterable[Any]) -> str:
     """Return a shape whose first size is that of the rows."""
     return f"(rows, {', '.join(map(str, sizes))})"
@@ -281,7 +283,8 @@ def taken_in_words(shape: Sequence[int]) -> str:
             f"place, or {in_words(shape)} with 0 or 1 for each label"
         )
     return (
-        f"{in_words(shape[1:])} with a label at each place, or {in_words(shape)} with 0 "
+        f"{in_words(shape[1:])} with a label at each place, or {in_words(shape)} with "
+        "0 "
         "or 1 for each label"
     )
 

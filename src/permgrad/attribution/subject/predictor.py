@@ -1,4 +1,6 @@
-"""Any predictor of a table as the subject of an explanation: an estimator, a pipeline, a booster, a function."""
+"""Any predictor of a table as the subject of an explanation: an estimator, a pipeline,
+a booster, a function.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,8 @@ _REPEATS = 10
 _BEGIN = 8
 #: What helps where a call may fail by chance.
 _AGAIN = (
-    "pass a function that tries again, and pg.Model(..., cache='answers') keeps what was "
+    "pass a function that tries again, and pg.Model(..., cache='answers') keeps what "
+    "was "
     "answered"
 )
 #: Rows, and rows mixed of them, that are asked again beside others. Of few different
@@ -69,12 +72,14 @@ _AGAIN = (
 _COMPARED = (8, 4)
 _COMPARED_OF_FEW = (2, 1)
 _FEW_DIFFERENT = 48
-#: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees predict 0 for what they never saw.
+#: Probabilities stay this far from 0 and 1, as in scikit-learn's log_loss: trees
+#: predict 0 for what they never saw.
 _LEAST = float(np.finfo(np.float64).eps)
 #: How far from 1 the sum of probabilities of classes that exclude each other may be.
 _ADD_UP = 1e-3
-#: Cells that are handed over at once, and the fewest rows: enough that a call's own cost does not count, and not so
-#: many that the memory of each batch is taken from the system anew.
+#: Cells that are handed over at once, and the fewest rows: enough that a call's own
+#: cost does not count, and not so many that the memory of each batch is taken from the
+#: system anew.
 _CELLS = 2**21
 _FEWEST = 512
 
@@ -109,9 +114,9 @@ class PredictorSubject(Subject):
     ) -> None:
         """Read a predictor.
 
-        ``alone``: refuse one whose output of a row depends on other rows. ``classes``: the call
-        speaks of classes, such as ``target="predicted"``. ``cache``: a folder that keeps its
-        answers.
+        ``alone``: refuse one whose output of a row depends on other rows. ``classes``:
+        the call speaks of classes, such as ``target="predicted"``. ``cache``: a folder
+        that keeps its answers.
         """
         self._largest_batch = ANY_ROWS if batch_size == "auto" else int(batch_size)
         self.module = self.predictor = predictor
@@ -159,11 +164,21 @@ class PredictorSubject(Subject):
         self.answers.bar = None
         class_labels = self.call.classes
         if class_names is None and class_labels is not None and len(class_labels) == 1:
-            problem = f"The model learned from rows of one class only, {str(class_labels[0])!r}, and always predicts it"
-            hint = "Fit it on rows of several classes: are the training rows sorted by class?"
+            problem = (
+                "The model learned from rows of one class only, "
+                f"{str(class_labels[0])!r}, and always predicts it"
+            )
+            hint = (
+                "Fit it on rows of several classes: are the training rows sorted "
+                "by "
+                "class?"
+            )
             raise InputError(problem, hint=hint, code="PG031")
         if task == "regression" and returns is None and self.call.kind is not None:
-            problem = f"task='regression' does not suit a classifier, whose outputs are {self.call.kind}"
+            problem = (
+                "task='regression' does not suit a classifier, whose outputs "
+                f"are {self.call.kind}"
+            )
             raise InputError(problem, hint="Leave task out", code="PG006")
         sign = CLASSES_ASKED if classes and outputs.shape[1] > 1 else None
         self.outputs = self._form_of(outputs, y, returns, task, class_names, sign)
@@ -224,7 +239,8 @@ class PredictorSubject(Subject):
             and self.bounded
             and output_form.count == 2
         ):
-            # The second of two classes says it all, and its logit is the score that boosters call raw.
+            # The second of two classes says it all, and its logit is the score that
+            # boosters call raw.
             self.column = 1
             output_form = replace(
                 output_form, count=1, output_names=output_form.class_names
@@ -242,7 +258,9 @@ class PredictorSubject(Subject):
     def _are_values(
         self, outputs: Tensor, y: Any, kind: str | None, class_names: Any
     ) -> bool:
-        """Return whether the columns of a returned frame are values: none is a class."""
+        """Return whether the columns of a returned frame are values: none is a
+        class.
+        """
         several = len(set(self.columns)) == outputs.shape[1] > 1
         if (
             not several
@@ -265,7 +283,9 @@ class PredictorSubject(Subject):
         return not are_classes and not share_of_sums(outputs.numpy())
 
     def _of_numbers(self, form: OutputForm, call: PredictCall, y: Any) -> OutputForm:
-        """Return the form with its training loss; of several, named as columns returned or as levels of quantiles."""
+        """Return the form with its training loss; of several, named as columns returned
+        or as levels of quantiles.
+        """
         form = replace(form, loss=call.loss or None)
         if isinstance(call.loss, tuple):
             levels = call.loss[1]
@@ -279,14 +299,17 @@ class PredictorSubject(Subject):
         return form
 
     def _named_columns(self, outputs: Tensor, y: Any, names: Any) -> Any:
-        """Return the names of the outputs: of a returned frame those of its columns, where these are the classes."""
+        """Return the names of the outputs: of a returned frame those of its columns,
+        where these are the classes.
+        """
         columns = self.columns
         if len(set(columns)) < len(columns):
             return names
         targets = [str(target_name) for target_name in getattr(y, "columns", ())]
         if targets != list(columns) and set(targets) == set(columns):
             problem = (
-                f"The columns of y ({listed(targets, show=repr)}) are in another order than those that the predictor "
+                f"The columns of y ({listed(targets, show=repr)}) are in another order "
+                "than those that the predictor "
                 f"returns ({listed(columns, show=repr)})"
             )
             raise InputError(
@@ -314,10 +337,13 @@ class PredictorSubject(Subject):
         return columns if of_classes else None
 
     def _check_places(self, few: Sequence[Tensor], outputs: Tensor) -> None:
-        """Refuse columns in another order than in fit where the model reads them by their places."""
+        """Refuse columns in another order than in fit where the model reads them by
+        their places.
+        """
         fitted = fitted_names(self.predictor)
         names = self.form.names
-        # LightGBM writes an underscore for a space, and tables come with names in capitals, or with dots.
+        # LightGBM writes an underscore for a space, and tables come with names in
+        # capitals, or with dots.
         wanted_names, present_names = (
             [
                 re.sub(r"[\W_]+", "_", column_name).casefold()
@@ -353,7 +379,8 @@ class PredictorSubject(Subject):
         )
         spelled = dict(zip(present_names, names, strict=True))
         problem = (
-            f"The model reads columns by their places, and {spelled[wrong_name]!r} stands where "
+            f"The model reads columns by their places, and {spelled[wrong_name]!r} "
+            "stands where "
             f"{spelled.get(right_name, right_name)!r} stood in fit"
         )
         if wrong_name not in wanted_names:
@@ -363,13 +390,15 @@ class PredictorSubject(Subject):
         hint = f"Pass the columns in the order of fit: {listed(order, show=repr)}"
         raise InputError(problem, hint=hint, code="PG032")
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
+    # ---- rows ------------------------------------------------------------------------
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows, ``(rows, columns)``."""
         return (self.form.read(inputs),)
 
     def with_rows(self, inputs: Any) -> PredictorSubject | None:
-        """Return the subject with other rows of the same columns, or None where they have others."""
+        """Return the subject with other rows of the same columns, or None where they
+        have others.
+        """
         frame_form = FrameForm(inputs)
         if frame_form.kinds != self.form.kinds or not len(
             read_rows := frame_form.read(inputs)
@@ -386,7 +415,9 @@ class PredictorSubject(Subject):
         return torch.from_numpy(self.form.on_a_scale)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return medians of numbers and the most frequent of all other cells, ``(1, columns)``."""
+        """Return medians of numbers and the most frequent of all other cells, ``(1,
+        columns)``.
+        """
         numeric = torch.from_numpy(self.form.on_a_scale)
         return (
             torch.where(
@@ -406,7 +437,9 @@ class PredictorSubject(Subject):
         return sent_subject
 
     def deciding(self) -> PredictorSubject:
-        """Return the subject with the labels of the model's own ``predict``, if these are its classes."""
+        """Return the subject with the labels of the model's own ``predict``, if these
+        are its classes.
+        """
         predict_call = self.call
         decided = copy(self)
         several = self.task == "multilabel"
@@ -441,7 +474,9 @@ class PredictorSubject(Subject):
         if decided_labels.shape[1] != (
             self.outputs.count if several else len(classes)
         ) or not (several or (decided_labels.sum(1) == 1).all()):
-            return self  # numbers of another kind, such as positions of classes that have other names
+            # numbers of another kind, such as positions of classes that have other
+            # names
+            return self
         decided.first = decided_labels.double()
         decided.width = decided_labels.shape[1]
         if several or self.outputs.count > 1:
@@ -451,7 +486,9 @@ class PredictorSubject(Subject):
         return decided
 
     def asked(self, method: str, tensors: Sequence[Tensor]) -> Array:
-        """Return what another method of the predictor returns for rows, ``(rows, *)``."""
+        """Return what another method of the predictor returns for rows, ``(rows,
+        *)``.
+        """
         with self.open():
             answer_parts = []
             for row_block in tensors[0].split(self.most_rows()):
@@ -468,14 +505,16 @@ class PredictorSubject(Subject):
         """Refuse every method that reads layers: a predictor has none."""
         raise no_network(method, type(self.predictor).__name__)
 
-    # ---- predicting --------------------------------------------------------------------------------------------------
-    #: seeds every generator that a predictor may draw from, and restores all of them afterwards
+    # ---- predicting ------------------------------------------------------------------
+    #: seeds every generator that a predictor may draw from, and restores all of them
+    #: afterwards
     open = staticmethod(seeded)
 
     def forward(
         self, tensors: Sequence[Tensor], names: Sequence[str] | None = None
     ) -> Tensor:
-        """Return the predictions of rows, float64 ``(b, K)``, of a table with other names of columns if passed.
+        """Return the predictions of rows, float64 ``(b, K)``, of a table with other
+        names of columns if passed.
 
         Equal rows are asked once.
         """
@@ -498,7 +537,9 @@ class PredictorSubject(Subject):
         self.answers = self.answers.fresh()
 
     def _anew(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return predictions that are asked for, though the rows were answered before."""
+        """Return predictions that are asked for, though the rows were answered
+        before.
+        """
         row_blocks = tensors[0].split(self.most_rows())
         answers = [self._ask(row_block) for row_block in row_blocks]
         if self.answers.bar is not None:
@@ -528,7 +569,10 @@ class PredictorSubject(Subject):
         if self.call.one_hot and values.size == count:
             values = self._one_hot(values.reshape(-1))
         elif values.dtype.kind not in "fiub":
-            hint = "Pass its predict_proba, or a function that returns a probability for each class"
+            hint = (
+                "Pass its predict_proba, or a function that returns a probability "
+                "for each class"
+            )
             values = as_numbers("What the predictor returns", values, hint, "PG032")
         wide_values = values
         if values.ndim and len(values) == count:
@@ -543,7 +587,10 @@ class PredictorSubject(Subject):
         numbers = np.array(wide_values, dtype=np.float64)
         before = self.width or self.answers.width
         if before and numbers.shape[1] != before:
-            problem = f"The predictor returned {numbers.shape[1]} numbers per row after {before} before"
+            problem = (
+                f"The predictor returned {numbers.shape[1]} numbers per row "
+                f"after {before} before"
+            )
             raise InputError(
                 problem, hint="Return as many numbers for every table", code="PG032"
             )
@@ -571,14 +618,19 @@ class PredictorSubject(Subject):
         )
 
     def _refused(self, error: Exception) -> InputError:
-        """Return a predictor's error with what helps: of the rows as they are passed, or of cells in other rows."""
+        """Return a predictor's error with what helps: of the rows as they are passed,
+        or of cells in other rows.
+        """
         hint = "It must accept rows of the table with cells of other rows."
         if self.width is None:
             fitted = fitted_names(self.predictor)
             table_words = "a data frame" if self.form.named else "an array"
             hint = f"It gets X as passed, {table_words}: pass rows as it takes them."
             if fitted and fitted != self.form.names:
-                hint = f"It was fitted on the columns {listed(fitted, show=repr)}, in this order."
+                hint = (
+                    f"It was fitted on the columns {listed(fitted, show=repr)}, in "
+                    "this order."
+                )
         hint = remedy_of(error, hint)
         answered_count = self.answers.asked
         if answered_count:
@@ -597,7 +649,9 @@ class PredictorSubject(Subject):
         return InputError(problem, hint, "PG032")
 
     def _one_hot(self, labels: Array) -> Floats:
-        """Return 1 for the class of each label ``(rows, classes)``, which is found by its name."""
+        """Return 1 for the class of each label ``(rows, classes)``, which is found by
+        its name.
+        """
         names = {}
         for class_position, class_name in enumerate(self.call.classes or ()):
             names[str(class_name)] = class_position
@@ -632,7 +686,10 @@ class PredictorSubject(Subject):
 
 
 def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
-    """Return the task of probabilities. They may belong to several labels: y says so, or they do not add up to 1."""
+    """Return the task of probabilities.
+
+    They may belong to several labels: y says so, or they do not add up to 1.
+    """
     if (
         call.task != "classification"
         or outputs.shape[1] < 2
@@ -646,7 +703,9 @@ def _task_of(call: PredictCall, outputs: Tensor, y: Any) -> str | None:
 
 
 def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
-    """Return a call whose objective may be the user's own, of scores of classes if y says that they are such."""
+    """Return a call whose objective may be the user's own, of scores of classes if y
+    says that they are such.
+    """
     if y is None:
         return call
     truth = as_target(y)[: len(outputs)]
@@ -664,13 +723,21 @@ def _with_logits(call: PredictCall, outputs: Tensor, y: Any) -> PredictCall:
 
 
 def _of_labels(returned: list[Any], rows: int) -> Any:
-    """Return the probability of each label from a list with an entry for each, and other lists unchanged."""
+    """Return the probability of each label from a list with an entry for each, and
+    other lists unchanged.
+    """
     if all(np.shape(label_output) == (rows, 2) for label_output in returned):
         return np.stack(
             [np.asarray(label_output)[:, 1] for label_output in returned], axis=1
         )
     if all(np.ndim(label_output) == 2 for label_output in returned):
-        problem = f"The predictor returned the probabilities of {len(returned)} targets, each with its own classes"
-        hint = "Pass a function that returns those of one: lambda table: model.predict_proba(table)[0]"
+        problem = (
+            f"The predictor returned the probabilities of {len(returned)} "
+            "targets, each with its own classes"
+        )
+        hint = (
+            "Pass a function that returns those of one: lambda table: "
+            "model.predict_proba(table)[0]"
+        )
         raise InputError(problem, hint=hint, code="PG032")
     return returned

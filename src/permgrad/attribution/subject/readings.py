@@ -1,4 +1,6 @@
-"""What a network takes an input for: which of its dimensions change what, where its numbers are mixed first."""
+"""What a network takes an input for: which of its dimensions change what, where its
+numbers are mixed first.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ _MIXING = frozenset({
 _POOLING = frozenset(
     ("mean", "sum", "amax", "amin", "max", "min", "median", "logsumexp")
 )
-#: Both halves of a dimension change other places of a value where this is told of which, in nats (at most log 2), and
-#: the share of a value that is rounding.
+#: Both halves of a dimension change other places of a value where this is told of
+#: which, in nats (at most log 2), and the share of a value that is rounding.
 _TOLD = 0.3
 _ROUNDING = 1e-6
 
@@ -83,15 +85,20 @@ class _Recorder(TorchFunctionMode):
 
 
 class _Seen:
-    """How a value changes with both halves of each dimension of an input, counted without rows."""
+    """How a value changes with both halves of each dimension of an input, counted
+    without rows.
+    """
 
     def __init__(self, dims: int) -> None:
-        #: for each half that changes it how much its places change, by its dimension; and how many halves there are
+        #: for each half that changes it how much its places change, by its dimension;
+        #: and how many halves there are
         self._sums: list[list[list[Tensor]]] = [[] for _ in range(dims)]
         self._halves = [0] * dims
 
     def add(self, dim: int, before: Tensor, after: Tensor) -> None:
-        """Note how the value is, and is otherwise where half of a dimension of the input is."""
+        """Note how the value is, and is otherwise where half of a dimension of the
+        input is.
+        """
         self._halves[dim] += 1
         if before.shape != after.shape:
             return
@@ -117,7 +124,9 @@ class _Seen:
         return len(self._sums[dim]) == self._halves[dim]
 
     def carries(self, dim: int, value_dimension: int) -> bool:
-        """Return whether a dimension of the input lies along one of the value: other places change with each half."""
+        """Return whether a dimension of the input lies along one of the value: other
+        places change with each half.
+        """
         shares = []
         for change_sums in self._sums[dim]:
             shares.append(
@@ -135,11 +144,14 @@ class _Seen:
 def find_readings(
     subject: Any, rows: Sequence[Tensor], input_indices: Sequence[int]
 ) -> dict[int, str]:
-    """Return how a network reads some of its inputs, by the first function that mixes their numbers.
+    """Return how a network reads some of its inputs, by the first function that mixes
+    their numbers.
 
-    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or, with its channels in the second dimension of a row,
-    ``"image 1"``, a recurrent layer over single numbers ``"series"`` too. ``"tokens"`` have a vector for each place in
-    a sequence, also where a layer or a look-up reads its numbers one by one. For ids, see ``subject.lookups``.
+    A convolution reads ``"series"``, ``"image"``, ``"volume"`` or, with its channels in
+    the second dimension of a row, ``"image 1"``, a recurrent layer over single numbers
+    ``"series"`` too. ``"tokens"`` have a vector for each place in a sequence, also
+    where a layer or a look-up reads its numbers one by one. For ids, see
+    ``subject.lookups``.
     """
 
     def reads(values: Sequence[Tensor]) -> list[_Read]:
@@ -152,7 +164,8 @@ def find_readings(
     input_readings = dict[int, str]()
     for input_index in input_indices:
         input_rows = rows[input_index]
-        # For each function and what it is called with: by dimension of the input and half of it, what changes.
+        # For each function and what it is called with: by dimension of the input and
+        # half of it, what changes.
         seen_changes = [
             [_Seen(input_rows.ndim - 1) for _ in function_read.arguments]
             for function_read in before
@@ -203,7 +216,8 @@ def find_readings(
 def _moved(rows: Tensor, half: Tensor) -> Tensor:
     """Return rows with other numbers in a half.
 
-    0 stays 0 and signs stay, which networks look at and count, unless there is nothing but 0.
+    0 stays 0 and signs stay, which networks look at and count, unless there is nothing
+    but 0.
     """
     if rows.dtype is torch.bool:
         return rows ^ half
@@ -217,7 +231,9 @@ def _moved(rows: Tensor, half: Tensor) -> Tensor:
 
 
 def _halves(rows: Tensor, dim: int) -> Iterator[Tensor]:
-    """Yield both halves of a dimension, true there, of one with a single place the whole."""
+    """Yield both halves of a dimension, true there, of one with a single place the
+    whole.
+    """
     dimension_size = rows.shape[dim]
     positions = torch.arange(dimension_size, device=rows.device).reshape(
         [-1 if other_dimension == dim else 1 for other_dimension in range(rows.ndim)]
@@ -233,7 +249,9 @@ def _halves(rows: Tensor, dim: int) -> Iterator[Tensor]:
 
 
 def _reading(read: _Read, tensor: Tensor, seen_changes: _Seen, rows: Tensor) -> str:
-    """Return how a function reads an input that it is called with, empty where that says nothing."""
+    """Return how a function reads an input that it is called with, empty where that
+    says nothing.
+    """
     function_name = read.name
     if function_name.startswith("conv") and (
         function_name.endswith(("2d", "3d"))
@@ -259,11 +277,14 @@ def _reading(read: _Read, tensor: Tensor, seen_changes: _Seen, rows: Tensor) -> 
 def _reading_of_sequences(
     read: _Read, tensor: Tensor, seen_changes: _Seen, rows: Tensor
 ) -> str:
-    """Return how a function reads rows that are sequences of vectors, ``(rows, length, width)`` or with length last."""
+    """Return how a function reads rows that are sequences of vectors, ``(rows, length,
+    width)`` or with length last.
+    """
     if _is_one_column(read, tensor, seen_changes):
         return "tokens"
     if read.name == "conv1d":
-        # Along the sequence, with its vectors as channels. Else the input has channels first, as images do.
+        # Along the sequence, with its vectors as channels. Else the input has channels
+        # first, as images do.
         along = []
         for dimension in (0, 1):
             along.append(
@@ -278,7 +299,8 @@ def _reading_of_sequences(
         return "image"
     pooled = read.pools == (rows.shape[0], rows.shape[2]) and tensor.ndim == 3
     vectors = read.name in _MIXING and tensor.ndim in (2, 3)
-    # A vector holds the numbers of one place: patches of an image, or a flattened one, do not.
+    # A vector holds the numbers of one place: patches of an image, or a flattened one,
+    # do not.
     whole_vectors = (
         seen_changes.carries(1, -1) or rows.shape[2] == 1 == tensor.shape[-1]
     )
@@ -288,7 +310,9 @@ def _reading_of_sequences(
 
 
 def _is_one_column(read: _Read, tensor: Tensor, seen_changes: _Seen) -> bool:
-    """Return whether one number of each place is looked up, or enters a layer by itself, as columns of a table do."""
+    """Return whether one number of each place is looked up, or enters a layer by
+    itself, as columns of a table do.
+    """
     alone = read.name.startswith("embedding") or (
         read.name in _MIXING and tensor.shape[-1] == 1
     )
@@ -299,9 +323,11 @@ def _is_one_column(read: _Read, tensor: Tensor, seen_changes: _Seen) -> bool:
 def _reading_of_images(
     name: str, tensor: Tensor, seen_changes: _Seen, rows: Tensor
 ) -> str:
-    """Return how a convolution reads images: pictures one by one, such as frames or slices, are a volume.
+    """Return how a convolution reads images: pictures one by one, such as frames or
+    slices, are a volume.
 
-    Its channels are the last dimension that lies along them alone, or else that was put together before.
+    Its channels are the last dimension that lies along them alone, or else that was put
+    together before.
     """
     if name.endswith("3d") or rows.ndim == 5:
         usual = "volume"
@@ -334,7 +360,9 @@ def _reading_of_images(
 
 
 def _by_itself(read: _Read, seen_changes: _Seen, rows: Tensor) -> bool:
-    """Return whether a function takes each number by itself, or may take only the channels of a pixel."""
+    """Return whether a function takes each number by itself, or may take only the
+    channels of a pixel.
+    """
     if read.name in _POOLING or rows.ndim > 3:
         return True
     if read.name.startswith("embedding") and rows.ndim == 3:

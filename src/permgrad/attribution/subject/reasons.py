@@ -1,7 +1,8 @@
-"""Why a model's numbers are taken for what they are: facts that are seen, never guessed from a name of a class.
+"""Why a model's numbers are taken for what they are: facts that are seen, never guessed
+from a name of a class.
 
-Several columns of unbounded numbers may be scores of classes, or targets of a regression, actions, codes of an
-autoencoder. Without a reason they are plain numbers.
+Several columns of unbounded numbers may be scores of classes, or targets of a
+regression, actions, codes of an autoencoder. Without a reason they are plain numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from permgrad.base.errors import InputError
 
 
 class Because(StrEnum):
-    """Why outputs are taken for what they are. The values complete "outputs are read so because …"."""
+    """Why outputs are taken for what they are.
+
+    The values complete "outputs are read so because …".
+    """
 
     STATED = "the call or the model states it"
     NAMES = "they have the names of classes"
@@ -40,7 +44,8 @@ class Because(StrEnum):
     DISTRIBUTION = "the network returns a distribution"
     ALONE = "there is one number for each row, and no y"
     NOTHING = (
-        "nothing says that they are scores of classes (if they are, pass class_names= or "
+        "nothing says that they are scores of classes (if they are, pass class_names= "
+        "or "
         "returns='logits' to pg.Model)"
     )
 
@@ -83,7 +88,9 @@ _ROUNDING = 1e-3
 def sign_of_outputs(
     module: Any, returned: Any, head: int | str | None, count: int
 ) -> Sign | None:
-    """Return what a network itself says of its numbers, ``count`` for each row, or None."""
+    """Return what a network itself says of its numbers, ``count`` for each row, or
+    None.
+    """
     if isinstance(returned, Distribution):
         return Sign(_task_of(returned, count), Because.DISTRIBUTION)
     if count == 1:  # networks call a number of a regression a logit, too
@@ -140,7 +147,8 @@ class _Softmaxes(TorchFunctionMode):
 
 
 class SoftmaxWatch:
-    """Predicts as a network does, and sees whether it takes the softmax of what it returns.
+    """Predicts as a network does, and sees whether it takes the softmax of what it
+    returns.
 
     It may do so for a second output or for a loss. A softmax of anything else, as in
     attention, says nothing.
@@ -154,7 +162,10 @@ class SoftmaxWatch:
         self.sign: Sign | None = None
 
     def __call__(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return the outputs of rows. Only the first call is watched: it costs memory."""
+        """Return the outputs of rows.
+
+        Only the first call is watched: it costs memory.
+        """
         if not self.watches:
             return self.predict(rows)
         self.watches = False
@@ -170,7 +181,8 @@ class SoftmaxWatch:
 
 
 def _are_scores(scores: Tensor, outputs: Tensor) -> bool:
-    """Return whether numbers are outputs up to a temperature, and up to a number that is added to each row.
+    """Return whether numbers are outputs up to a temperature, and up to a number that
+    is added to each row.
 
     A network may have been called with some of the rows at a time.
     """

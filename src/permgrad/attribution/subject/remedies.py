@@ -1,4 +1,6 @@
-"""What helps where a user's forward fails, or is no function of single rows: hints that work."""
+"""What helps where a user's forward fails, or is no function of single rows: hints that
+work.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +14,32 @@ from torch import Tensor, nn
 
 from permgrad.base.errors import error_in_words, listed
 
-#: How a setting of a forward, such as a flag, is passed. It is no input, of which each row has its own.
+#: How a setting of a forward, such as a flag, is passed. It is no input, of which each
+#: row has its own.
 SETTING = "net.forward = functools.partial(net.forward, {})"
 #: How a network on a graph is explained, whose nodes are no rows.
 ONE_GRAPH = (
-    "If rows are nodes of a graph, pass one graph a row, (graphs, nodes, features), to a module whose forward returns "
+    "If rows are nodes of a graph, pass one graph a row, (graphs, nodes, features), to "
+    "a module whose forward returns "
     "torch.stack([net(nodes, edges) for nodes in x]).flatten(1)"
 )
 #: How a network is explained that takes one row a call.
 ONE_BY_ONE = "It takes rows one by one: pass pg.Model(net, batch_size=1)"
 #: What helps where rows that take values from others are refused.
 OF_MIXED_ROWS = (
-    "If it refuses rows that take values from others, join features that belong together with groups=, or name "
+    "If it refuses rows that take values from others, join features that belong "
+    "together with groups=, or name "
     "inputs that are never replaced with pg.Model(..., hold=)"
 )
 #: How a part of what a layer returns is named.
-BY_IDENTITY = "Have the forward pass the tensor through an nn.Identity() of the network, and name that layer"
+BY_IDENTITY = (
+    "Have the forward pass the tensor through an nn.Identity() of the "
+    "network, and name that layer"
+)
 #: How states of recurrent layers are passed, whose second dimension are rows.
 _ROWS_FIRST = (
-    "rows first, such as {}.transpose(0, 1), to a module whose forward turns them back: "
+    "rows first, such as {}.transpose(0, 1), to a module whose forward turns them "
+    "back: "
     "return self.net(x, state.transpose(0, 1).contiguous())"
 )
 _STATES = re.compile(r"Expected hidden(\[\d\])? size")
@@ -58,7 +67,9 @@ _CELLS = (
 
 
 def remedy_of(error: BaseException, otherwise: str) -> str:
-    """Return what helps against an error that a model of another library raises for its rows."""
+    """Return what helps against an error that a model of another library raises for its
+    rows.
+    """
     words = error_in_words(error)
     return next(
         (hint for error_pattern, hint in _CELLS if re.search(error_pattern, words)),
@@ -67,23 +78,34 @@ def remedy_of(error: BaseException, otherwise: str) -> str:
 
 
 def remedy(words: str) -> str | None:
-    """Return what helps against an error of a forward by its words, if that is known."""
+    """Return what helps against an error of a forward by its words, if that is
+    known.
+    """
     if "does not require grad and does not have a grad_fn" in words:
-        return "Its forward computes gradients: have it do so inside `with torch.enable_grad():`"
+        return (
+            "Its forward computes gradients: have it do so inside `with "
+            "torch.enable_grad():`"
+        )
     if "autograd.Function with functorch transforms" in words:
         return (
-            "Its forward differentiates by torch.func, and mean slopes cannot be followed through that: pass steps=64 "
+            "Its forward differentiates by torch.func, and mean slopes cannot be "
+            "followed through that: pass steps=64 "
             "to integrated_gradients, or choose method='gradient' or 'shapley'"
         )
     if _STATES.search(words):
         return f"Pass states with {_ROWS_FIRST.format('h')}"
     if missing := _MISSING.search(words):
-        return f"Pass it as an input, or, if it is a setting: {SETTING.format(f'{missing[1]}=…')}"
+        return (
+            "Pass it as an input, or, if it is a setting: "
+            f"{SETTING.format(f'{missing[1]}=…')}"
+        )
     return None
 
 
 def of_lengths(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
-    """Return what helps where inputs have different numbers of rows, by their shapes."""
+    """Return what helps where inputs have different numbers of rows, by their
+    shapes.
+    """
     row_count = len(tensors[0])
     other_inputs = []
     for input_name, input_tensor in zip(names, tensors, strict=True):
@@ -101,8 +123,10 @@ def of_lengths(names: Sequence[str], tensors: Sequence[Tensor]) -> str:
         parameter_name = other_inputs[0].rpartition(".")[2]
         setting = SETTING.format(f"{parameter_name}={parameter_name}")
         return (
-            f"If {parameter_name} has one value a row, pass it for each of the {row_count:,} rows, with "
-            f"pg.Model(net, hold={other_inputs[:5]}) if it is no feature. If it is one for all "
+            f"If {parameter_name} has one value a row, pass it for each of the "
+            f"{row_count:,} rows, with "
+            f"pg.Model(net, hold={other_inputs[:5]}) if it is no feature. If it is one "
+            "for all "
             f"rows, leave it out of X: {setting}"
         )
     # The edges of a graph are pairs of numbers of its nodes.
@@ -141,7 +165,9 @@ def _rows_second(names: Sequence[str], tensors: Sequence[Tensor]) -> list[str]:
 
 
 def is_scripted(module: nn.Module) -> bool:
-    """Return whether a network has parts compiled by TorchScript, inside which nothing is heard."""
+    """Return whether a network has parts compiled by TorchScript, inside which nothing
+    is heard.
+    """
     return any(
         isinstance(submodule, torch.jit.ScriptModule) for submodule in module.modules()
     )
@@ -212,7 +238,9 @@ def _package_of(hook: Any) -> str:
 
 
 def of_nested(module: nn.Module) -> str | None:
-    """Return what helps a network with transformers that write 0 into padded places where no gradient is followed."""
+    """Return what helps a network with transformers that write 0 into padded places
+    where no gradient is followed.
+    """
     module_pairs = module.named_modules()
     names = []
     for module_name, submodule in module_pairs:
@@ -223,6 +251,9 @@ def of_nested(module: nn.Module) -> str | None:
     if not names:
         return None
     return (
-        "Without gradients an nn.TransformerEncoder with enable_nested_tensor=True writes 0 into padded places. If the "
-        f"forward reads them, set {' = '.join(f'{module_path}.use_nested_tensor' for module_path in names)} = False"
+        "Without gradients an nn.TransformerEncoder with enable_nested_tensor=True "
+        "writes 0 into padded places. If the "
+        "forward reads them, set "
+        f"{' = '.join(f'{module_path}.use_nested_tensor' for module_path in names)} = "
+        "False"
     )

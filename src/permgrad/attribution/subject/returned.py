@@ -1,4 +1,6 @@
-"""What a predictor returned for rows, as numbers: arrays, lists, and frames of any kind."""
+"""What a predictor returned for rows, as numbers: arrays, lists, and frames of any
+kind.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ _PER_CENT = 100.0
 _EXACT = 1e-6
 
 
-# ---- frames ----------------------------------------------------------------------------
+# ---- frames --------------------------------------------------------------------------
 def names_of(returned: Any) -> tuple[str, ...]:
     """Return the names of the columns of a frame, else none."""
     names = getattr(returned, "column_names", getattr(returned, "columns", None))
@@ -81,7 +83,8 @@ def _check_order(frame: pd.DataFrame, table: Any) -> None:
         ):
             column_text = repr(column_name)
             raise InputError(
-                f"The predictor returned its rows in another order than the table: {column_text} "
+                "The predictor returned its rows in another order than the table: "
+                f"{column_text} "
                 "is sorted",
                 hint="Put them back, for example lambda table: model.predict(table)."
                 f"drop_duplicates({column_text}).set_index({column_text}).loc[table[{column_text}]]",
@@ -89,11 +92,12 @@ def _check_order(frame: pd.DataFrame, table: Any) -> None:
             )
 
 
-# ---- as many rows as there are --------------------------------------------------------
+# ---- as many rows as there are -------------------------------------------------------
 def wrong_rows(values: Array, rows: int, table: Callable[[], Any]) -> InputError:
     """Return the error of another number of rows, with what is known of its reason."""
     problem = (
-        f"The predictor must return one row of numbers for each of the {rows} rows, got "
+        f"The predictor must return one row of numbers for each of the {rows} rows, "
+        "got "
         f"the shape {values.shape}"
     )
     if values.ndim:
@@ -106,7 +110,8 @@ def wrong_rows(values: Array, rows: int, table: Callable[[], Any]) -> InputError
     missing = int(frame.isna().any(axis=1).sum())
     if missing and count == rows - missing:
         hint = (
-            f"It leaves {missing:,} rows with missing cells out, as dropna() does: fill "
+            f"It leaves {missing:,} rows with missing cells out, as dropna() does: "
+            "fill "
             "them, so that every row has its prediction"
         )
         return InputError(problem, hint, "PG032")
@@ -117,9 +122,11 @@ def wrong_rows(values: Array, rows: int, table: Callable[[], Any]) -> InputError
     return InputError(problem, hint, "PG032")
 
 
-# ---- per cent, and rounded probabilities ----------------------------------------------
+# ---- per cent, and rounded probabilities ---------------------------------------------
 def share_of_sums(numbers: Array) -> float:
-    """Return 100 or 1 where numbers of each row add up to that, but for digits, else 0."""
+    """Return 100 or 1 where numbers of each row add up to that, but for digits,
+    else 0.
+    """
     if numbers.ndim != 2 or numbers.shape[1] < 2 or not len(numbers):
         return 0.0
     if not np.isfinite(numbers).all() or numbers.min() < 0:
@@ -132,7 +139,9 @@ def share_of_sums(numbers: Array) -> float:
 
 @dataclass(frozen=True)
 class Shares:
-    """How numbers become probabilities: by the sum of their row, or all by one number."""
+    """How numbers become probabilities: by the sum of their row, or all by one
+    number.
+    """
 
     whole: float
     by_row: bool
@@ -195,10 +204,14 @@ def _of_one(numbers: Array, kind: str | None, *, classes: bool) -> Shares | None
     largest_output = float(numbers.max())
     if not (smallest_output >= 0 and 1 < largest_output <= _PER_CENT):
         return None
-    range_words = f"The outputs lie between {smallest_output:.3g} and {largest_output:.3g} and are"
+    range_words = (
+        f"The outputs lie between {smallest_output:.3g} and "
+        f"{largest_output:.3g} and are"
+    )
     if kind == "probabilities":
         warn_user(
-            f"{range_words} read as per cent: as probabilities, they are divided by 100."
+            f"{range_words} read as per cent: as probabilities, they are divided by "
+            "100."
         )
         return Shares(_PER_CENT, by_row=False)
     if classes:

@@ -1,7 +1,9 @@
-"""Explain one output of each row: ``target="predicted"``, ``"true"`` or a class per row.
+"""Explain one output of each row: ``target="predicted"``, ``"true"`` or a class per
+row.
 
-The number of a row's output travels with the row, as an input that nobody owns, and one gather after the readout takes
-it. Methods see a network of one output: a network with 1,000 classes costs no more than that.
+The number of a row's output travels with the row, as an input that nobody owns, and one
+gather after the readout takes it. Methods see a network of one output: a network with
+1,000 classes costs no more than that.
 """
 
 from __future__ import annotations
@@ -58,19 +60,27 @@ def predicted(subject: Subject, inputs: Sequence[Tensor]) -> Tensor:
 def resolve_row_target(
     subject: Subject, row_target: Any, y: Array | None, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, str]:
-    """Return the number of each row's output, int64 ``(rows,)``, and the name of the one output there is then."""
+    """Return the number of each row's output, int64 ``(rows,)``, and the name of the
+    one output there is then.
+    """
     names = subject.outputs.output_names
     count = len(inputs[0])
     if isinstance(row_target, str):
         if row_target not in ("predicted", "true"):
-            problem = f"target must be 'predicted', 'true' or one class per row, got {row_target!r}"
+            problem = (
+                "target must be 'predicted', 'true' or one class per row, got "
+                f"{row_target!r}"
+            )
             raise InputError(
                 problem,
                 hint=did_you_mean(row_target, ("predicted", "true")),
                 code="PG003",
             )
         if subject.task != "classification":
-            problem = f"target={row_target!r} needs a classifier, and the task is {subject.task}"
+            problem = (
+                f"target={row_target!r} needs a classifier, and the task is "
+                f"{subject.task}"
+            )
             raise InputError(
                 problem,
                 hint="Pass the number of an output for each row, or one output for all",
@@ -122,7 +132,9 @@ def _place(label: Any, class_positions: dict[str, int], count: int) -> int:
 def each_row_by_itself(
     rows: dict[str, Any], row_target: Any, y: Array | None, scale: Scale
 ) -> dict[str, Any]:
-    """Return the fields of a request that explains one output of each row, from those that explain the same ones."""
+    """Return the fields of a request that explains one output of each row, from those
+    that explain the same ones.
+    """
     subject, inputs, donors, space = (
         rows[field_name] for field_name in ("subject", "inputs", "donors", "space")
     )
@@ -147,7 +159,8 @@ def each_row_by_itself(
     carried = (*inputs, numbers[:, None].to(inputs[0].device))
     background = carried
     if donors is not inputs:
-        # A background row stands for itself where the outputs' range is looked at, and nowhere else.
+        # A background row stands for itself where the outputs' range is looked at, and
+        # nowhere else.
         background = (*donors, predicted(subject, donors)[:, None].to(donors[0].device))
     nobody = torch.full((1,), NOBODY, dtype=torch.int64)
     widened = replace(
@@ -164,7 +177,9 @@ def each_row_by_itself(
 
 
 class _RowTargetSubject:
-    """A subject with one output: for each row the one whose number is in the last input. All else is the outer's."""
+    """A subject with one output: for each row the one whose number is in the last
+    input. All else is the outer's.
+    """
 
     def __init__(self, subject: Subject, name: str, scale: Scale) -> None:
         self.outer = subject
@@ -192,7 +207,8 @@ class _RowTargetSubject:
     def _taken(self, outputs: Tensor, numbers: Tensor) -> Tensor:
         """Return the output of each row, ``(b, 1)``."""
         scaled_outputs = self._scale.read(self.outer.outputs, outputs)
-        # Methods that watch every function of torch must not take this for a part of the network.
+        # Methods that watch every function of torch must not take this for a part of
+        # the network.
         with torch._C.DisableTorchFunction():  # noqa: SLF001 — the documented way
             return scaled_outputs.gather(1, numbers.to(scaled_outputs.device))
 
@@ -275,7 +291,10 @@ class _Cut:
 
 @dataclass(frozen=True)
 class RowTarget:
-    """The output explained for each row. ``places``: its place among several outputs explained."""
+    """The output explained for each row.
+
+    ``places``: its place among several outputs explained.
+    """
 
     name: str  # of the only output there is in the explanation
     outputs: tuple[str, ...]  # of each row

@@ -1,9 +1,13 @@
-"""The scales on which an output is explained. What a scale computes and what its numbers are called is said here alone.
+"""The scales on which an output is explained.
 
-``"probability"``: of each class. ``"logit"``: of two classes the log-odds of one, of labels that may overlap those of
-each, of more classes the logarithm of each one's probability less its mean over the classes, so that what moves all
-alike is 0. ``"raw"``: what the model returns. One model that returns scores, one score or probabilities has the same
-probabilities and logits. Numbers of a regression are in the units of y on every scale.
+What a scale computes and what its numbers are called is said here alone.
+
+``"probability"``: of each class. ``"logit"``: of two classes the log-odds of one, of
+labels that may overlap those of each, of more classes the logarithm of each one's
+probability less its mean over the classes, so that what moves all alike is 0.
+``"raw"``: what the model returns. One model that returns scores, one score or
+probabilities has the same probabilities and logits. Numbers of a regression are in the
+units of y on every scale.
 """
 
 from __future__ import annotations
@@ -27,8 +31,9 @@ ScaleName = Literal["auto", "probability", "logit", "raw"]
 class Scale:
     """What is explained of a classifier's outputs.
 
-    ``compute`` makes the explained numbers ``(b, outputs)`` of what the model returned ``(b, K)``, differentiably.
-    ``linear``: whether they are linear in the outputs of a network that returns logits.
+    ``compute`` makes the explained numbers ``(b, outputs)`` of what the model returned
+    ``(b, K)``, differentiably. ``linear``: whether they are linear in the outputs of a
+    network that returns logits.
     """
 
     name: Literal["probability", "logit", "raw"]
@@ -36,15 +41,20 @@ class Scale:
     linear: bool
 
     def read(self, form: OutputForm, outputs: Tensor) -> Tensor:
-        """Return the numbers explained, ``(b, names)``, of what the model returned, ``(b, K)``."""
+        """Return the numbers explained, ``(b, names)``, of what the model returned,
+        ``(b, K)``.
+        """
         if form.kind == "values":
             return form.in_units_of_y(outputs)
-        # Half precision would round probabilities once more, by more than many an effect.
+        # Half precision would round probabilities once more, by more than many an
+        # effect.
         is_half = outputs.is_floating_point() and outputs.element_size() < _LEAST_BYTES
         return self.compute(form, outputs.float() if is_half else outputs)
 
     def names(self, form: OutputForm) -> tuple[str, ...]:
-        """Return the names of the numbers explained: of one column that is returned for two classes, only its own."""
+        """Return the names of the numbers explained: of one column that is returned for
+        two classes, only its own.
+        """
         if self is RAW and form.one_column:
             return form.class_names[1:]
         return form.output_names
@@ -52,8 +62,9 @@ class Scale:
     def usual(self, form: OutputForm, positive: str | None) -> tuple[int, ...]:
         """Return the places of the outputs that are explained where nobody names any.
 
-        The log-odds of two classes differ in sign alone, so that one says it all: the positive class, or the second one
-        where it is None, so that a row is explained alike among whichever rows.
+        The log-odds of two classes differ in sign alone, so that one says it all: the
+        positive class, or the second one where it is None, so that a row is explained
+        alike among whichever rows.
         """
         if self is LOGIT and len(form.class_names) == 2:
             return (1 if positive is None else form.class_names.index(positive),)
@@ -112,14 +123,18 @@ SCALE_NAMES = ("auto", *SCALES)
 LOG_ODDS = "log-odds"
 RAW_OUTPUT = "raw output"
 _UNIT_WORDS = {
-    LOG_ODDS: "Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is 27\u00a0%.",
-    LOGIT.name: "A logit is the logarithm of a class's probability, less its mean over all classes.",
+    LOG_ODDS: "Log-odds of 0 are a probability of 50\u00a0%, 1 is 73\u00a0%, and −1 is "
+    "27\u00a0%.",
+    LOGIT.name: "A logit is the logarithm of a class's probability, less its mean over "
+    "all classes.",
     RAW_OUTPUT: "Raw outputs are what the model returns.",
 }
 
 
 def words_of_unit(about: Mapping[str, Any]) -> str:
-    """Return what an explanation's numbers mean by its ``meta``, as a sentence behind another. Empty without a scale."""
+    """Return what an explanation's numbers mean by its ``meta``, as a sentence behind
+    another. Empty without a scale.
+    """
     words = _UNIT_WORDS.get(str(about.get("unit")), "")
     reason = about.get("scale_reason")
     if words and reason:

@@ -1,8 +1,10 @@
-"""Whether outputs can be explained: they are finite, and a row's depend on that row alone, not on others or on chance.
+"""Whether outputs can be explained: they are finite, and a row's depend on that row
+alone, not on others or on chance.
 
-A row is explained by predicting it again and again with some values replaced, in batches of the package's choosing. If
-its output depends on the rows beside it, so does its explanation, and on the batch size as well. Differences that are
-rounding only count as none.
+A row is explained by predicting it again and again with some values replaced, in
+batches of the package's choosing. If its output depends on the rows beside it, so does
+its explanation, and on the batch size as well. Differences that are rounding only count
+as none.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ _FEW_MIXED = 4
 _NUDGES = 16
 #: But no more than this share of the outputs.
 _OF_OUTPUT = 1e-3
-#: Larger changes than this share of the outputs' spread, and than rounding, are refused.
+#: Larger changes than this share of the outputs' spread, and than rounding, are
+#: refused.
 _SHARE = 1e-2
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Messages for users of one kind of model, on chance and on rows that are mixed or rounded.
+    """Messages for users of one kind of model, on chance and on rows that are mixed or
+    rounded.
 
     ``alone``: rows, and rows mixed of them, that are predicted one by one.
     """
@@ -39,25 +43,33 @@ class Advice:
     mixing: str
     rounding: str
     alone: tuple[int, int]
-    #: the precision of a model that is called few times: all checks follow where two calls find more than rounding
+    #: the precision of a model that is called few times: all checks follow where two
+    #: calls find more than rounding
     precision: torch.dtype | None = None
 
 
 NETWORK = Advice(
-    "The network gives a row different outputs each time, also in eval mode, and this looks like an effect of the "
+    "The network gives a row different outputs each time, also in eval mode, and this "
+    "looks like an effect of the "
     "features. Switch off its randomness, or what it remembers between calls.",
-    "Take out what mixes rows (a mean, sort or attention over the first dimension, batch normalisation without running "
-    "statistics), or, if it is rounding, pass the network and its inputs in float64, or pg.Model(..., batch_size=1) "
+    "Take out what mixes rows (a mean, sort or attention over the first dimension, "
+    "batch normalisation without running "
+    "statistics), or, if it is rounding, pass the network and its inputs in float64, "
+    "or pg.Model(..., batch_size=1) "
     "where a batch sets scales (dynamic quantisation)",
-    "Take out what mixes rows, or, if it is rounding, pass the network and its inputs in float64",
+    "Take out what mixes rows, or, if it is rounding, pass the network and its inputs "
+    "in float64",
     (_FEW, _FEW_MIXED),
 )
 PREDICTOR = Advice(
-    "The predictor gives a row different outputs each time, and this looks like an effect of the features. Give it a "
+    "The predictor gives a row different outputs each time, and this looks like an "
+    "effect of the features. Give it a "
     "fixed seed and let it remember nothing between calls.",
-    "Take out what is computed over the rows of a call (a mean, a rank, a scale, levels of a column), and compute it "
+    "Take out what is computed over the rows of a call (a mean, a rank, a scale, "
+    "levels of a column), and compute it "
     "when the predictor is fitted",
-    "Take out what is computed over the rows of a call, or, if it is rounding, use a predictor in float64",
+    "Take out what is computed over the rows of a call, or, if it is rounding, use a "
+    "predictor in float64",
     (3, 2),  # a call may take long, however few its rows are
     torch.float32,  # in which many predictors compute: what they round is no dependence
 )
@@ -70,14 +82,17 @@ def check_row_independence(
     advice: Advice = NETWORK,
     compared: tuple[int, int] = (_FEW, _FEW_MIXED),
 ) -> float | None:
-    """Warn of outputs that depend on chance. Refuse those that depend on the other rows of a batch.
+    """Warn of outputs that depend on chance.
+
+    Refuse those that depend on the other rows of a batch.
 
     ``compared``: how many rows, and rows mixed of them, are predicted again.
     Return by how much outputs moved in other batches, or None after all checks.
     """
     compared_rows = [tensor[: compared[0]] for tensor in rows]
-    # Explanations are made of rows that take values from others. They are more alike than the rows themselves, so that
-    # what mixes rows by their similarity, as attention does, shows among them first. A single row is padded with zeros.
+    # Explanations are made of rows that take values from others. They are more alike
+    # than the rows themselves, so that what mixes rows by their similarity, as
+    # attention does, shows among them first. A single row is padded with zeros.
     mixed_rows = []
     for input_index, input_rows in enumerate(compared_rows):
         if len(input_rows) > 1:
@@ -122,7 +137,9 @@ def _check_thoroughly(
     outputs: Tensor,
     advice: Advice,
 ) -> None:
-    """Find out whether chance, other rows or rounding moved the outputs of a model, and warn or refuse."""
+    """Find out whether chance, other rows or rounding moved the outputs of a model, and
+    warn or refuse.
+    """
     count = len(few[0])
     first = predict(few)
     rounding = _rounding(outputs)
@@ -153,7 +170,8 @@ def _check_thoroughly(
             observed_moves.append(_moved(together[count : count + len(mixed)], mixed))
             rounding = max(rounding, _rounding(mixed))
     if max(observed_moves) > rounding and first.dtype == torch.float64:
-        # Where large numbers cancel inside a model, its outputs are as far off as rounding of the inputs moves them.
+        # Where large numbers cancel inside a model, its outputs are as far off as
+        # rounding of the inputs moves them.
         nudged = []
         for input_tensor in few:
             if input_tensor.is_floating_point():
@@ -172,17 +190,23 @@ def _check_thoroughly(
         f"{max(observed_moves):.3g}, where outputs range over {_spread(outputs):.3g}"
     )
     if max(observed_moves) > max(rounding, _SHARE * _spread(outputs)):
-        problem = f"A row's output must depend on that row alone, but the other rows of the batch change it (by {moved_by})"
+        problem = (
+            "A row's output must depend on that row alone, but the other rows "
+            f"of the batch change it (by {moved_by})"
+        )
         raise InputError(problem, hint=advice.mixing, code="PG033")
     if max(observed_moves) > rounding:
         warn_user(
-            "A row's output should depend on that row alone, but the other rows of the batch change it (by "
+            "A row's output should depend on that row alone, but the other rows of the "
+            "batch change it (by "
             f"{moved_by}), so values are no more exact than that. {advice.rounding}."
         )
 
 
 def changed(before: Tensor, after: Tensor) -> float:
-    """Return by how much outputs of the same rows differ, 0 if by no more than rounding."""
+    """Return by how much outputs of the same rows differ, 0 if by no more than
+    rounding.
+    """
     moved = _moved(before, after)
     return moved if moved > _rounding(before) else 0.0
 
@@ -190,7 +214,9 @@ def changed(before: Tensor, after: Tensor) -> float:
 def check_order(
     values: Sequence[Tensor], order: Tensor, again: Callable[[Tensor], Sequence[Tensor]]
 ) -> None:
-    """Refuse values inside a network, ``(rows, …)``, of other rows than their places say. ``again(order)``: anew."""
+    """Refuse values inside a network, ``(rows, …)``, of other rows than their places
+    say. ``again(order)``: anew.
+    """
     reordered_values = []
     for value_tensor in values:
         reordered_values.append(value_tensor[order.to(value_tensor.device)])
@@ -204,8 +230,10 @@ def check_order(
 def out_of_order() -> InputError:
     """Return the error of values that would be given to other rows."""
     return InputError(
-        "Inside the network rows have another order than in its inputs, so values there would be given to other rows",
-        hint="Leave rows in their order in its forward (pack_padded_sequence takes enforce_sorted=False)",
+        "Inside the network rows have another order than in its inputs, so values "
+        "there would be given to other rows",
+        hint="Leave rows in their order in its forward (pack_padded_sequence takes "
+        "enforce_sorted=False)",
         code="PG033",
     )
 
@@ -234,7 +262,9 @@ def _in_batches_of(predict: Predict, rows: Sequence[Tensor], size: int) -> Tenso
 
 
 def _mixed(tensor: Tensor, position: int) -> Tensor:
-    """Return rows that take every second value, every third and so on from the next row."""
+    """Return rows that take every second value, every third and so on from the next
+    row.
+    """
     row_numbers = torch.arange(_FEW_MIXED, device=tensor.device)
     flat_rows = tensor.reshape(len(tensor), -1)
     first, next_rows = (
@@ -266,7 +296,9 @@ def _rounding(outputs: Tensor) -> float:
 
 
 def _moved(one: Tensor, two: Tensor) -> float:
-    """Return the largest change, infinity where a number is finite in one of them alone."""
+    """Return the largest change, infinity where a number is finite in one of them
+    alone.
+    """
     finite = torch.isfinite(one)
     if bool((finite != torch.isfinite(two)).any()):
         return float("inf")
@@ -276,8 +308,9 @@ def _moved(one: Tensor, two: Tensor) -> float:
     return 0.0
 
 
-# ---- finite outputs, and those that differ by rounding ---------------------------------------------------------------
-#: The squares of larger numbers, of which errors are made, are no numbers in double precision.
+# ---- finite outputs, and those that differ by rounding -------------------------------
+#: The squares of larger numbers, of which errors are made, are no numbers in double
+#: precision.
 LARGEST = 1e150
 #: Roundings of one number that a sum in a network may be off by.
 _ROUNDINGS = 16
@@ -285,7 +318,8 @@ _ROUNDINGS = 16
 HALF = (torch.float16, torch.bfloat16)
 
 
-#: Of which rows: where they are named, what the broken ones are called, and what can be done.
+#: Of which rows: where they are named, what the broken ones are called, and what can be
+#: done.
 _ROWS = {
     "explained": ("", "", "check those rows for missing cells"),
     "background": (
@@ -296,14 +330,21 @@ _ROWS = {
     "between": (
         " also for rows that take values from others",
         "such ",
-        "pass background= rows whose values go with any row, or join features that belong together with groups=",
+        (
+            "pass background= rows whose values go with any row, or join features that "
+            "belong together with groups="
+        ),
     ),
 }
 
 
 def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
-    """Return outputs ``(rows, K)``. Refuse NaN, infinity, and numbers whose square overflows. ``rows``: ``_ROWS``."""
-    # One pass where all is well: a sum is finite unless a number is not, or unless it overflows.
+    """Return outputs ``(rows, K)``.
+
+    Refuse NaN, infinity, and numbers whose square overflows. ``rows``: ``_ROWS``.
+    """
+    # One pass where all is well: a sum is finite unless a number is not, or unless it
+    # overflows.
     if outputs.dtype != torch.float64 and bool(torch.isfinite(outputs.sum())):
         return outputs
     if outputs.dtype != torch.float64:
@@ -318,7 +359,8 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
         else:
             contents = f"numbers above {LARGEST:g}"
         problem = (
-            f"The model must predict finite numbers{where}, but {broken:,} of {len(outputs):,} {row_adjective}rows got "
+            f"The model must predict finite numbers{where}, but {broken:,} of "
+            f"{len(outputs):,} {row_adjective}rows got "
             f"{contents}"
         )
         raise InputError(problem, hint=remedy, code="PG040")
@@ -326,9 +368,11 @@ def finite(outputs: Tensor, rows: str = "explained") -> Tensor:
 
 
 def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
-    """Return the difference of an output ``(*, rows, K)`` below which it is the network's rounding, ``(*, rows, 1)``.
+    """Return the difference of an output ``(*, rows, K)`` below which it is the
+    network's rounding, ``(*, rows, 1)``.
 
-    ``noise``: how far rounding moved outputs (None: as for outputs around 1, logits or standardised).
+    ``noise``: how far rounding moved outputs (None: as for outputs around 1, logits or
+    standardised).
     """
     precision = torch.finfo(outputs.dtype).eps
     times = 1 if outputs.dtype in HALF else _ROUNDINGS
@@ -342,10 +386,12 @@ def rounding_size(outputs: Tensor, noise: float | None) -> Tensor:
 
 
 def settle(outputs: Tensor, base: Tensor, noise: float | None = None) -> Tensor:
-    """Return outputs ``(*, rows, K)``, with a row's ``base`` itself where the two differ by rounding only.
+    """Return outputs ``(*, rows, K)``, with a row's ``base`` itself where the two
+    differ by rounding only.
 
-    Computing a part of a network anew, or in a batch of another size, changes last digits: without this an input that
-    is not used would get an importance of 1e-9 instead of exactly 0, with a p-value that means nothing.
+    Computing a part of a network anew, or in a batch of another size, changes last
+    digits: without this an input that is not used would get an importance of 1e-9
+    instead of exactly 0, with a p-value that means nothing.
     """
     unchanged = ((outputs - base).abs() <= rounding_size(base, noise)).all(
         dim=-1, keepdim=True

@@ -1,4 +1,6 @@
-"""Ids that a network needs where they stand, such as ``<eos>``, ``<image>`` or ``[CLS]``: found by asking it."""
+"""Ids that a network needs where they stand, such as ``<eos>``, ``<image>`` or
+``[CLS]``: found by asking it.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +56,10 @@ def needed_ids(subject: NetworkSubject, tokens: int, away: Tensor) -> frozenset[
     """Return the ids that a network needs where they are, as many as they are.
 
     Asked are ids that are in each row, for only these can be needed in each.
-    For each, a row with one less and a row with one more are passed beside the row itself.
-    An id is needed if the network refuses them whichever other id goes or comes for it,
-    though it takes a change among others.
-    ``away``: places without a token, bool ``(rows, places)``.
+    For each, a row with one less and a row with one more are passed beside the row
+    itself. An id is needed if the network refuses them whichever other id goes or comes
+    for it, though it takes a change among others. ``away``: places without a token,
+    bool ``(rows, places)``.
     """
     token_ids = subject.inputs[tokens]
     first_row = _Row(subject, tokens, token_ids[0], ~away[0])
@@ -97,7 +99,9 @@ class _Row:
     there: Tensor
 
     def others(self) -> list[int]:
-        """Return a few ids that may go or come for another, those inside the row first."""
+        """Return a few ids that may go or come for another, those inside the row
+        first.
+        """
         listed = list(dict.fromkeys(self.ids[self.there].tolist()))
         last_index = len(listed) - 1
         spread = [last_index // 2, 0, last_index, last_index // 4]
@@ -143,7 +147,9 @@ class _Row:
         return int(torch.nonzero(self.there & (self.ids == token_id))[0])
 
     def takes_a_change_of(self, ids: frozenset[int]) -> bool:
-        """Return whether the network takes the row with some id in the place of another."""
+        """Return whether the network takes the row with some id in the place of
+        another.
+        """
         old_id = next(
             (token_id for token_id in self.ids[self.there].tolist() if token_id in ids),
             None,

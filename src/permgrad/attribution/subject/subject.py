@@ -1,7 +1,9 @@
-"""``Subject``: the model being explained, and its capabilities for methods of attribution.
+"""``Subject``: the model being explained, and its capabilities for methods of
+attribution.
 
-Every subject predicts. Its other capabilities are methods here, and nobody asks what kind of model it is.
-``HybridSubject`` is a fitted estimator of permgrad, ``NetworkSubject`` any torch network.
+Every subject predicts. Its other capabilities are methods here, and nobody asks what
+kind of model it is. ``HybridSubject`` is a fitted estimator of permgrad,
+``NetworkSubject`` any torch network.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ ANY_ROWS = 2**20
 class Subject:
     """The model being explained.
 
-    Where there are paths there is a fast replacement: ``models.fast.ReplacementEngine``.
+    Where there are paths there is a fast replacement:
+    ``models.fast.ReplacementEngine``.
     """
 
     outputs: OutputForm  # what its outputs mean
@@ -43,9 +46,11 @@ class Subject:
     device: torch.device
     dtype: torch.dtype
     coarse: torch.dtype | None = None  # that of outputs or weights in half precision
-    #: the channels in which it shows a raw column, as ``"tabular"`` and ``"image"`` (empty: inputs are not encoded)
+    #: the channels in which it shows a raw column, as ``"tabular"`` and ``"image"``
+    #: (empty: inputs are not encoded)
     paths: tuple[str, ...] = ()
-    model: Any = None  # the fitted estimator, which keeps training rows (None for a plain network)
+    # the fitted estimator, which keeps training rows (None for a plain network)
+    model: Any = None
     preprocessor: Any = None  # the estimator's encoder
     encoded_names: tuple[str, ...] = ()  # of the columns that a table is encoded as
     words: pd.DataFrame | None = (
@@ -54,9 +59,12 @@ class Subject:
     background_classes: Array | None = (
         None  # class of each training row that the model keeps
     )
-    standardised: bool = False  # whether outputs are around 1, so that their rounding need not be measured
+    # whether outputs are around 1, so that their rounding need not be measured
+    standardised: bool = False
     table_batch: int = 1024  # rows of a table that are predicted fastest together
-    makes_images: bool = False  # whether a network draws or convolves rows inside, so that a batch needs more memory
+    # whether a network draws or convolves rows inside, so that a batch needs more
+    # memory
+    makes_images: bool = False
     plays_together: bool = (
         False  # whether replacements of several features go through it in one call
     )
@@ -64,10 +72,14 @@ class Subject:
         None  # how far outputs moved in other batches, where that was looked at
     )
     travels: bool = False  # whether the subject itself can be sent to another process
-    in_pairs: bool = False  # whether it takes no single row, as where a squeeze() removes the dimension of rows too
-    tells_unused: bool = True  # whether inputs without any effect are worth a warning: the user built the network
+    # whether it takes no single row, as where a squeeze() removes the dimension of rows
+    # too
+    in_pairs: bool = False
+    # whether inputs without any effect are worth a warning: the user built the network
+    tells_unused: bool = True
 
-    #: where it is a part of a model: its paths, what it is ``without``, and its share of the outputs' variance
+    #: where it is a part of a model: its paths, what it is ``without``, and its share
+    #: of the outputs' variance
     part: Mapping[str, Any] | None = None
     place: OutputForm | None = (
         None  # the meaning of its maps at one place, where they are compared with masks
@@ -77,9 +89,11 @@ class Subject:
     output_shape: tuple[
         int, ...
     ] = ()  # that of one row's output as the network returns it
-    #: from which probability of the positive class on the model predicts it, where that is known
+    #: from which probability of the positive class on the model predicts it, where that
+    #: is known
     decision: Decision | None = None
-    form: Any = None  # how a table or the inputs of a network are laid out (None: rows are encoded)
+    # how a table or the inputs of a network are laid out (None: rows are encoded)
+    form: Any = None
 
     input_names: tuple[str, ...]  # of the network's inputs, one for each tensor
     real: tuple[
@@ -91,13 +105,15 @@ class Subject:
         """What the model does: classification, regression or multilabel."""
         return self.outputs.task
 
-    # ---- inputs ------------------------------------------------------------------------------------------------------
+    # ---- inputs ----------------------------------------------------------------------
     @abstractmethod
     def read(self, inputs: Any) -> tuple[Tensor, ...]:
         """Return further rows in the user's form as the network takes them."""
 
     def on_a_scale(self, position: int, shape: torch.Size) -> Tensor:  # noqa: ARG002 — an encoder tells columns apart
-        """Return which positions of an input, bool ``shape``, hold numbers that may be moved a little."""
+        """Return which positions of an input, bool ``shape``, hold numbers that may be
+        moved a little.
+        """
         return torch.ones(shape, dtype=torch.bool)
 
     @property
@@ -106,23 +122,33 @@ class Subject:
         return {}
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the typical row of a background: medians of numbers, most frequent levels, ``(1, *)`` each."""
+        """Return the typical row of a background: medians of numbers, most frequent
+        levels, ``(1, *)`` each.
+        """
         return tuple(typical_row(tensor) for tensor in rows)
 
     def mean(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the mean row of a background, with the most frequent whole numbers, ``(1, *)`` each."""
+        """Return the mean row of a background, with the most frequent whole numbers,
+        ``(1, *)`` each.
+        """
         return tuple(mean_row(tensor) for tensor in rows)
 
     def lacking(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return background rows without what a row may lack: nothing, but for an estimator's texts and images."""
+        """Return background rows without what a row may lack: nothing, but for an
+        estimator's texts and images.
+        """
         return tuple(rows)
 
     def design(self, background: Array) -> CellDesign | None:  # noqa: ARG002 — of a table without encoder
-        """Return how cells are encoded for conditional draws, or None if inputs are numbers already."""
+        """Return how cells are encoded for conditional draws, or None if inputs are
+        numbers already.
+        """
         return None
 
     def deciding(self) -> Subject:
-        """Return the subject whose errors are those of the classes that the model itself decides for."""
+        """Return the subject whose errors are those of the classes that the model
+        itself decides for.
+        """
         if self.decision is None:
             return self
         deciding = copy(self)
@@ -130,7 +156,9 @@ class Subject:
         return deciding
 
     def decided(self, outputs: Tensor) -> Integers:
-        """Return the position of the class that the model decides for in each row ``(rows,)``, by its raw outputs."""
+        """Return the position of the class that the model decides for in each row
+        ``(rows,)``, by its raw outputs.
+        """
         return decided(self.outputs.predicted(outputs), self.decision)
 
     def to_send(self) -> Subject:
@@ -147,31 +175,44 @@ class Subject:
     def check_slopes(self, method: str, input_indices: Sequence[int]) -> None:
         """Refuse a model without a gradient towards the inputs at ``input_indices``."""
 
-    # ---- predicting --------------------------------------------------------------------------------------------------
+    # ---- predicting ------------------------------------------------------------------
     @abstractmethod
     def open(self) -> Any:
-        """Return a context manager that puts the module into eval mode and then restores it."""
+        """Return a context manager that puts the module into eval mode and then
+        restores it.
+        """
 
     def steady(self, inputs: Sequence[Tensor]) -> AbstractContextManager[None]:  # noqa: ARG002 — of what remembers
-        """Return a context manager that refuses a model if calls in its body change what later calls return."""
+        """Return a context manager that refuses a model if calls in its body change
+        what later calls return.
+        """
         return nullcontext()
 
     @abstractmethod
     def forward(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return the network's raw outputs, ``(b, K)``, differentiable. The tensors are never changed."""
+        """Return the network's raw outputs, ``(b, K)``, differentiable.
+
+        The tensors are never changed.
+        """
 
     def in_company(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return rows as the network takes them: a single one twice where it does not take it alone."""
+        """Return rows as the network takes them: a single one twice where it does not
+        take it alone.
+        """
         if self.in_pairs and len(tensors[0]) == 1:
             return twice(tensors)
         return tuple(tensors)
 
     def predict(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Return what ``forward`` returns, up to rounding, without gradients and in the fastest way."""
+        """Return what ``forward`` returns, up to rounding, without gradients and in the
+        fastest way.
+        """
         return self.forward(tensors)
 
     def most_rows(self) -> int:
-        """Return how many rows may go through the network together, so that activations stay within bounds."""
+        """Return how many rows may go through the network together, so that activations
+        stay within bounds.
+        """
         return ANY_ROWS
 
     def branches(
@@ -179,12 +220,16 @@ class Subject:
         inputs: Sequence[Tensor],  # noqa: ARG002
         followers: frozenset[int],  # noqa: ARG002
     ) -> BranchCut | None:
-        """Return the network cut into branches, ``followers`` with the input they join, or None if it does not help."""
+        """Return the network cut into branches, ``followers`` with the input they join,
+        or None if it does not help.
+        """
         return None
 
 
 def numbers_by_row(rows: Tensor) -> Tensor:
-    """Return rows ``(rows, numbers)``, also of an input that has one number for each."""
+    """Return rows ``(rows, numbers)``, also of an input that has one number for
+    each.
+    """
     return rows.reshape(len(rows), rows.shape[1:].numel())
 
 
@@ -193,11 +238,13 @@ def twice(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(torch.cat([tensor, tensor]) for tensor in tensors)
 
 
-# ---- the row that stands for a background ----------------------------------------------------------------------------
+# ---- the row that stands for a background --------------------------------------------
 def typical_row(rows: Tensor) -> Tensor:
-    """Return the median of real numbers, the most frequent value of whole ones, position by position, ``(1, *)``.
+    """Return the median of real numbers, the most frequent value of whole ones,
+    position by position, ``(1, *)``.
 
-    The median of an even number of rows is the mean of the two in the middle. It is NaN where any value is NaN.
+    The median of an even number of rows is the mean of the two in the middle. It is NaN
+    where any value is NaN.
     """
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
@@ -212,14 +259,17 @@ def typical_row(rows: Tensor) -> Tensor:
 
 
 def mean_row(rows: Tensor) -> Tensor:
-    """Return the mean of real numbers, and the most frequent of whole ones: half a level or word does not exist."""
+    """Return the mean of real numbers, and the most frequent of whole ones: half a
+    level or word does not exist.
+    """
     if not rows.is_floating_point():
         return _most_frequent(rows)[None]
     return rows.double().mean(dim=0, keepdim=True).to(rows.dtype)
 
 
 def most_frequent_places(rows: Tensor) -> Tensor:
-    """Return the most frequent vector of whole numbers at each place, ``(1, places, numbers)``.
+    """Return the most frequent vector of whole numbers at each place, ``(1, places,
+    numbers)``.
 
     Numbers of one place belong together, such as those of a box.
     """

@@ -1,6 +1,8 @@
-"""Roles of a network's inputs (held or explained), and tokens: their replacement, and places that a row does not have.
+"""Roles of a network's inputs (held or explained), and tokens: their replacement, and
+places that a row does not have.
 
-Padding and special tokens belong to no player *in their row*: one more tensor, passed with the receiver, restores them.
+Padding and special tokens belong to no player *in their row*: one more tensor, passed
+with the receiver, restores them.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ Cuts = dict[str, tuple[Tensor, list[str]]]
 _STARTS = ("decoder_start_token_id",)
 #: Dimensions of rows that have one id at each place.
 _BY_PLACE = 2
-#: Names, in small letters, under which networks take what says where a row's tokens are.
+#: Names, in small letters, under which networks take what says where a row's tokens
+#: are.
 LENGTHS = (
     "length",
     "lengths",
@@ -113,7 +116,8 @@ class Roles:
 def find_roles(
     subject: NetworkSubject, hold: Any, added: Sequence[str], segments: Any = None
 ) -> Roles:
-    """Return the roles of the inputs: the user's choice, else inferred from the network's use of them and their names.
+    """Return the roles of the inputs: the user's choice, else inferred from the
+    network's use of them and their names.
 
     ``hold=None`` holds nothing. ``added`` are masks that a tokenizer made, for which no
     warning is due. ``segments``: how the user cuts inputs, which are features by
@@ -145,8 +149,10 @@ def find_roles(
     if new_names and subject.module not in _told:
         _told.add(subject.module)
         warn_user(
-            f"{first_names(new_names)} {by_count(len(new_names), 'stays with its row and is', 'stay with their rows and are')} not "
-            f"explained. Pass pg.Model(..., hold=None) to explain {by_count(len(new_names), 'it', 'them')} too."
+            f"{first_names(new_names)} "
+            f"{by_count(len(new_names), 'stays with its row and is', 'stay with their rows and are')} not "
+            "explained. Pass pg.Model(..., hold=None) to explain "
+            f"{by_count(len(new_names), 'it', 'them')} too."
         )
     masks = tuple(
         input_index
@@ -251,7 +257,9 @@ def _is_switch(tensor: Tensor) -> bool:
 
 
 def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bool:
-    """Return whether an input marks where values are: by its name and numbers, or by its shape beside tokens."""
+    """Return whether an input marks where values are: by its name and numbers, or by
+    its shape beside tokens.
+    """
     base_name = _base(subject.input_names[position])
     tensor = subject.inputs[position]
     integers = not tensor.is_floating_point()
@@ -272,8 +280,8 @@ def _is_beside(subject: NetworkSubject, position: int, tokens: int | None) -> bo
 def _counts_places(subject: NetworkSubject, position: int) -> bool:
     """Return whether whole numbers, one a row, count the places of another input.
 
-    Their name speaks of lengths, and the longest row fills that input or both names begin alike.
-    Or the input holds nothing behind as many places in any row.
+    Their name speaks of lengths, and the longest row fills that input or both names
+    begin alike. Or the input holds nothing behind as many places in any row.
     """
     base_name = _base(subject.input_names[position])
     longest = int(subject.inputs[position].max())
@@ -300,7 +308,9 @@ def _first_word(name: str) -> str:
 
 
 def _ends(subject: NetworkSubject, position: int, other_input: int) -> bool:
-    """Return whether an input says behind which place of another there is nothing but padding."""
+    """Return whether an input says behind which place of another there is nothing but
+    padding.
+    """
     lengths = subject.inputs[position]
     padded_rows = subject.inputs[other_input]
     if lengths.is_floating_point() or lengths[0].numel() != 1 or padded_rows.ndim < 2:
@@ -328,20 +338,26 @@ def _is_mask(subject: NetworkSubject, position: int, tokens: int) -> bool:
 
 
 def _away(name: str) -> int:
-    """Return the value of a mask where there is no token. Torch's padding masks are inverted."""
+    """Return the value of a mask where there is no token.
+
+    Torch's padding masks are inverted.
+    """
     return 1 if "pad" in name.lower() else 0
 
 
-# ---- a network's rows with tokens ------------------------------------------------------------------------------------
+# ---- a network's rows with tokens ----------------------------------------------------
 @dataclass(frozen=True)
 class Places:
-    """Rows whose last tensor, ``(rows, 1 + numbers, places)``, says which places keep the row's values, and these."""
+    """Rows whose last tensor, ``(rows, 1 + numbers, places)``, says which places keep
+    the row's values, and these.
+    """
 
     follow: tuple[int, ...]  # the inputs of tokens, of their masks and of their boxes
     special: tuple[int, ...] = ()  # ids that no other row brings
 
     def tensors(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Return the network's tensors, after restoring the places that belong to no player.
+        """Return the network's tensors, after restoring the places that belong to no
+        player.
 
         So are places at which another row has a special id.
         """
@@ -365,7 +381,9 @@ class Places:
         return restored
 
     def ordinary(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Return rows whose special ids are the most frequent other id of their place, if there is any."""
+        """Return rows whose special ids are the most frequent other id of their place,
+        if there is any.
+        """
         ordinary_rows = list(rows)
         tokens = self.follow[0]
         ordinary_rows[tokens] = rows[tokens].clone()
@@ -385,7 +403,8 @@ class Places:
 
 
 def _with_own(stay: Tensor, inputs: Sequence[Tensor], follow: Sequence[int]) -> Tensor:
-    """Return which places keep a row's values, and these, int64 ``(rows, 1 + numbers, places)``.
+    """Return which places keep a row's values, and these, int64 ``(rows, 1 + numbers,
+    places)``.
 
     A place has one number of an input of tokens, and several of boxes.
     """
@@ -435,7 +454,9 @@ def with_tokens(
     *,
     by_word: bool = True,
 ) -> Cuts:
-    """Make the places of tokens players, or their words if a tokenizer knows them. Return how inputs are cut.
+    """Make the places of tokens players, or their words if a tokenizer knows them.
+
+    Return how inputs are cut.
 
     ``by_word=False``: the places in any case, whose tokens have vectors. The subject's
     form and inputs change if a row has places without a token.
@@ -444,7 +465,10 @@ def with_tokens(
     if roles.tokens is None:
         if tokenizer is not None:
             problem = "tokenizer= needs an input of tokens, and none was recognised"
-            hint = "Leave it out. An input is tokens if an nn.Embedding looks its whole numbers (rows, places) up"
+            hint = (
+                "Leave it out. An input is tokens if an nn.Embedding looks its "
+                "whole numbers (rows, places) up"
+            )
             raise InputError(problem, hint=hint, code="PG004")
         return _cuts(subject, roles)
     input_name = roles.names[roles.tokens]
@@ -492,7 +516,9 @@ def _special(
     *,
     asks: bool,
 ) -> frozenset[int]:
-    """Return the ids in the rows that stay where they are: special for the tokenizer, or needed by the network."""
+    """Return the ids in the rows that stay where they are: special for the tokenizer,
+    or needed by the network.
+    """
     assert roles.tokens is not None
     absent_mask = _absent(roles, subject.inputs, pad)
     token_ids = subject.inputs[roles.tokens]
@@ -506,7 +532,8 @@ def _special(
             input_name = roles.names[roles.tokens]
             warn_user(
                 f"The network refuses rows of {input_name!r} in which "
-                f"{by_count(len(needed), 'this id is', 'these ids are')} moved: {first_names(sorted(needed))}. "
+                f"{by_count(len(needed), 'this id is', 'these ids are')} moved: "
+                f"{first_names(sorted(needed))}. "
                 f"{by_count(len(needed), 'It stays in its place and is', 'They stay in their places and are')} not "
                 f"explained."
             )
@@ -532,7 +559,10 @@ def _make_places(
     tokenizer: Any,
     special: frozenset[int],
 ) -> list[list[str | None]]:
-    """Keep the row's values at places that hold no token or a special one. Return the others' texts or ids."""
+    """Keep the row's values at places that hold no token or a special one.
+
+    Return the others' texts or ids.
+    """
     assert roles.tokens is not None
     away = _absent(roles, subject.inputs, pad)
     follow = roles.follow
@@ -618,7 +648,9 @@ def _make_words(
 def follow_tokens(
     space: PlayerSpace, roles: Roles, subject: NetworkSubject
 ) -> PlayerSpace:
-    """Return the players, who now also own masks and boxes at the places of their tokens."""
+    """Return the players, who now also own masks and boxes at the places of their
+    tokens.
+    """
     if roles.tokens is None or isinstance(subject.form.tokens, Words):
         return space
     owners = space.segments[roles.tokens]
@@ -637,7 +669,8 @@ def follow_tokens(
 def without_starts(
     space: PlayerSpace, roles: Roles, subject: NetworkSubject, tokenizer: Any
 ) -> PlayerSpace:
-    """Return the players without places of further ids that hold one special id in every row.
+    """Return the players without places of further ids that hold one special id in
+    every row.
 
     So a decoder's ids begin with the token that starts them.
     """
@@ -680,7 +713,9 @@ def _with_boxes(space: PlayerSpace, roles: Roles, owners: Tensor) -> PlayerSpace
 
 
 def _absent(roles: Roles, inputs: Sequence[Tensor], pad: int | None) -> Tensor:
-    """Return which places hold no token of their row, bool ``(rows, places)``: by mask, lengths or padding."""
+    """Return which places hold no token of their row, bool ``(rows, places)``: by mask,
+    lengths or padding.
+    """
     assert roles.tokens is not None
     token_ids = inputs[roles.tokens]
     masks = [

@@ -1,4 +1,6 @@
-"""Trace a network without disturbing threads that call networks meanwhile, and without changing it."""
+"""Trace a network without disturbing threads that call networks meanwhile, and without
+changing it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _one_traces = turn()
 
 
 def name_of(func: Any) -> str:
-    """Return a function's name without the signs of methods and of work in place, and that of a property that turns."""
+    """Return a function's name without the signs of methods and of work in place, and
+    that of a property that turns.
+    """
     function_name = str(
         getattr(func, "__name__", func if isinstance(func, str) else "")
     )
@@ -56,9 +60,11 @@ def listening(
     leave: Callable[[Site, tuple[Any, ...], dict[str, Any], Any], Any],
     enter: Callable[[Site], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Pass each call of layers by this thread to ``enter`` and, with arguments and output, to ``leave``.
+    """Pass each call of layers by this thread to ``enter`` and, with arguments and
+    output, to ``leave``.
 
-    What ``leave`` returns takes the place of the output, unless it is None. All hooks are removed afterwards.
+    What ``leave`` returns takes the place of the output, unless it is None. All hooks
+    are removed afterwards.
     """
     own_thread = get_ident()
     calls = Counter[str]()
@@ -95,11 +101,13 @@ def listening(
 
 
 class OwnThreadTracer(fx.Tracer):
-    """Trace only the calls of the current thread, one tracer at a time: torch calls it from every module and thread.
+    """Trace only the calls of the current thread, one tracer at a time: torch calls it
+    from every module and thread.
 
-    Modules named in ``leaves`` are called as they are. After an error ``failed`` names the innermost module that raised
-    it, empty where the network itself did. A forward may store results, here stand-ins for tensors, as attributes, and
-    torch adds constants of the graph to the network. All attributes are restored.
+    Modules named in ``leaves`` are called as they are. After an error ``failed`` names
+    the innermost module that raised it, empty where the network itself did. A forward
+    may store results, here stand-ins for tensors, as attributes, and torch adds
+    constants of the graph to the network. All attributes are restored.
     """
 
     leaves: frozenset[str] = frozenset()
@@ -123,10 +131,12 @@ class OwnThreadTracer(fx.Tracer):
                 put_back(before)
 
     def as_module(self, graph: fx.Graph) -> fx.GraphModule:
-        """Return a graph, the traced one or a part of it, as a module with the parts of the network.
+        """Return a graph, the traced one or a part of it, as a module with the parts of
+        the network.
 
-        For messages, torch stores the source of every such module as long as the process lives. It is removed here.
-        Call its ``forward``: the module itself prints to stderr what a part of the network raises.
+        For messages, torch stores the source of every such module as long as the
+        process lives. It is removed here. Call its ``forward``: the module itself
+        prints to stderr what a part of the network raises.
         """
         names = set()
         for graph_node in graph.nodes:
@@ -174,7 +184,9 @@ class OwnThreadTracer(fx.Tracer):
 
 
 def erase_unused(graph: fx.Graph, keep: Callable[[fx.Node], bool]) -> None:
-    """Erase nodes whose result is not used, but the output and what is kept: in eval mode they have no other effect."""
+    """Erase nodes whose result is not used, but the output and what is kept: in eval
+    mode they have no other effect.
+    """
     for graph_node in reversed(list(graph.nodes)):
         if graph_node.op != "output" and not graph_node.users and not keep(graph_node):
             graph.erase_node(graph_node)

@@ -1,7 +1,9 @@
-"""Words as players: text is tokenised, and rows are lists of words, from which the network's tokens are put together.
+"""Words as players: text is tokenised, and rows are lists of words, from which the
+network's tokens are put together.
 
-A row of ``W`` words is ``2 W + 1`` codes: each word stands between two gaps, which hold the special tokens around it
-and belong to nobody. Words of a donor may have other numbers of tokens: what stands behind them moves.
+A row of ``W`` words is ``2 W + 1`` codes: each word stands between two gaps, which hold
+the special tokens around it and belong to nobody. Words of a donor may have other
+numbers of tokens: what stands behind them moves.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ NO_LIMIT = 10**6
 
 @dataclass(frozen=True)
 class Tokens:
-    """One text as tokens: the id of each, the number of its word (−1: a special token) and the words."""
+    """One text as tokens: the id of each, the number of its word (−1: a special token)
+    and the words.
+    """
 
     ids: Integers
     word: Integers
@@ -52,7 +56,9 @@ def is_text(value: Any) -> bool:
 
 
 def tokenise(text: str, tokenizer: Any) -> Tokens:
-    """Return a text as tokens, by a tokenizer of Hugging Face or any function of a text that returns ids."""
+    """Return a text as tokens, by a tokenizer of Hugging Face or any function of a text
+    that returns ids.
+    """
     if hasattr(tokenizer, "encode_batch"):
         encode = getattr(tokenizer, "encode", None)
     else:
@@ -78,7 +84,8 @@ def _ids(returned: Any, text: str) -> Integers:
         array = array[0]
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         problem = (
-            f"tokenizer= must return a list of token ids for a text, got {array.dtype} of shape {array.shape} for "
+            f"tokenizer= must return a list of token ids for a text, got {array.dtype} "
+            f"of shape {array.shape} for "
             f"{text[:30]!r}"
         )
         raise InputError(
@@ -111,9 +118,11 @@ def _by_words(
 
 
 def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
-    """Return tokens with the words between spaces, if the text's tokens are those of its words in order.
+    """Return tokens with the words between spaces, if the text's tokens are those of
+    its words in order.
 
-    A tokenizer may put special tokens before and after every text. Otherwise each token is a separate word.
+    A tokenizer may put special tokens before and after every text. Otherwise each token
+    is a separate word.
     """
     token_ids = tokens_of(text)
     around = tokens_of("")
@@ -142,7 +151,9 @@ def _by_spaces(text: str, tokens_of: Callable[[str], Integers]) -> Tokens:
 
 
 def writer_of(tokenizer: Any) -> Callable[[Integers], Iterable[Any]] | None:
-    """Return what writes ids as the tokenizer's pieces of texts, None if nothing does."""
+    """Return what writes ids as the tokenizer's pieces of texts, None if nothing
+    does.
+    """
     write = getattr(tokenizer, "convert_ids_to_tokens", None)
     find_token = getattr(tokenizer, "id_to_token", None)
     if write is None and find_token is not None:
@@ -151,7 +162,9 @@ def writer_of(tokenizer: Any) -> Callable[[Integers], Iterable[Any]] | None:
 
 
 def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
-    """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of words."""
+    """Return rows of ids as tokens, by the signs with which tokenizers mark pieces of
+    words.
+    """
     special = special_ids(tokenizer)
     write = writer_of(tokenizer)
     assert write is not None
@@ -170,7 +183,10 @@ def split_ids(rows: Sequence[Integers], tokenizer: Any) -> list[Tokens]:
 def _split_pieces(
     ids: Integers, pieces: Sequence[str], special: frozenset[int], *, apart: bool
 ) -> Tokens:
-    """Return ids as tokens. ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``)."""
+    """Return ids as tokens.
+
+    ``apart``: a sign begins each word (``▁``, ``Ġ``), else one continues it (``##``).
+    """
     word_indices: Integers = []
     words: list[str] = []
     for token_id, piece in zip(ids, pieces, strict=True):
@@ -196,13 +212,15 @@ def _split_pieces(
     return Tokens(ids, word_indices, words)
 
 
-# ---- texts among the inputs ------------------------------------------------------------------------------------------
+# ---- texts among the inputs ----------------------------------------------------------
 def as_tokens(
     inputs: Any, tokenizer: Any, module: nn.Module, pad: int
 ) -> tuple[Any, dict[str, list[Tokens]], list[str]]:
-    """Return inputs with texts as ids ``(rows, places)``, their tokens by name, and the masks that were added to them.
+    """Return inputs with texts as ids ``(rows, places)``, their tokens by name, and the
+    masks that were added to them.
 
-    Texts go to the parameter of their name, else to ``input_ids`` or the forward's first one.
+    Texts go to the parameter of their name, else to ``input_ids`` or the forward's
+    first one.
     """
     alone = is_text(inputs)
     if not alone and not (
@@ -253,7 +271,9 @@ def as_tokens(
 
 
 def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
-    """Return rows of ids ``(rows, places)``, filled up with padding, and where they hold a token."""
+    """Return rows of ids ``(rows, places)``, filled up with padding, and where they
+    hold a token.
+    """
     if len(rows) > 1:
         width = max(1, *map(len, rows))
     else:
@@ -270,7 +290,7 @@ def padded(rows: Sequence[Integers], pad: int, *, left: bool) -> tuple[Tensor, T
     return token_ids, there
 
 
-# ---- rows of words ---------------------------------------------------------------------------------------------------
+# ---- rows of words -------------------------------------------------------------------
 @dataclass
 class Lexicon:
     """A code for each sequence of ids that stands somewhere as a word or a gap."""
@@ -285,7 +305,10 @@ class Lexicon:
         return self.codes.setdefault(tuple(ids), len(self.codes) + 1)
 
     def rows(self, texts: Sequence[Tokens], words: int) -> Tensor:
-        """Return the codes of texts, ``(rows, 2 words + 1)``. Further words are left out."""
+        """Return the codes of texts, ``(rows, 2 words + 1)``.
+
+        Further words are left out.
+        """
         codes = torch.zeros(len(texts), 2 * words + 1, dtype=torch.int64)
         self.longest = self.longest or [0] * (2 * words + 1)
         for row_index, row_tokens in enumerate(texts):
@@ -312,7 +335,9 @@ class Lexicon:
         return codes
 
     def contents(self) -> tuple[Tensor, Tensor]:
-        """Return the ids of each code, filled up with −1, ``(codes, tokens)``, and how many there are."""
+        """Return the ids of each code, filled up with −1, ``(codes, tokens)``, and how
+        many there are.
+        """
         code_rows: list[tuple[int, ...]] = [
             (),
             (),
@@ -330,7 +355,10 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class Words:
-    """Rows whose tokens are words. The last tensor holds the row's own words, so that it gets no others."""
+    """Rows whose tokens are words.
+
+    The last tensor holds the row's own words, so that it gets no others.
+    """
 
     tokens: int  # the input of tokens
     name: str  # of this input
@@ -417,7 +445,9 @@ class Words:
     def in_words(
         self, rows: Sequence[Tensor], texts: Sequence[Tokens]
     ) -> tuple[Tensor, ...]:
-        """Return rows of the network's inputs with the words of their tokens in the place of these, and once more."""
+        """Return rows of the network's inputs with the words of their tokens in the
+        place of these, and once more.
+        """
         codes = self.lexicon.rows(texts, self.words)
         masks = [mask_input for mask_input, _ in self.masks]
         filled = []

@@ -1,4 +1,7 @@
-"""Named data sets with their cards. They are read from ``PERMGRAD_DATA`` or the cache, or downloaded."""
+"""Named data sets with their cards.
+
+They are read from ``PERMGRAD_DATA`` or the cache, or downloaded.
+"""
 
 from permgrad.data.datasets import sets
 from permgrad.data.datasets.store import (

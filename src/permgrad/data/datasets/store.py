@@ -1,4 +1,6 @@
-"""What is known about named data sets, and where their files are: the user's folder, the cache, their home."""
+"""What is known about named data sets, and where their files are: the user's folder,
+the cache, their home.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ from permgrad.data.splitting import Task
 
 @dataclass(frozen=True)
 class Download:
-    """Where a file can be fetched, and how its bytes become those of the card's file. None: they are the same."""
+    """Where a file can be fetched, and how its bytes become those of the card's file.
+
+    None: they are the same.
+    """
 
     url: str
     convert: Callable[[bytes], bytes] | None = None
@@ -31,7 +36,9 @@ class Download:
 
 @dataclass(frozen=True)
 class DataCard:
-    """A data card: what a named data set is, where it lives, and what a program must know to use it."""
+    """A data card: what a named data set is, where it lives, and what a program must
+    know to use it.
+    """
 
     name: str  # on the command line
     title: str  # for people
@@ -58,7 +65,8 @@ class DataCard:
         str, ...
     ] = ()  # what a reader should know, and why a download is not possible
     story: str | None = (
-        None  # which published readings of the set recur: a sentence that a run of it prints
+        # which published readings of the set recur: a sentence that a run of it prints
+        None
     )
     download: Download | None = None  # None: only by hand
     build: Callable[[], pd.DataFrame] | None = (
@@ -83,7 +91,9 @@ class DataCard:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A loaded data set: features and target in one frame, codes for missing untouched, and its card."""
+    """A loaded data set: features and target in one frame, codes for missing untouched,
+    and its card.
+    """
 
     frame: pd.DataFrame
     card: DataCard
@@ -105,7 +115,9 @@ class Dataset:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Columns that act as one, such as the one-hot columns of a variable: ``TableEncoder(groups=…)``."""
+        """Columns that act as one, such as the one-hot columns of a variable:
+        ``TableEncoder(groups=…)``.
+        """
         return {
             group_name: list(columns)
             for group_name, columns in self.card.groups.items()
@@ -155,7 +167,8 @@ def load_dataset(name: str) -> Dataset:
 
     Raises:
         InputError: no such name.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded. The message says which file to put where.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded. The message
+            says which file to put where.
 
     Examples:
         >>> data = load_dataset("breast_cancer")
@@ -169,14 +182,19 @@ def load_dataset(name: str) -> Dataset:
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads: ``PERMGRAD_CACHE``, or the platform's cache folder."""
+    """Return the folder for downloads: ``PERMGRAD_CACHE``, or the platform's cache
+    folder.
+    """
     import pooch
 
     return Path(os.environ.get("PERMGRAD_CACHE") or pooch.os_cache("permgrad"))
 
 
 def fetch_dataset(name: str) -> Path | None:
-    """Return the file of a data set, downloaded if it is not on this machine. None when it ships in a dependency."""
+    """Return the file of a data set, downloaded if it is not on this machine.
+
+    None when it ships in a dependency.
+    """
     data_card = cards.get(name)
     if data_card.file_name is None:
         return None
@@ -209,7 +227,9 @@ def find_file(
     convert: Callable[[bytes], bytes] | None = None,
     versions: Collection[str] = (),
 ) -> Path:
-    """Return a file from ``PERMGRAD_DATA`` (content in no ``versions`` warns), the cache, or downloaded into it."""
+    """Return a file from ``PERMGRAD_DATA`` (content in no ``versions`` warns), the
+    cache, or downloaded into it.
+    """
     algorithm = {"sha256": "SHA-256", "md5": "MD5"}[digest]
     if folder := os.environ.get("PERMGRAD_DATA"):
         local_file = Path(folder, file_name)
@@ -217,7 +237,8 @@ def find_file(
             content = file_hash(local_file, digest)
             if content != checksum and content not in versions:
                 warn_user(
-                    f"The file of {what} ({str(local_file)!r}) has the {algorithm} {content}, not the {checksum} of its "
+                    f"The file of {what} ({str(local_file)!r}) has the {algorithm} "
+                    f"{content}, not the {checksum} of its "
                     "source",
                     "It is used unchanged.",
                 )
@@ -227,13 +248,15 @@ def find_file(
         if (content := file_hash(cached, digest)) == checksum:
             return cached
         raise EnvironmentProblem(
-            f"The file of {what} ({str(cached)!r}) has the {algorithm} {content}, not the {checksum} of its source",
+            f"The file of {what} ({str(cached)!r}) has the {algorithm} {content}, not "
+            f"the {checksum} of its source",
             hint="Remove it, or name a folder with the file in PERMGRAD_DATA.",
             code="PG063",
         )
     by_hand = (
         f"Put the file {file_name} ({algorithm} {checksum}, from {origin}) into "
-        f"{str(cached.parent)!r}, or name the folder that holds it in the environment variable PERMGRAD_DATA."
+        f"{str(cached.parent)!r}, or name the folder that holds it in the environment "
+        "variable PERMGRAD_DATA."
     )
     if url is None:
         raise EnvironmentProblem(
@@ -245,11 +268,17 @@ def find_file(
         content_bytes = fetch_bytes(url)
         content_bytes = convert(content_bytes) if convert is not None else content_bytes
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        problem = f"The file of {what} is not on this machine, and {url} cannot be downloaded ({type(error).__name__})"
+        problem = (
+            f"The file of {what} is not on this machine, and {url} cannot be "
+            f"downloaded ({type(error).__name__})"
+        )
         raise EnvironmentProblem(problem, hint=by_hand, code="PG063") from error
     content = hashlib.new(digest, content_bytes, usedforsecurity=False).hexdigest()
     if content != checksum:
-        problem = f"The download of {what} from {url} has the {algorithm} {content}, not the {checksum} of its source"
+        problem = (
+            f"The download of {what} from {url} has the {algorithm} {content}, "
+            f"not the {checksum} of its source"
+        )
         raise EnvironmentProblem(problem, hint=by_hand, code="PG063")
     try:
         with atomic_path(cached) as temporary:

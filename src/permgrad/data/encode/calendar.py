@@ -1,7 +1,9 @@
-"""The parts of a date: what returns, such as weekday, season and hour, and what does not, which are time and year.
+"""The parts of a date: what returns, such as weekday, season and hour, and what does
+not, which are time and year.
 
-Several encoded parts say the same thing in two ways, such as the month and the day of the year. People are shown what
-they say together: the features of ``feature_of``, whose cells ``words_of`` writes.
+Several encoded parts say the same thing in two ways, such as the month and the day of
+the year. People are shown what they say together: the features of ``feature_of``, whose
+cells ``words_of`` writes.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ _VALUES: dict[str, Sequence[str]] = {
     ],
     "hour": [f"hour {number}" for number in range(24)],
 }
-#: Days after which a part has had all its values, and how many training rows and days each value of a category needs on
-#: average: the rows of one day have more in common than its number.
+#: Days after which a part has had all its values, and how many training rows and days
+#: each value of a category needs on average: the rows of one day have more in common
+#: than its number.
 _DAYS = {
     "month": 365,
     "yearday": 365,
@@ -54,11 +57,13 @@ _DAYS = {
 _ROWS_OF_A_VALUE = 20
 _DAYS_OF_A_VALUE = 8
 _DAY = 86_400
-#: How many rows each minute of the day that occurs has on average, and how many days there are, where minutes return.
+#: How many rows each minute of the day that occurs has on average, and how many days
+#: there are, where minutes return.
 _TIMES_OF_A_MINUTE = 5
 #: How often the cycles of the minute go round in a day: a day has more than one peak.
 _TIMES = ("", " 2", " 3", " 4")
-#: The time since the start, at most that of the latest training row: what no model learned of later times is not asked.
+#: The time since the start, at most that of the latest training row: what no model
+#: learned of later times is not asked.
 HELD = "held"
 #: What the encoded parts of a date say, as people call it.
 _FEATURES = {
@@ -90,7 +95,8 @@ CIRCLES = {"season": 366, "weekday": 7, "time of day": 1440}
 
 
 def calendar_parts(seconds: Floats) -> dict[str, Integers]:
-    """Split finite seconds since 1970 into the date (days since 1970), year, and the values of ``PERIODS``, all from 0.
+    """Split finite seconds since 1970 into the date (days since 1970), year, and the
+    values of ``PERIODS``, all from 0.
 
     Examples:
         >>> {part: int(value[0]) for part, value in calendar_parts(np.array([-1.0])).items()}
@@ -119,7 +125,8 @@ def feature_of(date_part_name: str) -> str:
 
 
 def words_of(feature: str, seconds: Floats) -> pd.Categorical[str]:
-    """Return how a feature of dates is written, in its order: ``"14:35"``, ``"Tuesday"``, ``"5 March"``.
+    """Return how a feature of dates is written, in its order: ``"14:35"``,
+    ``"Tuesday"``, ``"5 March"``.
 
     ``seconds`` are those since 1970, NaN where a date is missing.
 
@@ -145,9 +152,10 @@ def date_part(
 ) -> Floats:
     """Return a part of dates that are split by ``calendar_parts``.
 
-    ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month cos"`` are a cycle: December and
-    January are neighbours. ``"minute sin 2"`` is one that goes round twice a day. ``"month 0"`` is 1 in January,
-    ``"weekend"`` on Saturdays and Sundays.
+    ``"year"`` is 0 to 1 between the years of training. ``"month sin"`` and ``"month
+    cos"`` are a cycle: December and January are neighbours. ``"minute sin 2"`` is one
+    that goes round twice a day. ``"month 0"`` is 1 in January, ``"weekend"`` on
+    Saturdays and Sundays.
     """
     if part_label == "year":
         return np.asarray((calendar["year"] - years[0]) / (years[1] - years[0]))
@@ -181,14 +189,17 @@ def _values_seen(
     *,
     monthly: bool,
 ) -> dict[str, Integers]:
-    """Return which values of ``PERIODS`` the training rows have, without parts that say no more than another does."""
+    """Return which values of ``PERIODS`` the training rows have, without parts that say
+    no more than another does.
+    """
     seen_values = {}
     for period_name in PERIODS:
         if period_name in covered:
             seen_values[period_name] = np.flatnonzero(counts[period_name])
     if monthly:
         seen_values.pop("yearday", None)
-    # Minutes are read where they return, such as every five minutes, and say more than the hour does.
+    # Minutes are read where they return, such as every five minutes, and say more than
+    # the hour does.
     minutes = seen_values.get("minute", ())
     returning = (
         min(len(days), counts["minute"].sum() / max(len(minutes), 1))
@@ -207,7 +218,8 @@ def returning_parts(
     Args:
         counts: how many rows have each value of ``PERIODS``.
         days: the different dates, rising, in days since 1970.
-        returning: whether a part is left out if the dates do not cover all its values once.
+        returning: whether a part is left out if the dates do not cover all its values
+            once.
     """
     covered = [
         day_period

@@ -1,6 +1,8 @@
-"""How the cells of a wide column become rows of numbers: of a text one per level or word, of an image its vector.
+"""How the cells of a wide column become rows of numbers: of a text one per level or
+word, of an image its vector.
 
-A design is one class and one registration. It is fitted on a column's different cells and how often each occurs.
+A design is one class and one registration. It is fitted on a column's different cells
+and how often each occurs.
 """
 
 from __future__ import annotations
@@ -26,14 +28,17 @@ Matrix = Any
 _MOST_ENTRIES = 50_000
 #: Components of vectors that enter. More cost time alone.
 _MOST_COMPONENTS = 256
-#: From this share of cells with several words on, words are read. Of more cells than a few, as many share a word, too.
+#: From this share of cells with several words on, words are read. Of more cells than a
+#: few, as many share a word, too.
 _SHARE_OF_WORDS = 0.2
 _FEW = 50
-#: Longer texts say enough by their words. Pieces of words of shorter ones are read as well.
+#: Longer texts say enough by their words. Pieces of words of shorter ones are read as
+#: well.
 _LONG_TEXT = 300
 #: Signs that vocabularies are learned from. Of more, a part of the texts.
 _MOST_LEARNED = 20_000_000
-#: Words of one text that are told apart. Those of longer texts are taken together with their neighbours.
+#: Words of one text that are told apart. Those of longer texts are taken together with
+#: their neighbours.
 MOST_PARTS = 60
 #: A word. In scripts without spaces each sign is one.
 _WORD = rf"[{UNSPACED}{PICTURES}]|(?:[^\W{UNSPACED}]|[{MARKS}])+"
@@ -47,7 +52,8 @@ Cells = Any
 class Design(Protocol):
     """Cells as sparse rows.
 
-    ``entries``: what the columns stand for. ``scale``: the strength that is tried first. ``reads``: which cells.
+    ``entries``: what the columns stand for. ``scale``: the strength that is tried
+    first. ``reads``: which cells.
     """
 
     entries: list[str]
@@ -66,7 +72,10 @@ class Design(Protocol):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
+        """Read back what ``to_dict`` wrote.
+
+        ``KeyError``, ``TypeError`` or ``ValueError``: something else.
+        """
 
 
 class TextVectors(Protocol):
@@ -84,7 +93,9 @@ class ImageVectors(Protocol):
     def learn(
         self, name: str, cells: Sequence[str], index: Integers, target: Any
     ) -> Floats32:
-        """Learn how a column is read, and return vectors ``(cells, width)`` for training rows, which ``index`` has."""
+        """Learn how a column is read, and return vectors ``(cells, width)`` for
+        training rows, which ``index`` has.
+        """
 
     def vectors(self, name: str, cells: Sequence[str]) -> Floats32:
         """Return the vectors of cells ``(cells, width)``."""
@@ -95,9 +106,12 @@ designs: Registry[type[Design]] = Registry("design")
 
 @designs.register("levels")
 class Levels:
-    """Each level is an entry of its own. Where most rows have a text of their own, those that occur once are not.
+    """Each level is an entry of its own.
 
-    ``counts``: training rows of each entry. ``pooled``: how many texts are none, because they occur once.
+    Where most rows have a text of their own, those that occur once are not.
+
+    ``counts``: training rows of each entry. ``pooled``: how many texts are none,
+    because they occur once.
     """
 
     scale: float = 1.0
@@ -116,7 +130,8 @@ class Levels:
     @classmethod
     def fit(cls, texts: Sequence[str], counts: Integers) -> Self | None:
         """Keep the most frequent levels."""
-        # The one row of a level says little, but other levels need no more: its effect is pulled towards the mean.
+        # The one row of a level says little, but other levels need no more: its effect
+        # is pulled towards the mean.
         kept_levels = np.flatnonzero(
             counts > (1 if counts[counts > 1].sum() < counts.sum() / 2 else 0)
         )
@@ -157,10 +172,12 @@ class Levels:
 
 @designs.register("words")
 class Words:
-    """Words and pairs of words, and of short texts pieces of words of two to five signs, weighted by tf-idf.
+    """Words and pairs of words, and of short texts pieces of words of two to five
+    signs, weighted by tf-idf.
 
-    ``(1 + ln tf) · (1 + ln((1 + n) / (1 + df)))`` with the rows' norm 1, for words and pieces each (Salton & Buckley
-    1988). ``n`` and ``df`` count rows, so that a text of many rows counts as often.
+    ``(1 + ln tf) · (1 + ln((1 + n) / (1 + df)))`` with the rows' norm 1, for words and
+    pieces each (Salton & Buckley 1988). ``n`` and ``df`` count rows, so that a text of
+    many rows counts as often.
     """
 
     scale: float = 2.0
@@ -214,7 +231,8 @@ class Words:
                 and np.mean(shared.getnnz(axis=1) > 0) < _SHARE_OF_WORDS
             ):
                 return None  # as of "user 17", whose words say no more than the level
-            # A piece of one text says nothing of others. A word weighs by its being rare there.
+            # A piece of one text says nothing of others. A word weighs by its being
+            # rare there.
             often = np.flatnonzero(cells >= (1 if vocabulary == "words" else 2))
             entries = counter.get_feature_names_out()
             chosen = _most_frequent(often.tolist(), spread, entries)
@@ -257,7 +275,8 @@ class Words:
                 vocabulary in ("words", "pieces")
                 and rarity.shape == (len(entries),)
                 and np.isfinite(rarity).all(),
-                f"{vocabulary!r:.60} of {len(entries)} entries with weights {rarity.shape}",
+                f"{vocabulary!r:.60} of {len(entries)} entries with weights "
+                f"{rarity.shape}",
             )
             vocabularies[vocabulary] = entries, rarity
         return cls(vocabularies)
@@ -277,7 +296,9 @@ def _entries(content: Mapping[str, Any]) -> list[str]:
 
 @designs.register("vectors")
 class Vectors:
-    """Vectors, standardised, turned to their leading principal components, and of a norm near 1."""
+    """Vectors, standardised, turned to their leading principal components, and of a
+    norm near 1.
+    """
 
     scale: float = 1.0
     reads: Literal["texts", "vectors"] = "vectors"
@@ -311,7 +332,8 @@ class Vectors:
 
     def matrix(self, texts: Floats32) -> Matrix:
         """Return the components."""
-        # Row by row: the product of dense matrices rounds differently for another number of rows.
+        # Row by row: the product of dense matrices rounds differently for another
+        # number of rows.
         return sparse.csr_matrix(sparse.csr_matrix(texts - self.mean) @ self.turn)
 
     def to_dict(self) -> dict[str, Any]:
@@ -351,9 +373,11 @@ def words_in(text: str) -> list[tuple[int, int]]:
 
 
 def text_parts(text: str) -> list[str | list[str]]:
-    """Return a text as what is before its first word, that word, what is between, the next one, … in turns.
+    """Return a text as what is before its first word, that word, what is between, the
+    next one, … in turns.
 
-    A word is a list of itself. Of more than 60 words it is several in a row with what is between them: ``[a, " ", b]``.
+    A word is a list of itself. Of more than 60 words it is several in a row with what
+    is between them: ``[a, " ", b]``.
 
     Examples:
         >>> text_parts("a (very) Good film")
@@ -394,7 +418,8 @@ def spans_of(text: str, entry: str) -> list[tuple[int, int]]:
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    """Return a text with a space in the place of some of its parts, which follow each other.
+    """Return a text with a space in the place of some of its parts, which follow each
+    other.
 
     Examples:
         >>> without("a (very) Good film", spans_of("a (very) Good film", "good film"))

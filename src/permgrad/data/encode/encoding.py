@@ -1,4 +1,6 @@
-"""From a table to the numbers a network sees, one feature at a time, fitted on training rows only."""
+"""From a table to the numbers a network sees, one feature at a time, fitted on training
+rows only.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ Level: TypeAlias = Literal["column", "feature"]
 Places: TypeAlias = Integers
 
 _FORMAT = 1
-#: The detail of an encoded column with what a number is read less, as scores have their output's.
+#: The detail of an encoded column with what a number is read less, as scores have their
+#: output's.
 _LESS = -1
 #: How many columns one warning names.
 _MOST_NAMED = 5
@@ -55,7 +58,9 @@ _told: ContextVar[set[str] | None] = ContextVar(
 
 
 class DatePart(NamedTuple):
-    """A feature that a date is: its raw column, what it says (``"weekday"``), and its encoded columns."""
+    """A feature that a date is: its raw column, what it says (``"weekday"``), and its
+    encoded columns.
+    """
 
     column: str
     part: str
@@ -64,7 +69,9 @@ class DatePart(NamedTuple):
 
 @contextmanager
 def surprises_told_once(known_columns: Iterable[str] = ()) -> Iterator[None]:
-    """Within the body warn once for each column of levels and words that training did not have, but ``known_columns`` ones."""
+    """Within the body warn once for each column of levels and words that training did
+    not have, but ``known_columns`` ones.
+    """
     token = _told.set(set(known_columns))
     try:
         yield
@@ -74,50 +81,62 @@ def surprises_told_once(known_columns: Iterable[str] = ()) -> Iterator[None]:
 
 @dataclass(eq=False, repr=False)
 class TableEncoder:
-    """Encode a table feature by feature: numbers scaled, categories one-hot, dates in parts, missing in own columns.
+    """Encode a table feature by feature: numbers scaled, categories one-hot, dates in
+    parts, missing in own columns.
 
-    The encoding is *per column*: what a raw cell becomes depends on that cell alone, so replacing a raw value and
-    encoding again equals copying encoded columns.
+    The encoding is *per column*: what a raw cell becomes depends on that cell alone, so
+    replacing a raw value and encoding again equals copying encoded columns.
 
-    - Numbers are scaled (see ``scaling.Scaling``). A missing one is imputed with the training median, and one 0/1
-      column per kind of missing seen in training (blank, and each declared code) says so.
-    - Categories are one-hot, the most frequent first. Each kind of missing seen in training is a level. Beyond
-      ``max_levels`` the rare ones share a level "other", which also takes unseen ones. Without it an unseen level is
-      all zeros.
-    - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third word counts as missing.
-    - Dates give time, year, month, day of the year and of the month, weekday, hour and weekend, as far as they vary in
-      training: months, weekdays, days and hours as a cycle (sine and cosine) and, with 20 training rows and 8 days for
-      each value, as a category; minutes where they return. What they say are features of their own (``date_parts_``).
-      As text they may come in any form that leaves no doubt. Other text is refused where the training rows had none.
-    - Free text, images, and categories beyond ``max_levels``, get scores where ``learn`` is told the target: what a
-      penalised linear model of all columns says of the cell, one per output. See ``scores.Scores``. Images are turned
-      into vectors by ``images_``, which the estimators set.
+    - Numbers are scaled (see ``scaling.Scaling``). A missing one is imputed with the
+      training median, and one 0/1 column per kind of missing seen in training (blank,
+      and each declared code) says so.
+    - Categories are one-hot, the most frequent first. Each kind of missing seen in
+      training is a level. Beyond ``max_levels`` the rare ones share a level "other",
+      which also takes unseen ones. Without it an unseen level is all zeros.
+    - Booleans are one column of 0 and 1, whatever the capitals of yes and no. A third
+      word counts as missing.
+    - Dates give time, year, month, day of the year and of the month, weekday, hour and
+      weekend, as far as they vary in training: months, weekdays, days and hours as a
+      cycle (sine and cosine) and, with 20 training rows and 8 days for each value, as a
+      category; minutes where they return. What they say are features of their own
+      (``date_parts_``). As text they may come in any form that leaves no doubt. Other
+      text is refused where the training rows had none.
+    - Free text, images, and categories beyond ``max_levels``, get scores where
+      ``learn`` is told the target: what a penalised linear model of all columns says of
+      the cell, one per output. See ``scores.Scores``. Images are turned into vectors by
+      ``images_``, which the estimators set.
     - Constants and identifiers are features with no encoded column.
 
     Args:
         numeric: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
         max_levels: levels of a categorical column before the rest becomes "other".
-        na: values that stand for missing: one, a list, or a mapping from column to list.
-        groups: columns that act as *one* feature, such as those of a variable that arrived one-hot encoded,
-            ``{"Soil": ["Soil1", "Soil2"]}``.
-        kinds: columns whose kind is known, ``{"postcode": "categorical"}``. ``"calendar"`` is a date for rows later
-            than those of training: without the year, and its time is at most that of the latest training row.
+        na: values that stand for missing: one, a list, or a mapping from column to
+            list.
+        groups: columns that act as *one* feature, such as those of a variable that
+            arrived one-hot encoded, ``{"Soil": ["Soil1", "Soil2"]}``.
+        kinds: columns whose kind is known, ``{"postcode": "categorical"}``.
+            ``"calendar"`` is a date for rows later than those of training: without the
+            year, and its time is at most that of the latest training row.
 
     Attributes:
-        feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their types.
-        encoded_names_, feature_of_, kinds_: of each encoded column the name, the index of its raw column, and
-            ``"numeric"``, ``"boolean"``, ``"level"`` (of a category or a date), ``"missing"``, ``"date_part"`` or
-            ``"score"``.
+        feature_names_in_: raw columns, ``x0, x1, …`` for arrays. ``schema_`` has their
+            types.
+        encoded_names_, feature_of_, kinds_: of each encoded column the name, the index
+            of its raw column, and ``"numeric"``, ``"boolean"``, ``"level"`` (of a
+            category or a date), ``"missing"``, ``"date_part"`` or ``"score"``.
         numeric_columns_: indexes of the encoded columns that are continuous.
-        slopes_: encoded columns that hold slopes of levels, each with the column that they are on. With a third column
-            the product is added to that one: it is a number less its mean within a level.
+        slopes_: encoded columns that hold slopes of levels, each with the column that
+            they are on. With a third column the product is added to that one: it is a
+            number less its mean within a level.
         minimum_, maximum_: extremes of each encoded column over training rows, float32.
         groups_: the raw columns of each declared group, by name.
-        date_parts_: the features that dates are, by name, such as ``"sold: weekday"``: see ``DatePart``.
-        scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``: wide columns for which it found
-            no score that helps. Not stored.
+        date_parts_: the features that dates are, by name, such as ``"sold: weekday"``:
+            see ``DatePart``.
+        scores_: what ``learn`` fitted, of the columns that have scores. ``scoreless_``:
+            wide columns for which it found no score that helps. Not stored.
         images_: what turns images into vectors. None: images are left out.
-        texts_: what turns texts into vectors beside their words. None: words alone are read.
+        texts_: what turns texts into vectors beside their words. None: words alone are
+            read.
 
     Examples:
         >>> table = pd.DataFrame(
@@ -139,11 +158,14 @@ class TableEncoder:
     images_: ImageVectors | None = field(default=None, init=False)
     texts_: TextVectors | None = field(default=None, init=False)
 
-    # ---- fitting ----------------------------------------------------------------------------------------------------
+    # ---- fitting ---------------------------------------------------------------------
     def fit(
         self, X: Any, y: Any = None, *, schema: Schema | None = None
     ) -> TableEncoder:
-        """Learn types, scales and levels from training rows. ``y`` is for pipelines, ``schema`` types known."""
+        """Learn types, scales and levels from training rows.
+
+        ``y`` is for pipelines, ``schema`` types known.
+        """
         del y
         frame = as_frame(X)
         codes = MissingCodes.of(self.na)
@@ -162,7 +184,9 @@ class TableEncoder:
         return self.fit(X, y).transform(X)
 
     def update(self, statistics: TableStatistics) -> TableEncoder:
-        """Fit from statistics of all training rows, gathered in chunks or by several workers."""
+        """Fit from statistics of all training rows, gathered in chunks or by several
+        workers.
+        """
         check_whole("max_levels", self.max_levels, "the default is 50")
         self.codes_ = statistics.codes
         self.named_ = True
@@ -183,10 +207,12 @@ class TableEncoder:
     def learn(
         self, X: Any, target: Target, *, levels: bool = True
     ) -> npt.NDArray[np.float32]:
-        """Learn scores of wide columns from training rows, and return these rows encoded.
+        """Learn scores of wide columns from training rows, and return these rows
+        encoded.
 
-        Their scores come from models of other rows, see ``scores.Scores``: ``transform`` of the same rows gives others.
-        Columns without a score that helps are encoded as before. So are all categories if not ``levels``.
+        Their scores come from models of other rows, see ``scores.Scores``:
+        ``transform`` of the same rows gives others. Columns without a score that helps
+        are encoded as before. So are all categories if not ``levels``.
         """
         frame = self._checked(X)
         read_kinds = ("text",) if self.images_ is None else ("text", "image")
@@ -252,7 +278,9 @@ class TableEncoder:
     def _scored_columns(
         self, read: tuple[str, ...], *, levels: bool
     ) -> tuple[dict[str, Kind], dict[str, Kind]]:
-        """Return the kinds of the columns that scores replace, and of numbers that are levels, too, beside theirs."""
+        """Return the kinds of the columns that scores replace, and of numbers that are
+        levels, too, beside theirs.
+        """
         pooled = set()
         for column_name, level_slots in self._levels.items():
             if levels and OTHER in level_slots:
@@ -268,7 +296,8 @@ class TableEncoder:
         }
 
     def _score_slots(self, name: str, scores: Floats32, names: list[str]) -> list[Slot]:
-        """Return the slots of a column's scores, of its slopes on numbers, and of numbers that are centred in it.
+        """Return the slots of a column's scores, of its slopes on numbers, and of
+        numbers that are centred in it.
 
         ``names``: of the encoded columns without scores, which numbers are counted by.
         """
@@ -319,7 +348,10 @@ class TableEncoder:
         return self.feature_names_in_[slot.column]
 
     def texts_of(self, frame: pd.DataFrame, name: str) -> tuple[list[str], Integers]:
-        """Return a column's different texts, and which of them each row has. Blank cells and codes: −1."""
+        """Return a column's different texts, and which of them each row has.
+
+        Blank cells and codes: −1.
+        """
         distinct = Distinct.of(frame[name], name)
         is_text = np.array(
             [
@@ -337,7 +369,9 @@ class TableEncoder:
     def _cells(
         self, frame: pd.DataFrame, name: str, target: Target | None = None
     ) -> tuple[Cells, Integers]:
-        """Return a column's different texts, or the vectors of its images, and which of them each row has."""
+        """Return a column's different texts, or the vectors of its images, and which of
+        them each row has.
+        """
         texts, index = self.texts_of(frame, name)
         if self.schema_[name].kind != "image" or not texts:
             return texts, index
@@ -352,7 +386,9 @@ class TableEncoder:
         return self.images_.vectors(name, texts), index
 
     def _set_slots(self, slots: list[Slot]) -> None:
-        """Set what follows from the slots, and turn them into index arrays: encoding assigns whole matrices."""
+        """Set what follows from the slots, and turn them into index arrays: encoding
+        assigns whole matrices.
+        """
         self.slots_ = slots
         self.feature_names_in_ = self.schema_.names
         self.n_features_in_ = len(self.feature_names_in_)
@@ -423,7 +459,9 @@ class TableEncoder:
         return pairs
 
     def _set_date_parts(self) -> None:
-        """Name what each date says as a feature of its own, unless it says one thing alone or a name is taken."""
+        """Name what each date says as a feature of its own, unless it says one thing
+        alone or a name is taken.
+        """
         self.date_parts_ = dict[str, DatePart]()
         taken_names = {*self.feature_names_in_, *self.groups_}
         for column in self.schema_.of_kind("date"):
@@ -448,7 +486,9 @@ class TableEncoder:
                 self.date_parts_ |= named
 
     def _slope_at(self, target: int) -> list[tuple[int, ...]]:
-        """Return a slope, the number it is on, and where the number less its mean stands, if a score is a slope."""
+        """Return a slope, the number it is on, and where the number less its mean
+        stands, if a score is a slope.
+        """
         number = self.slots_[
             target
         ].detail  # of a slope the encoded column that it is on
@@ -459,15 +499,21 @@ class TableEncoder:
         )
         return [(target, self.encoded_names_.index(number), *centred_column)]
 
-    # ---- encoding ---------------------------------------------------------------------------------------------------
+    # ---- encoding --------------------------------------------------------------------
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Encode rows as float32 ``(rows, encoded)`` without NaN. Unseen categories give a warning."""
+        """Encode rows as float32 ``(rows, encoded)`` without NaN.
+
+        Unseen categories give a warning.
+        """
         return self._encode(self._checked(X))
 
     def _encode(
         self, frame: pd.DataFrame, crossed: Mapping[str, Floats32] | None = None
     ) -> Floats32:
-        """Encode rows. ``crossed``: the scores of training rows, which come from models of other rows."""
+        """Encode rows.
+
+        ``crossed``: the scores of training rows, which come from models of other rows.
+        """
         values, kinds = numeric_cells(frame, self._stored, self.codes_)
         encoded_rows = np.zeros((len(frame), len(self.slots_)), dtype=np.float32)
         self._write_numbers(values, kinds, encoded_rows)
@@ -543,7 +589,8 @@ class TableEncoder:
             row_targets = distinct.spread(places, targets.get(BLANK, -1))
             rows = np.flatnonzero(row_targets >= 0)
             out[rows, row_targets[rows]] = 1.0
-            # Of scored columns only codes for missing have a place here, and no text is a surprise.
+            # Of scored columns only codes for missing have a place here, and no text is
+            # a surprise.
             if (places < 0).any() and any(isinstance(key, str) for key in targets):
                 surprises[name] = self._surprise(distinct, name, places < 0)
         return surprises
@@ -571,7 +618,10 @@ class TableEncoder:
     def _surprise(
         self, distinct: Distinct, name: str, bad: Booleans, kind: Kind = "categorical"
     ) -> str:
-        """Say how many cells hold a text marked in ``bad``, with examples. Empty when all of these are codes."""
+        """Say how many cells hold a text marked in ``bad``, with examples.
+
+        Empty when all of these are codes.
+        """
         counts = distinct.counts()
         odd_indices = []
         for i in np.flatnonzero(bad).tolist():
@@ -589,8 +639,10 @@ class TableEncoder:
         }[kind]
         treatment = "unknown" if kind == "categorical" else "missing"
         return (
-            f"{n_odd} of {int(counts.sum())} values of {name!r} {by_count(n_odd, singular, several)}"
-            f" ({some_names([distinct.texts[i] for i in odd_indices], 3)}), treated as {treatment}"
+            f"{n_odd} of {int(counts.sum())} values of {name!r} "
+            f"{by_count(n_odd, singular, several)}"
+            f" ({some_names([distinct.texts[i] for i in odd_indices], 3)}), treated as "
+            f"{treatment}"
         )
 
     def _checked(self, X: Any) -> pd.DataFrame:
@@ -604,7 +656,8 @@ class TableEncoder:
         if not hasattr(X, "columns") and not isinstance(X, Mapping):
             if frame.shape[1] != self.n_features_in_:
                 problem = (
-                    f"X has {frame.shape[1]} features, but TableTransformer is expecting {self.n_features_in_} "
+                    f"X has {frame.shape[1]} features, but TableTransformer is "
+                    f"expecting {self.n_features_in_} "
                     "features as input"
                 )
                 raise InputError(
@@ -617,9 +670,11 @@ class TableEncoder:
             raise _other_columns(list(frame.columns), self.feature_names_in_)
         return frame
 
-    # ---- features ---------------------------------------------------------------------------------------------------
+    # ---- features --------------------------------------------------------------------
     def features(self, level: Level = "feature") -> dict[str, Places]:
-        """Return the players of a level in order: name to encoded columns, none for constants and identifiers."""
+        """Return the players of a level in order: name to encoded columns, none for
+        constants and identifiers.
+        """
         check_choice("level", level, ("column", "feature"))
         if level == "column":
             groups = {}
@@ -654,7 +709,10 @@ class TableEncoder:
         }
 
     def parts_by_name(self, column: str) -> dict[str, Places]:
-        """Return the features that a date is, with their encoded columns. Empty: the column is one feature."""
+        """Return the features that a date is, with their encoded columns.
+
+        Empty: the column is one feature.
+        """
         return {
             feature_name: feature_part.places
             for feature_name, feature_part in self.date_parts_.items()
@@ -662,7 +720,9 @@ class TableEncoder:
         }
 
     def cells_of_parts(self, X: Any) -> pd.DataFrame:
-        """Return what is shown of the features of dates: words in their order, and the date itself of its trend."""
+        """Return what is shown of the features of dates: words in their order, and the
+        date itself of its trend.
+        """
         frame = as_frame(X, allow_empty=True)
         dates = {}
         for date_feature in self.date_parts_.values():
@@ -698,7 +758,9 @@ class TableEncoder:
         return [feature]
 
     def parts_of(self, column: str) -> list[str]:
-        """Return which parts of a date are encoded, such as "weekday" and "day of the year"."""
+        """Return which parts of a date are encoded, such as "weekday" and "day of the
+        year".
+        """
         slots = [self.slots_[slot_index] for slot_index in self.columns_of(column)]
         part_names = dict.fromkeys(
             str(encoded_slot.detail).split()[0]
@@ -714,7 +776,9 @@ class TableEncoder:
         return [words.get(part_label, part_label) for part_label in part_names]
 
     def columns_of(self, feature: str) -> Places:
-        """Return the encoded column indexes of a raw column or group, or a feature of a date."""
+        """Return the encoded column indexes of a raw column or group, or a feature of a
+        date.
+        """
         if feature in self.date_parts_:
             return self.date_parts_[feature].places
         raw_indices = []
@@ -722,9 +786,11 @@ class TableEncoder:
             raw_indices.append(self.feature_names_in_.index(raw_name))
         return np.flatnonzero(np.isin(self.feature_of_, raw_indices)).astype(np.int64)
 
-    # ---- storage ----------------------------------------------------------------------------------------------------
+    # ---- storage ---------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able form from which ``from_dict`` makes an encoder that gives the same numbers, bit by bit."""
+        """Return a JSON-able form from which ``from_dict`` makes an encoder that gives
+        the same numbers, bit by bit.
+        """
         return {
             "format": _FORMAT,
             "numeric": self.numeric,
@@ -747,10 +813,16 @@ class TableEncoder:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> TableEncoder:
-        """Read back what ``to_dict`` wrote. ``InputError``: written by a newer version, or damaged."""
+        """Read back what ``to_dict`` wrote.
+
+        ``InputError``: written by a newer version, or damaged.
+        """
         version = content.get("format")
         if version != _FORMAT:
-            problem = f"The stored encoder has format {version!r}, but this permgrad reads format {_FORMAT}"
+            problem = (
+                f"The stored encoder has format {version!r}, but this permgrad "
+                f"reads format {_FORMAT}"
+            )
             raise InputError(problem, hint="Update permgrad.", code="PG053")
         try:
             restored_encoder = cls(
@@ -811,7 +883,9 @@ def _tell(surprises: Mapping[str, str]) -> None:
 
 
 def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputError:
-    """Return the error for other columns than those of training in their order, as scikit-learn has it."""
+    """Return the error for other columns than those of training in their order, as
+    scikit-learn has it.
+    """
     expected_names = set(expected)
     names = set(columns)
     odd_columns = {
@@ -829,16 +903,25 @@ def _other_columns(columns: Sequence[str], expected: Sequence[str]) -> InputErro
                 f"{len(odd_names)} {problem_kind} ({some_names(odd_names)})"
             )
     if not sentence_parts:
-        problem = "The feature names should match those that were passed during fit: they must be in the same order"
+        problem = (
+            "The feature names should match those that were passed during fit: "
+            "they must be in the same order"
+        )
         return InputError(
             problem, hint="Pass X[encoder.feature_names_in_].", code="PG017"
         )
-    problem = f"The feature names should match those that were passed during fit: {' and '.join(sentence_parts)}"
+    problem = (
+        "The feature names should match those that were passed during fit: "
+        f"{' and '.join(sentence_parts)}"
+    )
     return InputError(problem, hint="Pass the columns of training.", code="PG017")
 
 
 def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
-    """Bring a table's columns into the order of training, by name. Others are dropped with a warning."""
+    """Bring a table's columns into the order of training, by name.
+
+    Others are dropped with a warning.
+    """
     frame = as_frame(X, allow_empty=True)
     columns = set(frame.columns)
     expected_names = set(names)
@@ -853,6 +936,9 @@ def align_columns(X: Any, names: Sequence[str]) -> pd.DataFrame:
     if extra:
         verb_form, pronoun = ("is", "it") if len(extra) == 1 else ("are", "them")
         unused_columns = f"{counted(len(extra), 'column')} {verb_form} not used"
-        problem = f"{unused_columns}, because training did not have {pronoun}: {some_names(extra)}"
+        problem = (
+            f"{unused_columns}, because training did not have {pronoun}: "
+            f"{some_names(extra)}"
+        )
         warn_user(problem)
     return frame[list(names)]

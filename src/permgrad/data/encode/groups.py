@@ -1,4 +1,6 @@
-"""Columns that act as one: groups that the user declares, and one-hot blocks that look like one."""
+"""Columns that act as one: groups that the user declares, and one-hot blocks that look
+like one.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ def check_groups(
 ) -> dict[str, list[str]]:
     """Return the declared groups with their raw columns in order."""
     if groups is not None and not is_blocks(groups):
-        problem = f"groups must be a mapping of group to a list of columns, got {shown(groups)}"
+        problem = (
+            "groups must be a mapping of group to a list of columns, got "
+            f"{shown(groups)}"
+        )
         raise InputError(
             problem,
             hint="Pass for example groups={'size': ['width', 'height']}.",
@@ -58,7 +63,10 @@ def check_groups(
 
 
 def is_blocks(value: Any) -> bool:
-    """Return whether a value maps names to columns. Sets (no order) and iterators (used once) are refused."""
+    """Return whether a value maps names to columns.
+
+    Sets (no order) and iterators (used once) are refused.
+    """
     return isinstance(value, Mapping) and all(
         isinstance(columns, Iterable)
         and not isinstance(columns, (bytes, AbstractSet, Mapping, Iterator))
@@ -72,7 +80,10 @@ def _check_owners(groups: Mapping[str, Sequence[str]]) -> None:
     for group, columns in groups.items():
         for column in columns:
             if column in owner:
-                problem = f"Column {column!r} is listed in two groups, {owner[column]!r} and {group!r}"
+                problem = (
+                    f"Column {column!r} is listed in two groups, "
+                    f"{owner[column]!r} and {group!r}"
+                )
                 raise InputError(problem, hint="List it once.", code="PG039")
             owner[column] = group
 

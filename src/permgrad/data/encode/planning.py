@@ -1,4 +1,6 @@
-"""Which encoded columns each raw column gets, decided from statistics of the training rows."""
+"""Which encoded columns each raw column gets, decided from statistics of the training
+rows.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,13 @@ OTHER = -1
 
 @dataclass(frozen=True)
 class Slot:
-    """One encoded column: index of its raw column, its name, and its extremes over training rows.
+    """One encoded column: index of its raw column, its name, and its extremes over
+    training rows.
 
-    Its ``kind`` is ``"numeric", "boolean", "level", "missing", "date_part"`` or ``"score"``. ``detail`` the level's
-    text, the kind of missingness, the output of a score, or the part of the date, such as ``"month sin"`` or, of kind
-    "level", ``"month 0"``.
+    Its ``kind`` is ``"numeric", "boolean", "level", "missing", "date_part"`` or
+    ``"score"``. ``detail`` the level's text, the kind of missingness, the output of a
+    score, or the part of the date, such as ``"month sin"`` or, of kind "level",
+    ``"month 0"``.
     """
 
     column: int
@@ -69,7 +73,8 @@ def plan_slots(
     *,
     returning: Collection[str],
 ) -> tuple[Schema, list[Slot], dict[str, tuple[int, int]]]:
-    """Return the schema as all training rows have it, the encoded columns in order, and the years of each date.
+    """Return the schema as all training rows have it, the encoded columns in order, and
+    the years of each date.
 
     ``returning``: columns of dates without time and year.
     """

@@ -1,4 +1,6 @@
-"""Bringing numbers to a network's scale: robust, standard, min–max or normal scores, many columns at once."""
+"""Bringing numbers to a network's scale: robust, standard, min–max or normal scores,
+many columns at once.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +17,31 @@ from permgrad.data.encode.statistics import NumericStatistics
 ScalingMode: TypeAlias = Literal["robust", "standard", "minmax", "quantile"]
 
 _MOST_KNOTS = 1_000
-#: Bound of the unbounded modes, so that float32 and products of a few values stay finite.
+#: Bound of the unbounded modes, so that float32 and products of a few values stay
+#: finite.
 _LARGEST = 1e30
 _LOWEST_SHARE = 1e-7
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A fitted scaling of numeric columns. Every mode is monotone and finite for every finite number.
+    """A fitted scaling of numeric columns.
 
-    - ``"robust"``: z = (x − median) / interquartile range (twice the inverse range where that is 0), then
-      z / √(1 + (z/3)²): Holzmüller, Grinsztajn & Steinwart 2024 (RealMLP, arXiv 2407.04491), "robust scaling and
-      smooth clipping".
+    Every mode is monotone and finite for every finite number.
+
+    - ``"robust"``: z = (x − median) / interquartile range (twice the inverse range
+      where that is 0), then z / √(1 + (z/3)²): Holzmüller, Grinsztajn & Steinwart 2024
+      (RealMLP, arXiv 2407.04491), "robust scaling and smooth clipping".
     - ``"standard"``: (x − mean) / standard deviation.
     - ``"minmax"``: (x − minimum) / (maximum − minimum).
-    - ``"quantile"``: normal scores through up to 1,000 quantiles, ties in the middle, as scikit-learn's
-      ``QuantileTransformer``. NOTE[DIFF]: there a tie at either end goes to ±5.2, here to its middle too, so that the
-      commonest value of a count is no outlier.
+    - ``"quantile"``: normal scores through up to 1,000 quantiles, ties in the middle,
+      as scikit-learn's ``QuantileTransformer``. NOTE[DIFF]: there a tie at either end
+      goes to ±5.2, here to its middle too, so that the commonest value of a count is no
+      outlier.
 
-    ``center``, ``factor`` and ``fill``, the median that a missing cell gets, are ``(columns,)``. ``knots`` are the
-    quantiles ``(knots, columns)``, without rows unless the mode is ``"quantile"``.
+    ``center``, ``factor`` and ``fill``, the median that a missing cell gets, are
+    ``(columns,)``. ``knots`` are the quantiles ``(knots, columns)``, without rows
+    unless the mode is ``"quantile"``.
     """
 
     mode: ScalingMode
@@ -45,12 +52,16 @@ class Scaling:
 
     @classmethod
     def fit(cls, mode: ScalingMode, statistics: NumericStatistics) -> Scaling:
-        """Compute centre and factor from statistics. A column without values is 0 everywhere."""
+        """Compute centre and factor from statistics.
+
+        A column without values is 0 everywhere.
+        """
         check_choice("numeric", mode, get_args(ScalingMode))
         lower_quartile, median, upper_quartile = statistics.quantiles([0.25, 0.5, 0.75])
         minimum = np.nan_to_num(statistics.minimum)
         maximum = np.nan_to_num(statistics.maximum)
-        # A very sparse column may have no value in the sample: the mean stands in, which may round past the ends.
+        # A very sparse column may have no value in the sample: the mean stands in,
+        # which may round past the ends.
         median = np.nan_to_num(np.where(np.isnan(median), statistics.mean, median))
         fill_values = np.clip(median, minimum, maximum)
         # Quarters: the difference of the two largest floats must not overflow.
@@ -93,7 +104,10 @@ class Scaling:
         return np.asarray(scaled)
 
     def undone(self, scaled: Floats) -> Floats:
-        """Return the values behind scaled training values ``(rows, columns)``. Of quantiles the first and last knot."""
+        """Return the values behind scaled training values ``(rows, columns)``.
+
+        Of quantiles the first and last knot.
+        """
         if self.mode == "quantile":
             return np.where(scaled > 0, self.knots[-1], self.knots[0])
         if self.mode == "robust":
@@ -112,7 +126,8 @@ class Scaling:
         all_knots = _without_tiny(self.knots)
         for j in range(values.shape[1]):
             knots = all_knots[:, j]
-            # Up and down averaged: a value that fills several quantiles gets the middle of them.
+            # Up and down averaged: a value that fills several quantiles gets the middle
+            # of them.
             ascending_shares = np.interp(values[:, j], knots, levels)
             descending_shares = np.interp(-values[:, j], -knots[::-1], -levels[::-1])
             shares[:, j] = 0.5 * (ascending_shares - descending_shares)
@@ -126,7 +141,8 @@ class Scaling:
         center, factor, fill_values, knots = (
             np.array(content[field_name], dtype=np.float64) for field_name in names
         )
-        # A table of categories alone has no column to scale, and its knots no width that NumPy could tell rows by.
+        # A table of categories alone has no column to scale, and its knots no width
+        # that NumPy could tell rows by.
         if len(fill_values):
             knots = knots.reshape(-1, len(fill_values))
         else:

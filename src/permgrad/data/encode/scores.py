@@ -1,10 +1,13 @@
-"""What a penalised linear model says of wide columns: one score per output for each cell, cross-fitted for training.
+"""What a penalised linear model says of wide columns: one score per output for each
+cell, cross-fitted for training.
 
-A column of text, or of hundreds of levels, is too wide to enter a network cell by cell. One linear model of all
-columns together is fitted on the training rows, and what it adds to each output for a cell is the cell's *score*. A
-training row's scores come from a model that was fitted without it, so that a network learns how far scores are right.
-The penalty of each design of each column is chosen by the loss on rows left out: designs that do not help get no score,
-and levels are pulled towards the mean the more, the fewer rows they have, as by a mixed model (Henderson 1975).
+A column of text, or of hundreds of levels, is too wide to enter a network cell by cell.
+One linear model of all columns together is fitted on the training rows, and what it
+adds to each output for a cell is the cell's *score*. A training row's scores come from
+a model that was fitted without it, so that a network learns how far scores are right.
+The penalty of each design of each column is chosen by the loss on rows left out:
+designs that do not help get no score, and levels are pulled towards the mean the more,
+the fewer rows they have, as by a mixed model (Henderson 1975).
 """
 
 from __future__ import annotations
@@ -29,25 +32,28 @@ from permgrad.data.encode.designs import Cells, Design, Matrix, designs
 from permgrad.data.encode.slopes import Slope, find_centred, find_slopes
 from permgrad.data.types.identifiers import LONGEST_READ
 
-#: Parts of which each is predicted by a model of the others, for numbers and for classes. Scores of numbers come from
-#: finer parts: a model that lacks a tenth of the few rows of a level says less than the last one, and is trusted less.
+#: Parts of which each is predicted by a model of the others, for numbers and for
+#: classes. Scores of numbers come from finer parts: a model that lacks a tenth of the
+#: few rows of a level says less than the last one, and is trusted less.
 _FOLDS = 10
 _CLASS_FOLDS = 5
 _FINE_FOLDS = 30
-#: Strength of the other columns, steps between tried strengths, and how often one may be moved.
+#: Strength of the other columns, steps between tried strengths, and how often one may
+#: be moved.
 _OTHER = 0.7
 _STEP = 2.0
 _MOST_MOVES = 6
-#: Cells of the other columns up to which they take part. In a large table, the least gain that counts, of the loss.
+#: Cells of the other columns up to which they take part. In a large table, the least
+#: gain that counts, of the loss.
 _MOST_CELLS = 20_000_000
 _LEAST_GAIN = 0.001
-#: Filled cells times outputs up to which strengths are chosen by all folds, up to which such a model is fitted on all
-#: its rows, and up to which the last one is.
+#: Filled cells times outputs up to which strengths are chosen by all folds, up to which
+#: such a model is fitted on all its rows, and up to which the last one is.
 _SMALL = 2_000_000
 _MOST_CHOOSING = 40_000_000
 _MOST_FITTED = 200_000_000
-#: Columns up to which the products of columns are kept: of a small table, if these are at most so many times its filled
-#: cells. And how exactly a model of them is solved.
+#: Columns up to which the products of columns are kept: of a small table, if these are
+#: at most so many times its filled cells. And how exactly a model of them is solved.
 _MOST_PRODUCTS = 5000
 _DENSER = 4
 _EXACT = 1e-7
@@ -58,18 +64,21 @@ _CLEAR = 1.645
 _LEAST_HELP = 0.002
 #: The same for slopes, whose residuals say already that they differ.
 _CLEAR_SLOPES = 1.0
-#: Share of rows with a level that others have, from which numbers are centred within it.
+#: Share of rows with a level that others have, from which numbers are centred within
+#: it.
 _SHARED = 0.5
 
 
 @dataclass(frozen=True)
 class Target:
-    """What scores are learned from: class indexes or standardised numbers ``y (rows,)``, and what goes with them.
+    """What scores are learned from: class indexes or standardised numbers ``y
+    (rows,)``, and what goes with them.
 
-    ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are never on both sides of a division.
-    ``held``: how many of the last rows judge what is learned from the scores of the others.
-    More than 32 classes are predicted by 32 numbers, random signs of each class (Allwein et al. 2000), so that a column
-    does not get hundreds of scores.
+    ``classes``: how many, 0 for numbers. ``units (rows,)``: rows of one number are
+    never on both sides of a division. ``held``: how many of the last rows judge what is
+    learned from the scores of the others. More than 32 classes are predicted by 32
+    numbers, random signs of each class (Allwein et al. 2000), so that a column does not
+    get hundreds of scores.
     """
 
     y: Array
@@ -89,7 +98,9 @@ class Target:
         units: Integers | None = None,
         held_out_count: int = 0,
     ) -> Target:
-        """Return the target of labels, or of numbers in their own units, ``(rows,)``."""
+        """Return the target of labels, or of numbers in their own units,
+        ``(rows,)``.
+        """
         labels, coded = (
             np.unique(y, return_inverse=True)
             if task == "classification"
@@ -108,7 +119,9 @@ class Target:
 
     @property
     def outputs(self) -> int:
-        """Scores per cell: one for numbers and two classes, else one per class, at most 32."""
+        """Scores per cell: one for numbers and two classes, else one per class, at most
+        32.
+        """
         if self.classes > 2:
             return min(self.classes, _MOST_OUTPUTS)
         return 1
@@ -129,7 +142,9 @@ class Target:
         )
 
     def coded(self) -> Self:
-        """Return the same target with numbers ``(rows, 32)`` in the place of too many classes."""
+        """Return the same target with numbers ``(rows, 32)`` in the place of too many
+        classes.
+        """
         if self.classes <= _MOST_OUTPUTS:
             return self
         signs = (
@@ -142,11 +157,13 @@ class Target:
         return replace(self, y=signs[self.y], classes=0)
 
     def folds(self, count: int = _FOLDS) -> Integers:
-        """Return one of ``count`` folds for each row ``(rows,)``. Of classes it is one of five, drawn within them.
+        """Return one of ``count`` folds for each row ``(rows,)``.
 
-        Rows that judge are one more. What is learned from the others knows nothing of their labels, as of new rows.
-        Where a level is known from another column, its scores would tell: without a row it is lower, the higher the
-        row is.
+        Of classes it is one of five, drawn within them.
+
+        Rows that judge are one more. What is learned from the others knows nothing of
+        their labels, as of new rows. Where a level is known from another column, its
+        scores would tell: without a row it is lower, the higher the row is.
         """
         folds = self._drawn(_CLASS_FOLDS if self.classes else count)
         folds[len(folds) - self.held :] = count
@@ -174,7 +191,9 @@ class Target:
 
 @dataclass
 class Block:
-    """One design of one column: rows of its different cells, and which of them each row has (−1: none)."""
+    """One design of one column: rows of its different cells, and which of them each row
+    has (−1: none).
+    """
 
     name: str
     kind: str
@@ -186,12 +205,17 @@ class Block:
 
     @property
     def cells(self) -> Matrix:
-        """The design's rows for all rows of the table. A missing cell is a row of zeros."""
+        """The design's rows for all rows of the table.
+
+        A missing cell is a row of zeros.
+        """
         blank = sparse.csr_matrix((1, self.matrix.shape[1]), dtype=np.float32)
         return sparse.vstack([self.matrix, blank], format="csr")[self.index]
 
     def is_shared(self, folds: Integers) -> bool:
-        """Return whether these are levels, and most rows have one that rows of other folds have, too."""
+        """Return whether these are levels, and most rows have one that rows of other
+        folds have, too.
+        """
         if self.kind != "levels":
             return False
         by_fold = self.cells.T @ sparse.csr_matrix(
@@ -200,7 +224,9 @@ class Block:
         return bool(self.spread((by_fold.getnnz(axis=1) > 1)[:, None]).mean() > _SHARED)
 
     def spread(self, numbers: Array) -> Array:
-        """Return what the cell of each row has of numbers ``(levels, …)``: 0 of a missing cell."""
+        """Return what the cell of each row has of numbers ``(levels, …)``: 0 of a
+        missing cell.
+        """
         return np.pad(self.matrix @ numbers, ((0, 1), (0, 0)))[self.index]
 
     @property
@@ -213,12 +239,15 @@ class Block:
 
 @dataclass
 class Scores:
-    """Fitted scores: of each column its designs with their weights ``(entries, outputs)``, and their means.
+    """Fitted scores: of each column its designs with their weights ``(entries,
+    outputs)``, and their means.
 
-    Scores are differences from the mean. A missing cell has score 0, and so has one with nothing that is known.
-    ``slopes``: on which other columns levels have slopes. Behind the score of a cell lie, for each of them, minus the
-    slope times the level's mean of the number, and the slope. ``centred``: which other columns are read less their mean
-    within a level. The same two numbers lie behind those of slopes, for a slope that is one over the deviation within.
+    Scores are differences from the mean. A missing cell has score 0, and so has one
+    with nothing that is known. ``slopes``: on which other columns levels have slopes.
+    Behind the score of a cell lie, for each of them, minus the slope times the level's
+    mean of the number, and the slope. ``centred``: which other columns are read less
+    their mean within a level. The same two numbers lie behind those of slopes, for a
+    slope that is one over the deviation within.
 
     Examples:
         >>> texts = ["a good film", "a bad film", "so good", "so bad"] * 10
@@ -251,13 +280,16 @@ class Scores:
         vectors: Mapping[str, Floats32] | None = None,
         numbers: Mapping[str, Any] | None = None,
     ) -> tuple[Self, dict[str, Floats32]]:
-        """Return fitted scores, and those of the training rows ``(rows, outputs)`` from models of other rows.
+        """Return fitted scores, and those of the training rows ``(rows, outputs)`` from
+        models of other rows.
 
-        Of a text the first 20,000 signs are read. Of very many rows or words a random part is learned from.
+        Of a text the first 20,000 signs are read. Of very many rows or words a random
+        part is learned from.
 
-        ``columns``: of each its different cells and which of them each row has (−1: missing). ``other_columns (rows, …)``: the
-        other columns, encoded. ``vectors``: those of the cells of some columns of text. ``numbers``: of the columns
-        whose levels may have slopes, which of the other columns these may be on.
+        ``columns``: of each its different cells and which of them each row has (−1:
+        missing). ``other_columns (rows, …)``: the other columns, encoded. ``vectors``:
+        those of the cells of some columns of text. ``numbers``: of the columns whose
+        levels may have slopes, which of the other columns these may be on.
         """
         fitted_scores = cls(target.outputs)
         folds = target.folds()
@@ -338,7 +370,9 @@ class Scores:
         centred_slopes: Mapping[str, list[Slope]],
         crossed: dict[str, Floats32],
     ) -> None:
-        """Put numbers less their mean within levels behind the scores, as a slope of 1 that is known of all levels."""
+        """Put numbers less their mean within levels behind the scores, as a slope of 1
+        that is known of all levels.
+        """
         for block in blocks:
             for slope in centred_slopes[block.name]:
                 unit_weights = np.ones((block.matrix.shape[1], 1), dtype=np.float32)
@@ -355,7 +389,9 @@ class Scores:
         crossed: dict[str, Floats32],
         block_score: Array,
     ) -> None:
-        """Put slopes, and what they are at the levels' means, behind the scores of a column and of its cells."""
+        """Put slopes, and what they are at the levels' means, behind the scores of a
+        column and of its cells.
+        """
         column_name = block.name
         means = slope.means[:, None] / slope.scale
         designs_by_kind = {}
@@ -388,7 +424,9 @@ class Scores:
         self.means[column_name] = np.pad(self.means[column_name], (0, 2))
 
     def of(self, name: str, cells: Cells) -> Floats32:
-        """Return the scores of cells ``(cells, outputs)``, and what there is of slopes behind them."""
+        """Return the scores of cells ``(cells, outputs)``, and what there is of slopes
+        behind them.
+        """
         cells = _read(cells)
         design_matrices = []
         for _, design, weights in self.columns[name]:
@@ -440,7 +478,9 @@ class Scores:
         return self.vectors(cells)
 
     def check_columns(self, columns: Mapping[str, int]) -> None:
-        """Raise ``ValueError`` if other columns have scores, or one has another number of them."""
+        """Raise ``ValueError`` if other columns have scores, or one has another number
+        of them.
+        """
         score_widths = {}
         for column_name in self.columns:
             score_widths[column_name] = self.width(column_name)
@@ -473,7 +513,10 @@ class Scores:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote. ``KeyError``, ``TypeError`` or ``ValueError``: something else."""
+        """Read back what ``to_dict`` wrote.
+
+        ``KeyError``, ``TypeError`` or ``ValueError``: something else.
+        """
         restored_scores = cls(int(content["outputs"]))
         for column_name, stored_designs in content["columns"].items():
             for stored_design in stored_designs:
@@ -502,7 +545,8 @@ class Scores:
             )
             must(
                 has_valid_means,
-                f"means of {mean_name!r:.60} are not {restored_scores.width(mean_name)} numbers",
+                f"means of {mean_name!r:.60} are not "
+                f"{restored_scores.width(mean_name)} numbers",
             )
         return restored_scores
 
@@ -526,7 +570,9 @@ def _blocks(name: str, cells: Cells, index: Integers) -> Iterator[Block]:
 
 
 class _Model:
-    """A linear model of blocks of columns, each multiplied by a strength before one penalty for all."""
+    """A linear model of blocks of columns, each multiplied by a strength before one
+    penalty for all.
+    """
 
     def __init__(self, joined: Matrix, widths: Sequence[int], target: Target) -> None:
         self.joined = joined
@@ -544,7 +590,9 @@ class _Model:
 
     @classmethod
     def of(cls, blocks: Sequence[Block], other_columns: Array, target: Target) -> Self:
-        """Return the model of other columns ``(rows, …)`` and, behind them, blocks, which learn their place in it."""
+        """Return the model of other columns ``(rows, …)`` and, behind them, blocks,
+        which learn their place in it.
+        """
         column_matrices = [
             sparse.csr_matrix(other_columns.astype(np.float32)),
             *(block.rows for block in blocks),
@@ -563,10 +611,12 @@ class _Model:
     def crossed(
         self, strengths: Sequence[float], folds: Integers, blocks: Sequence[Block]
     ) -> tuple[list[Floats], list[Floats]]:
-        """Return what each block adds for each row ``(rows, outputs)``, or its slopes, by the model of the other folds.
+        """Return what each block adds for each row ``(rows, outputs)``, or its slopes,
+        by the model of the other folds.
 
-        Rows that judge are in none of the models. It is the difference from the mean, as the means of models differ
-        where a text of any words adds much. Each block's mean row is returned, too.
+        Rows that judge are in none of the models. It is the difference from the mean,
+        as the means of models differ where a text of any words adds much. Each block's
+        mean row is returned, too.
         """
         block_scores = [np.zeros((len(folds), self.outputs)) for _ in blocks]
         known_rows = {
@@ -609,7 +659,9 @@ class _Model:
         return block_scores, centres
 
     def _residuals(self, strengths: list[float]) -> Array:
-        """Return what the model with these strengths leaves of the numbers to predict."""
+        """Return what the model with these strengths leaves of the numbers to
+        predict.
+        """
         everyone = np.ones(self.joined.shape[0], dtype=bool)
         weights, intercept = self._solve(strengths, everyone)
         return self.target.y - (self.joined @ weights + intercept)[:, 0]
@@ -622,7 +674,9 @@ class _Model:
         other_columns: Array,
         numbers: Mapping[str, Any],
     ) -> tuple[_Model, list[float], list[Block]]:
-        """Return this model, its strengths and what helps in it, with the slopes of levels that help beside these."""
+        """Return this model, its strengths and what helps in it, with the slopes of
+        levels that help beside these.
+        """
         sloped = list[Block]()
         helping = [
             block
@@ -633,7 +687,8 @@ class _Model:
         levels = [
             block for block in blocks if block.kind == "levels" and block.name in names
         ]
-        # Classes have no residuals, and neither have the signs that stand for many of them.
+        # Classes have no residuals, and neither have the signs that stand for many of
+        # them.
         if (
             levels
             and self.widths[0]
@@ -676,7 +731,9 @@ class _Model:
         return self, strengths, helping
 
     def _drawn(self, rows: Array, most: int) -> Integers:
-        """Return which of these rows a model is fitted on: those with a weight, and of too many a random part."""
+        """Return which of these rows a model is fitted on: those with a weight, and of
+        too many a random part.
+        """
         cells = self.joined.nnz * self.outputs / max(len(self.order), 1)
         weighty = self.order[rows[self.order] & (self.target.weights[self.order] > 0)]
         return np.asarray(np.sort(weighty[: int(most / max(cells, 1))]))
@@ -714,7 +771,8 @@ class _Model:
                 sample_weight=target.weights[rows],
             )
         coefficients = np.atleast_2d(model.coef_)
-        # A class without a row among these has no weights. It keeps zeros, and an intercept that rules it out.
+        # A class without a row among these has no weights. It keeps zeros, and an
+        # intercept that rules it out.
         if target.classes > 2:
             intercept[:] = -30.0
             weights[:, model.classes_] = coefficients.T
@@ -727,7 +785,9 @@ class _Model:
         return weights * scale[:, None], np.asarray(intercept, dtype=np.float64)
 
     def _sums(self, rows: Integers) -> tuple[Any, ...]:
-        """Return weighted sums over rows: of products of columns, of columns, of columns by y, of y, and of weights."""
+        """Return weighted sums over rows: of products of columns, of columns, of
+        columns by y, of y, and of weights.
+        """
         w = self.target.weights[rows]
         y = self.target.y.reshape(len(self.order), -1)[rows]
         design = self.joined[rows].astype(np.float64)
@@ -745,14 +805,16 @@ class _Model:
         return self._sums(np.sort(self.order))
 
     def _solve_products(self, scale: Floats32, rows: Integers) -> tuple[Floats, Floats]:
-        """Return weights and intercepts for numbers, by the products of columns: one step takes no time of rows.
+        """Return weights and intercepts for numbers, by the products of columns: one
+        step takes no time of rows.
 
-        A model of 150,000 rows and 4,000 columns takes a twentieth of the time of steps on the rows, one of 9,000 rows
-        and 450 columns a tenth.
+        A model of 150,000 rows and 4,000 columns takes a twentieth of the time of steps
+        on the rows, one of 9,000 rows and 450 columns a tenth.
         """
         rows_key = rows.tobytes()
         if rows_key not in self._products:
-            # Those of the folds by which strengths are chosen, and of the rows that judge: two of a large table.
+            # Those of the folds by which strengths are chosen, and of the rows that
+            # judge: two of a large table.
             while len(self._products) >= (2 if self.is_large else _FOLDS + 1):
                 self._products.pop(next(iter(self._products)))
             # The rows that a fold leaves are fewer to read than its own.
@@ -791,7 +853,10 @@ class _Model:
         return weights, np.asarray(centre - means @ weights)
 
     def losses(self, strengths: Sequence[float], folds: Integers) -> Floats:
-        """Return the weighted losses of rows, each predicted by a model of others. Two folds of a large table do."""
+        """Return the weighted losses of rows, each predicted by a model of others.
+
+        Two folds of a large table do.
+        """
         target = self.target
         fold_losses = list[Floats]()
         for fold_number in np.unique(folds)[: 2 if self.is_large else None]:
@@ -821,7 +886,9 @@ class _Model:
         return np.concatenate(fold_losses)
 
     def choose(self, strengths: Sequence[float], folds: Integers) -> list[float]:
-        """Return the strength of each block: moved while the loss falls, and 0 where it does not help beside others."""
+        """Return the strength of each block: moved while the loss falls, and 0 where it
+        does not help beside others.
+        """
         best_strengths = list(map(float, strengths))
         current_losses = self.losses(strengths, folds)
         needed = set[int]()
@@ -866,7 +933,9 @@ class _Model:
         folds: Integers,
         clear: float = _CLEAR,
     ) -> list[float]:
-        """Return the strengths with those of the last blocks, one for each of ``scales``, where these help clearly."""
+        """Return the strengths with those of the last blocks, one for each of
+        ``scales``, where these help clearly.
+        """
         best_strengths = list(strengths)
         current_losses = self.losses(strengths, folds)
         floor = _LEAST_HELP * float(
@@ -895,7 +964,9 @@ class _Model:
 def _chosen_strengths(
     model: _Model, blocks: Sequence[Block], first: int, folds: Integers
 ) -> list[float]:
-    """Return the strengths of the other columns and of the blocks, of which the vectors of texts come last."""
+    """Return the strengths of the other columns and of the blocks, of which the vectors
+    of texts come last.
+    """
     scales = [block.design.scale for block in blocks]
     unread = [0.0] * (len(blocks) - first)
     strengths = model.choose([_OTHER, *scales[:first], *unread], folds)
@@ -907,7 +978,9 @@ def _chosen_strengths(
 def _by_column(
     blocks: Sequence[Block], block_scores: Sequence[Floats]
 ) -> tuple[dict[str, Floats32], Floats32]:
-    """Return the scores of each column that has any, and one unit for all: what is said has the deviation 1 in it."""
+    """Return the scores of each column that has any, and one unit for all: what is said
+    has the deviation 1 in it.
+    """
     crossed = {
         block.name: np.zeros(block_scores[0].shape, dtype=np.float32)
         for block in blocks
@@ -915,7 +988,8 @@ def _by_column(
     for block, block_score in zip(blocks, block_scores, strict=True):
         if block.slope is None:
             crossed[block.name] += block_score
-    # A cell of a level that only its own group has scores 0 in each of the divisions, as any new one will.
+    # A cell of a level that only its own group has scores 0 in each of the divisions,
+    # as any new one will.
     crossed = {
         column_name: scores for column_name, scores in crossed.items() if scores.any()
     }
@@ -931,6 +1005,8 @@ def _by_column(
 
 
 def _clearly(gains: Floats, floor: float, clear: float = _CLEAR) -> bool:
-    """Whether the mean of gains is above a floor, and above 0 by more than chance, at a level of 5 % on one side."""
+    """Whether the mean of gains is above a floor, and above 0 by more than chance, at a
+    level of 5 % on one side.
+    """
     error = gains.std() / np.sqrt(max(len(gains), 1))
     return bool(gains.mean() > max(clear * error, floor)) and bool(error > 0)

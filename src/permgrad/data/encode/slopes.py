@@ -1,8 +1,10 @@
-"""Numbers on which the levels of a category have slopes that differ, and numbers less their mean within a level.
+"""Numbers on which the levels of a category have slopes that differ, and numbers less
+their mean within a level.
 
-One wage grows faster than another. Such slopes are found by what a model with equal slopes leaves over within levels.
-``scores`` pulls them towards their mean, as a mixed model does (Laird & Ware 1982). What a number says between levels
-can be another thing than what it says within one (Mundlak 1978): experience of other people, and one's own.
+One wage grows faster than another. Such slopes are found by what a model with equal
+slopes leaves over within levels. ``scores`` pulls them towards their mean, as a mixed
+model does (Laird & Ware 1982). What a number says between levels can be another thing
+than what it says within one (Mundlak 1978): experience of other people, and one's own.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from permgrad.base.arrays import Array, Floats, Floats32
 #: Slopes of one column, and standard errors by which they must differ to be tried.
 _MOST_SLOPES = 3
 _DIFFERENT = 3.0
-#: Shares of a number's variance that must lie between levels, beyond chance, and within them. Most numbers centred.
+#: Shares of a number's variance that must lie between levels, beyond chance, and within
+#: them. Most numbers centred.
 _BETWEEN = 0.1
 _WITHIN = 0.005
 _MOST_CENTRED = 10
@@ -26,10 +29,13 @@ _MOST_CENTRED = 10
 
 @dataclass(frozen=True)
 class Slope:
-    """Slopes of levels on a number, one of the other columns. ``strength``: the one that is tried first.
+    """Slopes of levels on a number, one of the other columns.
 
-    The model reads it as ``inside (rows,)``: less each level's mean ``means (levels,)``, in units of ``scale``. What
-    slopes add is then nearly independent of the levels' own effects, and a model is found in few steps.
+    ``strength``: the one that is tried first.
+
+    The model reads it as ``inside (rows,)``: less each level's mean ``means
+    (levels,)``, in units of ``scale``. What slopes add is then nearly independent of
+    the levels' own effects, and a model is found in few steps.
     """
 
     number: int
@@ -46,10 +52,12 @@ def find_slopes(
     residuals: Floats,
     weights: Floats,
 ) -> list[Slope]:
-    """Return the numbers on which residuals have slopes that differ between levels, at most 3, the clearest first.
+    """Return the numbers on which residuals have slopes that differ between levels, at
+    most 3, the clearest first.
 
-    ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of ``other_columns (rows, …)``. Levels that all have
-    one slope have a sum of squares of ``levels`` in units of the noise, with a variance of about twice as many.
+    ``cells (rows, levels)``: a sparse matrix of ones. ``numbers``: columns of
+    ``other_columns (rows, …)``. Levels that all have one slope have a sum of squares of
+    ``levels`` in units of the noise, with a variance of about twice as many.
     """
     cells, has_level, by_level, counts = _by_level(cells, weights)
     left_residuals = has_level * (residuals - cells @ (by_level @ residuals / counts))
@@ -73,7 +81,8 @@ def find_slopes(
         excess = float((slope_products**2 / squares[varies]).sum()) / noise - levels
         if excess > _DIFFERENT * np.sqrt(2 * levels):
             scale = float(np.sqrt(squares.sum() / weighted_rows))
-            # The variance of slopes by the method of moments. Half of their deviation, as strengths are doubled.
+            # The variance of slopes by the method of moments. Half of their deviation,
+            # as strengths are doubled.
             strength = 0.5 * scale * float(np.sqrt(excess / squares.sum()))
             inside = (inside / scale).astype(np.float32)
             slopes.append(
@@ -93,10 +102,12 @@ def find_centred(
     numbers: Mapping[str, Iterable[int]],
     weights: Floats,
 ) -> dict[str, list[Slope]]:
-    """Return the numbers that each column's levels are taken from, as slopes of 1 that are the same for all levels.
+    """Return the numbers that each column's levels are taken from, as slopes of 1 that
+    are the same for all levels.
 
-    ``columns``: of each its ``cells (rows, levels)``. A number that differs between the levels of several columns is
-    taken less its mean within those of the one with most levels. Of more than 10 numbers those that differ most are.
+    ``columns``: of each its ``cells (rows, levels)``. A number that differs between the
+    levels of several columns is taken less its mean within those of the one with most
+    levels. Of more than 10 numbers those that differ most are.
     """
     found_slopes = list[tuple[float, str, Slope]]()
     taken_numbers = set[int]()
@@ -141,7 +152,9 @@ def find_centred(
 
 
 def _by_level(cells: Any, weights: Floats) -> tuple[Any, Any, Any, Floats]:
-    """Return cells in float64, which rows have one, their weights by level, and the sums of these."""
+    """Return cells in float64, which rows have one, their weights by level, and the
+    sums of these.
+    """
     cells = cells.astype(np.float64)
     by_level = cells.T.multiply(weights).tocsr()
     return (

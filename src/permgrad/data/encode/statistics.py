@@ -1,4 +1,6 @@
-"""What an encoder must know about a table: sums, extremes, counts and a bottom-k sample, whatever the chunks."""
+"""What an encoder must know about a table: sums, extremes, counts and a bottom-k
+sample, whatever the chunks.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _MOST_LEVELS = 65_536
 
 
 def sample_size(n_columns: int) -> int:
-    """Return how many rows are kept for quantiles: all of them up to 100,000, fewer for very wide tables."""
+    """Return how many rows are kept for quantiles: all of them up to 100,000, fewer for
+    very wide tables.
+    """
     return int(
         np.clip(
             _MOST_SAMPLED_VALUES // max(n_columns, 1),
@@ -40,13 +44,14 @@ def sample_size(n_columns: int) -> int:
     )
 
 
-# ---- numbers --------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 class NumericStatistics:
     """Moments, extremes, missing counts and a sample of many numeric columns at once.
 
-    Means and sums of squared deviations are merged by Chan, Golub & LeVeque (1979), eq. 2.1. All in float64.
-    ``count, mean, squares, minimum, maximum`` are ``(columns,)``. ``missing`` is ``(kinds, columns)``, of which the
-    first kind is blank. ``sample`` is ``(at most size, columns)``.
+    Means and sums of squared deviations are merged by Chan, Golub & LeVeque (1979), eq.
+    2.1. All in float64. ``count, mean, squares, minimum, maximum`` are ``(columns,)``.
+    ``missing`` is ``(kinds, columns)``, of which the first kind is blank. ``sample`` is
+    ``(at most size, columns)``.
     """
 
     def __init__(
@@ -66,7 +71,9 @@ class NumericStatistics:
         self.sample = np.empty((0, n_columns))
 
     def update(self, values: Floats, kinds: Kinds, first_row: int) -> None:
-        """Add a chunk: ``values`` with NaN where missing, ``kinds`` of missingness, number of its first row."""
+        """Add a chunk: ``values`` with NaN where missing, ``kinds`` of missingness,
+        number of its first row.
+        """
         if len(values) == 0:
             return
         present = kinds == PRESENT
@@ -78,7 +85,8 @@ class NumericStatistics:
             # Divided first: the sum stays finite near the largest float.
             chunk_mean = (np.where(present, values, 0.0) / divisor).sum(axis=0)
             deviations = np.where(present, values - chunk_mean, 0.0)
-            # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983, eq. 1.7): takes out the rounding of the mean.
+            # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983, eq. 1.7): takes
+            # out the rounding of the mean.
             left_over = deviations.sum(axis=0) / divisor
             squares = (deviations**2).sum(axis=0) - count * left_over**2
             delta = (
@@ -110,7 +118,8 @@ class NumericStatistics:
         )
         places = np.arange(len(rows))
         if len(rows) > self.size:
-            # The hash of a row number is never equal to another's in practice. The stable sort settles it anyway.
+            # The hash of a row number is never equal to another's in practice. The
+            # stable sort settles it anyway.
             places = np.lexsort((rows, uniform(0, ("bottom-k",), rows)))[: self.size]
         places = places[np.argsort(rows[places], kind="stable")]
         held = len(self.sample_rows)
@@ -127,7 +136,9 @@ class NumericStatistics:
         return np.asarray(np.sqrt(self.squares / np.maximum(self.count, 1)))
 
     def quantiles(self, levels: Sequence[float] | Floats) -> Floats:
-        """Return linear quantiles ``(levels, columns)`` of the sample, missing cells left out. NaN without a value."""
+        """Return linear quantiles ``(levels, columns)`` of the sample, missing cells
+        left out. NaN without a value.
+        """
         share = np.asarray(levels, dtype=np.float64)
         if len(self.sample) == 0:
             return np.full((len(share), len(self.count)), np.nan)
@@ -140,15 +151,18 @@ class NumericStatistics:
             ordered, np.minimum(lower_position + 1, last_position), axis=0
         )
         weight = quantile_position - lower_position
-        # Weighted this way the result is exact at both ends and does not overflow between huge values.
+        # Weighted this way the result is exact at both ends and does not overflow
+        # between huge values.
         return np.asarray(
             np.where(below == above, below, below * (1 - weight) + above * weight)
         )
 
 
-# ---- text -----------------------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------
 class LevelCounts:
-    """How often each level of a text column occurs, for the 65,536 with the smallest hash, which makes counts exact."""
+    """How often each level of a text column occurs, for the 65,536 with the smallest
+    hash, which makes counts exact.
+    """
 
     def __init__(self, n_kinds: int = 1, most: int = _MOST_LEVELS) -> None:
         self.most = most
@@ -178,11 +192,13 @@ class LevelCounts:
             self.complete = False
 
     def by_frequency(self) -> list[tuple[str, int]]:
-        """Return levels, the most frequent first, equals by text: the same whatever the order of rows."""
+        """Return levels, the most frequent first, equals by text: the same whatever the
+        order of rows.
+        """
         return sorted(self.levels.items(), key=lambda item: (-item[1], item[0]))
 
 
-# ---- the table ------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------
 class TableStatistics:
     """Statistics of all columns of a table with a schema, gathered in chunks."""
 
@@ -212,7 +228,10 @@ class TableStatistics:
         self.days = {date_name: np.zeros(0, dtype=np.int64) for date_name in dates}
 
     def update(self, X: Any, first_row: int | None = None) -> TableStatistics:
-        """Add a chunk of rows, whose first has this number in the whole table. None: the next one."""
+        """Add a chunk of rows, whose first has this number in the whole table.
+
+        None: the next one.
+        """
         frame = cells.as_frame(X, allow_empty=True)
         values, kinds = numeric_cells(frame, self.stored, self.codes)
         self.numeric.update(
@@ -237,7 +256,9 @@ class TableStatistics:
 def numeric_cells(
     frame: pd.DataFrame, columns: Sequence[ColumnType], codes: MissingCodes
 ) -> tuple[Floats, Kinds]:
-    """Return columns of numbers, dates and pairs as a matrix, NaN where missing, and the kinds of missingness."""
+    """Return columns of numbers, dates and pairs as a matrix, NaN where missing, and
+    the kinds of missingness.
+    """
     values = np.full((len(frame), len(columns)), np.nan)
     kinds = np.full(values.shape, PRESENT, dtype=np.int16)
     numbers = set(cells.native_names(frame))

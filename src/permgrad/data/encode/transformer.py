@@ -13,17 +13,22 @@ from permgrad.data.encode.encoding import TableEncoder
 
 
 class TableTransformer(TransformerMixin, BaseEstimator, TableEncoder):
-    """Turn a raw table into numbers for any model of scikit-learn, as permgrad does for its own networks.
+    """Turn a raw table into numbers for any model of scikit-learn, as permgrad does for
+    its own networks.
 
-    Numbers are scaled, categories and missing values become 0/1 columns, and dates become parts.
-    The types of columns are inferred by ``fit``. ``set_output(transform="pandas")`` or ``"polars"`` makes ``transform``
-    return a frame; ``get_feature_names_out()`` names its columns.
+    Numbers are scaled, categories and missing values become 0/1 columns, and dates
+    become parts. The types of columns are inferred by ``fit``.
+    ``set_output(transform="pandas")`` or ``"polars"`` makes ``transform`` return a
+    frame; ``get_feature_names_out()`` names its columns.
 
     Args:
-        numeric: How numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"`` or ``"quantile"``.
+        numeric: How numbers are scaled: ``"robust"``, ``"standard"``, ``"minmax"`` or
+            ``"quantile"``.
         max_levels: Levels of a categorical column; rarer ones share a level "other".
-        na: Values that stand for missing: one, a list, or a mapping from column to list.
-        groups: Columns that act as one feature in explanations, ``{"soil": ["soil1", "soil2"]}``.
+        na: Values that stand for missing: one, a list, or a mapping from column to
+            list.
+        groups: Columns that act as one feature in explanations, ``{"soil": ["soil1",
+            "soil2"]}``.
         kinds: Columns whose kind you know, ``{"postcode": "categorical"}``.
 
     Examples:
@@ -39,7 +44,9 @@ class TableTransformer(TransformerMixin, BaseEstimator, TableEncoder):
     """
 
     def transform(self, X: Any) -> npt.NDArray[np.float32]:
-        """Return the rows as float32 ``(rows, encoded)``, or as a frame if ``set_output`` asked for one."""
+        """Return the rows as float32 ``(rows, encoded)``, or as a frame if
+        ``set_output`` asked for one.
+        """
         check_is_fitted(self, "encoded_names_")
         return super().transform(X)
 

@@ -1,4 +1,6 @@
-"""Rows that have what no training row had: levels, words, missing cells, and numbers and dates outside the range."""
+"""Rows that have what no training row had: levels, words, missing cells, and numbers
+and dates outside the range.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ from permgrad.data.read.cells import PRESENT, Distinct, as_frame
 from permgrad.data.read.dates import date_text
 from permgrad.data.read.header import some_names
 
-#: Shares of its range, and of its size, by which the end of a column is not known: it is kept as float32.
+#: Shares of its range, and of its size, by which the end of a column is not known: it
+#: is kept as float32.
 _OF_RANGE = 1e-5
 _OF_SIZE = 1e-6
-#: Rows that show another unit, how many times smaller that is, and how far below the median all of them are.
+#: Rows that show another unit, how many times smaller that is, and how far below the
+#: median all of them are.
 _FEWEST_SMALLER = 10
 _TIMES = 100
 _FAR_BELOW = 20
@@ -28,11 +32,14 @@ _FAR_BELOW = 20
 
 @dataclass(frozen=True)
 class Unlike:
-    """Which ``rows`` ``(rows,)`` have a cell of a ``column`` that no training row had. The first one is an ``example``.
+    """Which ``rows`` ``(rows,)`` have a cell of a ``column`` that no training row had.
 
-    ``kind``: a level, one of those that training had rarely or never, which share an encoded column, a word beside the
-    two of training, a number or date outside the ``range`` of training, whose ends are ``ends``, numbers of another
-    ``scale``, or a missing cell.
+    The first one is an ``example``.
+
+    ``kind``: a level, one of those that training had rarely or never, which share an
+    encoded column, a word beside the two of training, a number or date outside the
+    ``range`` of training, whose ends are ``ends``, numbers of another ``scale``, or a
+    missing cell.
     """
 
     column: str
@@ -49,13 +56,16 @@ class Unlike:
         rows: Booleans,
         distinct: Distinct,
     ) -> Self:
-        """Return which rows of a column have texts that are unlike those of training."""
+        """Return which rows of a column have texts that are unlike those of
+        training.
+        """
         first = distinct.index[rows][:1].tolist()
         return cls(name, kind, rows, distinct.texts[first[0]] if first else "")
 
 
 def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
-    """Return what rows ``(rows, features)`` have that training did not have, in the order of the columns.
+    """Return what rows ``(rows, features)`` have that training did not have, in the
+    order of the columns.
 
     Examples:
         >>> import pandas as pd
@@ -123,7 +133,9 @@ def unlike_training(encoder: TableEncoder, X: Any) -> list[Unlike]:
 def _new_levels(
     encoder: TableEncoder, name: str, texts: list[str]
 ) -> tuple[Literal["level", "rare"], Booleans]:
-    """Return which texts of a column are levels that training did not have, or that share an encoded column."""
+    """Return which texts of a column are levels that training did not have, or that
+    share an encoded column.
+    """
     slots = [
         encoded_slot
         for encoded_slot in encoder.slots_
@@ -143,7 +155,9 @@ def _new_levels(
 
 
 def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
-    """Yield which numbers and dates ``(rows, stored columns)`` are outside those of training."""
+    """Yield which numbers and dates ``(rows, stored columns)`` are outside those of
+    training.
+    """
     names = [stored_column.name for stored_column in encoder.schema_.stored]
     slot_ranges = np.zeros((2, values.shape[1]))
     slots = {}
@@ -189,10 +203,11 @@ def _outside(encoder: TableEncoder, values: Floats) -> Iterator[Unlike]:
 
 
 def _are_hundredths(cells: Floats, median: float, low: float, high: float) -> bool:
-    """Whether numbers are as small as if another unit was meant, such as shares instead of per cent.
+    """Whether numbers are as small as if another unit was meant, such as shares instead
+    of per cent.
 
-    A row is below the training ``median`` by chance half of the time: ten rows in a row are not. A hundred times as
-    large they are numbers ``low`` to ``high`` of training.
+    A row is below the training ``median`` by chance half of the time: ten rows in a row
+    are not. A hundred times as large they are numbers ``low`` to ``high`` of training.
     """
     present = np.abs(cells[~np.isnan(cells)])
     if len(present) < _FEWEST_SMALLER or not present.any():
@@ -209,17 +224,19 @@ def _is_amount(slot: Slot) -> bool:
     return slot.kind == "numeric" or (slot.kind, slot.detail) == ("date_part", "time")
 
 
-# ---- counted over parts of a table -----------------------------------------------------------------------------------
+# ---- counted over parts of a table ---------------------------------------------------
 #: Columns that are named.
 _NAMED = 5
 #: What is said of each kind, behind "3 of 5 rows have".
 _WORDS = {
     "level": "a level of {column} that training did not have, such as {example}",
     "rare": "a level of {column} that training had rarely or never, such as {example}",
-    "word": "a word in {column} beside the two of training, such as {example}, which counts as missing",
+    "word": "a word in {column} beside the two of training, such as {example}, which "
+    "counts as missing",
     "range": "{column} outside the training range of {low} to {high}, such as {example}",
     "scale": (
-        "{column} about a hundred times smaller than in training ({low} to {high}), such as {example}: another unit, or "
+        "{column} about a hundred times smaller than in training ({low} to {high}), "
+        "such as {example}: another unit, or "
         "a share instead of per cent?"
     ),
     "missing": "no {column}, which every training row had",
@@ -230,7 +247,8 @@ _WORDS = {
 class UnlikeRows:
     """Rows with cells that no training row had, counted over parts of a table.
 
-    ``rows``: all of them. ``unlike``: those with such a cell, of which ``first`` is the first one's number.
+    ``rows``: all of them. ``unlike``: those with such a cell, of which ``first`` is the
+    first one's number.
     """
 
     rows: int = 0
@@ -305,7 +323,8 @@ class UnlikeRows:
                 printable_facts |= {}
             verb_form = by_count(facts["rows"], "has", "have")
             lines.append(
-                f"{facts['rows']:,} of {row_total} {verb_form} {_WORDS[facts['kind']].format_map(printable_facts)}."
+                f"{facts['rows']:,} of {row_total} {verb_form} "
+                f"{_WORDS[facts['kind']].format_map(printable_facts)}."
             )
         if len(self.columns) > _NAMED:
             lines.append(
@@ -314,6 +333,7 @@ class UnlikeRows:
         if len(self.columns) > 1:
             verb_form = by_count(self.unlike, "has", "have")
             lines.append(
-                f"{self.unlike:,} of {row_total} {verb_form} such a cell. The first is row {self.first}."
+                f"{self.unlike:,} of {row_total} {verb_form} such a cell. The first is "
+                f"row {self.first}."
             )
         return lines

@@ -1,4 +1,7 @@
-"""Numbered rows of a long table: all, or those with a target. Draws use the position among these."""
+"""Numbered rows of a long table: all, or those with a target.
+
+Draws use the position among these.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ _READ_ROWS = 2**17
 
 @dataclass(frozen=True)
 class RowBatch:
-    """Rows: their numbers in the table, their places among those that count (draws go by these), and their cells."""
+    """Rows: their numbers in the table, their places among those that count (draws go
+    by these), and their cells.
+    """
 
     numbers: Integers
     places: Integers
@@ -74,7 +79,10 @@ def numbered(
     columns: Sequence[str],
     known_rows: KnownRows | None,
 ) -> Iterator[RowBatch]:
-    """Yield a part's rows that count, at most ``rows`` at a time: all, or those known. A batch may be empty."""
+    """Yield a part's rows that count, at most ``rows`` at a time: all, or those known.
+
+    A batch may be empty.
+    """
     if known_rows is None:
         known_position = table_part.first_row
     else:
@@ -102,9 +110,11 @@ def find_known(
     none: InputError,
     note: str = "",
 ) -> KnownRows | None:
-    """Count the rows of each part that have a value in a column, and warn of the others. Return None if all have one.
+    """Count the rows of each part that have a value in a column, and warn of the
+    others. Return None if all have one.
 
-    Footers do not count NaN and codes, so a column that may hold them is read. ``none`` is the error if no row has one.
+    Footers do not count NaN and codes, so a column that may hold them is read. ``none``
+    is the error if no row has one.
     """
     stored = table.schema.field(column).type if column in table.schema.names else None
     may_be_nan = stored is None or pa.types.is_floating(stored) or column in table.keys
@@ -135,7 +145,9 @@ def find_known(
 
 
 def any_known(table: PartitionedTable, column: str, codes: CodesArgument = ()) -> bool:
-    """Return whether some row has a value in a column, reading up to the first part with one."""
+    """Return whether some row has a value in a column, reading up to the first part
+    with one.
+    """
     if table.null_counts.get(column) == table.rows:
         return False
     return any(_count(table, table_part, column, codes) for table_part in table.parts)

@@ -1,4 +1,7 @@
-"""Parquet tables that need not fit in memory, as numbered parts. The types come from the footers of all files."""
+"""Parquet tables that need not fit in memory, as numbered parts.
+
+The types come from the footers of all files.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ from permgrad.data.read.image_cells import with_image_cells
 from permgrad.data.read.parquet import DAMAGE, ColumnLayout
 from permgrad.data.read.text_files import PARQUET, SUFFIXES, check_fits
 
-#: Endings of tables in other forms, which whoever lays them beside Parquet files may take for part of the table.
+#: Endings of tables in other forms, which whoever lays them beside Parquet files may
+#: take for part of the table.
 _OTHER_TABLES = (
     ".csv",
     ".tsv",
@@ -60,8 +64,9 @@ _OTHER_TABLES = (
 #: Rows of a part, unless the table is so long that it would have more parts than this.
 ROWS_PER_PART = 50_000
 MOST_PARTS = 1000
-#: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is decoded. Row groups of at most
-#: so many bytes are held whole: then a page cannot make Arrow believe that it is larger than the file.
+#: Rows that ``read`` decodes at a time, and bytes of a column that are held while it is
+#: decoded. Row groups of at most so many bytes are held whole: then a page cannot make
+#: Arrow believe that it is larger than the file.
 _READ_ROWS = 65_536
 _BUFFER_BYTES = 2**18
 _HELD_BYTES = 2**23
@@ -73,7 +78,9 @@ class MissingFileError(InputError):
 
 @dataclass(frozen=True)
 class Part:
-    """A range of row groups of one file: its number, the file, the range, the number of its first row, and its rows."""
+    """A range of row groups of one file: its number, the file, the range, the number of
+    its first row, and its rows.
+    """
 
     number: int
     file: str
@@ -85,7 +92,9 @@ class Part:
 
 @dataclass(frozen=True)
 class _File:
-    """What the footer of one file says: ``keys`` in names of folders, ``formulas`` of counted index columns."""
+    """What the footer of one file says: ``keys`` in names of folders, ``formulas`` of
+    counted index columns.
+    """
 
     name: str
     digest: str
@@ -98,13 +107,16 @@ class _File:
 
 @dataclass(frozen=True)
 class PartitionedTable:
-    """A table of Parquet files. Small and picklable: it holds what the footers say, and no rows.
+    """A table of Parquet files.
 
-    ``schema`` has the types of all columns, over all files. ``null_counts`` the missing cells of each (None where a
-    file does not say). ``large`` are columns of whole numbers that floats may round. ``keys`` those that stand in the
-    names of folders (``year=2024/``), with whether they are whole numbers. ``path`` is as the user gave it.
-    ``uneven`` says of columns that differ between files what differs, and the remedy:
-    they are no columns of the table.
+    Small and picklable: it holds what the footers say, and no rows.
+
+    ``schema`` has the types of all columns, over all files. ``null_counts`` the missing
+    cells of each (None where a file does not say). ``large`` are columns of whole
+    numbers that floats may round. ``keys`` those that stand in the names of folders
+    (``year=2024/``), with whether they are whole numbers. ``path`` is as the user gave
+    it. ``uneven`` says of columns that differ between files what differs, and the
+    remedy: they are no columns of the table.
     """
 
     root: str
@@ -134,7 +146,9 @@ class PartitionedTable:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all files' names and contents: two cells that change places leave footers as they were."""
+        """Hash of all files' names and contents: two cells that change places leave
+        footers as they were.
+        """
         hashes = []
         for table_file in self.files:
             with _readable(file_path := Path(self.root, table_file.name)):
@@ -159,7 +173,9 @@ class PartitionedTable:
         return ColumnLayout.of(self.schema)
 
     def read(self, part: Part, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return all rows of a part, or some columns of them, numbered from 0, with the types of the whole table."""
+        """Return all rows of a part, or some columns of them, numbered from 0, with the
+        types of the whole table.
+        """
         records = list(self._records(part, columns, _READ_ROWS))
         return self._frame(
             pa.Table.from_batches(records), part, columns, part.first_row
@@ -168,12 +184,16 @@ class PartitionedTable:
     def batches(
         self, table_part: Part, rows: int, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pd.DataFrame]]:
-        """Yield the number of the first row, and at most ``rows`` rows. Memory holds one batch, not one part."""
+        """Yield the number of the first row, and at most ``rows`` rows.
+
+        Memory holds one batch, not one part.
+        """
         first = table_part.first_row
         records = []
         count = 0
         for record in self._records(table_part, columns, rows):
-            # A reader stops at the end of each row group. Small ones are put together again.
+            # A reader stops at the end of each row group. Small ones are put together
+            # again.
             rows_taken = 0
             while rows_taken < len(record):
                 record_slice = record.slice(rows_taken, rows - count)
@@ -197,11 +217,16 @@ class PartitionedTable:
             )
 
     def check_memory(self) -> None:
-        """Refuse a table that is too large to be read as a whole and trained on, with an ``InputError``."""
+        """Refuse a table that is too large to be read as a whole and trained on, with
+        an ``InputError``.
+        """
         check_fits(max(self.bytes, 8 * self.rows * len(self.columns)), self.path)
 
     def read_all(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Return the whole table, or some columns, rows numbered from 0. ``InputError``: memory cannot hold it."""
+        """Return the whole table, or some columns, rows numbered from 0.
+
+        ``InputError``: memory cannot hold it.
+        """
         self.check_memory()
         return stacked([self.read(table_part, columns) for table_part in self.parts])
 
@@ -213,11 +238,14 @@ class PartitionedTable:
         ]
 
     def check_cells(self, columns: Sequence[str], hint: str) -> None:
-        """Refuse columns whose cells hold several values each, by their types, before any row is read."""
+        """Refuse columns whose cells hold several values each, by their types, before
+        any row is read.
+        """
         for column_name in columns:
             if column_name in self.nested:
                 problem = (
-                    f"Cells must be numbers, text, booleans or dates, but column {column_name!r} of {self.path!r} holds "
+                    "Cells must be numbers, text, booleans or dates, but column "
+                    f"{column_name!r} of {self.path!r} holds "
                     f"{self.schema.field(column_name).type}"
                 )
                 raise InputError(problem, hint=hint, code="PG014")
@@ -247,7 +275,9 @@ class PartitionedTable:
                 )
 
     def where(self, number: int) -> str:
-        """Say in which row of which file a row of the table stands, both counted from 0."""
+        """Say in which row of which file a row of the table stands, both counted from
+        0.
+        """
         filled = [
             (table_file, start)
             for table_file, start in self._by_name.values()
@@ -265,13 +295,15 @@ class PartitionedTable:
 
     @contextmanager
     def cells_of(self, numbers: Sequence[int] | Integers) -> Iterator[None]:
-        """Let an error about a cell of the rows with these numbers name its file and row."""
+        """Let an error about a cell of the rows with these numbers name its file and
+        row.
+        """
         try:
             yield
         except CellError as error:
             raise error.placed(self.where(int(numbers[error.row]))) from None
 
-    # ---- rows --------------------------------------------------------------------------------------------------------
+    # ---- rows ------------------------------------------------------------------------
 
     def _records(
         self, table_part: Part, columns: Sequence[str] | None, rows: int
@@ -282,7 +314,8 @@ class PartitionedTable:
         for stored_name in self._layout.stored:
             if stored_name not in self.keys:
                 inside.append(stored_name)
-        # Columns that stand in names of folders alone: one that is stored says how many rows there are.
+        # Columns that stand in names of folders alone: one that is stored says how many
+        # rows there are.
         if columns is None:
             stored = inside
         else:
@@ -321,7 +354,9 @@ class PartitionedTable:
 
     @cached_property
     def _types(self) -> tuple[dict[str, pa.Field], set[str]]:
-        """Stored columns as read, and those of whole numbers that stay exact beside missing cells: a float rounds."""
+        """Stored columns as read, and those of whole numbers that stay exact beside
+        missing cells: a float rounds.
+        """
         fields = {column.name: column for column in self.schema}
         exact = set()
         for field_name, column in fields.items():
@@ -343,7 +378,10 @@ class PartitionedTable:
         columns: Sequence[str] | None,
         first: int,
     ) -> pd.DataFrame:
-        """Turn stored columns into a frame with the types of the whole table. ``first`` is the first row's number."""
+        """Turn stored columns into a frame with the types of the whole table.
+
+        ``first`` is the first row's number.
+        """
         layout, (fields, exact) = self._layout, self._types
         names = table.column_names
         with _readable(Path(self.root, table_part.file)):
@@ -391,7 +429,7 @@ class PartitionedTable:
         )
 
 
-# ---- opening ---------------------------------------------------------------------------------------------------------
+# ---- opening -------------------------------------------------------------------------
 
 
 def is_partitioned(path: str | os.PathLike[str]) -> bool:
@@ -409,10 +447,12 @@ def is_partitioned(path: str | os.PathLike[str]) -> bool:
 def open_partitioned(
     path: str | os.PathLike[str], *, rows_per_part: int | None = None
 ) -> PartitionedTable:
-    """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut the table into parts.
+    """Read the footers of a Parquet file, or of all Parquet files in a folder, and cut
+    the table into parts.
 
-    Files are sorted by name. Those in folders named ``column=value`` get that column. Neighbouring row groups of a file
-    are put together up to ``rows_per_part`` (None: 50,000, or a thousandth of a very long table).
+    Files are sorted by name. Those in folders named ``column=value`` get that column.
+    Neighbouring row groups of a file are put together up to ``rows_per_part`` (None:
+    50,000, or a thousandth of a very long table).
     """
     if rows_per_part is not None:
         rows_per_part = check_whole(
@@ -429,7 +469,10 @@ def open_partitioned(
     if duplicate_keys := [
         key_name for key_name in folder_keys if key_name in schema.names
     ]:
-        problem = f"Column {duplicate_keys[0]!r} is both in the names of folders and in {str(path)!r}"
+        problem = (
+            f"Column {duplicate_keys[0]!r} is both in the names of folders and "
+            f"in {str(path)!r}"
+        )
         raise InputError(problem, hint="Rename one of them.", code="PG008")
     row_count = sum(sum(table_file.row_groups) for table_file in files)
     if row_count == 0:
@@ -482,7 +525,10 @@ def _find(table_path: Path) -> tuple[Path, list[Path]]:
         )
     if table_path.is_file():
         if not is_partitioned(table_path):
-            problem = f"A table that is read in parts must be Parquet, but {str(table_path)!r} is not"
+            problem = (
+                "A table that is read in parts must be Parquet, but "
+                f"{str(table_path)!r} is not"
+            )
             format_hint = (
                 "Write it as Parquet, or read it into memory with permgrad.read_table."
             )
@@ -510,13 +556,18 @@ def _find(table_path: Path) -> tuple[Path, list[Path]]:
             if data_file.suffix.lower() not in SUFFIXES
         )
         warn_user(
-            f"Folder {str(table_path)!r} also holds {counted(len(left_out), 'other data file')} "
+            f"Folder {str(table_path)!r} also holds "
+            f"{counted(len(left_out), 'other data file')} "
             f"({listed(left_out, 3)}), "
-            f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet files are read",
+            f"which {by_count(len(left_out), 'is', 'are')} left out: only its Parquet "
+            "files are read",
             "Write them as Parquet, or move them away.",
         )
     if not tables:
-        problem = f"Folder {str(table_path)!r} holds no file that ends in {' or '.join(SUFFIXES)}"
+        problem = (
+            f"Folder {str(table_path)!r} holds no file that ends in "
+            f"{' or '.join(SUFFIXES)}"
+        )
         raise InputError(
             problem, hint="Name the folder that holds the Parquet files.", code="PG010"
         )
@@ -550,7 +601,9 @@ def _readable(path: Path) -> AbstractContextManager[None]:
 
 
 def _footer_digest(path: Path) -> str:
-    """Return the hash of a file's footer: schema, sizes, places and statistics of all its row groups."""
+    """Return the hash of a file's footer: schema, sizes, places and statistics of all
+    its row groups.
+    """
     with path.open("rb") as stream:
         file_size = stream.seek(0, os.SEEK_END)
         stream.seek(max(0, file_size - 8))
@@ -562,7 +615,9 @@ def _footer_digest(path: Path) -> str:
 def _read_footer(
     path: Path, root: Path
 ) -> tuple[_File, pa.Schema, dict[str, int | None], set[str]]:
-    """Return what a footer says: the file, its schema, missing cells by column, and columns of large numbers."""
+    """Return what a footer says: the file, its schema, missing cells by column, and
+    columns of large numbers.
+    """
     with _readable(path):
         digest = _footer_digest(path)
         with path.open("rb") as stream:
@@ -602,7 +657,9 @@ def _read_footer(
 
 
 def _keys(files: Sequence[_File]) -> dict[str, bool]:
-    """Return the columns that stand in names of folders, with whether all their values are whole numbers."""
+    """Return the columns that stand in names of folders, with whether all their values
+    are whole numbers.
+    """
     values: dict[str, list[str | None]] = {}
     for key_name, _ in files[0].keys:
         values[key_name] = []
@@ -610,8 +667,10 @@ def _keys(files: Sequence[_File]) -> dict[str, bool]:
         file_keys = dict(table_file.keys)
         if list(file_keys) != list(values):
             problem = (
-                "All files of a table must have the same columns in the names of their folders, but "
-                f"{files[0].name!r} has {list(values)} and {table_file.name!r} has {list(file_keys)}"
+                "All files of a table must have the same columns in the names of their "
+                "folders, but "
+                f"{files[0].name!r} has {list(values)} and {table_file.name!r} has "
+                f"{list(file_keys)}"
             )
             raise InputError(problem, hint="Move the files that differ.", code="PG011")
         for file_key, value in file_keys.items():
@@ -697,7 +756,10 @@ def _common_schema(
 
 
 def _wider(first_type: pa.DataType, second_type: pa.DataType) -> pa.DataType | None:
-    """Return a type for both: longer numbers, plain text for text in other codings. None where they do not fit."""
+    """Return a type for both: longer numbers, plain text for text in other codings.
+
+    None where they do not fit.
+    """
     plain = []
     for data_type in (first_type, second_type):
         if pa.types.is_dictionary(data_type):
@@ -717,7 +779,10 @@ def _check_names(names: Sequence[str], path: str) -> Iterator[Fault]:
         yield f"{path!r} has no columns", "Write it again.", "PG011"
     if len(set(names)) < len(names):
         (repeated, _), *_ = Counter(names).most_common(1)
-        problem = f"Column names must be unique, but {repeated!r} is in {path!r} more than once"
+        problem = (
+            f"Column names must be unique, but {repeated!r} is in {path!r} more "
+            "than once"
+        )
         yield problem, "Rename the copies.", "PG008"
 
 

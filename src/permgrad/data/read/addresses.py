@@ -1,4 +1,6 @@
-"""Where a table is: a file, or a table of a database file (``sqlite:clinic.db?table=visits``)."""
+"""Where a table is: a file, or a table of a database file
+(``sqlite:clinic.db?table=visits``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How a column writes its numbers: with signs ($1,234.50, 27.5 %) or units (71 kg, 14 yrs 11 mons, 5'8")."""
+"""How a column writes its numbers: with signs ($1,234.50, 27.5 %) or units (71 kg, 14
+yrs 11 mons, 5'8").
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ class _Piece(NamedTuple):
 
 
 def _sizes(family: str) -> dict[str, tuple[str, float]]:
-    """Return for each way in which a family's units are written the name and the size."""
+    """Return for each way in which a family's units are written the name and the
+    size.
+    """
     unit_sizes = dict[str, tuple[str, float]]()
     for unit_name, (unit_size, other_spellings) in _FAMILIES[family].items():
         for spelling in (unit_name, *other_spellings):
@@ -125,9 +129,11 @@ def _way(unit: str, ways: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Notation:
-    """How a column's numbers are written: the unit that they are read in, and their decimal sign.
+    """How a column's numbers are written: the unit that they are read in, and their
+    decimal sign.
 
-    The unit is a currency or the per cent sign, which numbers are read without, or a unit. None: bare numbers.
+    The unit is a currency or the per cent sign, which numbers are read without, or a
+    unit. None: bare numbers.
     """
 
     unit: str | None = None
@@ -152,7 +158,10 @@ class Notation:
         return bare_text(text, self.unit) != text.strip()
 
     def read(self, texts: Sequence[str]) -> Floats:
-        """Return numbers in the unit, NaN for a text that is none. Bare numbers have the unit."""
+        """Return numbers in the unit, NaN for a text that is none.
+
+        Bare numbers have the unit.
+        """
         return np.array(
             [self._value(cell_text) for cell_text in texts], dtype=np.float64
         )
@@ -207,7 +216,8 @@ def _number(text: str, decimal: str) -> float:
 
 
 def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | None:
-    """Return how the different texts of a column are written if all are numbers with signs or units, else None.
+    """Return how the different texts of a column are written if all are numbers with
+    signs or units, else None.
 
     Examples:
         >>> find_notation(["$1,234.50", "$12"], [1, 1]), find_notation(["1.234,5", "a"], [1, 1])
@@ -233,7 +243,8 @@ def find_notation(texts: Sequence[str], counts: Sequence[int]) -> Notation | Non
 
 
 def notations_of_most(texts: Sequence[str], counts: Sequence[int]) -> list[Notation]:
-    """Return how those of a column's different texts may be written that look like numbers.
+    """Return how those of a column's different texts may be written that look like
+    numbers.
 
     Examples:
         >>> notations_of_most(["$1,234.50", "$12", "soon"], [1, 1, 1])[0]
@@ -256,7 +267,9 @@ def notations_of_most(texts: Sequence[str], counts: Sequence[int]) -> list[Notat
 
 
 def _of_one_family(texts: Sequence[str]) -> list[str]:
-    """Return the amounts whose units are the commonest one, or of its family, and zeros."""
+    """Return the amounts whose units are the commonest one, or of its family, and
+    zeros.
+    """
     units = {text: {piece.unit for piece in _pieces(text)} for text in texts}
     counts = Counter(unit for used in units.values() for unit in used)
     if not counts:
@@ -274,9 +287,11 @@ def _of_one_family(texts: Sequence[str]) -> list[str]:
 
 
 def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None:
-    """Return how the different texts of a column are written if all are amounts with units, else None.
+    """Return how the different texts of a column are written if all are amounts with
+    units, else None.
 
-    All have one unit, or the units of a family, of which that of most cells is taken. Zeros need none.
+    All have one unit, or the units of a family, of which that of most cells is taken.
+    Zeros need none.
 
     Examples:
         >>> find_amounts([f"{m // 12} yrs {m % 12} mons" for m in range(40)], [1] * 40).unit
@@ -318,7 +333,10 @@ def find_amounts(texts: Sequence[str], counts: Sequence[int]) -> Notation | None
 
 
 def _common_unit(texts: Sequence[str], used: Counter[str]) -> str | None:
-    """Return the unit in which all amounts can be said. ``used``: the cells that have each unit."""
+    """Return the unit in which all amounts can be said.
+
+    ``used``: the cells that have each unit.
+    """
     families = []
     for family, family_units in _SIZES.items():
         if all(_way(u, family_units) in family_units for u in used):
@@ -354,7 +372,9 @@ def _names(used: Iterable[str], ways: dict[str, tuple[str, float]]) -> set[str]:
 
 
 def _is_unit(unit: str, texts: Sequence[str]) -> bool:
-    """Whether what stands behind all numbers may be a unit nobody knows: 12A and 12th have none, 12M may be millions."""
+    """Whether what stands behind all numbers may be a unit nobody knows: 12A and 12th
+    have none, 12M may be millions.
+    """
     if len(unit) == 1 and unit in "kKmMbB":
         return False
     with_blank = re.compile(rf"\d\s+{re.escape(unit)}\.?")

@@ -1,4 +1,6 @@
-"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, and the kind of missingness."""
+"""From what users hold (frames, arrays, lists) to plain cells: numbers, text, and the
+kind of missingness.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +40,22 @@ CodesArgument: TypeAlias = (
 )
 Kinds: TypeAlias = npt.NDArray[np.int16]
 
-#: Kinds of cells: with a value. NaN, None, NaT or an empty text. The declared codes follow as 2, 3, …
+#: Kinds of cells: with a value. NaN, None, NaT or an empty text. The declared codes
+#: follow as 2, 3, …
 PRESENT = 0
 BLANK = 1
-#: As Python's own number: beside one of NumPy's a larger code would be cast first, with a warning.
+#: As Python's own number: beside one of NumPy's a larger code would be cast first, with
+#: a warning.
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray)
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------
 def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
-    """Bring a frame, array or list of rows to a data frame with unique text names. Arrays get ``x0, x1, …``."""
+    """Bring a frame, array or list of rows to a data frame with unique text names.
+
+    Arrays get ``x0, x1, …``.
+    """
     if is_frame(X):
         frame = X.copy(deep=False)
     else:
@@ -60,7 +67,8 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
     repeated = frame.columns[frame.columns.duplicated()].unique().tolist()
     if repeated:
         problem = (
-            f"Column names must be unique, but {listed(repeated, 5, repr)} {by_count(len(repeated), 'is', 'are')} "
+            f"Column names must be unique, but {listed(repeated, 5, repr)} "
+            f"{by_count(len(repeated), 'is', 'are')} "
             "repeated"
         )
         raise InputError(problem, hint="Rename or drop the copies.", code="PG008")
@@ -69,7 +77,10 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
         (len(frame) == 0 and not allow_empty, "row", "sample(s)"),
     ):
         if lacks:
-            problem = f"The table has 0 {count_unit} (shape={frame.shape}) while a minimum of 1 is required"
+            problem = (
+                f"The table has 0 {count_unit} (shape={frame.shape}) while a "
+                "minimum of 1 is required"
+            )
             raise InputError(
                 problem, hint=f"Pass at least one {missing_item}.", code="PG013"
             )
@@ -77,15 +88,24 @@ def as_frame(X: Any, *, allow_empty: bool = False) -> pd.DataFrame:
 
 
 def check_characters(texts: Iterable[object], what: str) -> None:
-    """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas since its version 3."""
+    """Refuse text with half a character: no file in UTF-8 holds it, nor does pandas
+    since its version 3.
+    """
     for checked_text in (
         text_value for text_value in texts if isinstance(text_value, str)
     ):
         try:
             checked_text.encode()
         except UnicodeEncodeError:
-            problem = f"{checked_text[:40]!r} in {what} holds half a character (a lone surrogate)"
-            encoding_hint = "Read the table in its own encoding, or replace it: text.encode('utf-8', 'replace').decode()."
+            problem = (
+                f"{checked_text[:40]!r} in {what} holds half a character (a "
+                "lone "
+                "surrogate)"
+            )
+            encoding_hint = (
+                "Read the table in its own encoding, or replace it: "
+                "text.encode('utf-8', 'replace').decode()."
+            )
             raise InputError(problem, hint=encoding_hint, code="PG014") from None
 
 
@@ -97,7 +117,11 @@ def _check_array(array: Array) -> Iterator[Fault]:
         )
         yield (
             problem,
-            "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) for one row.",
+            (
+                "Reshape your data: X.reshape(-1, 1) for one feature, X.reshape(1, -1) "
+                "for "
+                "one row."
+            ),
             "PG007",
         )
     if array.dtype.kind == "c":
@@ -149,9 +173,11 @@ def _bare_frame(X: Any) -> pd.DataFrame:
     return frame
 
 
-# ---- declared codes -------------------------------------------------------------------------------------------------
+# ---- declared codes ------------------------------------------------------------------
 def canonical(value: Any) -> str:
-    """Return the one text form of a cell: ``4``, ``4.0`` and ``"4"`` are the same level, dates are ISO text."""
+    """Return the one text form of a cell: ``4``, ``4.0`` and ``"4"`` are the same
+    level, dates are ISO text.
+    """
     if isinstance(value, (Decimal, Fraction)) and -(2**63) < value < 2**63:
         value = float(value)
     if isinstance(value, (float, np.floating)):
@@ -169,7 +195,9 @@ def canonical(value: Any) -> str:
 
 
 def as_float32(code: float) -> float:
-    """Return a code for missing as a column of float32 holds it: its −99.9 is −99.90000152587890625."""
+    """Return a code for missing as a column of float32 holds it: its −99.9 is
+    −99.90000152587890625.
+    """
     if abs(code) <= _LARGEST_FLOAT32:
         return float(np.float32(code))
     return code
@@ -184,10 +212,12 @@ def _number_or_nan(text: str) -> float:
 
 @dataclass(frozen=True)
 class MissingCodes:
-    """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say different things.
+    """Values that stand for "missing", each its own kind: HELOC's −9, −8 and −7 say
+    different things.
 
-    The kind of a code is the place of its text among the ``labels`` plus 2. ``columns`` says which codes hold for which
-    column, and ``everywhere`` which hold for all others. None: all codes hold everywhere.
+    The kind of a code is the place of its text among the ``labels`` plus 2. ``columns``
+    says which codes hold for which column, and ``everywhere`` which hold for all
+    others. None: all codes hold everywhere.
     """
 
     labels: tuple[str, ...] = ()
@@ -196,7 +226,9 @@ class MissingCodes:
 
     @classmethod
     def of(cls, codes: CodesArgument | MissingCodes) -> MissingCodes:
-        """Build from nothing, one code, a list of codes, or a mapping from column to its codes."""
+        """Build from nothing, one code, a list of codes, or a mapping from column to
+        its codes.
+        """
         if codes is None or (isinstance(codes, (list, tuple)) and not codes):
             return cls()
         if isinstance(codes, MissingCodes):
@@ -223,7 +255,9 @@ class MissingCodes:
     def _of_both(
         cls, codes: Sequence[Any], column_codes: Sequence[CodesOfColumns]
     ) -> MissingCodes:
-        """Build from a list of codes, and of mappings from column to codes that hold for it alone."""
+        """Build from a list of codes, and of mappings from column to codes that hold
+        for it alone.
+        """
         everywhere = _labels(
             [
                 single_code
@@ -255,7 +289,9 @@ class MissingCodes:
         return self.columns.get(name, self.everywhere)
 
     def kind_of(self, text: str, name: str) -> int:
-        """Return the kind of missingness that ``text`` stands for in column ``name``, or ``PRESENT``."""
+        """Return the kind of missingness that ``text`` stands for in column ``name``,
+        or ``PRESENT``.
+        """
         labels = self.holds_for(name)
         if text.strip() in labels:
             return 2 + self.labels.index(text.strip())
@@ -288,16 +324,21 @@ def _labels(codes: Sequence[Any] | Code) -> tuple[str, ...]:
         isinstance(codes, (bytes, AbstractSet, Mapping, Iterator))
         or not isinstance(codes, Iterable)
     ):
-        # The codes of a set have no order, and each is a separate kind by its position. An iterator gives them once.
+        # The codes of a set have no order, and each is a separate kind by its position.
+        # An iterator gives them once.
         problem = (
-            "Codes for missing values must be one code, a list of codes, or a mapping from column to its codes, "
+            "Codes for missing values must be one code, a list of codes, or a mapping "
+            "from column to its codes, "
             f"got {shown(codes)} of type {type(codes).__name__}"
         )
         raise InputError(problem, hint="Pass for example [-9, '?'].", code="PG001")
     labels = []
     for missing_code in [codes] if isinstance(codes, single) else codes:
         if not isinstance(missing_code, single) or isinstance(missing_code, bool):
-            problem = f"A code for missing values must be a number or text, got {shown(missing_code)}"
+            problem = (
+                "A code for missing values must be a number or text, got "
+                f"{shown(missing_code)}"
+            )
             raise InputError(problem, hint="Pass for example -9 or '?'.", code="PG001")
         code_text = canonical(missing_code).strip()
         number = _number_or_nan(code_text)
@@ -308,10 +349,12 @@ def _labels(codes: Sequence[Any] | Code) -> tuple[str, ...]:
     )
 
 
-# ---- distinct values ------------------------------------------------------------------------------------------------
+# ---- distinct values -----------------------------------------------------------------
 @dataclass(frozen=True)
 class Distinct:
-    """A column as distinct texts and, for each row, which one (−1 is blank), ``(rows,)``."""
+    """A column as distinct texts and, for each row, which one (−1 is blank),
+    ``(rows,)``.
+    """
 
     index: Integers
     texts: list[str]
@@ -329,7 +372,8 @@ class Distinct:
         if series.dtype == object and not all(
             isinstance(value, str) for value in values
         ):
-            # True equals 1 in Python, and would become whichever of the two stands first.
+            # True equals 1 in Python, and would become whichever of the two stands
+            # first.
             codes, uniques = pd.factorize(
                 series.map(canonical, na_action="ignore"), use_na_sentinel=True
             )
@@ -378,7 +422,9 @@ def are_mistakes(odd: int, different: int, cells: int) -> bool:
 
 
 class CellError(InputError):
-    """A cell that cannot be read, with its row's position in the frame and its number in the index, if it has one."""
+    """A cell that cannot be read, with its row's position in the frame and its number
+    in the index, if it has one.
+    """
 
     row: int = 0
     number: int | None = None
@@ -395,7 +441,10 @@ class CellError(InputError):
         alone: str = "",
         code: str = "PG014",
     ) -> CellError:
-        """Return the error ``"{fact} in row {row}"`` with a hint. ``alone`` is the fact about this row only."""
+        """Return the error ``"{fact} in row {row}"`` with a hint.
+
+        ``alone`` is the fact about this row only.
+        """
         if index.dtype.kind in "iu":
             number = int(index[row])
         else:
@@ -417,14 +466,19 @@ class InfiniteCellError(CellError):
 
 @dataclass(frozen=True)
 class RowLines:
-    """The line, counted from 1, of a text file that each row begins in. None: not known, or the file has no lines."""
+    """The line, counted from 1, of a text file that each row begins in.
+
+    None: not known, or the file has no lines.
+    """
 
     file: Path | None = None
     lines: Integers | None = None
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Let an error about a cell of a frame whose rows are numbered as in the file name the line, if it is known."""
+        """Let an error about a cell of a frame whose rows are numbered as in the file
+        name the line, if it is known.
+        """
         try:
             yield
         except CellError as error:
@@ -437,7 +491,9 @@ class RowLines:
         return error.placed(self.where(error.number))
 
     def where(self, number: int) -> str:
-        """Name a row by its line in the file, or by its number where that is not known."""
+        """Name a row by its line in the file, or by its number where that is not
+        known.
+        """
         if self.lines is None:
             return f"row {number}"
         return f"line {self.lines[number]} of {str(self.file)!r}"
@@ -448,7 +504,10 @@ def _container_error(series: pd.Series[Any], name: str) -> InputError:
         (type(value).__name__ for value in series if isinstance(value, _CONTAINERS)),
         "object",
     )
-    problem = f"Cells must be numbers, text, booleans or dates, but column {name!r} holds a {container}"
+    problem = (
+        f"Cells must be numbers, text, booleans or dates, but column {name!r} "
+        f"holds a {container}"
+    )
     return InputError(
         problem, hint="Turn it into separate columns or drop the column.", code="PG014"
     )
@@ -481,7 +540,9 @@ def text_numbers(texts: Sequence[str]) -> Floats:
 
 
 def first_no_number(cells: Sequence[Any]) -> Any:
-    """Return the first cell that is no number, also as text, for an error: the first one if all are."""
+    """Return the first cell that is no number, also as text, for an error: the first
+    one if all are.
+    """
     return next(
         (
             cell_value
@@ -494,11 +555,12 @@ def first_no_number(cells: Sequence[Any]) -> Any:
     )
 
 
-# ---- whole matrices -------------------------------------------------------------------------------------------------
+# ---- whole matrices ------------------------------------------------------------------
 def native_cells(
     frame: pd.DataFrame, names: Sequence[str], codes: MissingCodes
 ) -> tuple[Floats, Kinds]:
-    """Take numeric and boolean columns as one float64 matrix, NaN where missing or a code, and the kinds of missing.
+    """Take numeric and boolean columns as one float64 matrix, NaN where missing or a
+    code, and the kinds of missing.
 
     Complex values are refused, and infinite ones that are no code.
     """
@@ -541,8 +603,12 @@ def refuse_infinite(
     index: pd.Index[Any],
     row_values: Integers | None = None,
 ) -> None:
-    """Raise a ``CellError`` for an infinite value. Of distinct values ``row_values`` says which one each row has."""
-    # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the usual case.
+    """Raise a ``CellError`` for an infinite value.
+
+    Of distinct values ``row_values`` says which one each row has.
+    """
+    # A sum is infinite or NaN whenever an entry is infinite: one cheap pass for the
+    # usual case.
     with np.errstate(over="ignore"):
         if np.isfinite(np.nansum(np.abs(matrix), dtype=np.float64)):
             return
@@ -566,17 +632,21 @@ def refuse_infinite(
             if row_values is None
             else int(np.argmax(row_values == infinite_row)),
             index,
-            f"{by_count(len(infinite_columns), 'Column', 'Columns')} {listed(infinite_columns, 5, repr)} "
+            f"{by_count(len(infinite_columns), 'Column', 'Columns')} "
+            f"{listed(infinite_columns, 5, repr)} "
             f"{by_count(len(infinite_columns), 'holds', 'hold')} {count} infinite "
             f"{by_count(count, 'value (inf)', 'values (inf), the first')}",
-            f"Replace inf by NaN (missing) or by a large number, or declare it as a code for missing: --na={code_list}, or "
+            "Replace inf by NaN (missing) or by a large number, or declare it as a "
+            f"code for missing: --na={code_list}, or "
             f"na={code_list.split(',')} in Python.",
             alone=f"Column {first!r} holds an infinite value ({sign}inf)",
         )
 
 
 def rows_hash(X: pd.DataFrame, y: npt.NDArray[Any] | None = None) -> str:
-    """Return the SHA-256 of a table's column names and values in order, without row labels, and of targets."""
+    """Return the SHA-256 of a table's column names and values in order, without row
+    labels, and of targets.
+    """
     total = hashlib.sha256()
     for column_name, column in [
         *X.items(),

@@ -1,4 +1,6 @@
-"""What each column of a CSV file is, decided from its texts: numbers, truth values or text."""
+"""What each column of a CSV file is, decided from its texts: numbers, truth values or
+text.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ _TRUTHS = {
     "FALSE": False,
     "false": False,
 }
-#: Codes of digits are at least so long. Shorter ones with zeros in front are often hours and months.
+#: Codes of digits are at least so long. Shorter ones with zeros in front are often
+#: hours and months.
 _SHORTEST_CODE = 3
 #: Floats are whole from here on, and text alone says whether they were written so.
 _BEYOND_64_BITS = 2.0**63
@@ -54,8 +57,8 @@ _FIRST = 20
 class _Column:
     """A column on its way from text, null where it is missing, to ``values``.
 
-    ``bare`` are its cells without codes and ``unit``, kept where the file tells which decimal sign is meant.
-    ``proven`` is the decimal sign that its cells show.
+    ``bare`` are its cells without codes and ``unit``, kept where the file tells which
+    decimal sign is meant. ``proven`` is the decimal sign that its cells show.
     """
 
     name: str
@@ -133,9 +136,11 @@ def read_columns(table: TextTable, lines: RowLines, reading: Reading) -> Written
     )
 
 
-# ---- a column -------------------------------------------------------------------------------------------------------
+# ---- a column ------------------------------------------------------------------------
 def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
-    """Set the values of a column, or its ``bare`` cells where the other columns tell which decimal sign is meant."""
+    """Set the values of a column, or its ``bare`` cells where the other columns tell
+    which decimal sign is meant.
+    """
     column_name = column.name
     numbers = _take_out_missing(
         column, reading, _cast(column.cells, has_hexadecimal), has_hexadecimal
@@ -164,7 +169,10 @@ def _read(column: _Column, reading: Reading, has_hexadecimal: bool) -> None:
 
 
 def _take_standard(column: _Column, numbers: pa.ChunkedArray, reading: Reading) -> None:
-    """Set numbers that any reader takes for numbers. They may be thousands with points: 1.500."""
+    """Set numbers that any reader takes for numbers.
+
+    They may be thousands with points: 1.500.
+    """
     values = _as_series(numbers, column.cells)
     is_coded = values.dtype != object and reading.na.holds_for(column.name)
     if is_coded:
@@ -186,7 +194,9 @@ def _take_standard(column: _Column, numbers: pa.ChunkedArray, reading: Reading) 
 
 
 def _take_written(column: _Column, reading: Reading) -> None:
-    """Set numbers with decimal commas, thousands, codes beside them, or a currency, or else texts."""
+    """Set numbers with decimal commas, thousands, codes beside them, or a currency, or
+    else texts.
+    """
     texts = pc.utf8_trim_whitespace(column.cells)
     words = code_words(reading.codes, column.name)
     bare_cells = pc.if_else(
@@ -245,7 +255,9 @@ def _without_mistakes(bare: pa.ChunkedArray) -> pa.ChunkedArray:
 def _take_amounts(
     column: _Column, bare: pa.ChunkedArray, unit: str | None, reading: Reading
 ) -> bool:
-    """Set amounts with units as numbers in one unit, and return whether they are such. Codes stay beside them.
+    """Set amounts with units as numbers in one unit, and return whether they are such.
+
+    Codes stay beside them.
 
     In a later table, a cell that cannot be read stays as it is, to be refused.
     """
@@ -283,7 +295,10 @@ def _take_amounts(
 
 
 def _set_numbers(column: _Column, sign: str) -> None:
-    """Set the numbers of the bare cells, in standard notation. Codes stay beside them, as text."""
+    """Set the numbers of the bare cells, in standard notation.
+
+    Codes stay beside them, as text.
+    """
     bare_cells: pa.ChunkedArray = column.bare
     column.bare = None
     plain = written_numbers.standard(bare_cells, sign)
@@ -302,7 +317,9 @@ def _set_numbers(column: _Column, sign: str) -> None:
 
 
 def _set_spoiled(column: _Column, sign: str) -> None:
-    """Set a column that was numbers in the table learned from: the error names the odd cell, not the numbers."""
+    """Set a column that was numbers in the table learned from: the error names the odd
+    cell, not the numbers.
+    """
     fits_pattern = pc.match_substring_regex(
         column.bare, rf"^{written_numbers.NUMBERS[sign]}$"
     )
@@ -313,7 +330,9 @@ def _set_spoiled(column: _Column, sign: str) -> None:
 
 
 def _is_text(column: _Column, reading: Reading) -> bool:
-    """Whether the first cell that is no code tells that a column is text, which spares looking at all others."""
+    """Whether the first cell that is no code tells that a column is text, which spares
+    looking at all others.
+    """
     words = code_words(reading.codes, column.name)
     first_texts = column.cells.slice(0, _LOOKED_AT).drop_null().unique().to_pylist()
     first = next(
@@ -323,11 +342,14 @@ def _is_text(column: _Column, reading: Reading) -> bool:
     return first not in _TRUTHS and not written_numbers.may_be_number(first)
 
 
-# ---- numbers --------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 def _cast(
     cells: pa.ChunkedArray, has_hexadecimal: bool = False
 ) -> pa.ChunkedArray | None:
-    """Return cells as numbers of the first type that holds them all. Whole ones with a plus are no such numbers."""
+    """Return cells as numbers of the first type that holds them all.
+
+    Whole ones with a plus are no such numbers.
+    """
     # Arrow reads hexadecimal numbers as whole ones.
     if (
         has_hexadecimal
@@ -348,7 +370,9 @@ def _cast(
 
 
 def _as_series(numbers: pa.ChunkedArray, texts: pa.ChunkedArray) -> pd.Series[Any]:
-    """Return numbers as pandas reads them: floats where some are missing, unless that would round whole ones."""
+    """Return numbers as pandas reads them: floats where some are missing, unless that
+    would round whole ones.
+    """
     if numbers.type == pa.float64():
         extremes = pc.min_max(numbers).as_py()
         is_beyond = (
@@ -377,7 +401,10 @@ def _as_series(numbers: pa.ChunkedArray, texts: pa.ChunkedArray) -> pd.Series[An
 
 
 def _prove_point(numbers: pd.Series[Any]) -> bool:
-    """Whether a number has decimals that are no thousands. A part is looked at after another."""
+    """Whether a number has decimals that are no thousands.
+
+    A part is looked at after another.
+    """
     if numbers.dtype != np.float64:
         return False
     for begin in range(0, len(numbers), _PART_ROWS):
@@ -393,7 +420,9 @@ def _prove_point(numbers: pd.Series[Any]) -> bool:
 
 
 def _is_padded(cells: pa.ChunkedArray) -> bool:
-    """Whether these are digits of one length, some with zeros in front: maybe codes, such as 01067."""
+    """Whether these are digits of one length, some with zeros in front: maybe codes,
+    such as 01067.
+    """
     lengths = pc.min_max(pc.binary_length(cells)).as_py()
     if lengths["min"] is None or not lengths["min"] == lengths["max"] >= _SHORTEST_CODE:
         return False
@@ -403,11 +432,12 @@ def _is_padded(cells: pa.ChunkedArray) -> bool:
     )
 
 
-# ---- the decimal sign of a file -------------------------------------------------------------------------------------
+# ---- the decimal sign of a file ------------------------------------------------------
 def _split_pairs(
     columns: Sequence[_Column], reading: Reading
 ) -> tuple[dict[str, Pair], list[str]]:
-    """Find the columns of text whose cells are two numbers each, but for those that the user names. Return a note, too.
+    """Find the columns of text whose cells are two numbers each, but for those that the
+    user names. Return a note, too.
 
     In a later table they are those of the table that was learned from.
     """
@@ -439,12 +469,17 @@ def _split_pairs(
             examples.append(f"{column.name} ({texts[0]!r} is {named})")
     if not examples:
         return pairs, []
-    pair_note = f"cells with two numbers are two columns: {listed(examples)}. To keep one as text, pass "
+    pair_note = (
+        f"cells with two numbers are two columns: {listed(examples)}. To keep "
+        "one as text, pass "
+    )
     return pairs, [f"{pair_note}{option_of('--kind', next(iter(pairs)))}=categorical"]
 
 
 def _columns_of_pair(column: _Column, pair: Pair, reading: Reading) -> dict[str, Any]:
-    """Return the two columns of one with two numbers in a cell. A cell that cannot be read stays, to be refused.
+    """Return the two columns of one with two numbers in a cell.
+
+    A cell that cannot be read stays, to be refused.
 
     Declared codes are missing in both.
     """
@@ -476,9 +511,11 @@ def _columns_of_pair(column: _Column, pair: Pair, reading: Reading) -> dict[str,
 def _settle_signs(
     columns: Sequence[_Column], reading: Reading, delimiter: str
 ) -> str | None:
-    """Read the columns that leave it to others which decimal sign is meant, and return that sign if it is known.
+    """Read the columns that leave it to others which decimal sign is meant, and return
+    that sign if it is known.
 
-    It is the one that the user named, that other columns prove, or that of the table that was learned from.
+    It is the one that the user named, that other columns prove, or that of the table
+    that was learned from.
     """
     proven = {column.proven for column in columns if column.proven is not None}
     decimal_sign = reading.decimal or (
@@ -500,7 +537,9 @@ def _settle_signs(
 def _read_numbers(
     column: _Column, example: str, sign: str | None, delimiter: str, *, proven: bool
 ) -> None:
-    """Read numbers such as an example by a decimal sign, or by what is usual. ``proven``: other columns prove both."""
+    """Read numbers such as an example by a decimal sign, or by what is usual.
+    ``proven``: other columns prove both.
+    """
     if "," in example and delimiter != ",":
         usual = ","
     else:
@@ -530,20 +569,22 @@ def _alike(column: _Column, codes: MissingCodes) -> tuple[str, str] | None:
     return None
 
 
-# ---- texts that mean missing ----------------------------------------------------------------------------------------
+# ---- texts that mean missing ---------------------------------------------------------
 def _take_out_missing(
     column: _Column,
     reading: Reading,
     numbers: pa.ChunkedArray | None,
     has_hexadecimal: bool,
 ) -> pa.ChunkedArray | None:
-    """Turn texts that mean missing into missing cells, and return the cells as numbers, if they are.
+    """Turn texts that mean missing into missing cells, and return the cells as numbers,
+    if they are.
 
     The column gets the share of each text that was not declared.
     """
     usual = MISSING_ANYWAY.difference(reading.not_na)
     texts = ["", *usual]
-    # Where all cells are numbers, none of their texts means missing. Declared codes that are numbers may.
+    # Where all cells are numbers, none of their texts means missing. Declared codes
+    # that are numbers may.
     is_filled = numbers is not None and (
         numbers.type != pa.float64() or not pc.any(pc.is_nan(numbers)).as_py()
     )
@@ -578,7 +619,9 @@ def _take_out_missing(
 
 
 def _take_out_dots(column: _Column, reading: Reading) -> bool:
-    """Turn ``.`` and ``.a`` to ``.z`` among numbers into missing cells. Return whether there were any.
+    """Turn ``.`` and ``.a`` to ``.z`` among numbers into missing cells.
+
+    Return whether there were any.
 
     Stata and SAS write missing numbers so.
     """
@@ -606,7 +649,7 @@ def _take_out_dots(column: _Column, reading: Reading) -> bool:
     return True
 
 
-# ---- tables that say themselves which columns are numbers -----------------------------------------------------------
+# ---- tables that say themselves which columns are numbers ----------------------------
 def _text_columns(frame: pd.DataFrame, reading: Reading) -> Iterator[_Column]:
     """Yield the columns of texts alone that may write numbers, read."""
     for name in [str(name) for name in frame if holds_text(frame[name])]:
@@ -638,7 +681,8 @@ def _with_halves(
 
 
 def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
-    """Return a table of typed columns in which texts that write numbers are numbers, as those of a CSV file are.
+    """Return a table of typed columns in which texts that write numbers are numbers, as
+    those of a CSV file are.
 
     Texts of plain numbers stay: whoever stored them as text may have meant codes.
     """
@@ -691,7 +735,9 @@ def read_typed(frame: pd.DataFrame, reading: Reading) -> Written:
 
 
 def _read_written(column: _Column, reading: Reading) -> None:
-    """Set the values of a column of texts that write numbers in a way that is not the usual one. None: it has others."""
+    """Set the values of a column of texts that write numbers in a way that is not the
+    usual one. None: it has others.
+    """
     plain = _cast(column.cells)
     if plain is not None:
         return

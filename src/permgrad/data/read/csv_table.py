@@ -1,4 +1,6 @@
-"""From the text of a CSV file to columns of text: its delimiter, the names of its columns, and the line of each row."""
+"""From the text of a CSV file to columns of text: its delimiter, the names of its
+columns, and the line of each row.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,8 @@ _UNCOMMON = (
     "¬",
     " ",
 )
-#: So many years a table may hold. More rows than that are numbered by their column, though the numbers may be years.
+#: So many years a table may hold. More rows than that are numbered by their column,
+#: though the numbers may be years.
 _MOST_YEARS = 300
 #: Bytes that are read in one go. A row that is longer needs more.
 _BLOCK_BYTES = (2**22, 2**27, 2**31 - 1)
@@ -72,10 +75,12 @@ _LINE_ENDS = re.compile(r"\r\n?|\n")
 
 @dataclass(frozen=True)
 class TextTable:
-    """A CSV file as text: cells as written, without leading blanks, and the line of each row if known.
+    """A CSV file as text: cells as written, without leading blanks, and the line of
+    each row if known.
 
-    So many lines ``above`` the header were left out. Whoever reads the columns takes them
-    out of ``cells``, so that no cell is held twice. ``cautions`` are the notes that a page has, too.
+    So many lines ``above`` the header were left out. Whoever reads the columns takes
+    them out of ``cells``, so that no cell is held twice. ``cautions`` are the notes
+    that a page has, too.
     """
 
     cells: dict[str, pa.ChunkedArray]
@@ -113,9 +118,12 @@ def _some(lines: Integers | None, rows: slice | Booleans) -> Integers | None:
 def parse_csv(
     text: str, file: Path, reading: Reading, line_numbers: Integers | None = None
 ) -> TextTable:
-    """Return the cells of a CSV file as text. Unnamed columns without information are left out.
+    """Return the cells of a CSV file as text.
 
-    ``line_numbers``: of the text of a sheet, the row in the sheet of each line but the first.
+    Unnamed columns without information are left out.
+
+    ``line_numbers``: of the text of a sheet, the row in the sheet of each line but the
+    first.
     """
     separator = _named_separator(text)
     if separator is not None:
@@ -182,7 +190,9 @@ def parse_csv(
 
 
 def _two_headers(records: list[list[str]]) -> list[str] | None:
-    """Return the joined names of two header rows, of which the upper ones stand above several columns. None: it is one."""
+    """Return the joined names of two header rows, of which the upper ones stand above
+    several columns. None: it is one.
+    """
     if len(records) < _FEWEST_BELOW:
         return None
     upper, lower = (
@@ -223,10 +233,12 @@ def _too_long(source: _Source) -> InputError:
     )
 
 
-# ---- rows -----------------------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------
 @dataclass
 class _Source:
-    """The text of a CSV file, which reading its rows takes out, and how many lines stand before it."""
+    """The text of a CSV file, which reading its rows takes out, and how many lines
+    stand before it.
+    """
 
     text: str
     delimiter: str
@@ -234,7 +246,10 @@ class _Source:
     before: int
 
     def rows(self, width: int) -> tuple[Integers, list[pa.ChunkedArray]]:
-        """Return the line of each row and the columns. Blank lines are skipped, those of another width are refused."""
+        """Return the line of each row and the columns.
+
+        Blank lines are skipped, those of another width are refused.
+        """
         if '\\"' in self.text:
             self._check_escapes()
         content: bytes | bytearray = self.text.encode("utf-8")
@@ -267,7 +282,10 @@ class _Source:
         if odd_row is not None:
             raise self._other_width(int(lines[odd_row.number - 1]), odd_row, width)
         if table.column(width - 1)[-1].as_py() != _END:
-            problem = f"{str(self.file)!r} is not well-formed CSV from line {lines[record_positions[-1]]}"
+            problem = (
+                f"{str(self.file)!r} is not well-formed CSV from line "
+                f"{lines[record_positions[-1]]}"
+            )
             raise InputError(
                 f"{problem}: a quote is never closed",
                 hint="Check its quotes (one may not be closed), or correct the line.",
@@ -287,19 +305,26 @@ class _Source:
         return lines[record_positions[kept_rows]], list(table.columns)
 
     def _other_width(self, line: int, row: pa.csv.InvalidRow, width: int) -> InputError:
-        """Return the error for a row of more or fewer fields than the header. Maybe one of its quotes is not closed."""
+        """Return the error for a row of more or fewer fields than the header.
+
+        Maybe one of its quotes is not closed.
+        """
         row_text = row.text.removesuffix(self.delimiter * (width - 1) + _END).rstrip(
             "\r\n"
         )
         last_line = line + len(_LINE_ENDS.findall(row_text))
         fields = f"{counted(row.actual_columns, 'field')} where the header has {width}"
         fields = f"{fields} (delimiter: {_NAMES[self.delimiter]})"
-        # Only quotes let a field continue in the next line, and a text of several lines hardly looks like fields.
+        # Only quotes let a field continue in the next line, and a text of several lines
+        # hardly looks like fields.
         if quote := re.search(
             rf'"[^"]*[\r\n][^"]*{re.escape(self.delimiter)}', row_text
         ):
             line += len(_LINE_ENDS.findall(row_text, 0, quote.start()))
-            problem = f"A quote in line {line} of {str(self.file)!r} is probably not closed: its field ends in line {last_line}"
+            problem = (
+                f"A quote in line {line} of {str(self.file)!r} is probably not "
+                f"closed: its field ends in line {last_line}"
+            )
             return InputError(
                 f"{problem} and makes {fields}",
                 hint="Close the quote or remove it.",
@@ -315,7 +340,9 @@ class _Source:
         )
 
     def _check_escapes(self) -> None:
-        """Refuse quotes that a backslash is meant to escape: CSV doubles them, and would give other cells."""
+        """Refuse quotes that a backslash is meant to escape: CSV doubles them, and
+        would give other cells.
+        """
         lines = io.StringIO(self.text, newline="")
         reader = csv.reader(
             lines, delimiter=self.delimiter, skipinitialspace=True, strict=True
@@ -324,12 +351,17 @@ class _Source:
             for _ in reader:
                 pass
         except csv.Error:
-            problem = f"Line {reader.line_num + self.before} of {str(self.file)!r} escapes a quote with a backslash"
+            problem = (
+                f"Line {reader.line_num + self.before} of {str(self.file)!r} "
+                "escapes a quote with a backslash"
+            )
             raise InputError(problem, hint='Write "" instead.', code="PG011") from None
 
 
 def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
-    """Return a text whose cells have no blanks in front, but within quotes, and whose blank lines are one blank."""
+    """Return a text whose cells have no blanks in front, but within quotes, and whose
+    blank lines are one blank.
+    """
     delimiter_pattern = re.escape(delimiter).encode()
     tab_pattern = b"" if delimiter == "\t" else rb"\t"
     blank_line = rb"(?<![^\r\n])(?!(?<=\r)\n)[ %b]*(?=[\r\n])" % tab_pattern
@@ -350,7 +382,9 @@ def _without_blanks(content: bytes | bytearray, delimiter: str) -> bytearray:
 def _read(
     content: bytes | bytearray, delimiter: str, width: int
 ) -> tuple[pa.Table, list[int], pa.csv.InvalidRow | None]:
-    """Return the rows of a text, from its header on, the places of all others, and the first that is not blank."""
+    """Return the rows of a text, from its header on, the places of all others, and the
+    first that is not blank.
+    """
     names = [str(column_index) for column_index in range(width)]
     for block_size in _BLOCK_BYTES:
         skipped = list[int]()
@@ -392,15 +426,21 @@ def _read(
     raise AssertionError
 
 
-# ---- names ----------------------------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------
 @refusing
 def _check_header(
     header: list[str], records: list[list[str]], file: str
 ) -> Iterator[Fault]:
-    """Refuse lines that are no header: comments, a title, delimiters where none belong."""
+    """Refuse lines that are no header: comments, a title, delimiters where none
+    belong.
+    """
     width = len(header)
     if header[0].startswith(COMMENTS) and (width == 1 or width < len(records[-1])):
-        problem = f"{file!r} begins with the comment {header[0][:40]!r} instead of the names of its columns"
+        problem = (
+            f"{file!r} begins with the comment {header[0][:40]!r} instead of "
+            "the "
+            "names of its columns"
+        )
         yield problem, "Remove such lines.", "PG011"
     if width == 1:
         _check_single(header[0], [record[0] for record in records], file)
@@ -411,7 +451,8 @@ def _check_header(
     ]
     if not empty:
         return
-    # Spreadsheets pad lines with delimiters, which make columns without name and values.
+    # Spreadsheets pad lines with delimiters, which make columns without name and
+    # values.
     filled = [
         empty_number
         for empty_number in empty
@@ -422,12 +463,17 @@ def _check_header(
         any(record[1::2]) for record in records
     ):
         correction = "two delimiters may stand in the place of one, take one off"
-    # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any beside it.
+    # A title, padded with delimiters by a spreadsheet: text in one cell, hardly any
+    # beside it.
     elif (filled != [1] and 2 * len(filled) >= width) or len(empty) == width:
         correction = "name it, or delete the lines above the header, such as a title"
     if correction:
         yield (
-            f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns in all)",
+            (
+                f"Column {empty[0]} of {file!r} has no name ({len(empty)} such columns "
+                "in "
+                "all)"
+            ),
             correction,
             "PG011",
         )
@@ -438,13 +484,15 @@ def _check_single(header: str, cells: list[str], file: str) -> Iterator[Fault]:
     """Refuse a table of one column that another sign seems to part."""
     for uncommon_sign in _UNCOMMON:
         counts = {cell_text.count(uncommon_sign) for cell_text in cells}
-        # A space is common inside a name: it must stand in every line, as often as in the header.
+        # A space is common inside a name: it must stand in every line, as often as in
+        # the header.
         if len(cells) > 1 and len(counts) == 1 and counts.pop() > 0:
             sign_name = {" ": "a space", "\x01": "Ctrl-A"}.get(
                 uncommon_sign, repr(uncommon_sign)
             )
             problem = (
-                f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} seems to use {sign_name}: "
+                f"The delimiter must be comma, semicolon, tab or pipe, but {file!r} "
+                f"seems to use {sign_name}: "
                 f"its only column would be {header!r}"
             )
             yield problem, "Save it again with commas.", "PG011"
@@ -456,7 +504,9 @@ def _check_single(header: str, cells: list[str], file: str) -> Iterator[Fault]:
 def _unique_names(
     written: list[str], file: Path, once: Collection[str]
 ) -> tuple[list[str], list[str]]:
-    """Return a name for each column, all different, and notes on those that are repeated."""
+    """Return a name for each column, all different, and notes on those that are
+    repeated.
+    """
     named = []
     for column_number, header_name in enumerate(written, start=1):
         named.append(header_name or f"column {column_number}")
@@ -465,11 +515,17 @@ def _unique_names(
         if count > 1:
             repeated[repeated_name] = count
     if repeated and all(map(is_number, written)):
-        problem = f"Column names must be unique, but {str(file)!r} begins with numbers, some of them repeated"
+        problem = (
+            f"Column names must be unique, but {str(file)!r} begins with "
+            "numbers, some of them repeated"
+        )
         raise InputError(problem, hint="Add a line with names.", code="PG008")
     for unique_name in once:
         if unique_name in repeated:
-            problem = f"Column {unique_name!r} is in the header of {str(file)!r} {repeated[unique_name]} times, so the target is unclear"
+            problem = (
+                f"Column {unique_name!r} is in the header of {str(file)!r} "
+                f"{repeated[unique_name]} times, so the target is unclear"
+            )
             raise InputError(problem, hint="Rename or delete the others.", code="PG008")
     if len(set(named)) == len(named):
         return named, []
@@ -484,12 +540,18 @@ def _unique_names(
     ][1]
     names = listed(list(repeated), show=repr)
     return header, [
-        f"columns of the same name are numbered: {names} (the second {example!r} is called {second!r})"
+        (
+            f"columns of the same name are numbered: {names} (the second {example!r} "
+            "is "
+            f"called {second!r})"
+        )
     ]
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Return names of which each that occurs again gets a number behind it, as in pandas."""
+    """Return names of which each that occurs again gets a number behind it, as in
+    pandas.
+    """
     taken_names = set(names)
     times = Counter[str]()
     different = []
@@ -507,7 +569,10 @@ def numbered(names: Sequence[str]) -> list[str]:
 def _leave_out(
     columns: dict[str, pa.ChunkedArray], unnamed: Sequence[str], reading: Reading
 ) -> list[str]:
-    """Remove unnamed columns without information, unless they are requested. Return notes on them."""
+    """Remove unnamed columns without information, unless they are requested.
+
+    Return notes on them.
+    """
     asked_for = {*reading.named, *reading.text}
     in_doubt = [
         unnamed_column for unnamed_column in unnamed if unnamed_column not in asked_for
@@ -551,7 +616,9 @@ def _leave_out(
 
 
 def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
-    """Return whether a column without a name numbers the rows: as ``to_csv()`` does in front, also of drawn rows."""
+    """Return whether a column without a name numbers the rows: as ``to_csv()`` does in
+    front, also of drawn rows.
+    """
     try:
         numbers = pc.cast(cells, pa.int64()).to_numpy()
     except pa.ArrowInvalid:
@@ -569,7 +636,10 @@ def _only_numbers_rows(cells: pa.ChunkedArray, is_first: bool) -> bool:
 
 
 def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None:
-    """Warn if names look like the numbers of a row. Rising numbers (years, pixels, wavelengths) are accepted."""
+    """Warn if names look like the numbers of a row.
+
+    Rising numbers (years, pixels, wavelengths) are accepted.
+    """
     numbers = list(map(float, labels))
     alike = len({"." in label for label in labels}) == 1
     rising = (
@@ -583,7 +653,8 @@ def _warn_of_no_header(header: list[str], labels: list[str], file: Path) -> None
     if len(header) > 1 and 2 * len(numbers) >= len(header) and not rising:
         further_text = ", …" if len(header) > 4 else ""
         warn_user(
-            f"The first line of {str(file)!r} looks like a row ({', '.join(map(repr, header[:4]))}{further_text}), "
+            f"The first line of {str(file)!r} looks like a row "
+            f"({', '.join(map(repr, header[:4]))}{further_text}), "
             "but is read as the names of the columns",
             "Add a line with names.",
         )
@@ -596,10 +667,12 @@ _NUMBER = re.compile(r"[-+(]?\W{0,2}\d[\d.,' ]*\W{0,2}")
 
 
 def _lines_above(text: str) -> tuple[int, int, str]:
-    """Return how many lines stand above the header, where it begins, and a note that names them, or nothing.
+    """Return how many lines stand above the header, where it begins, and a note that
+    names them, or nothing.
 
-    Each of them has text in at most half of the columns, or is a comment. The header is as wide as most lines, and
-    has a name for nearly each column, no name twice and no number.
+    Each of them has text in at most half of the columns, or is a comment. The header is
+    as wide as most lines, and has a name for nearly each column, no name twice and no
+    number.
     """
     text_start = text[:_HEAD]
     titles = list[str]()
@@ -613,7 +686,10 @@ def _lines_above(text: str) -> tuple[int, int, str]:
         if not is_comment and len(filled) > width // 2:
             if not titles or len(cells) != width or not _are_names(filled, width):
                 break
-            left_out_lines = f"{counted(len(titles), 'line')} above the header {by_count(len(titles), 'is', 'are')} left out"
+            left_out_lines = (
+                f"{counted(len(titles), 'line')} above the header "
+                f"{by_count(len(titles), 'is', 'are')} left out"
+            )
             return count, start, f"{left_out_lines}: {listed(titles, 3, show=repr)}"
         if filled:
             titles += [" ".join(" ".join(filled).split())[:60]]
@@ -623,7 +699,8 @@ def _lines_above(text: str) -> tuple[int, int, str]:
 
 
 def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield how many lines stand above each of the first records, where it begins, and its cells.
+    """Yield how many lines stand above each of the first records, where it begins, and
+    its cells.
 
     A quoted cell may have several lines.
     """
@@ -641,7 +718,9 @@ def _first_records(head: str, delimiter: str) -> Iterator[tuple[int, int, list[s
 
 
 def _parted(head: str) -> tuple[str, int]:
-    """Return the delimiter that parts most lines in equally many fields, and how many fields, 0 if few agree."""
+    """Return the delimiter that parts most lines in equally many fields, and how many
+    fields, 0 if few agree.
+    """
     agreements = []
     for delimiter in DELIMITERS:
         widths = [len(record) for record in first_records(head, delimiter)]

@@ -1,4 +1,6 @@
-"""Dates: as text, in one way of writing for a whole column, and as columns of pandas. Seconds since 1970 (UTC).
+"""Dates: as text, in one way of writing for a whole column, and as columns of pandas.
+
+Seconds since 1970 (UTC).
 
 Times of day and durations as text are numbers, in seconds.
 """
@@ -33,8 +35,9 @@ _YEAR = r"(?P<year>\d{4}|\d\d)"
 _SIGN = "(?P<sign>[-/])"
 _SAME = "(?P=sign)"
 _NTH = "(?:st|nd|rd|th)?"
-#: The other ways of writing a date, in the order in which they are tried, each with or without a time of day behind it.
-#: Two digits of a year are 1930 to 2029, as in spreadsheets.
+#: The other ways of writing a date, in the order in which they are tried, each with or
+#: without a time of day behind it. Two digits of a year are 1930 to 2029, as in
+#: spreadsheets.
 _FORMS = {
     date_form: re.compile(rf"{date_pattern}(?:(?:T|,?\s+){_CLOCK})?", re.IGNORECASE)
     for date_form, date_pattern in {
@@ -61,7 +64,8 @@ _MONTHS = {
     for short in (month_name, month_name[:3])
 } | {"sept": 9}
 _DAY_0 = date(1970, 1, 1).toordinal()
-#: What looks like dates, and is none: a month or quarter and its year. What looks like durations, and is text.
+#: What looks like dates, and is none: a month or quarter and its year. What looks like
+#: durations, and is text.
 _MONTH_ALONE = rf"(?:{'|'.join(month_name[:3] for month_name in _ENGLISH)})[a-z]*\.?|Q[1-4]|[1-4]Q|[MW]\d\d?"
 _INCOMPLETE = re.compile(
     rf"(?:{_MONTH_ALONE})\W{{0,3}}(?:\d{{4}}|\d\d)|(?:\d{{4}}|\d\d)\W{{0,3}}(?:{_MONTH_ALONE})|(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d",
@@ -81,11 +85,12 @@ _FIRST = 20
 _LONGEST = 40
 
 
-# ---- which form ------------------------------------------------------------------------------------------------------
+# ---- which form ----------------------------------------------------------------------
 def find_date_format(
     texts: Sequence[str], *, declared: bool = False
 ) -> tuple[str, bool] | None:
-    """Return the form in which all texts are dates, and if day and month could be swapped (then the month is first).
+    """Return the form in which all texts are dates, and if day and month could be
+    swapped (then the month is first).
 
     None: no form reads all. ``declared`` dates may be digits alone (2004, 20040131).
 
@@ -151,7 +156,9 @@ def _are_seasons(texts: Sequence[str]) -> bool:
 
 
 def date_ways(texts: Sequence[str]) -> list[list[str]]:
-    """Return the forms in which each text is a date, also incomplete ones that are not read."""
+    """Return the forms in which each text is a date, also incomplete ones that are not
+    read.
+    """
     text_forms: list[list[str]] = []
     for cell_text in texts:
         text_forms.append(
@@ -180,7 +187,9 @@ def date_ways(texts: Sequence[str]) -> list[list[str]]:
 
 
 def duration_ways(texts: Sequence[str]) -> list[list[str]]:
-    """Return the form of each text that is a time of day or a duration, as ``date_ways``."""
+    """Return the form of each text that is a time of day or a duration, as
+    ``date_ways``.
+    """
     readable = np.isfinite(duration_seconds(texts))
     return [
         [DURATION]
@@ -190,16 +199,19 @@ def duration_ways(texts: Sequence[str]) -> list[list[str]]:
     ]
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------
 def date_seconds(texts: Sequence[str], form: str) -> Floats:
-    """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the form."""
+    """Parse texts to seconds since 1970 (UTC), NaN where a text does not fit the
+    form.
+    """
     texts = [padded_text.strip() for padded_text in texts]
     if pattern := _FORMS.get(form):
         return np.array(
             [_moment(pattern.fullmatch(stripped_text)) for stripped_text in texts],
             dtype=np.float64,
         )
-    # Digits alone are numbers to ISO 8601 here, and pandas takes seven for the eight of a whole number.
+    # Digits alone are numbers to ISO 8601 here, and pandas takes seven for the eight of
+    # a whole number.
     fits_form = []
     for stripped_text in texts:
         if form == ISO:
@@ -219,7 +231,10 @@ def date_seconds(texts: Sequence[str], form: str) -> Floats:
 
 
 def read_dates(texts: Sequence[str], form: str) -> Floats:
-    """Parse texts in the learned form, else as ISO 8601. NaN where neither reads them."""
+    """Parse texts in the learned form, else as ISO 8601.
+
+    NaN where neither reads them.
+    """
     seconds = date_seconds(texts, form)
     unread_rows = np.flatnonzero(np.isnan(seconds))
     seconds[unread_rows] = date_seconds(
@@ -234,7 +249,9 @@ def has_short_years(texts: Sequence[str]) -> bool:
 
 
 def duration_seconds(texts: Sequence[str]) -> Floats:
-    """Read times of day and durations in seconds, as clocks and pandas write them. NaN: another text.
+    """Read times of day and durations in seconds, as clocks and pandas write them.
+
+    NaN: another text.
 
     Examples:
         >>> duration_seconds(
@@ -257,7 +274,9 @@ def are_durations(texts: Sequence[str]) -> bool:
 
 
 def _moment(match: re.Match[str] | None) -> float:
-    """Return the seconds since 1970 of what a form has read, NaN if there is no such moment or the form did not fit."""
+    """Return the seconds since 1970 of what a form has read, NaN if there is no such
+    moment or the form did not fit.
+    """
     if match is None:
         return np.nan
     date_fields = match.groupdict()
@@ -318,11 +337,15 @@ def _clock(clock_fields: Mapping[str, str]) -> float:
 
 @lru_cache(maxsize=1)
 def _months_of_machine() -> dict[str, int]:
-    """Return the numbers of the months by their names, in small letters, in the language of the machine.
+    """Return the numbers of the months by their names, in small letters, in the
+    language of the machine.
 
     Another process asks for them: the locale of this one stays as it is.
     """
-    script = "import calendar, locale; locale.setlocale(locale.LC_TIME, ''); print(*{0}month_name, *{0}month_abbr)"
+    script = (
+        "import calendar, locale; locale.setlocale(locale.LC_TIME, ''); "
+        "print(*{0}month_name, *{0}month_abbr)"
+    )
     command = [sys.executable, "-I", "-X", "utf8", "-c", script.format("calendar.")]
     try:
         completed = subprocess.run(command, capture_output=True, check=True, timeout=10)  # noqa: S603 — this Python
@@ -337,7 +360,7 @@ def _months_of_machine() -> dict[str, int]:
     return {}
 
 
-# ---- columns of pandas -----------------------------------------------------------------------------------------------
+# ---- columns of pandas ---------------------------------------------------------------
 def is_moment(series: pd.Series[Any]) -> bool:
     """Whether a column holds dates, periods or durations by its type."""
     return series.dtype.kind in "mM" or isinstance(
@@ -346,13 +369,16 @@ def is_moment(series: pd.Series[Any]) -> bool:
 
 
 def series_seconds(series: pd.Series[Any]) -> Floats:
-    """Return a datetime, period or timedelta column in seconds (dates: since 1970, UTC), NaN where missing."""
+    """Return a datetime, period or timedelta column in seconds (dates: since 1970,
+    UTC), NaN where missing.
+    """
     if isinstance(series.dtype, pd.PeriodDtype):
         series = series.dt.to_timestamp()
     elif isinstance(series.dtype, pd.ArrowDtype) and str(series.dtype).startswith(
         "date"
     ):
-        # Arrow's days, unlike its moments, know no time zone and refuse to be asked for it.
+        # Arrow's days, unlike its moments, know no time zone and refuse to be asked for
+        # it.
         series = series.astype("datetime64[us]")
     if series.dtype.kind == "m":
         return np.asarray(
@@ -367,7 +393,9 @@ def series_seconds(series: pd.Series[Any]) -> Floats:
 
 
 def date_text(seconds: float) -> str:
-    """Write seconds since 1970 (UTC) as a date, with the time of day unless it is midnight."""
+    """Write seconds since 1970 (UTC) as a date, with the time of day unless it is
+    midnight.
+    """
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     if seconds % 86400 == 0:
         return f"{moment:%Y-%m-%d}"

@@ -1,4 +1,6 @@
-"""Excel workbooks: a sheet becomes the text of a CSV file, so that its cells are read like those of one."""
+"""Excel workbooks: a sheet becomes the text of a CSV file, so that its cells are read
+like those of one.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ _MOST_TIMES = 200
 
 
 class Sheet(NamedTuple):
-    """A sheet as the text of a CSV file, the row of the sheet that each row comes from, and notes on its cells."""
+    """A sheet as the text of a CSV file, the row of the sheet that each row comes from,
+    and notes on its cells.
+    """
 
     text: str
     lines: Integers
@@ -55,14 +59,15 @@ class Sheet(NamedTuple):
 def read_sheet(content: bytes, file: Path, reading: Reading) -> Sheet:
     """Return a sheet of a workbook as the text of a CSV file.
 
-    By default the first sheet that is not hidden. Empty rows and columns are left out. Cells that are merged over
-    several rows have one value, and merged cells of the header stand above names. Numbers that the sheet shows per cent
-    are written so (27.5 %), but for a table that is read like one whose numbers are bare.
+    By default the first sheet that is not hidden. Empty rows and columns are left out.
+    Cells that are merged over several rows have one value, and merged cells of the
+    header stand above names. Numbers that the sheet shows per cent are written so (27.5
+    %), but for a table that is read like one whose numbers are bare.
 
     Raises:
         EnvironmentProblem: openpyxl is not installed.
-        InputError: The workbook is damaged or unpacks to too much, has no such sheet or an empty one, or formulas
-            without results.
+        InputError: The workbook is damaged or unpacks to too much, has no such sheet or
+            an empty one, or formulas without results.
     """
     if importlib.util.find_spec("openpyxl") is None:
         problem = f"{str(file)!r} is an Excel file, and openpyxl is not installed"
@@ -126,7 +131,9 @@ def sheet_of_cells(
 
 
 def _rows_of(sheet: Any) -> tuple[dict[int, list[Any]], dict[int, int]]:
-    """Return the cells of each row that is not empty, and how many numbers each column shows per cent."""
+    """Return the cells of each row that is not empty, and how many numbers each column
+    shows per cent.
+    """
     filled_rows = dict[int, list[Any]]()
     shares = Counter[int]()
     for row_number, cells in enumerate(sheet.iter_rows(), start=1):
@@ -144,11 +151,13 @@ def _is_number(cell: Any) -> bool:
     return isinstance(cell, (int, float)) and not isinstance(cell, bool)
 
 
-# ---- numbers shown per cent ------------------------------------------------------------------------------------------
+# ---- numbers shown per cent ----------------------------------------------------------
 def _write_shares(
     rows: Mapping[int, list[Any]], shares: Mapping[int, int], reading: Reading
 ) -> None:
-    """Write the numbers of columns that the sheet shows per cent with their sign: .275 is 27.5 %."""
+    """Write the numbers of columns that the sheet shows per cent with their sign: .275
+    is 27.5 %.
+    """
     for column, count in shares.items():
         cells = [row_cells[column] for row_cells in rows.values()]
         names = [column_cell for column_cell in cells if isinstance(column_cell, str)]
@@ -167,9 +176,11 @@ def _write_shares(
                 )
 
 
-# ---- merged cells ----------------------------------------------------------------------------------------------------
+# ---- merged cells --------------------------------------------------------------------
 def _merged(content: bytes, sheet: Any) -> list[tuple[int, int, int, int]]:
-    """Return the ranges of merged cells: first column, first row, last column, last row, columns from 0."""
+    """Return the ranges of merged cells: first column, first row, last column, last
+    row, columns from 0.
+    """
     from openpyxl.utils.cell import range_boundaries
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -185,9 +196,12 @@ def _merged(content: bytes, sheet: Any) -> list[tuple[int, int, int, int]]:
 def _fill_merged(
     rows: dict[int, list[Any]], merged: Sequence[tuple[int, int, int, int]]
 ) -> list[str]:
-    """Fill merged cells with their value, and join a header of two rows. Return notes on it.
+    """Fill merged cells with their value, and join a header of two rows.
 
-    A range over all columns is a title, and one over several columns of one row below the header is a heading.
+    Return notes on it.
+
+    A range over all columns is a title, and one over several columns of one row below
+    the header is a heading.
     """
     width = max(map(len, rows.values()))
     notes = list[str]()
@@ -218,7 +232,8 @@ def _fill_merged(
     if filled:
         columns = listed(list(dict.fromkeys(filled)))
         notes.append(
-            f"cells that are merged over several rows have the same value in all of them: {columns}"
+            "cells that are merged over several rows have the same value in all of "
+            f"them: {columns}"
         )
     return notes
 
@@ -247,7 +262,10 @@ def _join_header(
     below: int,
     merged: Sequence[tuple[int, int, int, int]],
 ) -> str:
-    """Join the names of two rows, of which the upper ones stand above several columns. Return the note on it."""
+    """Join the names of two rows, of which the upper ones stand above several columns.
+
+    Return the note on it.
+    """
     upper = list(rows[header])
     for left_column, top_row, right, bottom in merged:
         if top_row == header and bottom == top_row:
@@ -268,7 +286,9 @@ def _join_header(
 
 
 def check_size(content: bytes, file: Path) -> None:
-    """Refuse a workbook that unpacks to far more than its size, or to more than memory holds."""
+    """Refuse a workbook that unpacks to far more than its size, or to more than memory
+    holds.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > max(_MOST_UNPACKED, _MOST_TIMES * len(content)):
@@ -284,7 +304,9 @@ def check_size(content: bytes, file: Path) -> None:
 
 
 def _check_formulas(content: bytes, file: Path, title: str) -> None:
-    """Refuse formulas whose results are not stored, as other programs than spreadsheets write them: they look empty."""
+    """Refuse formulas whose results are not stored, as other programs than spreadsheets
+    write them: they look empty.
+    """
     import openpyxl
 
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -317,8 +339,10 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
             without.append(formula_cell.coordinate)
     if without:
         problem = (
-            f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} whose "
-            f"{by_count(len(without), 'result is', 'results are')} not stored, the first in cell {without[0]}"
+            f"Sheet {title!r} of {str(file)!r} has {counted(len(without), 'formula')} "
+            "whose "
+            f"{by_count(len(without), 'result is', 'results are')} not stored, the "
+            f"first in cell {without[0]}"
         )
         store_hint = (
             "Open it in a spreadsheet program and save it, which stores the results."
@@ -327,7 +351,9 @@ def _check_formulas(content: bytes, file: Path, title: str) -> None:
 
 
 def choose_sheet(sheets: list[Any], file: Path, name: str | None) -> Any:
-    """Return the sheet of a name, or the first that is not hidden, with a note if there are several."""
+    """Return the sheet of a name, or the first that is not hidden, with a note if there
+    are several.
+    """
     names = [sheet.title for sheet in sheets]
     if name is not None:
         if name not in names:
@@ -347,7 +373,10 @@ def choose_sheet(sheets: list[Any], file: Path, name: str | None) -> Any:
         )
     if len(shown) > 1:
         further = listed([sheet.title for sheet in shown[1:]], 10, show=repr)
-        problem = f"{str(file)!r} has {len(shown)} sheets, and the first is read, {shown[0].title!r}"
+        problem = (
+            f"{str(file)!r} has {len(shown)} sheets, and the first is read, "
+            f"{shown[0].title!r}"
+        )
         warn_user(
             problem, f"Choose another with --sheet (in Python: sheet=): {further}."
         )
@@ -375,7 +404,9 @@ def _as_csv(rows: Mapping[int, list[Any]]) -> tuple[str, Integers]:
 
 
 def _text(cell: Any) -> str:
-    """Return a cell as a CSV file has it: dates as 2024-01-31, numbers with a decimal point."""
+    """Return a cell as a CSV file has it: dates as 2024-01-31, numbers with a decimal
+    point.
+    """
     if cell is None:
         return ""
     if isinstance(cell, bool):

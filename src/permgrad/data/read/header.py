@@ -1,4 +1,5 @@
-"""The first lines of a CSV file: its delimiter and the names of its columns, at a glance.
+"""The first lines of a CSV file: its delimiter and the names of its columns, at a
+glance.
 
 Nothing heavy is imported here, so that a wrong name is refused at once.
 """
@@ -32,7 +33,9 @@ _GZIP = b"\x1f\x8b"
 
 
 def sniff_delimiter(text: str) -> str:
-    """Find the delimiter: quotes stand where they belong, and the most lines have as many fields as the header."""
+    """Find the delimiter: quotes stand where they belong, and the most lines have as
+    many fields as the header.
+    """
     best_delimiter = ","
     best_score = (False, 0.0, 0)
     for delimiter in DELIMITERS:
@@ -56,7 +59,9 @@ def sniff_delimiter(text: str) -> str:
 def first_records(
     text: str, delimiter: str, *, strict: bool = False
 ) -> list[list[str]]:
-    """Return the first records, respecting quoted line breaks, or none if they cannot be read."""
+    """Return the first records, respecting quoted line breaks, or none if they cannot
+    be read.
+    """
     try:
         lines = (match[0] for match in LINE.finditer(text))
         reader = csv.reader(
@@ -78,7 +83,8 @@ def is_number(text: str) -> bool:
 def csv_header(table: str | os.PathLike[str] | None) -> tuple[str, ...]:
     """Return the names in the first line of a CSV file. Nothing of other files.
 
-    Nothing of a file either of which the first lines leave open which names its columns will have.
+    Nothing of a file either of which the first lines leave open which names its columns
+    will have.
     """
     if table is None or not Path(table).is_file():
         return ()
@@ -116,7 +122,9 @@ def _head(table: str | os.PathLike[str]) -> str:
 
 
 def line_of(table: str | os.PathLike[str], name: str) -> int | None:
-    """Return the line below the first of a CSV file that has a name among its first cells, if one of a few has it."""
+    """Return the line below the first of a CSV file that has a name among its first
+    cells, if one of a few has it.
+    """
     if not Path(table).is_file():
         return None
     head_text = _head(table)
@@ -133,9 +141,13 @@ def line_of(table: str | os.PathLike[str], name: str) -> int | None:
 
 
 def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
-    """Return the error for columns that a model reads and a table lacks. ``extra``: those that only the table has."""
+    """Return the error for columns that a model reads and a table lacks.
+
+    ``extra``: those that only the table has.
+    """
     problem = (
-        f"{counted(len(missing), 'column')} of training {by_count(len(missing), 'is', 'are')} missing: "
+        f"{counted(len(missing), 'column')} of training "
+        f"{by_count(len(missing), 'is', 'are')} missing: "
         f"{some_names(missing)}"
     )
     near_names: dict[str, str] = {}
@@ -162,7 +174,9 @@ def columns_missing(missing: Sequence[str], extra: Sequence[str]) -> InputError:
 
 
 def some_names(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names in quotes, long ones cut, and how many there are besides."""
+    """Return the first names in quotes, long ones cut, and how many there are
+    besides.
+    """
     return listed(
         names,
         most,

@@ -1,4 +1,6 @@
-"""Cells that are images: encoded bytes, arrays, PIL images, and names of files with the folder that they lie in."""
+"""Cells that are images: encoded bytes, arrays, PIL images, and names of files with the
+folder that they lie in.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,11 @@ _MAGIC = (
 
 
 class ImageCell(str):
-    """A cell that is an image: a text that tells it from other images, read as any text, and where its pixels are.
+    """A cell that is an image: a text that tells it from other images, read as any
+    text, and where its pixels are.
 
-    ``source`` is a path, encoded bytes, a uint8 or uint16 array ``(height, width)`` or ``(height, width, channels)``,
-    or a PIL image.
+    ``source`` is a path, encoded bytes, a uint8 or uint16 array ``(height, width)`` or
+    ``(height, width, channels)``, or a PIL image.
 
     Examples:
         >>> frame = pd.DataFrame({"photo": [np.zeros((8, 8), np.uint8), None]})
@@ -71,7 +74,10 @@ class ImageCell(str):
 
 
 def source_of(cell: str) -> Any:
-    """Return where the pixels of a cell are. A text is a path, from the working directory or absolute."""
+    """Return where the pixels of a cell are.
+
+    A text is a path, from the working directory or absolute.
+    """
     if isinstance(cell, ImageCell):
         return cell.source
     return Path(str(cell).strip())
@@ -87,7 +93,9 @@ def stamp_of(cell: str) -> tuple[int, ...]:
 
 
 def is_image(cell: str) -> bool:
-    """Say whether a cell is an image, or the path of a file that exists and has the ending of one."""
+    """Say whether a cell is an image, or the path of a file that exists and has the
+    ending of one.
+    """
     if isinstance(cell, ImageCell) and not isinstance(cell.source, Path):
         return True
     # Not Path.is_file, which raises for names that are too long to be one.
@@ -101,10 +109,13 @@ def _is_named(cell: str) -> bool:
 def with_image_cells(
     frame: pd.DataFrame, folder: Path | None = None, declared: Collection[str] = ()
 ) -> pd.DataFrame:
-    """Return the frame with images among its cells as ``ImageCell``. The frame itself if it has none.
+    """Return the frame with images among its cells as ``ImageCell``.
 
-    ``folder``: that of the table, in which files are that its cells name. None: texts stay as they are. ``declared``
-    are columns of images, also where names of files have no usual ending.
+    The frame itself if it has none.
+
+    ``folder``: that of the table, in which files are that its cells name. None: texts
+    stay as they are. ``declared`` are columns of images, also where names of files have
+    no usual ending.
     """
     columns: dict[Any, Any] = {}
     for column_name, dtype in frame.dtypes.items():
@@ -166,7 +177,10 @@ def _is_image(cell: Any) -> bool:
 
 
 def _as_cell(cell: Any) -> ImageCell:
-    """Return the cell with a text of its pixels' hash. Those of a PIL image and of an array are hashed alike."""
+    """Return the cell with a text of its pixels' hash.
+
+    Those of a PIL image and of an array are hashed alike.
+    """
     if isinstance(cell, bytes):
         return ImageCell(
             f"image {hashlib.blake2b(cell, digest_size=12).hexdigest()}", cell

@@ -1,4 +1,6 @@
-"""Lines of a table that are no rows: the header again, units or questions below it, and totals of other rows."""
+"""Lines of a table that are no rows: the header again, units or questions below it, and
+totals of other rows.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,21 @@ from permgrad.data.read import written_numbers
 from permgrad.data.read.cells import is_native_number
 from permgrad.data.read.reading import MISSING_ANYWAY
 
-#: Lines below the header that may hold units or questions, and rows that tell what a column holds.
+#: Lines below the header that may hold units or questions, and rows that tell what a
+#: column holds.
 _MOST_BELOW = 3
 _LOOKED_AT = 1000
-#: A column is one of numbers if so many of its cells are, and a line is odd in so many of these columns.
+#: A column is one of numbers if so many of its cells are, and a line is odd in so many
+#: of these columns.
 _SHARE_OF_CELLS = 0.9
 _SHARE_OF_COLUMNS = 0.6
 _FEWEST_COLUMNS = 2
-#: Rows at the end that may be totals or a source, and rows up to which subtotals are searched for.
+#: Rows at the end that may be totals or a source, and rows up to which subtotals are
+#: searched for.
 _LAST = 6
 _MOST_ROWS = 50_000
-#: No chance makes sums agree whose numbers have at least so many ways for each row that is tried, of rows that are added
-#: up. Rows that tell how many ways a column has.
+#: No chance makes sums agree whose numbers have at least so many ways for each row that
+#: is tried, of rows that are added up. Rows that tell how many ways a column has.
 _WAYS = 1000.0
 _FEWEST_ADDED = 3
 _SAMPLE = 10_000
@@ -41,7 +46,7 @@ TOTAL = re.compile(
 )
 
 
-# ---- lines of text ---------------------------------------------------------------------------------------------------
+# ---- lines of text -------------------------------------------------------------------
 @dataclass(frozen=True)
 class OddLines:
     """Which rows of a table of text are no rows ``(rows,)``, and sentences on them.
@@ -60,7 +65,8 @@ def odd_lines(
     lines: Integers | None,
     rows: int,
 ) -> OddLines:
-    """Find the header again, and lines below it whose cells are odd in most columns of numbers at once.
+    """Find the header again, and lines below it whose cells are odd in most columns of
+    numbers at once.
 
     Args:
         cells: the text of each column.
@@ -80,7 +86,8 @@ def odd_lines(
     if below.any():
         is_one = int(below.sum())
         cautions.append(
-            f"{_lines_said(below, lines)} {by_count(is_one, 'is', 'are')} left out, because {share} hold no number there "
+            f"{_lines_said(below, lines)} {by_count(is_one, 'is', 'are')} left out, "
+            f"because {share} hold no number there "
             f"but {listed(examples, 3, show=repr)}"
         )
     return OddLines(again | below, tuple(notes), tuple(cautions))
@@ -97,7 +104,10 @@ def _lines_said(hit: Booleans, lines: Integers | None) -> str:
 def _headers_again(
     cells: Mapping[str, pa.ChunkedArray], written: Sequence[str], rows: int
 ) -> Booleans:
-    """Return which rows have the name of its column in each cell. One column alone may hold its own name."""
+    """Return which rows have the name of its column in each cell.
+
+    One column alone may hold its own name.
+    """
     is_header = np.ones(rows, dtype=bool)
     if len(written) < 2 or not any(written):
         return np.zeros(rows, dtype=bool)
@@ -112,7 +122,9 @@ def _headers_again(
 def _lines_below(
     cells: Mapping[str, pa.ChunkedArray], again: Booleans, rows: int
 ) -> tuple[Booleans, list[str], str]:
-    """Return which of the first rows are units or questions, examples of their cells, and in how many columns."""
+    """Return which of the first rows are units or questions, examples of their cells,
+    and in how many columns.
+    """
     is_below = np.zeros(rows, dtype=bool)
     first = np.flatnonzero(~again)[:_MOST_BELOW]
     if rows < 2 * _MOST_BELOW:
@@ -172,19 +184,28 @@ def _is_odd(text: str, words: set[str]) -> bool:
     return not is_missing and not _is_written(text) and text not in words
 
 
-# ---- totals ----------------------------------------------------------------------------------------------------------
+# ---- totals --------------------------------------------------------------------------
 @dataclass(frozen=True)
 class TotalRows:
-    """Rows that are sums or means of other rows: their numbers in the frame, and what they are called."""
+    """Rows that are sums or means of other rows: their numbers in the frame, and what
+    they are called.
+    """
 
     rows: tuple[int, ...]
     label: str
     how: Literal["sums", "means", "named"] = "sums"
 
     def said(self, lines: Integers | None) -> str:
-        """Return a sentence on the rows, without a full stop. ``lines``: where each row of the table begins."""
+        """Return a sentence on the rows, without a full stop.
+
+        ``lines``: where each row of the table begins.
+        """
         if self.how == "named":
-            return f"the last row is called {self.label!r} and may be a row of totals: if it is, delete it"
+            return (
+                f"the last row is called {self.label!r} and may be a row of "
+                "totals: "
+                "if it is, delete it"
+            )
         is_total = np.zeros(self.rows[-1] + 1, dtype=bool)
         is_total[list(self.rows)] = True
         where = f"{counted(len(self.rows), 'row')} of the table"
@@ -192,7 +213,10 @@ class TotalRows:
             where = _lines_said(is_total, lines)
         called = f" ({self.label!r})" * bool(self.label)
         verb_form = by_count(len(self.rows), "holds", "hold")
-        return f"{where}{called} {verb_form} totals: the numbers are {self.how} of other rows"
+        return (
+            f"{where}{called} {verb_form} totals: the numbers are {self.how} of "
+            "other rows"
+        )
 
 
 def _number_columns(frame: pd.DataFrame) -> list[Any]:
@@ -208,8 +232,8 @@ def _number_columns(frame: pd.DataFrame) -> list[Any]:
 def find_totals(frame: pd.DataFrame) -> TotalRows | None:
     """Find rows of totals among the last rows, and subtotals of groups, by their sums.
 
-    A row is one if its numbers are the sums, or the means, of the rows above it in most columns of numbers, which no
-    chance explains.
+    A row is one if its numbers are the sums, or the means, of the rows above it in most
+    columns of numbers, which no chance explains.
 
     Examples:
         >>> rows = [[f"town {k}", 7 * k % 11 + 0.5, 37 * k % 101] for k in range(12)]
@@ -259,7 +283,9 @@ def find_totals(frame: pd.DataFrame) -> TotalRows | None:
 
 
 def _named_total(frame: pd.DataFrame) -> TotalRows | None:
-    """Return the last row that is not blank if it is called as totals are, and no other row is."""
+    """Return the last row that is not blank if it is called as totals are, and no other
+    row is.
+    """
     first = frame.iloc[:, 0]
     last_rows = frame.tail(_LAST)
     filled = last_rows[last_rows.notna().any(axis=1).to_numpy()]
@@ -281,7 +307,9 @@ def _named_total(frame: pd.DataFrame) -> TotalRows | None:
 
 
 def _ways(numbers: Floats) -> float:
-    """Return how many different numbers a column could have between its ends, as exactly as it has them."""
+    """Return how many different numbers a column could have between its ends, as
+    exactly as it has them.
+    """
     levels = np.unique(numbers)
     if len(levels) < 2:
         return 1.0
@@ -291,7 +319,9 @@ def _ways(numbers: Floats) -> float:
 
 
 def _agrees(cells: Floats, expected: Floats, ways: Floats, tried: int) -> bool:
-    """Whether a row's numbers are what is expected of a total, in most columns and by no chance."""
+    """Whether a row's numbers are what is expected of a total, in most columns and by
+    no chance.
+    """
     filled = ~np.isnan(cells)
     tolerance = np.maximum(1e-6 * np.abs(expected), _rounding(cells))
     is_same = filled & (np.abs(cells - expected) <= tolerance) & (expected != 0)
@@ -316,7 +346,10 @@ def _rounding(cells: Floats) -> Floats:
 
 
 def _subtotals(values: Floats, ways: Floats) -> list[int]:
-    """Return rows whose numbers are the sums of the rows since the one before. There are several of them."""
+    """Return rows whose numbers are the sums of the rows since the one before.
+
+    There are several of them.
+    """
     if not 2 * _FEWEST_ADDED <= len(values) <= _MOST_ROWS:
         return []
     subtotal_rows = list[int]()

@@ -45,7 +45,8 @@ def is_ods(content: bytes) -> bool:
 
 
 def read_ods(content: bytes, file: Path, reading: Reading) -> Sheet:
-    """Return a sheet of an OpenDocument file as the text of a CSV file, as ``read_sheet``.
+    """Return a sheet of an OpenDocument file as the text of a CSV file, as
+    ``read_sheet``.
 
     Raises:
         EnvironmentProblem: odfpy is not installed.
@@ -79,7 +80,9 @@ def read_ods(content: bytes, file: Path, reading: Reading) -> Sheet:
 def _cells_of(
     sheet: Any,
 ) -> tuple[dict[int, list[Any]], list[tuple[int, int, int, int]], dict[int, int]]:
-    """Return the cells of rows, the ranges of merged ones, and counts of numbers per cent."""
+    """Return the cells of rows, the ranges of merged ones, and counts of numbers per
+    cent.
+    """
     from odf.table import TableRow
 
     rows = dict[int, list[Any]]()
@@ -102,7 +105,9 @@ def _cells_of(
 
 
 def _row_of(element: Any) -> tuple[list[Any], list[tuple[int, int, int]], list[int]]:
-    """Return a row's cells up to the last filled one, its spans, and columns per cent."""
+    """Return a row's cells up to the last filled one, its spans, and columns per
+    cent.
+    """
     row = list[Any]()
     spans = list[tuple[int, int, int]]()
     percents = list[int]()

@@ -1,7 +1,9 @@
-"""Tables in the files of other programs: Arrow, ORC, JSON lines, Stata, SPSS, SAS, databases.
+"""Tables in the files of other programs: Arrow, ORC, JSON lines, Stata, SPSS, SAS,
+databases.
 
 Each is a ``TableFormat``, known by how its files begin or end. What it reads becomes an
-Arrow table, which is then read as Parquet is, so that cells mean the same in all of them.
+Arrow table, which is then read as Parquet is, so that cells mean the same in all of
+them.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def _needed(package: str, install: str, what: str, file: Path) -> None:
         )
 
 
-# ---- tables of columns with types -----------------------------------------------------
+# ---- tables of columns with types ----------------------------------------------------
 def _arrow(content: bytes, _file: Path, _sheet: str | None) -> OtherTable:
     return OtherTable(pa.ipc.open_file(pa.BufferReader(content)).read_all())
 
@@ -100,7 +102,7 @@ def _json_lines(content: bytes, _file: Path, _sheet: str | None) -> OtherTable:
     return OtherTable(json.read_json(pa.BufferReader(content)))
 
 
-# ---- statistics programs --------------------------------------------------------------
+# ---- statistics programs -------------------------------------------------------------
 def _stata(content: bytes, _file: Path, _sheet: str | None) -> OtherTable:
     with pd.read_stata(io.BytesIO(content), iterator=True) as reader:
         frame = reader.read(convert_categoricals=False)  # type: ignore[attr-defined]
@@ -151,7 +153,8 @@ def _spss(content: bytes, file: Path, _sheet: str | None) -> OtherTable:
 def _labelled(
     frame: pd.DataFrame, labels: Mapping[str, Mapping[Any, str]]
 ) -> tuple[str, ...]:
-    """Turn values with labels into categories in their order, in place, and return notes.
+    """Turn values with labels into categories in their order, in place, and return
+    notes.
 
     Where values have none, a column holds numbers, of which those with labels may be
     codes for missing.
@@ -177,7 +180,8 @@ def _labelled(
 
 
 def _whole(cells: pd.Series[Any]) -> pd.Series[Any]:
-    """Return whole numbers as such: a file that stores all numbers alike leaves it open.
+    """Return whole numbers as such: a file that stores all numbers alike leaves it
+    open.
 
     Times of day become text.
     """
@@ -191,7 +195,7 @@ def _whole(cells: pd.Series[Any]) -> pd.Series[Any]:
     return cells
 
 
-# ---- databases ------------------------------------------------------------------------
+# ---- databases -----------------------------------------------------------------------
 def _sqlite(_content: bytes, file: Path, sheet: str | None) -> OtherTable:
     # Opened by its address, so that nothing is written beside it.
     connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
@@ -301,7 +305,8 @@ def read_other(
     """Return the table of a file.
 
     Raises:
-        InputError: The file is damaged, or it does not say which of its tables is meant.
+        InputError: The file is damaged, or it does not say which of its tables is
+            meant.
         EnvironmentProblem: What reads it is not installed.
     """
     try:

@@ -13,7 +13,8 @@ from permgrad.data.read.pair_names import pair_names
 
 _DECIMAL = r"[+\-−]?\d+(?:\.\d+)?"
 _WHOLE = r"\d{1,4}(?:\.\d+)?"
-#: How two numbers are written. Behind a hyphen or a slash they have no zeros in front, as months and codes have.
+#: How two numbers are written. Behind a hyphen or a slash they have no zeros in front,
+#: as months and codes have.
 _FORMS = {
     "point": re.compile(
         rf"POINT ?\(\s*({_DECIMAL})\s+({_DECIMAL})\s*\)", re.IGNORECASE
@@ -26,7 +27,8 @@ _FORMS = {
 }
 #: Fewer different cells may well be categories.
 _FEWEST = 10
-#: Of ranges that follow each other, such as 18-24 and 25-34, so few levels have the same begin.
+#: Of ranges that follow each other, such as 18-24 and 25-34, so few levels have the
+#: same begin.
 _MOST_LEVELS_OF_RANGES = 1.2
 
 
@@ -57,7 +59,8 @@ class Pair(NamedTuple):
 def find_pair(texts: Sequence[str]) -> Pair | None:
     """Return how all different texts of a column write two numbers, or None.
 
-    Ranges that follow each other (18-24, 25-34) are categories in an order, and no two numbers.
+    Ranges that follow each other (18-24, 25-34) are categories in an order, and no two
+    numbers.
 
     Examples:
         >>> find_pair([f"{100 + 7 * k % 30}/{60 + k % 30}" for k in range(40)])
@@ -81,7 +84,9 @@ def find_pair(texts: Sequence[str]) -> Pair | None:
 
 
 def _are_ranges(numbers: Floats) -> bool:
-    """Whether these are no two numbers: ranges, seasons, codes in two parts, months of a year."""
+    """Whether these are no two numbers: ranges, seasons, codes in two parts, months of
+    a year.
+    """
     months = numbers[:, 0]
     years = numbers[:, 1]
     if (
@@ -95,7 +100,9 @@ def _are_ranges(numbers: Floats) -> bool:
 
 
 def _called(form: str, numbers: Floats) -> tuple[str, str]:
-    """Return what the two numbers are called: latitude and longitude where they can be, and have decimals."""
+    """Return what the two numbers are called: latitude and longitude where they can be,
+    and have decimals.
+    """
     largest_sizes = np.abs(numbers).max(axis=0)
     has_decimals = bool((numbers != np.round(numbers)).any())
     if form == "point" and largest_sizes[1] <= 90 and largest_sizes[0] <= 180:

@@ -1,4 +1,6 @@
-"""What a Parquet file says of its columns before any row is read, and how they become those of a frame."""
+"""What a Parquet file says of its columns before any row is read, and how they become
+those of a frame.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,15 @@ from permgrad.data.read.whole_numbers import FIRST_INEXACT, nullable
 #: What a Parquet file leads to whose notes are not as pandas writes them.
 DAMAGE = (
     ValueError, KeyError, TypeError, IndexError, AttributeError, NotImplementedError, OverflowError,
-    SyntaxError, RecursionError,  # names of columns that are marked as tuples are parsed, not run
+    # names of columns that are marked as tuples are parsed, not run
+    SyntaxError, RecursionError,
 )  # fmt: skip
-#: With a buffer of any size Arrow looks at all columns of a row group before it reads one.
+#: With a buffer of any size Arrow looks at all columns of a row group before it reads
+#: one.
 _BUFFER_BYTES = 4096
 
 
-# ---- the footer -----------------------------------------------------------------------------------------------------
+# ---- the footer ----------------------------------------------------------------------
 class _EnoughError(Exception):
     """Arrow is done with the footer, and begins to read columns."""
 
@@ -51,15 +55,20 @@ class _Guarded(io.RawIOBase):
 
 
 def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
-    """Read a footer after Arrow looked at all columns, which refuses facts over which it would else end the process."""
-    # Of a column whose facts contradict each other nobody can ask: Arrow's exception would end the process.
+    """Read a footer after Arrow looked at all columns, which refuses facts over which
+    it would else end the process.
+    """
+    # Of a column whose facts contradict each other nobody can ask: Arrow's exception
+    # would end the process.
     guarded = _Guarded(stream)
-    # Read by this thread and no other, which could still be at it when the process ends.
+    # Read by this thread and no other, which could still be at it when the process
+    # ends.
     parquet_file = pq.ParquetFile(guarded, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     metadata = parquet_file.metadata
     schema = parquet_file.schema_arrow
     guarded.is_enough = True
-    # Without any column Arrow would make an empty batch for each row that the footer says there is.
+    # Without any column Arrow would make an empty batch for each row that the footer
+    # says there is.
     for group in range(metadata.num_row_groups if metadata.num_columns else 0):
         with contextlib.suppress(_EnoughError):
             next(
@@ -74,7 +83,8 @@ def read_footer(stream: BinaryIO) -> tuple[pq.FileMetaData, pa.Schema]:
 def footer_facts(
     footer: pq.FileMetaData, schema: pa.Schema
 ) -> tuple[dict[str, int | None], set[str], int]:
-    """Return missing cells by column (None: unknown), columns of large numbers, bytes of the largest row group.
+    """Return missing cells by column (None: unknown), columns of large numbers, bytes
+    of the largest row group.
 
     ``ValueError``: a row group's types are not those of the schema.
     """
@@ -116,7 +126,10 @@ def footer_facts(
 
 
 def row_groups(footer: pq.FileMetaData) -> Iterator[tuple[int, list[Any]]]:
-    """Yield rows and columns of each row group. ``ValueError``: types other than the schema's, where Arrow crashes."""
+    """Yield rows and columns of each row group.
+
+    ``ValueError``: types other than the schema's, where Arrow crashes.
+    """
     types = []
     for index in range(len(footer.schema)):
         types.append(footer.schema.column(index).physical_type)
@@ -138,14 +151,16 @@ def total(counts: Sequence[int | None]) -> int | None:
     return None
 
 
-# ---- columns --------------------------------------------------------------------------------------------------------
+# ---- columns -------------------------------------------------------------------------
 @dataclass(frozen=True)
 class ColumnLayout:
-    """How stored columns become those of a frame: an index that pandas stored is an ordinary column, if it has a name.
+    """How stored columns become those of a frame: an index that pandas stored is an
+    ordinary column, if it has a name.
 
-    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are stored. ``nullable`` those
-    whose missing cells pandas keeps in a special type. ``metadata`` is that of the schema, without the index. An
-    index of the pandas kind that counts is shown too, see ``index_formulas``.
+    ``shown`` and ``stored`` are the names of the frame's columns, and of those that are
+    stored. ``nullable`` those whose missing cells pandas keeps in a special type.
+    ``metadata`` is that of the schema, without the index. An index of the pandas kind
+    that counts is shown too, see ``index_formulas``.
     """
 
     shown: list[str]
@@ -155,7 +170,10 @@ class ColumnLayout:
 
     @classmethod
     def of(cls, schema: pa.Schema) -> ColumnLayout:
-        """Read what pandas wrote into a schema, without that all as stored. ``DAMAGE``: it is none."""
+        """Read what pandas wrote into a schema, without that all as stored.
+
+        ``DAMAGE``: it is none.
+        """
         pandas: dict[str, Any] = schema.pandas_metadata or {}
         described = {
             column_entry.get("field_name") or column_entry.get("name"): column_entry
@@ -197,7 +215,9 @@ class ColumnLayout:
 
 
 def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] | None:
-    """Return the notes of pandas on cells and index, without attributes, which may be nested deeply."""
+    """Return the notes of pandas on cells and index, without attributes, which may be
+    nested deeply.
+    """
     notes = schema.pandas_metadata
     if not isinstance(notes, dict):
         return cast("dict[bytes, bytes] | None", schema.metadata)
@@ -208,7 +228,9 @@ def cell_notes(schema: pa.Schema, *, index: bool = True) -> dict[bytes, bytes] |
 
 
 def check_texts(table: pa.Table) -> None:
-    """Refuse text that is not UTF-8 (``ArrowInvalid``), which Arrow reads unchanged and Python cannot read."""
+    """Refuse text that is not UTF-8 (``ArrowInvalid``), which Arrow reads unchanged and
+    Python cannot read.
+    """
     for column in table.columns:
         if pa.types.is_dictionary(column.type):
             value_type = column.type.value_type
@@ -223,7 +245,9 @@ def check_texts(table: pa.Table) -> None:
 
 
 def exact_columns(table: pa.Table) -> dict[str, pd.Series[Any]]:
-    """Return the columns of 64-bit whole numbers so that missing cells do not make floats of them, which round."""
+    """Return the columns of 64-bit whole numbers so that missing cells do not make
+    floats of them, which round.
+    """
     return {
         field.name: table.column(field.name).to_pandas(types_mapper=nullable)
         for field in table.schema
@@ -244,7 +268,10 @@ def index_names(schema: pa.Schema) -> list[str]:
 
 
 def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
-    """Return the named index columns that are stored as a start and a step. ``ValueError``: they number no rows."""
+    """Return the named index columns that are stored as a start and a step.
+
+    ``ValueError``: they number no rows.
+    """
     formulas: dict[str, tuple[int, int]] = {}
     for index_entry in (schema.pandas_metadata or {}).get("index_columns", []):
         if isinstance(index_entry, dict):
@@ -272,7 +299,8 @@ def index_formulas(schema: pa.Schema) -> dict[str, tuple[int, int]]:
         )
         must(
             is_new,
-            f"an index that is counted, and stored or counted again ({index_name!r:.100})",
+            "an index that is counted, and stored or counted again "
+            f"({index_name!r:.100})",
         )
         formulas[index_name] = (range_fields[0], range_fields[2])
     return formulas

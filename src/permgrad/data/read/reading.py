@@ -1,4 +1,6 @@
-"""What is asked of the reading of a table, and what it gives: the frame, and how its numbers were written."""
+"""What is asked of the reading of a table, and what it gives: the frame, and how its
+numbers were written.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,9 @@ from permgrad.base.errors import InputError, listed, option_of, shown
 from permgrad.data.read.cells import CodesArgument, MissingCodes, RowLines
 from permgrad.data.read.written_numbers import is_dot, signs_of
 
-#: What a spreadsheet shows in the place of a value that it could not compute or look up: in English, then as German,
-#: French, Spanish, Italian, Dutch and Portuguese ones show it where that is another word.
+#: What a spreadsheet shows in the place of a value that it could not compute or look
+#: up: in English, then as German, French, Spanish, Italian, Dutch and Portuguese ones
+#: show it where that is another word.
 SPREADSHEET_ERRORS = (
     "#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!",
     "#CONNECT!", "#UNKNOWN!", "#BUSY!", "#GETTING_DATA",
@@ -34,7 +37,8 @@ _OF_PANDAS = (
     "None", "n/a", "nan", "null",
 )  # fmt: skip
 
-#: A code that is declared for nothing, but is no mistake: its cells are missing before anybody looks for it.
+#: A code that is declared for nothing, but is no mistake: its cells are missing before
+#: anybody looks for it.
 MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 
 
@@ -42,14 +46,17 @@ MISSING_ANYWAY = frozenset((*SPREADSHEET_ERRORS, *_OF_PANDAS))
 class Reading:
     """How the columns of a table are to be read.
 
-    Cells with ``na`` codes become missing. ``codes`` stay, and keep no column from being read as numbers. ``not_na``
-    are texts that are kept, though they usually mean missing. Columns in ``text`` are kept as they are written, as are
-    those that were ``texts`` in the table learned from. ``decimal`` is the sign that the user named. A ``later`` table
-    is read ``like`` the one that was learned from: by its decimal sign and its ``units``, and what is no number in a
-    column of numbers is left to be refused. In ``classes`` 01 and 1 may differ, and no name stands twice. ``images``
-    hold names of files. Of columns without a name those ``named`` by their place are not left out. ``sheet`` is that of
-    an Excel file. None: the first. Of Parquet files those ``dropped`` are not read if their cells are lists or records.
-    Columns of ``pairs`` had two numbers in a cell.
+    Cells with ``na`` codes become missing. ``codes`` stay, and keep no column from
+    being read as numbers. ``not_na`` are texts that are kept, though they usually mean
+    missing. Columns in ``text`` are kept as they are written, as are those that were
+    ``texts`` in the table learned from. ``decimal`` is the sign that the user named. A
+    ``later`` table is read ``like`` the one that was learned from: by its decimal sign
+    and its ``units``, and what is no number in a column of numbers is left to be
+    refused. In ``classes`` 01 and 1 may differ, and no name stands twice. ``images``
+    hold names of files. Of columns without a name those ``named`` by their place are
+    not left out. ``sheet`` is that of an Excel file. None: the first. Of Parquet files
+    those ``dropped`` are not read if their cells are lists or records. Columns of
+    ``pairs`` had two numbers in a cell.
     """
 
     na: MissingCodes = field(default_factory=MissingCodes)
@@ -72,14 +79,17 @@ class Reading:
 class Written(NamedTuple):
     """A table whose columns of numbers are numbers, and how they were written.
 
-    ``decimal`` is the decimal sign, where it is known, ``units`` the currency or per cent sign of columns: ``7,4 %`` is
-    7.4. ``texts`` are columns of text, also in later tables in which they hold numbers alone, ``padded`` columns of
-    numbers that are written like codes. Of the classes ``alike`` has two cells that are one number (001 and 1).
-    ``missing`` is the share of cells with each text that was taken as missing, by column. ``lines`` where each row
-    begins in the file. ``notes`` what a user should know of the columns' names. ``unread`` are columns that were left
-    out before their cells were read. ``cautions`` are the notes that a page has, too.
-    ``pairs`` are columns of two numbers in a cell, which are two columns, with what ``Pair`` holds.
-    ``labels`` are what a file says that columns hold, as those of statistics programs do.
+    ``decimal`` is the decimal sign, where it is known, ``units`` the currency or per
+    cent sign of columns: ``7,4 %`` is 7.4. ``texts`` are columns of text, also in later
+    tables in which they hold numbers alone, ``padded`` columns of numbers that are
+    written like codes. Of the classes ``alike`` has two cells that are one number (001
+    and 1). ``missing`` is the share of cells with each text that was taken as missing,
+    by column. ``lines`` where each row begins in the file. ``notes`` what a user should
+    know of the columns' names. ``unread`` are columns that were left out before their
+    cells were read. ``cautions`` are the notes that a page has, too. ``pairs`` are
+    columns of two numbers in a cell, which are two columns, with what ``Pair`` holds.
+    ``labels`` are what a file says that columns hold, as those of statistics programs
+    do.
     """
 
     frame: pd.DataFrame
@@ -141,9 +151,11 @@ def code_words(codes: MissingCodes, name: str) -> set[str]:
     }
 
 
-# ---- texts that mean missing ----------------------------------------------------------------------------------------
+# ---- texts that mean missing ---------------------------------------------------------
 def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return a sentence, or none, on the texts taken as missing, from the share of cells with each, by column."""
+    """Return a sentence, or none, on the texts taken as missing, from the share of
+    cells with each, by column.
+    """
     columns: dict[str, list[tuple[float, str]]] = {}
     for column_name, words in missing.items():
         for missing_word, share in words.items():
@@ -155,23 +167,41 @@ def missing_said(missing: Mapping[str, Mapping[str, float]]) -> list[str]:
     for usual_word in usual:
         shares = sorted(columns[usual_word], key=lambda pair: -pair[0])
         cells = [
-            f"{column_label} ({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)"
+            f"{column_label} "
+            f"({f'{100 * share:.3g}' if share >= 0.001 else 'under 0.1'} %)"
             for share, column_label in shares
         ]
         phrases.append(f'"{usual_word}" in {listed(cells, 3)}')
-    keep_hint = f'keep it with {option_of("--not-na", usual[0])} (in Python: not_na=["{usual[0]}"])'
+    keep_hint = (
+        f"keep it with {option_of('--not-na', usual[0])} (in Python: "
+        f'not_na=["{usual[0]}"])'
+    )
     return [f"taken as missing: {listed(phrases)}; if a text is a level, {keep_hint}"]
 
 
 def check_not_na(texts: Iterable[str], na: MissingCodes) -> list[str]:
-    """Return texts that are kept although they usually mean missing. Others, or declared ones, are refused."""
+    """Return texts that are kept although they usually mean missing.
+
+    Others, or declared ones, are refused.
+    """
     names = list(check_names("not_na", texts, "pass for example not_na=['None']"))
     for kept_text in names:
         if kept_text not in MISSING_ANYWAY and not is_dot(kept_text):
-            problem = f"Text {shown(kept_text)} is not read as missing, so there is nothing to keep"
-            texts_hint = f"The texts read as missing are {', '.join(sorted(_OF_PANDAS))} and the errors of spreadsheets."
+            problem = (
+                f"Text {shown(kept_text)} is not read as missing, so there is "
+                "nothing to keep"
+            )
+            texts_hint = (
+                "The texts read as missing are "
+                f"{', '.join(sorted(_OF_PANDAS))} and the errors of "
+                "spreadsheets."
+            )
             raise InputError(problem, hint=texts_hint, code="PG004")
         if kept_text in na.labels:
-            problem = f"Text {shown(kept_text)} is declared both as missing and as not missing"
+            problem = (
+                f"Text {shown(kept_text)} is declared both as missing and as "
+                "not "
+                "missing"
+            )
             raise InputError(problem, hint="Leave one out.", code="PG006")
     return names

@@ -1,4 +1,7 @@
-"""Reading a table from a file: CSV with any common delimiter, gzip, Parquet. Known by content, not by name."""
+"""Reading a table from a file: CSV with any common delimiter, gzip, Parquet.
+
+Known by content, not by name.
+"""
 
 from __future__ import annotations
 
@@ -88,31 +91,37 @@ def read_table(
     decimal: str | None = None,
     sheet: str | None = None,
 ) -> pd.DataFrame:
-    r"""Read a table from CSV (comma, semicolon, tab or pipe, gzip too), Excel, Parquet or a folder of Parquet files.
+    r"""Read a table from CSV (comma, semicolon, tab or pipe, gzip too), Excel, Parquet
+    or a folder of Parquet files.
 
     Args:
-        path: the file, recognised by its content, or a folder with Parquet files, which are read in the order
-            of their names, as far as memory suffices.
-        kinds: columns whose kind is known, as for ``HyNNClassifier``. Those of kind ``"categorical"``, ``"text"`` and
-            ``"identifier"`` are kept as they are written, such as codes with leading zeros, and those of kind
-            ``"image"`` hold names of files, from the table's folder. Other kinds are read as usual.
-        na: values that stand for missing, compared as numbers and as text. Their cells become NaN. To keep each code
-            as its own kind of missing leave this empty and give the codes to ``TableEncoder(na=…)``. A column
-            with decimal commas and texts such as ``k.A.`` needs them here.
-        not_na: texts of a CSV file that are kept, though they usually mean missing, such as ``["None"]``.
-        decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do not tell (``1.575`` may be a
-            thousand).
-        sheet: the sheet of an Excel file (.xlsx), by default the first that is not hidden. Its cells are read like
-            those of a CSV file. This needs the extra ``permgrad[excel]``.
+        path: the file, recognised by its content, or a folder with Parquet files, which
+            are read in the order of their names, as far as memory suffices.
+        kinds: columns whose kind is known, as for ``HyNNClassifier``. Those of kind
+            ``"categorical"``, ``"text"`` and ``"identifier"`` are kept as they are
+            written, such as codes with leading zeros, and those of kind ``"image"``
+            hold names of files, from the table's folder. Other kinds are read as usual.
+        na: values that stand for missing, compared as numbers and as text. Their cells
+            become NaN. To keep each code as its own kind of missing leave this empty
+            and give the codes to ``TableEncoder(na=…)``. A column with decimal commas
+            and texts such as ``k.A.`` needs them here.
+        not_na: texts of a CSV file that are kept, though they usually mean missing,
+            such as ``["None"]``.
+        decimal: the decimal sign of a CSV file, ``","`` or ``"."``, where its cells do
+            not tell (``1.575`` may be a thousand).
+        sheet: the sheet of an Excel file (.xlsx), by default the first that is not
+            hidden. Its cells are read like those of a CSV file. This needs the extra
+            ``permgrad[excel]``.
 
     Returns:
-        A new frame with text column names and rows numbered from 0. A column of a CSV file without a name is left out
-        if it only numbers the rows, as ``to_csv()`` writes them, else it is called by its place, ``column 7``. A name
-        that occurs again is numbered, as pandas does (``x.1``).
+        A new frame with text column names and rows numbered from 0. A column of a CSV
+        file without a name is left out if it only numbers the rows, as ``to_csv()``
+        writes them, else it is called by its place, ``column 7``. A name that occurs
+        again is numbered, as pandas does (``x.1``).
 
     Raises:
-        InputError: no such file, a folder, a binary file, an empty table, a header only, a wrong delimiter, lines of
-            different length.
+        InputError: no such file, a folder, a binary file, an empty table, a header
+            only, a wrong delimiter, lines of different length.
         EnvironmentProblem: the file cannot be read.
 
     Examples:
@@ -199,7 +208,10 @@ def read_written(
 
 @contextmanager
 def _lean_memory() -> Iterator[None]:
-    """Let Arrow give memory back as soon as it is free. Its usual pool keeps what a column took until the end."""
+    """Let Arrow give memory back as soon as it is free.
+
+    Its usual pool keeps what a column took until the end.
+    """
     usual = pa.default_memory_pool()
     try:
         pa.set_memory_pool(pa.jemalloc_memory_pool())
@@ -236,7 +248,11 @@ def _read_texts(file: Path, reading: Reading) -> Written:
         del content  # nobody holds what the next one reads
         table = parse_csv(texts.pop(), file, reading)
     if table.rows == 0:
-        problem = f"{str(file)!r} has a header ({counted(len(table.cells), 'column')}) but no rows"
+        problem = (
+            f"{str(file)!r} has a header "
+            f"({counted(len(table.cells), 'column')}) "
+            "but no rows"
+        )
         raise InputError(problem, hint="Check how it was written.", code="PG013")
     return read_columns(table, cells.RowLines(file, table.lines), reading)
 
@@ -266,7 +282,9 @@ def _by_way_of_parquet(
 
 
 def sheet_of(file: str | os.PathLike[str], sheet: str | None) -> str | None:
-    """Return the sheet to read of one of several files: only Excel files have sheets."""
+    """Return the sheet to read of one of several files: only Excel files have
+    sheets.
+    """
     return sheet if table_address(file).file.suffix.lower() in _WORKBOOKS else None
 
 
@@ -274,7 +292,8 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
     from permgrad.data.parts.partitions import open_partitioned
 
     table = open_partitioned(path, rows_per_part=_ALL_ROWS)
-    # No cell of lists or records can be used, so that nobody needs them of a column that is left out.
+    # No cell of lists or records can be used, so that nobody needs them of a column
+    # that is left out.
     unread = tuple(
         nested_name for nested_name in table.nested if nested_name in reading.dropped
     )
@@ -293,7 +312,11 @@ def _read_parquet(path: Path, reading: Reading) -> Written:
     written = read_typed(blank_codes(frame, reading.na), reading)
     if not unread:
         return written._replace(unread=uneven)
-    left_out_note = f"left out without being read, because {by_count(len(unread), 'its', 'their')} cells are lists or records"
+    left_out_note = (
+        "left out without being read, because "
+        f"{by_count(len(unread), 'its', 'their')} cells are lists or "
+        "records"
+    )
     return written._replace(
         notes=(f"{left_out_note}: {listed(unread)}",), unread=unread + uneven
     )
@@ -306,9 +329,12 @@ def is_parquet_folder(path: Path) -> bool:
     )
 
 
-# ---- codes for missing ----------------------------------------------------------------------------------------------
+# ---- codes for missing ---------------------------------------------------------------
 def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFrame:
-    """Return a frame in which the cells with a declared code are missing. ``X`` stays as it is."""
+    """Return a frame in which the cells with a declared code are missing.
+
+    ``X`` stays as it is.
+    """
     codes = MissingCodes.of(na)
     changed: dict[str, Any] = {}
     for column_name in X.columns if codes.labels else ():
@@ -335,7 +361,9 @@ def blank_codes(X: pd.DataFrame, na: CodesArgument | MissingCodes) -> pd.DataFra
 
 
 def unused_codes(X: pd.DataFrame, na: CodesArgument) -> list[str]:
-    """Return the declared codes that no cell holds, but for those that are missing without being declared."""
+    """Return the declared codes that no cell holds, but for those that are missing
+    without being declared.
+    """
     codes = MissingCodes.of(na)
     used_kinds: set[int] = set()
     for column_name, column in (
@@ -373,9 +401,11 @@ def _numbers_if_all(series: pd.Series[Any]) -> pd.Series[Any]:
     return numbers if bool((numbers.isna() == series.isna()).all()) else series
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 def _check_file(file: Path) -> None:
-    """Refuse what is no file with something in it, and text that is named as Parquet."""
+    """Refuse what is no file with something in it, and text that is named as
+    Parquet.
+    """
     is_device = file.is_char_device() or file.is_block_device() or file.is_socket()
     if is_device or file.is_dir():
         path_kind, where = ("device", "") if is_device else ("folder", " in it")
@@ -410,9 +440,12 @@ def _check_file(file: Path) -> None:
 
 
 def _check_size(file: Path) -> None:
-    """Refuse a file of text whose table memory cannot hold three times. Say that a large one is read.
+    """Refuse a file of text whose table memory cannot hold three times.
 
-    Reading takes less than three times the file or, where its cells are short, little more than the table.
+    Say that a large one is read.
+
+    Reading takes less than three times the file or, where its cells are short, little
+    more than the table.
     """
     file_size = file.stat().st_size
     first_bytes = _content(file, 2**16)

@@ -1,4 +1,6 @@
-"""From a file's bytes to its text: which encoding it is in, and which files are no table in text at all."""
+"""From a file's bytes to its text: which encoding it is in, and which files are no
+table in text at all.
+"""
 
 from __future__ import annotations
 
@@ -48,31 +50,39 @@ _MARKS = (
 )
 _BINARY = ("a binary file of another kind", "export it as CSV")
 _LOOKED_AT = 65_536
-#: How often a table that is read into memory is held there while a model is trained on it.
+#: How often a table that is read into memory is held there while a model is trained on
+#: it.
 _COPIES = 3
-#: What gzip unpacks to, whatever it was before, and beyond that how many times its size.
+#: What gzip unpacks to, whatever it was before, and beyond that how many times its
+#: size.
 _MOST_UNPACKED = 2**26
 _MOST_TIMES = 100
 
 
 def check_fits(needed: int, path: str, folder: str = "folder", first: str = "") -> None:
-    """Refuse a table, of so many bytes, that is too large to be read whole and trained on in free memory.
+    """Refuse a table, of so many bytes, that is too large to be read whole and trained
+    on in free memory.
 
     ``first`` is what makes a ``folder`` of Parquet files of it, where it is none.
     """
     free_bytes = free_memory()
     if free_bytes is not None and _COPIES * needed > free_bytes:
         raise InputError(
-            f"{path!r} takes about {needed / 1e9:,.1f} GB in memory, and {free_bytes / 1e9:,.1f} GB are free "
+            f"{path!r} takes about {needed / 1e9:,.1f} GB in memory, and "
+            f"{free_bytes / 1e9:,.1f} GB are free "
             f"(a table must fit about {_COPIES} times)",
-            hint=f"{first}Train from its files in Python with HyNNClassifier().fit_stream({folder}, target), or use "
+            hint=f"{first}Train from its files in Python with "
+            f"HyNNClassifier().fit_stream({folder}, target), or use "
             "fewer rows.",
             code="PG061",
         )
 
 
 def unzipped(content: bytes, file: Path) -> bytes:
-    """Unpack a gzip file. Refuse one that unpacks to far more, or to more than fits into memory."""
+    """Unpack a gzip file.
+
+    Refuse one that unpacks to far more, or to more than fits into memory.
+    """
     free_bytes = free_memory()
     most_unpacked = max(_MOST_UNPACKED, _MOST_TIMES * len(content))
     if free_bytes is None:
@@ -89,13 +99,19 @@ def unzipped(content: bytes, file: Path) -> bytes:
             "PG011",
         ) from None
     if len(unpacked) > most_unpacked:
-        problem = f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to more than {most_unpacked:,} bytes"
+        problem = (
+            f"The gzip file {str(file)!r} of {len(content):,} bytes unpacks to "
+            f"more than {most_unpacked:,} bytes"
+        )
         unpack_hint = (
             "If you trust its source, unpack it with gunzip and name the unpacked file."
         )
         raise InputError(problem, hint=unpack_hint, code="PG011")
     if len(unpacked) > available_bytes:
-        problem = f"The gzip file {str(file)!r} unpacks to more than {available_bytes:,} bytes, a third of the free memory"
+        problem = (
+            f"The gzip file {str(file)!r} unpacks to more than "
+            f"{available_bytes:,} bytes, a third of the free memory"
+        )
         raise InputError(
             problem,
             hint="Write it as Parquet, which is read in parts, or use fewer rows.",
@@ -105,19 +121,26 @@ def unzipped(content: bytes, file: Path) -> bytes:
 
 
 def read_text(content: bytes, file: Path) -> str:
-    """Return the text of a table's bytes, without byte order marks. A file of another kind, or damaged, is refused."""
+    """Return the text of a table's bytes, without byte order marks.
+
+    A file of another kind, or damaged, is refused.
+    """
     signs = []
     for signature, signature_kind, signature_fix in _KINDS:
         if content.startswith(signature):
             signs.append((signature_kind, signature_fix))
     if content.startswith(b"PK") and _holds_arrays(content, file):
-        correction = "save its table as CSV, and images in files that a column of the table names (--kind COL=image)"
+        correction = (
+            "save its table as CSV, and images in files that a column of the "
+            "table names (--kind COL=image)"
+        )
         signs.insert(0, ("a file of NumPy arrays (.npz)", correction))
     if signs:
         raise _another_kind(file, *signs[0])
     table_text = _decoded(content, file).lstrip("\ufeff")
     text_start = table_text[:_LOOKED_AT]
-    # Windows-1252 reads nearly any byte: control characters give a picture or an archive away.
+    # Windows-1252 reads nearly any byte: control characters give a picture or an
+    # archive away.
     begins = text_start.lstrip()[:200]
     correction = "export it as CSV"
     if _looks_binary(text_start):
@@ -150,7 +173,9 @@ def read_text(content: bytes, file: Path) -> str:
 
 
 def names_in_zip(content: bytes) -> list[str] | None:
-    """Return the names of the parts of a zip file, or None if it is none, or damaged."""
+    """Return the names of the parts of a zip file, or None if it is none, or
+    damaged.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.namelist()
@@ -159,7 +184,10 @@ def names_in_zip(content: bytes) -> list[str] | None:
 
 
 def _holds_arrays(content: bytes, file: Path) -> bool:
-    """Return whether a zip file is NumPy's: each of its parts is an array. A damaged one is recognised by its name."""
+    """Return whether a zip file is NumPy's: each of its parts is an array.
+
+    A damaged one is recognised by its name.
+    """
     names = names_in_zip(content)
     if names is None:
         return file.suffix.lower() == ".npz"
@@ -193,11 +221,15 @@ def _decoded(content: bytes, file: Path) -> str:
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
-            problem = f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off or damaged"
+            problem = (
+                f"{str(file)!r} is {encoding.upper()[:6]} text that is cut off "
+                "or damaged"
+            )
             raise InputError(
                 problem, hint="Copy it again, or save it as UTF-8.", code="PG011"
             ) from None
-    # NUL bytes among text are refused with their line: few, or below a line of text, as in a file that was cut off.
+    # NUL bytes among text are refused with their line: few, or below a line of text, as
+    # in a file that was cut off.
     is_text = (
         first_bytes.count(0) <= max(1, len(first_bytes) // 100)
         or b"\x00" not in first_bytes.partition(b"\n")[0]
@@ -212,13 +244,16 @@ def _decoded(content: bytes, file: Path) -> str:
 
 
 def _western(content: bytes, wrong: int, file: Path) -> str:
-    """Read text as Windows-1252, unless it is UTF-8 but for a few bytes, of which ``wrong`` is the first's place."""
+    """Read text as Windows-1252, unless it is UTF-8 but for a few bytes, of which
+    ``wrong`` is the first's place.
+    """
     readable = content.decode("utf-8", errors="ignore")
     letters = len(readable) - len(readable.encode("ascii", errors="ignore"))
     if letters > (lost_bytes := len(content) - len(readable.encode("utf-8"))):
         line_number = content.count(b"\n", 0, wrong) + 1
         problem = (
-            f"{str(file)!r} is UTF-8 except for {counted(lost_bytes, 'byte')}, the first in line {line_number} "
+            f"{str(file)!r} is UTF-8 except for {counted(lost_bytes, 'byte')}, the "
+            f"first in line {line_number} "
             f"(0x{content[wrong]:02x})"
         )
         raise InputError(problem, hint="Save it as UTF-8.", code="PG011")
@@ -229,7 +264,8 @@ def _western(content: bytes, wrong: int, file: Path) -> str:
             raise _another_kind(file, *_BINARY) from None
         line_number = content.count(b"\n", 0, error.start) + 1
         problem = (
-            f"Line {line_number} of {str(file)!r} has a byte (0x{content[error.start]:02x}) that is neither UTF-8, UTF-16 nor "
+            f"Line {line_number} of {str(file)!r} has a byte "
+            f"(0x{content[error.start]:02x}) that is neither UTF-8, UTF-16 nor "
             "Windows-1252"
         )
         raise InputError(problem, hint="Save it as UTF-8.", code="PG011") from None

@@ -1,4 +1,6 @@
-"""Integers that float64 cannot hold: they stay exact beside missing cells, or a note says that they become equal."""
+"""Integers that float64 cannot hold: they stay exact beside missing cells, or a note
+says that they become equal.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from permgrad.data.read.cells import MissingCodes, as_float32
 
 #: From here on float64 leaves out whole numbers.
 FIRST_INEXACT = 2**53
-#: How many signs whole numbers have that float64 may not hold. Longer ones are beyond its largest.
+#: How many signs whole numbers have that float64 may not hold. Longer ones are beyond
+#: its largest.
 _LONG = range(16, 300)
 _WHOLE = re.compile(r"\s*[+-]?\d+\s*")
 
@@ -28,7 +31,9 @@ def masked(series: pd.Series[Any], hit: Any) -> pd.Series[Any]:
 
 
 def nullable(kind: pa.DataType) -> Any:
-    """Return the type of pandas that keeps 64-bit whole numbers exact beside missing cells. None: of other types."""
+    """Return the type of pandas that keeps 64-bit whole numbers exact beside missing
+    cells. None: of other types.
+    """
     return {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}.get(kind)
 
 
@@ -41,7 +46,9 @@ def as_stored(numbers: Iterable[float]) -> list[float]:
 def blank_numbers(
     series: pd.Series[Any], codes: MissingCodes, name: str
 ) -> pd.Series[Any]:
-    """Return a column of numbers in which declared codes are missing, or the column itself if it has none."""
+    """Return a column of numbers in which declared codes are missing, or the column
+    itself if it has none.
+    """
     numbers = as_stored(MissingCodes(codes.holds_for(name)).numbers)
     if numbers:
         is_code = series.isin(numbers).to_numpy(dtype=bool)
@@ -53,7 +60,9 @@ def blank_numbers(
 
 
 def are_inexact(series: pd.Series[Any]) -> bool:
-    """Return whether a column of whole numbers has some from where float64 leaves out others."""
+    """Return whether a column of whole numbers has some from where float64 leaves out
+    others.
+    """
     present = series.dropna()
     # Without abs(): that of the smallest int64 is negative.
     return bool(len(present)) and bool(
@@ -62,7 +71,9 @@ def are_inexact(series: pd.Series[Any]) -> bool:
 
 
 def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
-    """Return how many integers (a column or different texts) differ, and how many as float64."""
+    """Return how many integers (a column or different texts) differ, and how many as
+    float64.
+    """
     if is_series(numbers):
         if not pd.api.types.is_integer_dtype(numbers.dtype) or not are_inexact(numbers):
             return 0, 0
@@ -78,7 +89,9 @@ def different_and_left(numbers: Iterable[Any]) -> tuple[int, int]:
 
 
 def without_points(series: pd.Series[Any]) -> pd.Series[Any]:
-    """Return whole numbers that are floats only because some are missing as whole numbers: they are written so."""
+    """Return whole numbers that are floats only because some are missing as whole
+    numbers: they are written so.
+    """
     if series.dtype != np.float64 or not series.isna().any():
         return series
     present = series.dropna()

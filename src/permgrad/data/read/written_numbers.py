@@ -1,4 +1,6 @@
-"""Numbers as they are written in different countries: decimal commas, signs between thousands, currencies, per cent."""
+"""Numbers as they are written in different countries: decimal commas, signs between
+thousands, currencies, per cent.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from permgrad.base.late import pa, pc
 _SPACES = " \u00a0\u2009\u202f'’"
 #: A sign of money, also with the letters of its country (US$, R$), or a code.
 CURRENCY = r"(?:[A-Z]{0,3}[$¢£¤¥฿₡₦₩₪₫€₱₴₹₺₽]|Rs\.?|EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|SEK|NOK|DKK|PLN)"
-#: Units, such as kg, mg/dL, °C, or g after a blank, and thousands: letters alone, as in 12A, are often parts of codes.
+#: Units, such as kg, mg/dL, °C, or g after a blank, and thousands: letters alone, as in
+#: 12A, are often parts of codes.
 MEASURE = r"(?<=\s)[^\W\d_kKmMbB]|(?<![.,])(?:[^\W\d_]|°)[^\s\d.,;()]{1,9}|[kKM]"
 #: A number as text, and an amount of money or per cent around one.
 _BODY = rf"[\d.,{_SPACES}eE+\-−]"
@@ -30,7 +33,8 @@ def _pattern(point: str, between: str, indian: str = "") -> str:
     return rf"[+\-−]?(?:{plain}|{thousands})"
 
 
-#: How a number is written, by its decimal sign. Beside groups of three there are those of India: 1,23,456.
+#: How a number is written, by its decimal sign. Beside groups of three there are those
+#: of India: 1,23,456.
 NUMBERS = {
     ".": _pattern(r"\.", ",", r"|[1-9]\d?(?:,\d{2})+,\d{3}"),
     ",": _pattern(",", r"\."),
@@ -52,7 +56,9 @@ def signs_of(texts: pa.ChunkedArray) -> set[str]:
 
 
 def standard(texts: pa.ChunkedArray, sign: str) -> pa.ChunkedArray:
-    """Return numbers with a decimal ``sign`` as any reader takes them: 1.234,5 as 1234.5."""
+    """Return numbers with a decimal ``sign`` as any reader takes them: 1.234,5 as
+    1234.5.
+    """
     between = f"[{'.' if sign == ',' else ','}{_SPACES}]|^\\+"
     plain = pc.replace_substring_regex(texts, between, "")
     return pc.replace_substring(pc.replace_substring(plain, ",", "."), "−", "-")
@@ -70,7 +76,9 @@ def is_sign(unit: str) -> bool:
 
 
 def bare_text(text: str, unit: str | None) -> str:
-    """Return one text without a currency or a per cent sign, as ``without_unit`` does."""
+    """Return one text without a currency or a per cent sign, as ``without_unit``
+    does.
+    """
     if unit is None:
         return text.strip()
     match = _around(unit).fullmatch(text.strip())
@@ -120,14 +128,18 @@ def warn_of_sign(name: str, example: str, sign: str, why: str) -> None:
     """Warn of a column whose sign may stand between thousands or before decimals."""
     value = float(standard(pa.chunked_array([[example]]), sign)[0].as_py())
     warn_user(
-        f"Column {name!r} may hold thousands or decimals: {example!r} is read as {value:g}, {why}",
-        "Write decimals with a point and thousands without a sign, or name the decimal sign in Python: "
+        f"Column {name!r} may hold thousands or decimals: {example!r} is read as "
+        f"{value:g}, {why}",
+        "Write decimals with a point and thousands without a sign, or name the decimal "
+        "sign in Python: "
         "permgrad.read_table(…, decimal=',').",
     )
 
 
 def is_dot(text: str) -> bool:
-    """Whether a text is how Stata and SAS write a missing number: a full stop, or one with a letter."""
+    """Whether a text is how Stata and SAS write a missing number: a full stop, or one
+    with a letter.
+    """
     return re.fullmatch(r"\.[A-Za-z_]?", text.strip()) is not None
 
 

@@ -1,4 +1,6 @@
-"""Columns that are one feature though nobody said so: dummies of one variable, and columns that repeat another."""
+"""Columns that are one feature though nobody said so: dummies of one variable, and
+columns that repeat another.
+"""
 
 from __future__ import annotations
 
@@ -20,29 +22,36 @@ from permgrad.data.types.column_types import Schema
 
 #: What is found could be chance with at most this probability.
 _CHANCE = 1e-3
-#: Rows, spread over the table, that are looked at first: whether a column is 0 or 1, and whether two differ.
+#: Rows, spread over the table, that are looked at first: whether a column is 0 or 1,
+#: and whether two differ.
 _LOOKED_AT = 1000
 #: So many levels may have a column of dummies each.
 _MOST_LEVELS = 60
-#: How many times as wide as there are levels the range of whole numbers may be that are their codes.
+#: How many times as wide as there are levels the range of whole numbers may be that are
+#: their codes.
 _OF_CODES = 10
 
 
 def columns_as_one(
     frame: pd.DataFrame, but_for: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """Find the columns of a table that are one feature: its name to its columns, in the order of the table.
+    """Find the columns of a table that are one feature: its name to its columns, in the
+    order of the table.
 
-    - **Dummies**: columns of 0 and 1, or of True and False, with one stem before a separator or final digits
-      (``edlevel1``, ``soil_type_3``, ``color=red``). In every row exactly one of them is set; or at most one, of three
-      columns or more. If the columns were independent, with the shares that they have, so many rows would do so with a
-      probability below 1 in 1,000: flags that are rare say nothing. The stem is the name.
-    - **Copies**: columns that determine each other one to one in every row, as ``same_columns`` says, if they are
-      numbers in the same or the opposite order (a number less a constant, its logarithm), or a category and its codes
-      or dummies. Of all pairs of columns, fewer than 1 in 1,000 would agree so by chance. The name is that of the
-      dummies, else of the first column.
+    - **Dummies**: columns of 0 and 1, or of True and False, with one stem before a
+      separator or final digits (``edlevel1``, ``soil_type_3``, ``color=red``). In every
+      row exactly one of them is set; or at most one, of three columns or more. If the
+      columns were independent, with the shares that they have, so many rows would do so
+      with a probability below 1 in 1,000: flags that are rare say nothing. The stem is
+      the name.
+    - **Copies**: columns that determine each other one to one in every row, as
+      ``same_columns`` says, if they are numbers in the same or the opposite order (a
+      number less a constant, its logarithm), or a category and its codes or dummies. Of
+      all pairs of columns, fewer than 1 in 1,000 would agree so by chance. The name is
+      that of the dummies, else of the first column.
 
-    Columns of ``but_for`` are left out. Columns whose names are no text are not looked at.
+    Columns of ``but_for`` are left out. Columns whose names are no text are not looked
+    at.
 
     Examples:
         >>> color = pd.get_dummies(
@@ -95,7 +104,8 @@ def _named(
 ) -> dict[str, list[str]]:
     """Return the columns of each feature by its name, in the order of the table.
 
-    ``groups``: copies, a block by its first column. ``members``: the stem and the columns of each block.
+    ``groups``: copies, a block by its first column. ``members``: the stem and the
+    columns of each block.
     """
     found_groups: dict[str, list[str]] = {}
     for group in [
@@ -126,7 +136,8 @@ def _named(
 def as_features(
     frame: pd.DataFrame, members: Mapping[str, Sequence[str]]
 ) -> pd.DataFrame:
-    """Return a table with one column for each feature: without columns that repeat another, dummies as their category.
+    """Return a table with one column for each feature: without columns that repeat
+    another, dummies as their category.
 
     Other columns that are one feature stay as they are.
 
@@ -175,7 +186,7 @@ def as_features(
     return frame
 
 
-# ---- dummies ---------------------------------------------------------------------------------------------------------
+# ---- dummies -------------------------------------------------------------------------
 def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the columns of each stem that are dummies of one variable."""
     flags = {
@@ -215,10 +226,11 @@ def _dummies(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[str]]:
 def adjacent_dummies(
     frame: pd.DataFrame, but_for: Collection[str] = ()
 ) -> list[list[str]]:
-    """Find neighbouring columns of 0 and 1 that are dummies of one variable, whatever their names are.
+    """Find neighbouring columns of 0 and 1 that are dummies of one variable, whatever
+    their names are.
 
-    Columns of ``but_for`` are left out. As for ``columns_as_one``, exactly one of the columns is set in every row, or
-    at most one of three or more, and that is no chance.
+    Columns of ``but_for`` are left out. As for ``columns_as_one``, exactly one of the
+    columns is set in every row, or at most one of three or more, and that is no chance.
 
     Examples:
         >>> rows = [[1, 0, 0, 5], [0, 1, 0, 4], [0, 0, 1, 3]] * 6
@@ -249,7 +261,9 @@ def adjacent_dummies(
 
 
 def _flags(column: pd.Series[Any]) -> Array | None:
-    """Return a column of 0 and 1, or of True and False, as booleans, or None for any other."""
+    """Return a column of 0 and 1, or of True and False, as booleans, or None for any
+    other.
+    """
     is_bool = pd.api.types.is_bool_dtype(column.dtype)
     if not is_bool and not is_native_number(column.dtype):
         return None
@@ -266,7 +280,9 @@ def _flags(column: pd.Series[Any]) -> Array | None:
 
 
 def _are_exclusive(flags: Sequence[Array]) -> bool:
-    """Return whether one flag is set in each row, or at most one of three or more, and that is no chance."""
+    """Return whether one flag is set in each row, or at most one of three or more, and
+    that is no chance.
+    """
     per_row = np.sum(flags, axis=0, dtype=np.int64)
     if per_row.max() > 1:
         return False
@@ -285,7 +301,9 @@ def _are_exclusive(flags: Sequence[Array]) -> bool:
 
 
 def _few_levels(column: pd.Series[Any]) -> Integers | None:
-    """Return which cells of a column are equal ``(rows,)``, from 0 on, or None if there are too many different ones."""
+    """Return which cells of a column are equal ``(rows,)``, from 0 on, or None if there
+    are too many different ones.
+    """
     sampled_cells = column.iloc[:: max(len(column) // _LOOKED_AT, 1)]
     try:
         if sampled_cells.nunique() > _MOST_LEVELS:
@@ -297,7 +315,9 @@ def _few_levels(column: pd.Series[Any]) -> Integers | None:
 
 
 def _are_levels_of(flags: Sequence[Array], columns: Sequence[Integers]) -> bool:
-    """Return whether flags, of which each row sets at most one, tell the levels of another column but for a base level."""
+    """Return whether flags, of which each row sets at most one, tell the levels of
+    another column but for a base level.
+    """
     if np.sum(flags, axis=0, dtype=np.int64).max() > 1:
         return False
     set_at = np.where(np.any(flags, axis=0), np.argmax(flags, axis=0) + 1, 0)
@@ -323,14 +343,18 @@ def _stems(name: str) -> list[tuple[str, bool]]:
 
 
 def _category(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
-    """Return which of its dummies each row sets: the place of one, or −1 for none, which is a level, too."""
+    """Return which of its dummies each row sets: the place of one, or −1 for none,
+    which is a level, too.
+    """
     matrix = frame[list(columns)].to_numpy(dtype=np.float64)
     return np.where(matrix.any(axis=1), matrix.argmax(axis=1), -1.0)
 
 
-# ---- copies ----------------------------------------------------------------------------------------------------------
+# ---- copies --------------------------------------------------------------------------
 def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
-    """Return groups of columns that repeat each other, where so many columns would not by chance."""
+    """Return groups of columns that repeat each other, where so many columns would not
+    by chance.
+    """
     names = []
     for column_name, column in frame.items():
         if _can_repeat(column):
@@ -348,9 +372,11 @@ def _copies(frame: pd.DataFrame, blocks: Collection[str]) -> list[list[str]]:
 def _of_one_meaning(
     frame: pd.DataFrame, group: Sequence[str], blocks: Collection[str]
 ) -> list[list[str]]:
-    """Divide columns with the same rows alike: numbers in one order, and a category with its codes.
+    """Divide columns with the same rows alike: numbers in one order, and a category
+    with its codes.
 
-    What was measured once for each of a few farms differs between the same rows as anything else of farms.
+    What was measured once for each of a few farms differs between the same rows as
+    anything else of farms.
     """
     category = list[str]()
     orders = dict[bytes, list[str]]()
@@ -377,7 +403,9 @@ def _of_one_meaning(
 
 
 def _can_repeat(column: pd.Series[Any]) -> bool:
-    """Return whether a column has different cells that can be compared: numbers, dates, text, categories."""
+    """Return whether a column has different cells that can be compared: numbers, dates,
+    text, categories.
+    """
     if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in (
         "string",
         "boolean",
@@ -400,22 +428,27 @@ def _ways(column: pd.Series[Any]) -> float:
     )
 
 
-#: Shares of levels in the cells above which values count: in rows that are few, and in all of them.
+#: Shares of levels in the cells above which values count: in rows that are few, and in
+#: all of them.
 _ALL_DIFFERENT = 1 - 0.5 / _LOOKED_AT
 _OFTEN_ALIKE = 0.5
-#: So many different numbers are in the same order in two columns only if one follows from the other.
+#: So many different numbers are in the same order in two columns only if one follows
+#: from the other.
 _FEWEST_IN_ORDER = 12
 
 
 def same_columns(
     frame: pd.DataFrame, schema: Schema, together: Iterable[Sequence[str]] = ()
 ) -> list[tuple[str, ...]]:
-    """Find columns that determine each other one to one: equal in every row, one a code or a function of the other.
+    """Find columns that determine each other one to one: equal in every row, one a code
+    or a function of the other.
 
-    If nearly each row has a different value, all columns are codes of each other: there numbers must rise, or fall,
-    strictly together, and texts be equal. Constants, identifiers and groups that act ``together`` are passed over.
+    If nearly each row has a different value, all columns are codes of each other: there
+    numbers must rise, or fall, strictly together, and texts be equal. Constants,
+    identifiers and groups that act ``together`` are passed over.
     """
-    # Names in a schema are text, whatever they are in the frame, and as_frame makes them so.
+    # Names in a schema are text, whatever they are in the frame, and as_frame makes
+    # them so.
     names = []
     for column in schema:
         if column.kind not in ("constant", "identifier"):
@@ -451,7 +484,10 @@ def _alike_columns(frame: pd.DataFrame, names: Sequence[str]) -> list[list[str]]
 
 
 def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[str]]:
-    """Return names whose columns have the same rows alike. Where levels are more than this share, values count too."""
+    """Return names whose columns have the same rows alike.
+
+    Where levels are more than this share, values count too.
+    """
     alike: dict[bytes, list[str]] = {}
     for column_name in names:
         codes, values = column_levels(frame[column_name], column_name)
@@ -470,9 +506,11 @@ def _alike(frame: pd.DataFrame, names: Sequence[str], most: float) -> list[list[
 
 
 def _order(levels: Floats) -> bytes:
-    """Return the order of numbers, which is what they share with all that rise or fall strictly with them.
+    """Return the order of numbers, which is what they share with all that rise or fall
+    strictly with them.
 
-    A column that falls where another rises says the same, so the smallest value comes before the largest.
+    A column that falls where another rises says the same, so the smallest value comes
+    before the largest.
     """
     if np.argmin(levels) < np.argmax(levels):
         rising = levels
@@ -484,7 +522,9 @@ def _order(levels: Floats) -> bytes:
 def column_levels(
     series: pd.Series[Any], name: str
 ) -> tuple[Array, Floats | list[str]]:
-    """Return each row's level, −1 where it is missing, numbered as they first occur, and the levels in this order."""
+    """Return each row's level, −1 where it is missing, numbered as they first occur,
+    and the levels in this order.
+    """
     is_number = is_native_number(series.dtype)
     if is_number or is_moment(series):
         # Integers that are equal as float64 are distinguished.

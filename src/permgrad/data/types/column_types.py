@@ -1,4 +1,6 @@
-"""What each column is: numbers, categories, yes or no, constant, identifier, date, free text or image, and why."""
+"""What each column is: numbers, categories, yes or no, constant, identifier, date, free
+text or image, and why.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ _TRUTH = {true_word: 1.0 for true_word, _ in _EVIDENT_PAIRS} | {
 }
 _NEARLY_UNIQUE = 0.95
 _SHARE_OF_IMAGES = 0.9
-#: Fewer different cells say little of how most of them are written. They may well be categories.
+#: Fewer different cells say little of how most of them are written. They may well be
+#: categories.
 _FEWEST_SPELLED = 10
 #: So many columns may say whose rows these are.
 _MOST_GROUPINGS = 200
@@ -78,7 +81,8 @@ _AS_LEVELS: dict[str, Any] = {"kind": "categorical", "storage": "text"}
 _SHARE_SPELLED = 0.8
 _LOOKED_AT = 2000
 _LONGEST_SHORT = 500
-#: What may stand around a number: a currency, a per cent sign, the brackets or the last minus of accountants.
+#: What may stand around a number: a currency, a per cent sign, the brackets or the last
+#: minus of accountants.
 _UNIT = rf"%|{CURRENCY}"
 _NUMBERS = {
     decimal_sign: re.compile(pattern) for decimal_sign, pattern in NUMBERS.items()
@@ -90,13 +94,15 @@ _AROUND = re.compile(
 
 @dataclass(frozen=True)
 class ColumnType:
-    """One column: its type, the ``flags`` that say why, with their ``facts``, and its statistics.
+    """One column: its type, the ``flags`` that say why, with their ``facts``, and its
+    statistics.
 
-    ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as yes/no, or text. Of a date that
-    is stored as text or as whole numbers there is the format and how many different texts no format read: they count as
-    missing, and where there were none, a text that cannot be read is refused later on. Numbers with a format are times
-    of day or durations, those with a ``decimal`` sign are text with signs or a ``unit``. Of a pair the ``true_level``
-    counts as 1.
+    ``storage`` says how its cells are read: as numbers, dates (seconds), a pair such as
+    yes/no, or text. Of a date that is stored as text or as whole numbers there is the
+    format and how many different texts no format read: they count as missing, and where
+    there were none, a text that cannot be read is refused later on. Numbers with a
+    format are times of day or durations, those with a ``decimal`` sign are text with
+    signs or a ``unit``. Of a pair the ``true_level`` counts as 1.
     """
 
     name: str
@@ -127,7 +133,10 @@ class ColumnType:
 
     @property
     def reason(self) -> str:
-        """Why the column is what it is, in one clause for people. Nothing reads it back."""
+        """Why the column is what it is, in one clause for people.
+
+        Nothing reads it back.
+        """
         return reason_of(
             self.flags,
             {
@@ -175,7 +184,10 @@ class Schema:
         return [column.name for column in self.columns if column.kind == kind]
 
     def to_text(self, most: int = 60, reasons: Mapping[str, str] | None = None) -> str:
-        """Return a table for the terminal, at most ``most`` columns long. ``reasons``: those that differ."""
+        """Return a table for the terminal, at most ``most`` columns long.
+
+        ``reasons``: those that differ.
+        """
         table_rows = [("column", "kind", "levels", "missing", "reason")]
         for c in self.columns[:most]:
             if c.n_missing:
@@ -222,18 +234,22 @@ def infer_schema(
     kinds: Mapping[str, Kind] | None = None,
     target: tuple[Array, int] | None = None,
 ) -> Schema:
-    """Say what each column of training rows is, from its cells, its name, the user and, last, the target.
+    """Say what each column of training rows is, from its cells, its name, the user and,
+    last, the target.
 
-    The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and 1, booleans, yes/no: boolean.
-    Numbers, also as text, times of day and durations (in seconds): numeric. Dates, also as text or whole numbers: date.
-    Images, and paths of image files that exist: image. Text of several words that rarely repeats: text. Other nearly
-    unique text: identifier, as are whole numbers that are all different and named like one, or that rise with the
-    frame's row numbers and are no years or times. The rest: categorical, as are repeated whole numbers that are named
-    like things, and numbers in a column of categorical type (``astype("category")``), but for an ordered one whose
-    order is theirs.
+    The rules, in this order: what ``kinds`` declares. No value or one: constant. 0 and
+    1, booleans, yes/no: boolean. Numbers, also as text, times of day and durations (in
+    seconds): numeric. Dates, also as text or whole numbers: date. Images, and paths of
+    image files that exist: image. Text of several words that rarely repeats: text.
+    Other nearly unique text: identifier, as are whole numbers that are all different
+    and named like one, or that rise with the frame's row numbers and are no years or
+    times. The rest: categorical, as are repeated whole numbers that are named like
+    things, and numbers in a column of categorical type (``astype("category")``), but
+    for an ordered one whose order is theirs.
 
-    Of numbers that are left the ``target`` (class indexes or numbers ``(rows,)``, and how many classes, 0 of a number)
-    may say that they are names, or levels beside amounts, see ``flag_by_target``.
+    Of numbers that are left the ``target`` (class indexes or numbers ``(rows,)``, and
+    how many classes, 0 of a number) may say that they are names, or levels beside
+    amounts, see ``flag_by_target``.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
@@ -304,8 +320,8 @@ def typed_as(
 ) -> Schema:
     """Return types that other rows, too, decided, with the counts of these rows.
 
-    A column with one value here is constant. ``na``, ``kinds`` and ``target`` are as for
-    ``infer_schema``, ``target`` of these rows.
+    A column with one value here is constant. ``na``, ``kinds`` and ``target`` are as
+    for ``infer_schema``, ``target`` of these rows.
     """
     frame = cells.as_frame(X)
     codes = MissingCodes.of(na)
@@ -341,7 +357,10 @@ def _counted_in(
 def checked_kinds(
     kinds: Mapping[str, Kind] | None, names: Sequence[str] | None = None
 ) -> dict[str, Kind]:
-    """Return the declared kinds with names as text. Refuse anything but a mapping of columns (``names``) to kinds."""
+    """Return the declared kinds with names as text.
+
+    Refuse anything but a mapping of columns (``names``) to kinds.
+    """
     kinds_hint = "Pass for example kinds={'postcode': 'categorical'}."
     check_kind(
         "kinds",
@@ -360,9 +379,11 @@ def checked_kinds(
     return declared
 
 
-# ---- numbers --------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 def _fused(base: ColumnType, numbers: Iterable[Any]) -> ColumnType:
-    """Return a column with the flag that float64 makes some of its integers equal, if it does."""
+    """Return a column with the flag that float64 makes some of its integers equal, if
+    it does.
+    """
     different, distinct_floats = different_and_left(numbers)
     if distinct_floats < different:
         return replace(
@@ -428,7 +449,9 @@ def _asked(
 
 
 def _with_mistakes_of(column: ColumnType, changed: ColumnType) -> ColumnType:
-    """Return a type that was made of another with the cells that this one cannot read."""
+    """Return a type that was made of another with the cells that this one cannot
+    read.
+    """
     if "mistakes" not in column.flags or changed.storage == "text":
         return changed
     flags = tuple(flag for flag in changed.flags if flag != "mistakes")
@@ -437,7 +460,9 @@ def _with_mistakes_of(column: ColumnType, changed: ColumnType) -> ColumnType:
 
 
 def _groupings(frame: pd.DataFrame, name: str) -> Iterator[Integers]:
-    """Yield which rows have the same cell of each other column, −1 where it is missing."""
+    """Yield which rows have the same cell of each other column, −1 where it is
+    missing.
+    """
     for other_column in list(frame.columns)[:_MOST_GROUPINGS]:
         if other_column == name:
             continue
@@ -449,7 +474,10 @@ def _groupings(frame: pd.DataFrame, name: str) -> Iterator[Integers]:
 
 
 def _constant(base: ColumnType) -> ColumnType:
-    """Return whether a column has one value and nothing missing, or no value. One value with gaps is informative."""
+    """Return whether a column has one value and nothing missing, or no value.
+
+    One value with gaps is informative.
+    """
     if base.n_levels == 0:
         return base.flagged("no_value", kind="constant")
     constant_kind = base.kind if base.n_missing else "constant"
@@ -461,7 +489,7 @@ def _constant(base: ColumnType) -> ColumnType:
     )
 
 
-# ---- everything else ------------------------------------------------------------------------------------------------
+# ---- everything else -----------------------------------------------------------------
 def _moment_type(series: pd.Series[Any], name: str) -> ColumnType:
     """Type of a column that is stored as dates or durations."""
     seconds = dates.series_seconds(series)
@@ -554,7 +582,9 @@ def _type_but_for_mistakes(
 def _readings(
     texts: Sequence[str], counts: Integers
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-    """Yield what different texts may be, and which of them can be read so ``(texts,)``."""
+    """Yield what different texts may be, and which of them can be read so
+    ``(texts,)``.
+    """
     starts = [text[:_LONGEST_SHORT] for text in texts]
     few = starts[:_LOOKED_AT]
     readers: list[tuple[str, Callable[[Sequence[str]], Floats]]] = [
@@ -584,7 +614,10 @@ def _cells_with(
 def _written_type(
     base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers
 ) -> ColumnType | None:
-    """Find times, durations, and numbers with signs or units. None: most texts are something else."""
+    """Find times, durations, and numbers with signs or units.
+
+    None: most texts are something else.
+    """
     if dates.are_durations(texts):
         durations = base.flagged(
             "durations", kind="numeric", storage="number", date_format=dates.DURATION
@@ -605,7 +638,9 @@ def _written_type(
 
 
 def _are_dots_missing(texts: Sequence[str]) -> bool:
-    """Whether the texts of a column are numbers but for those with which Stata and SAS write missing ones."""
+    """Whether the texts of a column are numbers but for those with which Stata and SAS
+    write missing ones.
+    """
     other_texts = [cell_text for cell_text in texts if not is_dot(cell_text)]
     if not other_texts or len(other_texts) == len(texts):
         return False
@@ -618,7 +653,10 @@ def _are_dots_missing(texts: Sequence[str]) -> bool:
 def _text_number_type(
     base: ColumnType, values: Floats, index: pd.Index[Any], texts: Sequence[str]
 ) -> ColumnType:
-    """Type of a column whose texts all are numbers. Repeated ones with leading zeros are names: 007, 02134."""
+    """Type of a column whose texts all are numbers.
+
+    Repeated ones with leading zeros are names: 007, 02134.
+    """
     levels = np.unique(values[~np.isnan(values)])
     integer = identifiers.are_whole(values)
     binary = bool(np.isin(levels, (0.0, 1.0)).all())
@@ -648,9 +686,11 @@ def _text_number_type(
 def _decided_by_type(
     series: pd.Series[Any], texts: Sequence[str], found_type: ColumnType
 ) -> ColumnType:
-    """Leave a column of categorical type its categories, though they could be read as amounts.
+    """Leave a column of categorical type its categories, though they could be read as
+    amounts.
 
-    Its dates and pairs stay what they are. So do numbers that an ordered type has in their order.
+    Its dates and pairs stay what they are. So do numbers that an ordered type has in
+    their order.
     """
     is_amount = found_type.kind in ("numeric", "identifier") and found_type.n_levels > 1
     if not isinstance(series.dtype, pd.CategoricalDtype) or not is_amount:
@@ -709,7 +749,9 @@ def _date_type(
 def _text_type(
     base: ColumnType, series: pd.Series[Any], texts: Sequence[str], counts: Integers
 ) -> ColumnType:
-    """Tell free text and identifiers from categories, and say when a text spoils a column of numbers."""
+    """Tell free text and identifiers from categories, and say when a text spoils a
+    column of numbers.
+    """
     if len(texts) >= _FEWEST_SPELLED:
         spelled = several_ways(texts)
     else:
@@ -747,7 +789,9 @@ def _text_type(
 
 
 def _two_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
-    """Return, as ``several_ways``, that most different cells hold two numbers, such as 120/80, or None."""
+    """Return, as ``several_ways``, that most different cells hold two numbers, such as
+    120/80, or None.
+    """
     sampled_texts = [cell_text[:_LONGEST_SHORT] for cell_text in texts[:_LOOKED_AT]]
     pairs = [pair_text for pair_text in sampled_texts if is_pair(pair_text)]
     if len(pairs) < _SHARE_SPELLED * len(sampled_texts) or find_pair(pairs) is None:
@@ -760,7 +804,9 @@ def _two_numbers(texts: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _are_images(texts: Sequence[str]) -> bool:
-    """Say whether nearly all of the cells, of which a few are looked at first, are images or files of images."""
+    """Say whether nearly all of the cells, of which a few are looked at first, are
+    images or files of images.
+    """
     first_texts = texts[:_FEWEST_SPELLED]
     return all(
         sum(map(is_image, some_texts)) >= _SHARE_OF_IMAGES * len(some_texts)
@@ -770,7 +816,9 @@ def _are_images(texts: Sequence[str]) -> bool:
 
 
 def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] | None:
-    """Return the first text that is no number and the share of the cells that are, if that is a half or more."""
+    """Return the first text that is no number and the share of the cells that are, if
+    that is a half or more.
+    """
     numbers = ~np.isnan(cells.text_numbers(texts))
     if 2 * numbers[:_LOOKED_AT].sum() < len(texts[:_LOOKED_AT]):
         # All may be written as most of them are: in commas, with thousands.
@@ -790,10 +838,11 @@ def odd_among_numbers(texts: Sequence[str], counts: Array) -> tuple[str, float] 
 
 
 def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
-    """Return what most of a column's different cells look like, and a cell that is written otherwise, or None.
+    """Return what most of a column's different cells look like, and a cell that is
+    written otherwise, or None.
 
-    Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are written, an ``example``, and the
-    ``odd_cells`` that are written otherwise.
+    Looks like numbers or dates in any notation: ``what`` they are, ``how`` they are
+    written, an ``example``, and the ``odd_cells`` that are written otherwise.
     """
     looked_at = [cell_text[:_LONGEST_SHORT] for cell_text in texts[:_LOOKED_AT]]
     for quantity, ways_of in (
@@ -832,7 +881,9 @@ def several_ways(texts: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _with_unit(texts: Sequence[str]) -> dict[str, str] | None:
-    """Return, as ``several_ways``, that a few different cells are all numbers with one unit, such as 71 kg, or None."""
+    """Return, as ``several_ways``, that a few different cells are all numbers with one
+    unit, such as 71 kg, or None.
+    """
     unit_matches = [_AROUND.fullmatch(cell_text.strip()) for cell_text in texts]
     units = set()
     for unit_match in unit_matches:
@@ -861,7 +912,11 @@ def _number_ways(texts: Sequence[str]) -> list[list[str]]:
         fitting = list[str]()
         around = ""
         if number_match is not None and number_match["measure"] in usual:
-            around = f"{number_match['before'] or ''} {number_match['after'] or number_match['measure'] or ''} {stripped_text[:1] == '('}"
+            around = (
+                f"{number_match['before'] or ''} "
+                f"{number_match['after'] or number_match['measure'] or ''} "
+                f"{stripped_text[:1] == '('}"
+            )
             fitting = []
             for decimal_sign, number in _NUMBERS.items():
                 if number.fullmatch(number_match["number"]):
@@ -885,7 +940,7 @@ def _without_codes(
     return texts, counts[keep_mask], int(len(distinct.index) - counts[keep_mask].sum())
 
 
-# ---- declared kinds -------------------------------------------------------------------------------------------------
+# ---- declared kinds ------------------------------------------------------------------
 def _declared_type(
     series: pd.Series[Any],
     name: str,
@@ -952,7 +1007,9 @@ def _declared_type(
 
 
 def _as_numbers(guess: ColumnType, kind: Kind) -> ColumnType:
-    """Return whole numbers that were taken for names, or are declared to be no dates, as the numbers that they are."""
+    """Return whole numbers that were taken for names, or are declared to be no dates,
+    as the numbers that they are.
+    """
     if "names" in guess.flags:
         return guess.flagged("numbers", kind="numeric", storage="number")
     if kind == "numeric" and "whole_dates" in guess.flags:
@@ -985,7 +1042,8 @@ def _declared_date(column: ColumnType, texts: list[str]) -> ColumnType:
 def _declared_boolean(
     column: ColumnType, guess: ColumnType, texts_of: Callable[[], list[str]]
 ) -> ColumnType:
-    # Training rows may lack a rare value. The other alone says as little as in a column that is not declared.
+    # Training rows may lack a rare value. The other alone says as little as in a column
+    # that is not declared.
     if guess.n_levels == 1 or column.storage == "pair":
         return guess if guess.n_levels == 1 else column
     texts = texts_of()
@@ -1013,9 +1071,11 @@ def _declared_boolean(
 
 
 def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return a frame in which numbers that are categories, also as text, are texts of a categorical type.
+    """Return a frame in which numbers that are categories, also as text, are texts of a
+    categorical type.
 
-    What is then drawn and said of their cells is drawn and said of levels. ``frame`` stays as it is.
+    What is then drawn and said of their cells is drawn and said of levels. ``frame``
+    stays as it is.
     """
     changed = dict[str, Any]()
     for column_name in schema.of_kind("categorical"):
@@ -1036,11 +1096,13 @@ def with_categories(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return frame
 
 
-# ---- reading cells by type ------------------------------------------------------------------------------------------
+# ---- reading cells by type -----------------------------------------------------------
 def read_numbers(
     series: pd.Series[Any], column: ColumnType, codes: MissingCodes
 ) -> tuple[Floats, Kinds]:
-    """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where missing, and the kinds of missing."""
+    """Read a column ``(rows,)`` by its type: numbers, seconds, 1 and 0, NaN where
+    missing, and the kinds of missing.
+    """
     column_name = column.name
     if dates.is_moment(series) and column.storage in ("number", "date"):
         values = dates.series_seconds(series)
@@ -1075,13 +1137,15 @@ def read_numbers(
     return values, row_kinds
 
 
-#: Dates that stand for no end or no begin are round, and so many seconds apart from all others.
+#: Dates that stand for no end or no begin are round, and so many seconds apart from all
+#: others.
 _ROUND_DAYS = ("01-01", "12-30", "12-31")
 _FAR = 30 * 365 * 86_400.0
 
 
 def open_ends(series: pd.Series[Any], column: ColumnType) -> list[str]:
-    """Return dates that may stand for none, as they are written: 9999-12-31 or 1900-01-01, far from all others.
+    """Return dates that may stand for none, as they are written: 9999-12-31 or
+    1900-01-01, far from all others.
 
     Examples:
         >>> cells = pd.Series([f"2021-0{month}-15" for month in range(1, 9)] + ["9999-12-31"])
@@ -1107,7 +1171,9 @@ def open_ends(series: pd.Series[Any], column: ColumnType) -> list[str]:
 def _refuse_other_moments(
     series: pd.Series[Any], column: ColumnType, seconds: Floats
 ) -> None:
-    """Refuse dates in a column of numbers, and durations in one of dates: their seconds count from elsewhere."""
+    """Refuse dates in a column of numbers, and durations in one of dates: their seconds
+    count from elsewhere.
+    """
     is_duration = series.dtype.kind == "m"
     present = ~np.isnan(seconds)
     if (
@@ -1120,7 +1186,11 @@ def _refuse_other_moments(
     expected_cells, odd_moment = (
         ("dates", "a duration") if is_duration else ("numbers", "a date")
     )
-    cell_problem = f"Column {column.name!r} must hold {expected_cells} as in training, but holds {odd_moment} ({series.iloc[row_index]})"
+    cell_problem = (
+        f"Column {column.name!r} must hold {expected_cells} as in "
+        "training, "
+        f"but holds {odd_moment} ({series.iloc[row_index]})"
+    )
     raise CellError.at(
         row_index, series.index, cell_problem, "Write it as in training."
     )
@@ -1162,14 +1232,18 @@ def _numbers_of_texts(
         raise CellError.at(
             int(np.argmax(distinct.index == bad_positions[0])),
             index,
-            f"Column {column.name!r} must {requirement}, but holds {texts[bad_positions[0]]!r}",
+            f"Column {column.name!r} must {requirement}, but holds "
+            f"{texts[bad_positions[0]]!r}",
             f"{correction}, leave it empty, or declare it as a code for missing values.",
         )
     return numbers
 
 
 def _pair_of_texts(texts: Sequence[str], yes: str, no: str) -> Floats:
-    """Read texts as 1 and 0 in any case. For pairs such as yes and no, also y, true and 1."""
+    """Read texts as 1 and 0 in any case.
+
+    For pairs such as yes and no, also y, true and 1.
+    """
     forms = _plain(yes), _plain(no)
     # A declared pair may differ by nothing else than its capitals.
     form_of = str if forms[0] == forms[1] else _plain

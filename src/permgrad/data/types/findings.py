@@ -1,4 +1,6 @@
-"""What is found of columns, and the one text of each finding, in Python and on the command line."""
+"""What is found of columns, and the one text of each finding, in Python and on the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -40,70 +42,94 @@ _ALIKE = {
     "times": "1:30:00",
     "two numbers": "120 and 80 in two columns (pg.read_table makes them of a file)",
 }
-#: Whether this thread, or the one that it runs in, was told of the columns by a command.
+#: Whether this thread, or the one that it runs in, was told of the columns by a
+#: command.
 _told: ContextVar[bool] = ContextVar("permgrad_told_of_columns", default=False)
 
-#: The text of each kind of finding. ``{columns}`` are its columns, other fields its facts and what ``_Fixes`` says.
+#: The text of each kind of finding. ``{columns}`` are its columns, other fields its
+#: facts and what ``_Fixes`` says.
 _TEXTS = {
-    "identifiers": "Columns that look like identifiers are left out: {columns}. To use one, pass {usual}{kept}",
+    "identifiers": "Columns that look like identifiers are left out: {columns}. To use "
+    "one, pass {usual}{kept}",
     "swapped": (
-        "Column {column!r} is read as {date_format}, but day and month could be swapped in all its cells. If that is "
+        "Column {column!r} is read as {date_format}, but day and month could be "
+        "swapped in all its cells. If that is "
         "wrong, write them as 2024-01-31."
     ),
     "spelled": (
-        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write all its cells alike, such as "
+        "Column {column!r} looks like {what} {how} {example!r}, and is {used}. Write "
+        "all its cells alike, such as "
         "{alike}, or pass a cell that means missing as a code ({na})."
     ),
     "spelled_word": (
-        "Column {column!r} looks like {what} but for {words}, and is {used}. If {these} missing, pass {na}"
+        "Column {column!r} looks like {what} but for {words}, and is {used}. If "
+        "{these} missing, pass {na}"
     ),
     "mistakes": (
-        "Column {column!r} holds {what}, and {count} {that} as missing: {cells}. To read it as categories, pass "
+        "Column {column!r} holds {what}, and {count} {that} as missing: {cells}. To "
+        "read it as categories, pass "
         "{categorical}"
     ),
     "names": (
-        "Whole numbers are read as names of things, not as amounts: {columns}. If they are amounts, pass {numeric}"
+        "Whole numbers are read as names of things, not as amounts: {columns}. If they "
+        "are amounts, pass {numeric}"
     ),
     "also_levels": (
-        "Each value is read as a level, too, because equal ones are alike in the target beyond their neighbours: "
-        "{columns}. If rows with one value belong together, pass {row_group} and for amounts alone {numeric}"
+        "Each value is read as a level, too, because equal ones are alike in the "
+        "target beyond their neighbours: "
+        "{columns}. If rows with one value belong together, pass {row_group} and for "
+        "amounts alone {numeric}"
     ),
     "whole_texts": (
-        "Whole numbers that are stored as text are read as amounts: {columns}. If they name things, pass {categorical}"
+        "Whole numbers that are stored as text are read as amounts: {columns}. If they "
+        "name things, pass {categorical}"
     ),
-    "padded": "Read as numbers despite leading zeros: {columns}. If they are codes, pass {categorical}",
-    "units": "Read as numbers with a sign or unit: {columns}. For categories, pass {categorical}",
+    "padded": "Read as numbers despite leading zeros: {columns}. If they are codes, "
+    "pass {categorical}",
+    "units": "Read as numbers with a sign or unit: {columns}. For categories, pass "
+    "{categorical}",
     "free_text": (
-        "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one out, or {categorical} to read its "
+        "Columns of free text, {reader}: {columns}. Pass {identifier} to leave one "
+        "out, or {categorical} to read its "
         "cells as categories."
     ),
     "maybe_rows": (
-        "Numbers that all differ, and may only name the rows: {columns}. If they do, pass {names_rows}"
+        "Numbers that all differ, and may only name the rows: {columns}. If they do, "
+        "pass {names_rows}"
     ),
     "maybe_weight": (
-        "Features that may say how many cases a row stands for: {columns}. If one does, pass {weight}"
+        "Features that may say how many cases a row stands for: {columns}. If one "
+        "does, pass {weight}"
     ),
     "many_levels": (
-        "Categories with thousands of values: {columns}. Pass {identifier} if they only name rows, or {categorical} to "
+        "Categories with thousands of values: {columns}. Pass {identifier} if they "
+        "only name rows, or {categorical} to "
         "use them as they are."
     ),
-    "unread_images": "Images are left out of a table that is read in parts: {columns}. To use them, call fit.",
-    "unused_texts": "Free text that is not used, because it adds nothing on rows left out: {columns}.",
-    "unused_images": "Images that are not used, because what describes them adds nothing on rows left out: {columns}.",
-    "pooled": "Rare levels that are one category, because telling them apart adds nothing on rows left out: {columns}.",
+    "unread_images": "Images are left out of a table that is read in parts: {columns}. "
+    "To use them, call fit.",
+    "unused_texts": "Free text that is not used, because it adds nothing on rows left "
+    "out: {columns}.",
+    "unused_images": "Images that are not used, because what describes them adds "
+    "nothing on rows left out: {columns}.",
+    "pooled": "Rare levels that are one category, because telling them apart adds "
+    "nothing on rows left out: {columns}.",
     "constant": "Constant in the training rows, hence without effect: {columns}.",
     "not_features": "Not features by the data card: {columns}.",
     "maybe_missing": "Maybe codes for missing cells: {columns}. If so, pass {na}",
     "fused": (
-        "Some numbers differ only in digits that float64 cannot hold: {columns}. Pass {categorical}, or subtract a "
+        "Some numbers differ only in digits that float64 cannot hold: {columns}. Pass "
+        "{categorical}, or subtract a "
         "number from all of them, such as the smallest."
     ),
     "as_one": (
-        "Columns that encode one variable, or repeat another column, are one feature: {columns}. To read each by "
+        "Columns that encode one variable, or repeat another column, are one feature: "
+        "{columns}. To read each by "
         "itself, {apart}"
     ),
     "duplicates": (
-        "These columns determine each other one to one in every {rows}, so importance is split between them: "
+        "These columns determine each other one to one in every {rows}, so importance "
+        "is split between them: "
         "{columns}. Leave out all but one, or explain them together: {together}."
     ),
 }
@@ -116,7 +142,8 @@ class Finding:
     Attributes:
         kind: which text it has.
         columns: names of the columns.
-        facts: what else its text names. ``shown``: the columns with more than their names. ``codes``: for missing.
+        facts: what else its text names. ``shown``: the columns with more than their
+            names. ``codes``: for missing.
     """
 
     kind: str
@@ -124,7 +151,9 @@ class Finding:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, *, command: bool = False) -> str:
-        """Return the sentences of the finding: of a ``command`` with its options, else with arguments of Python."""
+        """Return the sentences of the finding: of a ``command`` with its options, else
+        with arguments of Python.
+        """
         shown = self.facts.get("shown", self.columns)
         sentences = _TEXTS[self.kind].format_map(
             {
@@ -157,8 +186,10 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
             "names_rows": option_of("--id", column_name),
             "na": " ".join(na_options(codes, finding)) if codes else "--na",
             "apart": "pass --groups none",
-            "kept": f" or, to keep them in the predictions, {option_of('--id', column_name)}",
-            "together": f"put them in a JSON file {groups_json} and pass it with --groups",
+            "kept": " or, to keep them in the predictions, "
+            f"{option_of('--id', column_name)}",
+            "together": f"put them in a JSON file {groups_json} and pass it with "
+            "--groups",
         }
     else:
         fixes = {}
@@ -181,7 +212,9 @@ def _fixes(finding: Finding, *, command: bool) -> dict[str, str]:
 
 
 def na_options(codes: Sequence[Any], finding: Finding) -> list[str]:
-    """Return the options that declare codes: of single columns where the finding says so."""
+    """Return the options that declare codes: of single columns where the finding says
+    so.
+    """
     codes_by_column: Mapping[str, Sequence[Any]] = finding.facts.get("by_column", {})
     if finding.kind == "spelled_word":
         codes_by_column = {finding.columns[0]: codes}
@@ -195,7 +228,9 @@ def na_options(codes: Sequence[Any], finding: Finding) -> list[str]:
 
 
 def column_codes(name: str, codes: Sequence[Any]) -> list[str]:
-    """Return what ``--na`` takes for the codes of one column. One with a comma stands alone.
+    """Return what ``--na`` takes for the codes of one column.
+
+    One with a comma stands alone.
 
     Examples:
         >>> column_codes("age", ["Refused", "No, never", -9])
@@ -223,9 +258,11 @@ def _na_argument(codes: Sequence[Any], finding: Finding) -> str:
     return f"na={list(codes)!r}"
 
 
-# ---- what is found ---------------------------------------------------------------------------------------------------
+# ---- what is found -------------------------------------------------------------------
 def findings_of(schema: Schema, but_for: Collection[str] = ()) -> list[Finding]:
-    """Return what the types of columns say that a user should know, of all columns ``but_for`` some."""
+    """Return what the types of columns say that a user should know, of all columns
+    ``but_for`` some.
+    """
     columns = [column for column in schema if column.name not in but_for]
     identifiers = []
     for column_type in columns:
@@ -327,7 +364,9 @@ def _mistakes(column: ColumnType) -> Finding:
 
 
 def odd_words(column: ColumnType) -> list[str]:
-    """Return the cells of a column of numbers, dates or times that are words, if no others keep it from being read."""
+    """Return the cells of a column of numbers, dates or times that are words, if no
+    others keep it from being read.
+    """
     odd_cells = list(column.facts.get("odd_cells", ()))
     if not 0 < len(odd_cells) <= _MOST_WORDS or not all(
         map(_ODD_WORD.fullmatch, odd_cells)
@@ -345,7 +384,8 @@ def all_findings(
     rows: str = "training row",
     codes: MissingCodes | None = None,
 ) -> Iterator[Finding]:
-    """Yield what is found of the columns of ``rows``, of which some act ``together`` or were ``found_groups`` to be one.
+    """Yield what is found of the columns of ``rows``, of which some act ``together`` or
+    were ``found_groups`` to be one.
 
     ``codes``: those that mean missing.
     """
@@ -361,7 +401,8 @@ def roles_found(
     columns: Iterable[ColumnType],
     codes: MissingCodes | None = None,
 ) -> list[Finding]:
-    """Return which ``columns`` of numbers may be no features: names of rows, and weights.
+    """Return which ``columns`` of numbers may be no features: names of rows, and
+    weights.
 
     ``codes``: those that mean missing.
     """
@@ -385,9 +426,12 @@ def roles_found(
 
 
 def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, str]:
-    """Return the columns of which different numbers are equal as float64, with a note on each."""
+    """Return the columns of which different numbers are equal as float64, with a note
+    on each.
+    """
     return {
-        column.name: f"{column.name} ({column.facts['different']:,} different values become {column.facts['left']:,})"
+        column.name: f"{column.name} ({column.facts['different']:,} different values "
+        f"become {column.facts['left']:,})"
         for column in schema
         if "fused" in column.flags
         and column.kind in ("numeric", "constant")
@@ -398,7 +442,9 @@ def fused_columns(schema: Schema, but_for: Collection[str] = ()) -> dict[str, st
 def without_scores(
     schema: Schema, scoreless: Collection[str], most: int
 ) -> list[Finding]:
-    """Return which columns of text or of more than ``most`` levels have no score that helps, as ``learn`` found."""
+    """Return which columns of text or of more than ``most`` levels have no score that
+    helps, as ``learn`` found.
+    """
     texts, images = (
         tuple(
             scoreless_name
@@ -440,7 +486,10 @@ def duplicates_found(
     together: Iterable[Sequence[str]],
     rows: str = "training row",
 ) -> list[Finding]:
-    """Return which columns determine each other, as ``same_columns`` says, if any do. ``rows``: which these are."""
+    """Return which columns determine each other, as ``same_columns`` says, if any do.
+
+    ``rows``: which these are.
+    """
     groups = same_columns(frame, schema, together)
     if groups:
         return [of_duplicates(groups, rows)]
@@ -466,10 +515,12 @@ def of_duplicates(groups: Sequence[tuple[str, ...]], rows: str) -> Finding:
     )
 
 
-# ---- telling ---------------------------------------------------------------------------------------------------------
+# ---- telling -------------------------------------------------------------------------
 @contextmanager
 def told_of_columns() -> Iterator[None]:
-    """Leave out what the body would say of columns: a command has said it of the same table."""
+    """Leave out what the body would say of columns: a command has said it of the same
+    table.
+    """
     token = _told.set(True)
     try:
         yield
@@ -483,9 +534,11 @@ def tell_of_columns(findings: Iterable[Finding]) -> None:
         warn_user(finding.text())
 
 
-# ---- rows -----------------------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------
 def tell_of_other_order(X: Any, **beside: Any) -> None:
-    """Warn where a pandas object beside a frame ``X`` has the same labels of its rows in another order."""
+    """Warn where a pandas object beside a frame ``X`` has the same labels of its rows
+    in another order.
+    """
     if not is_frame(X):
         return
     for object_name, other_object in beside.items():
@@ -499,9 +552,12 @@ def tell_of_other_order(X: Any, **beside: Any) -> None:
             sort_hint = "sort both alike"
         row_position = int(np.argmax(np.asarray(X.index != other_object.index)))
         warn_user(
-            f"X and {object_name} are matched by position, but their indexes hold the same labels in another order (row "
-            f"{row_position} is {X.index[row_position]} in X and {other_object.index[row_position]} in {object_name})",
-            f"{sort_hint}, or call reset_index(drop=True) on both if the labels mean nothing.",
+            f"X and {object_name} are matched by position, but their indexes hold the "
+            "same labels in another order (row "
+            f"{row_position} is {X.index[row_position]} in X and "
+            f"{other_object.index[row_position]} in {object_name})",
+            f"{sort_hint}, or call reset_index(drop=True) on both if the labels mean "
+            "nothing.",
         )
 
 

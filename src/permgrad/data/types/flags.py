@@ -1,4 +1,6 @@
-"""Why a column is what it is: flags, each with its clause of the sentence that people read."""
+"""Why a column is what it is: flags, each with its clause of the sentence that people
+read.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ _CLAUSES: dict[Flag, str] = {
     "fused": "numbers; {different:,} different values become {left:,} in float64",
     "named": "whole numbers, all different, with the name of an identifier",
     "counting": "whole numbers that count the rows",
-    "names": "whole numbers that name things: {n_levels:,} different in {n_known:,} rows",
+    "names": "whole numbers that name things: {n_levels:,} different in {n_known:,} "
+    "rows",
     "leading_zeros": ", with leading zeros",
     "by_target": ", whose neighbours are not alike in the target",
     "also_levels": "numbers, each also a level: {n_levels:,} different",
@@ -49,14 +52,16 @@ _CLAUSES: dict[Flag, str] = {
     "text": "text",
     "images": "images, {n_levels:,} different ones in {n_known:,} rows",
     "odd_among_numbers": (
-        "text; {share:.0%} are numbers, {odd!r} is not (if it means missing, declare it as a code)"
+        "text; {share:.0%} are numbers, {odd!r} is not (if it means missing, declare "
+        "it as a code)"
     ),
     "free_text": "free text, {n_levels:,} different cells in {n_known:,} rows",
     "long_texts": f"; the first {LONGEST_READ:,} signs of each are read",
     "unique_texts": "text, {n_levels} different values in {n_known} rows",
     "spelled": "; looks like {what} {how} {example!r}",
     "mistakes": (
-        "; cells that cannot be read count as missing: {cells_unread:,}, such as {example!r}"
+        "; cells that cannot be read count as missing: {cells_unread:,}, such as "
+        "{example!r}"
     ),
     "declared": "declared",
 }

@@ -1,4 +1,6 @@
-"""Whole numbers that name or number the rows: they say nothing of other rows, and are not to be learned from."""
+"""Whole numbers that name or number the rows: they say nothing of other rows, and are
+not to be learned from.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ import numpy as np
 from permgrad.base.arrays import Array, Floats, Integers
 from permgrad.base.late import pd
 
-#: Names of columns that name who or what a row is of: an id or a number, or a thing that may have several rows.
+#: Names of columns that name who or what a row is of: an id or a number, or a thing
+#: that may have several rows.
 _NAME = re.compile(
     r"(?:.*[_\W])?(?:ids?|key|uuid|guid)|.*(?-i:[a-z]I[dD])|.*[_\W](?:no|nr)|unnamed.*|"
     r"(?P<thing>subject|participant|respondent|patient|person|individual|student|pupil|teacher|hospital|clinic|doctor|"
@@ -25,7 +28,8 @@ _TIME_WORD = re.compile(
     r"(?:$|[_\W])",
     re.IGNORECASE,
 )
-#: Names of columns of numbers that may name rows, of which the numbers must tell, too: all of them differ.
+#: Names of columns of numbers that may name rows, of which the numbers must tell, too:
+#: all of them differ.
 _MAY_NAME = re.compile(
     r"(?:.*[_\W])?(?:[a-z]*id(?:num|no|nr|number|code)|(?:p|s|u|h|hh|r|c|case|person|sub|subj|pat|rec|record|resp|cust|"
     r"mem|member|acc|account|order|trans|tx|emp|user|part|obs|row|seq|serial|house|fam|family|child|mother|study|sample|"
@@ -37,7 +41,8 @@ _MAY_NAME = re.compile(
 _RANK = re.compile(
     r"(?:^|[_\W])(?:rank(?:ing)?|pos(?:ition)?|place|order|percentile)", re.IGNORECASE
 )
-#: Names of columns that say how many cases a row stands for. A ``weight`` alone is one of bodies.
+#: Names of columns that say how many cases a row stands for. A ``weight`` alone is one
+#: of bodies.
 _WEIGHS = re.compile(
     r"(?:.*[_\W])?(?:[pfai]w(?:eight|gt|t)s?|w(?:gh?)?ts?|(?:per|hh|final|fnl|fin|case|samp|svy|pop|person|design|survey|"
     r"sample|sampling|post|raking?|base|inv|ip)[_\W]?w(?:eight|gt|t)s?|wt(?:int|mec|fin|saf)\w*|weight(?:var|ing))",
@@ -47,11 +52,13 @@ _WEIGHS = re.compile(
 _SURELY_DIFFERENT = 10.0
 YEARS = (1500, 2200)
 FEWEST_FOR_IDENTIFIER = 20
-#: A column that counts the rows needs no name to be taken for an identifier, but more rows.
+#: A column that counts the rows needs no name to be taken for an identifier, but more
+#: rows.
 _FEWEST_FOR_COUNT = 30
 #: Fewer different numbers may be counts or ratings, whatever they are called.
 _FEWEST_THINGS = 6
-#: Codes for missing that people write, and how many numbers at each end of a column may be such codes.
+#: Codes for missing that people write, and how many numbers at each end of a column may
+#: be such codes.
 _CODE_FOR_MISSING = re.compile(
     r"-[789]|-?9+[789]|-?(77+|88+)|-999\.25|-99\.99?|-?999+\.99?|-32768|-?2147483647|-2147483648|9999(1231|0101)"
 )
@@ -61,11 +68,12 @@ _CODES_LOOKED_AT = 6
 def flag_of_whole_numbers(
     name: str, values: Floats, index: pd.Index[Any]
 ) -> Literal["named", "counting", "names"] | None:
-    """Return what whole numbers ``(rows,)`` (NaN: missing) are that are no amounts, or None.
+    """Return what whole numbers ``(rows,)`` (NaN: missing) are that are no amounts, or
+    None.
 
-    All different, they are identifiers: by their column's name, or because they rise by about one from row to row.
-    Repeated ones, twice on average, are names of things by their column's name. The target may say so of others
-    (``flag_by_target``).
+    All different, they are identifiers: by their column's name, or because they rise by
+    about one from row to row. Repeated ones, twice on average, are names of things by
+    their column's name. The target may say so of others (``flag_by_target``).
     """
     present = values[~np.isnan(values)]
     levels = np.unique(present)
@@ -88,14 +96,17 @@ def flag_of_whole_numbers(
 
 
 def _row_numbers(index: pd.Index[Any]) -> Integers:
-    """Return the numbers that a frame's index gives its rows, else 0, 1, …: rows that were drawn keep their numbers."""
+    """Return the numbers that a frame's index gives its rows, else 0, 1, …: rows that
+    were drawn keep their numbers.
+    """
     if index.dtype.kind in "iu" and index.is_unique:
         return index.to_numpy(dtype=np.int64)
     return np.arange(len(index), dtype=np.int64)
 
 
 def maybe_missing(values: Floats) -> list[int | float]:
-    """Return numbers of a column that may be codes for missing: -99, 88 or -999.25, apart from all others.
+    """Return numbers of a column that may be codes for missing: -99, 88 or -999.25,
+    apart from all others.
 
     Examples:
         >>> (
@@ -133,7 +144,9 @@ def maybe_missing(values: Floats) -> list[int | float]:
 
 
 def names_things(name: str) -> bool:
-    """Whether a column has the name of an identifier or of what may have several rows: ``id``, ``patient``, ``plz``."""
+    """Whether a column has the name of an identifier or of what may have several rows:
+    ``id``, ``patient``, ``plz``.
+    """
     return bool(_NAME.fullmatch(name))
 
 
@@ -167,7 +180,9 @@ def may_name_rows(name: str, values: Floats) -> bool:
 
 
 def _are_even(numbers: Floats) -> bool:
-    """Whether numbers lie evenly between their ends, by the test of Kolmogorov and Smirnov at 1 %."""
+    """Whether numbers lie evenly between their ends, by the test of Kolmogorov and
+    Smirnov at 1 %.
+    """
     shares = (np.sort(numbers) - numbers.min()) / np.ptp(numbers)
     count = len(numbers)
     distance = np.abs(shares - (np.arange(count) + 0.5) / count).max()
@@ -175,7 +190,8 @@ def _are_even(numbers: Floats) -> bool:
 
 
 def may_weigh(name: str, values: Floats) -> bool:
-    """Whether numbers ``(rows,)`` may say how many cases a row stands for: by their column's name.
+    """Whether numbers ``(rows,)`` may say how many cases a row stands for: by their
+    column's name.
 
     Examples:
         >>> [
@@ -195,7 +211,9 @@ def names_time(name: str) -> bool:
 
 
 def counts_rows(name: str, values: Floats, rows: Integers) -> bool:
-    """Return whether integers rise or fall with the rows' numbers, by less than two on average. Years and times may."""
+    """Return whether integers rise or fall with the rows' numbers, by less than two on
+    average. Years and times may.
+    """
     present = ~np.isnan(values)
     values = values[present]
     rows = rows[present]
@@ -215,15 +233,18 @@ def are_whole(values: Floats) -> bool:
     return bool((np.isfinite(present) & (present == np.floor(present))).all())
 
 
-# ---- cells that are words that people wrote, in any script, or the codes and names of things -------------------------
-#: Scripts whose words no space divides (Thai to Khmer, kana, Chinese), and pictures that each are a word.
+# ---- cells that are words that people wrote, in any script, or the codes and names of
+#: Scripts whose words no space divides (Thai to Khmer, kana, Chinese), and pictures
+#: that each are a word.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003134f"
 PICTURES = "\u2600-\u27bf\U0001f300-\U0001faff"
-#: Signs over, under and behind letters, which belong to their word though they are no letters: accents, vowels.
+#: Signs over, under and behind letters, which belong to their word though they are no
+#: letters: accents, vowels.
 MARKS = "\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0980-\u0dff"
 #: What is read of a cell, in signs.
 LONGEST_READ = 20_000
-#: A word of letters that is no part of a code: not "AB-12", "SW1A" or the capitals of a number plate.
+#: A word of letters that is no part of a code: not "AB-12", "SW1A" or the capitals of a
+#: number plate.
 _WORD = re.compile(
     rf"(?<!\w)(?<!\d[-/.])(?:(?:[^\W\d_]|[{MARKS}]){{3,}}|(?:[^\W\d_A-Z]|[{MARKS}]){{2,}})(?!\w|[-/.]\d)"
 )
@@ -233,7 +254,8 @@ _FEWEST_WORDS = 5
 _SHARE_OF_CELLS = 0.5
 _LOOKED_AT = 2000
 _LONGEST_LOOKED_AT = 200
-#: Of free texts half differ, or, of very many, nearly all but for stock phrases that a twentieth of the rows share.
+#: Of free texts half differ, or, of very many, nearly all but for stock phrases that a
+#: twentieth of the rows share.
 _RARELY_REPEATED = 0.5
 _NEARLY_NEVER = 0.8
 _VERY_MANY = 100
@@ -264,7 +286,9 @@ def has_words(text: str) -> bool:
 
 
 def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
-    """Say whether a column is free text: at least ``fewest`` texts that rarely repeat, and most have several words."""
+    """Say whether a column is free text: at least ``fewest`` texts that rarely repeat,
+    and most have several words.
+    """
     row_count = int(counts.sum())
     is_rare = counts <= max(_STOCK_PHRASE * row_count, 1)
     if len(texts) < max(fewest, _RARELY_REPEATED * row_count) and (
@@ -286,19 +310,23 @@ def is_free_text(texts: Sequence[str], counts: Integers, fewest: int) -> bool:
     )
 
 
-# ---- numbers that the target shows to be names -----------------------------------------------------------------------
-#: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of numbers at least so densely.
+# ---- numbers that the target shows to be names ---------------------------------------
+#: Fewer numbers do not show whether neighbours are alike. Names fill a stretch of
+#: numbers at least so densely.
 _FEWEST_LEVELS = 20
 _SHARE_FILLED = 0.5
-#: How surely, and what share of the target's variance at least, rows with the same number have in common.
+#: How surely, and what share of the target's variance at least, rows with the same
+#: number have in common.
 _SURELY = 1e-6
 _LEAST_SHARED = 0.02
-#: Share of this that neighbouring numbers of names have in common, with two standard errors. Of amounts it is about 1.
+#: Share of this that neighbouring numbers of names have in common, with two standard
+#: errors. Of amounts it is about 1.
 _NEIGHBOURS_SHARE = 0.5
 #: A grouping is finer with so many groups for each number, of so many rows on average.
 _FINER = 1.2
 _ROWS_OF_GROUP = 1.5
-#: Levels times outputs up to which amounts are read as levels, too: so many a page can set.
+#: Levels times outputs up to which amounts are read as levels, too: so many a page can
+#: set.
 _MOST_SCORES = 20_000
 
 
@@ -309,19 +337,21 @@ def flag_by_target(
     classes: int,
     groupings: Iterable[Integers] = (),
 ) -> Literal["names", "also_levels"] | None:
-    """Return whether the target says that numbers are names, or amounts that are levels, too.
+    """Return whether the target says that numbers are names, or amounts that are
+    levels, too.
 
-    Names are whole numbers, each of several rows, of which equal ones are alike in the target and neighbours are not.
-    Amounts of which equal ones have more in common than neighbours do say what they belong to: the length of a route,
-    the code of a trade.
+    Names are whole numbers, each of several rows, of which equal ones are alike in the
+    target and neighbours are not. Amounts of which equal ones have more in common than
+    neighbours do say what they belong to: the length of a route, the code of a trade.
 
     Args:
         name: of the column. Times are neither.
         values: its numbers in the training rows ``(rows,)``, NaN where missing.
         y: target ``(rows,)``: class indexes, or numbers where ``classes`` is 0.
         classes: how many classes there are.
-        groupings: other columns that may say whose rows these are ``(rows,)``, −1 where missing. What is constant
-            within a customer is tested by customers: their rows are alike, whatever it says.
+        groupings: other columns that may say whose rows these are ``(rows,)``, −1 where
+            missing. What is constant within a customer is tested by customers: their
+            rows are alike, whatever it says.
     """
     present = ~np.isnan(values)
     values = values[present]
@@ -363,7 +393,9 @@ def flag_by_target(
 def _flag_of_shared(
     values: Floats, outputs: Sequence[Floats]
 ) -> Literal["names", "also_levels"] | None:
-    """Return what numbers are by what equal ones, and neighbours, have in common in the target."""
+    """Return what numbers are by what equal ones, and neighbours, have in common in the
+    target.
+    """
     levels = len(np.unique(values))
     own_share, neighbours = _shared(values, outputs)
     is_dense = levels >= _SHARE_FILLED * (np.ptp(values) + 1)
@@ -387,12 +419,14 @@ def _are_constant_within(values: Floats, codes: Integers) -> bool:
 
 
 def shared_by_equal(values: Floats, y: Array, classes: int = 0) -> tuple[float, float]:
-    """Return what share of the target's variance equal numbers have in common, and which share of it neighbours have.
+    """Return what share of the target's variance equal numbers have in common, and
+    which share of it neighbours have.
 
-    The first is 0 if it is not sure or hardly anything. The second has two standard errors added. What rows of one
-    number have in common is the variance between levels of a one-way model with random effects (Searle, Casella and
-    McCulloch 1992, chapter 3.6), and is tested by its F ratio. Neighbours' share of it is the covariance of the means
-    of adjacent levels, weighted by how exactly these are known.
+    The first is 0 if it is not sure or hardly anything. The second has two standard
+    errors added. What rows of one number have in common is the variance between levels
+    of a one-way model with random effects (Searle, Casella and McCulloch 1992, chapter
+    3.6), and is tested by its F ratio. Neighbours' share of it is the covariance of the
+    means of adjacent levels, weighted by how exactly these are known.
 
     Args:
         values: whole numbers ``(rows,)``, none missing, some repeated.

@@ -106,7 +106,10 @@ def odd_cells_words(cell_errors: Sequence[InputError]) -> str:
     counted_cells = "cell that cannot be read counts"
     if len(cell_errors) > 1:
         counted_cells = "cells that cannot be read count"
-    return f"{len(cell_errors):,} {counted_cells} as missing: {'; '.join(facts)}{further_text}."
+    return (
+        f"{len(cell_errors):,} {counted_cells} as missing: "
+        f"{'; '.join(facts)}{further_text}."
+    )
 
 
 def warn_of_odd_cells(errors: Sequence[CellError]) -> None:

@@ -1,4 +1,6 @@
-"""Which of two classes is the positive one: what metrics, thresholds, plots and one-column outputs speak of."""
+"""Which of two classes is the positive one: what metrics, thresholds, plots and
+one-column outputs speak of.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def spelling(text: str) -> str:
 
 
 def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
-    """Return for classes that are the same as a more frequent one but for their spelling what that one is called.
+    """Return for classes that are the same as a more frequent one but for their
+    spelling what that one is called.
 
     Examples:
         >>> one_spelling({"yes ": 2, "Yes": 30, "YES": 1, "no": 40, "Aa": 7, "aa": 9})
@@ -44,7 +47,9 @@ def one_spelling(counts: Mapping[str, int]) -> dict[str, str]:
 
 
 def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
-    """Return the place of the positive class by rows' ``codes``, as ``rarer`` does by counts."""
+    """Return the place of the positive class by rows' ``codes``, as ``rarer`` does by
+    counts.
+    """
     return rarer(
         classes,
         [int(np.sum(np.asarray(codes) == class_index)) for class_index in (0, 1)],
@@ -52,7 +57,10 @@ def usual_positive(classes: Sequence[Any] | Array, codes: npt.ArrayLike) -> int:
 
 
 def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
-    """Return the place of the rarer of two classes. Of equally frequent ones 1, yes or true, or the second."""
+    """Return the place of the rarer of two classes.
+
+    Of equally frequent ones 1, yes or true, or the second.
+    """
     first, second = (int(count) for count in counts)
     if first != second:
         return int(second < first)
@@ -66,7 +74,10 @@ def rarer(classes: Sequence[Any] | Array, counts: Sequence[int] | Array) -> int:
 
 
 def find_positive(classes: Sequence[Any] | Array, level: Any) -> int:
-    """Return the position of the one of two classes that a user calls positive. 1, 1.0 and "1" are one level."""
+    """Return the position of the one of two classes that a user calls positive.
+
+    1, 1.0 and "1" are one level.
+    """
     names = [canonical(label) for label in classes]
     if len(names) != 2:
         if names:

@@ -26,7 +26,8 @@ class _Read(BaseEstimator):
 
 @dataclass(eq=False, repr=False)
 class FileModel(_Read):
-    """A model of a file as an estimator: it is fitted already, and ``fit`` only reads it and compares it with rows.
+    """A model of a file as an estimator: it is fitted already, and ``fit`` only reads
+    it and compares it with rows.
 
     Args:
         path: the file, see ``pg.integrations.read_onnx``.
@@ -35,7 +36,8 @@ class FileModel(_Read):
 
     Attributes:
         predictor: the model itself.
-        classes_: the classes ``(classes,)``, those of ``fit`` sorted. Classification only.
+        classes_: the classes ``(classes,)``, those of ``fit`` sorted. Classification
+            only.
     """
 
     path: str = ""
@@ -56,7 +58,8 @@ class FileModel(_Read):
         """Read the file. The rows stay unknown to the model.
 
         Raises:
-            InputError: the model has other columns than the rows, another task, or lacks one of their classes.
+            InputError: the model has other columns than the rows, another task, or
+                lacks one of their classes.
         """
         predictor = read_onnx(self.path)
         encoded_table = predictor.table_for(X.reset_index(drop=True))
@@ -77,7 +80,10 @@ class FileModel(_Read):
                 for class_name in label_by_name
                 if class_name not in self._names
             ]:
-                problem = f"{self.label} has no class {listed(strange, show=repr)}, which the target holds"
+                problem = (
+                    f"{self.label} has no class {listed(strange, show=repr)}, "
+                    "which the target holds"
+                )
                 raise InputError(
                     problem,
                     hint=f"Its classes are {listed(self._names, show=repr)}.",
@@ -96,7 +102,9 @@ class FileModel(_Read):
     def take(
         self, predictor: OnnxPredictor, names: Sequence[str] = (), places: Any = ()
     ) -> Self:
-        """Take a predictor, its classes' names in the order of its outputs, and their places. Return the model."""
+        """Take a predictor, its classes' names in the order of its outputs, and their
+        places. Return the model.
+        """
         self.predictor = predictor
         self._names = list(names)
         self._places = np.asarray(places, dtype=np.int64)
@@ -104,13 +112,18 @@ class FileModel(_Read):
 
     @classmethod
     def restored(cls, path: Path, task: str, facts: Mapping[str, Any]) -> Self:
-        """Return the estimator of a saved file and of what ``facts`` said. It has no ``classes_``."""
+        """Return the estimator of a saved file and of what ``facts`` said.
+
+        It has no ``classes_``.
+        """
         return cls(str(path), task).take(
             read_onnx(path), facts["names"], facts["places"]
         )
 
     def facts(self) -> dict[str, Any]:
-        """Return what a saved file is read with: its classes' names, in the order of its outputs, and their places."""
+        """Return what a saved file is read with: its classes' names, in the order of
+        its outputs, and their places.
+        """
         return {"names": self._names, "places": self._places.tolist()}
 
     def _numbers(self, X: pd.DataFrame) -> Floats:
@@ -156,7 +169,9 @@ class FileModel(_Read):
         return self.predict_parts(X)["prediction"]
 
     def predict_parts(self, X: pd.DataFrame) -> dict[str, Array]:
-        """Return predictions ``(rows,)``, of classes also ``probabilities``, as estimators of permgrad do."""
+        """Return predictions ``(rows,)``, of classes also ``probabilities``, as
+        estimators of permgrad do.
+        """
         if self.task == "regression":
             return {"prediction": self._numbers(X)[:, 0]}
         table = self.predict_proba(X)
@@ -169,7 +184,9 @@ class FileModel(_Read):
 def make_file_model(
     predictor: OnnxPredictor, rows: pd.DataFrame, y: pd.Series[Any] | None
 ) -> FileModel:
-    """Return a predictor with its classes: those that the file names, or numbers, in the order of its outputs."""
+    """Return a predictor with its classes: those that the file names, or numbers, in
+    the order of its outputs.
+    """
     from permgrad.attribution.subject.predictor import PredictorSubject  # loads torch
 
     names = predictor.classes_of(rows[:1])
@@ -194,7 +211,8 @@ def make_file_model(
         target = None
     else:
         target = y.dropna()
-    # If the model does not say whether it classifies, the target decides how one number per row is read.
+    # If the model does not say whether it classifies, the target decides how one number
+    # per row is read.
     subject = PredictorSubject(
         predictor, rows, None if target is None else _told(target)
     )
@@ -207,9 +225,11 @@ def make_file_model(
         strange = {canonical(v) for v in target.unique()} - set(map(str, range(count)))
     if strange:
         raise InputError(
-            f"The file does not name the model's {count} classes, and column {y.name!r} holds "  # type: ignore[union-attr]
+            f"The file does not name the model's {count} classes, and column "
+            f"{y.name!r} holds "  # type: ignore[union-attr]
             f"{listed(sorted(strange), show=repr)}",
-            hint="Write them as 0, 1, … in the order of its outputs (scikit-learn sorts classes), or pass "
+            hint="Write them as 0, 1, … in the order of its outputs (scikit-learn "
+            "sorts classes), or pass "
             "class_names= in Python.",
             code="PG035",
         )

@@ -1,4 +1,6 @@
-"""Baselines: a registry of other models, fitted by name on the same rows and scored by the same metrics."""
+"""Baselines: a registry of other models, fitted by name on the same rows and scored by
+the same metrics.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ from permgrad.models.libraries.job import Rows as BaselineRows
 
 #: What is measured by the clock of a baseline's fit.
 FIT_TIMES = ("fit_seconds", "fit_processor_seconds")
-#: A target's mean is far from 0 from this multiple of its deviation on. Float32 has seven digits.
+#: A target's mean is far from 0 from this multiple of its deviation on. Float32 has
+#: seven digits.
 _FAR = 1000.0
 #: Rows that the time of a baseline is measured on: the share, the fewest and the most.
 _MEASURED_PART = 0.1
@@ -55,7 +58,9 @@ Fit = Callable[[Job], Any]
 
 @dataclass(frozen=True)
 class Shifted:
-    """A library's regressor of numbers less ``by``, which is added to what it predicts."""
+    """A library's regressor of numbers less ``by``, which is added to what it
+    predicts.
+    """
 
     model: Any
     by: float
@@ -67,12 +72,14 @@ class Shifted:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model to compare with: a function of a ``Job`` that returns a fitted model, and the package it needs.
+    """A model to compare with: a function of a ``Job`` that returns a fitted model, and
+    the package it needs.
 
-    ``estimator``: where the package has it, see ``estimator_class``. ``costly`` ones take minutes instead of seconds,
-    and are fitted only when they are named. ``extra`` is empty where permgrad itself needs the package. ``file`` is the
-    ending of the file that a fitted one is saved in (npz: of its trees, with other arrays), empty where it is only for
-    comparison.
+    ``estimator``: where the package has it, see ``estimator_class``. ``costly`` ones
+    take minutes instead of seconds, and are fitted only when they are named. ``extra``
+    is empty where permgrad itself needs the package. ``file`` is the ending of the file
+    that a fitted one is saved in (npz: of its trees, with other arrays), empty where it
+    is only for comparison.
     """
 
     name: str
@@ -99,7 +106,9 @@ class Baseline:
         return importlib.util.find_spec(self.package) is not None
 
     def train(self, job: Job) -> Any:
-        """Return its fitted model. A mean that is far larger than the spread is taken off numbers before.
+        """Return its fitted model.
+
+        A mean that is far larger than the spread is taken off numbers before.
 
         Libraries that compute in float32 would round the differences between rows away.
         """
@@ -124,12 +133,18 @@ baselines: Registry[Baseline] = Registry("baseline")
 
 
 def check_available(names: Iterable[str]) -> None:
-    """Raise an error if a baseline is unknown or its library is not installed. The message names the extra."""
+    """Raise an error if a baseline is unknown or its library is not installed.
+
+    The message names the extra.
+    """
     if absent := [
         baseline for baseline in map(baselines.get, names) if not baseline.available()
     ]:
         packages = ", ".join(dict.fromkeys(baseline.package for baseline in absent))
-        problem = f"{packages} is not installed (needed for {', '.join(repr(baseline.name) for baseline in absent)})"
+        problem = (
+            f"{packages} is not installed (needed for "
+            f"{', '.join(repr(baseline.name) for baseline in absent)})"
+        )
         extras = ",".join(
             dict.fromkeys(baseline.extra for baseline in absent if baseline.extra)
         )
@@ -139,7 +154,9 @@ def check_available(names: Iterable[str]) -> None:
 
 
 def check_savable(name: str) -> None:
-    """Refuse a baseline that is not installed, or whose file needs a package that is missing."""
+    """Refuse a baseline that is not installed, or whose file needs a package that is
+    missing.
+    """
     check_available([name])
     if baselines.get(name).file == "skops":
         check_skops(repr(name))
@@ -155,7 +172,9 @@ def check_skops(what: str) -> None:
 
 
 def why_absent(name: str) -> str | None:
-    """Return why a baseline cannot be fitted here and how to install it, or None if it can."""
+    """Return why a baseline cannot be fitted here and how to install it, or None if it
+    can.
+    """
     baseline = baselines.get(name)
     if baseline.available():
         return None
@@ -164,12 +183,13 @@ def why_absent(name: str) -> str | None:
     )
 
 
-# ---- one -------------------------------------------------------------------------------------------------------------
+# ---- one -----------------------------------------------------------------------------
 @dataclass(frozen=True)
 class FittedBaseline:
     """A fitted baseline that predicts the classes of the task (none for regression).
 
-    ``seen`` holds the positions of the classes in the training rows. ``processor_seconds`` covers all threads.
+    ``seen`` holds the positions of the classes in the training rows.
+    ``processor_seconds`` covers all threads.
     """
 
     name: str
@@ -181,7 +201,9 @@ class FittedBaseline:
     counts: bool = False
 
     def guess(self, rows: Array | BaselineRows) -> Floats:
-        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0 for classes not trained on."""
+        """Return predicted values ``(rows,)``, or probabilities ``(rows, classes)``, 0
+        for classes not trained on.
+        """
         readable = rows.encoded if isinstance(rows, BaselineRows) else rows
         if len(self.classes) == 0:
             return np.asarray(self.model.predict(readable), dtype=np.float64)
@@ -192,7 +214,10 @@ class FittedBaseline:
     def evaluate(
         self, rows: BaselineRows, positive: Any = None, guess: Floats | None = None
     ) -> dict[str, Any]:
-        """Compute the metrics on some rows. ``guess``: the predictions, where they are known."""
+        """Compute the metrics on some rows.
+
+        ``guess``: the predictions, where they are known.
+        """
         task_name: Task = "classification" if len(self.classes) else "regression"
         options: dict[str, Any] = {
             "classes": list(self.classes),
@@ -222,9 +247,11 @@ def fit_baseline(
 ) -> FittedBaseline:
     """Fit one baseline and time it.
 
-    Boosting and networks stop early by the validation rows. Without them the number of rounds is fixed, and TabM and
-    RealMLP split off their own validation rows. ``classes`` are all classes in the order of the metrics, by default
-    those of the training rows. ``options`` replace arguments of the library's model. ``counts``: y is counts or rates.
+    Boosting and networks stop early by the validation rows. Without them the number of
+    rounds is fixed, and TabM and RealMLP split off their own validation rows.
+    ``classes`` are all classes in the order of the metrics, by default those of the
+    training rows. ``options`` replace arguments of the library's model. ``counts``: y
+    is counts or rates.
     """
     check_available([name])
     baseline = baselines.get(name)
@@ -253,7 +280,8 @@ def fit_baseline(
     )
     started = time.perf_counter()
     worked = time.process_time()
-    # Boosting libraries change the process's OpenMP thread count. The limit restores the caller's afterwards.
+    # Boosting libraries change the process's OpenMP thread count. The limit restores
+    # the caller's afterwards.
     with threadpool_limits(limits=threads):
         model = baseline.train(fit_job)
     seconds = time.perf_counter() - started
@@ -273,10 +301,13 @@ def fit_estimator(
     classes: Any = (),
     seed: int = 0,
 ) -> FittedBaseline:
-    """Fit a copy of an estimator of the user's on raw columns, and time it. Its seeds that are None get ``seed``.
+    """Fit a copy of an estimator of the user's on raw columns, and time it.
+
+    Its seeds that are None get ``seed``.
 
     Raises:
-        InputError: The estimator fails on the rows, or is a classifier without probabilities.
+        InputError: The estimator fails on the rows, or is a classifier without
+            probabilities.
     """
     model = (
         clone(estimator) if hasattr(estimator, "get_params") else deepcopy(estimator)
@@ -302,7 +333,10 @@ def fit_estimator(
     worked = time.process_time()
 
     def said(error: Exception) -> InputError:
-        error_advice = "It gets the columns as they are read: put what encodes texts and missing cells into a pipeline."
+        error_advice = (
+            "It gets the columns as they are read: put what encodes texts "
+            "and missing cells into a pipeline."
+        )
         if "sample_weight" in str(error):
             error_advice = "Leave the weights out, or choose another model."
         return InputError(
@@ -328,11 +362,16 @@ def fit_estimator(
 def _numbered(
     labels: Array, train: BaselineRows, validation: BaselineRows | None
 ) -> tuple[Array, BaselineRows, BaselineRows | None]:
-    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost requires."""
+    """Number the classes of the training rows 0 … n − 1 without gaps, as XGBoost
+    requires.
+    """
     index = pd.Index(labels)
     class_positions = index.get_indexer(pd.Index(np.asarray(train.y)))
     if np.any(class_positions < 0):
-        problem = f"classes lack a class of the training rows, {shown(np.asarray(train.y)[class_positions < 0][0])}"
+        problem = (
+            "classes lack a class of the training rows, "
+            f"{shown(np.asarray(train.y)[class_positions < 0][0])}"
+        )
         raise InputError(problem, hint="Name every class.", code="PG015")
     class_codes, numbers = np.unique(class_positions, return_inverse=True)
     if len(class_codes) < 2:
@@ -351,7 +390,7 @@ def _numbered(
     return class_codes, replace(train, y=numbers), validation
 
 
-# ---- many ------------------------------------------------------------------------------------------------------------
+# ---- many ----------------------------------------------------------------------------
 def run_baselines(
     task: Task,
     rows_by_part: Mapping[str, BaselineRows],
@@ -364,10 +403,11 @@ def run_baselines(
     guesses: dict[str, Array] | None = None,
     counts: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Fit and score baselines on ``train``, ``validation`` (if any) and ``test``: ``baselines`` of ``metrics.json``.
+    """Fit and score baselines on ``train``, ``validation`` (if any) and ``test``:
+    ``baselines`` of ``metrics.json``.
 
-    Without names, all quick ones that are installed are fitted, which leaves out TabM and RealMLP. ``guesses`` is
-    filled with the predictions for the test rows.
+    Without names, all quick ones that are installed are fitted, which leaves out TabM
+    and RealMLP. ``guesses`` is filled with the predictions for the test rows.
     """
     train = rows_by_part["train"]
     validation = rows_by_part.get("validation")
@@ -422,10 +462,12 @@ def estimate_seconds(
     seed: int = 0,
     threads: int = 1,
 ) -> float:
-    """Return an estimate of the seconds that baselines take, from fits on a part of the rows and on half of it.
+    """Return an estimate of the seconds that baselines take, from fits on a part of the
+    rows and on half of it.
 
-    Part of the time does not grow with the rows, such as that of starting a tree. Trees of few rows are also smaller.
-    The estimate is half way between the growth seen and growth in proportion to the rows.
+    Part of the time does not grow with the rows, such as that of starting a tree. Trees
+    of few rows are also smaller. The estimate is half way between the growth seen and
+    growth in proportion to the rows.
     """
     count = len(train.y)
     sample_size = min(
@@ -469,7 +511,7 @@ def estimate_seconds(
     return float((full_seconds + by_row * (count - sampled_rows)).sum())
 
 
-# ---- settings --------------------------------------------------------------------------------------------------------
+# ---- settings ------------------------------------------------------------------------
 #: Arguments that follow from the run, and those that end the training early.
 _TAKEN = ("n_jobs", "thread_count", "random_state", "random_seed", "class_weight", "estimator", "early_stopping",
           "early_stopping_rounds", "od_type", "od_wait", "od_pval", "callbacks", "objective", "loss_function", "loss",
@@ -483,7 +525,9 @@ _MORE = {
 
 
 def settings_names(name: str, task: str = "classification") -> list[str]:
-    """Return the names of the settings that a model of another library has, without those that a run decides."""
+    """Return the names of the settings that a model of another library has, without
+    those that a run decides.
+    """
     estimator_type = estimator_class(baselines.get(name).estimator, task)
     if name != "catboost":
         parameters = estimator_type().get_params()
@@ -544,12 +588,16 @@ def try_settings(settings: Mapping[str, Any], name: str, source: str) -> None:
     try:
         fit_baseline(name, "classification", few_rows, few_rows, options=settings)
     except Exception as error:  # whatever a library raises
-        problem = f"{baselines.get(name).label} refuses the settings in {source}: {error_in_words(error)}"
+        problem = (
+            f"{baselines.get(name).label} refuses the settings in {source}: "
+            f"{error_in_words(error)}"
+        )
         raise InputError(problem, hint="Correct the file.", code="PG001") from error
 
 
 def read_settings(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """Return the settings in a file such as ``{"model": "lightgbm", "settings": {"num_leaves": 40}}``.
+    """Return the settings in a file such as ``{"model": "lightgbm", "settings":
+    {"num_leaves": 40}}``.
 
     Raises:
         InputError: it cannot be read, or holds something else.

@@ -1,8 +1,12 @@
-"""Forests, bagging, boosted trees, a linear model and networks, untuned. Boosting and networks stop early.
+"""Forests, bagging, boosted trees, a linear model and networks, untuned.
 
-TabM (Gorishniy, Kotelnikov & Babenko 2025, arXiv 2410.24210) and RealMLP (Holzmüller, Grinsztajn & Steinwart 2024,
-arXiv 2407.04491) are those of ``pytabkit``. Both choose their best epoch by accuracy. For ROC-AUC the library
-recommends ``options={"val_metric_name": "cross_entropy"}``, and for RealMLP also ``"use_ls": False``.
+Boosting and networks stop early.
+
+TabM (Gorishniy, Kotelnikov & Babenko 2025, arXiv 2410.24210) and RealMLP (Holzmüller,
+Grinsztajn & Steinwart 2024, arXiv 2407.04491) are those of ``pytabkit``. Both choose
+their best epoch by accuracy. For ROC-AUC the library recommends
+``options={"val_metric_name": "cross_entropy"}``, and for RealMLP also ``"use_ls":
+False``.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ def _ensemble(job: Job, **choices: Any) -> Any:
 
 
 def _random_forest(job: Job) -> Any:
-    # A third of the columns per split is Breiman's choice for regression; scikit-learn's default is plain bagging.
+    # A third of the columns per split is Breiman's choice for regression;
+    # scikit-learn's default is plain bagging.
     return _ensemble(
         job, n_estimators=300, **({} if job.classify else {"max_features": 1 / 3})
     )

@@ -25,7 +25,10 @@ from permgrad.models.train.guard import sheltered
 
 @dataclass(frozen=True)
 class MLPOptions:
-    """Options of the plain network. Training stops after ``patience`` epochs without a better validation loss."""
+    """Options of the plain network.
+
+    Training stops after ``patience`` epochs without a better validation loss.
+    """
 
     units: tuple[int, ...] = (256, 256, 256)
     learning_rate: float = 1e-3
@@ -36,7 +39,9 @@ class MLPOptions:
 
 
 class PlainMLP:
-    """ReLU layers trained with Adam on standardised columns, stopped early by the loss of the validation rows."""
+    """ReLU layers trained with Adam on standardised columns, stopped early by the loss
+    of the validation rows.
+    """
 
     def __init__(self, outputs: int, options: MLPOptions) -> None:
         self.outputs = outputs
@@ -127,7 +132,7 @@ class PlainMLP:
         )
 
 
-# ---- TabM and RealMLP, those of ``pytabkit`` -------------------------------------------------------------------------
+# ---- TabM and RealMLP, those of ``pytabkit`` -----------------------------------------
 def fit_peer(job: Job) -> Quiet:
     """Fit a model of ``pytabkit``."""
     validation_data = {}
@@ -148,7 +153,9 @@ def fit_peer(job: Job) -> Quiet:
 
 
 class Quiet:
-    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the process unchanged."""
+    """A fitted model of ``pytabkit`` whose predictions print nothing and leave the
+    process unchanged.
+    """
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -166,7 +173,9 @@ class Quiet:
 
 @contextmanager
 def _silent(seed: int) -> Iterator[None]:
-    """Protect the process from the body, and silence the messages of the training library."""
+    """Protect the process from the body, and silence the messages of the training
+    library.
+    """
     with sheltered(seed):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

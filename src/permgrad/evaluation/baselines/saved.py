@@ -1,7 +1,9 @@
-"""Models of other libraries on raw tables as files: a description, arrays, perhaps a file of skops, never a pickle.
+"""Models of other libraries on raw tables as files: a description, arrays, perhaps a
+file of skops, never a pickle.
 
-Boosted trees are arrays, which need no library. skops loads only types that it knows. The trees of scikit-learn's
-forests are added to these. For types of the user's own estimators, whoever loads them has to name them.
+Boosted trees are arrays, which need no library. skops loads only types that it knows.
+The trees of scikit-learn's forests are added to these. For types of the user's own
+estimators, whoever loads them has to name them.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from permgrad.models.save.folders import (
 )
 from permgrad.models.trees import Trees
 
-#: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are checked once they are read.
+#: Types of scikit-learn's trees, which hold arrays of numbers. The nodes of forests are
+#: checked once they are read.
 _LOSSES = ("BinomialLoss", "MultinomialLoss", "SquaredError", "PoissonLoss")
 _TREES = (
     *(
@@ -58,7 +61,7 @@ _TREES = (
 )
 
 
-# ---- writing ---------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------
 def save(
     model: Any,
     folder: str | os.PathLike[str],
@@ -145,23 +148,32 @@ def _description(model: Any, shift: Any, file: Any) -> dict[str, Any]:
 
 
 def _write_skops(model: Any, path: Path) -> None:
-    """Write a model of scikit-learn's kind. What skops cannot write is left out, with a warning."""
+    """Write a model of scikit-learn's kind.
+
+    What skops cannot write is left out, with a warning.
+    """
     from skops import io
 
     try:
         io.dump(model, path)
     except Exception as error:  # noqa: BLE001 — whatever an object of the user's own raises
         path.unlink(missing_ok=True)
-        problem = f"The model cannot be saved, because skops cannot write it: {error_in_words(error)}"
+        problem = (
+            "The model cannot be saved, because skops cannot write it: "
+            f"{error_in_words(error)}"
+        )
         warn_user(
             problem,
-            "The page will be complete. permgrad predict and permgrad explain need a saved model",
+            "The page will be complete. permgrad predict and permgrad explain need a "
+            "saved model",
         )
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------
 class LazyModel:
-    """A fitted model that is read from its file when it first predicts: a page is made again without its library."""
+    """A fitted model that is read from its file when it first predicts: a page is made
+    again without its library.
+    """
 
     def __init__(
         self, source: Path, description: Mapping[str, Any], trust: Sequence[str]
@@ -239,8 +251,14 @@ def _read_skops(path: Path, trust: Sequence[str]) -> Any:
     if strange := [
         type_name for type_name in untrusted_types if type_name not in trusted_types
     ]:
-        problem = f"{path} holds types that skops does not trust by itself: {listed(strange, show=str)}"
-        advice = f"If you know who made the file, load it in Python: skops.io.load({str(path)!r}, trusted={untrusted_types!r})."
+        problem = (
+            f"{path} holds types that skops does not trust by itself: "
+            f"{listed(strange, show=str)}"
+        )
+        advice = (
+            "If you know who made the file, load it in Python: "
+            f"skops.io.load({str(path)!r}, trusted={untrusted_types!r})."
+        )
         raise InputError(problem, hint=advice, code="PG031")
     model = skops_io.load(path, trusted=list(trusted_types))
     _check_nodes(model)
@@ -248,7 +266,9 @@ def _read_skops(path: Path, trust: Sequence[str]) -> Any:
 
 
 def _check_nodes(model: Any) -> None:
-    """Refuse trees of scikit-learn that lead out of themselves, or ask for a column that does not exist."""
+    """Refuse trees of scikit-learn that lead out of themselves, or ask for a column
+    that does not exist.
+    """
     for estimator in np.ravel(getattr(model, "estimators_", ())):
         inner_tree = getattr(estimator, "tree_", None)
         if inner_tree is None:

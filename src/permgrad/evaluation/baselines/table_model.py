@@ -1,4 +1,6 @@
-"""A baseline, or an estimator of the user's, as a model of raw tables: fitted, with its encoder and its errors."""
+"""A baseline, or an estimator of the user's, as a model of raw tables: fitted, with its
+encoder and its errors.
+"""
 
 from __future__ import annotations
 
@@ -64,11 +66,13 @@ class _Learned(BaseEstimator):
 
 @dataclass(eq=False, repr=False)
 class TableModel(_Learned):
-    """A model of another library on raw columns, with the interface of permgrad's own models.
+    """A model of another library on raw columns, with the interface of permgrad's own
+    models.
 
-    A baseline of the registry reads encoded rows: scaled numbers, a 0/1 column for each level and each kind of missing
-    cell, parts of dates, and scores of texts, images and further levels. An estimator of the user's, or a model of a
-    file, reads the raw columns, with the codes of missing cells blanked.
+    A baseline of the registry reads encoded rows: scaled numbers, a 0/1 column for each
+    level and each kind of missing cell, parts of dates, and scores of texts, images and
+    further levels. An estimator of the user's, or a model of a file, reads the raw
+    columns, with the codes of missing cells blanked.
 
     Args:
         model: the name of a baseline, or an unfitted estimator of scikit-learn's kind.
@@ -76,19 +80,23 @@ class TableModel(_Learned):
         encoding: options of ``TableEncoder``.
         text_encoder: what reads texts beside their words, as for ``HyNNClassifier``.
         image_encoder: what reads images, as for ``HyNNClassifier``.
-        validation_fraction: share of the rows that ``fit`` without ``eval_set`` holds out for a baseline.
+        validation_fraction: share of the rows that ``fit`` without ``eval_set`` holds
+            out for a baseline.
         random_state: seed of the fit. An estimator's seeds that are None get it.
         threads: number of threads.
         device: where images and texts are encoded.
-        loss: ``"poisson"`` for counts and rates, which a baseline minimises where its library can. None: the usual one.
+        loss: ``"poisson"`` for counts and rates, which a baseline minimises where its
+            library can. None: the usual one.
         cost: what errors cost, as for ``HyNNClassifier``.
         threshold: of the probability of the positive class, as for ``HyNNClassifier``.
 
     Attributes:
         preprocessor_: the fitted ``TableEncoder``.
         fitted_: the ``FittedBaseline``.
-        held_out_: what rows held out of training say of the errors, for intervals and sets. None without any.
-        compared_: encoded training rows that single rows are compared with. None of a model that reads raw columns.
+        held_out_: what rows held out of training say of the errors, for intervals and
+            sets. None without any.
+        compared_: encoded training rows that single rows are compared with. None of a
+            model that reads raw columns.
         decision_: the positive class and the threshold of two classes, else None.
         target_mean_: mean of the training targets. Regression only.
     """
@@ -109,7 +117,10 @@ class TableModel(_Learned):
 
     @property
     def decision_threshold_(self) -> float | None:
-        """The probability of the positive class from which on it is predicted. None: not two classes."""
+        """The probability of the positive class from which on it is predicted.
+
+        None: not two classes.
+        """
         return None if self.decision_ is None else self.decision_.threshold
 
     @property
@@ -135,7 +146,7 @@ class TableModel(_Learned):
             self.model[-1] if hasattr(self.model, "steps") else self.model
         ).__name__
 
-    # ---- fitting -----------------------------------------------------------------------------------------------------
+    # ---- fitting ---------------------------------------------------------------------
     def fit_encoder(
         self,
         X: Any,
@@ -194,9 +205,10 @@ class TableModel(_Learned):
     ) -> Self:
         """Fit on training rows, a frame or ``EncodedRows``.
 
-        ``eval_set``: rows and targets that stop the training early, where the model has such a stop, and tell how large
-        its errors are, perhaps with their weights. Their classes are among those of the training rows. ``dependence``:
-        of these rows. ``weights``: of the training rows, with an ``eval_set``.
+        ``eval_set``: rows and targets that stop the training early, where the model has
+        such a stop, and tell how large its errors are, perhaps with their weights.
+        Their classes are among those of the training rows. ``dependence``: of these
+        rows. ``weights``: of the training rows, with an ``eval_set``.
         """
         y = np.asarray(y)
         check_decision(self.cost, self.threshold)
@@ -292,7 +304,9 @@ class TableModel(_Learned):
     def _learn_errors(
         self, held_out: tuple[Any, ...] | None, dependence: Dependence | None
     ) -> None:
-        """Learn from held-out rows how large errors are: split conformal prediction, the same width for every row."""
+        """Learn from held-out rows how large errors are: split conformal prediction,
+        the same width for every row.
+        """
         self.held_out_ = None
         if held_out is None:
             return
@@ -323,9 +337,12 @@ class TableModel(_Learned):
                 dependence=dependence,
             )
 
-    # ---- predicting --------------------------------------------------------------------------------------------------
+    # ---- predicting ------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
-        """Return rows with their encoding. Rows that this model has encoded are returned as they are."""
+        """Return rows with their encoding.
+
+        Rows that this model has encoded are returned as they are.
+        """
         if isinstance(X, EncodedRows):
             if X.encoder is self.preprocessor_:
                 return X
@@ -351,14 +368,18 @@ class TableModel(_Learned):
 
     @_if_encoded
     def of_encoded(self) -> Any:
-        """Return the fitted model as an estimator of encoded rows ``(rows, encoded)``."""
+        """Return the fitted model as an estimator of encoded rows ``(rows,
+        encoded)``.
+        """
         return (
             _EncodedClassifier if self.task == "classification" else _EncodedRegressor
         )(self)
 
     @_if_encoded
     def predict_encoded(self, encoded: Array) -> Floats:
-        """Return logarithms of probabilities, or predicted numbers less their mean, ``(rows, outputs)``."""
+        """Return logarithms of probabilities, or predicted numbers less their mean,
+        ``(rows, outputs)``.
+        """
         guess = self.of_encoded().guess(encoded)
         if self.task == "regression":
             return np.asarray(guess - self.target_mean_)[:, None]
@@ -367,7 +388,9 @@ class TableModel(_Learned):
     def predict_parts(
         self, X: Any, coverage: float | None = None, *, by_class: bool = False
     ) -> dict[str, Array]:
-        """Return predictions with all that belongs to them, as ``HyNNClassifier.predict_parts`` does."""
+        """Return predictions with all that belongs to them, as
+        ``HyNNClassifier.predict_parts`` does.
+        """
         guess = self.fitted_.guess(self._readable(X))
         held_out = self.held_out_
         inside = {}
@@ -398,7 +421,10 @@ class TableModel(_Learned):
         }
 
     def predict(self, X: Any) -> Array:
-        """Return the predicted classes or numbers ``(rows,)``. Of two classes, ``decision_threshold_`` decides."""
+        """Return the predicted classes or numbers ``(rows,)``.
+
+        Of two classes, ``decision_threshold_`` decides.
+        """
         return self.predict_parts(X)["prediction"]
 
     def save(
@@ -410,8 +436,9 @@ class TableModel(_Learned):
     ) -> None:
         """Write the fitted model into a folder.
 
-        ``keep_rows``: with the encoded training rows that single rows are compared with. Without them, explanations
-        of single rows are compared with rows of the table that is explained.
+        ``keep_rows``: with the encoded training rows that single rows are compared
+        with. Without them, explanations of single rows are compared with rows of the
+        table that is explained.
         """
         save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
@@ -425,7 +452,9 @@ class _EncodedRegressor:
         self.model = model
 
     def guess(self, encoded: Array) -> Floats:
-        """Return predicted numbers ``(rows,)``, or probabilities ``(rows, classes)``."""
+        """Return predicted numbers ``(rows,)``, or probabilities ``(rows,
+        classes)``.
+        """
         contiguous_rows = np.ascontiguousarray(encoded, dtype=np.float32)
         return self.model.fitted_.guess(contiguous_rows)
 
@@ -464,7 +493,8 @@ class TableClassifier(ClassifierMixin, TableModel):
     def predict_set(
         self, X: Any, coverage: float = 0.9, *, by_class: bool = False
     ) -> Booleans:
-        """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
+        """Return for each class whether it is in the row's prediction set ``(rows,
+        classes)``.
 
         As ``HyNNClassifier.predict_set`` does, with the same limits for every row.
         """
@@ -479,7 +509,8 @@ class TableRegressor(RegressorMixin, TableModel):
     task = "regression"
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> Floats:
-        """Return the ends of an interval for each row ``(rows, 2)``, of the same width for all.
+        """Return the ends of an interval for each row ``(rows, 2)``, of the same width
+        for all.
 
         As ``HyNNRegressor.predict_interval`` does otherwise.
         """
@@ -512,7 +543,8 @@ def restore(
         task_name, model_name, random_state=int(description["seed"]), **options
     )
     encoder = model.preprocessor_ = TableEncoder.from_dict(description["preprocessor"])
-    # Encoders of images that were not trained here have no weights, and there is no file of them.
+    # Encoders of images that were not trained here have no weights, and there is no
+    # file of them.
     has_weights = WEIGHTS in description["checksums"]
     if has_weights or texts is not None or description.get("images_of_columns"):
         from permgrad.models.save.networks import read_features, tensors  # loads torch

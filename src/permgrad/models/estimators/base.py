@@ -65,7 +65,8 @@ from permgrad.models.train.learner import EpochWatcher, train
 from permgrad.models.train.rows import Rows
 
 _NETWORK_PREFIX = "network__"
-# Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300, 2,048 rows 6,600.
+# Measured on the paper network, one thread: 64 rows 25,900 rows/s, 512 rows 9,300,
+# 2,048 rows 6,600.
 _ROWS_ON_CPU = 64
 _ROWS_ON_GPU = 8192
 
@@ -97,9 +98,12 @@ class HyNNBase(BaseEstimator):
     target_mean_: float
     target_scale_: float
 
-    # ---- parameters --------------------------------------------------------------------------------------------------
+    # ---- parameters ------------------------------------------------------------------
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the arguments. ``deep`` adds each network option as ``network__<option>``."""
+        """Return the arguments.
+
+        ``deep`` adds each network option as ``network__<option>``.
+        """
         parameters: dict[str, Any] = super().get_params(deep=False)
         if deep:
             if isinstance(parameters["network"], Mapping):
@@ -120,7 +124,10 @@ class HyNNBase(BaseEstimator):
         return parameters
 
     def set_params(self, **params: Any) -> Self:
-        """Set arguments. ``network__dropout=0.2`` sets one option of ``network`` and leaves the others."""
+        """Set arguments.
+
+        ``network__dropout=0.2`` sets one option of ``network`` and leaves the others.
+        """
         named = []
         for parameter_name in params:
             if parameter_name.startswith(_NETWORK_PREFIX):
@@ -149,7 +156,7 @@ class HyNNBase(BaseEstimator):
         estimator_tags.target_tags.required = True
         return estimator_tags
 
-    # ---- fitting -----------------------------------------------------------------------------------------------------
+    # ---- fitting ---------------------------------------------------------------------
     def fit(
         self,
         X: Any,
@@ -166,22 +173,29 @@ class HyNNBase(BaseEstimator):
         """Fit encoder, layout and network: ``prepare``, then ``train``.
 
         Args:
-            X: table ``(rows, features)``: a frame with numbers, text, booleans, dates and missing values, or an array.
+            X: table ``(rows, features)``: a frame with numbers, text, booleans, dates
+                and missing values, or an array.
             y: target ``(rows,)``.
-            sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are left out.
-            eval_set: ``(X, y)`` for early stopping and calibration in the place of ``validation_fraction``. Never
-                trained on. A third item has the weights of its rows (or None), a fourth their offset.
-            row_groups: rows that depend on each other, such as those of one patient: a label per row ``(rows,)``.
-                ``validation_fraction`` holds whole groups out, and intervals and sets of predictions count groups.
+            sample_weight: weight of each row's loss ``(rows,)``. Rows of weight 0 are
+                left out.
+            eval_set: ``(X, y)`` for early stopping and calibration in the place of
+                ``validation_fraction``. Never trained on. A third item has the weights
+                of its rows (or None), a fourth their offset.
+            row_groups: rows that depend on each other, such as those of one patient: a
+                label per row ``(rows,)``. ``validation_fraction`` holds whole groups
+                out, and intervals and sets of predictions count groups.
             row_time: the time of each row ``(rows,)``. The latest rows are held out.
-            offset: with ``loss="poisson"`` the logarithm of each row's exposure ``(rows,)``: years, area, people. It is
-                no feature. Rates are learned, whose rows count by their exposure.
-            checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
-            on_epoch: called with each epoch's line of the history. True ends the training, and a number is that of all
-                epochs from now on.
+            offset: with ``loss="poisson"`` the logarithm of each row's exposure
+                ``(rows,)``: years, area, people. It is no feature. Rates are learned,
+                whose rows count by their exposure.
+            checkpoint_folder: folder for the state after each epoch. The same call
+                resumes from it.
+            on_epoch: called with each epoch's line of the history. True ends the
+                training, and a number is that of all epochs from now on.
 
         Raises:
-            InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
+            InputError: Arguments or data cannot be used. All wrong arguments are listed
+                at once.
         """
         check_hooks(checkpoint_folder, on_epoch)
         dependence: dict[str, Any] = {"row_groups": row_groups, "row_time": row_time}
@@ -204,27 +218,37 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Fit on a Parquet file, or a folder of them, that need not fit in memory. See docs/large-tables.md.
+        """Fit on a Parquet file, or a folder of them, that need not fit in memory.
 
-        The files are read once before training, and once per epoch. Scales, levels, class weights and the target's
-        scale are those of all training rows. Types come from up to 100,000 rows spread over the table, layout and
-        background from a uniform sample. A table that fits into one block is trained on as by ``fit``, without trees
-        and a line beside the network.
+        See docs/large-tables.md.
+
+        The files are read once before training, and once per epoch. Scales, levels,
+        class weights and the target's scale are those of all training rows. Types come
+        from up to 100,000 rows spread over the table, layout and background from a
+        uniform sample. A table that fits into one block is trained on as by ``fit``,
+        without trees and a line beside the network.
 
         Args:
-            path: a Parquet file, or a folder. Files are read in the order of their names.
+            path: a Parquet file, or a folder. Files are read in the order of their
+                names.
             target: name of the target's column.
-            validation: another file or folder with rows for early stopping and calibration, of which at most 50,000
-                are drawn. None: ``validation_fraction`` of the rows, at most 50,000, drawn by their row number.
+            validation: another file or folder with rows for early stopping and
+                calibration, of which at most 50,000 are drawn. None:
+                ``validation_fraction`` of the rows, at most 50,000, drawn by their row
+                number.
             features: columns to learn from. None: all but the target and the weight.
-            sample_weight: name of a column with each row's weight in the loss. Rows of weight 0 are left out.
-            block_rows: encoded rows in memory at once, within which rows are shuffled. None: 128 MiB of them.
-            checkpoint_folder: folder for the state after each epoch. The same call resumes from it.
-            on_epoch: called with each epoch's line of the history. True ends the training, and a number is that of all
-                epochs from now on.
+            sample_weight: name of a column with each row's weight in the loss. Rows of
+                weight 0 are left out.
+            block_rows: encoded rows in memory at once, within which rows are shuffled.
+                None: 128 MiB of them.
+            checkpoint_folder: folder for the state after each epoch. The same call
+                resumes from it.
+            on_epoch: called with each epoch's line of the history. True ends the
+                training, and a number is that of all epochs from now on.
 
         Raises:
-            InputError: Arguments or files cannot be used, or files change while they are read.
+            InputError: Arguments or files cannot be used, or files change while they
+                are read.
             EnvironmentProblem: A file cannot be read.
 
         Examples:
@@ -262,15 +286,17 @@ class HyNNBase(BaseEstimator):
         sample_weight: Any = None,
         dependence: Dependence | None = None,
     ) -> EncodedRows:
-        """Fit the table's encoder as ``prepare`` does, and return the training rows with their encoding.
+        """Fit the table's encoder as ``prepare`` does, and return the training rows
+        with their encoding.
 
-        For programs that need both before they train, for example to choose or to save a layout.
+        For programs that need both before they train, for example to choose or to save
+        a layout.
 
         Args:
             X: training rows ``(rows, features)``.
             schema: types of the columns, where they are known. None: found out.
-            y: target ``(rows,)``, from which scores of text and of categories with many levels are learned. None:
-                text is left out, and rare levels share one.
+            y: target ``(rows,)``, from which scores of text and of categories with many
+                levels are learned. None: text is left out, and rare levels share one.
             sample_weight: weight of each row ``(rows,)``.
             dependence: which rows depend on each other.
 
@@ -305,12 +331,16 @@ class HyNNBase(BaseEstimator):
         every: pd.DataFrame | None = None,
         later: bool = False,
     ) -> tuple[EncodedRows, Floats32 | None]:
-        """Fit the encoder on training rows. Scores of wide columns are learned from ``held_out_frame`` rows, too, behind them.
+        """Fit the encoder on training rows.
 
-        Return the training rows and what the others are encoded as. The scores of all come from models of other
-        training rows: what is learned from them must know no label of the rows that judge it. Rows that are ``later``
-        do not even help to choose what has scores, and the encoder that is kept has not learned from them. ``every``
-        row decides the kinds of columns, as which ones are held out is drawn.
+        Scores of wide columns are learned from ``held_out_frame`` rows, too, behind
+        them.
+
+        Return the training rows and what the others are encoded as. The scores of all
+        come from models of other training rows: what is learned from them must know no
+        label of the rows that judge it. Rows that are ``later`` do not even help to
+        choose what has scores, and the encoder that is kept has not learned from them.
+        ``every`` row decides the kinds of columns, as which ones are held out is drawn.
         """
         encoder = make_encoder(self, frame if every is None else every, settings)
         levels = settings.network.level_embedding_size > 0
@@ -381,26 +411,31 @@ class HyNNBase(BaseEstimator):
         row_time: npt.ArrayLike | None = None,
         offset: npt.ArrayLike | None = None,
     ) -> Prepared:
-        """Do all of ``fit`` that comes before the first step: check, fit encoder and layout, build the network.
+        """Do all of ``fit`` that comes before the first step: check, fit encoder and
+        layout, build the network.
 
         Until ``train`` is called, the model predicts nothing.
 
         Args:
-            X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder`` returned, or some of them: the
-                model then takes over their encoder. ``na``, ``groups``, ``kinds``, and the preset's
-                ``max_levels`` and ``numeric`` are those of that encoder.
+            X: training rows as for ``fit``, or the ``EncodedRows`` that ``fit_encoder``
+                returned, or some of them: the model then takes over their encoder.
+                ``na``, ``groups``, ``kinds``, and the preset's ``max_levels`` and
+                ``numeric`` are those of that encoder.
             y: target ``(rows,)``.
             sample_weight: weight of each row's loss ``(rows,)``.
-            eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same encoder.
+            eval_set: as for ``fit``. Its rows may be ``EncodedRows`` of the same
+                encoder.
             row_groups: as for ``fit``.
             row_time: as for ``fit``.
             offset: as for ``fit``.
 
         Returns:
-            What ``train`` takes. ``prepared.with_epochs(10)`` is the same training, at most so many epochs long.
+            What ``train`` takes. ``prepared.with_epochs(10)`` is the same training, at
+            most so many epochs long.
 
         Raises:
-            InputError: Arguments or data cannot be used. All wrong arguments are listed at once.
+            InputError: Arguments or data cannot be used. All wrong arguments are listed
+                at once.
         """
         with untouched():
             settings = resolve_settings(self.get_params(deep=False), self.task)
@@ -423,9 +458,13 @@ class HyNNBase(BaseEstimator):
 
             weighty = np.flatnonzero(weights > 0)
             if len(weighty) < 2:
-                problem = f"Training needs at least 2 rows with a weight above 0, got n_samples={len(weighty)}"
+                problem = (
+                    "Training needs at least 2 rows with a weight above 0, got "
+                    f"n_samples={len(weighty)}"
+                )
                 raise InputError(problem, hint="Add rows.", code="PG013")
-            # A class is stratified over. A number is not, and looked at before there is work.
+            # A class is stratified over. A number is not, and looked at before there is
+            # work.
             strata = None
             if self.task == "classification":
                 strata = inputs.class_target(target[weighty])[1]
@@ -517,22 +556,27 @@ class HyNNBase(BaseEstimator):
         checkpoint_folder: str | os.PathLike[str] | None = None,
         on_epoch: EpochWatcher | None = None,
     ) -> Self:
-        """Train the network that ``prepare`` built, and learn from held-out rows how sure its predictions are.
+        """Train the network that ``prepare`` built, and learn from held-out rows how
+        sure its predictions are.
 
         Args:
             prepared: what ``prepare`` returned.
-            checkpoint_folder: folder for the state after each epoch. The same calls of ``prepare`` and ``train`` resume
-                from it.
-            on_epoch: called with each epoch's line of the history, earlier ones on resuming. True ends the training,
-                and a number is that of all epochs from now on.
+            checkpoint_folder: folder for the state after each epoch. The same calls of
+                ``prepare`` and ``train`` resume from it.
+            on_epoch: called with each epoch's line of the history, earlier ones on
+                resuming. True ends the training, and a number is that of all epochs
+                from now on.
 
         Raises:
-            InputError: ``prepared`` is not this model's, a hook cannot be used, or the loss of the first epoch is not
-                finite.
+            InputError: ``prepared`` is not this model's, a hook cannot be used, or the
+                loss of the first epoch is not finite.
         """
         check_hooks(checkpoint_folder, on_epoch)
         if prepared.module is not getattr(self, "module_", None):
-            problem = "This training was prepared by another model, or by an earlier call of prepare"
+            problem = (
+                "This training was prepared by another model, or by an earlier "
+                "call of prepare"
+            )
             raise InputError(
                 problem,
                 hint="Pass what the model's last prepare returned.",
@@ -551,7 +595,9 @@ class HyNNBase(BaseEstimator):
         return self
 
     def _judged_rows(self, eval_set: Any, loss: str) -> tuple[Rows, Floats]:
-        """Return the rows of an ``eval_set`` as tensors, and their weights without those of classes."""
+        """Return the rows of an ``eval_set`` as tensors, and their weights without
+        those of classes.
+        """
         if not isinstance(eval_set, (tuple, list)) or not 2 <= len(eval_set) <= 4:
             problem = f"eval_set must be a pair (X, y), got {type(eval_set).__name__}"
             raise InputError(
@@ -577,12 +623,13 @@ class HyNNBase(BaseEstimator):
             self, judged.encoded, inputs.code_target(self, held_y), plain
         ), plain
 
-    # ---- predicting --------------------------------------------------------------------------------------------------
+    # ---- predicting ------------------------------------------------------------------
     def encode_rows(self, X: Any) -> EncodedRows:
-        """Return rows with their encoding, which ``predict`` and ``permgrad.explain`` take in the place of a table.
+        """Return rows with their encoding, which ``predict`` and ``permgrad.explain``
+        take in the place of a table.
 
-        Its ``encoded`` are the rows as the network sees them, float32 ``(rows, encoded)``. Rows that this
-        model has encoded already are returned as they are.
+        Its ``encoded`` are the rows as the network sees them, float32 ``(rows,
+        encoded)``. Rows that this model has encoded already are returned as they are.
 
         Raises:
             sklearn.exceptions.NotFittedError: Before the encoder is fitted.
@@ -607,22 +654,29 @@ class HyNNBase(BaseEstimator):
         by_class: bool = False,
         offset: npt.ArrayLike | None = None,
     ) -> dict[str, Array]:
-        """Return predictions with all that belongs to them, for which the network runs once.
+        """Return predictions with all that belongs to them, for which the network runs
+        once.
 
         Args:
             X: table ``(rows, features)``, or ``EncodedRows``.
-            coverage: share of rows whose truth their intervals or sets hold, above 0 and below 1. None: without them.
-            by: columns in whose groups the share is to hold as well, as in ``predict_interval``.
-            by_class: whether it is to hold in each class as well, as in ``predict_set``.
-            offset: of counts the logarithm of each row's exposure ``(rows,)``. None: rates are predicted.
+            coverage: share of rows whose truth their intervals or sets hold, above 0
+                and below 1. None: without them.
+            by: columns in whose groups the share is to hold as well, as in
+                ``predict_interval``.
+            by_class: whether it is to hold in each class as well, as in
+                ``predict_set``.
+            offset: of counts the logarithm of each row's exposure ``(rows,)``. None:
+                rates are predicted.
 
         Returns:
-            ``"prediction"`` ``(rows,)``, as ``predict``. Of classes ``"probabilities"`` ``(rows, classes)``. With a
-            coverage ``"inside"``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set
-            ``(rows, classes)``.
+            ``"prediction"`` ``(rows,)``, as ``predict``. Of classes ``"probabilities"``
+            ``(rows, classes)``. With a coverage ``"inside"``: the ends of intervals
+            ``(rows, 2)``, or whether each class is in the row's set ``(rows,
+            classes)``.
 
         Raises:
-            InputError: The model has no rows held out of training, or too few for the coverage.
+            InputError: The model has no rows held out of training, or too few for the
+                coverage.
 
         Examples:
             >>> import permgrad as pg
@@ -675,10 +729,12 @@ class HyNNBase(BaseEstimator):
     def predict_encoded(
         self, encoded: npt.ArrayLike, batch_size: int | Literal["auto"] = "auto"
     ) -> Floats32:
-        """Return logits, or standardised predictions, of encoded rows, float32 ``(rows, outputs)``.
+        """Return logits, or standardised predictions, of encoded rows, float32 ``(rows,
+        outputs)``.
 
-        ``batch_size="auto"`` keeps a batch's activations in the processor's cache, which is faster than larger batches.
-        The last batch is filled up, so that a row's prediction does not depend on the number of other rows.
+        ``batch_size="auto"`` keeps a batch's activations in the processor's cache,
+        which is faster than larger batches. The last batch is filled up, so that a
+        row's prediction does not depend on the number of other rows.
         """
         check_is_fitted(self, "history_")
         encoded_rows = torch.from_numpy(np.ascontiguousarray(encoded, dtype=np.float32))
@@ -706,7 +762,9 @@ class HyNNBase(BaseEstimator):
     def _calibrated(
         self, coverage: Any, group_names: Any
     ) -> tuple[HeldOut, float, Places]:
-        """Return the held-out rows, and the checked arguments of intervals: groups as places of encoded columns."""
+        """Return the held-out rows, and the checked arguments of intervals: groups as
+        places of encoded columns.
+        """
         check_is_fitted(self, "history_")
         share = check_confidence(coverage, "coverage")
         names = (
@@ -718,7 +776,10 @@ class HyNNBase(BaseEstimator):
             self.preprocessor_.columns_of(group_name) for group_name in names
         ]
         if self.held_out_ is None:
-            problem = "Intervals and sets need rows held out of training, but this model has none"
+            problem = (
+                "Intervals and sets need rows held out of training, but this "
+                "model has none"
+            )
             raise InputError(
                 problem,
                 hint="Fit it with validation_fraction=0.1 or an eval_set.",
@@ -730,7 +791,7 @@ class HyNNBase(BaseEstimator):
             np.concatenate([np.zeros(0, dtype=np.int64), *group_columns]),
         )
 
-    # ---- saving, showing ---------------------------------------------------------------------------------------------
+    # ---- saving, showing -------------------------------------------------------------
     def save(
         self,
         folder: str | os.PathLike[str],
@@ -738,14 +799,17 @@ class HyNNBase(BaseEstimator):
         overwrite: bool = False,
         keep_rows: bool = True,
     ) -> None:
-        """Write the fitted model into a folder: weights as safetensors, the rest JSON and npz. See ``permgrad.load``.
+        """Write the fitted model into a folder: weights as safetensors, the rest JSON
+        and npz. See ``permgrad.load``.
 
         Args:
             folder: the folder to write.
-            overwrite: whether a model that is already there is replaced. Other folders never are.
-            keep_rows: whether encoded rows of the table go along: 1,000 training rows (the preset's
-                ``background_size``), and up to 5,000 that were held out of training. Without them, explanations of few
-                rows need ``background=``, and intervals and sets have no ``by``.
+            overwrite: whether a model that is already there is replaced. Other folders
+                never are.
+            keep_rows: whether encoded rows of the table go along: 1,000 training rows
+                (the preset's ``background_size``), and up to 5,000 that were held out
+                of training. Without them, explanations of few rows need
+                ``background=``, and intervals and sets have no ``by``.
 
         Raises:
             InputError: The folder holds something already.
@@ -755,7 +819,9 @@ class HyNNBase(BaseEstimator):
         save(self, folder, overwrite=overwrite, keep_rows=keep_rows)
 
     def summary(self) -> str:
-        """Return the network's branches, shapes and parameter counts, and which were tried beside it, as text."""
+        """Return the network's branches, shapes and parameter counts, and which were
+        tried beside it, as text.
+        """
         check_is_fitted(self, "module_")
         tried = []
         for branch_name, facts in getattr(self, "branches_", {}).items():

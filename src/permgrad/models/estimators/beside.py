@@ -1,7 +1,9 @@
-"""Branches beside the network: boosted trees and a linear model of the same encoded rows, kept where they pay.
+"""Branches beside the network: boosted trees and a linear model of the same encoded
+rows, kept where they pay.
 
-They are fitted to the training rows once the network is trained, trees stopped by the rows that stopped it. What they
-say is added to its outputs with shares that held-out rows choose (``Share``), the branch that gains most first.
+They are fitted to the training rows once the network is trained, trees stopped by the
+rows that stopped it. What they say is added to its outputs with shares that held-out
+rows choose (``Share``), the branch that gains most first.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from permgrad.models.network.blocks import Rate
 from permgrad.models.network.trees import TreeBranch
 from permgrad.models.train.rows import Rows
 
-#: The least share that a branch is kept with, and the network. That of a named one where too few rows could choose it.
+#: The least share that a branch is kept with, and the network. That of a named one
+#: where too few rows could choose it.
 LEAST_SHARE = 0.05
 EQUAL_SHARE = 0.5
-#: Classes that trees are tried for, at most: each has trees of its own. Training rows that both are fitted to.
+#: Classes that trees are tried for, at most: each has trees of its own. Training rows
+#: that both are fitted to.
 MOST_CLASSES = 30
 MOST_ROWS = 100_000
 #: Trees of CatBoost times classes, where there are more than two.
@@ -40,7 +44,9 @@ MOST_OF_CLASSES = 2000
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A branch that was fitted: what it is called, the module, and what it says of held-out rows."""
+    """A branch that was fitted: what it is called, the module, and what it says of
+    held-out rows.
+    """
 
     label: str
     branch: nn.Module
@@ -48,7 +54,8 @@ class _Fitted:
 
 
 def add_branches(model: Any, prepared: Prepared) -> None:
-    """Fit the branches that the settings ask for, and add those that pay, or all where they are asked for by name.
+    """Fit the branches that the settings ask for, and add those that pay, or all where
+    they are asked for by name.
 
     ``model.branches_`` says of each that was fitted whether it was kept, and why.
     """
@@ -121,7 +128,9 @@ def add_branches(model: Any, prepared: Prepared) -> None:
 
 
 def branches_to_try(prepared: Prepared, classes: int) -> list[str]:
-    """Return the branches that are fitted: trees of many classes only where they are asked for by name."""
+    """Return the branches that are fitted: trees of many classes only where they are
+    asked for by name.
+    """
     return [
         name
         for name in prepared.beside
@@ -130,14 +139,18 @@ def branches_to_try(prepared: Prepared, classes: int) -> list[str]:
 
 
 def trees_rounds(library: str, classes: int) -> int:
-    """Return about how many rounds the trees of a library have: rows that are held out stop them."""
+    """Return about how many rounds the trees of a library have: rows that are held out
+    stop them.
+    """
     if library == "catboost" and classes > 2:
         return MOST_OF_CLASSES // classes
     return job.ROUNDS_WITHOUT_VALIDATION
 
 
 def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
-    """Return the rows that branches learn from: of very many some, with one of every class."""
+    """Return the rows that branches learn from: of very many some, with one of every
+    class.
+    """
     if len(rows) <= MOST_ROWS:
         return rows
     drawn = generator(seed, "rows beside").permutation(len(rows))[:MOST_ROWS]
@@ -149,7 +162,9 @@ def _drawn(rows: Rows, seed: int, classes: int) -> Rows:
 def _job(
     model: Any, learned: Rows, held_out_rows: Rows, classes: int, *, rates: bool
 ) -> job.Job | None:
-    """Return the rows as other libraries are fitted on them, or None if a class has no training row."""
+    """Return the rows as other libraries are fitted on them, or None if a class has no
+    training row.
+    """
     job_rows = []
     for tensor_rows in (learned, held_out_rows):
         weights = tensor_rows.weight.cpu().numpy().astype(np.float64)
@@ -177,7 +192,9 @@ def _job(
 
 
 def _as_outputs(branch_outputs: Floats, outputs: int) -> Floats:
-    """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the log odds are shared out."""
+    """Return logits or numbers ``(rows, outputs)``: of two classes with two outputs the
+    log odds are shared out.
+    """
     table = branch_outputs.reshape(len(branch_outputs), -1)
     if outputs == 2 and table.shape[1] == 1:
         return np.column_stack([-table[:, 0] / 2, table[:, 0] / 2])
@@ -200,7 +217,8 @@ def _fit_line(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
 def _fit_trees(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
     library = best_library()
     if library.name == "catboost" and work.n_classes > 2:
-        # Its time grows with classes times thresholds. On gas drift (6 classes, 128 columns) this is a tenth of it.
+        # Its time grows with classes times thresholds. On gas drift (6 classes, 128
+        # columns) this is a tenth of it.
         work = replace(
             work,
             options={
@@ -221,7 +239,9 @@ def _fit_trees(work: job.Job, outputs: int, held_out_rows: Rows) -> _Fitted:
 
 @torch.no_grad()
 def _said(work: job.Job, branch: nn.Module, held_out_rows: Rows) -> Floats:
-    """Return what a branch says of held-out rows ``(rows, outputs)``: logits, numbers, or rates."""
+    """Return what a branch says of held-out rows ``(rows, outputs)``: logits, numbers,
+    or rates.
+    """
     branch_outputs = branch(held_out_rows.x.cpu())
     return np.asarray(
         (Rate()(branch_outputs) if work.counts else branch_outputs).double().numpy()

@@ -1,4 +1,6 @@
-"""From encoded rows to a network that can be trained: the steps that ``prepare`` and ``fit_stream`` share."""
+"""From encoded rows to a network that can be trained: the steps that ``prepare`` and
+``fit_stream`` share.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ _CURVE_RANGE = 2.0
 def make_encoder(
     model: Any, frame: pd.DataFrame, settings: FitSettings
 ) -> TableEncoder:
-    """Return an encoder with the estimator's arguments. ``frame`` shows what its columns are."""
+    """Return an encoder with the estimator's arguments.
+
+    ``frame`` shows what its columns are.
+    """
     kinds = model.kinds
     numeric = cast("Any", settings.numeric)
     if settings.pairs_as_levels or settings.left_out:
@@ -91,7 +96,10 @@ def make_encoder(
 def find_as_one(
     model: Any, frame: pd.DataFrame, schema: Schema
 ) -> dict[str, list[str]]:
-    """Return columns that are one feature where the user declared none. Arrays have no names that could say so."""
+    """Return columns that are one feature where the user declared none.
+
+    Arrays have no names that could say so.
+    """
     if model.groups is not None or not hasattr(model, "feature_names_in_"):
         return {}
     return columns_as_one(
@@ -113,7 +121,9 @@ def known_types(
     target: Target | None,
     every: pd.DataFrame | None = None,
 ) -> Schema | None:
-    """Return the types of columns that ``encoder`` is to take over, or None. The target says which numbers are names.
+    """Return the types of columns that ``encoder`` is to take over, or None.
+
+    The target says which numbers are names.
 
     Where types are known, whoever found them has asked the target. Else ``every`` row
     decides them, also one that is held out: which these are, is drawn. Counts and the
@@ -151,7 +161,9 @@ def tensor_rows(model: Any, encoded: Array, coded: Array, weights: Floats) -> Ro
 
 
 def places_of(encoder: TableEncoder) -> Integers:
-    """Return the encoded columns that may be places of a curve or a picture: numbers, or black and white pixels."""
+    """Return the encoded columns that may be places of a curve or a picture: numbers,
+    or black and white pixels.
+    """
     kinds = np.array(encoder.kinds_)
     numbers = np.array(encoder.numeric_columns_, dtype=np.int64)
     pairs = np.flatnonzero(kinds == "boolean")
@@ -161,9 +173,12 @@ def places_of(encoder: TableEncoder) -> Integers:
 def place_columns(
     model: Any, settings: FitSettings, encoded: Array, y: Array
 ) -> tuple[FitSettings, StoredLayout | None]:
-    """Return the settings for these training rows, and the fitted layout. None: their image is not drawn here.
+    """Return the settings for these training rows, and the fitted layout.
 
-    Where the settings seek an order, an image is drawn only if there is one. ``model.order_`` says what was found.
+    None: their image is not drawn here.
+
+    Where the settings seek an order, an image is drawn only if there is one.
+    ``model.order_`` says what was found.
     """
     encoder = model.preprocessor_
     layout_seed = derive_seed(model.seed_, "layout") % 2**31
@@ -204,9 +219,11 @@ def place_columns(
 def _pooled(
     encoder: TableEncoder, scored: Sequence[Array]
 ) -> tuple[dict[str, list[list[int]]], list[int]]:
-    """Return the scores of each kind, by output, and the numbers that are read less their mean within a level.
+    """Return the scores of each kind, by output, and the numbers that are read less
+    their mean within a level.
 
-    What texts say is summed, what photos say, and what levels say: one kind can then change what another means.
+    What texts say is summed, what photos say, and what levels say: one kind can then
+    change what another means.
     """
     pooled: dict[str, list[list[int]]] = {}
     centred = [
@@ -233,7 +250,9 @@ def _pooled(
 
 
 def _without_held_rows(settings: FitSettings, *, in_memory: bool) -> InputError:
-    """Return the error of branches that are named, and are fitted on rows that judge them."""
+    """Return the error of branches that are named, and are fitted on rows that judge
+    them.
+    """
     wants = f"branches that name {listed(settings.beside, 2, repr)} need"
     if not in_memory:
         problem = f"{wants} all rows in memory, and fit_stream reads them from files"
@@ -264,7 +283,8 @@ def _renderer_of(
     lower_bounds = encoder.minimum_
     upper_bounds = encoder.maximum_
     if is_ordered(fitted) and get_preset(model.preset).seeks_order:
-        # One scale for all columns, the encoder's: the range of each would be that of its outliers.
+        # One scale for all columns, the encoder's: the range of each would be that of
+        # its outliers.
         lower_bounds = np.full_like(lower_bounds, -_CURVE_RANGE)
         upper_bounds = np.full_like(upper_bounds, _CURVE_RANGE)
     return Renderer(
@@ -282,7 +302,9 @@ def build_network(
     validation_weight: Floats,
     sample_weight: Array | None = None,
 ) -> Prepared:
-    """Fit the layout on encoded training rows, or a sample of them, and build the network."""
+    """Fit the layout on encoded training rows, or a sample of them, and build the
+    network.
+    """
     model.__dict__.pop(
         "history_", None
     )  # what an earlier training left no longer belongs to the network

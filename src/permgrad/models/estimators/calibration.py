@@ -1,7 +1,9 @@
-"""From a classifier's outputs to probabilities: as the network says, or corrected by what is known or was held out.
+"""From a classifier's outputs to probabilities: as the network says, or corrected by
+what is known or was held out.
 
-Class weights ``w`` fit a world in which class k is ``w_k`` times as frequent: odds are first divided by them (Elkan
-2001). NOTE[DIFF]: Guo et al. 2017 scale the logits as they are. No single temperature could mend weights.
+Class weights ``w`` fit a world in which class k is ``w_k`` times as frequent: odds are
+first divided by them (Elkan 2001). NOTE[DIFF]: Guo et al. 2017 scale the logits as they
+are. No single temperature could mend weights.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from permgrad.base.errors import Fault, must, refusing
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """How outputs become probabilities, by ``method`` None, ``"prior"``, ``"temperature"`` or ``"isotonic"``.
+    """How outputs become probabilities, by ``method`` None, ``"prior"``,
+    ``"temperature"`` or ``"isotonic"``.
 
     Attributes:
-        shift: what is taken off each class's logit ``(classes,)``, the logs of the class weights. Empty: nothing.
-        temperature: what the shifted logits are divided by (Guo et al. 2017, arXiv 1706.04599, section 4.2).
-        curves: for each class its knots, log odds and rising probabilities. Of two classes the second's only.
+        shift: what is taken off each class's logit ``(classes,)``, the logs of the
+            class weights. Empty: nothing.
+        temperature: what the shifted logits are divided by (Guo et al. 2017, arXiv
+            1706.04599, section 4.2).
+        curves: for each class its knots, log odds and rising probabilities. Of two
+            classes the second's only.
     """
 
     method: str | None = None
@@ -98,7 +104,10 @@ class Calibration:
 
 
 def class_logits(outputs: Array) -> Floats:
-    """Return one logit per class in float64. A single shared logit is the second class's, the first has 0."""
+    """Return one logit per class in float64.
+
+    A single shared logit is the second class's, the first has 0.
+    """
     logits = np.asarray(outputs, dtype=np.float64)
     if logits.shape[1] == 1:
         return np.column_stack([np.zeros(len(logits)), logits[:, 0]])
@@ -106,7 +115,9 @@ def class_logits(outputs: Array) -> Floats:
 
 
 def one_versus_rest(logits: Floats) -> Floats:
-    """Return the log odds of each class against all others ``(rows, classes)``, also where probabilities are 0 or 1."""
+    """Return the log odds of each class against all others ``(rows, classes)``, also
+    where probabilities are 0 or 1.
+    """
     return np.column_stack(
         [
             logits[:, k] - logsumexp(np.delete(logits, k, axis=1), axis=1)
@@ -115,7 +126,7 @@ def one_versus_rest(logits: Floats) -> Floats:
     )
 
 
-# ---- fitting ---------------------------------------------------------------------------------------------------------
+# ---- fitting -------------------------------------------------------------------------
 def fit_calibration(
     method: str,
     class_weights: Floats,
@@ -145,7 +156,8 @@ def fit_calibration(
         )
     from sklearn.isotonic import IsotonicRegression
 
-    # The share of each class as a rising step function of its log odds (Zadrozny & Elkan 2002, section 3).
+    # The share of each class as a rising step function of its log odds (Zadrozny &
+    # Elkan 2002, section 3).
     log_odds = one_versus_rest(logits)
     curves = []
     for k in [1] if log_odds.shape[1] == 2 else range(log_odds.shape[1]):
@@ -165,18 +177,28 @@ def check_calibration(
     """Refuse, before training, what cannot be calibrated."""
     if method in ("prior", "temperature") and (class_weights == 0).any():
         label = classes[class_weights == 0].tolist()[0]
-        problem = f"calibration={method!r} needs class weights above 0, but class {label!r} has weight 0"
+        problem = (
+            f"calibration={method!r} needs class weights above 0, but class "
+            f"{label!r} has weight 0"
+        )
         yield problem, "Give it a weight, or leave its rows out.", "PG006"
     if method not in ("temperature", "isotonic"):
         return
     if len(y) == 0:
-        problem = f"calibration={method!r} needs rows held out of training, but there are none"
-        calibration_hint = "Pass validation_fraction=0.1 or an eval_set, or calibration='prior', which needs none."
+        problem = (
+            f"calibration={method!r} needs rows held out of training, but there "
+            "are none"
+        )
+        calibration_hint = (
+            "Pass validation_fraction=0.1 or an eval_set, or "
+            "calibration='prior', which needs none."
+        )
         yield problem, calibration_hint, "PG006"
     missing = np.flatnonzero(np.bincount(y, minlength=len(classes)) == 0)
     if method == "isotonic" and len(missing):
         problem = (
-            "calibration='isotonic' needs rows of every class among those held out of training, but none is of "
+            "calibration='isotonic' needs rows of every class among those held out of "
+            "training, but none is of "
             f"class {classes[missing].tolist()[0]!r}"
         )
         yield (

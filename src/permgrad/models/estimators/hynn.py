@@ -1,4 +1,6 @@
-"""``HyNNClassifier`` and ``HyNNRegressor``: hybrid networks behind scikit-learn's interface."""
+"""``HyNNClassifier`` and ``HyNNRegressor``: hybrid networks behind scikit-learn's
+interface.
+"""
 
 from __future__ import annotations
 
@@ -59,52 +61,69 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     (ROC-AUC) needs none of them.
 
     Args:
-        preset: where all other choices come from. ``"default"``, ``"fast"``, ``"paper"``, ``"ig_example"`` (the
-            published network for UCI Bank Marketing, one logit, a weighted loss), ``"ig_example_published"`` (the same
-            with its published, longer schedule), another registered name, or a path to a preset file (JSON). Or a
-            mapping: a ``base``, which is a name or a path, and settings that replace its own,
-            ``{"base": "default", "optimizer": "sgd", "patience": 20}``. docs/the-default-network.md lists the settings.
-        network: network options that replace the preset's, see ``NetworkOptions``. One alone can be set with
-            ``set_params(network__dropout=0.2)``.
-        branches: ``"auto"``, or the names of those that read a row. ``"tabular"``, ``"image"`` (of it): the network.
-            Texts and photos are then read as well, as far as the table has any. If ``"text"`` or ``"photo"`` is among
-            the names, exactly the columns of the named kinds are read: ``("text",)`` trains on texts alone,
-            ``("tabular", "text")`` leaves photos out. For the table alone, leave columns out by name,
-            ``kinds={"review": "identifier"}``. ``"linear"`` (ridge, logistic or Poisson regression) and ``"trees"``
-            (gradient boosting: CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network: what they
-            say is added to its outputs, with shares that held-out rows choose. ``"auto"``: the preset's, which is
-            ``("tabular", "image")`` but for ``"ig_example"``, a plain network on the table. With preset ``"default"``
+        preset: where all other choices come from. ``"default"``, ``"fast"``,
+            ``"paper"``, ``"ig_example"`` (the published network for UCI Bank Marketing,
+            one logit, a weighted loss), ``"ig_example_published"`` (the same with its
+            published, longer schedule), another registered name, or a path to a preset
+            file (JSON). Or a mapping: a ``base``, which is a name or a path, and
+            settings that replace its own, ``{"base": "default", "optimizer": "sgd",
+            "patience": 20}``. docs/the-default-network.md lists the settings.
+        network: network options that replace the preset's, see ``NetworkOptions``. One
+            alone can be set with ``set_params(network__dropout=0.2)``.
+        branches: ``"auto"``, or the names of those that read a row. ``"tabular"``,
+            ``"image"`` (of it): the network. Texts and photos are then read as well, as
+            far as the table has any. If ``"text"`` or ``"photo"`` is among the names,
+            exactly the columns of the named kinds are read: ``("text",)`` trains on
+            texts alone, ``("tabular", "text")`` leaves photos out. For the table alone,
+            leave columns out by name, ``kinds={"review": "identifier"}``. ``"linear"``
+            (ridge, logistic or Poisson regression) and ``"trees"`` (gradient boosting:
+            CatBoost, else LightGBM, XGBoost, scikit-learn's) stand beside the network:
+            what they say is added to its outputs, with shares that held-out rows
+            choose. ``"auto"``: the preset's, which is ``("tabular", "image")`` but for
+            ``"ig_example"``, a plain network on the table. With preset ``"default"``
             also trees and a line, each if the loss of held-out rows is less with it.
-        image: whether rows are drawn as images, too. ``"auto"``: with presets ``"default"`` and ``"fast"``, only if the
-            order of the columns tells something, as of a curve or a picture, which is tested on training rows, see
-            ``order_``. A ``layout`` or ``branches`` that you pass, and other presets, are followed as they are.
-            ``"always"``: as the preset's branches say. ``"never"``: the table only.
-        layout: where each encoded column sits: ``"assignment"`` (most presets), ``"tinto"`` (preset ``paper``),
-            ``"random"``, ``"path"`` (similar columns in one row), ``"lattice"`` (similar columns side by side on a
-            grid), ``"given"`` (as they stand, or by the numbers in their names), a grid ``(height, width)`` or
-            ``(height, width, channels)`` of the columns as they stand, an object with the layout protocol, a fitted
-            TINTOlib method, or a callable ``X -> images``.
-        pixels: side of the square image. It grows if the encoded columns need more room.
+        image: whether rows are drawn as images, too. ``"auto"``: with presets
+            ``"default"`` and ``"fast"``, only if the order of the columns tells
+            something, as of a curve or a picture, which is tested on training rows, see
+            ``order_``. A ``layout`` or ``branches`` that you pass, and other presets,
+            are followed as they are. ``"always"``: as the preset's branches say.
+            ``"never"``: the table only.
+        layout: where each encoded column sits: ``"assignment"`` (most presets),
+            ``"tinto"`` (preset ``paper``), ``"random"``, ``"path"`` (similar columns in
+            one row), ``"lattice"`` (similar columns side by side on a grid),
+            ``"given"`` (as they stand, or by the numbers in their names), a grid
+            ``(height, width)`` or ``(height, width, channels)`` of the columns as they
+            stand, an object with the layout protocol, a fitted TINTOlib method, or a
+            callable ``X -> images``.
+        pixels: side of the square image. It grows if the encoded columns need more
+            room.
         kinds: columns whose kind is known, as ``TableTransformer`` takes them.
         na: codes that stand for missing values, as ``TableTransformer`` takes them.
-        groups: columns that act as one, as ``TableTransformer`` takes them. None: of a table with names, columns of
-            0 and 1 that encode one variable (``color=red``, ``color=blue``) and columns that repeat another. ``{}``:
+        groups: columns that act as one, as ``TableTransformer`` takes them. None: of a
+            table with names, columns of 0 and 1 that encode one variable
+            (``color=red``, ``color=blue``) and columns that repeat another. ``{}``:
             each column is a feature.
-        image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra ``vision``), a
-            ``torch.nn.Module``, which is copied and not trained, or a function, from images ``(n, 3, height, width)``,
-            float32 in 0 … 1, to vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the one that is
-            installed. Without, or below 64 pixels, networks are trained on the images of a column with 1,000 different
-            ones, and fewer are described by colours and edges.
-        text_encoder: what turns texts into vectors that are read beside their words: ``"all-minilm-l6-v2"`` (extra
-            ``text``), a folder with a Hugging Face model (``config.json``, ``model.safetensors``, ``tokenizer.json``),
-            or a function from a list of texts to vectors ``(texts, width)``. None: words alone.
-        class_weight: ``"balanced"``. ``"pos_weight"``, which is the same ratio with weight 1 for the first class, or a
-            mapping of class to weight (0, or 1e-6 to 1e6), others having 1, so that ``{}`` is no weights. None: the
-            preset's, which is no weights but for ``"ig_example"``.
-        calibration: how outputs become probabilities. None: as the network says, so class weights shift them.
-            ``"prior"``: odds divided by the class weights, which undoes them. ``"temperature"``: the same, then
-            sharpened or softened to fit the validation rows. ``"isotonic"``: a rising curve through the validation
-            rows, for a thousand of them or more. Attribution explains the network's own outputs, before calibration.
+        image_encoder: what turns images into vectors: ``"efficientnet-lite0"`` (extra
+            ``vision``), a ``torch.nn.Module``, which is copied and not trained, or a
+            function, from images ``(n, 3, height, width)``, float32 in 0 … 1, to
+            vectors ``(n, width)`` or maps ``(n, channels, height, width)``. None: the
+            one that is installed. Without, or below 64 pixels, networks are trained on
+            the images of a column with 1,000 different ones, and fewer are described by
+            colours and edges.
+        text_encoder: what turns texts into vectors that are read beside their words:
+            ``"all-minilm-l6-v2"`` (extra ``text``), a folder with a Hugging Face model
+            (``config.json``, ``model.safetensors``, ``tokenizer.json``), or a function
+            from a list of texts to vectors ``(texts, width)``. None: words alone.
+        class_weight: ``"balanced"``. ``"pos_weight"``, which is the same ratio with
+            weight 1 for the first class, or a mapping of class to weight (0, or 1e-6 to
+            1e6), others having 1, so that ``{}`` is no weights. None: the preset's,
+            which is no weights but for ``"ig_example"``.
+        calibration: how outputs become probabilities. None: as the network says, so
+            class weights shift them. ``"prior"``: odds divided by the class weights,
+            which undoes them. ``"temperature"``: the same, then sharpened or softened
+            to fit the validation rows. ``"isotonic"``: a rising curve through the
+            validation rows, for a thousand of them or more. Attribution explains the
+            network's own outputs, before calibration.
         cost: what errors cost, for two classes: of a false positive and of a false
             negative, ``(1, 12)``, or of missing each class, ``{"good": 1, "bad": 12}``,
             whose last class is positive. The threshold of least cost is chosen on
@@ -115,11 +134,12 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         max_epochs: epochs at most. None, here and below: the preset's.
         batch_size: rows per training step, or ``"auto"``.
         learning_rate: peak of the schedule.
-        validation_fraction: share of the rows held out for early stopping and calibration, within classes. Unused with
-            an ``eval_set``. None: the preset's, which is 0.1, and 0 for ``"ig_example"``.
+        validation_fraction: share of the rows held out for early stopping and
+            calibration, within classes. Unused with an ``eval_set``. None: the
+            preset's, which is 0.1, and 0 for ``"ig_example"``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
-        random_state: None, an integer, or a NumPy generator. The same integer gives the same model, within what
-            docs/reproducibility.md says.
+        random_state: None, an integer, or a NumPy generator. The same integer gives the
+            same model, within what docs/reproducibility.md says.
         progress: ``"auto"``, True or False.
 
     Attributes:
@@ -130,14 +150,19 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         module_ (HybridNetwork): the network in eval mode.
         preprocessor_ (TableTransformer): the table's encoder.
         renderer_ (Renderer): draws the images. None without the image branch.
-        order_ (Order): what the test for an order of the columns found. None where it was not asked.
-        branches_ (dict): for ``"trees"`` and ``"linear"``, where they were tried, ``kept``, ``label`` (of the library),
-            ``share`` of the outputs with its interval ``ci_low``, ``ci_high``, the ``loss`` of held-out ``rows``
-            without it, and by how much it makes that smaller: ``gain`` with its ``std_error``.
-        history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate, seconds.
+        order_ (Order): what the test for an order of the columns found. None where it
+            was not asked.
+        branches_ (dict): for ``"trees"`` and ``"linear"``, where they were tried,
+            ``kept``, ``label`` (of the library), ``share`` of the outputs with its
+            interval ``ci_low``, ``ci_high``, the ``loss`` of held-out ``rows`` without
+            it, and by how much it makes that smaller: ``gain`` with its ``std_error``.
+        history_ (DataFrame): epoch, train_loss, validation_loss, learning_rate,
+            seconds.
         best_epoch_ (int): the epoch whose weights were kept.
-        background_, background_target_ (arrays): encoded training rows kept for explanations, and their class indexes.
-        held_out_ (HeldOut): what rows held out of training say of the errors, for intervals and sets. None without any.
+        background_, background_target_ (arrays): encoded training rows kept for
+            explanations, and their class indexes.
+        held_out_ (HeldOut): what rows held out of training say of the errors, for
+            intervals and sets. None without any.
         network_options_, training_options_ (dict): all choices, the preset's included.
         seed_ (int): the seed in use.
 
@@ -176,7 +201,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     loss: None = field(init=False)
 
     def predict_proba(self, X: Any) -> Floats:
-        """Return each class's probability, float64 ``(rows, classes)``, calibrated if asked for. Rows sum to 1."""
+        """Return each class's probability, float64 ``(rows, classes)``, calibrated if
+        asked for. Rows sum to 1.
+        """
         return self.predict_parts(X)["probabilities"]
 
     @property
@@ -206,22 +233,28 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
     def predict_set(
         self, X: Any, coverage: float = 0.9, *, by: Any = None, by_class: bool = False
     ) -> Booleans:
-        """Return for each class whether it is in the row's prediction set ``(rows, classes)``.
+        """Return for each class whether it is in the row's prediction set ``(rows,
+        classes)``.
 
-        The sets hold the true class of at least the share ``coverage`` of new rows, if these are drawn like the rows
-        held out of training: split conformal prediction (Sadinle, Lei & Wasserman 2019, arXiv 1609.00451). If the model
-        is right more often than that, some sets are empty: no class is probable enough.
+        The sets hold the true class of at least the share ``coverage`` of new rows, if
+        these are drawn like the rows held out of training: split conformal prediction
+        (Sadinle, Lei & Wasserman 2019, arXiv 1609.00451). If the model is right more
+        often than that, some sets are empty: no class is probable enough.
 
         Args:
             X: table ``(rows, features)``.
-            coverage: share of rows whose class is to be in the set, above 0 and below 1.
-            by: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
-                a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
-            by_class: the share is to hold among the rows of each class as well, also of a rare one. Sets are then
-                larger. A class with too few held-out rows is in every set, with a warning.
+            coverage: share of rows whose class is to be in the set, above 0 and below
+                1.
+            by: a column, or several, in whose groups the share is to hold as well: by
+                value, or by quarters of a column with more than eight values. Groups of
+                too few held-out rows use all of them, with a warning.
+            by_class: the share is to hold among the rows of each class as well, also of
+                a rare one. Sets are then larger. A class with too few held-out rows is
+                in every set, with a warning.
 
         Raises:
-            InputError: The model has no rows held out of training, or too few for the coverage.
+            InputError: The model has no rows held out of training, or too few for the
+                coverage.
 
         Examples:
             >>> from sklearn.datasets import load_digits
@@ -239,7 +272,9 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
         )["inside"]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, of labels in every form that ``fit`` takes: also booleans in an array of objects."""
+        """Return the accuracy, of labels in every form that ``fit`` takes: also
+        booleans in an array of objects.
+        """
         labels = np.asarray(y)
         if labels.dtype == object:
             labels = np.array(labels.tolist())
@@ -251,20 +286,23 @@ class HyNNClassifier(ClassifierMixin, _Arguments):
 class HyNNRegressor(RegressorMixin, _Arguments):
     """A network that reads each row as a table and as an image, for numbers.
 
-    The target is standardised in float64 before it is cast to the network's precision: its units change nothing.
+    The target is standardised in float64 before it is cast to the network's precision:
+    its units change nothing.
 
     Args:
-        preset: as in ``HyNNClassifier``, and so are all others. There is no ``class_weight`` and no
-            ``calibration``.
-        loss: ``"squared_error"``, or ``"poisson"`` for counts: the network says the logarithm of a rate, exact 0 is
-            allowed as y, and predictions are rates of at least 0. ``fit`` and ``predict`` then take the ``offset`` of
-            each row, the logarithm of its exposure. ``permgrad.explain`` holds the offset at 0, and so explains rates:
-            pass ``y=counts / exposure`` and ``sample_weight=exposure`` there, which gives the deviance of the counts.
+        preset: as in ``HyNNClassifier``, and so are all others. There is no
+            ``class_weight`` and no ``calibration``.
+        loss: ``"squared_error"``, or ``"poisson"`` for counts: the network says the
+            logarithm of a rate, exact 0 is allowed as y, and predictions are rates of
+            at least 0. ``fit`` and ``predict`` then take the ``offset`` of each row,
+            the logarithm of its exposure. ``permgrad.explain`` holds the offset at 0,
+            and so explains rates: pass ``y=counts / exposure`` and
+            ``sample_weight=exposure`` there, which gives the deviance of the counts.
             None: the preset's, which is the squared error.
 
     Attributes:
-        target_mean_, target_scale_ (float): mean and standard deviation of y over training rows. With
-            ``loss="poisson"`` 0 and the mean rate.
+        target_mean_, target_scale_ (float): mean and standard deviation of y over
+            training rows. With ``loss="poisson"`` 0 and the mean rate.
         background_target_ (array): standardised target of the rows in ``background_``.
 
     The other attributes are those of ``HyNNClassifier``.
@@ -297,8 +335,9 @@ class HyNNRegressor(RegressorMixin, _Arguments):
     def predict(self, X: Any, *, offset: npt.ArrayLike | None = None) -> Floats:
         """Return predictions in the units of y, float64 ``(rows,)``.
 
-        With ``loss="poisson"`` these are rates, or the counts that rows of these exposures have on average, where the
-        logarithms of the exposures are given as ``offset`` ``(rows,)``.
+        With ``loss="poisson"`` these are rates, or the counts that rows of these
+        exposures have on average, where the logarithms of the exposures are given as
+        ``offset`` ``(rows,)``.
         """
         return self.predict_parts(X, offset=offset)["prediction"]
 
@@ -310,22 +349,26 @@ class HyNNRegressor(RegressorMixin, _Arguments):
         by: Any = None,
         offset: npt.ArrayLike | None = None,
     ) -> Floats:
-        """Return the ends of an interval for each row in the units of y, float64 ``(rows, 2)``.
+        """Return the ends of an interval for each row in the units of y, float64
+        ``(rows, 2)``.
 
-        The intervals hold the truth of at least the share ``coverage`` of new rows, if these are drawn like the rows
-        held out of training: split conformal prediction (Vovk, Gammerman & Shafer 2005). The truth is as often below as
-        above them. Errors are divided by a scale learned from training rows (Papadopoulos et al. 2002), so that
-        intervals are wide where errors are large.
+        The intervals hold the truth of at least the share ``coverage`` of new rows, if
+        these are drawn like the rows held out of training: split conformal prediction
+        (Vovk, Gammerman & Shafer 2005). The truth is as often below as above them.
+        Errors are divided by a scale learned from training rows (Papadopoulos et al.
+        2002), so that intervals are wide where errors are large.
 
         Args:
             X: table ``(rows, features)``.
             coverage: share of rows whose truth is to be inside, above 0 and below 1.
-            by: a column, or several, in whose groups the share is to hold as well: by value, or by quarters of
-                a column with more than eight values. Groups of too few held-out rows use all of them, with a warning.
+            by: a column, or several, in whose groups the share is to hold as well: by
+                value, or by quarters of a column with more than eight values. Groups of
+                too few held-out rows use all of them, with a warning.
             offset: as for ``predict``.
 
         Raises:
-            InputError: The model has no rows held out of training, or too few for the coverage.
+            InputError: The model has no rows held out of training, or too few for the
+                coverage.
 
         Examples:
             >>> rng = np.random.default_rng(0)
@@ -338,7 +381,8 @@ class HyNNRegressor(RegressorMixin, _Arguments):
             >>> bool(0.7 < ((low < y[1000:]) & (y[1000:] < high)).mean() < 0.9)
             True
 
-            What makes predictions unsure? The width is an output that every method explains:
+            What makes predictions unsure? The width is an output that every method
+            explains:
 
             >>> import permgrad as pg
             >>> pg.explain(

@@ -1,4 +1,6 @@
-"""What users hand to ``fit`` and ``predict``: tables and targets, checked, with nothing of theirs changed."""
+"""What users hand to ``fit`` and ``predict``: tables and targets, checked, with nothing
+of theirs changed.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +38,27 @@ from permgrad.models.decision import choose_decision
 if TYPE_CHECKING:
     from permgrad.models.estimators.settings import FitSettings
 
-#: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these the optimiser's steps suffer.
+#: Weights of classes scale the loss and are not brought to a mean of 1. Beyond these
+#: the optimiser's steps suffer.
 LEAST_OF_CLASS = 1e-6
 MOST_OF_CLASS = 1e6
-#: Differences below it vanish when they are squared in float64, and values above its inverse become infinite.
+#: Differences below it vanish when they are squared in float64, and values above its
+#: inverse become infinite.
 _SMALLEST_SPAN = 1e-150
 
 
 def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
-    """Return the table as a data frame. Names and the number of features are remembered (``reset``) or compared."""
+    """Return the table as a data frame.
+
+    Names and the number of features are remembered (``reset``) or compared.
+    """
     from sklearn.utils.validation import check_array, validate_data
 
     if isinstance(X, (str, os.PathLike)):
-        path_hint = "Read it with pandas, or train from the files with fit_stream(path, target)."
+        path_hint = (
+            "Read it with pandas, or train from the files with "
+            "fit_stream(path, target)."
+        )
         raise InputError(
             f"X must be a table in memory, got the path {shown(os.fspath(X))}",
             hint=path_hint,
@@ -99,9 +109,14 @@ def as_frame(estimator: Any, X: Any, *, reset: bool) -> pd.DataFrame:
 
 
 def _plain_rows(X: Any) -> Any:
-    """Return rows with cells of their original types: NumPy would turn numbers beside text into text."""
+    """Return rows with cells of their original types: NumPy would turn numbers beside
+    text into text.
+    """
     if not hasattr(X, "__array__") and not hasattr(X, "__len__"):
-        problem = f"X must be a table of numbers or text. Expected 2D array, got scalar array instead: {shown(X)}"
+        problem = (
+            "X must be a table of numbers or text. Expected 2D array, got "
+            f"scalar array instead: {shown(X)}"
+        )
         raise InputError(
             problem,
             hint="Reshape your data, or pass a table of rows and columns.",
@@ -125,7 +140,10 @@ def _plain_rows(X: Any) -> Any:
 def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
     kinds = sorted({type(column_name).__name__ for column_name in frame.columns})
     if len(kinds) > 1 and "str" in kinds:
-        problem = f"Column names must be all text or all of another type, got {', '.join(kinds)}"
+        problem = (
+            "Column names must be all text or all of another type, got "
+            f"{', '.join(kinds)}"
+        )
         yield problem, "Write X.columns = X.columns.astype(str).", "PG008"
     if frame.shape[1] == 0:
         problem = (
@@ -149,19 +167,24 @@ def _check_frame(frame: pd.DataFrame, least_rows: int) -> Iterator[Fault]:
     twice = twice or list(map(str, frame.columns[frame.columns.duplicated(keep=False)]))
     if twice:
         problem = (
-            f"Column names must differ, but {', '.join(map(repr, twice[:5]))} {by_count(len(twice), 'is', 'are')} "
+            f"Column names must differ, but {', '.join(map(repr, twice[:5]))} "
+            f"{by_count(len(twice), 'is', 'are')} "
             "repeated"
         )
         yield problem, "Rename them.", "PG008"
 
 
 def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the columns of an object array their own types. A cell that is not a value is refused."""
+    """Give the columns of an object array their own types.
+
+    A cell that is not a value is refused.
+    """
     for column_name in frame.columns:
         for cell_value in frame[column_name]:
             if isinstance(cell_value, (dict, list, set, tuple, np.ndarray)):
                 raise TypeError(
-                    f"every cell's argument must be a string or a real number, but column {column_name!r} holds a "
+                    "every cell's argument must be a string or a real number, but "
+                    f"column {column_name!r} holds a "
                     f"{type(cell_value).__name__}; turn it into values"
                 )
     return frame.infer_objects()
@@ -170,14 +193,21 @@ def _with_types(frame: pd.DataFrame) -> pd.DataFrame:
 def one_column(
     y: Any, *, estimator: Any, rows: int | None = None, what: str = "y"
 ) -> Array:
-    """Return the target as a one-dimensional array. Several targets and missing values are refused.
+    """Return the target as a one-dimensional array.
 
-    ``rows``: of X, of which there must be as many. ``what``: how the target is called where there are not.
+    Several targets and missing values are refused.
+
+    ``rows``: of X, of which there must be as many. ``what``: how the target is called
+    where there are not.
     """
     from sklearn.exceptions import DataConversionWarning
 
     if y is None:
-        problem = f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is None"
+        problem = (
+            f"This {type(estimator).__name__} estimator requires y to be "
+            "passed, "
+            "but the target y is None"
+        )
         raise InputError(problem, hint="Pass one value for each row.", code="PG005")
     if isinstance(y, (pd.DataFrame, pd.Series, pd.Index)) or hasattr(y, "to_numpy"):
         values = np.asarray(
@@ -187,17 +217,24 @@ def one_column(
         try:
             values = np.asarray(y)
         except ValueError:
-            problem = "y must hold one value for each row, but some of its values are sequences and others are not"
+            problem = (
+                "y must hold one value for each row, but some of its values are "
+                "sequences and others are not"
+            )
             raise InputError(
                 problem, hint="Pass a list of labels or of numbers.", code="PG007"
             ) from None
         if values.dtype.kind in "US" and not isinstance(y, np.ndarray):
-            # NumPy turns what stands among texts into text: a missing label would become a class 'nan'.
+            # NumPy turns what stands among texts into text: a missing label would
+            # become a class 'nan'.
             labels = np.asarray(y, dtype=object)
             if not all(isinstance(value, str) for value in labels.ravel()):
                 values = labels
     if values.ndim == 2 and values.shape[1] == 1:
-        warning_text = "A column-vector y was passed when a 1d array was expected; it is taken as one target"
+        warning_text = (
+            "A column-vector y was passed when a 1d array was expected; it "
+            "is taken as one target"
+        )
         warnings.warn(warning_text, DataConversionWarning, stacklevel=4)
         values = values[:, 0]
     _check_column(values, rows, what)
@@ -208,10 +245,17 @@ def one_column(
 def _check_column(values: Array, rows: int | None, what: str) -> Iterator[Fault]:
     """Refuse targets of which a row is no single real number or label."""
     if values.ndim != 1:
-        problem = f"y must be one target of shape (rows,), got shape {values.shape} (y should be a 1d array)"
+        problem = (
+            f"y must be one target of shape (rows,), got shape {values.shape} "
+            "(y "
+            "should be a 1d array)"
+        )
         yield problem, "Fit one model per target.", "PG007"
     if values.dtype.names:
-        problem = f"y must be one class or number per row, but its rows have the fields {listed(values.dtype.names)}"
+        problem = (
+            "y must be one class or number per row, but its rows have the "
+            f"fields {listed(values.dtype.names)}"
+        )
         yield (
             problem,
             f"Fit one of them, for example y[{values.dtype.names[0]!r}].",
@@ -221,14 +265,20 @@ def _check_column(values: Array, rows: int | None, what: str) -> Iterator[Fault]
         problem = "Complex data not supported: y must be real"
         yield problem, "Fit its real and imaginary part separately.", "PG015"
     if count := int(pd.isna(values).sum()):
-        problem = f"{count:,} of {len(values):,} values of y {by_count(count, 'is', 'are')} missing (NaN)"
+        problem = (
+            f"{count:,} of {len(values):,} values of y "
+            f"{by_count(count, 'is', 'are')} missing (NaN)"
+        )
         yield (
             problem,
             f"Leave {by_count(count, 'that row', 'those rows')} out.",
             "PG015",
         )
     if rows is not None and len(values) != rows:
-        problem = f"X and {what} have inconsistent numbers of rows: X has {rows} and {what} has {len(values)}"
+        problem = (
+            f"X and {what} have inconsistent numbers of rows: X has {rows} and "
+            f"{what} has {len(values)}"
+        )
         yield problem, "Pass those that belong together.", "PG007"
 
 
@@ -276,7 +326,10 @@ def class_target(y: Array) -> tuple[Array, Integers]:
     check_characters(classes.tolist(), "classes")
     check_class_names(classes.tolist())
     if len(classes) < 2:
-        problem = f"y must hold at least 2 classes, but it has one class ({classes.tolist()[0]!r})"
+        problem = (
+            "y must hold at least 2 classes, but it has one class "
+            f"({classes.tolist()[0]!r})"
+        )
         raise InputError(problem, hint="Add rows of another class.", code="PG015")
     return classes, indexes.astype(np.int64)
 
@@ -290,7 +343,10 @@ def number_target(y: Array) -> Floats:
         with contextlib.suppress(TypeError, ValueError):
             numbers = y.astype(np.float64)
     if numbers is None:
-        problem = f"y must be numbers for regression, but it holds {first_no_number(y.tolist())!r} (type {y.dtype})"
+        problem = (
+            "y must be numbers for regression, but it holds "
+            f"{first_no_number(y.tolist())!r} (type {y.dtype})"
+        )
         raise InputError(
             problem,
             hint="Use HyNNClassifier for labels, or turn the text into numbers.",
@@ -303,7 +359,10 @@ def number_target(y: Array) -> Floats:
 @refusing
 def _check_numbers(numbers: Floats) -> Iterator[Fault]:
     if count := int((~np.isfinite(numbers)).sum()):
-        problem = f"y must be finite, but {counted(count, 'value')} {by_count(count, 'is', 'are')} infinite (inf)"
+        problem = (
+            f"y must be finite, but {counted(count, 'value')} "
+            f"{by_count(count, 'is', 'are')} infinite (inf)"
+        )
         yield (
             problem,
             f"Leave {by_count(count, 'that row', 'those rows')} out.",
@@ -316,7 +375,8 @@ def _check_numbers(numbers: Floats) -> Iterator[Fault]:
         value_range = 0.0
     if largest > 1 / _SMALLEST_SPAN or 0 < value_range < _SMALLEST_SPAN:
         problem = (
-            f"y's squares do not fit into float64: its largest value is {largest:.2g} in size and its values span "
+            f"y's squares do not fit into float64: its largest value is {largest:.2g} "
+            "in size and its values span "
             f"{value_range:.2g}"
         )
         yield problem, "Give y in another unit.", "PG015"
@@ -334,9 +394,11 @@ def check_counts(y: Floats) -> None:
 def per_exposure(
     loss: str, y: Array, weights: Floats, offset: Any
 ) -> tuple[Array, Floats]:
-    """Return counts per unit of exposure, and the weights of such rates, where a log of the exposure is given.
+    """Return counts per unit of exposure, and the weights of such rates, where a log of
+    the exposure is given.
 
-    The Poisson likelihood of counts with an offset is that of their rates with the exposures as weights.
+    The Poisson likelihood of counts with an offset is that of their rates with the
+    exposures as weights.
     """
     if offset is None:
         return y, weights
@@ -351,11 +413,13 @@ def per_exposure(
 
 
 def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -> Array:
-    """Give a model what it must know of the training rows' target, and return it as the network sees it.
+    """Give a model what it must know of the training rows' target, and return it as the
+    network sees it.
 
-    Of classes ``classes_``, ``class_weights_`` and ``decision_``. Of numbers ``target_mean_``
-    and ``target_scale_``, the deviation. Of counts, by ``loss``, the scale is
-    their mean rate, which the ``weights`` of the rows belong to, and the mean is 0.
+    Of classes ``classes_``, ``class_weights_`` and ``decision_``. Of numbers
+    ``target_mean_`` and ``target_scale_``, the deviation. Of counts, by ``loss``, the
+    scale is their mean rate, which the ``weights`` of the rows belong to, and the mean
+    is 0.
     """
     if model.task == "classification":
         model.classes_, coded = class_target(y)
@@ -372,7 +436,8 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
     spread = float(numbers.std())
     if spread == 0:
         warn_user(
-            f"All {len(y)} training values of y are {target_mean:.6g}. There is nothing to learn, and predictions stay near "
+            f"All {len(y)} training values of y are {target_mean:.6g}. There is "
+            "nothing to learn, and predictions stay near "
             "that value."
         )
     if settings.training.loss == "poisson":
@@ -385,7 +450,9 @@ def learn_target(model: Any, y: Array, settings: FitSettings, weights: Floats) -
 
 
 def code_target(model: Any, y: Array) -> Array:
-    """Return other rows' target as the network sees it: class indexes, or standardised numbers."""
+    """Return other rows' target as the network sees it: class indexes, or standardised
+    numbers.
+    """
     if model.task == "regression":
         return np.asarray((number_target(y) - model.target_mean_) / model.target_scale_)
     class_indices = {}
@@ -397,7 +464,8 @@ def code_target(model: Any, y: Array) -> Array:
     if (indexes < 0).any():
         strange = y[indexes < 0].tolist()[0]
         problem = (
-            f"eval_set's y must hold classes of y ({', '.join(map(str, model.classes_[:10]))}), but it holds "
+            "eval_set's y must hold classes of y "
+            f"({', '.join(map(str, model.classes_[:10]))}), but it holds "
             f"{strange!r}"
         )
         raise InputError(problem, hint="Leave those rows out.", code="PG015")
@@ -407,7 +475,8 @@ def code_target(model: Any, y: Array) -> Array:
 def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
     """Return one weight per class, of which there are ``rows (classes,)``.
 
-    ``"balanced"``: rows / (classes × rows of the class). ``"pos_weight"``: rows of the first class / rows of the class.
+    ``"balanced"``: rows / (classes × rows of the class). ``"pos_weight"``: rows of the
+    first class / rows of the class.
     """
     if class_weight is None:
         return np.ones(len(classes))
@@ -432,16 +501,23 @@ def class_weights(class_weight: Any, classes: Array, rows: Integers) -> Floats:
 def _check_weights(
     class_weight: Mapping[Any, Any], rows: Mapping[Any, int]
 ) -> Iterator[Fault]:
-    """Refuse weights of other classes, or of a size that training cannot use. ``rows``: of each class."""
+    """Refuse weights of other classes, or of a size that training cannot use.
+
+    ``rows``: of each class.
+    """
     for label, weight in class_weight.items():
         if label not in rows:
-            problem = f"class_weight must name classes of y ({', '.join(map(repr, list(rows)[:10]))}), got {label!r}"
+            problem = (
+                "class_weight must name classes of y "
+                f"({', '.join(map(repr, list(rows)[:10]))}), got {label!r}"
+            )
             yield problem, "Correct the name.", "PG035"
         if not is_number(weight) or not (
             weight == 0 or LEAST_OF_CLASS <= weight <= MOST_OF_CLASS
         ):
             problem = (
-                f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and {MOST_OF_CLASS:,.0f}, got "
+                f"class_weight[{label!r}] must be 0 or between {LEAST_OF_CLASS:g} and "
+                f"{MOST_OF_CLASS:,.0f}, got "
                 f"{shown(weight)}"
             )
             yield problem, f"Pass for example class_weight={{{label!r}: 2.0}}.", "PG020"
@@ -457,7 +533,9 @@ def _check_weights(
 def dependence_between(
     row_groups: Any, row_time: Any, rows: int, eval_set: Any
 ) -> Dependence | None:
-    """Return which training rows depend on each other, or None where nothing is passed."""
+    """Return which training rows depend on each other, or None where nothing is
+    passed.
+    """
     given_arguments = {
         argument_name: argument_value
         for argument_name, argument_value in (
@@ -497,9 +575,11 @@ def dependence_between(
 def held_out_units(
     units: Dependence, fraction: float, seed: int, indexes: Integers | None
 ) -> tuple[Integers, Integers]:
-    """Return training and validation row numbers, sorted, whole groups drawn or the latest times.
+    """Return training and validation row numbers, sorted, whole groups drawn or the
+    latest times.
 
-    Every class keeps a training row. No row is drawn if fewer than two would be left to train.
+    Every class keeps a training row. No row is drawn if fewer than two would be left to
+    train.
     """
     row_count = len(units.codes)
     if units.timed:
@@ -526,9 +606,12 @@ def held_out_units(
 def held_out(
     rows: int, fraction: float, seed: int, indexes: Integers | None
 ) -> tuple[Integers, Integers]:
-    """Return training and validation row numbers, sorted. Drawn within classes if there are any.
+    """Return training and validation row numbers, sorted.
 
-    Every class keeps a training row. No row is drawn if fewer than two would be left to train.
+    Drawn within classes if there are any.
+
+    Every class keeps a training row. No row is drawn if fewer than two would be left to
+    train.
     """
     order = generator(seed, "validation rows").permutation(rows)
     held_out_count = round(fraction * rows)
@@ -537,7 +620,8 @@ def held_out(
     if indexes is None:
         held_out_rows = order[:held_out_count]
     else:
-        # Along the rows sorted by class, every (1 / fraction)-th row is taken: each class gets its share, to one row.
+        # Along the rows sorted by class, every (1 / fraction)-th row is taken: each
+        # class gets its share, to one row.
         by_class = order[np.argsort(indexes[order], kind="stable")]
         spare = np.delete(by_class, np.unique(indexes[by_class], return_index=True)[1])
         held_out_count = min(held_out_count, len(spare))

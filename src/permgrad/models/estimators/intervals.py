@@ -1,10 +1,12 @@
-"""Intervals of numbers and sets of classes that hold the truth at a chosen rate: split conformal prediction.
+"""Intervals of numbers and sets of classes that hold the truth at a chosen rate: split
+conformal prediction.
 
-Rows that no training step saw are scored by how far the model was off. A new row's interval ends at the scores' order
-statistics. If new rows are drawn like those, it holds the truth with a probability of at least the coverage, whatever
-the model (Vovk, Gammerman & Shafer 2005, chapter 4). A number's interval lies around its prediction.
-Errors are divided by a scale that depends on the row (Papadopoulos et al. 2002). Classes are scored by 1 − their
-probability (Sadinle, Lei & Wasserman 2019).
+Rows that no training step saw are scored by how far the model was off. A new row's
+interval ends at the scores' order statistics. If new rows are drawn like those, it
+holds the truth with a probability of at least the coverage, whatever the model (Vovk,
+Gammerman & Shafer 2005, chapter 4). A number's interval lies around its prediction.
+Errors are divided by a scale that depends on the row (Papadopoulos et al. 2002).
+Classes are scored by 1 − their probability (Sadinle, Lei & Wasserman 2019).
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ Places: TypeAlias = Integers
 #: Encoded rows ``(rows, encoded)``, standardised truth and prediction ``(rows,)``.
 Sample: TypeAlias = tuple[Floats32, Floats, Floats]
 
-#: Held-out rows that are stored, and training rows that the scale is learned from, at most. Cells of the latter.
+#: Held-out rows that are stored, and training rows that the scale is learned from, at
+#: most. Cells of the latter.
 MOST_HELD = 5_000
 MOST_LEARNED = 10_000
 CELLS = 1_000_000
@@ -37,8 +40,10 @@ class HeldOut:
     """What rows held out of training say of the model's errors.
 
     Attributes:
-        x: the rows as the network sees them, float32 ``(rows, encoded)``. Of a model without its rows ``(0, encoded)``.
-        scores: of numbers (truth − prediction) / scale, standardised. Of classes 1 − the true one's probability.
+        x: the rows as the network sees them, float32 ``(rows, encoded)``. Of a model
+            without its rows ``(0, encoded)``.
+        scores: of numbers (truth − prediction) / scale, standardised. Of classes 1 −
+            the true one's probability.
         scale: of numbers.
         codes: of classes the position of each row's class, int64 ``(rows,)``.
         dependence: which rows depend on each other, where that is known.
@@ -57,7 +62,9 @@ class HeldOut:
         learned: Sample,
         dependence: Dependence | None = None,
     ) -> Self:
-        """Return the scores of held-out rows, with a scale learned from training rows."""
+        """Return the scores of held-out rows, with a scale learned from training
+        rows.
+        """
         (x, y, predicted), (held_x, held_y, held_predicted) = learned, held_out_sample
         residuals = held_y - held_predicted
         sizes = [np.abs(y - predicted), np.abs(residuals)]
@@ -76,7 +83,9 @@ class HeldOut:
         )
 
     def fewest(self, coverage: float) -> int:
-        """Return how many held-out rows a coverage needs: sets end on one side, intervals on two."""
+        """Return how many held-out rows a coverage needs: sets end on one side,
+        intervals on two.
+        """
         return (
             math.ceil((1 if self.scale is None else 2) / (1 - coverage) * (1 - 1e-9))
             - 1
@@ -101,7 +110,10 @@ class HeldOut:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], encoded: int) -> Self | None:
-        """Read back what ``arrays`` returned, if a model holds it. ValueError: the parts do not fit together."""
+        """Read back what ``arrays`` returned, if a model holds it.
+
+        ValueError: the parts do not fit together.
+        """
         x, scores, edges, steps = (
             arrays.get(f"held_out.{array_name}")
             for array_name in ("x", "scores", "edges", "steps")
@@ -118,7 +130,8 @@ class HeldOut:
         )
         must(
             has_valid_shape,
-            f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} columns",
+            f"{len(scores)} scores of held-out rows {x.dtype} {x.shape} of {encoded} "
+            "columns",
         )
         if scale is None:
             score_arrays = [scores]
@@ -178,8 +191,8 @@ class HeldOut:
     ) -> Booleans:
         """Return whether each class is in the set of a row ``(rows, classes)``.
 
-        ``by_class``: the coverage holds among the rows of each class (Vovk 2012). A class of too few held-out rows is
-        in every set.
+        ``by_class``: the coverage holds among the rows of each class (Vovk 2012). A
+        class of too few held-out rows is in every set.
         """
         if not by_class:
             return np.asarray(
@@ -212,7 +225,8 @@ class HeldOut:
             possession_verb = by_count(small_classes, "has", "have")
             verb_form = by_count(small_classes, "is", "are")
             warn_user(
-                f"{small_classes} of {probabilities.shape[1]} classes {possession_verb} fewer than {least} held-out rows, too few for "
+                f"{small_classes} of {probabilities.shape[1]} classes "
+                f"{possession_verb} fewer than {least} held-out rows, too few for "
                 f"coverage={coverage:g} by class, and {verb_form} in every set"
             )
         return inside
@@ -231,11 +245,13 @@ class HeldOut:
     def _by_group(
         self, encoded: Any, columns: Places, coverage: float
     ) -> Iterator[tuple[Booleans, Floats, int, int]]:
-        """Yield which rows are in a group, its sorted scores, how many rows may be outside, and those of the new row.
+        """Yield which rows are in a group, its sorted scores, how many rows may be
+        outside, and those of the new row.
 
-        A group has the same values in its columns, or of many values the same quarter. Too few scores are replaced by
-        those of all held-out rows, with a warning. A new row is one of so many that depend on each other (1: of none).
-        They are as likely anywhere among the scores as other such rows, and may all be beyond them.
+        A group has the same values in its columns, or of many values the same quarter.
+        Too few scores are replaced by those of all held-out rows, with a warning. A new
+        row is one of so many that depend on each other (1: of none). They are as likely
+        anywhere among the scores as other such rows, and may all be beyond them.
         """
         least = self.fewest(coverage)
         self._check_held(columns, coverage, least)
@@ -262,9 +278,13 @@ class HeldOut:
             np.bincount(of_held, minlength=int(groups.max(initial=0)) + 1) < least
         )
         if fallen := int(is_small_group[of_others].sum()):
-            affected_rows = f"{fallen:,} of {counted(len(of_others), 'row')} {by_count(fallen, 'is', 'are')}"
+            affected_rows = (
+                f"{fallen:,} of {counted(len(of_others), 'row')} "
+                f"{by_count(fallen, 'is', 'are')}"
+            )
             warn_user(
-                f"{affected_rows} in groups of fewer than {least} held-out rows, so the coverage is that of all held-out rows "
+                f"{affected_rows} in groups of fewer than {least} held-out rows, so "
+                "the coverage is that of all held-out rows "
                 "and may not hold in the group"
             )
         for group_code in np.unique(of_others):
@@ -277,8 +297,10 @@ class HeldOut:
             count = len(scores) + own_count
             if len(scores) < least * own_count:
                 warn_user(
-                    f"The {len(scores):,} held-out rows depend on each other and say as much as {len(scores) // own_count:,} "
-                    f"independent ones, fewer than the {least} that coverage={coverage:g} needs, so it may not hold"
+                    f"The {len(scores):,} held-out rows depend on each other and say "
+                    f"as much as {len(scores) // own_count:,} "
+                    f"independent ones, fewer than the {least} that "
+                    f"coverage={coverage:g} needs, so it may not hold"
                 )
             yield (
                 of_others == group_code,
@@ -291,13 +313,18 @@ class HeldOut:
         """Refuse too few held-out rows, or groups of rows that were not saved."""
         if len(self.scores) < least:
             raise InputError(
-                f"coverage={coverage:g} needs at least {least:,} rows held out of training, but there "
+                f"coverage={coverage:g} needs at least {least:,} rows held out of "
+                "training, but there "
                 f"{by_count(len(self.scores), 'is', 'are')} {len(self.scores):,}",
-                hint="Pass a lower coverage, or fit with a larger validation_fraction or an eval_set.",
+                hint="Pass a lower coverage, or fit with a larger validation_fraction "
+                "or an eval_set.",
                 code="PG013",
             )
         if len(columns) and len(self.x) < len(self.scores):
-            problem = "by= needs the rows held out of training, and this model was saved without rows"
+            problem = (
+                "by= needs the rows held out of training, and this model was "
+                "saved without rows"
+            )
             raise InputError(
                 problem,
                 hint="Leave by out, or save the model with its rows.",
@@ -305,7 +332,9 @@ class HeldOut:
             )
 
     def _together(self, group_rows: Integers, coverage: float) -> int:
-        """Return how many of the chosen held-out rows say as much as one independent row of what is outside."""
+        """Return how many of the chosen held-out rows say as much as one independent
+        row of what is outside.
+        """
         if self.dependence is None:
             return 1
         among = self.dependence.take(group_rows)
@@ -326,12 +355,17 @@ class HeldOut:
 
 
 def _columns(encoded: Any, predicted: Floats) -> Floats:
-    """Return what the scale reads ``(rows, encoded + 1)``: the encoded row and its prediction."""
+    """Return what the scale reads ``(rows, encoded + 1)``: the encoded row and its
+    prediction.
+    """
     return np.column_stack([np.asarray(encoded, dtype=np.float64), predicted])
 
 
 def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None:
-    """Return a number of each held-out row, if a model holds them. ValueError: they are no such numbers."""
+    """Return a number of each held-out row, if a model holds them.
+
+    ValueError: they are no such numbers.
+    """
     codes = arrays.get(f"held_out.{name}")
     if codes is not None:
         has_valid_shape = (
@@ -347,7 +381,10 @@ def _codes(arrays: Mapping[str, Array], name: str, rows: int) -> Integers | None
 
 
 def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
-    """Return which held-out rows depend on each other, if a model holds it. ValueError: they are no such numbers."""
+    """Return which held-out rows depend on each other, if a model holds it.
+
+    ValueError: they are no such numbers.
+    """
     groups, times = (
         _codes(arrays, array_name, rows) for array_name in ("row_groups", "row_time")
     )
@@ -357,8 +394,9 @@ def _dependence(arrays: Mapping[str, Array], rows: int) -> Dependence | None:
     return Dependence(units, timed=groups is None)
 
 
-# ---- how wide an interval is -----------------------------------------------------------------------------------------
-#: Of the scale: parts of a column, steps at most and without a gain, their length, rows that pull a step to 0.
+# ---- how wide an interval is ---------------------------------------------------------
+#: Of the scale: parts of a column, steps at most and without a gain, their length, rows
+#: that pull a step to 0.
 _BINS = 16
 _STEPS = 300
 _PATIENCE = 25
@@ -368,7 +406,8 @@ _PULL = 20.0
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """How large the errors of a row are: exp of a sum of steps over its columns, ``(columns, parts)``.
+    """How large the errors of a row are: exp of a sum of steps over its columns,
+    ``(columns, parts)``.
 
     ``edges`` ``(columns, parts − 1)`` divide the columns into parts.
     """
@@ -389,10 +428,12 @@ class Scale:
 def fit_scale(
     columns: Floats, errors: Floats, held_columns: Floats, held_errors: Floats
 ) -> Scale:
-    """Boost stumps for the logarithm of the mean absolute error by the Gamma deviance (Friedman 2001).
+    """Boost stumps for the logarithm of the mean absolute error by the Gamma deviance
+    (Friedman 2001).
 
-    ``errors`` are absolute and of training rows, which a network fits better than others: only their pattern counts.
-    Held-out rows decide when to stop, by the deviance at its best level.
+    ``errors`` are absolute and of training rows, which a network fits better than
+    others: only their pattern counts. Held-out rows decide when to stop, by the
+    deviance at its best level.
     """
     count = columns.shape[1]
     edges = np.quantile(columns, np.arange(1, _BINS) / _BINS, axis=0).T

@@ -1,4 +1,6 @@
-"""The encoded rows of its training table that a fitted model keeps, and a model without them."""
+"""The encoded rows of its training table that a fitted model keeps, and a model without
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ TRAINING_ROWS = "training rows"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ComparedRows:
-    """Training rows that a model of another library keeps, because single rows are compared with them.
+    """Training rows that a model of another library keeps, because single rows are
+    compared with them.
 
     ``encoded`` ``(rows, encoded)``, drawn from ``drawn_from`` training rows.
     """
@@ -78,9 +81,11 @@ def draw_background(
 
 
 def rows_compared(model: Any) -> Integers:
-    """Return which of the rows that a model keeps single rows are compared with, ``(rows,)``.
+    """Return which of the rows that a model keeps single rows are compared with,
+    ``(rows,)``.
 
-    A model that was saved without them, or trained in parts, has them chosen of the rows that it keeps.
+    A model that was saved without them, or trained in parts, has them chosen of the
+    rows that it keeps.
     """
     places: Integers | None = getattr(model, "rows_compared_", None)
     if places is not None and len(places):
@@ -89,10 +94,16 @@ def rows_compared(model: Any) -> Integers:
 
 
 def kept_rows(model: Any) -> Any:
-    """Return the training rows that a model keeps, as it encoded them. Refuse a model that was saved without any."""
+    """Return the training rows that a model keeps, as it encoded them.
+
+    Refuse a model that was saved without any.
+    """
     if rows_in(model)[0]:
         return model.background_
-    problem = "This model was saved without rows of its training table, from which replacement values would come"
+    problem = (
+        "This model was saved without rows of its training table, from which "
+        "replacement values would come"
+    )
     background_hint = (
         "Pass background= with rows like X, or save the model with its rows."
     )
@@ -100,7 +111,9 @@ def kept_rows(model: Any) -> Any:
 
 
 def rows_in(model: Any) -> tuple[int, int]:
-    """Return how many encoded rows a model keeps: of training, and those that were held out of it."""
+    """Return how many encoded rows a model keeps: of training, and those that were held
+    out of it.
+    """
     background_rows = getattr(model, "background_", ())
     held_out_rows = getattr(model, "held_out_", None)
     return len(background_rows), 0 if held_out_rows is None else len(held_out_rows.x)
@@ -113,7 +126,9 @@ def count_rows(model: Any) -> int:
 
 
 def without_rows(model: Any) -> Any:
-    """Return a copy that keeps no rows, only how often each class is among those it had."""
+    """Return a copy that keeps no rows, only how often each class is among those it
+    had.
+    """
     lean_model = copy.copy(model)
     target = np.asarray(model.background_target_)
     lean_model.background_ = model.background_[:0]

@@ -1,6 +1,7 @@
 """What is learned after training, mostly from held-out rows.
 
-How outputs become probabilities, how large errors are, and the share of random kernels beside the trained network.
+How outputs become probabilities, how large errors are, and the share of random kernels
+beside the trained network.
 """
 
 from __future__ import annotations
@@ -134,10 +135,12 @@ def _learn_decision(model: Any, held_out_rows: Rows | None, weights: Floats) -> 
 def _raise_to(
     model: Any, held_out_rows: Rows, weights: Floats, between: Dependence
 ) -> float:
-    """Raise predictions by their mean error on held-out rows that are later than those of training.
+    """Raise predictions by their mean error on held-out rows that are later than those
+    of training.
 
-    The level of many targets drifts, and the next rows are nearest to the latest. What chance may have made of the
-    mean is left out: it is multiplied by 1 − (standard error / mean)², at least 0. Returns it in units of y.
+    The level of many targets drifts, and the next rows are nearest to the latest. What
+    chance may have made of the mean is left out: it is multiplied by 1 − (standard
+    error / mean)², at least 0. Returns it in units of y.
     """
     errors = (
         held_out_rows.y.numpy().astype(np.float64)
@@ -169,10 +172,11 @@ _SCALED = 128
 
 
 def _add_random_kernels(model: Any, prepared: Prepared) -> None:
-    """Fit so many kernels as the settings ask for to the training rows, and let them have a share of the outputs.
+    """Fit so many kernels as the settings ask for to the training rows, and let them
+    have a share of the outputs.
 
-    The share is the one nearest to 1/2 that held-out rows allow. Without held-out rows, or where rows do not fit in
-    memory, there are none.
+    The share is the one nearest to 1/2 that held-out rows allow. Without held-out rows,
+    or where rows do not fit in memory, there are none.
     """
     held_out_rows = prepared.job.validation_rows
     learned = prepared.job.train_rows
@@ -249,7 +253,9 @@ def _share_of(model: Any, prepared: Prepared, held: Rows, others: Floats) -> flo
 
 
 def _readout(features: Array, rows: Rows, classes: int) -> tuple[Floats, Floats]:
-    """Return the matrix and the offset from what kernels see to logits, or to the standardised target."""
+    """Return the matrix and the offset from what kernels see to logits, or to the
+    standardised target.
+    """
     y = rows.y.numpy()
     weights = rows.weight.numpy().astype(np.float64)
     if classes:
@@ -274,7 +280,8 @@ def _readout(features: Array, rows: Rows, classes: int) -> tuple[Floats, Floats]
 def ridge(
     features: Floats, truth: Floats, penalties: Floats, weights: Floats | None = None
 ) -> tuple[Floats, Floats]:
-    """Return the matrix ``(features, outputs)``, and what each row is predicted to be by a ridge of all others.
+    """Return the matrix ``(features, outputs)``, and what each row is predicted to be
+    by a ridge of all others.
 
     The closed form of leave-one-out errors is that of Golub, Heath & Wahba 1979.
 
@@ -282,7 +289,8 @@ def ridge(
         features: centred columns ``(rows, features)``.
         truth: centred targets ``(rows, outputs)``.
         penalties: that are tried.
-        weights: of the rows, ``(rows,)`` with mean 1. Columns and targets are centred by them.
+        weights: of the rows, ``(rows,)`` with mean 1. Columns and targets are centred
+            by them.
     """
     if weights is None:
         share = np.full(len(features), 1 / len(features))

@@ -1,10 +1,13 @@
-"""Whether the columns of a table have an order that a convolution can use, tested on training rows before training.
+"""Whether the columns of a table have an order that a convolution can use, tested on
+training rows before training.
 
-Two steps, the second only if the first finds something. The columns are put in a row, on a grid, or in channels if
-their names tell such, on some rows, and neighbours must be more alike on *others* than neighbours of shuffled columns.
-Then a quick model of fixed random kernels (ROCKET, Dempster et al. 2020, arXiv 1910.13051) must predict held-out rows
-better in this order than in random ones, and not worse than trees without any order. Of few rows its mean with the
-trees may be as good as these instead. Columns that are alike because they share factors pass the first step only.
+Two steps, the second only if the first finds something. The columns are put in a row,
+on a grid, or in channels if their names tell such, on some rows, and neighbours must be
+more alike on *others* than neighbours of shuffled columns. Then a quick model of fixed
+random kernels (ROCKET, Dempster et al. 2020, arXiv 1910.13051) must predict held-out
+rows better in this order than in random ones, and not worse than trees without any
+order. Of few rows its mean with the trees may be as good as these instead. Columns that
+are alike because they share factors pass the first step only.
 """
 
 from __future__ import annotations
@@ -35,8 +38,9 @@ _MOST_ROWS = 1200
 _FOLDS = 3
 _CONTROLS = 2
 _KERNELS = 128
-#: Up to so many rows are read by several draws of the kernels, because one draw adds as much noise as the rows, and in
-#: more folds, because a model of two thirds of them shows too little.
+#: Up to so many rows are read by several draws of the kernels, because one draw adds as
+#: much noise as the rows, and in more folds, because a model of two thirds of them
+#: shows too little.
 _FEW = 300
 _DRAWS = 4
 _FEW_FOLDS = 10
@@ -44,7 +48,8 @@ _SHUFFLES = 200
 #: A gain is worth an image if it is as sure, and as large.
 _SURE = 0.001
 _LEAST_GAIN = 0.01
-#: Trees that are better, and as surely, need no order. The quick model is linear: they may be as good by chance.
+#: Trees that are better, and as surely, need no order. The quick model is linear: they
+#: may be as good by chance.
 _SURELY_BEHIND = 0.95
 _PENALTIES: Floats = np.logspace(-1, 5, 7)
 
@@ -56,7 +61,8 @@ class _Shape:
     Attributes:
         noun: what the columns are said to form.
         alike: mean |r| of neighbours, below which nothing is tried.
-        sure: p-value of a gain that few rows must show. On a grid, blocks of like columns look like an order, too.
+        sure: p-value of a gain that few rows must show. On a grid, blocks of like
+            columns look like an order, too.
     """
 
     noun: str
@@ -66,7 +72,8 @@ class _Shape:
 
 #: Returns places of columns, and the shape of their grid, from rows and a seed.
 _Placing = Callable[[Floats, int], tuple[Positions, tuple[int, ...]]]
-#: By the name of the layout. Columns form a picture only if that predicts better than a curve for certain.
+#: By the name of the layout. Columns form a picture only if that predicts better than a
+#: curve for certain.
 _SHAPES = {
     "path": _Shape("a curve", 0.5),
     "lattice": _Shape("a picture", 0.3, 0.0001),
@@ -82,13 +89,16 @@ class Order:
     Attributes:
         found: whether the columns have an order that helps.
         columns: how many were looked at.
-        alike, alike_by_chance: mean |correlation| of neighbours, and of shuffled columns, on held-out rows.
-        gain: how much of the error of held-out rows the order saves in a quick model, over random orders or over
-            trees, whichever is less: of wrong rows, or of the mean absolute error, as a share of rows or of the
-            target's standard deviation. None: not measured, because the first of both is too small.
-        p_value: of the gain over random orders, or of the likeness where that was too small.
-        layout: that the columns are drawn in if an order was found: ``"path"``, a curve, ``"lattice"``, a picture, or
-            ``"given"``, channels that names tell.
+        alike, alike_by_chance: mean |correlation| of neighbours, and of shuffled
+            columns, on held-out rows.
+        gain: how much of the error of held-out rows the order saves in a quick model,
+            over random orders or over trees, whichever is less: of wrong rows, or of
+            the mean absolute error, as a share of rows or of the target's standard
+            deviation. None: not measured, because the first of both is too small.
+        p_value: of the gain over random orders, or of the likeness where that was too
+            small.
+        layout: that the columns are drawn in if an order was found: ``"path"``, a
+            curve, ``"lattice"``, a picture, or ``"given"``, channels that names tell.
     """
 
     found: bool
@@ -104,7 +114,10 @@ class Order:
         if not self.found and self.columns == 1:
             return "a single column has no order: the network reads it as a table"
         if not self.found:
-            return f"no order among these {self.columns} columns: the network reads them as a table"
+            return (
+                f"no order among these {self.columns} columns: the network reads "
+                "them as a table"
+            )
         shown_gain = max(self.gain or 0.0, _LEAST_GAIN)
         if task == "classification":
             gain_text = f"{shown_gain:.0%} of rows"
@@ -112,15 +125,20 @@ class Order:
             gain_text = f"{shown_gain:.2f} standard deviations"
         about = "about" if shown_gain == self.gain else "below"
         shape_noun = _SHAPES[self.layout].noun
-        return f"the {self.columns} columns form {shape_noun}: image branch on, expected gain {about} {gain_text}"
+        return (
+            f"the {self.columns} columns form {shape_noun}: image branch on, "
+            f"expected gain {about} {gain_text}"
+        )
 
 
 def find_order(
     encoded: Array, y: Array, task: str, seed: int, names: Sequence[str] = ()
 ) -> Order:
-    """Test encoded training rows ``(rows, columns)`` of numbers, with their target, for an order of the columns.
+    """Test encoded training rows ``(rows, columns)`` of numbers, with their target, for
+    an order of the columns.
 
-    Where ``names`` tell channels, their order is tested first, and others only if it does not help.
+    Where ``names`` tell channels, their order is tested first, and others only if it
+    does not help.
     """
     row_count, columns = encoded.shape
     if columns < FEWEST_COLUMNS or row_count < FEWEST_ROWS:
@@ -156,7 +174,10 @@ def _test(
     *,
     to_the_end: bool = False,
 ) -> tuple[Order, Floats]:
-    """Test the columns of some rows for one shape. Return also each row's error in it, unless it failed before."""
+    """Test the columns of some rows for one shape.
+
+    Return also each row's error in it, unless it failed before.
+    """
     columns = table.shape[1]
     random_generator = generator(seed, "order", name)
     row_folds = np.arange(len(table)) % _FOLDS
@@ -229,9 +250,11 @@ def _predictions(
     folds: list[tuple[Integers, Integers]],
     fold_placings: Iterator[tuple[Positions, tuple[int, ...]]],
 ) -> Iterator[tuple[Floats, Integers]]:
-    """Yield what is predicted of each fold's held rows ``(draws, orders, rows, …)``, the order first, and these rows.
+    """Yield what is predicted of each fold's held rows ``(draws, orders, rows, …)``,
+    the order first, and these rows.
 
-    ``fold_placings``: those of each fold, or of the first alone, which then are those of all.
+    ``fold_placings``: those of each fold, or of the first alone, which then are those
+    of all.
     """
     fold_features: list[list[Floats]] = []
     for learned, held_out_rows in folds:
@@ -267,7 +290,9 @@ def _predictions(
 def _draw(
     rng: np.random.Generator, columns: int, size: tuple[int, ...]
 ) -> tuple[FoldedKernels, list[Integers]]:
-    """Return random kernels for pictures of this size, and random orders of the columns."""
+    """Return random kernels for pictures of this size, and random orders of the
+    columns.
+    """
     shuffles = [rng.permutation(columns) for _ in range(_CONTROLS)]
     picture_height, picture_width, *depth = size
     kernels = RandomKernels(
@@ -280,7 +305,9 @@ def _draw(
 def _likeness(
     held_out_rows: Floats, positions: Positions, rng: np.random.Generator, seed: int
 ) -> tuple[float, float, float]:
-    """Return how alike neighbours are on held-out rows, how alike shuffled columns, and the p-value of the first."""
+    """Return how alike neighbours are on held-out rows, how alike shuffled columns, and
+    the p-value of the first.
+    """
     table = standardised_sample(held_out_rows, seed)
     column_at = dict(
         zip(map(tuple, positions.tolist()), range(len(positions)), strict=True)
@@ -330,7 +357,9 @@ def _p_value(differences: Floats) -> float:
 
 @dataclass(frozen=True)
 class _Target:
-    """The target as numbers, one column for each class or one that is standardised, and the classes' indexes."""
+    """The target as numbers, one column for each class or one that is standardised, and
+    the classes' indexes.
+    """
 
     numbers: Floats
     codes: Integers | None
@@ -344,10 +373,12 @@ class _Target:
         return cls(((numbers - numbers.mean()) / (numbers.std() or 1.0))[:, None], None)
 
     def errors(self, predicted: Floats, rows: Integers) -> Floats:
-        """Return two errors of each row ``(2, ..., rows)``: whether its class is wrong, or how far its number is away.
+        """Return two errors of each row ``(2, ..., rows)``: whether its class is wrong,
+        or how far its number is away.
 
-        Of classes the second is the squared distance: few rows show a gain in it that the count of wrong rows hides.
-        Many rows show in it what likeness without an order is worth.
+        Of classes the second is the squared distance: few rows show a gain in it that
+        the count of wrong rows hides. Many rows show in it what likeness without an
+        order is worth.
         """
         if self.codes is None:
             return np.stack([np.abs(predicted[..., 0] - self.numbers[rows, 0])] * 2)
@@ -382,7 +413,9 @@ def _predicted(
 
 
 def _over_chance(errors: Sequence[Floats]) -> Floats:
-    """Return how much larger both errors of each row are in random orders ``(2, rows)``, from those of each fold."""
+    """Return how much larger both errors of each row are in random orders ``(2,
+    rows)``, from those of each fold.
+    """
     return np.concatenate(
         [fold_errors[:, 1:].mean(axis=1) - fold_errors[:, 0] for fold_errors in errors],
         axis=1,
@@ -396,7 +429,9 @@ def _over_trees(
     in_order: Sequence[Floats],
     seed: int,
 ) -> tuple[Floats, Floats]:
-    """Return how much larger the error of each row is by trees than in order, and than by the mean of both."""
+    """Return how much larger the error of each row is by trees than in order, and than
+    by the mean of both.
+    """
     over_order = []
     over_both = []
     for (learned, held_out_rows), predicted in zip(folds, in_order, strict=True):

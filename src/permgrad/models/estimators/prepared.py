@@ -1,4 +1,6 @@
-"""Rows on their way into training: encoded, and together with everything that a training needs."""
+"""Rows on their way into training: encoded, and together with everything that a
+training needs.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,14 @@ if TYPE_CHECKING:  # a model of another library is read without torch
 class EncodedRows:
     """Rows with what a model's encoder makes of them, so that they are encoded once.
 
-    Estimators of permgrad take them in the place of a frame, and so does ``permgrad.explain``. ``encode_rows`` of a
-    model returns them.
+    Estimators of permgrad take them in the place of a frame, and so does
+    ``permgrad.explain``. ``encode_rows`` of a model returns them.
 
     Attributes:
-        table: the rows as they were passed, ``(rows, features)``, numbers that are categories with a categorical type.
-        encoder: what encoded them. A model with another encoder encodes the table again.
+        table: the rows as they were passed, ``(rows, features)``, numbers that are
+            categories with a categorical type.
+        encoder: what encoded them. A model with another encoder encodes the table
+            again.
         encoded: float32 ``(rows, encoded)``.
 
     Examples:
@@ -85,10 +89,12 @@ class Prepared:
         job: the network, its rows and how it is trained.
         module: the network as it stands in the estimator's ``module_``.
         device: where it is trained.
-        validation_weight: weights of the validation rows, ``(rows,)``, without those of their classes.
+        validation_weight: weights of the validation rows, ``(rows,)``, without those of
+            their classes.
         dependence: which validation rows depend on each other, where that is known.
         random_kernels: how many are fitted after training.
-        beside: branches beside the network that are then tried, and whether they are kept in any case.
+        beside: branches beside the network that are then tried, and whether they are
+            kept in any case.
     """
 
     job: TrainingJob
@@ -101,7 +107,9 @@ class Prepared:
     beside_by_name: bool = False
 
     def with_epochs(self, most: int, row_parts: int = 1) -> Prepared:
-        """Return the same training of at most so many epochs, each on one of ``row_parts`` of the rows in turn."""
+        """Return the same training of at most so many epochs, each on one of
+        ``row_parts`` of the rows in turn.
+        """
         from permgrad.models.train.rows import Rows
 
         options = dataclasses.replace(self.job.options, max_epochs=most)

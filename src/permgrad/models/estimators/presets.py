@@ -1,7 +1,9 @@
-"""Presets: named starting points for the whole model, network and training alike. One registry, a JSON file, a mapping.
+"""Presets: named starting points for the whole model, network and training alike.
 
-A file and a mapping hold ``{"base": "default", "layout": …, "network": {…}, "optimizer": …, …}``: a base, and what
-replaces its values.
+One registry, a JSON file, a mapping.
+
+A file and a mapping hold ``{"base": "default", "layout": …, "network": {…},
+"optimizer": …, …}``: a base, and what replaces its values.
 """
 
 from __future__ import annotations
@@ -29,15 +31,21 @@ class Preset:
 
     Attributes:
         numeric: how the encoder scales numbers.
-        training: what replaces the defaults of ``TrainingOptions``. ``batch_size`` may be ``"auto"``: a power of two
-            that grows with the rows, 32 to 256. In a file or a mapping these settings stand beside the others.
-        validation_fraction: share of the rows held out of training when nobody brings validation rows.
-        pairs_as_levels: whether a column of yes and no is one-hot like any other category, instead of one 0/1 column.
-        seeks_order: whether ``image="auto"`` draws images only of columns in whose order something can be read.
-        beside: branches beside the network that are tried, and kept where they pay: ``"linear"``, ``"trees"``.
-        max_levels: levels of a category that are columns of their own. A category with more has scores instead, see
-            ``TableEncoder``. In published networks, and in a stream, the rarer ones share one "other". None: 50, or 256
-            for networks that read the table only and embed large categories.
+        training: what replaces the defaults of ``TrainingOptions``. ``batch_size`` may
+            be ``"auto"``: a power of two that grows with the rows, 32 to 256. In a file
+            or a mapping these settings stand beside the others.
+        validation_fraction: share of the rows held out of training when nobody brings
+            validation rows.
+        pairs_as_levels: whether a column of yes and no is one-hot like any other
+            category, instead of one 0/1 column.
+        seeks_order: whether ``image="auto"`` draws images only of columns in whose
+            order something can be read.
+        beside: branches beside the network that are tried, and kept where they pay:
+            ``"linear"``, ``"trees"``.
+        max_levels: levels of a category that are columns of their own. A category with
+            more has scores instead, see ``TableEncoder``. In published networks, and in
+            a stream, the rarer ones share one "other". None: 50, or 256 for networks
+            that read the table only and embed large categories.
         background_size: training rows kept for explanations.
     """
 
@@ -55,7 +63,9 @@ class Preset:
     background_size: int = 1000
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a preset file holds, complete, so that no base preset shows through."""
+        """Return what a preset file holds, complete, so that no base preset shows
+        through.
+        """
         # The loss is the task's, unless it is named.
         defaults = {}
         for field in dataclasses.fields(TrainingOptions):
@@ -132,10 +142,11 @@ DEFAULT = presets.register("default")(
     )
 )
 
-# The published network for UCI Bank Marketing, 51–80–30–10–1 with one logit and a weighted loss. NOTE[DIFF]: its
-# schedule, batches of 10 for 120 epochs, over-trains and takes minutes. Batches of 512, 45 epochs and averaged weights
-# were chosen by five folds of the example's training rows: ROC-AUC 0.9303. Without averages 0.9300 at 60 epochs and
-# 0.9288 at 30. With them 0.9287 at 30 and 0.9294 at 80.
+# The published network for UCI Bank Marketing, 51–80–30–10–1 with one logit and a
+# weighted loss. NOTE[DIFF]: its schedule, batches of 10 for 120 epochs, over-trains and
+# takes minutes. Batches of 512, 45 epochs and averaged weights were chosen by five
+# folds of the example's training rows: ROC-AUC 0.9303. Without averages 0.9300 at 60
+# epochs and 0.9288 at 30. With them 0.9287 at 30 and 0.9294 at 80.
 IG_EXAMPLE = presets.register("ig_example")(
     Preset(
         layout="assignment",
@@ -192,7 +203,10 @@ def _is_file(name: Any) -> bool:
 
 
 def get_preset(preset: Any) -> Preset:
-    """Return the preset of a name, of a mapping, or of the path of a JSON file. All faults are listed."""
+    """Return the preset of a name, of a mapping, or of the path of a JSON file.
+
+    All faults are listed.
+    """
     if isinstance(preset, Preset):
         return preset
     if isinstance(preset, Mapping):
@@ -203,7 +217,10 @@ def get_preset(preset: Any) -> Preset:
     if _is_file(preset):
         content = read_user_json(preset, "the preset file")
         if not isinstance(content, dict):
-            problem = f"Preset file {preset} must hold a JSON object, got {type(content).__name__}"
+            problem = (
+                f"Preset file {preset} must hold a JSON object, got "
+                f"{type(content).__name__}"
+            )
             raise InputError(
                 problem, hint="See Preset.to_dict() for an example.", code="PG011"
             )
@@ -263,7 +280,8 @@ def preset_from_dict(
 ) -> Preset:
     """Return a preset from what its file or a mapping holds. Every fault is listed.
 
-    ``base``: the preset of a file that the mapping is based on. Without it, ``content["base"]`` is a registered name.
+    ``base``: the preset of a file that the mapping is based on. Without it,
+    ``content["base"]`` is a registered name.
     """
     training = [field.name for field in dataclasses.fields(TrainingOptions)]
     names = ["base", *_own_settings(), *training]

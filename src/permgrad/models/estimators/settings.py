@@ -1,4 +1,7 @@
-"""From an estimator's arguments to checked settings. All faults are found before any work is done."""
+"""From an estimator's arguments to checked settings.
+
+All faults are found before any work is done.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,16 @@ TASK_LOSSES = {
 CALIBRATIONS = ("prior", "temperature", "isotonic")
 #: When rows are drawn as images.
 IMAGES = ("auto", "always", "never")
-#: How images of ordered columns are read in the place of the preset's: measured on MNIST-1D, of 18 networks.
+#: How images of ordered columns are read in the place of the preset's: measured on
+#: MNIST-1D, of 18 networks.
 ORDERED: dict[str, Any] = {
     "conv_filters": (32, 64, 128), "conv_normalization": "batch", "image_readout": "mean", "image_shift": 0.05,
     "random_kernels": 512,
 }  # fmt: skip
 _CURVE_KERNEL = 5
-#: Epochs with such images, and the share of them before which none is the best. The loss of few held-out rows is often
-#: smallest by chance, or before the table's branch grows too sure, while the rate is high and weights are worse.
+#: Epochs with such images, and the share of them before which none is the best. The
+#: loss of few held-out rows is often smallest by chance, or before the table's branch
+#: grows too sure, while the rate is high and weights are worse.
 _ORDERED_EPOCHS = 40
 _ORDERED_KEPT = 0.75
 
@@ -60,10 +65,11 @@ _LEAST = re.compile(r"a whole number of at least \d+")
 
 @dataclasses.dataclass(frozen=True)
 class ArgumentRule:
-    """What an argument must be: ``words`` behind "must be", an ``example`` as it is written.
+    """What an argument must be: ``words`` behind "must be", an ``example`` as it is
+    written.
 
-    A name is one of ``choices``, a number is ``whole`` or any, from ``least`` to below ``below``. All else ``holds``.
-    ``none``: whether None is right.
+    A name is one of ``choices``, a number is ``whole`` or any, from ``least`` to below
+    ``below``. All else ``holds``. ``none``: whether None is right.
     """
 
     name: str
@@ -120,7 +126,8 @@ _WHOLE: dict[str, Any] = {
     "whole": True,
 }
 _SHARE: dict[str, Any] = {"words": "a number from 0 to below 1", "below": 1}
-#: Training options that are arguments of the estimators too, where None means: as the preset says.
+#: Training options that are arguments of the estimators too, where None means: as the
+#: preset says.
 _TRAINING: tuple[ArgumentRule, ...] = (
     ArgumentRule("max_epochs", example="50", **_WHOLE),
     ArgumentRule(
@@ -144,11 +151,13 @@ _ARGUMENTS: tuple[ArgumentRule, ...] = (
     ArgumentRule("kinds", "a mapping of column to kind", "{'postcode': 'categorical'}", _is_mapping),
     ArgumentRule("groups", "a mapping of group to a list of columns", "{'size': ['width', 'height']}", is_blocks),
     ArgumentRule(
-        "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module or a callable", "None",
+        "image_encoder", f"{' or '.join(map(repr, image_encoders))}, a torch.nn.Module "
+                         "or a callable", "None",
         lambda encoder: encoder in image_encoders if isinstance(encoder, str) else callable(encoder),
     ),
     ArgumentRule(
-        "text_encoder", f"{' or '.join(map(repr, text_encoders))}, a folder with a Hugging Face model or a callable",
+        "text_encoder", f"{' or '.join(map(repr, text_encoders))}, a folder with a "
+                        "Hugging Face model or a callable",
         "'all-minilm-l6-v2'", is_text_encoder,
     ),
     ArgumentRule("calibration", choices=CALIBRATIONS),
@@ -217,7 +226,11 @@ def argument_faults(arguments: Mapping[str, Any], task: str) -> list[InputError]
         and not isinstance(layout, str)
         and is_foreign(layout)
     ):
-        problem = "A layout of foreign code and an image_encoder of your own cannot be combined"
+        problem = (
+            "A layout of foreign code and an image_encoder of your own cannot "
+            "be "
+            "combined"
+        )
         faults.append(
             InputError(
                 problem,
@@ -234,7 +247,11 @@ def training_faults(training: Mapping[str, Any], task: str) -> list[InputError]:
         fault for preset_rule in _PRESET for fault in preset_rule.faults(training)
     ]
     if "loss" in training and training["loss"] not in TASK_LOSSES[task]:
-        problem = f"The loss of a {task} must be {' or '.join(map(repr, TASK_LOSSES[task]))}, got {training['loss']!r}"
+        problem = (
+            f"The loss of a {task} must be "
+            f"{' or '.join(map(repr, TASK_LOSSES[task]))}, got "
+            f"{training['loss']!r}"
+        )
         faults.append(
             InputError(
                 problem, hint="Leave loss out, or choose another task.", code="PG036"
@@ -269,16 +286,21 @@ class FitSettings:
     max_levels: int = 50
     #: whether an image is drawn of columns with an order only, which is looked for
     seeks_order: bool = False
-    #: options of the network, and whether patience and epochs, that stay as they are for ordered columns
+    #: options of the network, and whether patience and epochs, that stay as they are
+    #: for ordered columns
     fixed: frozenset[str] = frozenset()
-    #: kinds of columns that ``branches`` leaves out: "text", "image", and "table" for all others
+    #: kinds of columns that ``branches`` leaves out: "text", "image", and "table" for
+    #: all others
     left_out: frozenset[str] = frozenset()
-    #: branches beside the network that are tried, and whether they were named, and so are kept in any case
+    #: branches beside the network that are tried, and whether they were named, and so
+    #: are kept in any case
     beside: tuple[str, ...] = ()
     beside_by_name: bool = False
 
     def for_order(self, shape: Sequence[int]) -> FitSettings:
-        """Return the settings for images of ordered columns with this height and width, and perhaps channels."""
+        """Return the settings for images of ordered columns with this height and width,
+        and perhaps channels.
+        """
         shape = shape[:2]
         # Pooling leaves about ten places along the longer side.
         blocks = min(max(round(math.log2(max(shape) / 13)), 3), 6)
@@ -309,10 +331,13 @@ class FitSettings:
         return dataclasses.replace(self, network=network, training=training)
 
     def training_for(self, rows: int) -> TrainingOptions:
-        """Return the training options for a number of training rows: an automatic batch size is settled."""
+        """Return the training options for a number of training rows: an automatic batch
+        size is settled.
+        """
         if not self.automatic_batch:
             return self.training
-        # A power of two near a 64th of the rows: enough steps per epoch for few rows, speed for many.
+        # A power of two near a 64th of the rows: enough steps per epoch for few rows,
+        # speed for many.
         power = 2 ** round(math.log2(max(rows, 1) / _ROWS_PER_BATCH))
         return dataclasses.replace(
             self.training,
@@ -323,7 +348,8 @@ class FitSettings:
 def check_branches(
     branches: Any,
 ) -> tuple[tuple[str, ...], tuple[str, ...], frozenset[str]]:
-    """Return the network's paths and the branches beside it in their order, and the kinds of columns left out.
+    """Return the network's paths and the branches beside it in their order, and the
+    kinds of columns left out.
 
     Examples:
         >>> check_branches(("trees", "tabular", "image"))
@@ -349,7 +375,10 @@ def check_branches(
         )
     if not names or len(set(names)) != len(names):
         known_branches = listed([*PATHS, *ADDITIVE, *KINDS_OF_BRANCHES], 9, repr)
-        problem = f"branches must be 'auto', or name one or more of {known_branches}, each once, got {names!r}"
+        problem = (
+            f"branches must be 'auto', or name one or more of {known_branches}, "
+            f"each once, got {names!r}"
+        )
         raise InputError(
             problem,
             hint="Pass for example branches=('tabular', 'image').",
@@ -359,7 +388,10 @@ def check_branches(
         branch_path for branch_path in ADDITIVE if branch_path in names
     )
     if len(additive_branches) == len(names):
-        problem = f"branches={names!r} stand beside a network, which has no branch of its own here"
+        problem = (
+            f"branches={names!r} stand beside a network, which has no branch of "
+            "its own here"
+        )
         raise InputError(
             problem,
             hint=f"Pass for example branches={('tabular', *names)!r}.",
@@ -388,7 +420,9 @@ def joined(faults: Sequence[InputError], what: str = "arguments") -> InputError:
 
 
 def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
-    """Check all arguments of an estimator together, and then what its preset says beside them."""
+    """Check all arguments of an estimator together, and then what its preset says
+    beside them.
+    """
     faults: list[InputError] = []
     paths = tuple[str, ...]()
     additive_branches = tuple[str, ...]()
@@ -432,7 +466,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         preset_settings = {}
     faults = _of_preset(arguments["preset"], faults)
     with collecting(faults):
-        options.check()  # either of the options that exclude each other may be an argument
+        # either of the options that exclude each other may be an argument
+        options.check()
     if faults:
         raise joined(faults, "settings")
 
@@ -446,7 +481,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
     by_name = bool(paths)
     seeks = preset.seeks_order and not placed and passed.get("image", "auto") == "auto"
     paths = _paths_with(passed.get("image", "auto"), paths or preset.branches)
-    # More levels of a category are distinguished if they are embedded. In an image each takes a pixel.
+    # More levels of a category are distinguished if they are embedded. In an image each
+    # takes a pixel.
     if options.level_embedding_size and "image" not in paths:
         most_levels = MOST_EMBEDDED_LEVELS
     else:
@@ -466,7 +502,8 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
         pairs_as_levels=preset.pairs_as_levels,
         max_levels=most_levels if preset.max_levels is None else int(preset.max_levels),
         seeks_order=seeks,
-        # What a file says is for all tables. Who writes a mapping, or an argument, writes it for this one.
+        # What a file says is for all tables. Who writes a mapping, or an argument,
+        # writes it for this one.
         fixed=frozenset(
             (
                 *network,
@@ -481,7 +518,9 @@ def resolve_settings(arguments: Mapping[str, Any], task: str) -> FitSettings:
 
 
 def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
-    """Return faults that name the preset that they are of, where that is a mapping or a file."""
+    """Return faults that name the preset that they are of, where that is a mapping or a
+    file.
+    """
     if isinstance(preset, Preset):
         return faults
     if isinstance(preset, Mapping):
@@ -495,7 +534,9 @@ def _of_preset(preset: Any, faults: list[InputError]) -> list[InputError]:
 
 
 def _training_options(training: Mapping[str, Any]) -> TrainingOptions:
-    """Return the options of a training, without a size of batches that follows from the rows."""
+    """Return the options of a training, without a size of batches that follows from the
+    rows.
+    """
     options = {}
     for option_name, value in training.items():
         if (option_name, value) != ("batch_size", "auto"):
@@ -522,7 +563,9 @@ def _paths_with(image: str, paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_preset(preset: Any, task: str | None = None) -> None:
-    """Refuse a preset (a name, a path, a ``Preset``) whose values no training could use, listing every fault."""
+    """Refuse a preset (a name, a path, a ``Preset``) whose values no training could
+    use, listing every fault.
+    """
     if task is not None:
         default_loss = None
     else:
@@ -531,7 +574,10 @@ def check_preset(preset: Any, task: str | None = None) -> None:
 
 
 def choose_device(device: Any) -> torch.device:
-    """Return the torch device of a name. ``"auto"`` is a CUDA device, else the processor. ``"gpu"`` is ``"cuda"``."""
+    """Return the torch device of a name.
+
+    ``"auto"`` is a CUDA device, else the processor. ``"gpu"`` is ``"cuda"``.
+    """
     if device is None or (isinstance(device, str) and device == "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kinds = {

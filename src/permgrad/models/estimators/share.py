@@ -1,4 +1,7 @@
-"""How much a further branch counts beside what a network says without it. The share follows from held-out rows."""
+"""How much a further branch counts beside what a network says without it.
+
+The share follows from held-out rows.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,12 @@ from permgrad.models.estimators.calibration import class_logits
 #: Shares that are tried, and the fewest held-out rows for it.
 _SHARES = np.linspace(0, 1, 101)
 FEWEST = 5
-#: Resamples of the held-out rows for the share's interval, and stretches of time that are drawn whole.
+#: Resamples of the held-out rows for the share's interval, and stretches of time that
+#: are drawn whole.
 _RESAMPLES = 200
 _STRETCHES = 50
-#: Probabilities below it count as this, so that a branch that is sure and wrong does not decide alone.
+#: Probabilities below it count as this, so that a branch that is sure and wrong does
+#: not decide alone.
 _LEAST = 1e-7
 #: Takes outputs ``(rows, outputs)`` and returns the loss of each row ``(rows,)``.
 RowLosses = Callable[[Floats], Floats]
@@ -29,13 +34,17 @@ RowLosses = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Share:
-    """How much a branch counts beside the others, which err on other rows. The others count for the rest.
+    """How much a branch counts beside the others, which err on other rows.
+
+    The others count for the rest.
 
     Attributes:
         share: of the outputs (logits or numbers), from 0 to 1.
-        ci_low, ci_high: the 95 % interval of the share with the least loss, over resamples of the held-out rows.
+        ci_low, ci_high: the 95 % interval of the share with the least loss, over
+            resamples of the held-out rows.
         loss: the mean loss of held-out rows without the branch.
-        gain, std_error: by how much the branch makes it smaller, and the standard error of that.
+        gain, std_error: by how much the branch makes it smaller, and the standard error
+            of that.
         rows: the held-out rows that it was learned from.
     """
 
@@ -51,13 +60,15 @@ class Share:
     def pays(self) -> bool:
         """Whether the loss of held-out rows is smaller with the branch.
 
-        Not by more than its standard error: few held-out rows would leave out much that helps, see
-        benchmarks/decisions.md.
+        Not by more than its standard error: few held-out rows would leave out much that
+        helps, see benchmarks/decisions.md.
         """
         return self.gain > 0
 
     def __call__(self, outputs: Floats, branch_outputs: Floats) -> Floats:
-        """Return what the branch, which says ``branch_outputs``, and what was there before say together."""
+        """Return what the branch, which says ``branch_outputs``, and what was there
+        before say together.
+        """
         return (1 - self.share) * outputs + self.share * branch_outputs
 
     @classmethod
@@ -74,9 +85,10 @@ class Share:
     ) -> Self:
         """Return the share nearest to 1/2 in the interval of the best one.
 
-        Equal shares are hard to beat by shares that are estimated from few rows (Claeskens et al. 2016). Where one is
-        far better they are not, and of squared errors the inverse says how much each counts, as if they were
-        independent (Bates & Granger 1969). Those of two that are about as good are nearly equal.
+        Equal shares are hard to beat by shares that are estimated from few rows
+        (Claeskens et al. 2016). Where one is far better they are not, and of squared
+        errors the inverse says how much each counts, as if they were independent (Bates
+        & Granger 1969). Those of two that are about as good are nearly equal.
 
         Args:
             outputs: what is said without the branch, ``(rows, outputs)``.
@@ -85,8 +97,8 @@ class Share:
             seed: of the resamples.
             weights: of the rows.
             dependence: of these rows.
-            squared: whether losses are squared errors, or deviances. A logarithm of probabilities says less of how far
-                off they are.
+            squared: whether losses are squared errors, or deviances. A logarithm of
+                probabilities says less of how far off they are.
         """
         count = len(outputs)
         if count < FEWEST:
@@ -141,7 +153,8 @@ class Share:
 
 
 def row_losses(y: Array, *, classes: bool, rates: bool = False) -> RowLosses:
-    """Return the loss of outputs by row: cross entropy of logits, squared error, or half the deviance of ``rates``.
+    """Return the loss of outputs by row: cross entropy of logits, squared error, or
+    half the deviance of ``rates``.
 
     ``y``: positions of the classes, or numbers ``(rows,)``.
     """
@@ -182,9 +195,16 @@ def branch_words(name: str, facts: Mapping[str, Any]) -> str:
         f"{fixed(100 * abs(loss_change) / base_loss, 1)} %"
         for loss_change in (facts["gain"], facts["std_error"])
     )
-    held_out_sentence = f"the loss of {facts['rows']:,} held-out rows is {change_size} {change} (standard error {error})"
+    held_out_sentence = (
+        f"the loss of {facts['rows']:,} held-out rows is "
+        f"{change_size} "
+        f"{change} (standard error {error})"
+    )
     with_it = f"with {'them' if is_plural else 'it'} {held_out_sentence}"
     subject = f"{name} ({facts['label']})"
     if not facts["kept"]:
         return f"{subject} {'are' if is_plural else 'is'} left out: {with_it}"
-    return f"{subject} {'count' if is_plural else 'counts'} for {facts['share']:.2f} of the outputs: {with_it}"
+    return (
+        f"{subject} {'count' if is_plural else 'counts'} for {facts['share']:.2f} "
+        f"of the outputs: {with_it}"
+    )

@@ -1,4 +1,5 @@
-"""Branches beside the head in networks that only predict: what they add, and how a replacement moves it.
+"""Branches beside the head in networks that only predict: what they add, and how a
+replacement moves it.
 
 What is kept of a row is what a replacement starts from. ``said`` makes outputs of it.
 """
@@ -17,14 +18,16 @@ from permgrad.models.network.network import HybridNetwork
 from permgrad.models.network.products import linear
 from permgrad.models.network.trees import TreeBranch
 
-#: How often trees that ask for a column are walked where all others are not walked at all, and how many are kept.
+#: How often trees that ask for a column are walked where all others are not walked at
+#: all, and how many are kept.
 _ROUNDS = 2
 _KEPT = 256
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Rows as they are, ``before (rows, encoded)``, of which ``columns`` get new ``values (pairs, columns)``.
+    """Rows as they are, ``before (rows, encoded)``, of which ``columns`` get new
+    ``values (pairs, columns)``.
 
     ``rows (pairs,)``: the row that each line of values is for. None: each row has one.
     """
@@ -50,7 +53,10 @@ class Edit:
 
 
 class Beside:
-    """A branch beside the head: it is computed whole. What it says is kept, of rates before their exponential."""
+    """A branch beside the head: it is computed whole.
+
+    What it says is kept, of rates before their exponential.
+    """
 
     def __init__(self, branch: nn.Module, rate: nn.Module | None) -> None:
         self.branch = branch
@@ -68,7 +74,9 @@ class Beside:
         return self.rate(branch_outputs)
 
     def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:  # noqa: ARG002 — what else is kept of rows as they are
-        """Return what would be kept of rows with replaced columns ``(pairs, outputs)``."""
+        """Return what would be kept of rows with replaced columns ``(pairs,
+        outputs)``.
+        """
         return self.enter(edit.edited())
 
 
@@ -100,7 +108,9 @@ class BesideTrees(Beside):
         self._asking: dict[tuple[int, ...], TreeBranch | None] = {}
 
     def replaced(self, branch_outputs: Tensor, edit: Edit) -> Tensor:
-        """Walk the trees that ask for the columns, in rows as they are and as they would be, where that is less."""
+        """Walk the trees that ask for the columns, in rows as they are and as they
+        would be, where that is less.
+        """
         asking = self._asking_for(tuple(edit.columns))
         if asking is None:
             return self.enter(edit.edited())
@@ -109,7 +119,9 @@ class BesideTrees(Beside):
         return edit.of(branch_outputs - asking(edit.before)) + asking(edit.edited())
 
     def _asking_for(self, columns: tuple[int, ...]) -> TreeBranch | None:
-        """Return the trees that ask for any of some columns, or None if they are most of them."""
+        """Return the trees that ask for any of some columns, or None if they are most
+        of them.
+        """
         if columns not in self._asking:
             asking_trees = self.trees.asking_for(columns)
             if len(self._asking) >= _KEPT:

@@ -1,7 +1,10 @@
-"""Layers of a network that only predicts, with less to do. Results differ from the layers' by rounding.
+"""Layers of a network that only predicts, with less to do.
 
-Normalisation is an affine map in eval mode. An activation that never falls may come after a maximum, on fewer numbers.
-Maps are ``(rows, height, width, channels)``: flattened without a copy, and channels are last everywhere.
+Results differ from the layers' by rounding.
+
+Normalisation is an affine map in eval mode. An activation that never falls may come
+after a maximum, on fewer numbers. Maps are ``(rows, height, width, channels)``:
+flattened without a copy, and channels are last everywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ Step = Callable[[Tensor], Tensor]
 
 #: Layers that do nothing in eval mode.
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-#: What torch's layers compute, as it was when this was loaded: who patches a class wants to be called.
+#: What torch's layers compute, as it was when this was loaded: who patches a class
+#: wants to be called.
 _FORWARDS: dict[type[nn.Module], Any] = {
     layer_class: layer_class.forward
     for layer_class in (
@@ -51,7 +55,9 @@ def pair(value: Any) -> tuple[int, int]:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Return whether somebody watches a module's calls, which a folded layer would not make, or has replaced them."""
+    """Return whether somebody watches a module's calls, which a folded layer would not
+    make, or has replaced them.
+    """
     # A forward set on the object itself is that of this layer alone.
     return bool(
         module._forward_hooks or module._forward_pre_hooks  # noqa: SLF001 — torch has no other way to ask
@@ -59,7 +65,9 @@ def hooked(module: nn.Module) -> bool:
 
 
 def watched(module: nn.Module) -> bool:
-    """Return whether somebody watches any part of a network, or has patched the classes of torch's layers."""
+    """Return whether somebody watches any part of a network, or has patched the classes
+    of torch's layers.
+    """
     patched = any(
         layer_class.forward is not forward for layer_class, forward in _FORWARDS.items()
     )
@@ -67,7 +75,10 @@ def watched(module: nn.Module) -> bool:
 
 
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Return whether a layer computes what its torch class computes. Its weight may be composed of others."""
+    """Return whether a layer computes what its torch class computes.
+
+    Its weight may be composed of others.
+    """
     return isinstance(layer, kind) and type(layer).forward is kind.forward
 
 
@@ -88,7 +99,10 @@ def max_pool(maps: Tensor, window: int) -> Tensor:
 
 
 class Affine:
-    """``x ↦ scale · x + shift`` per channel: batch normalisation in eval mode. The numbers are float64."""
+    """``x ↦ scale · x + shift`` per channel: batch normalisation in eval mode.
+
+    The numbers are float64.
+    """
 
     def __init__(self, layer: Any) -> None:
         self.scale = (layer.running_var.detach().double() + layer.eps).rsqrt()
@@ -108,7 +122,9 @@ class Affine:
         return torch.addcmul(shift, values, scale)
 
     def bound(self) -> Step:
-        """Return the step that bounds maps by the shift: from below, or from above in channels that the map inverts."""
+        """Return the step that bounds maps by the shift: from below, or from above in
+        channels that the map inverts.
+        """
         shift = self._narrow[0]
         turned = self.scale < 0
         lower_limits = shift.masked_fill(turned, -torch.inf)
@@ -119,7 +135,9 @@ class Affine:
 
 
 def folded(layers: Sequence[nn.Module]) -> list[Any]:
-    """Return the layers that do something in eval mode, batch normalisation as an affine map, a mean as one layer."""
+    """Return the layers that do something in eval mode, batch normalisation as an
+    affine map, a mean as one layer.
+    """
     normalises = (nn.BatchNorm1d, nn.BatchNorm2d)
     steps: list[Any] = []
     for layer in layers:
@@ -154,9 +172,11 @@ class Stack:
 
 
 class DenseStack(Stack):
-    """Layers one after the other on the last dimension, batch normalisation folded into the dense layer behind it.
+    """Layers one after the other on the last dimension, batch normalisation folded into
+    the dense layer behind it.
 
-    ``fresh``: nobody else reads the tensors that it is given, so they may be overwritten.
+    ``fresh``: nobody else reads the tensors that it is given, so they may be
+    overwritten.
     """
 
     def __init__(self, layers: Sequence[nn.Module], *, fresh: bool = False) -> None:
@@ -199,7 +219,8 @@ def _of_a_copy(layer: nn.Module, values: Tensor) -> Tensor:
 
 
 class MapTail(Stack):
-    """What follows a convolution up to the next: activations, normalisation and pooling of its maps.
+    """What follows a convolution up to the next: activations, normalisation and pooling
+    of its maps.
 
     ``before``: an affine map that the convolution must apply itself.
     """

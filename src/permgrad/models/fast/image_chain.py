@@ -1,7 +1,8 @@
-"""The image branch read as a chain: convolutions, each with what follows it, up to the first dense layer.
+"""The image branch read as a chain: convolutions, each with what follows it, up to the
+first dense layer.
 
-Whoever knows the chain walks it faster, and can say which box of each map a changed pixel reaches.
-Maps are ``(rows, height, width, channels)``.
+Whoever knows the chain walks it faster, and can say which box of each map a changed
+pixel reaches. Maps are ``(rows, height, width, channels)``.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from permgrad.imaging.render import Renderer
 from permgrad.models.fast.folding import POINTWISE, DenseStack, MapTail, is_plain
 from permgrad.models.network.network import HybridNetwork
 
-#: Rows and columns of a map, half open: first row, row behind the last, first column, column behind the last.
+#: Rows and columns of a map, half open: first row, row behind the last, first column,
+#: column behind the last.
 Box = tuple[int, int, int, int]
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d)
-#: The first convolution is a matrix where columns times filters are at most so many times the kernel: torch convolves
-#: one channel into 8 at 12 GFLOP/s, into 32 at 62, and multiplies matrices at 200 (measured on one core).
+#: The first convolution is a matrix where columns times filters are at most so many
+#: times the kernel: torch convolves one channel into 8 at 12 GFLOP/s, into 32 at 62,
+#: and multiplies matrices at 200 (measured on one core).
 _MOST_COLUMNS = 64
 #: Above this share of windows that see a feature, computing those alone gains nothing.
 _MOST_WINDOWS = 0.7
@@ -38,14 +41,17 @@ def area(box: Box) -> int:
 
 def channels_last(maps: Tensor) -> Tensor:
     """Return maps with channels first in memory as maps with channels last."""
-    # Of one channel torch would take the memory of the copy for one with channels first, and convolve more slowly.
+    # Of one channel torch would take the memory of the copy for one with channels
+    # first, and convolve more slowly.
     if maps.shape[1] == 1:
         return maps[:, 0].contiguous().unsqueeze(-1)
     return maps.permute(0, 2, 3, 1).contiguous()
 
 
 def near(matrix: Tensor, channels: int, size: Sequence[int]) -> Tensor:
-    """Return a matrix over maps flattened as torch does, channels first, for maps of ``size`` with channels last."""
+    """Return a matrix over maps flattened as torch does, channels first, for maps of
+    ``size`` with channels last.
+    """
     return (
         matrix.reshape(len(matrix), channels, *size)
         .permute(0, 2, 3, 1)
@@ -93,7 +99,10 @@ class Sliding:
         return edges[0], edges[1], edges[2], edges[3]
 
     def read(self, box: Box) -> Box:
-        """Return the inputs that a box of outputs reads. They may lie beyond the edge."""
+        """Return the inputs that a box of outputs reads.
+
+        They may lie beyond the edge.
+        """
         edges: list[int] = []
         for axis, (stride, padding, reach) in enumerate(
             zip(self.stride, self.padding, self.reach, strict=True)
@@ -113,8 +122,9 @@ class Sliding:
 class Step:
     """What a segment does for a box of its input that changes.
 
-    ``moved``: the convolution's outputs that change, which read ``source`` of the input. ``needed``: its outputs that
-    the pooling of ``result`` needs, which read ``window`` of the input.
+    ``moved``: the convolution's outputs that change, which read ``source`` of the
+    input. ``needed``: its outputs that the pooling of ``result`` needs, which read
+    ``window`` of the input.
     """
 
     box: Box
@@ -126,7 +136,9 @@ class Step:
 
 
 class Segment:
-    """A convolution and the pointwise and pooling layers that follow it, up to the next convolution."""
+    """A convolution and the pointwise and pooling layers that follow it, up to the next
+    convolution.
+    """
 
     def __init__(
         self,
@@ -169,7 +181,10 @@ class Segment:
     def convolve(
         self, maps: Tensor, padding: Any = None, *, bias: bool = True
     ) -> Tensor:
-        """Return the convolution of maps. ``padding=0`` where they already hold what lies beyond the edge."""
+        """Return the convolution of maps.
+
+        ``padding=0`` where they already hold what lies beyond the edge.
+        """
         convolution = self.convolution
         convolution_options: Any = {}
         for option_name in ("stride", "padding", "dilation", "groups"):
@@ -187,10 +202,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class BoxMatrix:
-    """A box of the first convolution as a matrix on the encoded columns whose pixels it reads."""
+    """A box of the first convolution as a matrix on the encoded columns whose pixels it
+    reads.
+    """
 
     columns: list[int]
-    #: what is drawn of the columns: ``(value − low) · factor``, at most ``most`` where it is clipped
+    #: what is drawn of the columns: ``(value − low) · factor``, at most ``most`` where
+    #: it is clipped
     low: Tensor
     factor: Tensor
     most: float | None
@@ -212,14 +230,19 @@ class BoxMatrix:
 
 @dataclass
 class ImageChain:
-    """An image branch as a chain of segments and, behind them, dense layers. Made by :meth:`read`."""
+    """An image branch as a chain of segments and, behind them, dense layers.
+
+    Made by :meth:`read`.
+    """
 
     renderer: Any
     segments: list[Segment]
-    #: the first dense layer, whose input a changed box reaches through few columns, and those behind. None: the head's
+    #: the first dense layer, whose input a changed box reaches through few columns, and
+    #: those behind. None: the head's
     first: nn.Linear | None
     rest: DenseStack
-    #: each column that is seen, with its channel, row and column. None where pictures are more than that
+    #: each column that is seen, with its channel, row and column. None where pictures
+    #: are more than that
     placed: list[tuple[int, int, int, int]] | None
     #: the first layer's matrix on flat maps
     first_near: Tensor | None = None
@@ -304,7 +327,9 @@ class ImageChain:
         return chain
 
     def matrix(self, box: Box, window: Box) -> BoxMatrix:
-        """Return the matrix to a box of the first convolution, which reads a window of the picture."""
+        """Return the matrix to a box of the first convolution, which reads a window of
+        the picture.
+        """
         assert self.placed is not None
         top_row, bottom, left_column, right = window
         seen_columns = []
@@ -353,10 +378,13 @@ class ImageChain:
         maps: list[Tensor] | None = None,
         convolved: list[Tensor] | None = None,
     ) -> Tensor:
-        """Return the first dense layer's output. Without one, the last map, not flattened.
+        """Return the first dense layer's output.
 
-        ``maps`` gets the input of every segment and the last map, ``convolved`` the convolutions but the first. The
-        first input is empty where nobody needs it, because the first convolution is a matrix on the columns.
+        Without one, the last map, not flattened.
+
+        ``maps`` gets the input of every segment and the last map, ``convolved`` the
+        convolutions but the first. The first input is empty where nobody needs it,
+        because the first convolution is a matrix on the columns.
         """
         first = self.segments[0]
         drawn = encoded[:, :0]
@@ -379,7 +407,9 @@ class ImageChain:
         return functional.linear(values.flatten(1), self.first_near, self.first.bias)
 
     def steps(self, box: Box) -> list[Step]:
-        """Return what each segment does for a box of pixels that changes, up to where nothing of it is left."""
+        """Return what each segment does for a box of pixels that changes, up to where
+        nothing of it is left.
+        """
         steps: list[Step] = []
         for segment in self.segments:
             moved = result = segment.slide.reached(box)
@@ -406,7 +436,9 @@ class ImageChain:
 
 
 def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:
-    """Whether layers up to the flat ones start with a convolution and can all be followed."""
+    """Whether layers up to the flat ones start with a convolution and can all be
+    followed.
+    """
     if (
         not layers
         or not isinstance(layers[0], nn.Conv2d)
@@ -442,7 +474,8 @@ def _is_chain(layers: Sequence[Any], dense: Sequence[Any]) -> bool:
 def few_seen_windows(
     renderer: Renderer, convolution: Any, pooling: Any
 ) -> Tensor | None:
-    """Return the windows of a first block that can see a feature, if it pays to compute them alone.
+    """Return the windows of a first block that can see a feature, if it pays to compute
+    them alone.
 
     They are the pooling's, in reading order, that can depend on any encoded column.
     """

@@ -1,4 +1,6 @@
-"""Networks that only predict: a hybrid network's branches and head, and dense chains, with all folded that can be."""
+"""Networks that only predict: a hybrid network's branches and head, and dense chains,
+with all folded that can be.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from permgrad.models.network.products import linear
 #: What a network of our own computes with. Dimensions of a map.
 _METHODS = ("forward", "embed", "fuse")
 _MAP = 4
-#: Where a replacement reaches more than this share of what the table's first layer reads, the layer is computed whole.
+#: Where a replacement reaches more than this share of what the table's first layer
+#: reads, the layer is computed whole.
 _MOST = 0.5
 #: Layers of a chain that act on each row's numbers alone.
 _OF_A_CHAIN = (
@@ -38,10 +41,12 @@ _OF_A_CHAIN = (
 
 @dataclass
 class TableEntry:
-    """The table branch up to its first dense layer, and how a replaced column moves that layer's output. See ``read``.
+    """The table branch up to its first dense layer, and how a replaced column moves
+    that layer's output. See ``read``.
 
-    The layer is affine in the embedded columns, and a column's embedding depends on that column alone: the change of
-    the output is a product with the few columns of the matrix that read it. Not so of slopes and what they are on.
+    The layer is affine in the embedded columns, and a column's embedding depends on
+    that column alone: the change of the output is a product with the few columns of the
+    matrix that read it. Not so of slopes and what they are on.
     """
 
     branch: TableBranch
@@ -58,7 +63,9 @@ class TableEntry:
 
     @classmethod
     def read(cls, branch: nn.Module | None) -> TableEntry | None:
-        """Return the entry, or None where the branch is not the one that is known here."""
+        """Return the entry, or None where the branch is not the one that is known
+        here.
+        """
         if type(branch) is not TableBranch:
             return None
         layers: list[Any] = list(branch.layers)
@@ -114,7 +121,9 @@ class TableEntry:
     def moved(
         self, entered: Tensor, columns: Sequence[int], old: Tensor, new: Tensor
     ) -> Tensor | None:
-        """Return the first layer's output after a replacement, or None where computing it whole is cheaper."""
+        """Return the first layer's output after a replacement, or None where computing
+        it whole is cheaper.
+        """
         numeric = [k for k, column in enumerate(columns) if column in self.numeric]
         other_indices = [
             k for k, column in enumerate(columns) if column not in self.numeric
@@ -154,22 +163,27 @@ class TableEntry:
 
 @dataclass
 class HeadEntry:
-    """The head up to its first layer, affine in the joined embeddings: a path that did not change keeps its share.
+    """The head up to its first layer, affine in the joined embeddings: a path that did
+    not change keeps its share.
 
-    ``columns``: per path with one vector for a row its matrix ``(units, width)``. Of a map, channels last. ``bias`` is
-    part of the share of the first of them, and on its own where there is none.
+    ``columns``: per path with one vector for a row its matrix ``(units, width)``. Of a
+    map, channels last. ``bias`` is part of the share of the first of them, and on its
+    own where there is none.
     """
 
     first: nn.Linear | MemberLinear
     rest: DenseStack
     columns: dict[str, Tensor]
     bias: Tensor | None
-    #: numbers behind the image's embedding, and behind each share, that are added to the outputs
+    #: numbers behind the image's embedding, and behind each share, that are added to
+    #: the outputs
     said: int = 0
 
     @classmethod
     def read(cls, module: HybridNetwork, chain: ImageChain | None) -> HeadEntry | None:
-        """Return the entry, or None where the head does not begin with a layer over all embeddings."""
+        """Return the entry, or None where the head does not begin with a layer over all
+        embeddings.
+        """
         head_layers = module.head
         widths = {
             head_path: module.widths[head_path] for head_path in module.head_paths
@@ -199,7 +213,8 @@ class HeadEntry:
             column_path: matrix.contiguous() for column_path, matrix in columns.items()
         }
         if chain is not None and chain.first is None:
-            # A map, channels last: to flatten it otherwise would cost more than half of the product.
+            # A map, channels last: to flatten it otherwise would cost more than half of
+            # the product.
             columns["image"] = near(
                 columns["image"],
                 chain.segments[-1].channels,
@@ -219,7 +234,9 @@ class HeadEntry:
         )
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
-        """Return what a path, a vector or a map, adds to the first layer's output ``(rows, units)``."""
+        """Return what a path, a vector or a map, adds to the first layer's output
+        ``(rows, units)``.
+        """
         if self.said:
             inner = embedding
             behind = embedding.new_zeros(len(embedding), self.said)
@@ -235,7 +252,9 @@ class HeadEntry:
 
     @torch.no_grad()
     def finish(self, *coalitions: Sequence[Tensor]) -> Tensor:
-        """Return the head's output from the shares of all paths, of several coalitions one after the other."""
+        """Return the head's output from the shares of all paths, of several coalitions
+        one after the other.
+        """
         if self.bias is None or self.columns:
             alone = []
         else:
@@ -259,10 +278,11 @@ class HeadEntry:
 
 
 class FoldedNetwork:
-    """Predicts what the network in eval mode predicts, up to rounding, in about half of its time.
+    """Predicts what the network in eval mode predicts, up to rounding, in about half of
+    its time.
 
-    Parts that cannot be read are called as they are, and all of them where somebody watches one. Numbers are taken when
-    this is made: make it anew after training.
+    Parts that cannot be read are called as they are, and all of them where somebody
+    watches one. Numbers are taken when this is made: make it anew after training.
     """
 
     def __init__(self, module: HybridNetwork) -> None:
@@ -295,9 +315,11 @@ class FoldedNetwork:
             self.image = None  # its map is flattened in another way
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``, or the map that it is before it is flattened.
+        """Return one path's embedding ``(rows, widths[path])``, or the map that it is
+        before it is flattened.
 
-        Of a path beside the head it is what is added to the outputs ``(rows, outputs)``.
+        Of a path beside the head it is what is added to the outputs ``(rows,
+        outputs)``.
         """
         if path == "tabular" and self.table is not None:
             return self.table.rest(self.table.enter(encoded))
@@ -351,7 +373,10 @@ class FoldedNetwork:
 
 
 def fold(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    """Return a function that predicts what a network in eval mode predicts, faster. None for unknown networks."""
+    """Return a function that predicts what a network in eval mode predicts, faster.
+
+    None for unknown networks.
+    """
     if type(module) is HybridNetwork:
         return FoldedNetwork(module)
     if type(module) is nn.Sequential and not watched(module):

@@ -1,4 +1,6 @@
-"""Random kernels of a network that only predicts: a few rows at a time, whose maps stay in the processor's cache."""
+"""Random kernels of a network that only predicts: a few rows at a time, whose maps stay
+in the processor's cache.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from torch.nn import functional
 
 from permgrad.models.network.blocks import SHARPNESS, RandomKernels
 
-#: Numbers of the maps of one dilation that are held together. At 2¹⁸, 427 places and 512 kernels take .26 ms a row, as
-#: convolutions of all rows at once 1.4 ms.
+#: Numbers of the maps of one dilation that are held together. At 2¹⁸, 427 places and
+#: 512 kernels take .26 ms a row, as convolutions of all rows at once 1.4 ms.
 _NUMBERS = 2**18
 #: Where more of the places than this share are near a changed pixel, all are looked at.
 _MOST_NEAR = 0.5
@@ -62,10 +64,11 @@ class FoldedKernels:
         pixels: Sequence[tuple[int, int]],
         rows: Tensor | None,
     ) -> Tensor:
-        """Return what they say of ``images`` that differ from those ``before`` in ``pixels`` alone.
+        """Return what they say of ``images`` that differ from those ``before`` in
+        ``pixels`` alone.
 
-        ``rows``: the row of ``before`` that each image was. None: the same row. Of a curve only places near the pixels
-        are looked at anew.
+        ``rows``: the row of ``before`` that each image was. None: the same row. Of a
+        curve only places near the pixels are looked at anew.
         """
         image_height, image_width = images.shape[2:]
         if not pixels or min(image_height, image_width) > 1:
@@ -119,7 +122,9 @@ class FoldedKernels:
     def _elsewhere(
         self, pictures: Tensor, group: _Group, pixel_indices: Tensor
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield of a few rows at a time the sum over all but some places of each map, and the largest."""
+        """Yield of a few rows at a time the sum over all but some places of each map,
+        and the largest.
+        """
         for picture_batch in self._few(pictures, group):
             kernel_maps = self._maps(picture_batch, *group)
             kernel_maps[:, :, pixel_indices] = -torch.inf  # where the sigmoid is 0
@@ -140,7 +145,8 @@ class FoldedKernels:
     def _read(self, kernel_features: Tensor) -> Tensor:
         if self.readout is None:
             return kernel_features
-        # A thousand terms cancel. Added up in float32, they had most of the rounding of such a network's predictions.
+        # A thousand terms cancel. Added up in float32, they had most of the rounding of
+        # such a network's predictions.
         terms = (
             numbers.double()
             for numbers in (kernel_features, self.readout.weight, self.readout.bias)

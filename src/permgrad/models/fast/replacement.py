@@ -1,8 +1,9 @@
 """Predictions after a replacement, recomputing only what the replacement touches.
 
-The few pixels of a feature reach a box of each map (the receptive field, read the other way round). A convolution is
-linear: the change of its box is a small product with the change that it reads. All else comes from the row's cache.
-Maps are ``(rows, height, width, channels)``.
+The few pixels of a feature reach a box of each map (the receptive field, read the other
+way round). A convolution is linear: the change of its box is a small product with the
+change that it reads. All else comes from the row's cache. Maps are ``(rows, height,
+width, channels)``.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from permgrad.models.network.network import HybridNetwork
 
 Coalition = frozenset[str]
 
-#: Where the boxes hold more than this share of the arithmetic, the image is computed whole.
+#: Where the boxes hold more than this share of the arithmetic, the image is computed
+#: whole.
 _MOST = 0.8
-#: A convolution of a box becomes one product where the box holds at most so many times the kernel, and the matrix at
-#: most so many numbers.
+#: A convolution of a box becomes one product where the box holds at most so many times
+#: the kernel, and the matrix at most so many numbers.
 _PRODUCT_KERNELS = 2
 _PRODUCT_NUMBERS = 2**21
 #: Matrices and plans kept. Both are made again in no time.
@@ -45,9 +47,11 @@ _KEPT_PLANS = 256
 
 @dataclass(frozen=True)
 class _Plan:
-    """The boxes a player's replacement goes through, and the matrices that lead from one to the next.
+    """The boxes a player's replacement goes through, and the matrices that lead from
+    one to the next.
 
-    A convolution without one is computed as it is. Nothing of the change is left where ``read`` is None.
+    A convolution without one is computed as it is. Nothing of the change is left where
+    ``read`` is None.
     """
 
     steps: Sequence[Step] = ()
@@ -65,17 +69,20 @@ class Block:
 
     encoded: Tensor
     outputs: Tensor
-    #: each path's share of the head's first layer, before its bias. Of a path beside the head, what is kept of it
+    #: each path's share of the head's first layer, before its bias. Of a path beside
+    #: the head, what is kept of it
     shares: dict[str, Tensor] = field(default_factory=dict)
     #: what the head says by itself, where others stand beside it
     head: Tensor | None = None
-    #: input of every segment of the image branch, and its last map behind them. Empty where it is computed whole
+    #: input of every segment of the image branch, and its last map behind them. Empty
+    #: where it is computed whole
     maps: list[Tensor] = field(default_factory=list)
     #: the convolutions of all segments but the first
     convolved: list[Tensor] = field(default_factory=list)
     #: the image branch's first dense layer, before its activation, where it has one
     image_dense: Tensor | None = None
-    #: the table branch's first dense layer, before its activation, where that is how replacements enter
+    #: the table branch's first dense layer, before its activation, where that is how
+    #: replacements enter
     table_dense: Tensor | None = None
 
 
@@ -113,7 +120,10 @@ class _WholeHead:
 
 
 class ReplacementEngine:
-    """Replaces encoded columns of rows in any set of paths and predicts. Not ``incremental``: by the network itself."""
+    """Replaces encoded columns of rows in any set of paths and predicts.
+
+    Not ``incremental``: by the network itself.
+    """
 
     def __init__(self, module: HybridNetwork, *, incremental: bool = True) -> None:
         self.module = module
@@ -129,10 +139,12 @@ class ReplacementEngine:
         self._chain: ImageChain | None = None
         self._table: TableEntry | None = None
         self._kernels: FoldedKernels | None = None
-        #: paths that the head joins, and those beside it. A head that is not read in parts joins all of them
+        #: paths that the head joins, and those beside it. A head that is not read in
+        #: parts joins all of them
         self._joined: tuple[str, ...] = module.paths
         self._beside: dict[str, Beside] = {}
-        # Without the head's first layer in parts there is nothing to carry a change into.
+        # Without the head's first layer in parts there is nothing to carry a change
+        # into.
         if folded is not None and folded.head is not None:
             self._head = folded.head
             self._chain = folded.image
@@ -143,9 +155,11 @@ class ReplacementEngine:
         self._plans: dict[tuple[int, ...], _Plan | None] = {}
         self._products: dict[tuple[object, ...], Tensor] = {}
 
-    # ---- what a player's replacement goes through ----------------------------------------------------------------
+    # ---- what a player's replacement goes through ------------------------------------
     def _plan(self, columns: Sequence[int]) -> _Plan | None:
-        """Return the boxes a replacement of these columns goes through, or None where dense is cheaper or needed."""
+        """Return the boxes a replacement of these columns goes through, or None where
+        dense is cheaper or needed.
+        """
         chain = self._chain
         column_key = tuple(columns)
         if chain is None:
@@ -154,7 +168,9 @@ class ReplacementEngine:
             return self._plans[column_key]
         replacement_plan: _Plan | None = (
             _Plan()
-        )  # another column is drawn over it, or pooling drops the only pixels that change
+            # another column is drawn over it, or pooling drops the only pixels that
+            # change
+        )
         changed_box = chain.renderer.region_of(column_key)
         segments = chain.segments
         if area(changed_box):
@@ -209,7 +225,9 @@ class ReplacementEngine:
     def _product(
         self, number: int, segment: Segment, box: Box, read: Box, out: Box
     ) -> Tensor | None:
-        """Return the convolution ``out`` of a small box as a matrix, or None where the box is too large for one."""
+        """Return the convolution ``out`` of a small box as a matrix, or None where the
+        box is too large for one.
+        """
         box_height = box[1] - box[0]
         box_width = box[3] - box[2]
         numbers = segment.in_channels * box_height * box_width
@@ -244,11 +262,14 @@ class ReplacementEngine:
                 del self._products[next(iter(self._products))]
         return self._products[product_key]
 
-    # ---- computing ---------------------------------------------------------------------------------------------------
+    # ---- computing -------------------------------------------------------------------
     def prepare(
         self, encoded: Tensor, *, batch_size: int = 256, light: bool = False
     ) -> Block:
-        """Compute and keep what replacements in these rows need. ``light``: outputs and what ``exchange`` needs."""
+        """Compute and keep what replacements in these rows need.
+
+        ``light``: outputs and what ``exchange`` needs.
+        """
         blocks: list[Block] = []
         # However large the batches asked for are: torch counts in 64 bits.
         for row_batch in encoded.split(min(batch_size, max(len(encoded), 1))):
@@ -304,9 +325,11 @@ class ReplacementEngine:
         coalitions: Sequence[Coalition],
         rows: Tensor | None = None,
     ) -> dict[Coalition, Tensor]:
-        """Predict rows ``start … stop − 1`` with ``columns`` replaced by ``values (pairs, columns)``, per coalition.
+        """Predict rows ``start … stop − 1`` with ``columns`` replaced by ``values
+        (pairs, columns)``, per coalition.
 
-        ``rows (pairs,)``: the row that each line of ``values`` is for, counted from ``start``. None: each row has one.
+        ``rows (pairs,)``: the row that each line of ``values`` is for, counted from
+        ``start``. None: each row has one.
         """
         block_part = _Part(block, slice(start, stop), rows)
         index = [int(column) for column in columns]
@@ -340,7 +363,10 @@ class ReplacementEngine:
         unchanged: Mapping[str, Tensor],
         head: Tensor | None,
     ) -> dict[Coalition, Tensor]:
-        """Return the outputs of coalitions, each path's share replaced or not. ``head``: its outputs if none is."""
+        """Return the outputs of coalitions, each path's share replaced or not.
+
+        ``head``: its outputs if none is.
+        """
         of_head = dict.fromkeys(
             coalition.intersection(self._joined) for coalition in coalitions
         )
@@ -467,7 +493,9 @@ class ReplacementEngine:
         return change
 
     def _inner_share(self, block_part: _Part) -> Tensor:
-        """Return the image's share of the head's first layer, without what kernels say behind it."""
+        """Return the image's share of the head's first layer, without what kernels say
+        behind it.
+        """
         assert isinstance(self._head, HeadEntry)
         return block_part.of(block_part.block.shares["image"])[
             :, : self._head.first.out_features
@@ -476,7 +504,9 @@ class ReplacementEngine:
     def _with_replaced(
         self, image: Tensor, block_part: _Part, columns: list[int], values: Tensor
     ) -> Tensor:
-        """Return the image's embedding, or its share, with what kernels say of replaced rows behind it."""
+        """Return the image's embedding, or its share, with what kernels say of replaced
+        rows behind it.
+        """
         if self._kernels is None or self._chain is None:
             return image
         renderer = self._chain.renderer
@@ -498,7 +528,9 @@ class ReplacementEngine:
         columns: list[int],
         values: Tensor,
     ) -> Tensor:
-        """Return the change of the first segment's result in its box: its window is drawn and convolved anew."""
+        """Return the change of the first segment's result in its box: its window is
+        drawn and convolved anew.
+        """
         segment = chain.segments[0]
         first_step = plan.steps[0]
         block = block_part.block
@@ -524,7 +556,8 @@ class ReplacementEngine:
         window = block_part.box(
             block.maps[0], first_step.window, padded=segment.in_size
         )
-        # The patch may reach beyond the window where pooling drops an odd last row or column.
+        # The patch may reach beyond the window where pooling drops an odd last row or
+        # column.
         if views := _shared_views(window, first_step.window, patch, first_step.box):
             views[0].copy_(views[1])
         if entry is None:
@@ -554,7 +587,9 @@ class ReplacementEngine:
         donor_block: Block,
         coalitions: Sequence[Coalition],
     ) -> dict[Coalition, Tensor]:
-        """Predict receivers ``rows (pairs,)`` with whole embeddings of donor rows, per coalition of paths."""
+        """Predict receivers ``rows (pairs,)`` with whole embeddings of donor rows, per
+        coalition of paths.
+        """
         own_shares, donor_shares = (
             {
                 shared_path: source_block.shares[shared_path][index]
@@ -592,7 +627,7 @@ class ReplacementEngine:
         )
 
 
-# ---- rows and boxes --------------------------------------------------------------------------------------------------
+# ---- rows and boxes ------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Part:
     """Rows of a block, each once or as often as it is replaced."""
@@ -611,7 +646,10 @@ class _Part:
     def box(
         self, maps: Tensor, box: Box, *, padded: tuple[int, int] | None = None
     ) -> Tensor:
-        """Return a copy of a box of cached maps. With ``padded``, their size, it may lie beyond them."""
+        """Return a copy of a box of cached maps.
+
+        With ``padded``, their size, it may lie beyond them.
+        """
         top_row, bottom, left_column, right = box
         maps = maps[self.span]
         if padded is not None and (
@@ -622,7 +660,8 @@ class _Part:
             box_maps = maps[:, top_row:bottom, left_column:right].clone(
                 memory_format=torch.contiguous_format
             )
-        # Boxes are copied out once and rows then taken whole: several times faster than taking both at once.
+        # Boxes are copied out once and rows then taken whole: several times faster than
+        # taking both at once.
         if self.rows is None:
             return box_maps
         return box_maps.index_select(0, self.rows)
@@ -638,7 +677,9 @@ def _edited(block_part: _Part, columns: list[int], values: Tensor) -> Tensor:
 def _seen(
     block_part: _Part, near: list[int], columns: list[int], values: Tensor
 ) -> Tensor:
-    """Return the encoded columns ``near`` with those of ``columns`` among them replaced."""
+    """Return the encoded columns ``near`` with those of ``columns`` among them
+    replaced.
+    """
     seen_values = block_part.of(block_part.block.encoded[:, near])
     column_positions = {column: position for position, column in enumerate(near)}
     for k, column in enumerate(columns):
@@ -650,7 +691,9 @@ def _seen(
 
 
 def _framed(maps: Tensor, covered: Box, box: Box) -> Tensor:
-    """Return a box of maps that cover another: cut where they reach over, and zeros where they do not reach."""
+    """Return a box of maps that cover another: cut where they reach over, and zeros
+    where they do not reach.
+    """
     frame = maps.new_zeros(len(maps), box[1] - box[0], box[3] - box[2], maps.shape[3])
     if views := _shared_views(frame, box, maps, covered):
         views[0].copy_(views[1])
@@ -660,7 +703,10 @@ def _framed(maps: Tensor, covered: Box, box: Box) -> Tensor:
 def _shared_views(
     maps: Tensor, covered: Box, second_maps: Tensor, second_covered: Box
 ) -> tuple[Tensor, Tensor] | None:
-    """Return the views of two maps where the boxes that they cover meet. None if they do not."""
+    """Return the views of two maps where the boxes that they cover meet.
+
+    None if they do not.
+    """
     boxes = (covered, second_covered)
     top_row, left_column = (
         max(covered_box[first_edge] for covered_box in boxes) for first_edge in (0, 2)

@@ -1,4 +1,6 @@
-"""A model of boosted trees of any library: its trees as arrays, and what turns their sums into predictions."""
+"""A model of boosted trees of any library: its trees as arrays, and what turns their
+sums into predictions.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from permgrad.base.errors import InputError
 from permgrad.models.reading_trees import read_trees
 from permgrad.models.trees import Trees
 
-#: What is done with the sums: they are numbers, logarithms of counts, or logits, of two classes the second's.
+#: What is done with the sums: they are numbers, logarithms of counts, or logits, of two
+#: classes the second's.
 Link = Literal["identity", "exp", "sigmoid", "softmax"]
-#: Training rows by which trees are compared with their library. Some libraries add up in float32.
+#: Training rows by which trees are compared with their library. Some libraries add up
+#: in float32.
 _COMPARED = 200
 _APART = 1e-4
 
@@ -32,7 +36,8 @@ class BoostedTrees:
         """Return the trees of a model that a library fitted on rows.
 
         Raises:
-            InputError: It is no sum of trees with numeric splits, or one with another link.
+            InputError: It is no sum of trees with numeric splits, or one with another
+                link.
         """
         model_description = f"A model of {type(model).__name__} with these settings"
         settings_hint = "Leave out the settings that change what its trees are."

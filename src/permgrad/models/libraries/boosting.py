@@ -21,7 +21,9 @@ def common(job: Job, **choices: Any) -> dict[str, Any]:
 
 
 def _objective(job: Job, name: str, argument: str = "objective") -> dict[str, Any]:
-    """Return the argument by which a library minimises the Poisson loss, where the job is about counts."""
+    """Return the argument by which a library minimises the Poisson loss, where the job
+    is about counts.
+    """
     if job.counts:
         return {argument: name}
     return {}
@@ -124,8 +126,8 @@ def histogram_boosting(job: Job) -> BoostedTrees:
     training_rows = job.train.encoded
     y = job.train.y
     weights = job.train.weights
-    # XGBoost's default of 1: without it the loss of rare classes diverges, on Covertype's validation rows from 0.93 at
-    # best, where 0.50 is reached with it.
+    # XGBoost's default of 1: without it the loss of rare classes diverges, on
+    # Covertype's validation rows from 0.93 at best, where 0.50 is reached with it.
     options = {
         "l2_regularization": 1.0,
         "random_state": job.seed,
@@ -160,7 +162,9 @@ def histogram_boosting(job: Job) -> BoostedTrees:
 
 @dataclass(frozen=True)
 class Library:
-    """A library of boosted trees: its package, how it is fitted, and its class of estimators."""
+    """A library of boosted trees: its package, how it is fitted, and its class of
+    estimators.
+    """
 
     name: str
     label: str

@@ -1,4 +1,6 @@
-"""What a model of another library is fitted with: encoded rows, their target and settings."""
+"""What a model of another library is fitted with: encoded rows, their target and
+settings.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from sklearn.utils import _safe_indexing
 
 from permgrad.base.arrays import Array
 
-#: Largest number of boosting rounds with early stopping, and their number without validation rows.
+#: Largest number of boosting rounds with early stopping, and their number without
+#: validation rows.
 ROUNDS = 1000
 ROUNDS_WITHOUT_VALIDATION = 200
 #: Boosting stops after this number of rounds without a better validation loss.
@@ -21,7 +24,10 @@ PATIENCE = 50
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows ``(rows, encoded)`` and target. ``weights``: how much each row counts."""
+    """Encoded rows ``(rows, encoded)`` and target.
+
+    ``weights``: how much each row counts.
+    """
 
     encoded: Any
     y: Array
@@ -43,7 +49,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Job:
-    """Rows and settings for a fit. ``counts``: by the Poisson loss, where its library has it."""
+    """Rows and settings for a fit.
+
+    ``counts``: by the Poisson loss, where its library has it.
+    """
 
     task: str
     train: Rows
@@ -72,7 +81,9 @@ class Job:
 
 
 def estimator_class(class_path: str, task: str) -> Any:
-    """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name without ``Classifier``."""
+    """Return the class at a place such as ``"xgboost:XGB"``: the module, and its name
+    without ``Classifier``.
+    """
     module, _, class_stem = class_path.partition(":")
     return getattr(
         import_module(module),

@@ -1,4 +1,6 @@
-"""A linear model: ridge, logistic or Poisson regression, with a penalty that rows left out choose."""
+"""A linear model: ridge, logistic or Poisson regression, with a penalty that rows left
+out choose.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +13,22 @@ from permgrad.base.arrays import Floats
 from permgrad.base.threads import warning_filters
 from permgrad.models.libraries.job import Job
 
-#: Penalties of ridge regression that are tried, for columns of variance 1, and strengths of a logistic one.
+#: Penalties of ridge regression that are tried, for columns of variance 1, and
+#: strengths of a logistic one.
 _PENALTIES = np.logspace(-6, 5, 34)
 _STRENGTHS = np.logspace(-2, 2, 9)
-#: Rows by which they are chosen at most, and rows of the rarest class at least: with fewer it is the library's own.
+#: Rows by which they are chosen at most, and rows of the rarest class at least: with
+#: fewer it is the library's own.
 _CHOOSING_ROWS = 5000
 _FEWEST_OF_A_CLASS = 10
 _FOLDS = 5
 
 
 def linear(job: Job) -> Any:
-    """Fit a linear model on columns of variance 1. Its penalty is chosen by cross-validation on the training rows."""
+    """Fit a linear model on columns of variance 1.
+
+    Its penalty is chosen by cross-validation on the training rows.
+    """
     from sklearn.linear_model import LogisticRegression, PoissonRegressor, Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -36,7 +43,8 @@ def linear(job: Job) -> Any:
             **{"alpha": 1 / len(y), "max_iter": 2000, "tol": 1e-6, **job.options}
         )
     elif job.classify:
-        # With many correlated columns lbfgs needs more than its default of 100 steps, but far fewer than these.
+        # With many correlated columns lbfgs needs more than its default of 100 steps,
+        # but far fewer than these.
         if "C" in job.options:
             strength = {}
         else:
@@ -75,7 +83,9 @@ def _ridge_penalty(job: Job, scaled: Floats) -> float:
 
 
 def _logistic_strength(job: Job, scaled: Floats) -> float:
-    """Return the inverse penalty of the least log loss in rows left out, a fold at a time."""
+    """Return the inverse penalty of the least log loss in rows left out, a fold at a
+    time.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
@@ -112,7 +122,8 @@ def _logistic_strength(job: Job, scaled: Floats) -> float:
 
 
 def affine(model: Any) -> tuple[Floats, Floats]:
-    """Return the matrix ``(outputs, encoded)`` and the offset ``(outputs,)`` of what ``linear`` returned.
+    """Return the matrix ``(outputs, encoded)`` and the offset ``(outputs,)`` of what
+    ``linear`` returned.
 
     Of two classes there is one output, the log odds of the second.
     """

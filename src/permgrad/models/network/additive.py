@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 @runtime_checkable
 class Additive(Protocol):
-    """What a branch beside the head can do: a module ``(rows, encoded)`` to ``(rows, outputs)``."""
+    """What a branch beside the head can do: a module ``(rows, encoded)`` to ``(rows,
+    outputs)``.
+    """
 
     def scale_(self, factor: float) -> None:
         """Multiply what it says."""

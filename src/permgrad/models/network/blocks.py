@@ -1,4 +1,6 @@
-"""The small pieces that branches and heads are made of: activations, initialisers, dense and convolution blocks."""
+"""The small pieces that branches and heads are made of: activations, initialisers,
+dense and convolution blocks.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,18 @@ from torch.nn import functional
 
 from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
 
-#: Activations whose slopes are computed from what they read, and not from what they return.
+#: Activations whose slopes are computed from what they read, and not from what they
+#: return.
 _KEEP_INPUTS = ("silu", "gelu", "mish")
 
 
 def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
-    """Draw the layer's weights from torch's global generator and set its bias to zero. ``"torch"`` leaves both.
+    """Draw the layer's weights from torch's global generator and set its bias to zero.
 
-    He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``. Glorot & Bengio 2010, equation 16.
+    ``"torch"`` leaves both.
+
+    He et al. 2015 (arXiv 1502.01852), equation 10, for ``he_*``. Glorot & Bengio 2010,
+    equation 16.
     """
     if initializer == "torch" or layer.weight.is_meta:
         return
@@ -37,8 +43,8 @@ def initialize_(layer: nn.Linear | nn.Conv2d, initializer: str) -> None:
 def drawn(fill: Callable[[Tensor], Tensor], *shape: int) -> Tensor:
     """Return a new tensor that a function fills.
 
-    On the meta device, where a model that is read has its shapes compared, computing would load torch's compiler: only
-    the shape counts.
+    On the meta device, where a model that is read has its shapes compared, computing
+    would load torch's compiler: only the shape counts.
     """
     empty = torch.empty(shape)
     if empty.is_meta:
@@ -47,7 +53,9 @@ def drawn(fill: Callable[[Tensor], Tensor], *shape: int) -> Tensor:
 
 
 class _Masked(torch.autograd.Function):
-    """A product with a mask whose slopes have the mask's memory format: others cost a copy in each layer behind."""
+    """A product with a mask whose slopes have the mask's memory format: others cost a
+    copy in each layer behind.
+    """
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor, mask: Tensor, overwrite: bool) -> Tensor:
@@ -63,7 +71,9 @@ class _Masked(torch.autograd.Function):
 
 
 class Rate(nn.Module):
-    """The exponential, for networks that say the logarithm of a rate: it is above 0, from e⁻³⁰ to e³⁰."""
+    """The exponential, for networks that say the logarithm of a rate: it is above 0,
+    from e⁻³⁰ to e³⁰.
+    """
 
     def forward(self, values: Tensor) -> Tensor:
         """Exponential."""
@@ -71,11 +81,13 @@ class Rate(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """torch's, with 16 random bits a number on a processor, where drawing torch's masks is a sixth of training.
+    """torch's, with 16 random bits a number on a processor, where drawing torch's masks
+    is a sixth of training.
 
-    ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share that is kept. The bits are NumPy's
-    SFC64, twice as fast as torch's, seeded from torch's generator whenever training begins or resumes. ``overwrite``:
-    whether the numbers given are nobody else's in training, so that no others are written.
+    ``p`` is then a multiple of 2⁻¹⁶, and what is kept is scaled by exactly the share
+    that is kept. The bits are NumPy's SFC64, twice as fast as torch's, seeded from
+    torch's generator whenever training begins or resumes. ``overwrite``: whether the
+    numbers given are nobody else's in training, so that no others are written.
     """
 
     overwrite = False
@@ -111,7 +123,9 @@ class Dropout(nn.Dropout):
 def dense_stack(
     inputs: int, units: Sequence[int], options: NetworkOptions
 ) -> tuple[list[nn.Module], int]:
-    """Return the layers Linear, activation, normalisation, dropout for each width, and the last width."""
+    """Return the layers Linear, activation, normalisation, dropout for each width, and
+    the last width.
+    """
     layers: list[nn.Module] = []
     for width in units:
         linear = nn.Linear(inputs, width)
@@ -139,12 +153,15 @@ SHARPNESS = 8.0
 
 
 class RandomKernels(nn.Module):
-    """Kernels that are drawn once (ROCKET, Dempster et al. 2020, arXiv 1910.13051), and a readout that is fitted.
+    """Kernels that are drawn once (ROCKET, Dempster et al. 2020, arXiv 1910.13051), and
+    a readout that is fitted.
 
-    Shape: ``(rows, channels, height, width)`` to ``(rows, outputs)``. Of each kernel's map two numbers are read: the
-    largest, and how much of the map is above 0. NOTE[DIFF] the share of positives is soft, a mean of sigmoids, so that
-    slopes are exact; kernels have one length, and biases from −1 to 1. Of a curve they are read over the whole of it,
-    of a picture over each quarter. Of several channels each kernel reads some, few as often as many.
+    Shape: ``(rows, channels, height, width)`` to ``(rows, outputs)``. Of each kernel's
+    map two numbers are read: the largest, and how much of the map is above 0.
+    NOTE[DIFF] the share of positives is soft, a mean of sigmoids, so that slopes are
+    exact; kernels have one length, and biases from −1 to 1. Of a curve they are read
+    over the whole of it, of a picture over each quarter. Of several channels each
+    kernel reads some, few as often as many.
     """
 
     centre: Tensor

@@ -1,4 +1,6 @@
-"""The two ways a row is read: as a table by a multilayer perceptron, as an image by a convolutional network."""
+"""The two ways a row is read: as a table by a multilayer perceptron, as an image by a
+convolutional network.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,19 @@ from permgrad.models.network.blocks import Dropout, dense_stack, drawn, initiali
 from permgrad.models.network.members import MemberScale, PooledScale
 from permgrad.models.network.options import ACTIVATIONS, NetworkOptions
 
-# So small that no level means anything before training, as behind a one-hot block: with 240 levels in 3,600 rows R² is
-# 0.820, of one-hot columns 0.820, and with the usual N(0, 1) 0.807.
+# So small that no level means anything before training, as behind a one-hot block: with
+# 240 levels in 3,600 rows R² is 0.820, of one-hot columns 0.820, and with the usual
+# N(0, 1) 0.807.
 _TABLE_SCALE = 0.05
 
 
 class PeriodicDenseEmbedding(nn.Module):
-    """Each number becomes a short vector, the number itself beside a learned mix of its cosines.
+    """Each number becomes a short vector, the number itself beside a learned mix of its
+    cosines.
 
-    ``x_j ↦ (x_j, V_j cos(2π(w_j x_j + b_j)) + c_j)``, neighbours belonging to one column: the "PBLD" embedding of
-    Holzmüller et al. 2024 (RealMLP, arXiv 2407.04491, section 3), after Gorishniy et al. 2022 (arXiv 2203.05556).
+    ``x_j ↦ (x_j, V_j cos(2π(w_j x_j + b_j)) + c_j)``, neighbours belonging to one
+    column: the "PBLD" embedding of Holzmüller et al. 2024 (RealMLP, arXiv 2407.04491,
+    section 3), after Gorishniy et al. 2022 (arXiv 2203.05556).
     """
 
     def __init__(
@@ -51,7 +56,9 @@ class PeriodicDenseEmbedding(nn.Module):
         return _periodic(numbers, self.frequency, self.phase, self.weight, self.bias)
 
     def embed_some(self, numbers: Tensor, columns: Tensor) -> Tensor:
-        """Embed ``numbers (rows, len(columns))`` of some columns, given by their places."""
+        """Embed ``numbers (rows, len(columns))`` of some columns, given by their
+        places.
+        """
         return _periodic(
             numbers,
             self.frequency[columns],
@@ -75,7 +82,9 @@ def embed_columns(
     numeric: Tensor,
     other_columns: Tensor,
 ) -> Tensor:
-    """Return the embedded numeric columns and, behind them, the other columns as they are."""
+    """Return the embedded numeric columns and, behind them, the other columns as they
+    are.
+    """
     embedded: Tensor = embedding(encoded[:, numeric])
     if len(other_columns):
         return torch.cat([embedded, encoded[:, other_columns]], dim=1)
@@ -83,11 +92,14 @@ def embed_columns(
 
 
 class LevelEmbeddingLinear(nn.Linear):
-    """A dense layer that reads blocks of level columns through learned embeddings, and the other columns as they are.
+    """A dense layer that reads blocks of level columns through learned embeddings, and
+    the other columns as they are.
 
-    ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity embeddings, Guo & Berkhahn 2016, arXiv 1604.06737) is
-    linear in x: one layer, whose ``weight`` has rank ``size`` within a block, for whoever reads networks by layers.
-    ``pooled``: groups of blocks of one length, whose columns are summed, first to first, before they enter.
+    ``y = W [x_rest, x_block1 e_1, x_block2 e_2, …] + b`` (entity embeddings, Guo &
+    Berkhahn 2016, arXiv 1604.06737) is linear in x: one layer, whose ``weight`` has
+    rank ``size`` within a block, for whoever reads networks by layers. ``pooled``:
+    groups of blocks of one length, whose columns are summed, first to first, before
+    they enter.
     """
 
     order: Tensor
@@ -135,7 +147,9 @@ class LevelEmbeddingLinear(nn.Linear):
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The layer's matrix ``(out_features, in_features)``, composed of mixing and tables."""
+        """The layer's matrix ``(out_features, in_features)``, composed of mixing and
+        tables.
+        """
         widths = [
             self.rest,
             *[self.size] * len(self.tables),
@@ -151,7 +165,8 @@ class LevelEmbeddingLinear(nn.Linear):
         ):
             for _ in range(blocks):
                 pooled_weights.append(pool_mix)
-        # The slopes of an index are put in place number by number, those of a selection column by column.
+        # The slopes of an index are put in place number by number, those of a selection
+        # column by column.
         return torch.cat([plain, *table_weights, *pooled_weights], dim=1).index_select(
             1, self.order
         )
@@ -167,10 +182,12 @@ def _behind_embedding(
 
 
 class TableBranch(nn.Module):
-    """Encoded rows to a vector: numbers and large categories are embedded, scores are summed, the rest enters as it is.
+    """Encoded rows to a vector: numbers and large categories are embedded, scores are
+    summed, the rest enters as it is.
 
-    Shape: ``(rows, encoded)`` to ``(rows, out_features)``. Of several members the vectors lie one behind the other.
-    ``products``: slopes of levels, each with the column that it is multiplied by, and perhaps one to which it is added.
+    Shape: ``(rows, encoded)`` to ``(rows, out_features)``. Of several members the
+    vectors lie one behind the other. ``products``: slopes of levels, each with the
+    column that it is multiplied by, and perhaps one to which it is added.
     """
 
     numeric: Tensor
@@ -238,7 +255,8 @@ class TableBranch(nn.Module):
     def _read_products(self, encoded: int) -> None:
         """Keep which columns are multiplied, and by which, of so many."""
         # Behind the columns stands a 1 to multiply by, and a 0 to add.
-        # Made of lists: on the meta device, on which shapes are compared, torch.arange would load the compiler.
+        # Made of lists: on the meta device, on which shapes are compared, torch.arange
+        # would load the compiler.
         factors = torch.full((encoded,), encoded)
         sources = torch.tensor([[*range(encoded)], [encoded] * encoded])
         for slope, number, *into in self.products:
@@ -256,14 +274,18 @@ class TableBranch(nn.Module):
         return table_embedding
 
     def embed(self, encoded: Tensor) -> Tensor:
-        """Return what the first layer reads: embedded numbers and, behind them, the other columns."""
+        """Return what the first layer reads: embedded numbers and, behind them, the
+        other columns.
+        """
         encoded = self.multiplied(encoded)
         if self.embedding is None:
             return encoded
         return embed_columns(self.embedding, encoded, self.numeric, self.other)
 
     def multiplied(self, encoded: Tensor) -> Tensor:
-        """Return rows in which each slope of a level is multiplied by the number that it is on, or added, too."""
+        """Return rows in which each slope of a level is multiplied by the number that
+        it is on, or added, too.
+        """
         if not self.products:
             return encoded
         products = (
@@ -286,7 +308,9 @@ class TableBranch(nn.Module):
 def image_branch(
     shape: tuple[int, int, int], options: NetworkOptions
 ) -> tuple[nn.Sequential, int]:
-    """Return the network, one chain of layers, for images ``(channels, height, width)``, and its output's width."""
+    """Return the network, one chain of layers, for images ``(channels, height,
+    width)``, and its output's width.
+    """
     channels, height, width = shape
     layers: list[nn.Module] = []
     means = options.image_readout == "mean"
@@ -303,7 +327,8 @@ def image_branch(
             channels, filters, (kernel[0], kernel[1]), padding=reach
         )
         initialize_(convolution, options.initializer)
-        # Channels next to each other in memory: on processors the convolutions run twice as fast.
+        # Channels next to each other in memory: on processors the convolutions run
+        # twice as fast.
         convolution.weight.data = convolution.weight.data.contiguous(
             memory_format=torch.channels_last
         )
@@ -342,7 +367,9 @@ def image_branch(
 
 
 def shift_images(images: Tensor, share: float) -> Tensor:
-    """Move each image ``(channels, height, width)`` at random by up to a share of its sides. The edges are repeated."""
+    """Move each image ``(channels, height, width)`` at random by up to a share of its
+    sides. The edges are repeated.
+    """
     for side_axis, shape in (
         (2, (-1, 1, images.shape[2], 1)),
         (3, (-1, 1, 1, images.shape[3])),

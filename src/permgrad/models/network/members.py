@@ -1,9 +1,12 @@
-"""Layers of a network that is many: members that share nearly all weights, and differ in a scale of what they read.
+"""Layers of a network that is many: members that share nearly all weights, and differ
+in a scale of what they read.
 
-After TabM (Gorishniy et al. 2024, arXiv 2410.24210): k members read the same row, each scales its columns
-by its own numbers, all go through the same dense layers, ``(rows, members, width)``, and each has its own output
-layer. They are trained as k networks, each by its own loss, and predict their mean. NOTE[DIFF] TabM means
-probabilities. Here logits are meant, so that every attribution that is exact for a network is exact for many.
+After TabM (Gorishniy et al. 2024, arXiv 2410.24210): k members read the same row, each
+scales its columns by its own numbers, all go through the same dense layers, ``(rows,
+members, width)``, and each has its own output layer. They are trained as k networks,
+each by its own loss, and predict their mean. NOTE[DIFF] TabM means probabilities. Here
+logits are meant, so that every attribution that is exact for a network is exact for
+many.
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ from torch import Tensor, nn
 from permgrad.models.network.blocks import drawn, initialize_
 from permgrad.models.network.products import linear
 
-#: Up to so many units of each member are multiplied and summed: a matrix product with each takes twice as long.
+#: Up to so many units of each member are multiplied and summed: a matrix product with
+#: each takes twice as long.
 _FEW_UNITS = 2
 
 
 class MemberScale(nn.Module):
-    """Show each member the row ``(rows, width)`` in its own learned scale, ``(rows, members, width)``.
+    """Show each member the row ``(rows, width)`` in its own learned scale, ``(rows,
+    members, width)``.
 
-    They begin as random signs, so that the members begin as different as they can (arXiv 2410.24210, section 3.3).
+    They begin as random signs, so that the members begin as different as they can
+    (arXiv 2410.24210, section 3.3).
     """
 
     def __init__(self, members: int, width: int) -> None:
@@ -42,7 +48,9 @@ class MemberScale(nn.Module):
 
 
 class PooledScale(MemberScale):
-    """Columns that are summed behind it, the first of each block and so on, have one scale per member."""
+    """Columns that are summed behind it, the first of each block and so on, have one
+    scale per member.
+    """
 
     place: Tensor
 
@@ -75,10 +83,12 @@ class PooledScale(MemberScale):
 
 
 class MemberLinear(nn.Module):
-    """One dense layer over the joined paths for each member, ``(rows, numbers)`` to ``(rows, members, units)``.
+    """One dense layer over the joined paths for each member, ``(rows, numbers)`` to
+    ``(rows, members, units)``.
 
-    A path brings a vector per member (``per_member``), or one for all. With ``shared`` all members use one matrix, and
-    a path that is the same for all is scaled by numbers of each member's own. Otherwise each has its own matrix.
+    A path brings a vector per member (``per_member``), or one for all. With ``shared``
+    all members use one matrix, and a path that is the same for all is scaled by numbers
+    of each member's own. Otherwise each has its own matrix.
     """
 
     def __init__(
@@ -128,7 +138,8 @@ class MemberLinear(nn.Module):
 
     def forward(self, joined: Tensor) -> Tensor:
         """Apply every member's layer."""
-        # One path is not split: the slopes towards a part of a tensor are copied into slopes towards all of it.
+        # One path is not split: the slopes towards a part of a tensor are copied into
+        # slopes towards all of it.
         if len(self.sizes) > 1:
             path_inputs = joined.split(list(self.sizes.values()), dim=-1)
         else:
@@ -139,7 +150,9 @@ class MemberLinear(nn.Module):
         return self.join(shares)
 
     def share(self, path: str, embedding: Tensor) -> Tensor:
-        """Return what one path adds to the layer's output before the bias, ``(rows, members × units)``."""
+        """Return what one path adds to the layer's output before the bias, ``(rows,
+        members × units)``.
+        """
         if path not in self.per_member:
             return linear(embedding, self.columns(path))
         vectors = embedding.unflatten(-1, (self.members, self.widths[path]))
@@ -160,7 +173,9 @@ class MemberLinear(nn.Module):
         return joined
 
     def columns(self, path: str) -> Tensor:
-        """Return the matrix ``(members × units, width)`` on a path that brings one vector for all members."""
+        """Return the matrix ``(members × units, width)`` on a path that brings one
+        vector for all members.
+        """
         weight = self._slice(path)
         if self.shared:
             assert self.scale is not None
@@ -177,13 +192,17 @@ class MemberLinear(nn.Module):
         )
 
     def mean(self) -> tuple[Tensor, Tensor]:
-        """Return the matrix ``(units, in_features)`` and the bias of the members' mean, if ``is_last``."""
+        """Return the matrix ``(units, in_features)`` and the bias of the members' mean,
+        if ``is_last``.
+        """
         return self.weight.transpose(0, 1).flatten(1) / self.members, self.bias.mean(
             dim=0
         )
 
     def pull(self, slopes: Tensor) -> Tensor:
-        """Return slopes towards the joined input ``(…, in_features)`` from those towards ``(…, members, units)``."""
+        """Return slopes towards the joined input ``(…, in_features)`` from those
+        towards ``(…, members, units)``.
+        """
         path_slopes: list[Tensor] = []
         for input_path in self.widths:
             if input_path not in self.per_member:
@@ -207,7 +226,9 @@ class MemberLinear(nn.Module):
         return self.weight[:, :, self._place(path)]
 
     def _place(self, path: str, *, common: bool = False) -> slice:
-        """Return where a path's columns lie in ``weight``, or among the columns that are scaled."""
+        """Return where a path's columns lie in ``weight``, or among the columns that
+        are scaled.
+        """
         names = []
         for path_name in self.widths:
             if not common or path_name not in self.per_member or path_name == path:

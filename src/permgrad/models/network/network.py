@@ -1,4 +1,6 @@
-"""The hybrid network: one row, read as a table and as an image, both readings joined by a head."""
+"""The hybrid network: one row, read as a table and as an image, both readings joined by
+a head.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from permgrad.models.network.branches import TableBranch, image_branch, shift_im
 from permgrad.models.network.members import MemberLinear, MemberMean
 from permgrad.models.network.options import NetworkOptions
 
-#: Paths that the head joins, and those that say outputs themselves. All paths are in this order.
+#: Paths that the head joins, and those that say outputs themselves. All paths are in
+#: this order.
 PATHS: tuple[str, ...] = ("tabular", "image")
 ADDITIVE: tuple[str, ...] = ("linear", "trees")
 #: Share of training rows that lack a kind of columns.
@@ -47,20 +50,25 @@ def _options_of(options: NetworkOptions | Mapping[str, Any] | None) -> NetworkOp
 
 
 class HybridNetwork(nn.Module):
-    """``head(mlp(x), cnn(R(x))) + linear(x) + trees(x)`` over encoded rows ``x (rows, encoded)`` with images ``R(x)``.
+    """``head(mlp(x), cnn(R(x))) + linear(x) + trees(x)`` over encoded rows ``x (rows,
+    encoded)`` with images ``R(x)``.
 
-    Either path of the head may be left out. What ``add_path`` gave the network beside the head is ``additive``, and
-    ``paths`` are those of the head, then those beside it. The parts are open: ``table_branch``, ``image_branch`` (a
-    plain ``nn.Sequential`` that ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear`` on
-    ``[tabular, image]``), and ``numeric_columns``, the encoded columns that are embedded as numbers (None: all).
-    ``level_blocks``: for each category with many levels its encoded columns, embedded if ``level_embedding_size`` is
-    not 0. ``score_blocks``: of texts, of photos and of levels the encoded columns of each, one per output, which the
-    table branch sums. ``products``: encoded columns with slopes of levels, each with the column by which the table
-    branch multiplies it. ``absent_blocks``: the scores of all texts, and of all photos. In training each block is 0 for
-    some rows, which is what a missing or unseen cell is, so that a network learns to do without. ``image_shape``: size
-    of the images ``(channels, height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the image
-    stands behind the image branch's vector, and is added to what the head says. ``rates``: outputs are exponentials, of
-    each member's.
+    Either path of the head may be left out. What ``add_path`` gave the network beside
+    the head is ``additive``, and ``paths`` are those of the head, then those beside it.
+    The parts are open: ``table_branch``, ``image_branch`` (a plain ``nn.Sequential``
+    that ends in a vector), ``head`` (an ``nn.Sequential`` that starts with a ``Linear``
+    on ``[tabular, image]``), and ``numeric_columns``, the encoded columns that are
+    embedded as numbers (None: all). ``level_blocks``: for each category with many
+    levels its encoded columns, embedded if ``level_embedding_size`` is not 0.
+    ``score_blocks``: of texts, of photos and of levels the encoded columns of each, one
+    per output, which the table branch sums. ``products``: encoded columns with slopes
+    of levels, each with the column by which the table branch multiplies it.
+    ``absent_blocks``: the scores of all texts, and of all photos. In training each
+    block is 0 for some rows, which is what a missing or unseen cell is, so that a
+    network learns to do without. ``image_shape``: size of the images ``(channels,
+    height, width)`` where the ``renderer`` is set later. What ``kernels`` say of the
+    image stands behind the image branch's vector, and is added to what the head says.
+    ``rates``: outputs are exponentials, of each member's.
 
     Examples:
         >>> net = HybridNetwork(5, 2, {"dense_units": [8]}, paths=("tabular",)).eval()
@@ -199,9 +207,11 @@ class HybridNetwork(nn.Module):
         )
 
     def embed(self, path: str, encoded: Tensor) -> Tensor:
-        """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what ``kernels`` say behind it.
+        """Return one path's embedding ``(rows, widths[path])``, ``"image"``'s with what
+        ``kernels`` say behind it.
 
-        Of a path beside the head it is what is added to the outputs ``(rows, outputs)``.
+        Of a path beside the head it is what is added to the outputs ``(rows,
+        outputs)``.
         """
         if path in ADDITIVE:
             branch_outputs: Tensor = self.additive[path](encoded)
@@ -217,7 +227,8 @@ class HybridNetwork(nn.Module):
         if self.training and self.options.image_shift:
             images = shift_images(images, self.options.image_shift)
         if images.shape[1] == 1:
-            # One channel lies in both memory formats. Named as the last, all layers behind compute in that one.
+            # One channel lies in both memory formats. Named as the last, all layers
+            # behind compute in that one.
             images = images.reshape(len(images), *images.shape[2:], 1).permute(
                 0, 3, 1, 2
             )
@@ -225,7 +236,9 @@ class HybridNetwork(nn.Module):
         return self.with_kernels(embedding, images)
 
     def with_kernels(self, embedding: Tensor, images: Tensor) -> Tensor:
-        """Return the image path's embedding: the image branch's, and behind it what the kernels say."""
+        """Return the image path's embedding: the image branch's, and behind it what the
+        kernels say.
+        """
         if self.kernels is None:
             return embedding
         return torch.cat([embedding, self.kernels(images)], dim=1)
@@ -235,7 +248,10 @@ class HybridNetwork(nn.Module):
         return self._said(embeddings, self.head)
 
     def _said(self, embeddings: Mapping[str, Tensor], head: nn.Module) -> Tensor:
-        """Return what a head says of the embeddings of its paths, and the others. A path alone is not copied."""
+        """Return what a head says of the embeddings of its paths, and the others.
+
+        A path alone is not copied.
+        """
         path_embeddings = [embeddings[head_path] for head_path in self.head_paths]
         if len(path_embeddings) == 1:
             joined = path_embeddings[0]
@@ -256,7 +272,9 @@ class HybridNetwork(nn.Module):
         return head_outputs
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """Return logits, or the standardised prediction, ``(rows, outputs)``: of ``rates`` multiples of their mean."""
+        """Return logits, or the standardised prediction, ``(rows, outputs)``: of
+        ``rates`` multiples of their mean.
+        """
         if self.training and len(self.absent):
             encoded = self._with_absent(encoded)
         return self.fuse(
@@ -267,7 +285,9 @@ class HybridNetwork(nn.Module):
         )
 
     def _with_absent(self, encoded: Tensor) -> Tensor:
-        """Return rows as they are trained on: some of them without their texts, some without their photos."""
+        """Return rows as they are trained on: some of them without their texts, some
+        without their photos.
+        """
         lacks = (
             torch.rand(len(encoded), len(self.absent), 1, device=encoded.device)
             < ABSENT
@@ -275,7 +295,10 @@ class HybridNetwork(nn.Module):
         return encoded.masked_fill((lacks & self.absent).any(dim=1), 0.0)
 
     def member_outputs(self, encoded: Tensor) -> Tensor:
-        """Return what each member says, ``(rows, members, outputs)``. ``forward`` returns their mean."""
+        """Return what each member says, ``(rows, members, outputs)``.
+
+        ``forward`` returns their mean.
+        """
         if self.members == 1:
             return torch.unsqueeze(self(encoded), 1)
         if self.training and len(self.absent):
@@ -290,7 +313,9 @@ class HybridNetwork(nn.Module):
 
     @torch.no_grad()
     def divide_outputs(self, divisor: float) -> None:
-        """Divide what the network says by a number, in the weights of each part's last layer."""
+        """Divide what the network says by a number, in the weights of each part's last
+        layer.
+        """
         if self.rates:
             self.raise_outputs(-math.log(divisor))
             return
@@ -321,7 +346,9 @@ class HybridNetwork(nn.Module):
 
     @torch.no_grad()
     def add_kernels(self, kernels: RandomKernels, share: float) -> None:
-        """Let kernels with a readout have a share of the outputs, and all else the rest."""
+        """Let kernels with a readout have a share of the outputs, and all else the
+        rest.
+        """
         self._give_up(share)
         _scale_kernels(kernels, share)
         self.kernels = kernels.to(self._last_layer.weight)
@@ -329,9 +356,11 @@ class HybridNetwork(nn.Module):
 
     @torch.no_grad()
     def add_path(self, name: str, branch: nn.Module, share: float) -> None:
-        """Let a branch ``(rows, encoded) -> (rows, outputs)`` have a share of the outputs, and all else the rest.
+        """Let a branch ``(rows, encoded) -> (rows, outputs)`` have a share of the
+        outputs, and all else the rest.
 
-        ``name``: one of ``ADDITIVE``, once. Of ``rates`` the branch says the logarithm. Its weights are changed.
+        ``name``: one of ``ADDITIVE``, once. Of ``rates`` the branch says the logarithm.
+        Its weights are changed.
 
         Examples:
             >>> from permgrad.models.network.additive import LinearBranch
@@ -395,7 +424,10 @@ class HybridNetwork(nn.Module):
         )
 
     def image_layers(self) -> dict[str, nn.Module]:
-        """Return the convolution layers by name, in order. Class activation maps are read at the last by default."""
+        """Return the convolution layers by name, in order.
+
+        Class activation maps are read at the last by default.
+        """
         if self.image_branch is None:
             return {}
         convolutions = []

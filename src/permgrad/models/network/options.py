@@ -1,4 +1,6 @@
-"""What may be chosen about a network, with its rules: the schema behind ``network={...}``."""
+"""What may be chosen about a network, with its rules: the schema behind
+``network={...}``.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ IMAGE_READOUTS: tuple[str, ...] = ("flat", "mean")
 def _option(
     default: Any, words: str, holds: Callable[[Any], bool], choices: Sequence[str] = ()
 ) -> Any:
-    """Return a field whose value must obey a rule. If the default is a tuple, one number becomes a tuple of one."""
+    """Return a field whose value must obey a rule.
+
+    If the default is a tuple, one number becomes a tuple of one.
+    """
     return dataclasses.field(
         default=default, metadata={"words": words, "holds": holds, "choices": choices}
     )
@@ -84,28 +89,41 @@ def _choice(default: str, choices: Sequence[str]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
-    """The sizes and choices of a ``HybridNetwork``. The defaults are preset ``paper``'s.
+    """The sizes and choices of a ``HybridNetwork``.
+
+    The defaults are preset ``paper``'s.
 
     Attributes:
-        dense_units, conv_filters: widths of the table branch's blocks, filters of the image branch's.
-        fusion_units, image_units: widths of the head's dense blocks, and of those after the convolutions. May be empty.
+        dense_units, conv_filters: widths of the table branch's blocks, filters of the
+            image branch's.
+        fusion_units, image_units: widths of the head's dense blocks, and of those after
+            the convolutions. May be empty.
         dropout: share of activations dropped in each block while training.
         initializer: how weights are drawn. ``"torch"`` keeps torch's own way.
         normalization, conv_normalization: of dense and of convolution blocks.
         kernel_size: of the convolutions, an odd number of pixels.
-        image_readout: what the dense layers read of the last map: ``"flat"``, every place of it, or ``"mean"``, each
-            channel's mean over places. Windows of the latter are cut to pictures with less height or width.
-        image_shift: in training each image is moved at random by up to this share of its height and width.
-        pooling: max-pooling window of each convolution block, 1 for none. The last entry also holds for further blocks.
-        numeric_embedding: ``"none"`` or ``"periodic"``, how continuous columns enter the table branch.
+        image_readout: what the dense layers read of the last map: ``"flat"``, every
+            place of it, or ``"mean"``, each channel's mean over places. Windows of the
+            latter are cut to pictures with less height or width.
+        image_shift: in training each image is moved at random by up to this share of
+            its height and width.
+        pooling: max-pooling window of each convolution block, 1 for none. The last
+            entry also holds for further blocks.
+        numeric_embedding: ``"none"`` or ``"periodic"``, how continuous columns enter
+            the table branch.
         embedding_size, embedding_frequencies: numbers and cosines per embedded column.
-        embedding_scale: standard deviation of the first frequencies. Larger fits rougher functions.
-        level_embedding_size: numbers per embedded category: a categorical column with at least 50 encoded levels enters
-            the table branch through a learned embedding of this size. 0: as it is, one-hot, like all others.
-        random_kernels: how many fixed random kernels see the image beside the convolutions. What they see is fitted to
-            the outputs after training, see ``RandomKernels``.
-        single_logit: whether two classes share one output, the log odds of the second, instead of one output each.
-        members: how many networks share nearly all weights and predict their mean, see ``members``. 1: a single one.
+        embedding_scale: standard deviation of the first frequencies. Larger fits
+            rougher functions.
+        level_embedding_size: numbers per embedded category: a categorical column with
+            at least 50 encoded levels enters the table branch through a learned
+            embedding of this size. 0: as it is, one-hot, like all others.
+        random_kernels: how many fixed random kernels see the image beside the
+            convolutions. What they see is fitted to the outputs after training, see
+            ``RandomKernels``.
+        single_logit: whether two classes share one output, the log odds of the second,
+            instead of one output each.
+        members: how many networks share nearly all weights and predict their mean, see
+            ``members``. 1: a single one.
         image_channels: equal channels of the rendered image.
         image_scale: value of a pixel whose feature stands at its training maximum.
 
@@ -114,7 +132,8 @@ class NetworkOptions:
         (64,)
         >>> NetworkOptions.from_mapping({"dropuot": 2})
         Traceback (most recent call last):
-        permgrad.InputError: Network option 'dropuot' is unknown. Did you mean 'dropout'? [PG003]
+        permgrad.InputError: Network option 'dropuot' is unknown. Did you mean
+        'dropout'? [PG003]
     """
 
     dense_units: tuple[int, ...] = _sizes((128, 128))
@@ -223,7 +242,10 @@ def check_network(network: Any) -> tuple[dict[str, Any], list[InputError]]:
                 option_hint = did_you_mean(value, option_rule["choices"])
             else:
                 option_hint = ""
-            problem = f"Network option {option_name} must be {option_rule['words']}, got {value!r}"
+            problem = (
+                f"Network option {option_name} must be {option_rule['words']}, "
+                f"got {value!r}"
+            )
             faults.append(
                 InputError(
                     problem,

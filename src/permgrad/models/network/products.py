@@ -1,6 +1,9 @@
-"""Products of dense layers. On AMD's processors with AVX-512 oneDNN, which torch brings along, is faster than MKL.
+"""Products of dense layers.
 
-On an EPYC 1,024 rows by 256 × 256 take MKL 1.24 ms, and oneDNN 0.62 ms with its copies (torch 2.13).
+On AMD's processors with AVX-512 oneDNN, which torch brings along, is faster than MKL.
+
+On an EPYC 1,024 rows by 256 × 256 take MKL 1.24 ms, and oneDNN 0.62 ms with its copies
+(torch 2.13).
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ from torch.overrides import TorchFunctionMode
 
 from permgrad.base.processors import is_amd
 
-#: Multiplications, and rows and columns of each matrix, from which copies to oneDNN and back cost little beside them.
+#: Multiplications, and rows and columns of each matrix, from which copies to oneDNN and
+#: back cost little beside them.
 _LEAST = 16_000_000
 _SIDE = 64
 
 
 @cache
 def is_wide() -> bool:
-    """Return whether this is an AMD processor with AVX-512, as far as Linux says so, and torch has oneDNN."""
+    """Return whether this is an AMD processor with AVX-512, as far as Linux says so,
+    and torch has oneDNN.
+    """
     capable = (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkldnn.is_available()
@@ -32,7 +38,10 @@ def is_wide() -> bool:
 
 
 def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return ``functional.linear``, by oneDNN where that is faster. Slopes are oneDNN's, too, and have none."""
+    """Return ``functional.linear``, by oneDNN where that is faster.
+
+    Slopes are oneDNN's, too, and have none.
+    """
     kinds = set()
     for product_tensor in (values, weight):
         kinds.add(
@@ -56,9 +65,11 @@ def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return ``functional.linear``, faster where no slopes are asked for: oneDNN's cannot be differentiated again.
+    """Return ``functional.linear``, faster where no slopes are asked for: oneDNN's
+    cannot be differentiated again.
 
-    Shape: values ``(*, inputs)``, weight ``(outputs, inputs)``, bias ``(outputs,)``, result ``(*, outputs)``.
+    Shape: values ``(*, inputs)``, weight ``(outputs, inputs)``, bias ``(outputs,)``,
+    result ``(*, outputs)``.
     """
     if torch.is_grad_enabled():
         return functional.linear(values, weight, bias)
@@ -66,7 +77,9 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 
 class TrainingProducts(TorchFunctionMode):
-    """For its body, dense layers and their slopes are computed by the faster library."""
+    """For its body, dense layers and their slopes are computed by the faster
+    library.
+    """
 
     def __torch_function__(
         self,

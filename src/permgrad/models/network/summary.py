@@ -35,7 +35,9 @@ _BESIDE = "RandomKernels"
 
 @dataclasses.dataclass(frozen=True)
 class LayerRow:
-    """One layer: the part it belongs to, its name, the shape of its output for one row, and its numbers."""
+    """One layer: the part it belongs to, its name, the shape of its output for one row,
+    and its numbers.
+    """
 
     part: str
     layer: str
@@ -71,7 +73,9 @@ def count_numbers(module: nn.Module) -> int:
 
 
 def layer_rows(network: HybridNetwork) -> list[LayerRow]:
-    """Return all layers in the order of computation, with shapes found by sending one row of zeros through."""
+    """Return all layers in the order of computation, with shapes found by sending one
+    row of zeros through.
+    """
     parameter = next(network.parameters())
     encoded = torch.zeros(
         1, network.encoded, device=parameter.device, dtype=parameter.dtype
@@ -133,7 +137,8 @@ def _parts_before_head(
         count = 0
         embedding = network.table_branch.embedding
         if embedding is not None:
-            # The embedding is one line. What reaches the dense layers is its output beside the other columns.
+            # The embedding is one line. What reaches the dense layers is its output
+            # beside the other columns.
             name = type(embedding).__name__
             count = count_numbers(embedding)
         parts.append(
@@ -153,7 +158,9 @@ def _parts_before_head(
 
 
 def multiplications(network: HybridNetwork) -> int:
-    """Return about how many multiplications a prediction takes: a layer's numbers for each of its pixels or members."""
+    """Return about how many multiplications a prediction takes: a layer's numbers for
+    each of its pixels or members.
+    """
     summary_rows = layer_rows(network)
     return sum(
         layer_row.parameters
@@ -195,14 +202,19 @@ def summarize(network: HybridNetwork) -> str:
     else:
         drawn = ""
     lines.append(
-        f"{network.encoded} encoded columns to {network.outputs} output{'s' * (network.outputs != 1)}, "
-        f"{total:,} parameters ({trained:,} trained, {total - trained - fixed:,} running statistics{drawn})"
+        f"{network.encoded} encoded columns to {network.outputs} "
+        f"output{'s' * (network.outputs != 1)}, "
+        f"{total:,} parameters ({trained:,} trained, {total - trained - fixed:,} "
+        f"running statistics{drawn})"
     )
     return "\n".join(lines)
 
 
 def measure_training_time(job: TrainingJob, device: torch.device) -> TrainingTime:
-    """Take a few steps on a copy of the network and estimate from their median. The network itself is unchanged."""
+    """Take a few steps on a copy of the network and estimate from their median.
+
+    The network itself is unchanged.
+    """
     options = job.options
     validation_rows = job.validation_rows
     with sheltered(0):

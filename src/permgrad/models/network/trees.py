@@ -1,4 +1,6 @@
-"""Boosted trees as a branch of a network: a sum over leaves, whose slope is 0 wherever it has one."""
+"""Boosted trees as a branch of a network: a sum over leaves, whose slope is 0 wherever
+it has one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from torch import Tensor, nn
 
 from permgrad.models.trees import LARGEST, Trees
 
-#: Pairs of rows and trees that are walked together: what a processor's cache holds, and what fills an accelerator.
+#: Pairs of rows and trees that are walked together: what a processor's cache holds, and
+#: what fills an accelerator.
 _PAIRS = 16_384
 _PAIRS_OF_ACCELERATORS = 1 << 24
 #: Rows that are walked together, at most.
@@ -21,11 +24,13 @@ _CELLS = 1 << 30
 
 
 class TreeBranch(nn.Module):
-    """Sums of trees (:class:`permgrad.models.trees.Trees`) of encoded rows: ``(rows, encoded)`` to ``(rows, outputs)``.
+    """Sums of trees (:class:`permgrad.models.trees.Trees`) of encoded rows: ``(rows,
+    encoded)`` to ``(rows, outputs)``.
 
-    A new one has the sizes of trees, and none of their numbers: :meth:`of` makes one of trees. Leaves are float32 and
-    added up in float64, so that sums do not depend on how many rows are walked at once. Trees stand in the order of
-    their depth, and ``output`` says of which output each is.
+    A new one has the sizes of trees, and none of their numbers: :meth:`of` makes one of
+    trees. Leaves are float32 and added up in float64, so that sums do not depend on how
+    many rows are walked at once. Trees stand in the order of their depth, and
+    ``output`` says of which output each is.
 
     Examples:
         >>> stump = Trees.of([([0], [0.5], [1], [2], [[0.0], [-1.0], [1.0]])], base=[10.0])
@@ -125,7 +130,10 @@ class TreeBranch(nn.Module):
         return Trees(**arrays)
 
     def asking_for(self, columns: Sequence[int]) -> TreeBranch:
-        """Return the trees that ask for any of some encoded columns, without the base. They share nodes with these."""
+        """Return the trees that ask for any of some encoded columns, without the base.
+
+        They share nodes with these.
+        """
         asking = torch.from_numpy(self.trees().splitting_on(columns).roots).to(
             self.roots.device
         )

@@ -1,4 +1,7 @@
-"""The folder of a saved model: a description, arrays, weights, and checksums of them. Torch is loaded for weights."""
+"""The folder of a saved model: a description, arrays, weights, and checksums of them.
+
+Torch is loaded for weights.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ WEIGHTS = "weights.safetensors"
 _FITTED = ("skops", "onnx")
 
 
-# ---- writing ---------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------
 def write_model(
     model: Any,
     target: Path,
@@ -55,7 +58,8 @@ def write_model(
 ) -> None:
     """Write a model's folder, which appears complete or not at all.
 
-    ``seconds``: what its training took (None: not known). ``write``: writes its further files into a folder.
+    ``seconds``: what its training took (None: not known). ``write``: writes its further
+    files into a folder.
     """
     # Text in an array of objects would need pickle. Text of a fixed width does not.
     arrays = {
@@ -129,7 +133,7 @@ def check_target(target: Path, *, overwrite: bool) -> Iterator[Fault]:
         )
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------
 def _read(path: Path) -> bytes:
     try:
         return read_saved(path)
@@ -150,7 +154,10 @@ def _read(path: Path) -> bytes:
 
 
 def read_description(source: Path) -> dict[str, Any]:
-    """Return the description of a model's folder. Refuse what is none, or of another version."""
+    """Return the description of a model's folder.
+
+    Refuse what is none, or of another version.
+    """
     if not source.is_dir():
         raise InputError(
             f"{source} is not a folder",
@@ -174,7 +181,8 @@ def read_description(source: Path) -> dict[str, Any]:
         problem = (
             f"{source} has format version {version!r}, written by "
             f"{description.get('written_by', 'an unknown version')}, "
-            f"but this permgrad ({__version__}) reads at {'least' if is_older else 'most'} "
+            f"but this permgrad ({__version__}) reads at "
+            f"{'least' if is_older else 'most'} "
             f"{FORMAT_VERSION if is_older else OTHERS_VERSION}"
         )
         raise InputError(

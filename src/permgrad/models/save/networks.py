@@ -1,4 +1,7 @@
-"""Reading saved networks: their weights, encoder and what was learned beside them. Nothing executes."""
+"""Reading saved networks: their weights, encoder and what was learned beside them.
+
+Nothing executes.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,10 @@ def restore(
     device: Any,
     **_: Any,
 ) -> Any:
-    """Return the model of a folder with this description. ``user_code``: the user's code that it was fitted with."""
+    """Return the model of a folder with this description.
+
+    ``user_code``: the user's code that it was fitted with.
+    """
     weights: dict[str, Any] = read_part(
         source / WEIGHTS, description, "a safetensors file", tensors
     )
@@ -75,7 +81,8 @@ def restore(
 
 def tensors(content: bytes) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file. ``ValueError``: it is a pickle."""
-    # PyTorch's own files are zips or raw pickles. A safetensors file starts with the length of its JSON header.
+    # PyTorch's own files are zips or raw pickles. A safetensors file starts with the
+    # length of its JSON header.
     must(
         content[:2] != b"PK" and (content[:1] != b"\x80" or content[8:9] == b"{"),
         "it looks like a pickle, which could run code on loading and is never opened",
@@ -221,7 +228,10 @@ def read_features(
 def _rebuild_network(
     content: Mapping[str, Any], encoded: int, renderer: Any, weights: dict[str, Tensor]
 ) -> HybridNetwork:
-    """Return the network with its weights. No memory is taken for one that is larger than they are."""
+    """Return the network with its weights.
+
+    No memory is taken for one that is larger than they are.
+    """
     options = NetworkOptions.from_mapping(content["options"])
     numeric = content["numeric_columns"]
     blocks = content["level_blocks"]
@@ -234,7 +244,8 @@ def _rebuild_network(
     )
     numbers = sum(weight.numel() for weight in weights.values())
     _check_size(options, weights, numbers)
-    # Only somebody else's code knows the size of its images, and tells it by drawing one.
+    # Only somebody else's code knows the size of its images, and tells it by drawing
+    # one.
     picture_shape: Any = None
     if isinstance(renderer, Renderer):
         picture_shape = renderer.channels, renderer.height, renderer.width
@@ -289,7 +300,8 @@ def _check_size(
     fits = layers <= len(weights) + 1 and options.members <= numbers
     must(
         fits,
-        f"a network of {layers} layers and {options.members} members for {len(weights)} weights",
+        f"a network of {layers} layers and {options.members} members for "
+        f"{len(weights)} weights",
     )
 
 
@@ -308,7 +320,9 @@ def _check_columns(blocks: Iterable[Any], encoded: int) -> None:
 def _checked_branches(
     described_branches: Mapping[str, Any], numbers: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Return the shares of branches beside the head, and the sizes of trees, of a file with so many numbers."""
+    """Return the shares of branches beside the head, and the sizes of trees, of a file
+    with so many numbers.
+    """
     shares = {}
     for branch_name, described in described_branches.items():
         shares[branch_name] = described["share"]
@@ -332,7 +346,10 @@ def _checked_branches(
 
 
 def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
-    """Return a network with its weights. No memory is taken for one that is larger than they are."""
+    """Return a network with its weights.
+
+    No memory is taken for one that is larger than they are.
+    """
     with sheltered(0):
         with torch.device("meta"):  # where tensors have sizes, and no memory
             expected = make().state_dict()
@@ -347,7 +364,8 @@ def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
             )
             must(
                 found_form == expected_form,
-                f"weights {weight_name} are {found_form} in the place of {expected_form}",
+                f"weights {weight_name} are {found_form} in the place of "
+                f"{expected_form}",
             )
             must(
                 bool(torch.isfinite(stored).all()),
@@ -359,10 +377,12 @@ def _built(make: Callable[[], Module], weights: Mapping[str, Tensor]) -> Module:
 
 
 def _try_out(model: Any) -> None:
-    """Predict a row without a cell, and look at all that a fitted model brings along. Raise ``ValueError``.
+    """Predict a row without a cell, and look at all that a fitted model brings along.
 
-    Seal and checksums tell damage, not whether the parts of a model fit together: whoever makes a file can make its
-    seal.
+    Raise ``ValueError``.
+
+    Seal and checksums tell damage, not whether the parts of a model fit together:
+    whoever makes a file can make its seal.
     """
     names = model.preprocessor_.feature_names_in_
     outputs = model.module_.outputs
@@ -425,7 +445,8 @@ def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
         not np.any(np.diff(encoder.feature_of_) < 0),
         "encoded columns that are not in the order of their features",
     )
-    encoder.to_dict()  # what an encoder was made with is not needed to encode, but to save it again
+    # what an encoder was made with is not needed to encode, but to save it again
+    encoder.to_dict()
     encoded = np.asarray(
         encoder.transform(
             pd.DataFrame([[None] * len(names)], columns=names, dtype=object)
@@ -439,7 +460,9 @@ def _encoded_empty_row(encoder: TableEncoder) -> Floats32:
 
 
 def _check_background(rows: Array, width: int, target: Array) -> None:
-    """Refuse, with a ValueError, background rows that are not encoded rows ``(rows, width)`` of the model."""
+    """Refuse, with a ValueError, background rows that are not encoded rows ``(rows,
+    width)`` of the model.
+    """
     must(target.ndim == 1, f"a background's target of shape {target.shape}")
     # Saved without rows, a target only says how frequent classes are.
     is_valid = (
@@ -448,13 +471,16 @@ def _check_background(rows: Array, width: int, target: Array) -> None:
     )
     must(
         is_valid,
-        f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} columns",
+        f"a background of {rows.dtype} {rows.shape} for {len(target)} rows of {width} "
+        "columns",
     )
     must(np.isfinite(rows).all(), "a background with numbers that are not finite")
 
 
 def check_compared(places: Array | None, count: int) -> None:
-    """Refuse, with a ValueError, places of rows to compare with that are none of ``count`` rows."""
+    """Refuse, with a ValueError, places of rows to compare with that are none of
+    ``count`` rows.
+    """
     if places is None:
         return
     fits = places.ndim == 1 and places.dtype.kind in "iu"
@@ -464,7 +490,10 @@ def check_compared(places: Array | None, count: int) -> None:
 
 
 def _check_classes(model: Any, outputs: int) -> None:
-    """Refuse, with a ValueError, classes that are not one for each output. Two may share one."""
+    """Refuse, with a ValueError, classes that are not one for each output.
+
+    Two may share one.
+    """
     classes = model.classes_
     weights = model.class_weights_
     must(len(model.background_target_), "a background that has no class")

@@ -22,7 +22,8 @@ _NETWORKS = "permgrad.models.save.networks"
 _OTHERS = dict.fromkeys(
     ("TableClassifier", "TableRegressor"), "permgrad.evaluation.baselines.table_model"
 )
-#: What code of the user's own may be for, and the argument of the estimator that was it.
+#: What code of the user's own may be for, and the argument of the estimator that was
+#: it.
 _ENCODERS = {
     "image": "an image_encoder",
     "text": "a text_encoder",
@@ -41,14 +42,17 @@ def load(
 
     Args:
         folder: the model's folder, or that of the run it is in.
-        encoders: code of the user's own that the model was fitted with, as code is never stored: ``"image"`` for its
-            ``image_encoder``, ``"text"`` for its ``text_encoder``, ``"layout"`` for the callable ``X -> images`` or
-            the TINTOlib method that was its ``layout``.
-        device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or ``"gpu"``), ``"mps"``.
+        encoders: code of the user's own that the model was fitted with, as code is
+            never stored: ``"image"`` for its ``image_encoder``, ``"text"`` for its
+            ``text_encoder``, ``"layout"`` for the callable ``X -> images`` or the
+            TINTOlib method that was its ``layout``.
+        device: where the network goes: ``"auto"``, ``"cpu"``, ``"cuda"`` (or
+            ``"gpu"``), ``"mps"``.
 
     Raises:
-        InputError: The folder is not a model. A file is missing, damaged, holds a pickle, or is of a newer version. The
-            model needs one of the ``encoders``, or does not use it. The device cannot be used.
+        InputError: The folder is not a model. A file is missing, damaged, holds a
+            pickle, or is of a newer version. The model needs one of the ``encoders``,
+            or does not use it. The device cannot be used.
 
     Examples:
         >>> import tempfile
@@ -71,7 +75,10 @@ def load_trusting(
     device: Any = "auto",
     trust: Sequence[str] = (),
 ) -> Any:
-    """Do what ``load`` does. ``trust``: types of the user's own estimator that skops may load, too."""
+    """Do what ``load`` does.
+
+    ``trust``: types of the user's own estimator that skops may load, too.
+    """
     source = check_path("folder", folder)
     if not (device is None or (isinstance(device, str) and device in ("auto", "cpu"))):
         from permgrad.models.estimators.settings import choose_device  # loads torch
@@ -117,12 +124,17 @@ def _check_used(user_code: Mapping[str, Any], description: Mapping[str, Any]) ->
     }
     for unused_name in (code_name for code_name in user_code if not is_used[code_name]):
         whose = f"models fitted with {_ENCODERS[unused_name]} of the user's own"
-        problem = f"encoders[{unused_name!r}] is only for {whose}, got {shown(user_code[unused_name])}"
+        problem = (
+            f"encoders[{unused_name!r}] is only for {whose}, got "
+            f"{shown(user_code[unused_name])}"
+        )
         raise InputError(problem, hint="Call pg.load(folder).", code="PG004")
 
 
 def _read_as_said(source: Path) -> AbstractContextManager[None]:
-    """Say which description does not say what its version says, of the errors that this leads to in the body."""
+    """Say which description does not say what its version says, of the errors that this
+    leads to in the body.
+    """
     which = f"Part of {DESCRIPTION} in {source} is missing or damaged"
     return turned(
         lambda error: InputError(

@@ -1,4 +1,6 @@
-"""Saving fitted models: weights as safetensors, arrays as npz, everything else as JSON."""
+"""Saving fitted models: weights as safetensors, arrays as npz, everything else as
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,10 @@ def _arrays_of(model: Any) -> dict[str, Any]:
 
 
 def _parameters(model: Any) -> dict[str, Any]:
-    """Return the constructor's arguments. What cannot be written as data is replaced by what it led to."""
+    """Return the constructor's arguments.
+
+    What cannot be written as data is replaced by what it led to.
+    """
     parameters: dict[str, Any] = {}
     for parameter_name, value in model.get_params(deep=False).items():
         if parameter_name == "random_state" and not isinstance(
@@ -160,7 +165,9 @@ def _of_hybrid(model: Any) -> dict[str, Any]:
 
 
 def _beside(module: Any) -> dict[str, Any]:
-    """Return what the branches beside a network's head are made with, and their shares."""
+    """Return what the branches beside a network's head are made with, and their
+    shares.
+    """
     return {
         branch_name: {
             "share": module.shares[branch_name],
@@ -171,7 +178,9 @@ def _beside(module: Any) -> dict[str, Any]:
 
 
 def _pack(value: Any, name: str = "value") -> Any:
-    """Write plain values so that JSON gives back the same types: tuples, keys that are no text, infinity."""
+    """Write plain values so that JSON gives back the same types: tuples, keys that are
+    no text, infinity.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -191,7 +200,10 @@ def _pack(value: Any, name: str = "value") -> Any:
                 for mapped_key, mapped_item in value.items()
             ]
         }
-    problem = f"Arguments of a saved model must be plain values, but {name} holds a {type(value).__name__}"
+    problem = (
+        f"Arguments of a saved model must be plain values, but {name} holds a "
+        f"{type(value).__name__}"
+    )
     raise InputError(
         problem, hint="Use numbers, text, lists and mappings.", code="PG001"
     )

@@ -1,6 +1,7 @@
 """``fit_stream``: from Parquet files that need not fit in memory to a fitted estimator.
 
-The table is read once to learn all that must be known (``streaming_scan``), then once per epoch.
+The table is read once to learn all that must be known (``streaming_scan``), then once
+per epoch.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def prepare_stream(
     sample_weight: str | None,
     block_rows: int | None,
 ) -> Prepared:
-    """Check the arguments of ``fit_stream``, read the table once, fit encoder and layout, build the network."""
+    """Check the arguments of ``fit_stream``, read the table once, fit encoder and
+    layout, build the network.
+    """
     settings = resolve_settings(model.get_params(deep=False), model.task)
     _check(path, target, sample_weight, block_rows)
     _refuse_counts(settings)
@@ -211,7 +214,10 @@ def _all_rows(source: Any) -> RowBatch:
 def _check_rows(typed: pd.DataFrame, sample_weight: str | None) -> None:
     """Refuse training rows of which none, or only one, has a weight."""
     if len(typed) == 0 and sample_weight is not None:
-        problem = f"sample_weight must be above 0 for some row, but {sample_weight!r} is 0 in every training row"
+        problem = (
+            f"sample_weight must be above 0 for some row, but {sample_weight!r} "
+            "is 0 in every training row"
+        )
         raise InputError(
             problem, hint="Name another column, or leave it out.", code="PG020"
         )
@@ -223,7 +229,7 @@ def _check_rows(typed: pd.DataFrame, sample_weight: str | None) -> None:
         )
 
 
-# ---- arguments -----------------------------------------------------------------------------------------------------
+# ---- arguments -----------------------------------------------------------------------
 def _check(path: Any, target: Any, sample_weight: Any, block_rows: Any) -> None:
     path_words = "the path of a Parquet file or of a folder of them"
     check_kind(
@@ -256,7 +262,9 @@ def _features(
     sample_weight: str | None,
     requested_features: Sequence[str] | None,
 ) -> tuple[str, ...]:
-    """Return the names of the features: those chosen, or all columns but target and weight."""
+    """Return the names of the features: those chosen, or all columns but target and
+    weight.
+    """
     if sample_weight is None:
         named = [target]
     else:
@@ -282,7 +290,10 @@ def _features(
         if reserved_features := [
             reserved_name for reserved_name in named if reserved_name in features
         ]:
-            problem = f"features must not hold the target or the weight, got {reserved_features[0]!r}"
+            problem = (
+                "features must not hold the target or the weight, got "
+                f"{reserved_features[0]!r}"
+            )
             raise InputError(problem, hint="Leave it out.", code="PG006")
     if not features:
         raise InputError(
@@ -297,7 +308,9 @@ def _features(
 
 
 def _judging_source(validation: Any, source: StreamSource) -> StreamSource:
-    """Return validation rows from separate files: all of them are held out, as far as memory allows."""
+    """Return validation rows from separate files: all of them are held out, as far as
+    memory allows.
+    """
     validation_hint = "Write those rows as Parquet, or use validation_fraction."
     check_kind(
         "validation",
@@ -337,7 +350,7 @@ def _source(
     )
 
 
-# ---- target --------------------------------------------------------------------------------------------------------
+# ---- target --------------------------------------------------------------------------
 def _learn_target(model: Any, scanned: Scan, settings: FitSettings) -> None:
     """Learn classes and their weights, or the target's scale."""
     if scanned.target is not None:
@@ -381,8 +394,8 @@ def _check_classes(model: Any, labels: Array, *, drawn: bool) -> None:
 class _Coder:
     """Turns rows of a table into rows for training. Picklable as far as the encoder is.
 
-    ``learned`` are the numbers of the rows that scores were learned from, rising, and ``encoded`` what they are encoded
-    as: their scores come from models of other rows.
+    ``learned`` are the numbers of the rows that scores were learned from, rising, and
+    ``encoded`` what they are encoded as: their scores come from models of other rows.
     """
 
     model: Any

@@ -1,7 +1,9 @@
-"""The first pass over a long table: everything that must be known before training, gathered in bounded memory.
+"""The first pass over a long table: everything that must be known before training,
+gathered in bounded memory.
 
-Layout and background come from a *bottom-k sample*: the rows whose number has the smallest hash. Nothing depends on how
-the table is cut into files or parts, but for the last digits of sums.
+Layout and background come from a *bottom-k sample*: the rows whose number has the
+smallest hash. Nothing depends on how the table is cut into files or parts, but for the
+last digits of sums.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from permgrad.models.estimators import inputs
 from permgrad.models.estimators.building import find_as_one
 from permgrad.models.estimators.presets import get_preset
 
-#: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide tables.
+#: Rows decoded at a time. Rows of the sample and of validation at most, fewer for wide
+#: tables.
 READ_ROWS = 16_384
 _SAMPLED_ROWS = 20_000
 MOST_VALIDATION_ROWS = 50_000
@@ -46,7 +49,9 @@ _TYPE_PARTS = 64
 
 @dataclasses.dataclass(frozen=True)
 class StreamSource:
-    """Features, target and weight of a long table, the share of its rows that is held out, and those with a target."""
+    """Features, target and weight of a long table, the share of its rows that is held
+    out, and those with a target.
+    """
 
     table: PartitionedTable
     features: tuple[str, ...]
@@ -59,7 +64,9 @@ class StreamSource:
     def batches(
         self, table_part: Part, rows: int = READ_ROWS
     ) -> Iterator[tuple[RowBatch, RowBatch]]:
-        """Yield a part's rows with a target and a weight above 0: training rows and those held out, a few at a time."""
+        """Yield a part's rows with a target and a weight above 0: training rows and
+        those held out, a few at a time.
+        """
         columns = [
             *self.features,
             self.target,
@@ -91,7 +98,10 @@ class StreamSource:
         values = inputs.one_column(target, estimator=estimator)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             row_index = int(np.argmax(~np.isfinite(values)))
-            value_problem = f"y must be finite, but column {self.target!r} holds {values[row_index]}"
+            value_problem = (
+                f"y must be finite, but column {self.target!r} holds "
+                f"{values[row_index]}"
+            )
             raise CellError.at(
                 row_index,
                 target.index,
@@ -121,11 +131,13 @@ class StreamSource:
 
 @dataclasses.dataclass
 class Scan:
-    """What the first pass found of the training rows: how many each part has and in all, and the sum of their weights.
+    """What the first pass found of the training rows: how many each part has and in
+    all, and the sum of their weights.
 
-    ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each has. ``sample`` is a uniform
-    sample of the rows in the table's order, or all of them if they are few. ``held`` are those held out of training.
-    ``as_one``: columns that are one feature.
+    ``target`` has the moments of numbers. Of classes ``labels`` says how many rows each
+    has. ``sample`` is a uniform sample of the rows in the table's order, or all of them
+    if they are few. ``held`` are those held out of training. ``as_one``: columns that
+    are one feature.
     """
 
     statistics: TableStatistics
@@ -153,7 +165,8 @@ class Scan:
         self.label_type = values.dtype
         if len(self.labels) > _MOST_CLASSES:
             problem = (
-                f"y must hold at most {_MOST_CLASSES:,} classes, but the first {self.rows + len(values):,} rows have "
+                f"y must hold at most {_MOST_CLASSES:,} classes, but the first "
+                f"{self.rows + len(values):,} rows have "
                 "more"
             )
             raise InputError(
@@ -164,7 +177,9 @@ class Scan:
 
 
 def type_rows(source: StreamSource) -> pd.DataFrame:
-    """Return training rows spread evenly over the table, or all if they are few, to infer types, by their numbers."""
+    """Return training rows spread evenly over the table, or all if they are few, to
+    infer types, by their numbers.
+    """
     sample_rows = sample_size(len(source.features))
     table_parts = source.table.parts
     has_few_rows = source.rows <= sample_rows
@@ -197,7 +212,9 @@ def type_rows(source: StreamSource) -> pd.DataFrame:
 
 
 def _read_as_floats(source: StreamSource, frame: pd.DataFrame) -> list[str]:
-    """Return columns of whole numbers that are read as others because the footers say nothing of missing cells."""
+    """Return columns of whole numbers that are read as others because the footers say
+    nothing of missing cells.
+    """
     stored = set()
     for field in source.table.schema:
         if pa.types.is_integer(field.type):
@@ -283,14 +300,17 @@ def _refuse_few_rows(rows: int) -> None:
     """Refuse a table that leaves fewer than two training rows."""
     if rows < 2:
         problem = (
-            "Training needs at least 2 rows that have a weight above 0 and are not held out, got "
+            "Training needs at least 2 rows that have a weight above 0 and are not "
+            "held out, got "
             f"n_samples={rows}"
         )
         raise InputError(problem, hint="Add rows.", code="PG013")
 
 
 class _BottomK:
-    """Keeps the rows whose hash of their number is smallest, in order of their numbers."""
+    """Keeps the rows whose hash of their number is smallest, in order of their
+    numbers.
+    """
 
     def __init__(self, size: int, keys: tuple[object, ...]) -> None:
         self.size = size

@@ -1,4 +1,6 @@
-"""The file from which training is resumed: writing it, reading it, and checking its content."""
+"""The file from which training is resumed: writing it, reading it, and checking its
+content.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ EPOCH = ("epoch", "train_loss", "validation_loss", "learning_rate", "seconds")
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a learner's state. The file appears complete or not at all."""
-    # PyTorch says of a full disk that a position within the file is wrong. Python says what it is.
+    # PyTorch says of a full disk that a position within the file is wrong. Python says
+    # what it is.
     content = io.BytesIO()
     torch.save(state, content)
     with writing(path, "free or allow space"), atomic_path(path) as temporary:
@@ -40,7 +43,10 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Return the state that ``write_checkpoint`` wrote, on a device. Nothing executes."""
+    """Return the state that ``write_checkpoint`` wrote, on a device.
+
+    Nothing executes.
+    """
     try:
         # Older forms of PyTorch's files are pickles, and PyTorch reads no checksum.
         # So the file is checked first.
@@ -67,7 +73,9 @@ def damaged(path: Path, what: str) -> EnvironmentProblem:
 def check_state(
     state: Mapping[str, Any], own_state: Mapping[str, Any], optimizer: Any
 ) -> None:
-    """Raise ``ValueError`` for a state that a learner with this state and optimizer cannot resume from."""
+    """Raise ``ValueError`` for a state that a learner with this state and optimizer
+    cannot resume from.
+    """
     history = state["history"]
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     moments = (
@@ -105,7 +113,10 @@ def check_state(
 
 
 def _compare(name: str, stored: Any, expected: Any) -> None:
-    """Refuse a state with other keys, lengths, shapes or types. Numbers are not checked."""
+    """Refuse a state with other keys, lengths, shapes or types.
+
+    Numbers are not checked.
+    """
     if (
         isinstance(expected, dict)
         and isinstance(stored, dict)

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import fmean, median
 
-#: A loss rises that is above the best of so many epochs ago by this share, in each of so many epochs.
+#: A loss rises that is above the best of so many epochs ago by this share, in each of
+#: so many epochs.
 SINCE = 6
 _RECENT = 3
 _RISE = 0.003
 
 
 def rises(losses: Sequence[float]) -> bool:
-    """Whether a validation loss has clearly been rising since its best epoch: beyond its changes from epoch to epoch.
+    """Whether a validation loss has clearly been rising since its best epoch: beyond
+    its changes from epoch to epoch.
 
-    A rate that stays high does not bring such a loss back within the patience (docs/speed.md). One that only pauses
-    may fall again once the rate does.
+    A rate that stays high does not bring such a loss back within the patience
+    (docs/speed.md). One that only pauses may fall again once the rate does.
     """
     best_loss = min(losses)
     if math.isnan(best_loss) or len(losses) - 1 - losses.index(best_loss) < SINCE:

@@ -1,4 +1,6 @@
-"""Leaves the process as it was: random states, logs, warnings, folder, threads, signals, environment, torch's flags."""
+"""Leaves the process as it was: random states, logs, warnings, folder, threads,
+signals, environment, torch's flags.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,20 @@ _SIGNALS = tuple(
 
 @contextlib.contextmanager
 def untouched() -> Iterator[None]:
-    """Run the body, then put back all that this module's title names. Torch's generators are ``forked_torch``'s.
+    """Run the body, then put back all that this module's title names.
 
-    Of threads that do so at the same time, the last puts back what the first has met: what is read while another one
-    computes is not the user's.
+    Torch's generators are ``forked_torch``'s.
+
+    Of threads that do so at the same time, the last puts back what the first has met:
+    what is read while another one computes is not the user's.
     """
     cudnn = torch.backends.cudnn
     settings: dict[str, tuple[Read, Write]] = {
         "the environment": (lambda: dict(os.environ), _put_back_environment),
         "the folder": (_folder, _put_back_folder),
         "loggers": (_loggers, _put_back_loggers),
-        # Not warnings.catch_warnings: it also resets what each module has shown already, which would repeat warnings.
+        # Not warnings.catch_warnings: it also resets what each module has shown
+        # already, which would repeat warnings.
         "warning filters": (lambda: list(warnings.filters), _put_back_filters),
         "how warnings are shown": (
             lambda: warnings.showwarning,
@@ -75,7 +80,8 @@ def untouched() -> Iterator[None]:
     if torch.cuda.is_initialized():
         thread_settings.append((torch.cuda.current_device, torch.cuda.set_device))
     if threading.current_thread() is threading.main_thread():
-        # Handlers can be set by the main thread alone. One of None was not set from Python, and cannot be put back.
+        # Handlers can be set by the main thread alone. One of None was not set from
+        # Python, and cannot be put back.
         numbers = []
         for number in _SIGNALS:
             if signal.getsignal(number) is not None:
@@ -95,7 +101,10 @@ def untouched() -> Iterator[None]:
 
 
 def _kept(read: Read, write: Write) -> Undo:
-    """Return what puts a setting back. Not without need: some calls load torch's compiler, or are refused."""
+    """Return what puts a setting back.
+
+    Not without need: some calls load torch's compiler, or are refused.
+    """
     before = read()
     return lambda: None if read() == before else write(before)
 
@@ -126,7 +135,10 @@ def _put_back_folder(before: str | None) -> None:
 
 @contextlib.contextmanager
 def sheltered(seed: int) -> Iterator[None]:
-    """Run the body as if in a fresh process: torch seeded, float32, gradients on. ``untouched`` for everything else."""
+    """Run the body as if in a fresh process: torch seeded, float32, gradients on.
+
+    ``untouched`` for everything else.
+    """
     with (
         untouched(),
         forked_torch(seed),
@@ -138,7 +150,9 @@ def sheltered(seed: int) -> Iterator[None]:
 
 
 def _put_back_filters(filters: list[Any]) -> None:
-    """Put the warnings' filters back, and make Python read them again, by the name that it has for this."""
+    """Put the warnings' filters back, and make Python read them again, by the name that
+    it has for this.
+    """
     warnings.filters[:] = filters  # type: ignore[index]
     changed = getattr(warnings, "_filters_mutated", None) or getattr(
         warnings, "_filters_mutated_lock_held", None

@@ -1,7 +1,8 @@
 """What a step and an epoch of a training do, and the loop over them.
 
-Row order, dropout and learning rate are functions of the seed and the epoch number alone, so that a stopped and resumed
-training ends with identical weights (docs/reproducibility.md).
+Row order, dropout and learning rate are functions of the seed and the epoch number
+alone, so that a stopped and resumed training ends with identical weights
+(docs/reproducibility.md).
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    """Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1), or AdamW (Loshchilov &
+    Hutter 2019, arXiv 1711.05101).
 
-    By torch's fused kernels, with the states of ``torch.optim``, whose own classes load torch's compiler when the first
-    is made, which takes longer than many trainings.
+    By torch's fused kernels, with the states of ``torch.optim``, whose own classes load
+    torch's compiler when the first is made, which takes longer than many trainings.
     """
 
     def __init__(
@@ -113,7 +115,10 @@ class Adam:
             self._update(weights, slopes, first, second, [], steps, **update_options)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimiser as ``torch.optim`` writes it. Weights that never moved have none."""
+        """Return the state of the optimiser as ``torch.optim`` writes it.
+
+        Weights that never moved have none.
+        """
         weight_numbers = {weight: number for number, weight in enumerate(self._weights)}
         groups = []
         for group in self.param_groups:
@@ -132,7 +137,9 @@ class Adam:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over the same weights."""
+        """Go on from a state, also from one of ``torch.optim.Adam`` or ``AdamW`` over
+        the same weights.
+        """
         for group, stored in zip(
             self.param_groups, state_dict["param_groups"], strict=True
         ):
@@ -156,14 +163,16 @@ class Adam:
             }
 
 
-#: Called after each epoch with its line of the history. True ends the training there, with the best weights so far. A
-#: number is that of all epochs from now on: the schedule of the learning rate then ends with the last of them.
+#: Called after each epoch with its line of the history. True ends the training there,
+#: with the best weights so far. A number is that of all epochs from now on: the
+#: schedule of the learning rate then ends with the last of them.
 EpochWatcher = Callable[[Mapping[str, float]], int | None]
 OPTIMIZERS: tuple[str, ...] = ("adamw", "adam", "sgd")
 _CHECKPOINT_FORMAT = 2
 #: Below the size from which glibc maps and unmaps memory singly, 32 MiB.
 _BLOCK = 31 * 2**20
-# On a processor the maps of 128 rows stay in its cache: 0.6 of the time of 512 at once, on the published network.
+# On a processor the maps of 128 rows stay in its cache: 0.6 of the time of 512 at once,
+# on the published network.
 _EVALUATION_ROWS = 128
 _EVALUATION_ROWS_ACCELERATOR = 8192
 
@@ -176,15 +185,20 @@ class TrainingOptions:
         learning_rate: peak of the schedule.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with Nesterov momentum 0.9).
         schedule_unit: whether the rate changes per ``"epoch"`` or per ``"step"``.
-        patience: epochs without a better validation loss before training stops, fewer where that loss clearly rises.
-            None: never.
-        kept_from: share of the epochs before which the newest weights are the best, whatever their validation loss.
-        averaging: weight of the past in the moving average of the weights that is validated and kept. 0: no average.
-        label_smoothing: share of each label spread over all classes, cross-entropy only.
-        refinement: whether an epoch is judged by its validation loss at its best temperature (cross-entropy only). In
-            the end the outputs are divided by that temperature. See Berta, Holzmüller, Jordan & Bach 2025, arXiv
-            2501.19195, "refine, then calibrate".
-        precision: of the products in training steps, ``"float32"`` (also ``"auto"``), or ``"bfloat16"`` (mixed).
+        patience: epochs without a better validation loss before training stops, fewer
+            where that loss clearly rises. None: never.
+        kept_from: share of the epochs before which the newest weights are the best,
+            whatever their validation loss.
+        averaging: weight of the past in the moving average of the weights that is
+            validated and kept. 0: no average.
+        label_smoothing: share of each label spread over all classes, cross-entropy
+            only.
+        refinement: whether an epoch is judged by its validation loss at its best
+            temperature (cross-entropy only). In the end the outputs are divided by that
+            temperature. See Berta, Holzmüller, Jordan & Bach 2025, arXiv 2501.19195,
+            "refine, then calibrate".
+        precision: of the products in training steps, ``"float32"`` (also ``"auto"``),
+            or ``"bfloat16"`` (mixed).
     """
 
     max_epochs: int = 200
@@ -207,8 +221,9 @@ class TrainingOptions:
 class TrainingJob:
     """Everything that a training needs but its device.
 
-    Without ``validation_rows`` all epochs run and the last weights stay. ``checkpoint_folder``: where the state is kept
-    after each epoch, and from which a stopped training is resumed. ``columns``: names of the encoded columns.
+    Without ``validation_rows`` all epochs run and the last weights stay.
+    ``checkpoint_folder``: where the state is kept after each epoch, and from which a
+    stopped training is resumed. ``columns``: names of the encoded columns.
     """
 
     network: HybridNetwork
@@ -222,7 +237,9 @@ class TrainingJob:
 
 
 class Learner:
-    """One network with its optimizer: takes steps, validates, keeps the best weights."""
+    """One network with its optimizer: takes steps, validates, keeps the best
+    weights.
+    """
 
     def __init__(self, job: TrainingJob, device: torch.device | str = "cpu") -> None:
         self.job = job
@@ -256,8 +273,9 @@ class Learner:
             )
         elif is_wide():
             self._products = TrainingProducts()
-        # Freed blocks up to twice the largest that was ever freed stay with the process (mallopt(3), glibc): a step
-        # takes a fifth longer where each asks for its megabytes anew. This block is never written to.
+        # Freed blocks up to twice the largest that was ever freed stay with the process
+        # (mallopt(3), glibc): a step takes a fifth longer where each asks for its
+        # megabytes anew. This block is never written to.
         with contextlib.suppress(RuntimeError):
             torch.empty(_BLOCK, dtype=torch.uint8)
         self.history: list[dict[str, float]] = []
@@ -279,8 +297,11 @@ class Learner:
         self._started = time.perf_counter()
 
     def run(self, on_epoch: EpochWatcher | None = None) -> None:
-        """Take all steps, from where the checkpoint is if there is one, for a sheltered process."""
-        # The fastest convolution of a GPU adds up in another order each time: the same seed would give other weights.
+        """Take all steps, from where the checkpoint is if there is one, for a sheltered
+        process.
+        """
+        # The fastest convolution of a GPU adds up in another order each time: the same
+        # seed would give other weights.
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         folder = self.job.checkpoint_folder
@@ -326,7 +347,9 @@ class Learner:
     def _watched(
         self, on_epoch: EpochWatcher | None, done: int, record: Mapping[str, float]
     ) -> None:
-        """Let the watcher see an epoch, and set how many there are in all if it says so."""
+        """Let the watcher see an epoch, and set how many there are in all if it says
+        so.
+        """
         if on_epoch is None:
             answer = None
         else:
@@ -337,7 +360,7 @@ class Learner:
             else:
                 self.epochs = min(max(int(answer), done), self.options.max_epochs)
 
-    # -- one epoch ------------------------------------------------------------------------------------------------
+    # -- one epoch ---------------------------------------------------------------------
     def start_epoch(self) -> Iterator[Rows]:
         """Prepare what the next epoch's steps need, and return its batches."""
         epoch = len(self.history)
@@ -401,13 +424,17 @@ class Learner:
                 f"batch_size={len(rows) // 2}" if len(rows) > 2 else "a smaller network"
             )
             problem = f"A training step of {len(rows):,} rows does not fit into memory"
-            memory_hint = f"Free memory, or take {smaller_step}, which makes other steps and hence another model."
+            memory_hint = (
+                f"Free memory, or take {smaller_step}, which makes other "
+                "steps and hence another model."
+            )
             raise EnvironmentProblem(problem, hint=memory_hint, code="PG061") from error
         self.optimizer.step()
         self._loss_sum += batch_loss.detach().double() * len(rows.y)
         self._seen += len(rows.y)
         if self.average:
-            # Early steps move the averaged weights further, so that the start is forgotten.
+            # Early steps move the averaged weights further, so that the start is
+            # forgotten.
             self.steps += 1
             averaging_weight = min(options.averaging, self.steps / (self.steps + 9))
             torch._foreach_lerp_(*self._averaged, 1 - averaging_weight)
@@ -465,7 +492,8 @@ class Learner:
                 for column_name, number in zip(EPOCH, numbers, strict=True)
             }
         )
-        # Without validation rows nothing can be compared honestly: the last weights are kept.
+        # Without validation rows nothing can be compared honestly: the last weights are
+        # kept.
         early = len(self.history) <= self.options.kept_from * self.epochs
         if self.validation_rows is None or early or score < self.best_loss:
             self.best_loss, self.best_epoch, self.best_temperature = (
@@ -478,7 +506,9 @@ class Learner:
             }
 
     def _judge(self, rows: Rows) -> tuple[float, float]:
-        """Return the validation loss that epochs are compared by, and the temperature that it is taken at."""
+        """Return the validation loss that epochs are compared by, and the temperature
+        that it is taken at.
+        """
         outputs = predict(self.network, rows)
         temperature = 1.0
         loss_name = self.options.loss
@@ -494,9 +524,11 @@ class Learner:
             outputs = outputs / temperature
         return mean_loss(outputs, rows, loss_name), temperature
 
-    # -- state ----------------------------------------------------------------------------------------------------
+    # -- state -------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
-        """Return everything that the coming epochs depend on: tensors, numbers, lists, dictionaries."""
+        """Return everything that the coming epochs depend on: tensors, numbers, lists,
+        dictionaries.
+        """
         return {
             "format": _CHECKPOINT_FORMAT,
             "options": dataclasses.asdict(self.options),
@@ -512,7 +544,9 @@ class Learner:
         }
 
     def load_state(self, state: dict[str, Any], source: Path) -> None:
-        """Resume from the ``state()`` of an earlier training with the same data, options and seed."""
+        """Resume from the ``state()`` of an earlier training with the same data,
+        options and seed.
+        """
         names = ("format", "options", "seed", "rows", "source")
         if not isinstance(state.get("options", {}), dict):
             raise checkpoint.damaged(source, "holds no options")
@@ -520,7 +554,8 @@ class Learner:
             self.state()[own_key] for own_key in names
         ]:
             problem = (
-                f"Training can be resumed only with the same options, seed and rows, but {source} was written with "
+                "Training can be resumed only with the same options, seed and rows, "
+                f"but {source} was written with "
                 "others"
             )
             raise InputError(problem, hint="Delete it to begin anew.", code="PG051")
@@ -557,7 +592,8 @@ def build_optimizer(
         {"params": [weight for weight in trained if id(weight) not in scales]}
     ]
     if scales:
-        # Decay would draw the members' signs towards 0, and so the members towards each other.
+        # Decay would draw the members' signs towards 0, and so the members towards each
+        # other.
         parameters.append(
             {
                 "params": [weight for weight in trained if id(weight) in scales],
@@ -576,7 +612,10 @@ def build_optimizer(
 def training_loss(
     outputs: Tensor, y: Tensor, weight: Tensor, options: TrainingOptions
 ) -> Tensor:
-    """Return the mean weighted loss of a batch. Weights have mean 1 over all training rows."""
+    """Return the mean weighted loss of a batch.
+
+    Weights have mean 1 over all training rows.
+    """
     if options.loss == "squared_error":
         row_losses = (outputs[:, 0] - y).square()
     elif options.loss == "poisson":
@@ -608,7 +647,10 @@ def mean_loss(outputs: Tensor, rows: Rows, loss: str) -> float:
 
 @torch.no_grad()
 def predict(network: HybridNetwork, rows: Rows) -> Tensor:
-    """Return the outputs ``(rows, outputs)`` in eval mode. The caller is inside ``full_float32``."""
+    """Return the outputs ``(rows, outputs)`` in eval mode.
+
+    The caller is inside ``full_float32``.
+    """
     was_training = network.training
     outputs = list[Tensor]()
     if rows.x.device.type == "cpu":
@@ -632,7 +674,8 @@ def predict(network: HybridNetwork, rows: Rows) -> Tensor:
     return torch.cat(outputs)
 
 
-#: Encoded columns are near 1 in size. One this large can drive a network's outputs, and its loss, out of bounds.
+#: Encoded columns are near 1 in size. One this large can drive a network's outputs, and
+#: its loss, out of bounds.
 _EXTREME = 1e3
 
 
@@ -642,11 +685,13 @@ def train(
     *,
     on_epoch: EpochWatcher | None = None,
 ) -> Learner:
-    """Train the network in place. Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
+    """Train the network in place.
 
-    A loss that is not finite ends the training with a ``PermgradWarning``, and the best weights are kept. In
-    the first epoch it is an ``InputError``. ``on_epoch`` sees each epoch's line of the history, earlier ones on
-    resuming. True ends the training.
+    Afterwards it has the weights of the best epoch and is in eval mode, on ``device``.
+
+    A loss that is not finite ends the training with a ``PermgradWarning``, and the best
+    weights are kept. In the first epoch it is an ``InputError``. ``on_epoch`` sees each
+    epoch's line of the history, earlier ones on resuming. True ends the training.
     """
     with sparing(), sheltered(job.seed):
         learner = Learner(job, device)
@@ -658,13 +703,19 @@ def train(
             network.divide_outputs(learner.best_temperature)
         network.eval().requires_grad_(True).zero_grad(set_to_none=True)
     if learner.diverged:
-        divergence = f"Training diverged: {learner.diverged}, and the weights of epoch {learner.best_epoch} are used"
+        divergence = (
+            f"Training diverged: {learner.diverged}, and the weights of "
+            "epoch "
+            f"{learner.best_epoch} are used"
+        )
         warn_user(two_sentences(divergence, _what_to_do(job)))
     return learner
 
 
 def _what_to_do(job: TrainingJob) -> str:
-    """Return the hint for a loss that is not finite: the learning rate, and the column with the largest values."""
+    """Return the hint for a loss that is not finite: the learning rate, and the column
+    with the largest values.
+    """
     training_rows = job.train_rows
     columns = job.columns
     rate_hint = f"Lower learning_rate (now {job.options.learning_rate:g})"
@@ -678,7 +729,8 @@ def _what_to_do(job: TrainingJob) -> str:
         furthest = int(reach.argmax())
         if reach[furthest] > _EXTREME and furthest < len(columns):
             return (
-                f"{rate_hint}, or look for extreme values in column {columns[furthest]!r}, which reaches "
+                f"{rate_hint}, or look for extreme values in column "
+                f"{columns[furthest]!r}, which reaches "
                 f"{float(reach[furthest]):.3g} once encoded."
             )
     return f"{rate_hint}, or look for extreme values in X."

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Encoded rows ``x (rows, encoded)`` float32, targets ``y (rows,)`` and loss weights ``weight (rows,)``.
+    """Encoded rows ``x (rows, encoded)`` float32, targets ``y (rows,)`` and loss
+    weights ``weight (rows,)``.
 
-    An epoch trains on one of ``parts`` of the rows, so that so many epochs see each row once.
+    An epoch trains on one of ``parts`` of the rows, so that so many epochs see each row
+    once.
     """
 
     x: Tensor
@@ -50,7 +52,9 @@ class Rows:
         )
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
-        """Yield the batches of an epoch, in an order that is a function of the seed and the epoch's number."""
+        """Yield the batches of an epoch, in an order that is a function of the seed and
+        the epoch's number.
+        """
         turn_number, part_number = divmod(epoch, self.parts)
         row_order = generator(seed, "row order", turn_number).permutation(len(self))[
             part_number :: self.parts
@@ -63,27 +67,34 @@ class Rows:
 
 
 def count_batches(rows: int, batch_size: int) -> int:
-    """Return the number of batches of an epoch. A last row alone, which has no variance, joins the batch before."""
+    """Return the number of batches of an epoch.
+
+    A last row alone, which has no variance, joins the batch before.
+    """
     full_batches, left_over = divmod(rows, batch_size)
     return max(1, full_batches + (left_over > 1))
 
 
 @dataclasses.dataclass
 class StreamedRows:
-    """Training rows that are read from files in every epoch, as ``Rows`` are to a short table.
+    """Training rows that are read from files in every epoch, as ``Rows`` are to a short
+    table.
 
-    Parts of the table are read in a random order into a block of ``block_rows`` rows. The block is shuffled and cut
-    into batches, then the next one is read: a block of B rows from parts of p rows holds rows of at least B / p places
-    of the table, and only rows of one block meet in a batch. Where all rows fit into one block, the batches are those
-    of rows in memory, row by row, and nothing is read twice.
+    Parts of the table are read in a random order into a block of ``block_rows`` rows.
+    The block is shuffled and cut into batches, then the next one is read: a block of B
+    rows from parts of p rows holds rows of at least B / p places of the table, and only
+    rows of one block meet in a batch. Where all rows fit into one block, the batches
+    are those of rows in memory, row by row, and nothing is read twice.
 
-    ``read`` gives the training rows of one of the ``parts``, ``rows`` in all, of which ``block_rows`` are in memory at
-    once. ``identity`` describes their source, so that a training is never resumed with others.
+    ``read`` gives the training rows of one of the ``parts``, ``rows`` in all, of which
+    ``block_rows`` are in memory at once. ``identity`` describes their source, so that a
+    training is never resumed with others.
     """
 
     parts: Sequence[Part]
     rows: int
-    #: reads a part: its training rows, encoded, on the processor, a few thousand at a time
+    #: reads a part: its training rows, encoded, on the processor, a few thousand at a
+    #: time
     read: Callable[[Part], Iterator[Rows]]
     block_rows: int
     identity: str = ""
@@ -106,7 +117,9 @@ class StreamedRows:
         return dataclasses.replace(self, device=device)
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[Rows]:
-        """Yield the batches of an epoch, block by block, as large as those of rows in memory."""
+        """Yield the batches of an epoch, block by block, as large as those of rows in
+        memory.
+        """
         batches = count_batches(self.rows, size)
         batches_made = 0
         left_over_rows = list[Rows]()
@@ -132,7 +145,8 @@ class StreamedRows:
             or sum(map(len, left_over_rows)) != self.rows - batches_made * size
         ):
             raise RuntimeError(
-                f"{batches_made} of {batches} batches could be made: the files changed while they were read"
+                f"{batches_made} of {batches} batches could be made: the files changed "
+                "while they were read"
             )
         yield _joined([last_rows for last_rows in left_over_rows if len(last_rows)])
 

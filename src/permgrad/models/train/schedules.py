@@ -1,4 +1,6 @@
-"""How the learning rate goes over a training: a registry of functions of the share of the training that is done."""
+"""How the learning rate goes over a training: a registry of functions of the share of
+the training that is done.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from collections.abc import Callable
 from permgrad.base.registry import Registry
 
 Schedule = Callable[[float, float], float]
-#: Every entry: ``(share done, peak rate) -> rate``, the share running from 0 to below 1.
+#: Every entry: ``(share done, peak rate) -> rate``, the share running from 0 to below
+#: 1.
 schedules: Registry[Schedule] = Registry("schedule")
 _WARM_UP_START = 1e-5
 _WARM_UP_SHARE = 0.25
@@ -18,7 +21,9 @@ _ONE_CYCLE_SHARE = 0.3
 
 @schedules.register("warmup_cosine")
 def warmup_cosine(done: float, rate: float) -> float:
-    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along a cosine."""
+    """Rise linearly from 1e-5 to ``rate`` over the first quarter, then fall to 0 along
+    a cosine.
+    """
     if done < _WARM_UP_SHARE:
         start = min(_WARM_UP_START, rate)
         return start + (rate - start) * done / _WARM_UP_SHARE
@@ -31,7 +36,9 @@ def warmup_cosine(done: float, rate: float) -> float:
 
 @schedules.register("cosine")
 def cosine(done: float, rate: float) -> float:
-    """Fall from ``rate`` to 0 along half a cosine wave (Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5)."""
+    """Fall from ``rate`` to 0 along half a cosine wave (Loshchilov & Hutter 2017, arXiv
+    1608.03983, equation 5).
+    """
     return rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -49,10 +56,11 @@ def flat_cosine(done: float, rate: float) -> float:
 
 @schedules.register("one_cycle")
 def one_cycle(done: float, rate: float) -> float:
-    """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to almost nothing along another.
+    """Rise from a 25th of ``rate`` along a cosine over the first 30 %, then fall to
+    almost nothing along another.
 
-    Smith & Topin 2018 (arXiv 1708.07120), with the constants of ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]:
-    momentum does not cycle.
+    Smith & Topin 2018 (arXiv 1708.07120), with the constants of
+    ``torch.optim.lr_scheduler.OneCycleLR``. NOTE[DIFF]: momentum does not cycle.
     """
     lowest_rate = rate / 25
     if done < _ONE_CYCLE_SHARE:

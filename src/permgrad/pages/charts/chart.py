@@ -1,4 +1,6 @@
-"""A figure of the page as arrays: ``templates/scripts/figures.js`` draws it, and writes its numbers as a file."""
+"""A figure of the page as arrays: ``templates/scripts/figures.js`` draws it, and writes
+its numbers as a file.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 Kind = Literal["bars", "plot", "cells", "swarm", "steps", "blocks"]
-#: Width of a figure, of one that stands beside another, and of one beside the first sentences, in CSS pixels.
+#: Width of a figure, of one that stands beside another, and of one beside the first
+#: sentences, in CSS pixels.
 WIDTH = 640
 HALF = 330
 ASIDE = 368
@@ -26,7 +29,8 @@ class Chart:
     Attributes:
         kind: how it is drawn.
 
-            - ``"bars"``: a bar, or a dot, for each name, with intervals, parts and numbers
+            - ``"bars"``: a bar, or a dot, for each name, with intervals, parts and
+              numbers
             - ``"plot"``: panels of lines, dots, areas and vertical bars, see ``plot``
             - ``"cells"``: a table of coloured cells
             - ``"swarm"``: a point for each row and name
@@ -60,7 +64,9 @@ def thinned(count: int, most: int = MOST_POINTS) -> npt.NDArray[np.intp]:
 
 
 def padded(values: npt.ArrayLike, share: float = 0.05) -> tuple[float, float]:
-    """Return limits with a margin around the finite values: 0 to 1 for none, a small range for a single one."""
+    """Return limits with a margin around the finite values: 0 to 1 for none, a small
+    range for a single one.
+    """
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]
     if not len(finite):
@@ -79,10 +85,11 @@ def mark(
 ) -> dict[str, Any]:
     """Return what is drawn in a panel.
 
-    ``line``, ``steps`` and ``dots`` have ``x`` and ``y`` (dots also ``low`` and ``high``, ends of whiskers), ``area``
-    has ``x``, ``low`` and ``high``, ``bars`` have ``edges`` and ``y`` (from 0), and ``rule`` is a line across at ``x``
-    or ``y``. Looks: ``name`` (in the legend), ``colour``, ``dashed``, ``width``, ``opacity``, ``size`` and ``shape``
-    of dots, ``texts`` beside dots.
+    ``line``, ``steps`` and ``dots`` have ``x`` and ``y`` (dots also ``low`` and
+    ``high``, ends of whiskers), ``area`` has ``x``, ``low`` and ``high``, ``bars`` have
+    ``edges`` and ``y`` (from 0), and ``rule`` is a line across at ``x`` or ``y``.
+    Looks: ``name`` (in the legend), ``colour``, ``dashed``, ``width``, ``opacity``,
+    ``size`` and ``shape`` of dots, ``texts`` beside dots.
     """
     return {
         "as": form,
@@ -98,9 +105,10 @@ def panel(
 ) -> dict[str, Any]:
     """Return a panel of a plot.
 
-    Axes have a ``label`` and a ``domain`` (None: that of the marks), and are of ``names`` at 0, 1, …, or numbers that
-    are ``dates`` (seconds since 1970), ``shares`` or drawn by their logarithm (``log``). Looks: ``title``, ``note``
-    (words in a corner).
+    Axes have a ``label`` and a ``domain`` (None: that of the marks), and are of
+    ``names`` at 0, 1, …, or numbers that are ``dates`` (seconds since 1970), ``shares``
+    or drawn by their logarithm (``log``). Looks: ``title``, ``note`` (words in a
+    corner).
     """
     return {"x": x, "y": y, "marks": list(marks), **look}
 
@@ -113,7 +121,9 @@ def plot(
     height: int = 300,
     width: int = WIDTH,
 ) -> Chart:
-    """Return a chart of panels, at most ``columns`` in a row, each so many pixels high."""
+    """Return a chart of panels, at most ``columns`` in a row, each so many pixels
+    high.
+    """
     return Chart(
         "plot",
         words,

@@ -1,4 +1,6 @@
-"""Charts of predictions and their errors: classes, probabilities, numbers, along time, and while a network learns."""
+"""Charts of predictions and their errors: classes, probabilities, numbers, along time,
+and while a network learns.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ _CURVE = 200
 #: Classes with a reliability curve: those with the most rows.
 MOST_CALIBRATION_PANELS = 9
 _HISTOGRAM = np.linspace(0, 1, 21)
-#: Bins of the running median, fewest rows of a bin, most levels of a category, and stretches of time.
+#: Bins of the running median, fewest rows of a bin, most levels of a category, and
+#: stretches of time.
 _BINS = 12
 _FEWEST = 20
 _MOST_LEVELS = 10
@@ -43,11 +46,13 @@ MOST_FEATURES = 3
 _UNIT: dict[str, Any] = {"domain": (0, 1)}
 
 
-# ---- classes ---------------------------------------------------------------------------------------------------------
+# ---- classes -------------------------------------------------------------------------
 def confusion_matrix(
     matrix: npt.ArrayLike, labels: Sequence[Any], *, width: int | None = None
 ) -> Chart:
-    """Return counts (numbers) ``(classes, classes)`` and the share of each true class (colour). Rows are true."""
+    """Return counts (numbers) ``(classes, classes)`` and the share of each true class
+    (colour). Rows are true.
+    """
     counts, shares = _of_classes(matrix)
     names = [clean(label) for label in labels]
     recall = valued(names[:20], np.diag(shares)[:20], "{:.0%}".format)
@@ -69,7 +74,9 @@ def confusion_matrix(
 
 
 def _of_classes(matrix: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Return the counts of a confusion matrix, and their shares of each true class (0 for a class of no row)."""
+    """Return the counts of a confusion matrix, and their shares of each true class (0
+    for a class of no row).
+    """
     counts = np.asarray(matrix, dtype=np.float64)
     totals = counts.sum(axis=1, keepdims=True)
     return counts, np.divide(
@@ -80,7 +87,9 @@ def _of_classes(matrix: npt.ArrayLike) -> tuple[Floats, Floats]:
 def found_by_class(
     matrix: npt.ArrayLike, labels: Sequence[Any], *, most: int = 8
 ) -> Chart:
-    """Return how many rows of each class are predicted as it, for the classes with the most rows."""
+    """Return how many rows of each class are predicted as it, for the classes with the
+    most rows.
+    """
     counts, shares = _of_classes(matrix)
     class_rows = counts.sum(axis=1)
     right = np.diag(shares)
@@ -89,7 +98,8 @@ def found_by_class(
     texts = []
     for class_index in order:
         texts.append(
-            f"{percent(float(right[class_index]))} of {fixed(class_rows[class_index], 0)}"
+            f"{percent(float(right[class_index]))} of "
+            f"{fixed(class_rows[class_index], 0)}"
         )
     chart_data = {
         "names": names,
@@ -99,7 +109,10 @@ def found_by_class(
         "hidden": len(class_rows) - len(order),
     }
     chart_data["label"] = "rows of the class that are found"
-    words = f"Share of the rows of each class that is predicted as it: {valued(names, right[order], percent)}."
+    words = (
+        "Share of the rows of each class that is predicted as it: "
+        f"{valued(names, right[order], percent)}."
+    )
     return Chart("bars", words, chart_data, ASIDE)
 
 
@@ -110,7 +123,9 @@ def roc_curves(
     *,
     positive: int = 1,
 ) -> Chart:
-    """Return one curve per class (of two classes the positive one), with its area. Of more than five the five worst.
+    """Return one curve per class (of two classes the positive one), with its area.
+
+    Of more than five the five worst.
 
     Classes of no row, or of all rows, have no curve and are named behind the others.
     """
@@ -182,9 +197,11 @@ def calibration(
     positive: int = 1,
     dependence: Dependence | None = None,
 ) -> Chart:
-    """Return a reliability curve with its 95 % band (of each class if there are more than two), and the probabilities.
+    """Return a reliability curve with its 95 % band (of each class if there are more
+    than two), and the probabilities.
 
-    A dashed line is ``before``, the probabilities before calibration. ``dependence``: which rows depend on each other.
+    A dashed line is ``before``, the probabilities before calibration. ``dependence``:
+    which rows depend on each other.
     """
     codes = pd.Index(np.asarray(classes)).get_indexer(pd.Index(np.asarray(truth)))
     table = np.asarray(probabilities, dtype=np.float64)
@@ -286,23 +303,31 @@ def _how_often(scores: Floats) -> Any:
     )
 
 
-# ---- numbers ---------------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------
 def predictions(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
     """Return predictions against true values."""
     y, predicted = _known(truth, guess)
-    words = f"Predictions against true values for {len(y)} rows: {_size_words(y - predicted)}"
+    words = (
+        f"Predictions against true values for {len(y)} rows: "
+        f"{_size_words(y - predicted)}"
+    )
     return plot(words, [_against_truth(y, predicted)], height=250, width=ASIDE)
 
 
 def residuals(truth: npt.ArrayLike, guess: npt.ArrayLike) -> Chart:
-    """Return predictions against true values, and errors against predictions with their running median."""
+    """Return predictions against true values, and errors against predictions with their
+    running median.
+    """
     y, predicted = _known(truth, guess)
     about = {"label": "prediction"}, {"label": "error (truth − prediction)"}
     panels = [
         _against_truth(y, predicted),
         panel(*about, _errors_against(predicted, y - predicted)),
     ]
-    words = f"Predictions against true values and errors against predictions for {len(y)} rows: {_size_words(y - predicted)}"
+    words = (
+        "Predictions against true values and errors against predictions for "
+        f"{len(y)} rows: {_size_words(y - predicted)}"
+    )
     return plot(words, panels, columns=2, height=310, width=700)
 
 
@@ -324,7 +349,10 @@ def _size_words(error: Floats) -> str:
         usual = float(np.median(np.abs(error)))
     else:
         usual = float("nan")
-    return f"root mean squared error {number(spread)}, median absolute error {number(usual)}."
+    return (
+        f"root mean squared error {number(spread)}, median absolute error "
+        f"{number(usual)}."
+    )
 
 
 def _against_truth(y: Floats, predicted: Floats) -> dict[str, Any]:
@@ -341,9 +369,11 @@ def _against_truth(y: Floats, predicted: Floats) -> dict[str, Any]:
 
 
 def residuals_by_feature(features: pd.DataFrame, errors: npt.ArrayLike) -> Chart:
-    """Return errors (truth − prediction) against the first three raw features: numbers as points, others by level.
+    """Return errors (truth − prediction) against the first three raw features: numbers
+    as points, others by level.
 
-    Where the running median is away from 0, the model has not learned something about the feature.
+    Where the running median is away from 0, the model has not learned something about
+    the feature.
     """
     error = np.asarray(errors, dtype=np.float64).ravel()
     defined = np.isfinite(error)
@@ -409,10 +439,12 @@ def _one_feature(
 def over_time(
     times: Array, panels: Mapping[str, tuple[Floats | None, Mapping[str, Floats]]]
 ) -> Chart:
-    """Return quantities of rows by time (``datetime64`` or numbers), one panel below the other.
+    """Return quantities of rows by time (``datetime64`` or numbers), one panel below
+    the other.
 
-    A panel has its name, a number for each row that is drawn as a point, or None, and lines by name, each of a number
-    for each row: the means of up to 24 stretches of time with equal numbers of rows.
+    A panel has its name, a number for each row that is drawn as a point, or None, and
+    lines by name, each of a number for each row: the means of up to 24 stretches of
+    time with equal numbers of rows.
     """
     dated = times.dtype.kind == "M"
     x = (times.astype("datetime64[s]") if dated else times).astype(np.float64)
@@ -450,7 +482,9 @@ def _points(x: Floats, y: Floats) -> dict[str, Any]:
 
 
 def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
-    """Return errors as points, and their running median with the middle half of them."""
+    """Return errors as points, and their running median with the middle half of
+    them.
+    """
     marks = [mark("rule", y=0, colour="neutral"), _points(x, error)]
     bin_count = min(_BINS, len(x) // _FEWEST)
     if bin_count < 3:
@@ -475,7 +509,7 @@ def _errors_against(x: Floats, error: Floats) -> list[dict[str, Any]]:
     ]
 
 
-# ---- a training ------------------------------------------------------------------------------------------------------
+# ---- a training ----------------------------------------------------------------------
 CURVES = (
     ("train_loss", "training", "neutral"),
     ("validation_loss", "validation", "tabular"),
@@ -485,9 +519,11 @@ CURVES = (
 def learning_curves(
     history: pd.DataFrame, *, best_epoch: int | None = None, label: str = "loss"
 ) -> Chart:
-    """Return training and validation loss by epoch, and mark the epoch of the final weights.
+    """Return training and validation loss by epoch, and mark the epoch of the final
+    weights.
 
-    ``history`` has the columns ``epoch, train_loss, validation_loss``. One of the losses may be missing.
+    ``history`` has the columns ``epoch, train_loss, validation_loss``. One of the
+    losses may be missing.
     """
     present = []
     for curve in CURVES:

@@ -1,4 +1,6 @@
-"""Charts of explanations: features by importance, by class, in pairs, along their order, and in single rows."""
+"""Charts of explanations: features by importance, by class, in pairs, along their
+order, and in single rows.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ _SHADES = 5
 #: Bars of signed values, and curves of columns along their order.
 _SIGNED = 20
 _CURVES = 8
-#: A column this many times as important as all others is not drawn with them in their order.
+#: A column this many times as important as all others is not drawn with them in their
+#: order.
 _FAR = 4
 
 
@@ -60,7 +63,8 @@ def ranking(
     column: int = 0,
     loss: Loss | None = None,
 ) -> Chart:
-    """Return the features of a global explanation by falling importance, with intervals, parts by path, and ranks.
+    """Return the features of a global explanation by falling importance, with
+    intervals, parts by path, and ranks.
 
     They are losses without each feature where a ``loss`` is known, as in ``leading``.
     """
@@ -80,7 +84,8 @@ def ranking(
     bar_data |= _as_losses(bar_data, loss)
     leading = valued([explanation.names[i] for i in order[:5]], bar_data["values"][:5])
     words = (
-        f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance with confidence intervals, "
+        f"Bars of {len(order)} of {len(values)} {explanation.level}s by importance "
+        "with confidence intervals, "
         f"{bar_data['label']}. Largest: {leading}."
     )
     return Chart("bars", words, bar_data)
@@ -92,7 +97,10 @@ def ranked(
     order: npt.NDArray[np.intp],
     paths: Mapping[str, Floats],
 ) -> dict[str, Any]:
-    """Return the bars of some features. Those that do not clearly matter are ``quiet``."""
+    """Return the bars of some features.
+
+    Those that do not clearly matter are ``quiet``.
+    """
     values = np.asarray(explanation.values[order, column], dtype=np.float64)
     clear = clear_names(explanation, column)
     lower_ends, upper_ends = (
@@ -120,7 +128,8 @@ def ranked(
 
 
 def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Chart:
-    """Return the most important features, as losses without each of them where a ``loss`` is known.
+    """Return the most important features, as losses without each of them where a
+    ``loss`` is known.
 
     Bars then start at the loss of the model with all features.
     """
@@ -147,13 +156,21 @@ def leading(explanation: Explanation, loss: Loss | None, *, most: int = 8) -> Ch
         doubt = f" Not certain: {listed(quiet_names)}."
     else:
         doubt = ""
-    words = f"Bars of the {len(order)} most important of {len(values)} {explanation.level}s with confidence intervals, "
-    words += f"{bar_data['label']}: {valued(bar_data['names'], bar_data['values'])}.{with_all}{doubt}"
+    words = (
+        f"Bars of the {len(order)} most important of {len(values)} "
+        f"{explanation.level}s with confidence intervals, "
+    )
+    words += (
+        f"{bar_data['label']}: "
+        f"{valued(bar_data['names'], bar_data['values'])}.{with_all}{doubt}"
+    )
     return Chart("bars", words, bar_data, ASIDE)
 
 
 def idle_features(explanation: Explanation) -> list[int]:
-    """Return the places of features whose importance is 0 for certain: the model does not use them."""
+    """Return the places of features whose importance is 0 for certain: the model does
+    not use them.
+    """
     lower_ends, upper_ends = explanation.ci()
     interval_ends = np.stack(
         [explanation.values[:, 0], lower_ends[:, 0], upper_ends[:, 0]]
@@ -163,7 +180,8 @@ def idle_features(explanation: Explanation) -> list[int]:
 
 
 def _as_losses(data: Mapping[str, Any], loss: Loss | None) -> dict[str, Any]:
-    """Return what changes of bars where a loss is known: they start at that with all features.
+    """Return what changes of bars where a loss is known: they start at that with all
+    features.
 
     Parts keep their shares of a bar.
     """
@@ -199,7 +217,9 @@ def signed_bars(
     label: str = "attribution",
     write: Callable[[float], str] | None = None,
 ) -> Chart:
-    """Return signed values by falling size, such as attributions divided by their L1 norm, with texts by ``write``."""
+    """Return signed values by falling size, such as attributions divided by their L1
+    norm, with texts by ``write``.
+    """
     order = choices.largest(np.abs(values), _SIGNED)
     shown = np.asarray(values, dtype=np.float64)[order]
     ordered = [clean(names[name_index]) for name_index in order]
@@ -217,7 +237,10 @@ def signed_bars(
 
 
 def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -> Chart:
-    """Return differences with their intervals ``(names, 3)``. Those whose interval contains 0 are grey."""
+    """Return differences with their intervals ``(names, 3)``.
+
+    Those whose interval contains 0 are grey.
+    """
     table = np.asarray(intervals, dtype=np.float64).reshape(len(names), 3)
     value, lower_ends, upper_ends = table.T
     bar_data = {
@@ -236,7 +259,9 @@ def differences(names: Sequence[str], intervals: npt.ArrayLike, *, label: str) -
 
 
 def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
-    """Return the content of ``branches.json``: the importance of each path or input, alone and behind all others."""
+    """Return the content of ``branches.json``: the importance of each path or input,
+    alone and behind all others.
+    """
     names = list(entries_of(content))
     entry_keys = ("importance", "ci_low", "ci_high", "alone", "last")
     value, lower_ends, upper_ends, alone, last_effects = np.array(
@@ -284,7 +309,9 @@ def branches(content: Mapping[str, Any], *, label: str = "importance") -> Chart:
 
 
 def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
-    """Return features (rows) by classes (columns), ordered by the column of all rows if there is one."""
+    """Return features (rows) by classes (columns), ordered by the column of all rows if
+    there is one.
+    """
     values = np.asarray(explanation.values, dtype=np.float64)
     has_all = explanation.outputs[0] == "all" and len(explanation.outputs) > 1
     order = choices.largest(
@@ -307,11 +334,16 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
             ]
         )
     leading = " ".join(
-        f"For {output_name} the largest is {clean(explanation.names[int(np.nanargmax(column))])}."
+        f"For {output_name} the largest is "
+        f"{clean(explanation.names[int(np.nanargmax(column))])}."
         for output_name, column in list(zip(names, values.T, strict=True))[:12]
         if np.any(np.isfinite(column))
     )
-    words = f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) by {len(names)} outputs (columns)."
+    words = (
+        f"Heat map of {len(order)} of {len(values)} {explanation.level}s (rows) "
+        "by "
+        f"{len(names)} outputs (columns)."
+    )
     feature_names = [clean(explanation.names[feature_index]) for feature_index in order]
     cell_data = {
         "rows": feature_names,
@@ -326,7 +358,8 @@ def classes(explanation: Explanation, *, top_n: int | None = None) -> Chart:
 
 
 def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
-    """Return the importance of columns in a row, in their order, with intervals, a panel for each of several curves.
+    """Return the importance of columns in a row, in their order, with intervals, a
+    panel for each of several curves.
 
     Where a ``loss`` is known, it is how much that grows without a column.
     """
@@ -374,7 +407,10 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
         else:
             title = ""
         if alone and largest[0] in owners[curve]:
-            title += f"{'. ' * bool(title)}Not drawn: {valued([explanation.names[largest[0]]], values[absent])}"
+            title += (
+                f"{'. ' * bool(title)}Not drawn: "
+                f"{valued([explanation.names[largest[0]]], values[absent])}"
+            )
         panels.append(
             panel({"names": names, "some": True}, {"label": label}, marks, title=title)
         )
@@ -385,11 +421,13 @@ def along(explanation: Explanation, loss: Loss | None = None) -> Chart:
     return plot(words, panels, height=300 if len(panels) == 1 else 170)
 
 
-# ---- pairs -----------------------------------------------------------------------------------------------------------
+# ---- pairs ---------------------------------------------------------------------------
 def interactions(
     explanation: Explanation, *, top_n: int | None = 12, target: str | int | None = None
 ) -> Chart:
-    """Return how the features of the strongest pairs work together, a cell for each pair, clear ones framed."""
+    """Return how the features of the strongest pairs work together, a cell for each
+    pair, clear ones framed.
+    """
     pairs = pairs_of(explanation, target)
     leading = list(
         dict.fromkeys(feature_name for names in pairs.names for feature_name in names)
@@ -430,13 +468,18 @@ def interactions(
     strongest = valued(
         [" × ".join(names) for names in pairs.names[:5]], pairs.values[:5]
     )
-    words = f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. Strongest: {strongest}"
+    words = (
+        f"{int(pairs.clear.sum())} of {len(pairs.names)} pairs clearly interact. "
+        f"Strongest: {strongest}"
+    )
     return Chart("cells", words, cell_data)
 
 
-# ---- single rows -----------------------------------------------------------------------------------------------------
+# ---- single rows ---------------------------------------------------------------------
 def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Chart:
-    """Return one row's attributions as steps from the baseline's output to the row's output."""
+    """Return one row's attributions as steps from the baseline's output to the row's
+    output.
+    """
     values = np.nan_to_num(
         np.asarray(explanation.values[row, :, output], dtype=np.float64)
     )
@@ -457,15 +500,19 @@ def steps(explanation: Explanation, *, row: int, output: int, label: str) -> Cha
     ]
     return Chart(
         "steps",
-        f"Steps from {number(start)} (baseline) to {number(end_value)} (this row). Largest: {leading}.",
+        f"Steps from {number(start)} (baseline) to {number(end_value)} (this row). "
+        f"Largest: {leading}.",
         step_data,
     )
 
 
 def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
-    """Return one point per row and feature. Its place is the attribution, its colour the feature's value.
+    """Return one point per row and feature.
 
-    Colours follow the rank of numbers, dates and ordered categories. Values without an order have the last shade.
+    Its place is the attribution, its colour the feature's value.
+
+    Colours follow the rank of numbers, dates and ordered categories. Values without an
+    order have the last shade.
     """
     values = np.asarray(explanation.values[:, :, output], dtype=np.float64)
     order = choices.largest_on_average(values, _SWARM)
@@ -492,7 +539,8 @@ def swarm(explanation: Explanation, *, output: int, label: str) -> Chart:
     else:
         drawn = ""
     words = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values)} rows{drawn}. "
+        f"One point per row for {len(order)} of {len(explanation.names)} features, "
+        f"{len(values)} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return Chart("swarm", words, swarm_data)

@@ -1,4 +1,6 @@
-"""Charts of several models: scores on the same folds, importances, agreement, and error against cost."""
+"""Charts of several models: scores on the same folds, importances, agreement, and error
+against cost.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,11 @@ def scores(
     label: str = "score",
     level: tuple[str, ...] = (),
 ) -> Chart:
-    """Return each model's score on every fold as a dot, the best on top, and the mean as a diamond.
+    """Return each model's score on every fold as a dot, the best on top, and the mean
+    as a diamond.
 
-    Models of ``level`` are drawn in full colour. Empty: all. Models far from all others have only their number.
+    Models of ``level`` are drawn in full colour. Empty: all. Models far from all others
+    have only their number.
     """
     table = np.stack(
         [np.asarray(folds, dtype=np.float64).ravel() for folds in values.values()]
@@ -35,7 +39,8 @@ def scores(
             for folds in table
         ]
     )
-    # Models on a common scale: none is four times as far from the first as the next nearer one. Three remain.
+    # Models on a common scale: none is four times as far from the first as the next
+    # nearer one. Three remain.
     distances = np.abs(means - means[0])
     order = np.argsort(np.nan_to_num(distances, nan=-1.0), kind="stable")
     steps = distances[order]
@@ -60,7 +65,8 @@ def scores(
     described = valued(values, means, partial(number, digits=4))
     return Chart(
         "bars",
-        f"{clean(label)} of {len(table)} models on {table.shape[1]} folds, means: {described}",
+        f"{clean(label)} of {len(table)} models on {table.shape[1]} folds, means: "
+        f"{described}",
         chart_data,
     )
 
@@ -70,8 +76,9 @@ def reliance(
 ) -> Chart:
     """Return each model's shares of importance ``(folds, features)``, means over folds.
 
-    Shares are of the importances above 0 of a model on a fold, because the losses of different models differ in size.
-    NaN: the model does not have the feature, and nothing is drawn.
+    Shares are of the importances above 0 of a model on a fold, because the losses of
+    different models differ in size. NaN: the model does not have the feature, and
+    nothing is drawn.
     """
     means = np.stack(
         [
@@ -95,10 +102,14 @@ def reliance(
         "most": float(np.nanmax(table, initial=0.0)) or 1.0,
     }
     leading = "; ".join(
-        f"{clean(model_name)}: {', '.join(clean(names[i]) for i in np.argsort(-np.nan_to_num(model_shares), kind='stable')[:3])}"
+        f"{clean(model_name)}: "
+        f"{', '.join(clean(names[i]) for i in np.argsort(-np.nan_to_num(model_shares), kind='stable')[:3])}"
         for model_name, model_shares in zip(importances, means, strict=True)
     )
-    words = f"Shares of importance of {len(order)} of {len(names)} features by {len(importances)} models."
+    words = (
+        f"Shares of importance of {len(order)} of {len(names)} features by "
+        f"{len(importances)} models."
+    )
     return Chart(
         "cells",
         f"{words} Strongest: {leading}.",
@@ -108,13 +119,18 @@ def reliance(
 
 
 def known_shares(importance: npt.ArrayLike) -> Floats:
-    """Return the shares of importances ``(features,)``, NaN where a model does not have the feature."""
+    """Return the shares of importances ``(features,)``, NaN where a model does not have
+    the feature.
+    """
     values = np.asarray(importance, dtype=np.float64)
     return np.where(np.isnan(values), np.nan, importance_shares(np.nan_to_num(values)))
 
 
 def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> Chart:
-    """Return the agreement of models ``(models, models)``. Framed: each with itself on other rows, the ceiling."""
+    """Return the agreement of models ``(models, models)``.
+
+    Framed: each with itself on other rows, the ceiling.
+    """
     table = np.asarray(matrix, dtype=np.float64)
     names = [clean(label) for label in labels]
     cell_data = {"rows": names, "columns": names, "values": table, "most": 1}
@@ -123,7 +139,8 @@ def agreement_matrix(matrix: npt.ArrayLike, labels: Sequence[str]) -> Chart:
         "framed": [[model_index, model_index] for model_index in range(len(names))],
     }
     words = "Agreement of models, each with itself first: " + ", ".join(
-        f"{names[row_index]} and {names[column]} {number(float(table[row_index, column]), 2)}"
+        f"{names[row_index]} and {names[column]} "
+        f"{number(float(table[row_index, column]), 2)}"
         for row_index, column in np.argwhere(np.triu(np.ones(table.shape))).tolist()
     )
     return Chart("cells", words, cell_data, HALF if len(names) < 5 else WIDTH)
@@ -140,7 +157,9 @@ def tradeoff(
     quiet: tuple[str, ...] = (),
     name_quiet: bool = True,
 ) -> Chart:
-    """Return each method's mean error against its mean cost. Small dots are single runs.
+    """Return each method's mean error against its mean cost.
+
+    Small dots are single runs.
 
     ``quiet`` methods are grey, for comparison, with names only if ``name_quiet``.
     """
@@ -175,7 +194,8 @@ def tradeoff(
     is_logarithmic = min(float(y.min()) for _, y in method_runs.values()) > 0
     best_method = min(means, key=lambda name: means[name][1])
     words = (
-        f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest error: {clean(best_method)}, "
+        f"{len(means)} methods by {clean(y_label)} and {clean(x_label)}. Smallest "
+        f"error: {clean(best_method)}, "
         f"{number(means[best_method][1])} at {number(means[best_method][0])}."
     )
     return plot(

@@ -1,6 +1,8 @@
-"""Plots: functions of an explanation or of plain arrays that return a figure with ``save``, drawn by matplotlib.
+"""Plots: functions of an explanation or of plain arrays that return a figure with
+``save``, drawn by matplotlib.
 
-None of them uses pyplot or changes the user's matplotlib settings and open figures. Pages have ``pages.charts``.
+None of them uses pyplot or changes the user's matplotlib settings and open figures.
+Pages have ``pages.charts``.
 """
 
 from permgrad.base.figures import PlotFigure

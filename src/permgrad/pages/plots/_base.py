@@ -27,9 +27,11 @@ from permgrad.pages.words import clean
 P = ParamSpec("P")
 
 
-# ---- axes of the user ------------------------------------------------------------------------------------------------
+# ---- axes of the user ----------------------------------------------------------------
 def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
-    """Draw a plot in the house style, into the axes ``ax`` if it is given any: then their figure is returned."""
+    """Draw a plot in the house style, into the axes ``ax`` if it is given any: then
+    their figure is returned.
+    """
 
     @wraps(plot)
     def drawn(*args: P.args, **options: P.kwargs) -> PlotFigure:
@@ -55,7 +57,9 @@ def styled(plot: Callable[P, PlotFigure]) -> Callable[P, PlotFigure]:
 
 
 class _Place:
-    """What stands for the figure where the axes are the user's; several panels share the room of the axes."""
+    """What stands for the figure where the axes are the user's; several panels share
+    the room of the axes.
+    """
 
     description = html = heading = ""
 
@@ -140,7 +144,10 @@ def into_axes() -> bool:
 
 
 def checked_text(name: str, text: str | None, default: str) -> str:
-    """Return a text of a figure on one line, or its default for None. Refuse what is no text."""
+    """Return a text of a figure on one line, or its default for None.
+
+    Refuse what is no text.
+    """
     check_kind(name, text, str | None, "text or None", "Pass '' for none.")
     text = default if text is None else text
     if text:
@@ -151,7 +158,10 @@ def checked_text(name: str, text: str | None, default: str) -> str:
 def new_figure(
     width: float, height: float, title: str | None = "", default: str = ""
 ) -> PlotFigure:
-    """Return an empty figure of a size in inches. A title (None: the default) adds to its height."""
+    """Return an empty figure of a size in inches.
+
+    A title (None: the default) adds to its height.
+    """
     title = checked_text("title", title, default)
     if (own_place := _place.get()) is not None:
         own_place.title(title)
@@ -183,7 +193,9 @@ def small_panels(
     room: float = 0.0,
     **shared: Any,
 ) -> tuple[PlotFigure, list[Any]]:
-    """Return a figure of panels of equal size, at most three in a row, and their axes with a shared y axis."""
+    """Return a figure of panels of equal size, at most three in a row, and their axes
+    with a shared y axis.
+    """
     columns = min(3, count)
     row_count = math.ceil(count / columns)
     figure = new_figure(size[0] * columns, size[1] * row_count + room, title)
@@ -197,7 +209,7 @@ def small_panels(
     return figure, panel_grid[:count]
 
 
-# ---- looks -----------------------------------------------------------------------------------------------------------
+# ---- looks ---------------------------------------------------------------------------
 def signed_bars(
     axes: Any,
     values: Floats,
@@ -205,7 +217,10 @@ def signed_bars(
     quiet: Sequence[bool] | None = None,
     **options: Any,
 ) -> None:
-    """Draw horizontal bars, the first on top, coloured by sign. Those that are ``quiet`` are grey."""
+    """Draw horizontal bars, the first on top, coloured by sign.
+
+    Those that are ``quiet`` are grey.
+    """
     signs = []
     for value in np.nan_to_num(values):
         if value < 0:
@@ -239,7 +254,7 @@ def intervals(axes: Any, low: Floats, high: Floats, **look: Any) -> None:
     )
 
 
-# ---- pieces of axes --------------------------------------------------------------------------------------------------
+# ---- pieces of axes ------------------------------------------------------------------
 #: Coordinates: a share of the width, and the position of a row.
 BESIDE_ROW = ("axes fraction", "data")
 
@@ -253,7 +268,10 @@ def note(
     of: Any = "data",
     **look: Any,
 ) -> None:
-    """Write small grey words at a place, moved by an offset in points. ``look`` are other options of annotate."""
+    """Write small grey words at a place, moved by an offset in points.
+
+    ``look`` are other options of annotate.
+    """
     look = {"va": "center", "fontsize": style.SIZE_SMALL, "color": style.MUTED, **look}
     axes.annotate(
         text, position, xycoords=of, xytext=offset, textcoords="offset points", **look
@@ -281,7 +299,9 @@ def note_hidden(axes: Any, count: int) -> None:
 
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
-    """Name the rows of a plot of horizontal bars or dots, the first on top, with a plain axis below."""
+    """Name the rows of a plot of horizontal bars or dots, the first on top, with a
+    plain axis below.
+    """
     axes.set_yticks(np.arange(len(names)), names)
     axes.tick_params(
         axis="y", length=0, labelcolor=style.INK, labelsize=style.SIZE_LABEL
@@ -319,7 +339,9 @@ def heat_table(
     size: float = style.SIZE_LABEL,
     aspect: str = "equal",
 ) -> Any:
-    """Draw a table of shades from 0 (signed: −``most``) to ``most`` with a text in each cell, and return the image."""
+    """Draw a table of shades from 0 (signed: −``most``) to ``most`` with a text in each
+    cell, and return the image.
+    """
     table = np.ma.masked_invalid(shades)
     colours = style.colour_map("diverging" if signed else "sequential").with_extremes(
         bad=(0.5, 0.5, 0.5, 0.12)
@@ -339,7 +361,8 @@ def heat_table(
             colour = style.MUTED
         axes.text(
             column, row_index, cell_text, ha="center", va="center", fontsize=size, color=colour,
-            in_layout=False,  # the text is inside the axes. To measure hundreds of texts takes seconds
+            # the text is inside the axes. To measure hundreds of texts takes seconds
+            in_layout=False,
         )  # fmt: skip
     row_names, columns = names
     axes.set_xticks(range(len(columns)), columns)
@@ -378,16 +401,18 @@ def bare(axes: Any, **limits: Any) -> None:
     axes.spines[:].set_visible(False)
 
 
-# ---- values over an input --------------------------------------------------------------------------------------------
+# ---- values over an input ------------------------------------------------------------
 #: Contrast of a picture below colours.
 _CONTRAST = 0.75
 
 
 class Shades:
-    """The colours of values over an input, alike for words, series, images and volumes. NaN is nobody's, and clear.
+    """The colours of values over an input, alike for words, series, images and volumes.
 
-    Signed values have 0 in the middle of the scale and the largest size at its end: blue raises the output, orange
-    lowers it. Others, such as activation, start at 0.
+    NaN is nobody's, and clear.
+
+    Signed values have 0 in the middle of the scale and the largest size at its end:
+    blue raises the output, orange lowers it. Others, such as activation, start at 0.
 
     Attributes:
         top: the largest size, at the end of the scale.
@@ -416,7 +441,9 @@ class Shades:
     def over(
         self, axes: Any, grey: Floats | None, values: Floats, extent: tuple[float, ...]
     ) -> None:
-        """Draw values over a grey picture in 0 … 1, or without one: the larger, the less of it shows through."""
+        """Draw values over a grey picture in 0 … 1, or without one: the larger, the
+        less of it shows through.
+        """
         colours = self.of(values)
         strength = np.abs(np.nan_to_num(values)) / self.top
         if grey is not None:
@@ -444,10 +471,12 @@ def over_input(
     vertical_bar: bool = False,
     **shared: Any,
 ) -> tuple[PlotFigure, npt.NDArray[Any], Shades]:
-    """Return a figure of a size in inches for values over an input, its panels ``grid``, and the colours of the values.
+    """Return a figure of a size in inches for values over an input, its panels
+    ``grid``, and the colours of the values.
 
-    ``words`` are the title (None: ``default``) and the unit of the scale, which is below all panels or ``vertical_bar`` the
-    last. Every kind of input draws into the panels what is its own. ``shared`` are options of ``subplots``.
+    ``words`` are the title (None: ``default``) and the unit of the scale, which is
+    below all panels or ``vertical_bar`` the last. Every kind of input draws into the
+    panels what is its own. ``shared`` are options of ``subplots``.
     """
     title, unit_text = words
     figure = new_figure(*size, title, default)
@@ -485,7 +514,10 @@ def over_input(
 
 
 def plain_axis(axes: Any, which: str = "x", *, counts: bool = False) -> None:
-    """Write few, plain numbers along one axis, or both: ``"xy"``. ``counts``: two or three whole numbers."""
+    """Write few, plain numbers along one axis, or both: ``"xy"``.
+
+    ``counts``: two or three whole numbers.
+    """
     ticks: dict[str, Any]
     if counts:
         ticks = {"nbins": 2, "integer": True}

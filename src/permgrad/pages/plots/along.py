@@ -1,4 +1,6 @@
-"""Importance along columns that have an order, as of a curve or a picture, and a row's own curve."""
+"""Importance along columns that have an order, as of a curve or a picture, and a row's
+own curve.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ from permgrad.pages.words import clean, labels_of, quantity_of, towards, valued
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Names along the axis, and panels of channels, at most, and the height in inches of each more of these.
+#: Names along the axis, and panels of channels, at most, and the height in inches of
+#: each more of these.
 _NAMES = 14
 _PANELS = 8
 _MORE = 1.3
@@ -40,14 +43,17 @@ def along_order(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the values of columns in the order that the model reads them in, which ``meta["order"]`` holds.
+    """Draw the values of columns in the order that the model reads them in, which
+    ``meta["order"]`` holds.
 
-    Columns in a row: the importance with its confidence interval as a band, or for a local explanation the row's
-    own curve on the colours of its attributions (blue raises the output, orange lowers it). Columns of a group
-    share their value. Columns on a grid are drawn as a picture. Several curves have a panel each (up to eight,
+    Columns in a row: the importance with its confidence interval as a band, or for a
+    local explanation the row's own curve on the colours of its attributions (blue
+    raises the output, orange lowers it). Columns of a group share their value. Columns
+    on a grid are drawn as a picture. Several curves have a panel each (up to eight,
     those of the largest values), and of a picture's channels the sum is drawn.
 
-    Needs an explanation of a hybrid network that found an order, or has layout ``"path"``, ``"given"`` or a grid.
+    Needs an explanation of a hybrid network that found an order, or has layout
+    ``"path"``, ``"given"`` or a grid.
 
     Args:
         row: the row's position, of a local explanation.
@@ -69,7 +75,8 @@ def along_order(
     """
     if not explanation.meta.get("order"):
         problem_hint = (
-            "Train with image='auto' on columns that form a curve or a picture, or with layout='path', 'lattice', "
+            "Train with image='auto' on columns that form a curve or a picture, or "
+            "with layout='path', 'lattice', "
             "'given' or (height, width)."
         )
         raise InputError(

@@ -1,4 +1,6 @@
-"""Importances: ranked bars, in a panel for each modality or signed, and a heat map of features by classes."""
+"""Importances: ranked bars, in a panel for each modality or signed, and a heat map of
+features by classes.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,13 @@ def bar(
 ) -> PlotFigure:
     """Draw the features by falling importance.
 
-    If the explanation has a part per path (as ``parts["tabular"]``, ``parts["image"]``), a bar is split into them:
-    parts above 0 to the right, parts below 0 to the left, and the dot is their sum. The whisker is the confidence
-    interval of the sum. Bars are grey unless the feature clearly matters, if that was tested. A local
-    explanation is shown as its mean absolute attribution. On the right are the values, and the ranks that are
-    certain (``Explanation.ranking``), such as 2–4, or “undecided”.
+    If the explanation has a part per path (as ``parts["tabular"]``,
+    ``parts["image"]``), a bar is split into them: parts above 0 to the right, parts
+    below 0 to the left, and the dot is their sum. The whisker is the confidence
+    interval of the sum. Bars are grey unless the feature clearly matters, if that was
+    tested. A local explanation is shown as its mean absolute attribution. On the right
+    are the values, and the ranks that are certain (``Explanation.ranking``), such as
+    2–4, or “undecided”.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -108,9 +112,10 @@ def features(
 ) -> PlotFigure:
     """Draw each modality's features by falling importance, in a separate panel.
 
-    Panels do not share an axis. Modalities explained by different methods have different units, and a modality of
-    many small players would be invisible next to one of few large players. A local explanation is shown as its mean
-    absolute attribution. ``top_n`` applies to each modality.
+    Panels do not share an axis. Modalities explained by different methods have
+    different units, and a modality of many small players would be invisible next to one
+    of few large players. A local explanation is shown as its mean absolute attribution.
+    ``top_n`` applies to each modality.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -160,10 +165,14 @@ def features(
         )
         panel_axes.set_xlabel(size_words + _unit(explanation, shown_modality))
     leading = "; ".join(
-        f"{clean(modality_name)}: {valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
+        f"{clean(modality_name)}: "
+        f"{valued([explanation.names[i] for i in order[:3]], values[order[:3]])}"
         for modality_name, order in shown_indices.items()
     )
-    figure.description = f"Bars of the leading {explanation.level}s of each input, each on its own axis. {leading}."
+    figure.description = (
+        f"Bars of the leading {explanation.level}s of each input, "
+        f"each on its own axis. {leading}."
+    )
     return figure
 
 
@@ -171,7 +180,9 @@ def features(
 def signed_bars(
     names: Sequence[str], values: Floats, *, label: str = "attribution"
 ) -> PlotFigure:
-    """Draw signed values by falling size, such as attributions divided by their L1 norm."""
+    """Draw signed values by falling size, such as attributions divided by their L1
+    norm.
+    """
     chart = charts.signed_bars(names, values, label=label)
     ordered = chart.data["names"]
     figure, panel_axes = base.one_panel(
@@ -193,11 +204,14 @@ def classes(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw features (rows) by classes (columns). Colour and number are the importance for the rows of that class.
+    """Draw features (rows) by classes (columns).
 
-    Features are ordered by their largest absolute importance over the columns. If the explanation has a column for
-    all rows, that column gives the order and is drawn apart on the left. A local explanation is shown as its mean
-    absolute attribution per output.
+    Colour and number are the importance for the rows of that class.
+
+    Features are ordered by their largest absolute importance over the columns. If the
+    explanation has a column for all rows, that column gives the order and is drawn
+    apart on the left. A local explanation is shown as its mean absolute attribution per
+    output.
     """
     choices.check_one_unit(explanation, "classes")
     chart = charts.classes(choices.as_global(explanation), top_n=top_n)
@@ -240,9 +254,11 @@ def classes(
     return figure
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- pieces --------------------------------------------------------------------------
 def _ranked_rows(axes: Any, data: Mapping[str, Any]) -> None:
-    """Draw the bars of ``charts.ranked``, in parts by path if there are any, with intervals, values and ranks."""
+    """Draw the bars of ``charts.ranked``, in parts by path if there are any, with
+    intervals, values and ranks.
+    """
     values, lower_ends, upper_ends, path_bars = (
         data[data_key] for data_key in ("values", "low", "high", "parts")
     )

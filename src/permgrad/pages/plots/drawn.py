@@ -1,4 +1,7 @@
-"""The plots that an explanation offers: ``explanation.plot.bar()``. A new one is a line of ``PlotAccessor``."""
+"""The plots that an explanation offers: ``explanation.plot.bar()``.
+
+A new one is a line of ``PlotAccessor``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ P = ParamSpec("P")
 def _offered(
     plot: Callable[Concatenate[Explanation, P], PlotFigure],
 ) -> Callable[Concatenate[PlotAccessor, P], PlotFigure]:
-    """Return a plot as a method, which names the baseline under the axis where the picture depends on it."""
+    """Return a plot as a method, which names the baseline under the axis where the
+    picture depends on it.
+    """
 
     @wraps(plot)
     def method(self: PlotAccessor, /, *args: P.args, **options: P.kwargs) -> PlotFigure:
@@ -48,12 +53,15 @@ def _offered(
 
 
 class PlotAccessor:
-    """The plots of an explanation, such as ``explanation.plot.bar()``. ``explanation.plot()`` draws the usual one.
+    """The plots of an explanation, such as ``explanation.plot.bar()``.
 
-    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF. Common options: ``top_n`` is the number of
-    features (None: all). ``output`` is a name or position (None: the first, for single rows the positive one of two
-    classes). ``title`` replaces the default (empty: no title). ``ax`` are axes of
-    matplotlib to draw into: the result is then their figure, and several panels share their space.
+    ``explanation.plot()`` draws the usual one.
+
+    Every method returns a figure with ``save(path)`` for PNG, SVG and PDF. Common
+    options: ``top_n`` is the number of features (None: all). ``output`` is a name or
+    position (None: the first, for single rows the positive one of two classes).
+    ``title`` replaces the default (empty: no title). ``ax`` are axes of matplotlib to
+    draw into: the result is then their figure, and several panels share their space.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -86,7 +94,9 @@ class PlotAccessor:
         self._explanation = explanation
 
     def __call__(self, *, ax: Axes | None = None) -> PlotFigure:
-        """Draw a beeswarm of many rows, a waterfall of one, or bars, with an axis for each of several methods."""
+        """Draw a beeswarm of many rows, a waterfall of one, or bars, with an axis for
+        each of several methods.
+        """
         if self._explanation.meta.get("methods"):
             return self.features(ax=ax)
         if self._explanation.scope == "global":

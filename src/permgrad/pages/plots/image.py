@@ -30,15 +30,18 @@ def image(
 ) -> PlotFigure:
     """Draw an image, and its explanation over it.
 
-    Activation maps (``maps["maps:<input>"]``, for a hybrid network ``maps["cam"]``) are drawn unchanged.
-    Attributions of pixels or segments (``maps["segments:<input>"]``) are signed: blue pushes the output up, orange
-    down. In a global explanation of a loss, blue parts are needed: the loss rises without them.
+    Activation maps (``maps["maps:<input>"]``, for a hybrid network ``maps["cam"]``) are
+    drawn unchanged. Attributions of pixels or segments (``maps["segments:<input>"]``)
+    are signed: blue pushes the output up, orange down. In a global explanation of a
+    loss, blue parts are needed: the loss rises without them.
 
-    For a local explanation, ``row`` is the position of the row. A global one with segments is drawn over the mean
-    image. ``input`` is the image input (None: the only one).
+    For a local explanation, ``row`` is the position of the row. A global one with
+    segments is drawn over the mean image. ``input`` is the image input (None: the only
+    one).
 
     Raises:
-        InputError: If the explanation has nothing to draw over an image, or several image inputs and none is named.
+        InputError: If the explanation has nothing to draw over an image, or several
+            image inputs and none is named.
     """
     drawn, title_text, unit_text = drawn_input(
         explanation, 2, (row, input, target), title
@@ -69,10 +72,12 @@ def overlay(
     label: str = "attribution",
     words: tuple[str, str] = ("the image", "attribution"),
 ) -> PlotFigure:
-    """Draw an image of any form (None: only the map), and next to it the image in grey under a map.
+    """Draw an image of any form (None: only the map), and next to it the image in grey
+    under a map.
 
-    A map ``(height, width)`` coarser than the image is drawn over all of it, cell by cell, without smoothing. NaN: no
-    player. ``signed``: the scale is symmetric around 0. ``words`` are the captions of the image and of the map.
+    A map ``(height, width)`` coarser than the image is drawn over all of it, cell by
+    cell, without smoothing. NaN: no player. ``signed``: the scale is symmetric around
+    0. ``words`` are the captions of the image and of the map.
     """
     table = np.asarray(values, dtype=np.float64)
     if picture is None:
@@ -108,7 +113,10 @@ def overlay(
     sizes = np.abs(np.nan_to_num(table))
     if sizes.any():
         row_index, column = np.unravel_index(int(np.argmax(sizes)), table.shape)
-        where = f"strongest {number(float(table[row_index, column]))} in row {row_index}, column {column}."
+        where = (
+            f"strongest {number(float(table[row_index, column]))} in row "
+            f"{row_index}, column {column}."
+        )
     map_kind = "Signed map" if signed else "Activation map"
     over_words = " over the image" * (count > 1)
     figure.description = (

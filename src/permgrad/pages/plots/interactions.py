@@ -1,4 +1,6 @@
-"""Plots of pairs of features: how strongly they work together, and the prediction by the values of both."""
+"""Plots of pairs of features: how strongly they work together, and the prediction by
+the values of both.
+"""
 
 from __future__ import annotations
 
@@ -59,25 +61,30 @@ def interactions(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw how pairs of features work together. Needs an explanation with them (``order=2`` of the method).
+    """Draw how pairs of features work together.
+
+    Needs an explanation with them (``order=2`` of the method).
 
     Pairs of a local explanation are means of absolute values.
 
     Args:
-        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below 0.05). ``"effect"``: the mean
-            prediction by the values of two features, with the rows' own values, and next to it what the pair adds
-            to both single effects.
+        kind: ``"matrix"``: one cell per pair, clear ones framed (adjusted p below
+            0.05). ``"effect"``: the mean prediction by the values of two features, with
+            the rows' own values, and next to it what the pair adds to both single
+            effects.
         pair: the two features of an effect. Default: the strongest pair.
-        model: the model, for an effect: a fitted estimator, a function of a table that returns ``(rows,)`` or ``(rows,
-            outputs)``, or a ``pg.Model`` of one.
+        model: the model, for an effect: a fitted estimator, a function of a table that
+            returns ``(rows,)`` or ``(rows, outputs)``, or a ``pg.Model`` of one.
         X: rows of the table, for an effect, as the model takes them.
         top_n: number of features, those of the strongest pairs. None: all.
-        target: output of the model. None: the first, of an effect of two classes the positive one.
+        target: output of the model. None: the first, of an effect of two classes the
+            positive one.
         title: the title. None: a default. ``""``: none.
         ax: axes of matplotlib to draw into.
 
     Raises:
-        InputError: If the explanation has no pairs, or an argument of an effect is missing.
+        InputError: If the explanation has no pairs, or an argument of an effect is
+            missing.
     """
     check_choice("kind", kind, ("matrix", "effect"))
     if int(explanation.order.max()) < 2:
@@ -163,7 +170,10 @@ def _frame_cells(axes: Any, cells: Any) -> None:
 
 @refusing
 def _check_kind(kind: str, is_passed: Sequence[bool]) -> Iterator[Fault]:
-    """Refuse what belongs to the other kind. ``is_passed``: whether a model, rows and a pair are."""
+    """Refuse what belongs to the other kind.
+
+    ``is_passed``: whether a model, rows and a pair are.
+    """
     if kind == "effect" and not all(is_passed[:2]):
         problem = "kind='effect' needs model= and X=: the predictions are computed now"
         yield (
@@ -179,7 +189,7 @@ def _check_kind(kind: str, is_passed: Sequence[bool]) -> Iterator[Fault]:
         )
 
 
-# ---- the effect of a pair --------------------------------------------------------------------------------------------
+# ---- the effect of a pair ------------------------------------------------------------
 def _effect_of(
     explanation: Explanation,
     pair: Any,
@@ -289,7 +299,9 @@ def pair_effect(
     what: str = "mean prediction",
     title: str | None = None,
 ) -> PlotFigure:
-    """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two features, and what is beyond each."""
+    """Draw an effect of ``evaluation.pair_effects``: the mean prediction by two
+    features, and what is beyond each.
+    """
     mean_effects = np.asarray(effect["mean"], dtype=np.float64)
     beyond = beyond_each(mean_effects, float(effect.get("rounding", 0.0)))[:, :, output]
     first, second = (clean(feature_name) for feature_name in effect["pair"])
@@ -316,7 +328,8 @@ def pair_effect(
     for panel_axes, (table, scale, colours, label) in zip(panels, looks, strict=True):
         edges = [_edges(axis) for axis in effect["axes"]]
         shades = style.colour_map(colours)
-        # As one image: cells of their own would have gaps in a browser, and make a page heavy.
+        # As one image: cells of their own would have gaps in a browser, and make a page
+        # heavy.
         panel_axes.pcolormesh(
             edges[0], edges[1], table.T, cmap=shades, norm=scale, rasterized=True
         )
@@ -396,9 +409,11 @@ def _axis(axes: Any, side: str, axis: Mapping[str, Any], label: str) -> None:
 def effect_words(
     effect: Mapping[str, Any], output: int = 0, say: Callable[[float], str] = number
 ) -> str:
-    """Return what an effect says: what the first feature changes, where the second has one value or another.
+    """Return what an effect says: what the first feature changes, where the second has
+    one value or another.
 
-    Of numbers these are the first and last value, of levels the two where the changes differ most.
+    Of numbers these are the first and last value, of levels the two where the changes
+    differ most.
     """
     mean_effects = np.asarray(effect["mean"], dtype=np.float64)[:, :, output]
     sides = [
@@ -454,4 +469,7 @@ def effect_words(
         change_words.append(
             f"{change} where {second_name} is {value(second, column_index)}"
         )
-    return f"From {start} to {end_value}, {first_name} changes the mean prediction by {change_words[0]}, and by {change_words[1]}."
+    return (
+        f"From {start} to {end_value}, {first_name} changes the mean prediction by "
+        f"{change_words[0]}, and by {change_words[1]}."
+    )

@@ -1,4 +1,6 @@
-"""Plots of the importance of complete branches or modalities, and of what happens when features are removed."""
+"""Plots of the importance of complete branches or modalities, and of what happens when
+features are removed.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +45,12 @@ def modality(
 ) -> PlotFigure:
     """Draw the importance of complete branches or modalities.
 
-    Uses ``explanation.branches`` if there are any. Otherwise, for additive methods, uses the signed sum over the
-    features of each path or modality.
+    Uses ``explanation.branches`` if there are any. Otherwise, for additive methods,
+    uses the signed sum over the features of each path or modality.
 
     Raises:
-        InputError: If the values cannot be summed (the message names the call to make), or if the modalities were
-            explained by different methods.
+        InputError: If the values cannot be summed (the message names the call to make),
+            or if the modalities were explained by different methods.
     """
     choices.check_one_unit(explanation, "modality")
     if title is None:
@@ -63,7 +65,9 @@ def modality(
 def _content(
     explanation: Explanation, target: str | int | None
 ) -> dict[str, dict[str, float]]:
-    """Return the modalities' values in the form of ``branches.json``: sums over features, by path if there are any."""
+    """Return the modalities' values in the form of ``branches.json``: sums over
+    features, by path if there are any.
+    """
     summed = explanation
     paths = tuple(path_name for path_name in explanation.parts if path_name in PATHS)
     if explanation.level != "modality":
@@ -97,8 +101,9 @@ def branches(
 ) -> PlotFigure:
     """Draw the content of ``branches.json``, without entries that are missing or null.
 
-    The bar is the importance with its interval, the open circle the effect if replaced alone, the open square that if
-    replaced last. Shares are written next to them unless one is outside 0 … 1.
+    The bar is the importance with its interval, the open circle the effect if replaced
+    alone, the open square that if replaced last. Shares are written next to them unless
+    one is outside 0 … 1.
     """
     if not entries_of(content):
         problem_hint = (
@@ -167,7 +172,8 @@ def missing(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the loss, or a score, of subsets of modalities with its interval, the best on top.
+    """Draw the loss, or a score, of subsets of modalities with its interval, the best
+    on top.
 
     Lines: the model with every modality, and with none.
     """
@@ -212,14 +218,16 @@ def missing(
     return figure
 
 
-# ---- pieces ----------------------------------------------------------------------------------------------------------
+# ---- pieces --------------------------------------------------------------------------
 
 
 @styled
 def removal(
     evaluation: Evaluation, *, title: str | None = None, ax: Axes | None = None
 ) -> PlotFigure:
-    """Draw the curves: the explanation's order as a line, random orders as a line with a band."""
+    """Draw the curves: the explanation's order as a line, random orders as a line with
+    a band.
+    """
     curves = {}
     for metric_name, estimate in evaluation.estimates.items():
         if estimate.curve is not None:
@@ -258,7 +266,8 @@ def removal(
     panel_grid[0].set_ylabel(evaluation.meta.get("measured", "output"))
     panel_grid[0].legend(borderpad=0.1)
     figure.description = " · ".join(
-        f"{metric}: area {number(evaluation.estimates[metric].value)}, random {number(evaluation.estimates[metric].random)}"
+        f"{metric}: area {number(evaluation.estimates[metric].value)}, random "
+        f"{number(evaluation.estimates[metric].random)}"
         for metric in curves
     )
     return figure

@@ -1,4 +1,6 @@
-"""Plots of single rows: every row's attribution as a point, and one row step by step."""
+"""Plots of single rows: every row's attribution as a point, and one row step by
+step.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
-#: More rows than this are thinned evenly. The order and the description use all of them.
+#: More rows than this are thinned evenly. The order and the description use all of
+#: them.
 MOST_POINTS = 1500
 #: Narrow bins along the axis, whose points are stacked.
 _BINS = 90
@@ -42,11 +45,14 @@ def beeswarm(
     label: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one point per row and feature. The position is the attribution, the colour is the feature's value.
+    """Draw one point per row and feature.
 
-    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered categories: low values are blue,
-    high ones orange. Values without an order, and missing ones, are grey. ``label`` is the label of the axis (None:
-    the quantity with its unit, and the output).
+    The position is the attribution, the colour is the feature's value.
+
+    Colours follow the rank of numbers, dates (also ISO dates as text) and ordered
+    categories: low values are blue, high ones orange. Values without an order, and
+    missing ones, are grey. ``label`` is the label of the axis (None: the quantity with
+    its unit, and the output).
 
     Raises:
         InputError: If the explanation is global.
@@ -84,7 +90,8 @@ def beeswarm(
     else:
         drawn = ""
     figure.description = (
-        f"One point per row for {len(order)} of {len(explanation.names)} features, {len(values):,} rows{drawn}. "
+        f"One point per row for {len(order)} of {len(explanation.names)} features, "
+        f"{len(values):,} rows{drawn}. "
         f"Widest spread: {', '.join(clean(explanation.names[i]) for i in order[:4])}."
     )
     return figure
@@ -132,8 +139,8 @@ def _stacked_points(
         at = pd.Series(
             np.clip(((shown - low) / (high - low) * _BINS).astype(int), 0, _BINS)
         )
-        # The points of a narrow bin are stacked around the line, in the order of the rows: sorted by value, they would
-        # form arrows. Denser bins are wider.
+        # The points of a narrow bin are stacked around the line, in the order of the
+        # rows: sorted by value, they would form arrows. Denser bins are wider.
         nth = at.groupby(at).cumcount().to_numpy()
         ladder = (nth + 1) // 2 * np.where(nth % 2, 1, -1)
         stack = place + ladder * min(0.09, 0.76 / (nth.max(initial=0) + 1))
@@ -153,20 +160,30 @@ def waterfall(
     label: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one row's attributions as steps from the baseline's output (bottom) to the row's output (top).
+    """Draw one row's attributions as steps from the baseline's output (bottom) to the
+    row's output (top).
 
-    Blue steps raise the output, orange ones lower it. Features beyond ``top_n`` make one step together. If the
-    attributions do not add up to the difference, the gap is a separate step, called "not attributed". ``row`` is
-    the row's position. ``label`` is the label of the axis (None: "output" with its unit if known).
+    Blue steps raise the output, orange ones lower it. Features beyond ``top_n`` make
+    one step together. If the attributions do not add up to the difference, the gap is a
+    separate step, called "not attributed". ``row`` is the row's position. ``label`` is
+    the label of the axis (None: "output" with its unit if known).
 
     Raises:
-        InputError: If the explanation is global or does not add up, or there is no such row.
+        InputError: If the explanation is global or does not add up, or there is no such
+            row.
     """
     choices.check_one_unit(explanation, "waterfall")
     choices.check_local(explanation, "waterfall")
     if not stacks(explanation):
-        problem = f"waterfall needs values that add up to the row's output, but those of method={explanation.method!r} do not"
-        problem_hint = "Choose method='shapley', 'integrated_gradients' or 'deeplift', or draw plot.beeswarm()."
+        problem = (
+            "waterfall needs values that add up to the row's output, but those "
+            f"of method={explanation.method!r} do not"
+        )
+        problem_hint = (
+            "Choose method='shapley', 'integrated_gradients' or "
+            "'deeplift', "
+            "or draw plot.beeswarm()."
+        )
         raise InputError(problem, hint=problem_hint, code="PG004")
     row_index = choices.check_row(explanation, row)
     column = choices.pick_output(explanation, target)
@@ -189,7 +206,10 @@ def waterfall(
         label = _label_of_steps(explanation, column)
     panel_axes.set_xlabel(base.checked_text("label", label, ""))
     leading = valued([explanation.names[i] for i in order[:5]], values[order[:5]])
-    figure.description = f"Steps from {number(start)} (baseline) to {number(final)} (this row). Largest: {leading}."
+    figure.description = (
+        f"Steps from {number(start)} (baseline) to {number(final)} "
+        f"(this row). Largest: {leading}."
+    )
     return figure
 
 
@@ -227,7 +247,8 @@ def _mark_ends(axes: Axes, start: float, final: float) -> None:
         start, color=style.MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=0.5
     )
     axes.axvline(final, color=style.INK, linewidth=0.9, zorder=0.5)
-    # The two words stand on opposite sides of their lines, so that they stay apart when the ends are close.
+    # The two words stand on opposite sides of their lines, so that they stay apart when
+    # the ends are close.
     if final >= start:
         side = 1
     else:

@@ -20,7 +20,8 @@ from permgrad.pages.words import clean, valued
 if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
-#: Heights in inches: of a single line, of one among several, and below them for the axis and the colours.
+#: Heights in inches: of a single line, of one among several, and below them for the
+#: axis and the colours.
 _ALONE = 2.0
 _AMONG = 0.85
 _BELOW = 1.05
@@ -42,24 +43,29 @@ def series(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw a series or a wave, a line for each channel, on the colours of the values of its windows.
+    """Draw a series or a wave, a line for each channel, on the colours of the values of
+    its windows.
 
-    Blue pushes the output up, orange down. The strongest window has the full colour. If channels are players, each
-    has its own colours. Places without a player are grey. Activation maps (``method="gradcam"``) start at 0. In a
-    long series each pixel shows the smallest and the largest number and the strongest value.
+    Blue pushes the output up, orange down. The strongest window has the full colour. If
+    channels are players, each has its own colours. Places without a player are grey.
+    Activation maps (``method="gradcam"``) start at 0. In a long series each pixel shows
+    the smallest and the largest number and the strongest value.
 
-    Of a local explanation a row is drawn, of a global one with windows the mean of all rows.
+    Of a local explanation a row is drawn, of a global one with windows the mean of all
+    rows.
 
     Args:
         row: the row's position.
         input: the series (None: the only one).
         target: its name or position (None: the first, of two classes the positive one).
-        top_n: the number of channels, those of the largest values, else the first (None: all).
+        top_n: the number of channels, those of the largest values, else the first
+            (None: all).
         title: the title (None: a default, empty: none).
         ax: axes of matplotlib to draw into.
 
     Raises:
-        InputError: If the explanation has no series, or several and none is named, or there is no such row.
+        InputError: If the explanation has no series, or several and none is named, or
+            there is no such row.
 
     Examples:
         >>> import torch, permgrad as pg
@@ -111,7 +117,8 @@ def series(
         _note_more(panels[-1], every - count)
     leading = _strongest(explanation, shown.players, row, target)
     figure.description = (
-        f"{input_name}: {length} positions, {count} {'line' if count == 1 else 'lines'} on the colours of the values. "
+        f"{input_name}: {length} positions, {count} "
+        f"{'line' if count == 1 else 'lines'} on the colours of the values. "
         f"Strongest: {leading}."
     )
     return figure

@@ -42,10 +42,12 @@ def text(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw the words of one row, each on the colour of its value: blue pushes the output up, orange down.
+    """Draw the words of one row, each on the colour of its value: blue pushes the
+    output up, orange down.
 
-    Words are those of the tokenizer, else the ids of tokens, without padding and special tokens. The strongest word
-    has the full colour. ``.to_html()`` of the figure returns HTML that shows the values under the pointer.
+    Words are those of the tokenizer, else the ids of tokens, without padding and
+    special tokens. The strongest word has the full colour. ``.to_html()`` of the figure
+    returns HTML that shows the values under the pointer.
 
     Needs a local explanation whose features are tokens or words.
 
@@ -56,7 +58,8 @@ def text(
         ax: axes of matplotlib to draw into.
 
     Raises:
-        InputError: The explanation is global, or has no tokens, or there is no such row.
+        InputError: The explanation is global, or has no tokens, or there is no such
+            row.
 
     Examples:
         >>> import torch, permgrad as pg
@@ -74,7 +77,10 @@ def text(
     row_index = choices.check_row(explanation, row)
     column = choices.pick_output(explanation, target)
     words, values = words_of(explanation, row_index, column)
-    default = f"{explanation.method}: {', '.join(filter(None, [f'row {row_index}', towards(explanation, column)]))}"
+    default = (
+        f"{explanation.method}: "
+        f"{', '.join(filter(None, [f'row {row_index}', towards(explanation, column)]))}"
+    )
     boxes, lines = _laid_out(words)
     figure_size = (style.WIDTH, lines * _LINE / 72 + _LEGEND)
     unit_text = quantity_of(explanation)
@@ -110,7 +116,10 @@ def text(
             color=_ink(colour),
         )
     order = choices.largest(np.abs(values), 5)
-    figure.description = f"{len(words)} words. Strongest: {valued([words[i] for i in order], values[order])}."
+    figure.description = (
+        f"{len(words)} words. Strongest: "
+        f"{valued([words[i] for i in order], values[order])}."
+    )
     figure.html = _html(
         words, values, colours, default if title is None else title, unit_text
     )
@@ -118,7 +127,9 @@ def text(
 
 
 def _laid_out(words: list[str]) -> tuple[list[tuple[float, int, float]], int]:
-    """Return for each word its start, line and width, in points, and the number of lines."""
+    """Return for each word its start, line and width, in points, and the number of
+    lines.
+    """
     figure = Figure()
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = []
@@ -147,7 +158,8 @@ def _html(
 ) -> str:
     """Return the words as self-contained HTML. Every text is escaped."""
     spans = " ".join(
-        f'<span style="background:{to_hex(colour)};color:{_ink(colour)};padding:.1em .25em;border-radius:.2em" '
+        f'<span style="background:{to_hex(colour)};color:{_ink(colour)};padding:.1em '
+        '.25em;border-radius:.2em" '
         f'title="{escape(number(float(value)))}">{escape(word_text)}</span>'
         for word_text, value, colour in zip(words, values, colours, strict=True)
     )
@@ -161,7 +173,10 @@ def _html(
         heading = f'<div style="font-weight:bold;margin-bottom:.4em">{escape(clean(title))}</div>'
     else:
         heading = ""
-    legend = f"{escape(number(-largest_value))} {bar_html} {escape(number(largest_value))} &nbsp; {escape(quantity)}"
+    legend = (
+        f"{escape(number(-largest_value))} {bar_html} "
+        f"{escape(number(largest_value))} &nbsp; {escape(quantity)}"
+    )
     return in_reading_order(
         f'<div style="font-family:sans-serif;line-height:2;max-width:50em">{heading}<div>{spans}</div>'
         f'<div style="font-size:.8em;margin-top:.4em">{legend}</div></div>'

@@ -37,18 +37,22 @@ def direction(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw one small panel per feature: the mean prediction when every row takes one quantile or level of it.
+    """Draw one small panel per feature: the mean prediction when every row takes one
+    quantile or level of it.
 
     Of ``method="ale"`` it is the accumulated local effect, with its interval.
 
-    All panels share the vertical axis, so that slopes can be compared. Of two classes only the positive one is
-    drawn, of more than six only the first six.
+    All panels share the vertical axis, so that slopes can be compared. Of two classes
+    only the positive one is drawn, of more than six only the first six.
 
     Raises:
         InputError: If the explanation has no direction.
     """
     if not explanation.direction:
-        problem = f"method={explanation.method!r} has no mean predictions by quantile or level"
+        problem = (
+            f"method={explanation.method!r} has no mean predictions by quantile "
+            "or level"
+        )
         raise InputError(
             problem, hint="Explain with method='ale' or 'permgrad'.", code="PG004"
         )
@@ -160,7 +164,9 @@ def _ends(entries: Sequence[dict[str, Any]]) -> list[Floats]:
 
 
 def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int]]:
-    """Return names of all outputs and which are drawn: of two the positive one, of many the first."""
+    """Return names of all outputs and which are drawn: of two the positive one, of many
+    the first.
+    """
     labels = []
     for output_name in explanation.outputs:
         if output_name != "all":
@@ -178,7 +184,9 @@ def _lines_of(explanation: Explanation, count: int) -> tuple[list[str], list[int
 
 
 def _pooled(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return levels that are numbers as they are drawn: the full range, rare values together with a neighbour."""
+    """Return levels that are numbers as they are drawn: the full range, rare values
+    together with a neighbour.
+    """
     labels = [str(label) for label in entry.get("label", ())]
     missing_levels = []
     if labels and labels[-1] == "missing":

@@ -42,23 +42,27 @@ def volume(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> PlotFigure:
-    """Draw three slices through a volume, along each of its sides, and the values of its blocks over them.
+    """Draw three slices through a volume, along each of its sides, and the values of
+    its blocks over them.
 
-    Blue pushes the output up, orange down. Thin lines show where the other two slices are. Channels are averaged,
-    their values added up.
+    Blue pushes the output up, orange down. Thin lines show where the other two slices
+    are. Channels are averaged, their values added up.
 
-    Of a local explanation a row is drawn, of a global one with segments the mean of all rows.
+    Of a local explanation a row is drawn, of a global one with segments the mean of all
+    rows.
 
     Args:
         row: the row's position.
         input: the volume (None: the only one).
         target: its name or position (None: the first, of two classes the positive one).
-        at: depth, row and column of the slices (None: the middle of the block with the strongest value).
+        at: depth, row and column of the slices (None: the middle of the block with the
+            strongest value).
         title: the title (None: a default, empty: none).
         ax: axes of matplotlib to draw into.
 
     Raises:
-        InputError: If the explanation has no volume, or several and none is named, or there is no such row or
+        InputError: If the explanation has no volume, or several and none is named, or
+            there is no such row or
         place.
 
     Examples:
@@ -150,8 +154,10 @@ def _words_of(
         for each, cells, whole in zip(place, drawn.heat.shape, size, strict=True)
     )
     return (
-        f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth {place[0]}, row {place[1]}, "
-        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, largest size {number(largest)}."
+        f"Slices of {clean(drawn.name)}, {' by '.join(map(str, size))}, through depth "
+        f"{place[0]}, row {place[1]}, "
+        f"column {place[2]}, where the value is {number(float(drawn.heat[centre]))}, "
+        f"largest size {number(largest)}."
     )
 
 
@@ -165,7 +171,10 @@ def _checked(cut_choice: Sequence[int], size: Sequence[int]) -> tuple[int, ...]:
         for cut_index, side_length in zip(cut_indices, size, strict=True)
     ):
         ranges = ", ".join(f"0 to {side_length - 1}" for side_length in size)
-        problem = f"at must be a depth, a row and a column of the volume ({ranges}), got {shown(cut_choice)}"
+        problem = (
+            f"at must be a depth, a row and a column of the volume ({ranges}), "
+            f"got {shown(cut_choice)}"
+        )
         raise InputError(
             problem,
             hint=f"For example: at={tuple(side_length // 2 for side_length in size)}.",

@@ -54,7 +54,8 @@ def what_changed(section: SectionView, _: Assessment, changes: Changes) -> None:
                     intervals,
                     label=change_words,
                 ),
-                f"{change_words.capitalize()}, with 95\u00a0% intervals. Right of 0: it rose. Grey: the interval contains 0.",
+                f"{change_words.capitalize()}, with 95\u00a0% intervals. Right of 0: "
+                "it rose. Grey: the interval contains 0.",
             )
         caption = (
             f"{heading}. p is adjusted for all lines (Holm). Bold: it changed clearly."

@@ -1,4 +1,6 @@
-"""The tab Data: the table and its split, its columns in training and test rows, and columns that depend on others."""
+"""The tab Data: the table and its split, its columns in training and test rows, and
+columns that depend on others.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,10 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
             stored.blank_rows
         )
         if more_rows > 0:
-            words += f". {more_rows:,}{' more' * bool(equal)} {by_count(more_rows, 'row equals', 'rows equal')} one in every "
+            words += (
+                f". {more_rows:,}{' more' * bool(equal)} "
+                f"{by_count(more_rows, 'row equals', 'rows equal')} one in every "
+            )
             words += "feature and the target"
         section.text(f"{words}.")
     known_phrases = ("also in the training rows", "equal to a training row")
@@ -101,18 +106,29 @@ def table(section: SectionView, _: Assessment, stored: DataSection) -> None:
 
 #: How columns give the target away.
 _LEAKS = {
-    "alone": "Each of these columns alone predicts {target} nearly perfectly, on rows that its model has not seen: by "
-    "a lookup of equal or close values, by a straight line, by whether there is a value, or by a word of it.",
-    "class": "Whether a column with a class has a value tells rows of this class from all others.",
-    "together": "Columns of one line predict {target} nearly perfectly together: each marks rows of one class alone.",
-    "pair": "Two categories together determine {target}: each pair of their levels has one class.",
+    "alone": "Each of these columns alone predicts {target} nearly perfectly, on rows "
+    "that its model has not seen: by "
+    "a lookup of equal or close values, by a straight line, by whether there is a "
+    "value, or by a word of it.",
+    "class": "Whether a column with a class has a value tells rows of this class from "
+    "all others.",
+    "together": "Columns of one line predict {target} nearly perfectly together: each "
+    "marks rows of one class alone.",
+    "pair": "Two categories together determine {target}: each pair of their levels has "
+    "one class.",
     "formula": "A formula gives {target} from several columns.",
 }
-_OF_LEAKS = "Such a column may be made from the target, or known only afterwards. Then every score of this report is too good."
+_OF_LEAKS = (
+    "Such a column may be made from the target, or known only afterwards. "
+    "Then "
+    "every score of this report is too good."
+)
 
 
 def leaks(section: SectionView, content: Assessment, stored: DataSection) -> None:
-    """Which columns alone, or by a formula, predict the target nearly perfectly, if any was searched."""
+    """Which columns alone, or by a formula, predict the target nearly perfectly, if any
+    was searched.
+    """
     target = shorten(content.target, 40)
     if not stored.leaks:
         if stored.unchecked:
@@ -160,9 +176,11 @@ def _written(leak: Mapping[str, Any]) -> str:
     return str(leak.get("formula", ", ".join(leak.get("columns", [leak["column"]]))))
 
 
-# ---- training against test rows --------------------------------------------------------------------------------------
+# ---- training against test rows ------------------------------------------------------
 def columns(section: SectionView, content: Assessment, stored: DataSection) -> None:
-    """How the values of each column are distributed in training and test rows, and how far they differ."""
+    """How the values of each column are distributed in training and test rows, and how
+    far they differ.
+    """
     if not stored.described.get("columns"):
         return
     drift_facts = facts.drift(content)
@@ -180,9 +198,11 @@ def columns(section: SectionView, content: Assessment, stored: DataSection) -> N
 
 
 def described_columns(content: Assessment, stored: DataSection) -> list[dict[str, Any]]:
-    """Return the columns shown: those that differ clearly, then by importance, then as in the table.
+    """Return the columns shown: those that differ clearly, then by importance, then as
+    in the table.
 
-    ``typical`` of a column becomes words: the median or the most frequent level of training and of test rows.
+    ``typical`` of a column becomes words: the median or the most frequent level of
+    training and of test rows.
     """
     if content.explanation is None:
         ranking = []
@@ -219,7 +239,7 @@ def described_columns(content: Assessment, stored: DataSection) -> list[dict[str
     return described
 
 
-# ---- columns that depend on others -----------------------------------------------------------------------------------
+# ---- columns that depend on others ---------------------------------------------------
 def related(section: SectionView, content: Assessment) -> None:
     """Which columns move with the most important ones."""
     matrix = content.matrix
@@ -227,8 +247,10 @@ def related(section: SectionView, content: Assessment) -> None:
     if not pairs and len((matrix or {}).get("names", ())) < 2:
         return
     section.text(
-        "Strength is the rank correlation of two numbers (−1 to 1), or the association of a category with another "
-        "column (0 to 1), where both have a value. Of missing cells it is the correlation of where they are. "
+        "Strength is the rank correlation of two numbers (−1 to 1), or the association "
+        "of a category with another "
+        "column (0 to 1), where both have a value. Of missing cells it is the "
+        "correlation of where they are. "
         "Importance is shared between columns that are closely related."
     )
     same = []
@@ -250,7 +272,9 @@ def related(section: SectionView, content: Assessment) -> None:
         else:
             further_words = ""
         section.text(
-            f"{short_name(closest_pair['feature'])} and {short_name(closest_pair['other'])} nearly determine each other (strength "
+            f"{short_name(closest_pair['feature'])} and "
+            f"{short_name(closest_pair['other'])} nearly determine each other "
+            "(strength "
             f"{number(closest_pair['strength'])}).{further_words}"
         )
     section.figure(
@@ -264,7 +288,10 @@ def related(section: SectionView, content: Assessment) -> None:
         figures_of("strength", [related_pair["strength"] for related_pair in pairs]),
         names([related_pair["kind"] for related_pair in pairs], "kind"),
     ]
-    caption = "Columns that are closely related to features that clearly matter (strength at least 0.5)."
+    caption = (
+        "Columns that are closely related to features that clearly matter "
+        "(strength at least 0.5)."
+    )
     section.text(
         ""
         if pairs
@@ -274,7 +301,9 @@ def related(section: SectionView, content: Assessment) -> None:
 
 
 def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
-    """Return the strengths of the most important columns as a chart, with its caption."""
+    """Return the strengths of the most important columns as a chart, with its
+    caption.
+    """
     shown = [clean(column_name) for column_name in matrix["names"]]
     table = np.asarray(matrix["strengths"], dtype=np.float64)
     texts = []
@@ -286,7 +315,10 @@ def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
     first_column, second_column = np.unravel_index(
         int(off_diagonal.argmax()), off_diagonal.shape
     )
-    words = f"Of these, the closest are {shown[first_column]} and {shown[second_column]} ({texts[first_column][second_column]})."
+    words = (
+        f"Of these, the closest are {shown[first_column]} and "
+        f"{shown[second_column]} ({texts[first_column][second_column]})."
+    )
     caption = f"The {len(shown)} most important columns. {words}"
     cell_data = {
         "rows": shown,
@@ -300,7 +332,7 @@ def related_columns(matrix: Mapping[str, Any]) -> tuple[Chart, str]:
     ), caption
 
 
-# ---- the script ------------------------------------------------------------------------------------------------------
+# ---- the script ----------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
     """Return what the script needs."""
     stored = content.data

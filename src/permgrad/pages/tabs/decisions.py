@@ -1,4 +1,6 @@
-"""The tab Decisions: thresholds and their costs, errors along the predictions, and where the model errs."""
+"""The tab Decisions: thresholds and their costs, errors along the predictions, and
+where the model errs.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ POINTS_OF_MANY = 120
 FEWEST_IN_TIME = 40
 
 
-# ---- thresholds and costs --------------------------------------------------------------------------------------------
+# ---- thresholds and costs ------------------------------------------------------------
 def thresholds(section: SectionView, content: Assessment) -> None:
     """What each threshold of the probability finds and misses, and what it costs."""
     scored = _probabilities(content)
@@ -53,7 +55,8 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     truth, table, classes = scored
     if len(classes) > 2:
         section.text(
-            "Choose a class and the probability from which a row counts as it. The class is compared with all others."
+            "Choose a class and the probability from which a row counts as it. The "
+            "class is compared with all others."
         )
         section.live("threshold")
         return
@@ -67,8 +70,10 @@ def thresholds(section: SectionView, content: Assessment) -> None:
     else:
         threshold = decision.of(class_code)
     section.text(
-        f"A row is predicted as {positive} if its probability of {positive} is at least the threshold"
-        f"{_chosen_by(decision, class_code)}. A lower threshold finds more of them, with more false alarms. The right one depends "
+        f"A row is predicted as {positive} if its probability of {positive} is at "
+        "least the threshold"
+        f"{_chosen_by(decision, class_code)}. A lower threshold finds more of them, "
+        "with more false alarms. The right one depends "
         "on what each error costs."
     )
     if member.any() and not member.all():
@@ -81,20 +86,28 @@ def thresholds(section: SectionView, content: Assessment) -> None:
             )
             if measured["precision"] is not None:
                 sentences[-1] += (
-                    f", and {percent(measured['precision'])} of those it predicts are right"
+                    f", and {percent(measured['precision'])} of those it predicts are "
+                    "right"
                 )
         words = f"With a threshold of {threshold:.3g}, {sentences[0]}."
         if best_threshold.metrics["confusion_matrix"] != usual[
             "confusion_matrix"
         ] and math.isfinite(best_threshold.value):
-            words += f" The F1 score is largest with {number(best_threshold.value, 2)}: there, {sentences[1]}."
+            words += (
+                " The F1 score is largest with "
+                f"{number(best_threshold.value, 2)}: there, {sentences[1]}."
+            )
         scored_by = content.predictions
         if scored_by is not None and decision is None and scored_by.called is not None:
-            words += " The model decides otherwise: scores and confusion matrix are those of the classes it predicts."
+            words += (
+                " The model decides otherwise: scores and confusion matrix are "
+                "those of the classes it predicts."
+            )
         section.text(words)
     section.live("threshold")
     section.text(
-        "A threshold chosen on these test rows looks a little better here than on new rows."
+        "A threshold chosen on these test rows looks a little better here than on new "
+        "rows."
     )
 
 
@@ -121,7 +134,9 @@ def _chosen_by(decision: Decision | None, class_index: int) -> str:
 
 
 def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
-    """Return truth, probabilities and classes as texts, if the test rows have several classes."""
+    """Return truth, probabilities and classes as texts, if the test rows have several
+    classes.
+    """
     scored = None if content.weights else content.predictions
     if (
         scored is None
@@ -135,16 +150,20 @@ def _probabilities(content: Assessment) -> tuple[Any, Any, Any] | None:
     return None
 
 
-# ---- errors along the predictions ------------------------------------------------------------------------------------
+# ---- errors along the predictions ----------------------------------------------------
 def tolerance(section: SectionView, content: Assessment, _: Floats) -> None:
-    """How large errors are at each predicted number, and how many rows are within a tolerance."""
+    """How large errors are at each predicted number, and how many rows are within a
+    tolerance.
+    """
     bands = _bands(content)
     if bands is None:
         return
     typical, nine_tenths = (covering(bands["sizes"], share) for share in (0.5, 0.9))
     section.text(
-        f"Half of the test rows are predicted to within {number(typical)}, nine in ten to within {number(nine_tenths)} (in units "
-        f"of {shorten(content.target, 40)}). Choose the error that you can accept to see how many predictions are good "
+        f"Half of the test rows are predicted to within {number(typical)}, nine in ten "
+        f"to within {number(nine_tenths)} (in units "
+        f"of {shorten(content.target, 40)}). Choose the error that you can accept to "
+        "see how many predictions are good "
         "enough, and where."
     )
     section.live("tolerance")
@@ -158,9 +177,11 @@ def _bands(content: Assessment) -> dict[str, Any] | None:
     return bands if bands["rows"] > 1 else None
 
 
-# ---- where it errs ---------------------------------------------------------------------------------------------------
+# ---- where it errs -------------------------------------------------------------------
 def errors(section: SectionView, content: Assessment) -> None:
-    """Where the model errs: the confusion matrix, ROC curves and single classes, or the errors of numbers."""
+    """Where the model errs: the confusion matrix, ROC curves and single classes, or the
+    errors of numbers.
+    """
     if content.task == "regression":
         _residuals(section, content)
         return
@@ -225,14 +246,18 @@ def errors(section: SectionView, content: Assessment) -> None:
             ),
         ]
         caption = (
-            "Test rows by class. Precision: of the rows predicted as the class, the share that really are. Recall: of "
-            "the class's rows, the share predicted as it. The last three columns compare the class with all others."
+            "Test rows by class. Precision: of the rows predicted as the class, the "
+            "share that really are. Recall: of "
+            "the class's rows, the share predicted as it. The last three columns "
+            "compare the class with all others."
         )
         section.table(table_of(caption, columns))
 
 
 def confusion(content: Assessment) -> tuple[Array, list[Any]]:
-    """Return the confusion matrix of the test rows, empty without one, and its classes: of two the positive last."""
+    """Return the confusion matrix of the test rows, empty without one, and its classes:
+    of two the positive last.
+    """
     labels = content.test.get("labels") or ()
     if len(labels) == 2 and content.positive_place(labels) == 0:
         order = [1, 0]
@@ -247,7 +272,10 @@ def confusion(content: Assessment) -> tuple[Array, list[Any]]:
 def _over_time(
     section: SectionView, content: Assessment, truth: Floats, guess: Floats, what: str
 ) -> None:
-    """Add the target and the error by time, if the test rows have one. ``what``: the target, in words."""
+    """Add the target and the error by time, if the test rows have one.
+
+    ``what``: the target, in words.
+    """
     between = None if content.weights else content.dependence
     defined = np.isfinite(truth) & np.isfinite(guess)
     if (
@@ -274,7 +302,8 @@ def _over_time(
     )
     time_name = shorten(between.name, 40)
     section.text(
-        f"In the earlier half of the test rows by {time_name}, the {score} is {first}, in the later half {second}."
+        f"In the earlier half of the test rows by {time_name}, the {score} is {first}, "
+        f"in the later half {second}."
     )
     if raised := (content.metrics or {}).get("raised"):
         words = raised_words(raised)
@@ -288,7 +317,8 @@ def _over_time(
                 "error": (points[1], {"mean error": truth - guess}),
             },
         ),
-        f"Test rows by {clean(between.name)}. Above: {what}, true and predicted. Below: the error (truth − "
+        f"Test rows by {clean(between.name)}. Above: {what}, true and predicted. "
+        "Below: the error (truth − "
         "prediction). Lines are means of stretches of time with equal numbers of rows.",
     )
 
@@ -308,17 +338,25 @@ def _residuals(section: SectionView, content: Assessment) -> None:
         mean_error = float(finite.mean())
         wider = mean_widening(content.dependence, error)
         doubt = wider * NORMAL_95 * float(finite.std(ddof=1)) / math.sqrt(len(finite))
-        words = f"On average predictions are too {'low' if mean_error > 0 else 'high'} by {number(abs(mean_error), 2)} "
+        words = (
+            "On average predictions are too "
+            f"{'low' if mean_error > 0 else 'high'} "
+            f"by {number(abs(mean_error), 2)} "
+        )
         words += f"(± {number(doubt, 2)})."
         if abs(mean_error) <= doubt:
-            words = f"On average errors cancel ({number(mean_error, 2)} ± {number(doubt, 2)})."
+            words = (
+                f"On average errors cancel ({number(mean_error, 2)} ± "
+                f"{number(doubt, 2)})."
+            )
         section.text(words)
     _over_time(section, content, truth, guess, shorten(content.target, 40))
     if not content.keep_rows:  # each dot is a row
         return
     section.figure(
         charts.residuals(truth, guess),
-        "Predictions against true values, then the error (truth − prediction) by prediction, with its running median "
+        "Predictions against true values, then the error (truth − prediction) by "
+        "prediction, with its running median "
         "and middle half.",
     )
     features = content.residual_features
@@ -330,7 +368,8 @@ def _residuals(section: SectionView, content: Assessment) -> None:
             which = f"{count} strongest features"
         section.figure(
             charts.residuals_by_feature(features, error),
-            f"The error by the values of the {which}. Where the running median is away from 0, the model has not "
+            f"The error by the values of the {which}. Where the running median is away "
+            "from 0, the model has not "
             "learned something about the feature.",
         )
 
@@ -345,10 +384,13 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
     )
     section.text(
         f"A row is predicted as {positive} if its probability of {positive} is at "
-        f"least the threshold. {reason * weighted}The right threshold depends on the cost "
+        f"least the threshold. {reason * weighted}The right threshold depends on the "
+        "cost "
         "of each error.",
-        f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of training, never on test rows. "
-        f"{percent(stored['share_positive'])} of the test rows are {positive}, so accuracy alone is not enough.",
+        f"Thresholds were chosen on {stored['held_out_rows']:,} rows held out of "
+        "training, never on test rows. "
+        f"{percent(stored['share_positive'])} of the test rows are {positive}, so "
+        "accuracy alone is not enough.",
     )
     lines = stored["test"]
     headings = {}
@@ -365,9 +407,11 @@ def cuts(section: SectionView, _: Assessment, stored: Mapping[str, Any]) -> None
     section.table(table_of("Results on the test rows by threshold.", columns))
 
 
-# ---- the script ------------------------------------------------------------------------------------------------------
+# ---- the script ----------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
-    """Return what the script needs: counts at thresholds of each class, or errors by prediction."""
+    """Return what the script needs: counts at thresholds of each class, or errors by
+    prediction.
+    """
     if content.task == "regression":
         bands = _bands(content)
         if bands is None:
@@ -408,7 +452,8 @@ def live_data(content: Assessment) -> Mapping[str, Any] | None:
             start=threshold,
         )
         shown.append({"name": clean(classes[class_index]), **points})
-    # The costs of a false alarm and of a miss that the model was given, perhaps for the other class.
+    # The costs of a false alarm and of a miss that the model was given, perhaps for the
+    # other class.
     decision_cost = None if decision is None else decision.cost
     if (
         decision_cost is not None

@@ -1,4 +1,6 @@
-"""The tab Details: the network, its training, its paths and layouts, and what was run."""
+"""The tab Details: the network, its training, its paths and layouts, and what was
+run.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +62,11 @@ _STEP = 150
 
 
 def blocks(layers: pd.DataFrame) -> Chart:
-    """Return a network's ``layers`` (``part, layer, shape per row, parameters``) as blocks, a lane for each branch.
+    """Return a network's ``layers`` (``part, layer, shape per row, parameters``) as
+    blocks, a lane for each branch.
 
-    A block is a layer, the shape of what leaves it for one row, its parameters, and the layers behind it without own
-    blocks, such as activations.
+    A block is a layer, the shape of what leaves it for one row, its parameters, and the
+    layers behind it without own blocks, such as activations.
     """
     lanes: dict[str, list[dict[str, Any]]] = {branch_part: [] for branch_part in _LANES}
     for layer_part, layer, shape, count in layers.itertuples(index=False, name=None):
@@ -110,7 +113,8 @@ def blocks(layers: pd.DataFrame) -> Chart:
             )
     longest = max((len(shown_lane["blocks"]) for shown_lane in shown[:-1]), default=0)
     words = "; ".join(
-        f"{shown_lane['name']}: {', '.join(block['title'] for block in shown_lane['blocks'])}"
+        f"{shown_lane['name']}: "
+        f"{', '.join(block['title'] for block in shown_lane['blocks'])}"
         for shown_lane in shown
     )
     return Chart(
@@ -132,11 +136,15 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         section.title = "Path by path" if hybrid else "Input by input"
     words = path_words(stored)
     section.text(
-        "Here a complete path is shuffled: its result for a row is replaced by that for another row. The bar is the "
-        f"path's fair share (its Shapley value) of the loss that {'both' if has_two_paths else 'all'} cause together."
+        "Here a complete path is shuffled: its result for a row is replaced by that "
+        "for another row. The bar is the "
+        "path's fair share (its Shapley value) of the loss that "
+        f"{'both' if has_two_paths else 'all'} cause together."
         if hybrid
-        else "Here a complete input is shuffled: all columns of a kind, such as a row's photos, are replaced by those "
-        "of another row. The bar is the input's fair share (its Shapley value) of the loss that all cause together.",
+        else "Here a complete input is shuffled: all columns of a kind, such as a "
+        "row's photos, are replaced by those "
+        "of another row. The bar is the input's fair share (its Shapley value) of the "
+        "loss that all cause together.",
         f"There are no shares, because they would not be parts of a whole: {words}."
         if words
         else share_words(stored),
@@ -150,7 +158,11 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         after = "the other"
     else:
         after = "all others"
-    caption = f"Importance of each {shuffled_kind} with its interval. Circle: shuffled alone. Square: shuffled after {after}."
+    caption = (
+        f"Importance of each {shuffled_kind} with its interval. Circle: "
+        "shuffled "
+        f"alone. Square: shuffled after {after}."
+    )
     section.figure(drawn_branches(stored, label=label), caption)
     interaction_keys = ("interaction_low", "interaction_high", "importance")
     lower, upper, effect = (
@@ -167,12 +179,20 @@ def branches(section: SectionView, content: Assessment, is_shown: bool) -> None:
         lower, upper, share
     ):
         if value < 0:
-            meaning = f"each makes up for {'the other' if has_two_paths else 'others'} in part"
+            meaning = (
+                "each makes up for "
+                f"{'the other' if has_two_paths else 'others'} "
+                "in part"
+            )
         else:
             meaning = "they need each other"
-        size_words = f"{compact(value)} (interval {compact(lower)} to {compact(upper)}), {round(100 * abs(share))} % of the total"
+        size_words = (
+            f"{compact(value)} (interval {compact(lower)} to "
+            f"{compact(upper)}), {round(100 * abs(share))} % of the total"
+        )
         section.text(
-            f"Interaction of the paths: {size_words}: {meaning}. The bars include it in equal parts."
+            f"Interaction of the paths: {size_words}: {meaning}. The bars include it "
+            "in equal parts."
         )
 
 
@@ -202,7 +222,8 @@ def network(section: SectionView, content: Assessment) -> None:
     if training is not None:
         section.add("heading", "Learning curves")
         section.text(
-            f"{len(training.history)} epochs. The weights are those of epoch {training.best_epoch}."
+            f"{len(training.history)} epochs. The weights are those of epoch "
+            f"{training.best_epoch}."
         )
         section.figure(
             learning_curves(
@@ -274,17 +295,22 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
     facts = stored.facts
     frame = stored.table
     section.text(
-        f"Attributions of {facts['rows']:,} test rows to the logit of {clean(facts['output'])}. Those of a row add "
-        "up to its logit minus the baseline's. They depend on the baseline, so two are shown.",
-        "A single level of a category is attributed where it differs from the baseline. If the baseline has that "
-        "level, its bar comes from the rows without it, with the opposite sign. The sum over a feature's levels is "
+        f"Attributions of {facts['rows']:,} test rows to the logit of "
+        f"{clean(facts['output'])}. Those of a row add "
+        "up to its logit minus the baseline's. They depend on the baseline, so two are "
+        "shown.",
+        "A single level of a category is attributed where it differs from the "
+        "baseline. If the baseline has that "
+        "level, its bar comes from the rows without it, with the opposite sign. The "
+        "sum over a feature's levels is "
         "not affected.",
         f"{part_words(part)}." if (part := facts.get("part")) else "",
     )
     for baseline in facts["baselines"]:
         section.add("heading", f"From the baseline: {clean(baseline['baseline'])}")
         section.text(
-            f"Largest gap between the sum and the difference: {number(baseline['completeness_gap'])} of the output's "
+            "Largest gap between the sum and the difference: "
+            f"{number(baseline['completeness_gap'])} of the output's "
             f"range. Largest change of a single value when its steps were last halved: "
             f"{number(baseline['quadrature_error'])}. Nothing is corrected afterwards."
         )
@@ -297,8 +323,10 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
                     baseline_rows["published"].to_numpy(dtype=np.float64),
                     label="sum over rows, divided by the L1 norm of all sums",
                 ),
-                f"The {len(baseline_rows)} {named} in the published form: sums over the test rows, divided so that their "
-                f"absolute values add up to 1. Right: towards {clean(facts['output'])}. "
+                f"The {len(baseline_rows)} {named} in the published form: sums over "
+                "the test rows, divided so that their "
+                "absolute values add up to 1. Right: towards "
+                f"{clean(facts['output'])}. "
                 f"Baseline: {clean(baseline['baseline'])}.",
             )
             lines = baseline_rows.sort_values(
@@ -314,8 +342,14 @@ def gradients(section: SectionView, _: Assessment, stored: GradientSection) -> N
                 figures_of(heading, lines[column_name])
                 for column_name, heading in headings.items()
             ]
-            caption = f"Integrated gradients of the {named}, by falling mean absolute attribution."
-            fold_title = f"All {len(baseline_rows)} {named}: signed mean, mean absolute, published form"
+            caption = (
+                f"Integrated gradients of the {named}, by falling mean absolute "
+                "attribution."
+            )
+            fold_title = (
+                f"All {len(baseline_rows)} {named}: signed mean, mean "
+                "absolute, published form"
+            )
             section.table(table_of(caption, columns), fold_title)
 
 

@@ -34,7 +34,8 @@ def along(section: SectionView, content: Assessment, explanation: Explanation) -
     if not explanation.meta.get("order"):
         return
     section.text(
-        "The columns have an order, as the points of a curve or a picture. The network reads them as neighbours."
+        "The columns have an order, as the points of a curve or a picture. The network "
+        "reads them as neighbours."
     )
     known_loss = loss_without(explanation.meta, content.metrics or {})
     is_curve = len(explanation.meta["order"]) == 1
@@ -77,25 +78,33 @@ def ranking(
     replaced = "shuffled: each row gets the value of another row"
     if known_loss is not None:
         unit_sentence = (
-            f"The importance of a feature is how much the {known_loss.label} grows when the feature is {replaced}. With all "
-            f"features it is {number(known_loss.model)}, that of a constant is {number(known_loss.constant)}. The model does not "
-            "need a feature without which it stays the same. Features can back each other up, or need each other, so "
+            f"The importance of a feature is how much the {known_loss.label} grows "
+            f"when the feature is {replaced}. With all "
+            f"features it is {number(known_loss.model)}, that of a constant is "
+            f"{number(known_loss.constant)}. The model does not "
+            "need a feature without which it stays the same. Features can back each "
+            "other up, or need each other, so "
             "their numbers need not add up."
         )
         largest = float(np.nanmax(explanation.values[:, 0], initial=0))
         if known_loss.without(largest) > known_loss.constant:
             unit_sentence += (
-                f" Above {number(known_loss.constant)} the model predicts worse than the constant, because it still relies "
+                f" Above {number(known_loss.constant)} the model predicts worse than "
+                "the constant, because it still relies "
                 "on the feature, whose values are now wrong."
             )
     elif "loss" in str(explanation.meta.get("quantity", "")):
         unit_sentence = (
-            "The importance of a feature is how much the model's loss grows, per row on average, when the feature is "
+            "The importance of a feature is how much the model's loss grows, per row "
+            "on average, when the feature is "
             f"{replaced}. 0 means that the model does not need it."
         )
     else:
         unit_sentence = f"The numbers are: {quantity_of(explanation)}."
-    caption = f"Importance: {chart.data['label']}. Whiskers are {confidence_words(explanation)} intervals."
+    caption = (
+        f"Importance: {chart.data['label']}. Whiskers are "
+        f"{confidence_words(explanation)} intervals."
+    )
     if len(explanation.parts) > 1:
         caption += " Colours show the path of the effect, the dot their sum."
     if explanation.p_values is not None:
@@ -113,7 +122,9 @@ def ranking(
 
 
 def one_by_one(section: SectionView, content: Assessment) -> None:
-    """How predictions change with each feature, and what its values go along with in the data."""
+    """How predictions change with each feature, and what its values go along with in
+    the data.
+    """
     if content.cards is not None:
         section.live("card")
 
@@ -125,7 +136,8 @@ def classes(section: SectionView, _: Assessment, explanation: Explanation) -> No
     if explanation.outputs[0] == "all":
         quantity = quantity_of(explanation)
         section.text(
-            f"Each column is the importance on the rows of that class only. The numbers are: {quantity}."
+            "Each column is the importance on the rows of that class only. The "
+            f"numbers are: {quantity}."
         )
     section.figure(
         charts.classes(

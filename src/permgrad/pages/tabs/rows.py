@@ -1,4 +1,6 @@
-"""The tab Rows: why the model predicts what it predicts for single rows, and what it predicts of changed ones."""
+"""The tab Rows: why the model predicts what it predicts for single rows, and what it
+predicts of changed ones.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _IMAGE = 2
 
 
 def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
-    """Return the inputs of a row on the colours of its attributions, its images also with their activation maps."""
+    """Return the inputs of a row on the colours of its attributions, its images also
+    with their activation maps.
+    """
     pictures = []
     local = row.explanation
     output = pick_output(local, row.output)
@@ -48,7 +52,9 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
             if not input_name or (
                 heat_map is not None and not np.any(heat_map[row.row])
             ):
-                continue  # the image of a hybrid network, or no part of the input supports any output
+                # the image of a hybrid network, or no part of the input supports any
+                # output
+                continue
             drawn = shown_input(explanation, input_name, row.row, output)
             pictures.append(
                 (
@@ -68,7 +74,9 @@ def row_pictures(row: RowSection) -> list[tuple[Any, str]]:
 
 
 def where(section: SectionView, _: Assessment, main: Explanation) -> None:
-    """Where in its inputs the model finds what it relies on: a ranking of segments, drawn on the mean of each input."""
+    """Where in its inputs the model finds what it relies on: a ranking of segments,
+    drawn on the mean of each input.
+    """
     for input_name, dimensions in shown_inputs(main).items():
         if f"images:{input_name}" not in main.maps:
             continue
@@ -79,10 +87,15 @@ def where(section: SectionView, _: Assessment, main: Explanation) -> None:
         )
         if dimensions == _IMAGE:
             title = f"Where in the images: {input_name}"
-            drawn = f"Left: mean of the images in {input_name}. Right: importance of each patch."
+            drawn = (
+                f"Left: mean of the images in {input_name}. Right: importance of "
+                "each patch."
+            )
             section_text = (
-                "The numbers of the ranking, drawn on the mean image of the explained rows. If one patch is shuffled, "
-                "its neighbours can make up for it. All patches together can therefore matter far more than the sum "
+                "The numbers of the ranking, drawn on the mean image of the explained "
+                "rows. If one patch is shuffled, "
+                "its neighbours can make up for it. All patches together can therefore "
+                "matter far more than the sum "
                 "suggests."
             )
         section.add("heading", clean(title))
@@ -102,7 +115,8 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if of_words:
         row_list = ", ".join(map(str, sorted(of_words)))
         section.text(
-            f"What each word of a text does is shown for {len(of_words)} rows: {row_list}."
+            f"What each word of a text does is shown for {len(of_words)} rows: "
+            f"{row_list}."
         )
     of_patches = sorted(
         {int(number) for column in content.photos for number in column.parts}
@@ -110,7 +124,8 @@ def single_rows(section: SectionView, content: Assessment) -> None:
     if of_patches:
         row_list = ", ".join(map(str, of_patches))
         section.text(
-            f"What each patch of an image does is shown for {len(of_patches)} rows: {row_list}."
+            f"What each patch of an image does is shown for {len(of_patches)} rows: "
+            f"{row_list}."
         )
     if content.image_counts and any(
         shown_row.heat is not None for shown_row in content.rows
@@ -148,12 +163,14 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
     else:
         count_words = f"the {count:,}"
     section.text(
-        f"Each point is one of {count_words} test rows. Right: the feature moves this row's {label} up, compared with "
+        f"Each point is one of {count_words} test rows. Right: the feature moves this "
+        f"row's {label} up, compared with "
         f"the baseline. Left: down.{words}"
     )
     section.figure(
         swarm(local, output=output, label=f"part of the {label}"),
-        f"What each feature adds to the {label} in {count_words} test rows. Colour is the feature's value. Grey ones have no "
+        f"What each feature adds to the {label} in {count_words} test rows. Colour is "
+        "the feature's value. Grey ones have no "
         "order or are missing.",
     )
 
@@ -161,7 +178,8 @@ def all_rows(section: SectionView, content: Assessment, local: Explanation) -> N
 def _shown(
     content: Assessment, explanation: Explanation, output: Any
 ) -> tuple[int, str, str]:
-    """Return the output shown, its name, and words on the baseline and the unit of its attributions.
+    """Return the output shown, its name, and words on the baseline and the unit of its
+    attributions.
 
     Of two classes it is the positive one, as everywhere on the page.
     """
@@ -181,12 +199,18 @@ def _shown(
 def what_if(
     section: SectionView, content: Assessment, stored: Mapping[str, Any]
 ) -> None:
-    """Say what the panel does in which a row's values are changed, or why there is none."""
+    """Say what the panel does in which a row's values are changed, or why there is
+    none.
+    """
     if "form" not in stored:
-        call_sentence = "pg.counterfactuals and the command permgrad counterfactuals find what would have to differ in a row."
+        call_sentence = (
+            "pg.counterfactuals and the command permgrad counterfactuals "
+            "find what would have to differ in a row."
+        )
         section.text(
             clean(stored["reason"]),
-            f"The curves of the tab Features show what single changes do. {call_sentence}",
+            "The curves of the tab Features show what single changes do. "
+            f"{call_sentence}",
         )
         return
     count = len(stored["rows"])
@@ -198,7 +222,10 @@ def what_if(
         which = "They are listed by “can be changed” under “Show”. "
     else:
         which = ""
-    further_words = "“What would have to differ?” searches for few changes with which the prediction is another one. "
+    further_words = (
+        "“What would have to differ?” searches for few changes with which "
+        "the prediction is another one. "
+    )
     further_words += "Click a word of a text to take it out. " * bool(
         stored.get("texts")
     )
@@ -206,17 +233,22 @@ def what_if(
         stored.get("photos")
     )
     section.text(
-        "Choose a row above, open “What if?” and change its values. You see at once how the prediction changes, and "
-        f"what it comes from. {count:,} of the test rows can be changed. {which}This needs JavaScript. The trained "
-        f"{content.noun} is inside this page, so nothing leaves your computer. All other values stay as they are, also "
+        "Choose a row above, open “What if?” and change its values. You see at once "
+        "how the prediction changes, and "
+        f"what it comes from. {count:,} of the test rows can be changed. {which}This "
+        "needs JavaScript. The trained "
+        f"{content.noun} is inside this page, so nothing leaves your computer. All "
+        "other values stay as they are, also "
         "where values usually change together.",
         further_words,
     )
 
 
-# ---- the script ------------------------------------------------------------------------------------------------------
+# ---- the script ----------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
-    """Return what the script needs: the listed rows, and the model that predicts changed ones."""
+    """Return what the script needs: the listed rows, and the model that predicts
+    changed ones.
+    """
     listed_data = rows_data(content)
     if content.what_if is None:
         return listed_data

@@ -1,4 +1,6 @@
-"""The tab Summary: the verdict with its pictures, and the scores of all models on the same rows."""
+"""The tab Summary: the verdict with its pictures, and the scores of all models on the
+same rows.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ from permgrad.pages.words import (
 if TYPE_CHECKING:
     from permgrad.assess.assessment import Assessment
 
-#: Name, metrics, and the mark of the name: quiet for figures that are not of the test rows.
+#: Name, metrics, and the mark of the name: quiet for figures that are not of the test
+#: rows.
 Measured = tuple[str, Mapping[str, Any], Mark]
 #: What the constant that ignores the features is called.
 CONSTANTS = {
@@ -48,24 +51,34 @@ CONSTANTS = {
 #: What the scores mean, for a first reader.
 MEANINGS = {
     "accuracy": "Share of the rows whose class is predicted correctly.",
-    "quadratic_kappa": "Agreement of classes in an order: two classes off counts four times as much as one off. 1: all "
+    "quadratic_kappa": "Agreement of classes in an order: two classes off counts four "
+    "times as much as one off. 1: all "
     "right, 0: as by chance.",
-    "balanced_accuracy": "The same for each class, then the mean over classes: rare classes count as much as others.",
-    "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and few others are taken for it.",
-    "roc_auc": "How often a row of the positive class gets a higher probability than another row. 0.5 is guessing. Of "
+    "balanced_accuracy": "The same for each class, then the mean over classes: rare "
+    "classes count as much as others.",
+    "macro_f1": "Mean over classes of F1: high if few rows of a class are missed and "
+    "few others are taken for it.",
+    "roc_auc": "How often a row of the positive class gets a higher probability than "
+    "another row. 0.5 is guessing. Of "
     "more than two classes: the mean over classes.",
-    "average_precision": "Mean precision as more rows of the positive class are found. Guessing gives the share of the "
+    "average_precision": "Mean precision as more rows of the positive class are found. "
+    "Guessing gives the share of the "
     "positive class.",
-    "lift": "How much more frequent the positive class is among the tenth of the rows with its highest probabilities. "
+    "lift": "How much more frequent the positive class is among the tenth of the rows "
+    "with its highest probabilities. "
     "1 is guessing.",
-    "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 for 50\u00a0%, 1 for 37\u00a0%.",
-    "rmse": "Root of the mean squared error, in the units of {target}. Large errors count more.",
+    "log_loss": "Penalty for the probability of the true class: 0 for 100\u00a0%, 0.69 "
+    "for 50\u00a0%, 1 for 37\u00a0%.",
+    "rmse": "Root of the mean squared error, in the units of {target}. Large errors "
+    "count more.",
     "mae": "Mean size of the errors, in the units of {target}.",
     "mse": "Mean of the squared errors: large errors count more.",
     "mape": "Mean size of the errors as a share of the true value: 0.1 is 10\u00a0%.",
-    "poisson_deviance": "Twice the log likelihood of counts that is lost per row, or per unit of exposure, against a "
+    "poisson_deviance": "Twice the log likelihood of counts that is lost per row, or "
+    "per unit of exposure, against a "
     "model that is right in every row. 0: nothing is lost.",
-    "r2": "Share of the differences between rows that the model predicts. 0: no better than the mean.",
+    "r2": "Share of the differences between rows that the model predicts. 0: no better "
+    "than the mean.",
 }
 
 
@@ -74,7 +87,9 @@ _CELLS = 5
 
 
 def picture_of(content: Assessment) -> Chart | None:
-    """Return what the model relies on, as the page shows it beside its first sentences."""
+    """Return what the model relies on, as the page shows it beside its first
+    sentences.
+    """
     explanation = content.explanation
     if explanation is None or not content.learnt:
         return None
@@ -84,14 +99,19 @@ def picture_of(content: Assessment) -> Chart | None:
 
 
 def glance(section: SectionView, content: Assessment) -> None:
-    """What the first sentences say as pictures: what the model relies on, and how good it is."""
+    """What the first sentences say as pictures: what the model relies on, and how good
+    it is.
+    """
     explanation = content.explanation
     chart = picture_of(content)
     if explanation is not None and chart is not None:
         known_loss = loss_without(explanation.meta, content.metrics or {})
         quantity_words = quantity_of(explanation)
         if known_loss is not None:
-            quantity_words = f"the {known_loss.label} without each feature. With all of them it is {number(known_loss.model)}"
+            quantity_words = (
+                f"the {known_loss.label} without each feature. With all "
+                f"of them it is {number(known_loss.model)}"
+            )
         whiskers = (
             explanation.low is not None and np.isfinite(explanation.low[:, 0]).any()
         )
@@ -114,7 +134,10 @@ def glance(section: SectionView, content: Assessment) -> None:
         if (
             scored is not None and scored.predictions is not None and content.keep_rows
         ):  # each dot is a row
-            caption = f"Predicted against true {target}, a dot for each test row. On the line a prediction is exact."
+            caption = (
+                f"Predicted against true {target}, a dot for each test row. On "
+                "the line a prediction is exact."
+            )
             section.figure(
                 errors.predictions(scored.truth, scored.predictions), caption
             )
@@ -124,10 +147,14 @@ def glance(section: SectionView, content: Assessment) -> None:
         figure = errors.confusion_matrix(matrix, labels, width=ASIDE)
         section.figure(
             figure,
-            f"Test rows by their true and predicted {target}. Colour: share of each true class.",
+            f"Test rows by their true and predicted {target}. Colour: share of each "
+            "true class.",
         )
     elif len(matrix):
-        caption = f"Test rows whose {target} is predicted correctly, by class. The largest classes first."
+        caption = (
+            f"Test rows whose {target} is predicted correctly, by class. The "
+            "largest classes first."
+        )
         section.figure(errors.found_by_class(matrix, labels), caption)
 
 
@@ -153,7 +180,8 @@ def scores(section: SectionView, content: Assessment) -> None:
     )
     if content.task == "classification" and content.positive is not None:
         section.text(
-            f"Average precision, lift and curves are for the positive class {clean(content.positive)}."
+            "Average precision, lift and curves are for the positive class "
+            f"{clean(content.positive)}."
         )
     section.text(_constant_words(content))
     for branch_name, facts in stored.get("branches", {}).items():
@@ -178,7 +206,10 @@ def _constant_words(content: Assessment) -> str:
         and predictions is not None
         and predictions.training_mean is not None
     ):
-        return f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean of {row_words}."
+        return (
+            f"“{label}” predicts {number(predictions.training_mean, 4)}, the mean "
+            f"of {row_words}."
+        )
     if (
         content.task == "regression"
         or data_section is None
@@ -186,11 +217,16 @@ def _constant_words(content: Assessment) -> str:
     ):
         return ""
     most_frequent = shorten(data_section.class_counts[part_name].idxmax(), 40)
-    return f"“{label}” predicts {most_frequent}. Its probabilities are the class shares of {row_words}."
+    return (
+        f"“{label}” predicts {most_frequent}. Its probabilities are the class "
+        f"shares of {row_words}."
+    )
 
 
 def _metrics_table(content: Assessment) -> TableView | None:
-    """List models by metrics: this model, its validation rows, baselines and the constant."""
+    """List models by metrics: this model, its validation rows, baselines and the
+    constant.
+    """
     stored = content.metrics or {}
     test_scores = content.test
     if not test_scores:
@@ -217,7 +253,9 @@ def _metrics_table(content: Assessment) -> TableView | None:
 
 
 def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> TableView:
-    """List models by the metrics that the first one has, and by the seconds that fitting took, where any are known."""
+    """List models by the metrics that the first one has, and by the seconds that
+    fitting took, where any are known.
+    """
     labels, entries, marks = zip(*models, strict=True)
     rival = np.array([row_mark != "quiet" for row_mark in marks])
     columns = [names(labels, "model", marks)]
@@ -241,7 +279,8 @@ def _listed(models: Sequence[Measured], seconds: Sequence[float | None]) -> Tabl
     if any(value is not None for value in seconds):
         columns.append(figures_of("time to fit", seconds, duration))
     return table_of(
-        "Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the test rows.",
+        "Test metrics. ↑ higher is better, ↓ lower is better. Bold: the best on the "
+        "test rows.",
         columns,
     )
 

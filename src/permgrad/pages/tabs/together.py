@@ -41,7 +41,10 @@ _MOST = 200
 
 
 def nothing_together(content: Assessment) -> str:
-    """Return a sentence if pairs were looked at and none is clear. The tab is then left out."""
+    """Return a sentence if pairs were looked at and none is clear.
+
+    The tab is then left out.
+    """
     explanation = None if content.together is None else content.together.pairs
     if explanation is None or pairs_of(explanation).clear.any():
         return ""
@@ -61,9 +64,15 @@ def looked_at(explanation: Explanation) -> str:
                 f"the {players - 1} most important features, and of all others as one,"
             )
         return f"{by_count(total, f'The only pair of {whose} was', f'All {total:,} pairs of {whose} were')} looked at."
-    words = f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, chosen by a pilot on fewer rows."
+    words = (
+        f"{count:,} of {total:,} pairs ({percent(count / total)}) were measured, "
+        "chosen by a pilot on fewer rows."
+    )
     if bound := about.get("bound"):
-        words += f" With 95\u00a0% certainty no other pair is further from 0 than {number(float(bound))}."
+        words += (
+            " With 95\u00a0% certainty no other pair is further from 0 than "
+            f"{number(float(bound))}."
+        )
     return words
 
 
@@ -72,8 +81,14 @@ def meaning(value: float, kind: str) -> str:
     if kind != "loss":
         return "they act together on the output"
     if value < 0:
-        return "each needs the other, since shuffling both costs less than the sum of shuffling each"
-    return "one can stand in for the other, since shuffling both costs more than the sum of shuffling each"
+        return (
+            "each needs the other, since shuffling both costs less than the sum of "
+            "shuffling each"
+        )
+    return (
+        "one can stand in for the other, since shuffling both costs more than the "
+        "sum of shuffling each"
+    )
 
 
 def _kind(explanation: Explanation) -> str:
@@ -92,7 +107,8 @@ def leading_words(pairs: RankedPairs, kind: str) -> str:
     interval = f"{number(pairs.low[strongest])} to {number(pairs.high[strongest])}"
     return (
         f"{counted(count, 'pair')} of {len(pairs.names):,} clearly "
-        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair_text} ({number(pairs.values[strongest])}, {interval}): "
+        f"{by_count(count, 'interacts', 'interact')}. Strongest: {pair_text} "
+        f"({number(pairs.values[strongest])}, {interval}): "
         f"{meaning(float(pairs.values[strongest]), kind)}."
     )
 
@@ -106,14 +122,18 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
     section.text(leading_words(ranked, effect_kind), looked_at(explanation))
     if effect_kind == "loss":
         section.text(
-            "The interaction of two features is how much the loss grows when both are shuffled, minus what each does "
-            "alone. 0 means that their effects add up. Two features that move together can have a value although the "
+            "The interaction of two features is how much the loss grows when both are "
+            "shuffled, minus what each does "
+            "alone. 0 means that their effects add up. Two features that move together "
+            "can have a value although the "
             "model only adds them up, because shuffling one breaks their connection."
         )
         if explanation.meta.get("loss") != "squared_error":
             section.text(
-                "This loss also bends by itself: where two effects on the prediction merely add up, the value can "
-                "differ from 0. What the pair adds to both single effects (below) shows if the prediction needs both."
+                "This loss also bends by itself: where two effects on the prediction "
+                "merely add up, the value can "
+                "differ from 0. What the pair adds to both single effects (below) "
+                "shows if the prediction needs both."
             )
     if effect_kind == "loss":
         colours = " Orange: both together cost less than the sum of each. Blue: more."
@@ -121,7 +141,8 @@ def pairs(section: SectionView, content: Assessment, explanation: Explanation) -
         colours = ""
     section.figure(
         interactions(explanation),
-        f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear (adjusted p below 0.05).{colours}",
+        f"Interaction of each pair: {quantity_of(explanation)}. Framed: clear "
+        f"(adjusted p below 0.05).{colours}",
     )
     section.live("pairs")
 
@@ -152,7 +173,8 @@ def _table(ranked: RankedPairs, explanation: Explanation) -> Any:
     else:
         hidden_words = f" The first {_LISTED} of {len(words):,}."
     return table_of(
-        f"Pairs, the strongest first. Bold: clear (adjusted p below 0.05).{hidden_words}",
+        "Pairs, the strongest first. Bold: clear (adjusted p below "
+        f"0.05).{hidden_words}",
         columns,
     )
 
@@ -163,7 +185,9 @@ def effects(section: SectionView, *_: Any) -> None:
 
 
 def modalities(section: SectionView, _: Assessment, explanation: Explanation) -> None:
-    """What the loss loses without each input, alone and behind all others, and what two do together."""
+    """What the loss loses without each input, alone and behind all others, and what two
+    do together.
+    """
     ranked = pairs_of(explanation)
     single = of_order(explanation, 1)
     if not ranked.clear.any():
@@ -184,14 +208,17 @@ def modalities(section: SectionView, _: Assessment, explanation: Explanation) ->
     ]
     section.table(
         table_of(
-            f"Inputs: {quantity_of(explanation)}. Alone: only this input comes from other rows. Last: all others come "
-            "from other rows already. The importance is the mean of both, taken over all orders.",
+            f"Inputs: {quantity_of(explanation)}. Alone: only this input comes from "
+            "other rows. Last: all others come "
+            "from other rows already. The importance is the mean of both, taken over "
+            "all orders.",
             columns,
         )
     )
     section.table(_table(ranked, explanation))
     section.text(
-        "An input is left out by giving the model that of other rows. This cannot show what one input says about the "
+        "An input is left out by giving the model that of other rows. This cannot show "
+        "what one input says about the "
         "other: a model trained on one of them alone may know more."
     )
 

@@ -1,4 +1,6 @@
-"""The tab Trust: all caveats, scores by segment, calibration, the order of the features, other methods."""
+"""The tab Trust: all caveats, scores by segment, calibration, the order of the
+features, other methods.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +62,13 @@ _ENDS = ("value", "low", "high")
 def sensitive(
     section: SectionView, content: Assessment, stored: Mapping[str, Any]
 ) -> None:
-    """The rates and errors of the model by the levels of the columns that the user names."""
+    """The rates and errors of the model by the levels of the columns that the user
+    names.
+    """
     if (missed := never_of_two(content)) is not None:
         section.text(
-            f"At {missed['at']} the model predicts no row as {clean(missed['class'])}, so "
+            f"At {missed['at']} the model predicts no row as {clean(missed['class'])}, "
+            "so "
             "its rates say nothing of how it treats the levels. Choose a threshold: by "
             "what errors cost (--cost), or in the tab Decisions."
         )
@@ -73,10 +78,17 @@ def sensitive(
         if facts["merged"]:
             merged_levels = listed(map(clean, facts["merged"]), 5)
             section.text(
-                f"With fewer than {FEWEST_ROWS} rows each, one level is made of {merged_levels}."
+                f"With fewer than {FEWEST_ROWS} rows each, one level is made of "
+                f"{merged_levels}."
             )
-        caption = f"By level of {column_name}: estimate and 95\u00a0% interval. Difference: of the level that differs most from "
-        caption += "all other rows, beyond what is expected of each. Interval and p allow for all tests of this section. "
+        caption = (
+            f"By level of {column_name}: estimate and 95\u00a0% interval. "
+            "Difference: of the level that differs most from "
+        )
+        caption += (
+            "all other rows, beyond what is expected of each. Interval and p "
+            "allow for all tests of this section. "
+        )
         caption += "Bold: clear."
         _table(section, facts["rows"], facts["measures"], caption)
         named = (
@@ -86,12 +98,17 @@ def sensitive(
         )
         section.items(
             [
-                f"{fairness_words}: {_text([difference[end_name] for end_name in _ENDS], number)}"
+                f"{fairness_words}: "
+                f"{_text([difference[end_name] for end_name in _ENDS], number)}"
                 for fairness_words, difference in named
             ]
         )
         section.text(told_words(facts))
-        caption = f"Importance of features on the rows of each level of {column_name}. Bold: it clearly differs."
+        caption = (
+            "Importance of features on the rows of each level of "
+            f"{column_name}. "
+            "Bold: it clearly differs."
+        )
         _table(section, facts["rows"], facts["reliance"], caption, "Reliance by level")
 
 
@@ -167,7 +184,7 @@ MOST_LINES = 40
 MOST_LOW = 10
 
 
-# ---- caveats ---------------------------------------------------------------------------------------------------------
+# ---- caveats -------------------------------------------------------------------------
 def caveats(section: SectionView, content: Assessment) -> None:
     """Everything that speaks against the numbers of this report, in one list."""
     spoken = verdict(content)
@@ -206,7 +223,7 @@ def caveats(section: SectionView, content: Assessment) -> None:
     section.add("terms", LIMITS.items())
 
 
-# ---- segments --------------------------------------------------------------------------------------------------------
+# ---- segments ------------------------------------------------------------------------
 def segments(
     section: SectionView, content: Assessment, stored: Mapping[str, Any]
 ) -> None:
@@ -230,13 +247,18 @@ def segments(
         if worse_facts
         else "No tested group of test rows is clearly worse than the others."
         * bool(tests),
-        f"Every feature divides the test rows{sample} into groups: numbers in quarters, all else by value. Each group "
-        f"is scored by {measure}. A model that is right errs more often where outcomes are uncertain, so that errors "
+        f"Every feature divides the test rows{sample} into groups: numbers in "
+        "quarters, all else by value. Each group "
+        f"is scored by {measure}. A model that is right errs more often where outcomes "
+        "are uncertain, so that errors "
         f"are compared with {expected}, in the group and on all other rows.",
-        "A group is clearly worse if its errors exceed that by at least 10\u00a0% more than on the other rows, and "
-        f"chance is an unlikely reason: its p-value, adjusted for the {counted(tests, 'tested group')}, is below 0.05."
+        "A group is clearly worse if its errors exceed that by at least 10\u00a0% more "
+        "than on the other rows, and "
+        "chance is an unlikely reason: its p-value, adjusted for the "
+        f"{counted(tests, 'tested group')}, is below 0.05."
         if tests
-        else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group and {FEWEST_ROWS} others{least}.",
+        else f"No group is tested, because that takes {FEWEST_ROWS} rows in the group "
+        f"and {FEWEST_ROWS} others{least}.",
     )
     section.live("segments")
 
@@ -244,7 +266,9 @@ def segments(
 def shown_segments(
     content: Assessment, stored: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """Return the features of the page: those with clearly worse groups, the largest gap first, then by importance."""
+    """Return the features of the page: those with clearly worse groups, the largest gap
+    first, then by importance.
+    """
     if content.explanation is None:
         ranking = []
     else:
@@ -261,9 +285,11 @@ def shown_segments(
     )[:MOST_FEATURES]
 
 
-# ---- intervals -------------------------------------------------------------------------------------------------------
+# ---- intervals -----------------------------------------------------------------------
 def intervals(section: SectionView, content: Assessment) -> None:
-    """How often intervals or sets hold the truth of the test rows, overall and in groups."""
+    """How often intervals or sets hold the truth of the test rows, overall and in
+    groups.
+    """
     scored = (content.metrics or {}).get("intervals")
     if not scored:
         return
@@ -273,7 +299,8 @@ def intervals(section: SectionView, content: Assessment) -> None:
         ("intervals", "truth") if "width" in scored else ("sets of classes", "class")
     )
     words = (
-        f"The {set_words} are made to hold the {actual} of {coverage} of new rows. They hold it for {percent(scored['covered'])} "
+        f"The {set_words} are made to hold the {actual} of {coverage} of new rows. "
+        f"They hold it for {percent(scored['covered'])} "
         f"of the {scored['rows']:,} test rows (95\u00a0% interval {interval_words}). "
     )
     if "width" in scored:
@@ -281,7 +308,10 @@ def intervals(section: SectionView, content: Assessment) -> None:
     else:
         words += f"They have {number(scored['size'], 2)} classes on average."
         if scored["empty"]:
-            words += f" {percent(scored['empty'])} are empty: no class is probable enough for the share asked for."
+            words += (
+                f" {percent(scored['empty'])} are empty: no class is probable "
+                "enough for the share asked for."
+            )
     section.text(words)
     if by_class := scored.get("by_class"):
         frame = pd.DataFrame(
@@ -296,7 +326,8 @@ def intervals(section: SectionView, content: Assessment) -> None:
         if len(missed):
             section.text(
                 f"Among the rows of {listed(missed, 5)} they hold it less often. "
-                "In Python, model.predict_set(X, by_class=True) makes the share hold in each class."
+                "In Python, model.predict_set(X, by_class=True) makes the share hold "
+                "in each class."
             )
         caption = "How often the sets hold the class, by class."
         section.table(_lowest(frame, ["class"], MOST_LINES, caption), "By class")
@@ -324,13 +355,15 @@ def intervals(section: SectionView, content: Assessment) -> None:
     else:
         first = f"In none of the {interval_words} is {share} below"
     section.text(
-        f"{first} {percent(scored['coverage'])}. By chance alone, about {number(0.025 * len(frame), 2)} "
+        f"{first} {percent(scored['coverage'])}. By chance alone, about "
+        f"{number(0.025 * len(frame), 2)} "
         f"such groups are expected."
     )
     if not content.subject:  # models of other libraries have the same width for all
         column = clean(str(_lowest_group(frame)["feature"]))
         section.text(
-            f"In Python, model.{method_call}(X, by={column!r}) makes the share hold in each "
+            f"In Python, model.{method_call}(X, by={column!r}) makes the share hold in "
+            "each "
             f"group of {column}."
         )
     caption = f"Groups of test rows whose {set_words} hold the {actual} least often."
@@ -358,7 +391,7 @@ def _lowest(
     return table_of(caption, columns)
 
 
-# ---- calibration -----------------------------------------------------------------------------------------------------
+# ---- calibration ---------------------------------------------------------------------
 def calibration(section: SectionView, content: Assessment) -> None:
     """How far predicted probabilities are from observed shares."""
     scored = content.predictions
@@ -384,7 +417,8 @@ def calibration(section: SectionView, content: Assessment) -> None:
             for errors in (older, curves)
         )
         section.text(
-            f"Calibration on the validation rows changed the error from {earlier} to {after}."
+            f"Calibration on the validation rows changed the error from {earlier} to "
+            f"{after}."
         )
     if len(classes) > charts.MOST_CALIBRATION_PANELS:
         class_note = " (the nine classes with the most rows)"
@@ -403,28 +437,37 @@ def calibration(section: SectionView, content: Assessment) -> None:
             positive=positive,
             dependence=content.dependence,
         ),
-        f"Observed share of {class_words} by predicted probability, on test rows. On the diagonal, predicted probabilities "
+        f"Observed share of {class_words} by predicted probability, on test rows. On "
+        "the diagonal, predicted probabilities "
         "are exactly right. Bars: number of rows by probability.",
     )
 
 
 LIMITS = {
     "Not a cause": (
-        "The numbers show what this model uses, not what would happen in the world if a feature were changed."
+        "The numbers show what this model uses, not what would happen in the world if "
+        "a feature were changed."
     ),
     "Related features": (
-        "Replacing one value at a time can make rows that do not exist. Features that carry the same information "
-        "share importance. Sampling each given the others, or explaining them as one group, shows it."
+        "Replacing one value at a time can make rows that do not exist. Features that "
+        "carry the same information "
+        "share importance. Sampling each given the others, or explaining them as one "
+        "group, shows it."
     ),
-    "A poor model": "If the test metrics are poor, what the model relies on says little about the data.",
+    "A poor model": "If the test metrics are poor, what the model relies on says "
+    "little about the data.",
 }
 INTERVAL = (
-    "If other rows had been drawn from the same source, the interval would cover the true effect in about "
-    "{confidence} of the cases. It is for this trained {noun}. Another training run can give other numbers."
+    "If other rows had been drawn from the same source, the interval would cover the "
+    "true effect in about "
+    "{confidence} of the cases. It is for this trained {noun}. Another training run "
+    "can give other numbers."
 )
 P_VALUE = (
-    "How often chance alone would give an effect at least this far from 0. With many features some small p are "
-    "expected by chance. The adjusted p allows for all of them (Holm 1979). A feature clearly matters if its "
+    "How often chance alone would give an effect at least this far from 0. With many "
+    "features some small p are "
+    "expected by chance. The adjusted p allows for all of them (Holm 1979). A feature "
+    "clearly matters if its "
     "importance is above 0 and its adjusted p below 0.05."
 )
 READINGS = {
@@ -448,8 +491,10 @@ def paths_words(path_names: Iterable[str]) -> str:
             readings.append(READINGS.get(path_key, path_key))
     quantifier = "both" if len(readings) == 2 else "all"
     return (
-        f"The model reads each row in {len(readings)} ways: {listed(readings)}. The coloured parts add up to the total effect. "
-        f"The interaction is how far the effect of {quantifier} together differs from the sum of each alone."
+        f"The model reads each row in {len(readings)} ways: {listed(readings)}. The "
+        "coloured parts add up to the total effect. "
+        f"The interaction is how far the effect of {quantifier} together differs from "
+        "the sum of each alone."
     )
 
 
@@ -489,7 +534,10 @@ def reading(section: SectionView, content: Assessment) -> None:
 
 
 def _times(repeats: Collection[int]) -> str:
-    """Return how often values are replaced, in words. A feature that cannot matter is not replaced at all."""
+    """Return how often values are replaced, in words.
+
+    A feature that cannot matter is not replaced at all.
+    """
     fewest = min(filter(None, repeats), default=0)
     most_repeats = max(repeats, default=0)
     if fewest == most_repeats:
@@ -508,8 +556,10 @@ def order(section: SectionView, content: Assessment, explanation: Explanation) -
             else ""
         )
         section.text(
-            f"The importances are of one trained {content.noun}, and means over {counted(row_count, 'row')}{drawn}. Their "
-            f"intervals include the chance of both, but not that of the training. Another {content.noun} can rely on "
+            f"The importances are of one trained {content.noun}, and means over "
+            f"{counted(row_count, 'row')}{drawn}. Their "
+            "intervals include the chance of both, but not that of the training. "
+            f"Another {content.noun} can rely on "
             "other features."
         )
     ranks = shown_ranks(explanation)
@@ -547,8 +597,10 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
     low_rows, most_rows = facts["trained"]
     section.text(
         training_words(refits),
-        f"The same training was repeated {facts['fits']} times, with other seeds, on {low_rows:,} to {most_rows:,} of "
-        f"{facts['rows']:,} rows. Each time the importances were measured on rows that it had not seen. The intervals "
+        f"The same training was repeated {facts['fits']} times, with other seeds, on "
+        f"{low_rows:,} to {most_rows:,} of "
+        f"{facts['rows']:,} rows. Each time the importances were measured on rows that "
+        "it had not seen. The intervals "
         "include the chance of training, rows and replacements.",
     )
     order = [refits.names.index(feature_name) for feature_name in refits.ranking()]
@@ -603,7 +655,10 @@ def trainings(section: SectionView, content: Assessment, refits: Explanation) ->
 def methods(
     section: SectionView, content: Assessment, explanation: Explanation
 ) -> None:
-    """How far other methods agree on the order of the features. Of local explanations it is that of their mean size."""
+    """How far other methods agree on the order of the features.
+
+    Of local explanations it is that of their mean size.
+    """
     if content.paper is None:
         compared = {}
     else:
@@ -627,8 +682,10 @@ def methods(
         ranks[ranked_method] = pd.Series(range(1, len(order) + 1), order)
     lines = _agreements(explanation, orders, ranks, titles)
     section.text(
-        "Each method answers another question, so they need not agree. Where they do, the order is safer. They are "
-        "compared with the ranking of this report. A rank correlation of 1 is the same order, 0 no relation."
+        "Each method answers another question, so they need not agree. Where they do, "
+        "the order is safer. They are "
+        "compared with the ranking of this report. A rank correlation of 1 is the same "
+        "order, 0 no relation."
     )
     section.items(lines)
     ranking = explanation.ranking()
@@ -661,7 +718,8 @@ def _agreements(
             agreement = math.nan
         common = len(leading & set(names_of[:top]))
         lines.append(
-            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the {top} most important features "
+            f"{titles[name]}: rank correlation {number(agreement, 2)}, {common} of the "
+            f"{top} most important features "
             "in common."
         )
     return lines
@@ -673,7 +731,8 @@ def _orders(
     """Return the order of the features by each method."""
     orders = {explanation.method: explanation.ranking()}
     for name, other in compared.items():
-        # By the output that is comparable with the first one of the ranking: the same, or the mean size over outputs.
+        # By the output that is comparable with the first one of the ranking: the same,
+        # or the mean size over outputs.
         if (first := explanation.outputs[0]) in other.outputs:
             orders[name] = other.ranking(first)
         else:
@@ -691,7 +750,7 @@ _METHODS = {
 }
 
 
-# ---- the script ------------------------------------------------------------------------------------------------------
+# ---- the script ----------------------------------------------------------------------
 def live_data(content: Assessment) -> Mapping[str, Any] | None:
     """Return what the script needs: the groups of the features shown."""
     stored = content.segments

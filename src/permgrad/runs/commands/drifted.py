@@ -1,4 +1,6 @@
-"""``permgrad predict --against``: how new rows differ from those of training, or from those of another table."""
+"""``permgrad predict --against``: how new rows differ from those of training, or from
+those of another table.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ _MOST_CLASSES = 30
 
 @dataclass(frozen=True)
 class Drifted:
-    """How new rows differ from others: ``drift`` of columns, the means of ``outputs``, and both in ``sentences``."""
+    """How new rows differ from others: ``drift`` of columns, the means of ``outputs``,
+    and both in ``sentences``.
+    """
 
     against: str
     drift: Sequence[Mapping[str, Any]]
@@ -65,7 +69,8 @@ def drifted(
     rows: pd.DataFrame,
     predicted: predicting.Predicted,
 ) -> Drifted | None:
-    """Compare the rows of a table with those of training, or of the table ``request.against``. None: nobody asked.
+    """Compare the rows of a table with those of training, or of the table
+    ``request.against``. None: nobody asked.
 
     Args:
         request: the command.
@@ -121,7 +126,10 @@ def _from_training(
 
 
 def _tested(folder: Path, data: Mapping[str, Any]) -> dict[str, Floats] | None:
-    """Return the predictions of a run's test rows, by the names of outputs. None: it has none."""
+    """Return the predictions of a run's test rows, by the names of outputs.
+
+    None: it has none.
+    """
     run = run_of(folder)
     if not (run / "predictions.csv").is_file() or "task" not in data:
         return None
@@ -139,7 +147,9 @@ def _tested(folder: Path, data: Mapping[str, Any]) -> dict[str, Floats] | None:
 def _of_table(
     path: Path, model: Any, data: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, predicting.Predicted]:
-    """Return the rows of an earlier table as the model reads them, with its target, and their predictions."""
+    """Return the rows of an earlier table as the model reads them, with its target, and
+    their predictions.
+    """
     rows, written = predicting.read_rows(model, {**data, "sheet": None}, path)
     with written.lines.named():
         read = ReadableRows.of(rows, model.preprocessor_, strict=False)
@@ -151,7 +161,9 @@ def _of_table(
 def with_targets(
     rows: pd.DataFrame, table: pd.DataFrame, data: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Return rows of features with their target, if a table has it and counts have no exposure."""
+    """Return rows of features with their target, if a table has it and counts have no
+    exposure.
+    """
     target = data.get("target")
     if target not in table.columns or data.get("offset") is not None:
         return rows

@@ -1,4 +1,6 @@
-"""``permgrad explain``: explain a trained model on the rows of a table, and write the result with plots."""
+"""``permgrad explain``: explain a trained model on the rows of a table, and write the
+result with plots.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,8 @@ if TYPE_CHECKING:
     from permgrad.attribution.explanation import Explanation
 
 
-#: Rows of a model file's table that are their own donors, and donors drawn for fewer rows. The same as for a network.
+#: Rows of a model file's table that are their own donors, and donors drawn for fewer
+#: rows. The same as for a network.
 _OWN_DONORS = 200
 _BACKGROUND = 1000
 #: Rows of a long table that are read together.
@@ -57,10 +60,12 @@ _READ_ROWS = 50_000
 
 
 def explain_table(request: ExplainRequest) -> Outcome:
-    """Explain a model on the rows of a table: ``explanation.json, values.npz, importance.csv, plots/``.
+    """Explain a model on the rows of a table: ``explanation.json, values.npz,
+    importance.csv, plots/``.
 
-    If the table has the run's target, global games measure the loss, else the divergence from the model's own
-    prediction. For a single row, the explanation is local unless the scope says otherwise.
+    If the table has the run's target, global games measure the loss, else the
+    divergence from the model's own prediction. For a single row, the explanation is
+    local unless the scope says otherwise.
     """
     method = methods.get(request.method)
     if request.row is not None and request.max_rows is not None:
@@ -90,7 +95,10 @@ def explain_table(request: ExplainRequest) -> Outcome:
         outcome = outcome_of(request, explanation)
         count = explanation.meta["rows_explained"]
         lines = [
-            f"{counted(count, 'row')} in {counted(explanation.meta['streamed']['parts'], 'part')}."
+            (
+                f"{counted(count, 'row')} in "
+                f"{counted(explanation.meta['streamed']['parts'], 'part')}."
+            )
         ]
         if finished:
             lines += ["It was already finished. Nothing was computed."]
@@ -111,7 +119,8 @@ def explain_table(request: ExplainRequest) -> Outcome:
 
 
 def located(request: ExplainRequest) -> ExplainRequest:
-    """Return the request with a table: without one, with the test rows of the model's run.
+    """Return the request with a table: without one, with the test rows of the model's
+    run.
 
     Refuse what is no model, and options that do not apply to model files.
     """
@@ -134,7 +143,8 @@ def located(request: ExplainRequest) -> ExplainRequest:
         if row_position not in test_rows:
             first_rows = ", ".join(map(str, test_rows[:5].tolist()))
             problem = (
-                f"Row {row_position} is not a test row of this run. The test rows are {first_rows}, … (column 'row' of "
+                f"Row {row_position} is not a test row of this run. The test rows are "
+                f"{first_rows}, … (column 'row' of "
                 "predictions.csv)"
             )
             raise InputError(
@@ -151,10 +161,12 @@ def located(request: ExplainRequest) -> ExplainRequest:
     )
 
 
-# ---- in memory -------------------------------------------------------------------------------------------------------
+# ---- in memory -----------------------------------------------------------------------
 @dataclass(frozen=True)
 class ReadRows:
-    """Rows to explain in the model's form, their numbers and lines in the file, and which are chosen (None: all)."""
+    """Rows to explain in the model's form, their numbers and lines in the file, and
+    which are chosen (None: all).
+    """
 
     model: Any
     data: Mapping[str, Any]
@@ -181,7 +193,10 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
     with written.lines.named():
         table, data_facts = predicting.as_rates(written.frame, data_facts)
     if len(table) < 2 and (isinstance(model, FileModel) or not rows_in(model)[0]):
-        problem = "The table has one row, so there are no other rows to take replacements from"
+        problem = (
+            "The table has one row, so there are no other rows to take "
+            "replacements from"
+        )
         raise InputError(problem, hint="Add rows, and use --row.", code="PG013")
     columns = [str(column) for column in table.columns]
     if request.y is not None:
@@ -215,7 +230,9 @@ def read_rows_of(request: ExplainRequest) -> ReadRows:
 
 
 def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Written]:
-    """Return the model of a file, the rows of the request's table in its form, and the complete table as written."""
+    """Return the model of a file, the rows of the request's table in its form, and the
+    complete table as written.
+    """
     predictor = read_onnx(request.model_folder)
     names = predictor.names or ()
     y = request.y
@@ -242,14 +259,17 @@ def _file_read(request: ExplainRequest) -> tuple[FileModel, pd.DataFrame, Writte
 def _explain_in_memory(
     request: ExplainRequest, method: Any, engine: Engine
 ) -> tuple[Explanation, pd.DataFrame | None, Integers | None]:
-    """Explain all rows of a table in memory, or a chosen one, which is also listed, with its line."""
+    """Explain all rows of a table in memory, or a chosen one, which is also listed,
+    with its line.
+    """
     read_rows = read_rows_of(request)
     predicting.use_threads(request.threads)
     scope = request.scope
     if read_rows.places is not None and scope == "auto" and "local" in method.scopes:
         scope = "local"
     truth, measurable = _truth(read_rows, request)
-    # A local explanation is of the model's prediction. The true value is only shown with it.
+    # A local explanation is of the model's prediction. The true value is only shown
+    # with it.
     measured = (method.scopes[0] if scope == "auto" else scope) == "global"
     explained = (
         np.arange(len(read_rows.table))
@@ -280,7 +300,8 @@ def _explain_in_memory(
     if explanation.scope == "global":
         return explanation, None, None
     if not np.array_equal(numbers, np.arange(len(explained))):
-        # The row number is that of the table in all files: importance.csv and rows.csv agree.
+        # The row number is that of the table in all files: importance.csv and rows.csv
+        # agree.
         explanation = replace(
             explanation, meta={**explanation.meta, "rows": numbers.tolist()}
         )
@@ -298,7 +319,10 @@ def _explain_in_memory(
 def _with_targets(
     request: ExplainRequest, row_indices: Integers, measurable: Integers
 ) -> Integers:
-    """Return the rows whose loss can be explained, and warn of rows without a target. Refuse too few rows."""
+    """Return the rows whose loss can be explained, and warn of rows without a target.
+
+    Refuse too few rows.
+    """
     explained = np.intersect1d(row_indices, measurable)
     if not len(explained):
         problem = "None of the chosen rows has a target, so no loss can be explained"
@@ -310,13 +334,17 @@ def _with_targets(
     if left_out := len(row_indices) - len(explained):
         warn_user(
             f"{left_out:,} of {counted(len(row_indices), 'row')} of {request.source} "
-            f"{by_count(left_out, 'has', 'have')} no target and {by_count(left_out, 'is', 'are')} left out. "
+            f"{by_count(left_out, 'has', 'have')} no target and "
+            f"{by_count(left_out, 'is', 'are')} left out. "
             "Leave the target's column out to explain all rows without a loss."
         )
     explained = _at_most(request, explained)
     if request.method == "permgrad_paper" and len(explained) == 1:
         row_words = "leave --row out and " if request.row is not None else ""
-        problem = "permgrad_paper shuffles each feature among the explained rows and needs several, got 1"
+        problem = (
+            "permgrad_paper shuffles each feature among the explained rows and "
+            "needs several, got 1"
+        )
         raise InputError(
             problem,
             hint=f"{row_words}choose more rows, or pass --method permgrad.",
@@ -341,7 +369,10 @@ def _computed(
     engine: Engine,
     scope: str,
 ) -> Explanation:
-    """Return the explanation of some rows. For a run's model and tables it is cached."""
+    """Return the explanation of some rows.
+
+    For a run's model and tables it is cached.
+    """
     explained_rows = read.rows.take(explained)
     positive, options = _asked(request, read, explained, scope)
     # Few rows do not represent a feature well, so donors come from the complete table.
@@ -373,7 +404,8 @@ def _computed(
             engine, Arguments(model, explained_rows, y, background=drawn, **options)
         )
 
-    # The engine changes the result only by rounding, so it is not part of the cache entry.
+    # The engine changes the result only by rounding, so it is not part of the cache
+    # entry.
     def compute(model: Model, X: Any, y: Any = None, **asked: Any) -> Explanation:
         return explain_by(engine, Arguments(model, X, y, **asked))
 
@@ -412,7 +444,9 @@ def _asked(
 
 
 def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
-    """Return by which column rows depend on each other, as --row-group or --time told the model's run."""
+    """Return by which column rows depend on each other, as --row-group or --time told
+    the model's run.
+    """
     if isinstance(read.model, FileModel):
         record = None
     else:
@@ -437,7 +471,10 @@ def _related(request: ExplainRequest, read: ReadRows) -> dict[str, str]:
 def _weighed(
     request: ExplainRequest, data: Mapping[str, Any], columns: Iterable[str], scope: str
 ) -> dict[str, str]:
-    """Return the column that weighs rows, as --weight told the model's run. Warn where the table lacks it."""
+    """Return the column that weighs rows, as --weight told the model's run.
+
+    Warn where the table lacks it.
+    """
     weight = data.get("weight")
     if (
         weight is None
@@ -447,7 +484,8 @@ def _weighed(
         return {}
     if weight not in columns:
         warn_user(
-            f"The run weighs rows by {weight!r}, which {request.source} lacks. Each of its rows counts once."
+            f"The run weighs rows by {weight!r}, which {request.source} lacks. Each of "
+            "its rows counts once."
         )
         return {}
     return {"sample_weight": weight}
@@ -466,9 +504,11 @@ def _drawn(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return rows.take(np.sort(row_indices)).reset_index(drop=True)
 
 
-# ---- targets ---------------------------------------------------------------------------------------------------------
+# ---- targets -------------------------------------------------------------------------
 def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integers]:
-    """Return the target of all rows, if any row has one, and the rows whose loss can be explained."""
+    """Return the target of all rows, if any row has one, and the rows whose loss can be
+    explained.
+    """
     target = read.data.get("target")
     everywhere = np.arange(len(read.table), dtype=np.int64)
     if target is None or target not in read.table.columns:
@@ -479,14 +519,18 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
         return None, everywhere
     if read.data["task"] == "regression":
         if not pd.api.types.is_numeric_dtype(values.dtype):
-            problem = f"Column {target!r} of {request.source} holds text, but the target was numeric in training"
+            problem = (
+                f"Column {target!r} of {request.source} holds text, but the "
+                "target was numeric in training"
+            )
             raise InputError(
                 problem, hint="Correct it, or leave the column out.", code="PG015"
             )
         return values.to_numpy(dtype=np.float64, na_value=np.nan), np.flatnonzero(
             present
         )
-    # Classes are compared as text: a file may hold 1 where the model learned 1.0, or the reverse.
+    # Classes are compared as text: a file may hold 1 where the model learned 1.0, or
+    # the reverse.
     classes = read.model.classes_.tolist()
     labels = {canonical(label): label for label in classes}
     # Of classes that differ by no more than their spelling, training has made one.
@@ -509,8 +553,10 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
     if count and request.test_rows is None:
         first = values.to_numpy()[strange].tolist()[0]
         problem = (
-            f"{count:,} of {counted(len(y), 'row')} of {request.source} {by_count(count, 'has', 'have')} a class that "
-            f"the model does not know, such as {first!r} (its classes: {', '.join(map(str, classes[:10]))})"
+            f"{count:,} of {counted(len(y), 'row')} of {request.source} "
+            f"{by_count(count, 'has', 'have')} a class that "
+            f"the model does not know, such as {first!r} (its classes: "
+            f"{', '.join(map(str, classes[:10]))})"
         )
         raise InputError(
             problem,
@@ -518,16 +564,22 @@ def _truth(read: ReadRows, request: ExplainRequest) -> tuple[Array | None, Integ
             code="PG015",
         )
     if count:
-        row_words = f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        row_words = (
+            f"{counted(count, 'test row')} {by_count(count, 'has', 'have')} a "
+            "class that no training row has"
+        )
         warn_user(f"{row_words}. {by_count(count, 'It is', 'They are')} left out.")
     return y, np.flatnonzero(present & ~strange)
 
 
-# ---- in parts --------------------------------------------------------------------------------------------------------
+# ---- in parts ------------------------------------------------------------------------
 def tell_no_targets(
     data: Mapping[str, Any], columns: Iterable[str], table: Path, *, named: bool
 ) -> None:
-    """Warn that the column of targets is empty, or refuse it if the user ``named`` it. Without a column, do nothing."""
+    """Warn that the column of targets is empty, or refuse it if the user ``named`` it.
+
+    Without a column, do nothing.
+    """
     target_name = data.get("target")
     if target_name is None or target_name not in columns:
         return
@@ -539,7 +591,8 @@ def tell_no_targets(
             code="PG015",
         )
     warn_user(
-        f"The target's column {target_name!r} is empty in {table}, so the divergence from the model's own prediction is "
+        f"The target's column {target_name!r} is empty in {table}, so the divergence "
+        "from the model's own prediction is "
         "explained. Fill the column in to explain the loss."
     )
 
@@ -547,7 +600,9 @@ def tell_no_targets(
 def _options(
     request: ExplainRequest, model: Any, data: Mapping[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """Return the run's positive class, or None, and the arguments that do not depend on how rows are read."""
+    """Return the run's positive class, or None, and the arguments that do not depend on
+    how rows are read.
+    """
     method, options = _method_options(request)
     donors = "auto" if request.donors is None else request.donors
     options |= {"method": method, "n_repeats": donors, "random_state": request.seed}
@@ -567,7 +622,10 @@ def _options(
 def explain_streamed(
     request: ExplainRequest, engine: Engine
 ) -> tuple[Explanation, bool]:
-    """Explain a run's model on Parquet files in parts, into a folder. Return whether it was finished before."""
+    """Explain a run's model on Parquet files in parts, into a folder.
+
+    Return whether it was finished before.
+    """
     folder = request.model_folder
     table = request.source
     y = request.y
@@ -629,7 +687,9 @@ _FILLED = {"model", "X", "background", "progress"}
 
 
 def _method_options(request: ExplainRequest) -> tuple[Any, dict[str, Any]]:
-    """Return the method with its options, and the arguments that ``--option`` makes. Refuse what neither has.
+    """Return the method with its options, and the arguments that ``--option`` makes.
+
+    Refuse what neither has.
 
     ``y`` and ``scope`` are not among them: the request has them.
     """

@@ -1,4 +1,6 @@
-"""What ``permgrad explain`` writes and prints: files, plots, and lines for the terminal."""
+"""What ``permgrad explain`` writes and prints: files, plots, and lines for the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,15 @@ if TYPE_CHECKING:
 #: What a unit means.
 _UNITS = {
     "y": "Values are in the unit of the target.",
-    "nats": "Nats are the unit of log loss: guessing one of two equal classes costs 0.69.",
+    "nats": "Nats are the unit of log loss: guessing one of two equal classes costs "
+    "0.69.",
 }
 #: Rows, and features of each, that are printed.
 _MOST_ROWS = 5
 _MOST_FEATURES = 8
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 @refusing
 def check_folder(request: ExplainRequest) -> Iterator[Fault]:
     """Refuse a folder that cannot be written."""
@@ -74,7 +77,9 @@ def write(folder: Path, explanation: Explanation, rows: pd.DataFrame | None) -> 
 
 
 def draw_once(folder: Path, explanation: Explanation) -> None:
-    """Draw the plots of a streamed explanation if some are missing: a process may have stopped before."""
+    """Draw the plots of a streamed explanation if some are missing: a process may have
+    stopped before.
+    """
     plots = folder / "plots"
     if plots.exists():
         return
@@ -85,7 +90,7 @@ def draw_once(folder: Path, explanation: Explanation) -> None:
                 figure.save(temporary / f"{plot_name}.png")
 
 
-# ---- plots -----------------------------------------------------------------------------------------------------------
+# ---- plots ---------------------------------------------------------------------------
 def _plots(explanation: Explanation) -> dict[str, Any]:
     """Return the plots that suit an explanation."""
     plot_methods = explanation.plot
@@ -98,7 +103,8 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
             figures = {}
         if not stacks(explanation):
             return figures | {"bar": plot_methods.bar()}
-        # The position among the explained rows is not useful: rows.csv has the row of the table.
+        # The position among the explained rows is not useful: rows.csv has the row of
+        # the table.
         return figures | {
             "waterfall": plot_methods.waterfall(title=f"{explanation.method}, one row")
         }
@@ -115,14 +121,17 @@ def _plots(explanation: Explanation) -> dict[str, Any]:
     )
 
 
-# ---- lines -----------------------------------------------------------------------------------------------------------
+# ---- lines ---------------------------------------------------------------------------
 def outcome_of(
     request: ExplainRequest,
     explanation: Explanation,
     rows: pd.DataFrame | None = None,
     in_file: Integers | None = None,
 ) -> Outcome:
-    """Return what is printed of an explanation, and of the rows explained. ``in_file``: the line of each row."""
+    """Return what is printed of an explanation, and of the rows explained.
+
+    ``in_file``: the line of each row.
+    """
     explanation_meta = explanation.meta
     lines = [] if rows is None else _row_lines(rows)
     if request.row is not None and rows is not None:
@@ -130,7 +139,8 @@ def outcome_of(
         line_words = (
             ""
             if in_file is None
-            else f" Row {row_number} is line {in_file[row_number]} of {request.source.name}."
+            else f" Row {row_number} is line {in_file[row_number]} of "
+            f"{request.source.name}."
         )
         lines.append(f"Rows are counted from 0.{line_words}")
     outputs = _shown_outputs(explanation, is_chosen=bool(request.target))
@@ -188,7 +198,8 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
         named = []
         for column_name, value in plain.items():
             named.append(
-                f"{column_name} {compact(value, 6) if isinstance(value, float) else value}"
+                f"{column_name} "
+                f"{compact(value, 6) if isinstance(value, float) else value}"
             )
         named = [
             named_cell.replace("\u2212", "-") for named_cell in named
@@ -200,7 +211,9 @@ def _row_lines(rows: pd.DataFrame) -> list[str]:
 
 
 def _shown_outputs(explanation: Explanation, *, is_chosen: bool) -> list[str]:
-    """Return the outputs that are listed: those that the user named, else the sum of all or the positive class."""
+    """Return the outputs that are listed: those that the user named, else the sum of
+    all or the positive class.
+    """
     outputs = list(explanation.outputs)
     if outputs[0] == "all":  # the sum over the others, as for the loss of a classifier
         if is_chosen:

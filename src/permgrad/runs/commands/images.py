@@ -1,4 +1,6 @@
-"""``permgrad images``: each row of a table as a picture in a file, as the image branch of a network sees it."""
+"""``permgrad images``: each row of a table as a picture in a file, as the image branch
+of a network sees it.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,12 @@ _WHITE = 255
 def write_images(
     request: ImagesRequest, *, say: Callable[[str], None] = print
 ) -> Outcome:
-    """Draw every row as a grey PNG, and list the files with the target. ``say`` takes lines on the progress.
+    """Draw every row as a grey PNG, and list the files with the target.
 
-    Encoder and layout are fitted on all rows, as TINTOlib does. An interrupted command goes on where it was.
+    ``say`` takes lines on the progress.
+
+    Encoder and layout are fitted on all rows, as TINTOlib does. An interrupted command
+    goes on where it was.
     """
     run_request = request.run_request("paper")
     folder = request.folder
@@ -156,8 +161,11 @@ def _draw_missing(
 def _outcome(folder: Path, facts: dict[str, object], before: str = "") -> Outcome:
     pixel_height, pixel_width = np.asarray(facts["pixels"]).tolist()
     outcome_text = (
-        f"{before}{counted(int(str(facts['rows'])), 'image')} of {pixel_height} × {pixel_width} pixels, which show "
-        f"{counted(int(str(facts['columns'])), 'encoded column')}: {folder / PICTURES}\n"
-        f"Files and targets: {folder / LIST}\nWhich column is where: {folder / 'layout.svg'}"
+        f"{before}{counted(int(str(facts['rows'])), 'image')} of {pixel_height} × "
+        f"{pixel_width} pixels, which show "
+        f"{counted(int(str(facts['columns'])), 'encoded column')}: "
+        f"{folder / PICTURES}\n"
+        f"Files and targets: {folder / LIST}\nWhich column is where: "
+        f"{folder / 'layout.svg'}"
     )
     return Outcome({"folder": os.fspath(folder), **facts}, outcome_text)

@@ -39,7 +39,8 @@ LARGE_BYTES = 2**30
 
 
 def predict_table(request: PredictRequest) -> Outcome:
-    """Predict the rows of a table and write them as CSV, or as a folder of Parquet files for a table read in parts.
+    """Predict the rows of a table and write them as CSV, or as a folder of Parquet
+    files for a table read in parts.
 
     If ``out`` names a file, the table is read into memory.
     """
@@ -59,8 +60,8 @@ def predict_table(request: PredictRequest) -> Outcome:
         )  # loads torch and all methods
 
         return predict_stream(request)
-    # The model is checked before the place to write. Otherwise a user would overwrite files and then learn that
-    # there is no model.
+    # The model is checked before the place to write. Otherwise a user would overwrite
+    # files and then learn that there is no model.
     model, data_facts = predicting.open_model(request.model_folder)
     predicting.decide_at(model, request.threshold)
     if output_path is None:
@@ -104,7 +105,9 @@ def predict_table(request: PredictRequest) -> Outcome:
 def _predicted(
     request: PredictRequest, model: Any, data: dict[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any], list[str], Drifted | None]:
-    """Return the predictions of a table as they are written, facts, what is said of them, and how the rows differ."""
+    """Return the predictions of a table as they are written, facts, what is said of
+    them, and how the rows differ.
+    """
     predicting.use_threads(request.threads)
     table_rows, written = predicting.read_rows(
         model, data | {"sheet": request.sheet}, request.table
@@ -160,11 +163,17 @@ def _predicted(
 
 @refusing
 def check_free(target: Path, what: str) -> Iterator[Fault]:
-    """Refuse a folder, and a name that is not of CSV. ``what`` is to be written, also over a file that is there."""
+    """Refuse a folder, and a name that is not of CSV.
+
+    ``what`` is to be written, also over a file that is there.
+    """
     if target.is_dir():
         yield f"{target} is a folder", "Name a file with --out.", "PG050"
     if not _names_csv(target):
-        problem_hint = f"Use a name that ends in .csv, .csv.gz or .txt, such as {target.with_suffix('.csv')}."
+        problem_hint = (
+            "Use a name that ends in .csv, .csv.gz or .txt, such as "
+            f"{target.with_suffix('.csv')}."
+        )
         yield f"{what} are written as CSV, got --out {target}", problem_hint, "PG003"
 
 
@@ -173,17 +182,23 @@ def _names_csv(target: Path) -> bool:
 
 
 def _say_quoted(cells: int) -> None:
-    """Warn of quoted cells: predictions may be joined to other tables by identifiers that were quoted."""
+    """Warn of quoted cells: predictions may be joined to other tables by identifiers
+    that were quoted.
+    """
     if cells:
         warn_user(
-            f"{counted(cells, 'cell')} of the predictions would be {by_count(cells, 'a formula', 'formulas')} in a "
-            "spreadsheet and got a single quote in front. Pass --csv-formulas keep to leave them unchanged."
+            f"{counted(cells, 'cell')} of the predictions would be "
+            f"{by_count(cells, 'a formula', 'formulas')} in a "
+            "spreadsheet and got a single quote in front. Pass --csv-formulas keep to "
+            "leave them unchanged."
         )
 
 
-# ---- in parts --------------------------------------------------------------------------------------------------------
+# ---- in parts ------------------------------------------------------------------------
 def is_streamed(table: Path, wants_stream: bool | None) -> bool:
-    """Whether a table is read in parts: a folder always, a Parquet file on request or if it is large."""
+    """Whether a table is read in parts: a folder always, a Parquet file on request or
+    if it is large.
+    """
     if table.is_dir():
         if wants_stream is False:
             problem = f"--no-stream does not apply to a folder, and {table} is one"

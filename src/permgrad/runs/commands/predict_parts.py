@@ -1,4 +1,7 @@
-"""``permgrad predict`` of a large table, which is read in parts. What ``permgrad explain`` needs to open one."""
+"""``permgrad predict`` of a large table, which is read in parts.
+
+What ``permgrad explain`` needs to open one.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ _MOST_ROWS = 50_000
 
 
 def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str, Any]:
-    """Return the run's facts on its data, with another target column if one is named."""
+    """Return the run's facts on its data, with another target column if one is
+    named.
+    """
     if y is None:
         return dict(data)
     return {
@@ -61,7 +66,9 @@ def with_target(model: Any, data: Mapping[str, Any], y: str | None) -> dict[str,
 def open_streamed(
     request: PredictRequest | ExplainRequest, table: Path, y: str | None = None
 ) -> tuple[Any, dict[str, Any], PartitionedTable]:
-    """Return the model, its run's facts on the data (``y``: another target column), and the table."""
+    """Return the model, its run's facts on the data (``y``: another target column), and
+    the table.
+    """
     opened = open_partitioned(table)
     model, data_facts = predicting.open_model(request.model_folder)
     data_facts = with_target(model, data_facts, y)
@@ -70,7 +77,10 @@ def open_streamed(
         and data_facts.get("offset")
         and data_facts.get("target") in opened.columns
     ):
-        problem = "Counts with an offset are explained of a table in memory, and this one is read in parts"
+        problem = (
+            "Counts with an offset are explained of a table in memory, and this "
+            "one is read in parts"
+        )
         problem_hint = f"Leave {data_facts['target']!r} out of it, or take fewer rows."
         raise InputError(problem, hint=problem_hint, code="PG004")
     silent = set(known_columns(data_facts))
@@ -88,7 +98,9 @@ def open_streamed(
 def _refuse_pairs(
     data: Mapping[str, Any], table: PartitionedTable, features: Sequence[str]
 ) -> None:
-    """Refuse a table with two numbers in a cell, which are two columns only of one read in memory."""
+    """Refuse a table with two numbers in a cell, which are two columns only of one read
+    in memory.
+    """
     for name, (_, *parts) in data.get("pairs", {}).items():
         halves = [half for half in pair_names(name, *parts) if half in features]
         if name not in table.columns or {*halves} <= {*table.columns}:
@@ -117,7 +129,10 @@ def _refuse_comparison(request: PredictRequest) -> None:
 
 
 def predict_stream(request: PredictRequest) -> Outcome:
-    """Predict the rows of Parquet files in parts, into a folder. The same command resumes after an interruption."""
+    """Predict the rows of Parquet files in parts, into a folder.
+
+    The same command resumes after an interruption.
+    """
     target = (
         Path(f"{table_name(request.table)}-predictions")
         if request.out is None
@@ -127,7 +142,10 @@ def predict_stream(request: PredictRequest) -> Outcome:
         target.suffix.lower() in (".csv", ".gz", ".txt", ".parquet", ".pq")
         or str(target) == "-"
     ):
-        problem = f"Predictions of a table that is read in parts need a folder, got the file --out {target}"
+        problem = (
+            "Predictions of a table that is read in parts need a folder, got "
+            f"the file --out {target}"
+        )
         raise InputError(
             problem, hint="Name a folder, such as --out predictions.", code="PG003"
         )
@@ -168,7 +186,8 @@ def predict_stream(request: PredictRequest) -> Outcome:
             table_part: target / f"{part_name(table_part.number)}.parquet"
             for table_part in table.parts
         }
-        # A file that has its name is complete, and of these facts, which are those of the folder.
+        # A file that has its name is complete, and of these facts, which are those of
+        # the folder.
         changed = changed_files(target, record)
         parts_to_do = [
             listed_part
@@ -218,7 +237,8 @@ def predict_stream(request: PredictRequest) -> Outcome:
                                 )
 
                 with sparing(), keeping_warnings() as warned:
-                    # Rows are read and encoded here. The network may then take them in smaller batches.
+                    # Rows are read and encoded here. The network may then take them in
+                    # smaller batches.
                     with_fewer(max_rows, predict)
                 for warning_text in warned:
                     notes.setdefault(warning_text, open_part.number)
@@ -244,7 +264,10 @@ def predict_stream(request: PredictRequest) -> Outcome:
         result,
         as_lines(
             [
-                f"{counted(table.rows, 'row')} predicted in {part_count}{finished_words}: {target}",
+                (
+                    f"{counted(table.rows, 'row')} predicted in "
+                    f"{part_count}{finished_words}: {target}"
+                ),
                 *unlike_rows.lines,
             ]
         ),
@@ -258,7 +281,10 @@ def _lines(
     identifiers: pd.DataFrame,
     first: int,
 ) -> pa.Table:
-    """Return the predictions of some rows as they are written. ``first`` is the number of the first row."""
+    """Return the predictions of some rows as they are written.
+
+    ``first`` is the number of the first row.
+    """
     result = predicting.prediction_table(
         np.arange(first, first + len(identifiers)), identifiers, predicted, model
     )

@@ -24,7 +24,9 @@ def scores_of_rows(
     predicted: predicting.Predicted,
     model: Any,
 ) -> dict[str, Any] | None:
-    """Return the scores of predictions on the rows that have a target, as ``metrics.json`` has them. None: none has."""
+    """Return the scores of predictions on the rows that have a target, as
+    ``metrics.json`` has them. None: none has.
+    """
     table, about = predicting.as_rates(table, data)
     target = about.get("target")
     if target not in table.columns:
@@ -75,9 +77,16 @@ def scores_said(scores: Mapping[str, Any]) -> str:
     score_words = ", ".join(
         f"{metric.label} {number(scores[metric.name])}" for metric in metrics_in(scores)
     )
-    words = f"Scores on {counted(scores['rows'], 'row')} with {clean(scores['target'])}: {score_words}."
+    words = (
+        f"Scores on {counted(scores['rows'], 'row')} with "
+        f"{clean(scores['target'])}: {score_words}."
+    )
     unknown = sum(scores.get("unseen", {}).values())
     have_verb = by_count(unknown, "has", "have")
     count = by_count(unknown, "counts", "count")
-    strange = f" {unknown:,} of them {have_verb} a class that the model does not know, and {count} as wrong."
+    strange = (
+        f" {unknown:,} of them {have_verb} a class that the model does not "
+        "know, "
+        f"and {count} as wrong."
+    )
     return words + strange * bool(unknown)

@@ -1,4 +1,6 @@
-"""``permgrad report``: the page of a run again, from the files of its folder, also against an earlier run."""
+"""``permgrad report``: the page of a run again, from the files of its folder, also
+against an earlier run.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from permgrad.evaluation.changes import Changes
 
 
-#: Fewer common rows than this say nothing about a difference. More of a sample than this are not needed.
+#: Fewer common rows than this say nothing about a difference. More of a sample than
+#: this are not needed.
 _LEAST_ROWS = 10
 _MOST_ROWS = 10_000
 
@@ -101,7 +104,8 @@ def rebuild_report(request: ReportRequest) -> Outcome:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run with a trained model: its record, its data, and its predictions for the test rows by their number.
+    """A run with a trained model: its record, its data, and its predictions for the
+    test rows by their number.
 
     ``dependence``: which test rows depend on each other, where that is known.
     """
@@ -120,7 +124,10 @@ class FinishedRun:
 
         data_facts = read_json(folder / documents.DATA)
         if data_facts.get("weight"):
-            problem = f"{folder} is a run with --weight {data_facts['weight']}, and a comparison of runs counts each row once"
+            problem = (
+                f"{folder} is a run with --weight {data_facts['weight']}, and a "
+                "comparison of runs counts each row once"
+            )
             raise InputError(
                 problem,
                 hint="Compare runs without --weight, or each run's own report.",
@@ -148,7 +155,9 @@ class FinishedRun:
         ]
 
     def guess(self, rows: pd.DataFrame) -> Floats:
-        """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some rows of the predictions."""
+        """Return the probabilities ``(rows, classes)``, or numbers ``(rows,)``, of some
+        rows of the predictions.
+        """
         columns: Any
         if self.classes:
             columns = [f"probability_{class_name}" for class_name in self.classes]
@@ -157,12 +166,12 @@ class FinishedRun:
         return rows[columns].to_numpy(dtype=np.float64)
 
 
-# ---- what changed ----------------------------------------------------------------------------------------------------
+# ---- what changed --------------------------------------------------------------------
 def changed(old: FinishedRun, new: FinishedRun) -> Changes:
     """Return what changed from one run to another.
 
-    Two models on test rows of one file are compared on those that both have. Else the old model is applied to both
-    runs' test rows.
+    Two models on test rows of one file are compared on those that both have. Else the
+    old model is applied to both runs' test rows.
     """
     # What identifies the file that the test rows are from: the hash of its content.
     configurations = []
@@ -187,7 +196,9 @@ def changed(old: FinishedRun, new: FinishedRun) -> Changes:
 
 
 def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
-    """Refuse runs that predict something else, or that read other ``columns``, if these count."""
+    """Refuse runs that predict something else, or that read other ``columns``, if these
+    count.
+    """
 
     def kind(run: FinishedRun) -> dict[str, Any]:
         if columns:
@@ -205,7 +216,10 @@ def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
         second = kind(new)[fact_name]
         if first == second:
             continue
-        problem = f"The runs have another {fact_name}: {old.folder} has {first!r}, {new.folder} has {second!r}"
+        problem = (
+            f"The runs have another {fact_name}: {old.folder} has {first!r}, "
+            f"{new.folder} has {second!r}"
+        )
         if isinstance(first, list):
             names_here, there = (
                 [
@@ -218,7 +232,10 @@ def _check_alike(old: FinishedRun, new: FinishedRun, *, columns: bool) -> None:
             folder, names = (
                 (old.folder, names_here) if names_here else (new.folder, there)
             )
-            problem = f"The runs have other {fact_name}: only {folder} has {listed(names, 5, show=repr)}"
+            problem = (
+                f"The runs have other {fact_name}: only {folder} has "
+                f"{listed(names, 5, show=repr)}"
+            )
         problem_hint = "Compare runs that predict the same column of one table."
         raise InputError(
             problem,
@@ -263,14 +280,19 @@ def _of_models(old: FinishedRun, new: FinishedRun) -> Changes:
 
 
 def _common_rows(old: FinishedRun, new: FinishedRun) -> tuple[Any, list[pd.DataFrame]]:
-    """Return the numbers of the test rows that both runs have, and the predictions of each run for them."""
+    """Return the numbers of the test rows that both runs have, and the predictions of
+    each run for them.
+    """
     first, second = (
         finished_run.predictions["row"].to_numpy(dtype=np.int64)
         for finished_run in (old, new)
     )
     common_rows = np.intersect1d(first, second)
     if len(common_rows) < _LEAST_ROWS:
-        problem = f"The runs have {counted(len(common_rows), 'common test row')}, too few to compare them"
+        problem = (
+            f"The runs have {counted(len(common_rows), 'common test row')}, too "
+            "few to compare them"
+        )
         raise InputError(
             problem,
             hint="Split both alike, with the same --time and --row-group.",

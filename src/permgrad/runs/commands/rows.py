@@ -1,4 +1,5 @@
-"""What is asked about a table and its rows: what it holds, what if a cell were another, and what would have to differ.
+"""What is asked about a table and its rows: what it holds, what if a cell were another,
+and what would have to differ.
 
 Each answer has its sentences with their facts under ``verdict``, as that of a run.
 """
@@ -63,7 +64,7 @@ def read_run(request: ExplainRequest) -> Outcome:
     return read_summary(request.model_folder, already=True)
 
 
-# ---- a table ---------------------------------------------------------------------------------------------------------
+# ---- a table -------------------------------------------------------------------------
 def describe_table(request: RunRequest) -> Outcome:
     """Describe the columns of a table as a run would read them. Writes nothing."""
     data_card, codes, _, written = read_request(request)
@@ -77,7 +78,10 @@ def describe_table(request: RunRequest) -> Outcome:
             kinds[kind_column] = column_kind
     schema = infer_schema(frame, na=codes, kinds=kinds)
     present = blank_codes(frame, codes)
-    size_words = f"{clean(table_name(request.table))} has {counted(row_count, 'row')} and {counted(len(schema.names), 'column')}."
+    size_words = (
+        f"{clean(table_name(request.table))} has {counted(row_count, 'row')} "
+        f"and {counted(len(schema.names), 'column')}."
+    )
     spoken: list[Spoken] = [
         (size_words, "size", {"rows": row_count, "columns": len(schema.names)})
     ]
@@ -128,7 +132,9 @@ def describe_table(request: RunRequest) -> Outcome:
 
 
 def _column(column_type: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
-    """Return the facts on a column: its type, and its range or its most frequent cells."""
+    """Return the facts on a column: its type, and its range or its most frequent
+    cells.
+    """
     facts = {
         "name": column_type.name,
         "kind": column_type.kind,
@@ -152,9 +158,11 @@ def _column(column_type: ColumnType, cells: pd.Series[Any]) -> dict[str, Any]:
     }
 
 
-# ---- a row -----------------------------------------------------------------------------------------------------------
+# ---- a row ---------------------------------------------------------------------------
 def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
-    """Return the rows of a request with its model, the row that it names, and the row's number in the table."""
+    """Return the rows of a request with its model, the row that it names, and the row's
+    number in the table.
+    """
     request = located(request)
     if request.source.is_dir():
         raise InputError(
@@ -173,7 +181,10 @@ def read_row(request: ExplainRequest) -> tuple[ReadRows, pd.DataFrame, int]:
 
 
 def what_if(request: WhatIfRequest) -> Outcome:
-    """Predict a row as it is and with changes. A new number outside the rows of the table is told of."""
+    """Predict a row as it is and with changes.
+
+    A new number outside the rows of the table is told of.
+    """
     read_rows, row_frame, number = read_row(request)
     changes: dict[str, dict[str, Any]] = {}
     for column_name, new_cell in request.changes.items():
@@ -205,7 +216,8 @@ def what_if(request: WhatIfRequest) -> Outcome:
     change_words = []
     for worded_column, cell_change in changes.items():
         change_words.append(
-            f"{clean(worded_column)} {value_text(cell_change['from'])} → {value_text(cell_change['to'])}"
+            f"{clean(worded_column)} {value_text(cell_change['from'])} → "
+            f"{value_text(cell_change['to'])}"
         )
     spoken: list[Spoken] = [
         (f"The model predicts {_said(before)} for row {number}.", "before", before),
@@ -270,7 +282,7 @@ def _said(line: Mapping[Any, Any]) -> str:
     return f"{value_text(line['prediction'])}{'' if chance is None else f' (probability {chance:.3f})'}"
 
 
-# ---- what would have to differ ---------------------------------------------------------------------------------------
+# ---- what would have to differ -------------------------------------------------------
 def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     """Find alternatives of a row, and write a line for each if a file is named."""
     row_request = request.explained
@@ -314,7 +326,11 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
     }
     outcome, result = _alternatives(request, read_rows, row_frame, number, options)
     if result.meta.get("reason") == ALREADY:
-        problem = f"The model already predicts {value_text(result.meta['prediction'])} for row {number}"
+        problem = (
+            "The model already predicts "
+            f"{value_text(result.meta['prediction'])} "
+            f"for row {number}"
+        )
         raise InputError(
             problem, hint="Pass another --want, or another --row.", code="PG003"
         )
@@ -329,7 +345,9 @@ def write_counterfactuals(request: CounterfactualsRequest) -> Outcome:
 
 
 def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
-    """Return both ends of a range, or the cells of a column that are written as the listed texts."""
+    """Return both ends of a range, or the cells of a column that are written as the
+    listed texts.
+    """
     if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(
         column.dtype
     ):
@@ -338,7 +356,11 @@ def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
             cells_by_text[canonical(cell_value)] = cell_value
         return [cells_by_text.get(limit_cell, limit_cell) for limit_cell in limit]
     if len(limit) != 2 or any(isinstance(range_end, str) for range_end in limit):
-        problem = f"Column {clean(name)} has numbers, so --range must name their ends, got {listed(limit)}"
+        problem = (
+            f"Column {clean(name)} has numbers, so --range must name their "
+            "ends, "
+            f"got {listed(limit)}"
+        )
         raise InputError(
             problem, hint=f"For example: --range '{clean(name)}=18..60'.", code="PG001"
         )
@@ -346,7 +368,10 @@ def _cells(name: str, column: pd.Series[Any], limit: list[Any]) -> list[Any]:
 
 
 def _wanted(text: str | None, read: ReadRows) -> Any:
-    """Return a class, a range, or the least probability of a class. Names of classes may look like the others."""
+    """Return a class, a range, or the least probability of a class.
+
+    Names of classes may look like the others.
+    """
     classes = [str(label) for label in getattr(read.model, "classes_", ())]
     class_name, _, share = (text or "").rpartition("=")
     if text is None or text in classes or (classes and class_name not in classes):
@@ -357,7 +382,10 @@ def _wanted(text: str | None, read: ReadRows) -> Any:
 
 
 def _dated(read: ReadRows) -> dict[str, pd.Series[Any]]:
-    """Return the columns of dates that the table has as texts, as dates. They may then have a range and a direction."""
+    """Return the columns of dates that the table has as texts, as dates.
+
+    They may then have a range and a direction.
+    """
     dated: dict[str, pd.Series[Any]] = {}
     if isinstance(read.model, FileModel):
         return dated

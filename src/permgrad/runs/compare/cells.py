@@ -1,7 +1,9 @@
-"""The cells of a comparison: one model on one fold (fit, scores, explanations), and its file.
+"""The cells of a comparison: one model on one fold (fit, scores, explanations), and its
+file.
 
-The comparison's folder: ``comparison.json`` holds the request and, at the end, the results. ``cells/`` holds one file
-for each finished model and fold, so that an interrupted comparison resumes with the next one.
+The comparison's folder: ``comparison.json`` holds the request and, at the end, the
+results. ``cells/`` holds one file for each finished model and fold, so that an
+interrupted comparison resumes with the next one.
 """
 
 from __future__ import annotations
@@ -41,22 +43,25 @@ from permgrad.runs.compare.plan import (
     loss_of,
 )
 
-#: From this many rows on, the explained rows are their own donors, as in ``permgrad.explain``.
+#: From this many rows on, the explained rows are their own donors, as in
+#: ``permgrad.explain``.
 OWN_DONORS = 200
 #: Number of training rows that serve as donors for fewer rows.
 DONORS = 1000
 
 
-# ---- where cells are -------------------------------------------------------------------------------------------------
+# ---- where cells are -----------------------------------------------------------------
 CELLS = "cells"
 FOLDER = FolderKind("comparison", (RECORD, SCORES, IMPORTANCES, AGREEMENT, PAGE, CELLS))
 
 
 @dataclass
 class ComparisonCell:
-    """The result of a model on a fold: rows by part, metrics (empty if it failed), seconds, and why it failed.
+    """The result of a model on a fold: rows by part, metrics (empty if it failed),
+    seconds, and why it failed.
 
-    ``importances`` has by method ``names`` and, for each name, ``importance, std, ci_low, ci_high, p_value`` and parts.
+    ``importances`` has by method ``names`` and, for each name, ``importance, std,
+    ci_low, ci_high, p_value`` and parts.
     """
 
     model: str
@@ -71,7 +76,10 @@ class ComparisonCell:
 
 
 def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
-    """Return a finished cell, or None if there is none or it failed or is damaged. Such cells are tried again."""
+    """Return a finished cell, or None if there is none or it failed or is damaged.
+
+    Such cells are tried again.
+    """
     try:
         stored_cell = ComparisonCell(**read_json(cell_path(folder, model, fold)))
     except (OSError, ValueError, TypeError):
@@ -82,11 +90,15 @@ def read_cell(folder: Path, model: str, fold: str) -> ComparisonCell | None:
 
 
 def cell_path(folder: Path, model: str, fold: str) -> Path:
-    """Return a cell's file. Characters that its name cannot have are written as in addresses: ``default%3Aimage``."""
+    """Return a cell's file.
+
+    Characters that its name cannot have are written as in addresses:
+    ``default%3Aimage``.
+    """
     return folder / CELLS / f"{quote(model, safe='')}-{fold}.json"
 
 
-# ---- what a cell is --------------------------------------------------------------------------------------------------
+# ---- what a cell is ------------------------------------------------------------------
 def do_cell(
     model: Model,
     table: ComparedTable,
@@ -96,7 +108,10 @@ def do_cell(
     device: str,
     threads: int | None,
 ) -> ComparisonCell:
-    """Fit a model on a fold's training rows, score and explain it on its test rows. A failure is noted in the cell."""
+    """Fit a model on a fold's training rows, score and explain it on its test rows.
+
+    A failure is noted in the cell.
+    """
     row_counts = {
         "train": len(fold.train),
         "validation": len(fold.validation),
@@ -148,9 +163,11 @@ def do_cell(
 def _called(
     fitted: FittedBaseline, guess: Any, table: ComparedTable, X: Any, fold: Fold
 ) -> Any:
-    """Return the classes that a fitted model decides for, or None for the most probable ones.
+    """Return the classes that a fitted model decides for, or None for the most probable
+    ones.
 
-    An estimator of the user's has the threshold of least cost on the fold's validation rows, as the other models do.
+    An estimator of the user's has the threshold of least cost on the fold's validation
+    rows, as the other models do.
     """
     if not table.decides:
         return None
@@ -230,7 +247,7 @@ def _fit(
     )
 
 
-# ---- explanations ----------------------------------------------------------------------------------------------------
+# ---- explanations --------------------------------------------------------------------
 def _explanations(
     model: Model,
     fitted: Any,
@@ -240,7 +257,9 @@ def _explanations(
     plan: ComparisonPlan,
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Explain a fitted model by every method that applies, with the same rows and donors for all models."""
+    """Explain a fitted model by every method that applies, with the same rows and
+    donors for all models.
+    """
     rows = _rows_to_explain(table, fold, seed)
     explained = X.iloc[rows]
     y = table.y[rows]
@@ -283,7 +302,8 @@ def _explanations(
         method for method in plan.methods if method != "permutation" and is_network
     ]
     importances = {method: numbers_of(method) for method in of_networks}
-    # The total effect of the path game is permutation importance with the same donors. It is computed once.
+    # The total effect of the path game is permutation importance with the same donors.
+    # It is computed once.
     total = _total_effects(importances.get("permgrad", {}))
     importances["permutation"] = total or numbers_of("permutation")
     _check_finite(importances)
@@ -325,7 +345,9 @@ def _check_finite(importances: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _numbers(explanation: Any) -> dict[str, Any]:
-    """Return an explanation's numbers over all rows, or summed over the outputs if it has none for all rows."""
+    """Return an explanation's numbers over all rows, or summed over the outputs if it
+    has none for all rows.
+    """
     lower_ends, upper_ends = explanation.ci()
     missing = np.full(explanation.values.shape, np.nan)
     uncertain = {
@@ -336,8 +358,8 @@ def _numbers(explanation: Any) -> dict[str, Any]:
         "ci_high": upper_ends,
         "p_value": missing if explanation.p_values is None else explanation.p_values,
     }
-    # Attributions to several outputs have no column "all": of two the positive class is used, of more the mean over
-    # the outputs.
+    # Attributions to several outputs have no column "all": of two the positive class is
+    # used, of more the mean over the outputs.
     outputs = explanation.outputs
     column: Any
     if outputs[0] == "all":

@@ -1,4 +1,6 @@
-"""``permgrad compare``: several models on the same folds of one table, and what each of them relies on."""
+"""``permgrad compare``: several models on the same folds of one table, and what each of
+them relies on.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +60,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------
+# ---- the command ---------------------------------------------------------------------
 def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
-    """Do a comparison, or the part of it that is not finished, and report progress: ``permgrad compare``."""
+    """Do a comparison, or the part of it that is not finished, and report progress:
+    ``permgrad compare``.
+    """
     comparison_plan = make_plan(
         request.models, cv=request.cv, explain=request.explain, seed=request.seed
     )
@@ -90,7 +94,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     comparison_job = _job(
         table, comparison_plan, request.metric, request.device, request.threads
     )
-    # Only after the table is checked: a wrong target must not lead to the advice to overwrite another comparison.
+    # Only after the table is checked: a wrong target must not lead to the advice to
+    # overwrite another comparison.
     with (
         FOLDER.open(
             folder, settings, command=request.command, overwrite=request.overwrite
@@ -100,7 +105,8 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
         for table_note in (*table.notes, *comparison_plan.notes):
             say(f"note: {table_note}")
         say(
-            f"comparing {len(comparison_plan.models)} models of {table.target!r} on {table.name}: {len(table.y):,} rows, "
+            f"comparing {len(comparison_plan.models)} models of {table.target!r} on "
+            f"{table.name}: {len(table.y):,} rows, "
             f"{_division(table, comparison_plan)}"
         )
         for sentence in comparison_job.alarms:
@@ -111,10 +117,13 @@ def compare_table(request: CompareRequest, *, say: Say = print) -> Outcome:
     return _outcome(folder)
 
 
-# ---- the work --------------------------------------------------------------------------------------------------------
+# ---- the work ------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Job:
-    """A checked comparison: table, plan and metric. ``asked``: the metric that the user named."""
+    """A checked comparison: table, plan and metric.
+
+    ``asked``: the metric that the user named.
+    """
 
     table: ComparedTable
     plan: ComparisonPlan
@@ -133,7 +142,9 @@ def _job(
     device: str,
     threads: int | None,
 ) -> _Job:
-    """Check what depends on the table, and divide its rows, before anything is written."""
+    """Check what depends on the table, and divide its rows, before anything is
+    written.
+    """
     for model in plan.models:
         if model.kind == "network":
             check_preset(model.preset, table.task)
@@ -161,7 +172,9 @@ def _do_job(
     *,
     progress: ProgressMode,
 ) -> Comparison:
-    """Do all cells, fold by fold, so that an interrupted comparison has every model on the first folds."""
+    """Do all cells, fold by fold, so that an interrupted comparison has every model on
+    the first folds.
+    """
     comparison_plan = job.plan
     finished_cells = list[ComparisonCell]()
     started = time.perf_counter()
@@ -171,7 +184,10 @@ def _do_job(
         torch_threads(job.threads),
     ):
         for row_fold, model in itertools.product(job.folds, comparison_plan.models):
-            words = f"[{len(finished_cells) + 1}/{total}] {model.label}, fold {row_fold.name}"
+            words = (
+                f"[{len(finished_cells) + 1}/{total}] {model.label}, fold "
+                f"{row_fold.name}"
+            )
             if folder is None:
                 fold_cell = None
             else:
@@ -222,7 +238,10 @@ def _words_of(cell: ComparisonCell, metric: str) -> str:
         explained = f", explained in {cell.explain_seconds:.1f} s"
     if cell.problem:
         explained = f". {cell.problem}"
-    return f"{metrics.get(metric).label} {shown}, fitted in {cell.fit_seconds or 0:.1f} s{explained}"
+    return (
+        f"{metrics.get(metric).label} {shown}, fitted in "
+        f"{cell.fit_seconds or 0:.1f} s{explained}"
+    )
 
 
 def _put_together(
@@ -233,7 +252,8 @@ def _put_together(
     comparison_plan = job.plan
     if not any(fold_cell.metrics for fold_cell in cells):
         problem = (
-            f"All {len(comparison_plan.models)} models failed on every fold, the first ({cells[0].model!r}) with: "
+            f"All {len(comparison_plan.models)} models failed on every fold, the first "
+            f"({cells[0].model!r}) with: "
             f"{cells[0].problem}"
         )
         raise InputError(
@@ -339,7 +359,10 @@ def _division(table: ComparedTable, plan: ComparisonPlan) -> str:
         times = ""
     else:
         times = f", repeated {plan.repeats} times"
-    return f"{plan.folds} folds{times}, {division_words}; 15 % of each training part held out to stop the training"
+    return (
+        f"{plan.folds} folds{times}, {division_words}; 15 % of each training part "
+        "held out to stop the training"
+    )
 
 
 def _outcome(folder: Path, *, already: bool = False) -> Outcome:
@@ -395,7 +418,7 @@ def _text(value: float | None, digits: int) -> str:
     return f"{value:.{digits}g}"
 
 
-# ---- Python ----------------------------------------------------------------------------------------------------------
+# ---- Python --------------------------------------------------------------------------
 @with_near_names
 def compare(
     models: Sequence[Any],
@@ -410,26 +433,34 @@ def compare(
     random_state: Any = 0,
     progress: ProgressMode = "auto",
 ) -> Comparison:
-    """Compare models on the same folds of a table, and show what each of them relies on.
+    """Compare models on the same folds of a table, and show what each of them relies
+    on.
 
     Args:
-        models: Presets (names, or paths of preset files) and baselines by name. ``"default:tabular"`` and
-            ``"default:image"`` have only one branch. An empty list: the default network, LightGBM, a random forest and
-            a linear model, if they are installed. Estimators of scikit-learn's kind, fitted or not, a ``pg.Model`` of
-            one, or pairs ``(name, estimator)``, are also accepted: a copy is fitted on the raw columns of each fold.
-        X: Table ``(rows, features)``, a frame or an array. ``pg.read_table`` reads one from a file, with codes for
-            missing cells.
+        models: Presets (names, or paths of preset files) and baselines by name.
+            ``"default:tabular"`` and ``"default:image"`` have only one branch. An empty
+            list: the default network, LightGBM, a random forest and a linear model, if
+            they are installed. Estimators of scikit-learn's kind, fitted or not, a
+            ``pg.Model`` of one, or pairs ``(name, estimator)``, are also accepted: a
+            copy is fitted on the raw columns of each fold.
+        X: Table ``(rows, features)``, a frame or an array. ``pg.read_table`` reads one
+            from a file, with codes for missing cells.
         y: Target ``(rows,)``: texts, truths and few whole numbers are classes.
-        cv: Number of folds, stratified by class. ``"5x3"`` divides the rows into five folds three times.
-        metric: The metric that decides. Default: ROC-AUC for two classes, accuracy for more, RMSE for numbers.
-        explain: Whether models are explained: by permutation importance, and networks by permgrad, too.
+        cv: Number of folds, stratified by class. ``"5x3"`` divides the rows into five
+            folds three times.
+        metric: The metric that decides. Default: ROC-AUC for two classes, accuracy for
+            more, RMSE for numbers.
+        explain: Whether models are explained: by permutation importance, and networks
+            by permgrad, too.
         row_groups: ``(rows,)``. Rows of one group stay in one fold.
-        kinds: Columns whose kind is declared, for example ``{"postcode": "categorical"}``.
+        kinds: Columns whose kind is declared, for example ``{"postcode":
+            "categorical"}``.
         random_state: Seed of folds, models and donors.
         progress: A bar on stderr.
 
     Returns:
-        A ``Comparison``: frames ``scores, standing, pairs, importances, agreement``, and ``to_html()``, ``save(...)``.
+        A ``Comparison``: frames ``scores, standing, pairs, importances, agreement``,
+        and ``to_html()``, ``save(...)``.
 
     Raises:
         InputError: An argument cannot be used. Nothing was computed.

@@ -1,4 +1,6 @@
-"""The request of a comparison, checked before any row is read: models, folds and explanations. Then its table."""
+"""The request of a comparison, checked before any row is read: models, folds and
+explanations. Then its table.
+"""
 
 from __future__ import annotations
 
@@ -70,20 +72,24 @@ USUAL = ("default", "lightgbm", "random_forest", "linear")
 
 
 def loss_of(task: Task) -> str:
-    """Return the registered name of the loss of explanations, which is finite for every kind of model.
+    """Return the registered name of the loss of explanations, which is finite for every
+    kind of model.
 
-    NOTE[DIFF]: networks are otherwise explained by their log loss. A forest may give the true class a probability of
-    exactly 0, whose log loss is infinite. The Brier score (Brier 1950) is proper too, and bounded.
+    NOTE[DIFF]: networks are otherwise explained by their log loss. A forest may give
+    the true class a probability of exactly 0, whose log loss is infinite. The Brier
+    score (Brier 1950) is proper too, and bounded.
     """
     return "brier" if task == "classification" else "squared_error"
 
 
-# ---- models ----------------------------------------------------------------------------------------------------------
+# ---- models --------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Model(ComparedModel):
-    """A model with what is needed to fit it: a network's preset, by name or file, and its branches, if not all.
+    """A model with what is needed to fit it: a network's preset, by name or file, and
+    its branches, if not all.
 
-    Or a user's ``estimator``, which is cloned and fitted on each fold, and how it is ``read``.
+    Or a user's ``estimator``, which is cloned and fitted on each fold, and how it is
+    ``read``.
     """
 
     preset: str = ""
@@ -93,7 +99,8 @@ class Model(ComparedModel):
 
 
 def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
-    """Return the models of names: presets or preset files, also with a branch, baselines, and estimators.
+    """Return the models of names: presets or preset files, also with a branch,
+    baselines, and estimators.
 
     An estimator stands alone, or in a pair ``(name, estimator)``.
     """
@@ -110,7 +117,10 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
                 code="PG008",
             )
     if len(models) < 2:
-        problem = f"A comparison needs at least 2 models, got {repr(names[0]) if names else 'none'}"
+        problem = (
+            "A comparison needs at least 2 models, got "
+            f"{repr(names[0]) if names else 'none'}"
+        )
         raise InputError(
             problem, hint="Name more, such as default and lightgbm.", code="PG005"
         )
@@ -123,7 +133,9 @@ def parse_models(entries: Sequence[Any]) -> tuple[Model, ...]:
 
 
 def usual_absent() -> dict[str, str]:
-    """Return a sentence for each default model that is not installed: which it is, and how to install it."""
+    """Return a sentence for each default model that is not installed: which it is, and
+    how to install it.
+    """
     reasons = {}
     for model_name in USUAL:
         if model_name in baselines:
@@ -136,7 +148,9 @@ def usual_absent() -> dict[str, str]:
 
 
 def _of_estimator(entry: Any) -> Model:
-    """Return the model of a user's estimator, named by its class, or by the name in the pair."""
+    """Return the model of a user's estimator, named by its class, or by the name in the
+    pair.
+    """
     is_pair = isinstance(entry, tuple) and len(entry) == 2
     if is_pair:
         model = entry[1]
@@ -158,7 +172,8 @@ def _of_estimator(entry: Any) -> Model:
         or isinstance(estimator, type)
     ):
         raise InputError(
-            f"An entry of models must be a name, an estimator of scikit-learn's kind or a pair of both, got "
+            "An entry of models must be a name, an estimator of scikit-learn's kind "
+            "or a pair of both, got "
             f"{shown(entry)}",
             hint="Each fold fits a copy of it.",
             code="PG031",
@@ -170,8 +185,14 @@ def _of_estimator(entry: Any) -> Model:
 
 def _parse(name: str) -> Model:
     if is_onnx(Path(name)):
-        problem = f"{name} holds a fitted model, which may have been fitted on the rows that it would be scored on"
-        problem_hint = "Explain it with permgrad explain on new rows, or pass its estimator to permgrad.compare in Python."
+        problem = (
+            f"{name} holds a fitted model, which may have been fitted on the "
+            "rows that it would be scored on"
+        )
+        problem_hint = (
+            "Explain it with permgrad explain on new rows, or pass its "
+            "estimator to permgrad.compare in Python."
+        )
         raise InputError(problem, hint=problem_hint, code="PG031")
     preset, branches = split_preset(name)
     if preset in presets or preset.endswith(".json"):
@@ -195,12 +216,15 @@ def _parse(name: str) -> Model:
     raise unknown("model", name, [*presets, *baselines], ["FILE.json"])
 
 
-# ---- the complete request --------------------------------------------------------------------------------------------
+# ---- the complete request ------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ComparisonPlan:
-    """Everything that decides the content of cells, checked. Without ``methods`` nothing is explained.
+    """Everything that decides the content of cells, checked.
 
-    ``notes`` say which default models are not installed, and which methods do not apply to some models.
+    Without ``methods`` nothing is explained.
+
+    ``notes`` say which default models are not installed, and which methods do not apply
+    to some models.
     """
 
     models: tuple[Model, ...]
@@ -264,7 +288,7 @@ def read_cv(cv: int | str) -> tuple[int, int]:
     return folds, repeats
 
 
-# ---- folds -----------------------------------------------------------------------------------------------------------
+# ---- folds ---------------------------------------------------------------------------
 #: Share of each training part that is held out for early stopping.
 VALIDATION_SHARE = 0.15
 
@@ -288,7 +312,10 @@ def make_folds(
     seed: int = 0,
     row_groups: npt.NDArray[Any] | None = None,
 ) -> list[Fold]:
-    """Divide rows for a comparison, stratified by class. Every row is tested once per repeat. Groups stay together."""
+    """Divide rows for a comparison, stratified by class.
+
+    Every row is tested once per repeat. Groups stay together.
+    """
     _check_folds(y, task, folds, row_groups)
     divided = []
     for repeat in range(repeats):
@@ -336,7 +363,10 @@ def _check_folds(
                 advice = f"Take {rarest_count} folds (cv), join"
             else:
                 advice = "Join"
-            problem = f"Class {labels[rarest].item()!r} has fewer rows than folds: {counted(rarest_count, 'row')}, {folds} folds"
+            problem = (
+                f"Class {labels[rarest].item()!r} has fewer rows than folds: "
+                f"{counted(rarest_count, 'row')}, {folds} folds"
+            )
             yield problem, f"{advice} rare classes, or leave their rows out.", "PG013"
     elif len(y) < 2 * folds:
         problem = (
@@ -362,7 +392,8 @@ def _cross(
         n_splits=folds, shuffle=True, random_state=seed % 2**32
     )
     with warnings.catch_warnings():
-        # If a class is in fewer groups than folds, some folds lack it. That is what groups mean.
+        # If a class is in fewer groups than folds, some folds lack it. That is what
+        # groups mean.
         warnings.filterwarnings("ignore", category=UserWarning)
         return [
             (training, test_rows)
@@ -377,7 +408,10 @@ def _hold_out(
     seed: int,
     groups: npt.NDArray[Any] | None,
 ) -> tuple[Integers, Integers]:
-    """Hold out rows of a training part for early stopping. Every class keeps a row to be fitted on."""
+    """Hold out rows of a training part for early stopping.
+
+    Every class keeps a row to be fitted on.
+    """
     if groups is not None and len(set(np.asarray(groups)[training].tolist())) > 1:
         maker = model_selection.GroupShuffleSplit(
             n_splits=1, test_size=VALIDATION_SHARE, random_state=seed % 2**32
@@ -394,15 +428,17 @@ def _hold_out(
     return np.sort(training[fitted]), np.sort(training[stopping])
 
 
-# ---- the table -------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------
 @dataclass(frozen=True, kw_only=True)
 class ComparedTable:
-    """A checked table to compare models on: features, and the target ``(rows,)``, classes or float64.
+    """A checked table to compare models on: features, and the target ``(rows,)``,
+    classes or float64.
 
-    ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as one feature. ``positive`` is
-    the positive class of two, and ``notes`` are sentences for the user. ``cells`` say how
-    odd cells were read. ``decides``: the arguments of an estimator that choose its
-    threshold, empty where classes are the most probable ones.
+    ``row_groups`` are labels of rows that stay together, ``groups`` columns that act as
+    one feature. ``positive`` is the positive class of two, and ``notes`` are sentences
+    for the user. ``cells`` say how odd cells were read. ``decides``: the arguments of
+    an estimator that choose its threshold, empty where classes are the most probable
+    ones.
     """
 
     name: str
@@ -456,7 +492,8 @@ class ComparedTable:
 
 def from_request(request: CompareRequest) -> ComparedTable:
     """Read and check the table of a request."""
-    # Folds divide the rows, so columns must be valid over all rows, not over the split of a run.
+    # Folds divide the rows, so columns must be valid over all rows, not over the split
+    # of a run.
     inputs = load_inputs(request.run_request(), undivided=True)
     table_rows = inputs.parts["train"]
     shared = ("target", "task", "groups", "na", "kinds", "positive")
@@ -492,13 +529,17 @@ def from_arrays(
     codes = None
     if row_groups is not None:
         labels = np.asarray(row_groups)
-        problem_hint = "For example: row_groups=frame['patient'], which keeps rows of one patient in one fold."
+        problem_hint = (
+            "For example: row_groups=frame['patient'], which keeps rows of "
+            "one patient in one fold."
+        )
         check_rows("row_groups", labels, len(frame), problem_hint)
         codes = pd.factorize(pd.Series(labels), use_na_sentinel=False)[0].astype(
             np.int64
         )
     declared = checked_kinds(kinds, list(frame.columns))
-    # What the encoders of the folds would refuse is refused here, before anything is computed.
+    # What the encoders of the folds would refuse is refused here, before anything is
+    # computed.
     schema = infer_schema(frame, kinds=declared)
     if hasattr(X, "columns"):
         found_groups = columns_as_one(frame, schema.of_kind("identifier"))
@@ -549,7 +590,10 @@ def _checked_target(y: Any, rows: int) -> pd.Series[Any]:
         problem = f"X and y must have equally many rows, got {rows} and {len(target)}"
         raise InputError(problem, hint="Pass one target per row.", code="PG007")
     if missing := int(target.isna().sum()):
-        problem = f"{missing:,} of {len(target):,} values of y {by_count(missing, 'is', 'are')} missing"
+        problem = (
+            f"{missing:,} of {len(target):,} values of y "
+            f"{by_count(missing, 'is', 'are')} missing"
+        )
         raise InputError(
             problem,
             hint=f"Leave {by_count(missing, 'that row', 'those rows')} out.",

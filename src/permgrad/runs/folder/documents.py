@@ -1,6 +1,7 @@
 """Read the documents of a run's folder, and tables like that of a run.
 
-The record has their checksums (``finished_record``), so that their entries need no checks.
+The record has their checksums (``finished_record``), so that their entries need no
+checks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ BRANCHES = "branches.json"
 def read_like(
     table: Path, data: Mapping[str, Any], features: Sequence[str] = ()
 ) -> Written:
-    """Read a table like the one of a run: the same decimal sign, text columns and codes for missing."""
+    """Read a table like the one of a run: the same decimal sign, text columns and codes
+    for missing.
+    """
     if str(table) in data_sets():
         from permgrad.data.datasets import load_dataset
 
@@ -65,7 +68,9 @@ def read_predictions(folder: Path, data: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def saved_explanation(folder: Path, method: str) -> Explanation | None:
-    """Return an explanation of a run's folder, or None if it has none by this method."""
+    """Return an explanation of a run's folder, or None if it has none by this
+    method.
+    """
     from permgrad.attribution.explanation import Explanation
 
     source = folder / "explanations" / method

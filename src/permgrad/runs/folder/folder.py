@@ -29,11 +29,14 @@ from permgrad.base.folders import (
 from permgrad.base.stored import TIMES
 
 RECORD = "run.json"
-#: Folder for the state of an unfinished training. It is removed when the model stage is finished.
+#: Folder for the state of an unfinished training. It is removed when the model stage is
+#: finished.
 CHECKPOINT = ".checkpoint"
-#: Cached explanations, see ``cache``. They stay when a run is explained again, and are removed with their model.
+#: Cached explanations, see ``cache``. They stay when a run is explained again, and are
+#: removed with their model.
 CACHE = ".explanations"
-#: Vectors of texts and images by named encoders. They belong to no stage: other runs in the folder use them again.
+#: Vectors of texts and images by named encoders. They belong to no stage: other runs in
+#: the folder use them again.
 FEATURES = "features"
 
 #: Stages in their order, each with the names that it writes into the folder.
@@ -65,13 +68,15 @@ _ORDER = list(STAGES)
 NAMES = (RECORD, *(file_name for names in STAGES.values() for file_name in names))
 
 
-# ---- the folder of a run ---------------------------------------------------------------------------------------------
+# ---- the folder of a run -------------------------------------------------------------
 @dataclass(frozen=True)
 class RunKind(FolderKind):
     """A run's folder, whose stages are finished one by one."""
 
     def is_whole(self, folder: Path, record: Mapping[str, Any]) -> bool:
-        """Whether all stages are finished, and all their files are as they were then."""
+        """Whether all stages are finished, and all their files are as they were
+        then.
+        """
         return whole_stages(folder, record) == _ORDER
 
 
@@ -92,9 +97,12 @@ read_record = RUN.read
 
 @dataclass
 class RunFolder:
-    """A run's folder that this process may write to, with the content of ``run.json``. Made by :func:`open_run`.
+    """A run's folder that this process may write to, with the content of ``run.json``.
 
-    ``lost``: a note on files of a finished stage that were missing or damaged when it was opened, or nothing.
+    Made by :func:`open_run`.
+
+    ``lost``: a note on files of a finished stage that were missing or damaged when it
+    was opened, or nothing.
     """
 
     path: Path
@@ -103,7 +111,11 @@ class RunFolder:
 
     @contextmanager
     def stage(self, name: str, earlier: float = 0.0) -> Iterator[None]:
-        """Run the body as a stage. If it succeeds, note this in ``run.json``, with its time and ``earlier`` seconds."""
+        """Run the body as a stage.
+
+        If it succeeds, note this in ``run.json``, with its time and ``earlier``
+        seconds.
+        """
         started = time.perf_counter()
         yield
         spent = time.perf_counter() - started + earlier
@@ -121,7 +133,8 @@ class RunFolder:
         )  # this stage may have changed files of earlier ones
 
     def forget_from(self, stage: str | None) -> None:
-        """Mark a stage and all later ones as unfinished, then remove their files and leftovers.
+        """Mark a stage and all later ones as unfinished, then remove their files and
+        leftovers.
 
         None: nothing is marked, and an interrupted training keeps its checkpoint.
         """
@@ -137,7 +150,8 @@ class RunFolder:
             if stage_name in kept_stages
         }
         self.record["finished_stages"] = kept_stages
-        # The record is written first: after an interruption here, the folder holds an unfinished run.
+        # The record is written first: after an interruption here, the folder holds an
+        # unfinished run.
         write_json_atomic(self.path / RECORD, self.record)
         names = [
             file_name
@@ -158,7 +172,9 @@ class RunFolder:
 
 
 def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) -> None:
-    """Write the record, with the checksums that the files of its stages now have: of some names, or of all."""
+    """Write the record, with the checksums that the files of its stages now have: of
+    some names, or of all.
+    """
     for stage in record["finished_stages"]:
         checksums = record["stages"][stage]["sums"]
         checksums |= {
@@ -169,9 +185,11 @@ def note_files(folder: Path, record: dict[str, Any], among: Iterable[str] = ()) 
     write_json_atomic(folder / RECORD, record)
 
 
-# ---- complete files --------------------------------------------------------------------------------------------------
+# ---- complete files ------------------------------------------------------------------
 class Lost(NamedTuple):
-    """A finished stage with files that are missing or changed, which ones in words, and how many ``files``."""
+    """A finished stage with files that are missing or changed, which ones in words, and
+    how many ``files``.
+    """
 
     stage: str
     words: str
@@ -179,7 +197,10 @@ class Lost(NamedTuple):
 
 
 def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
-    """Yield the finished stages with files that are missing or changed, in their order. Nothing needs torch."""
+    """Yield the finished stages with files that are missing or changed, in their order.
+
+    Nothing needs torch.
+    """
     for stage in filter(record["finished_stages"].__contains__, STAGES):
         facts = record["stages"].get(stage)
         if isinstance(facts, dict):
@@ -189,19 +210,25 @@ def losses(folder: Path, record: Mapping[str, Any]) -> Iterator[Lost]:
         if not isinstance(checksums, dict):
             files = [RECORD]
             file_state = "damaged"
-        # Unlike Path.exists this is False for a name that no file can have, and not an error.
+        # Unlike Path.exists this is False for a name that no file can have, and not an
+        # error.
         elif files := [name for name in checksums if not os.path.exists(folder / name)]:  # noqa: PTH110
             file_state = "missing"
         else:
             files = sorted(changed_files(folder, facts))
             file_state = "damaged or changed"
         if files:
-            words = f"{listed(files, 3)} of stage {stage!r} {by_count(len(files), 'is', 'are')} {file_state}"
+            words = (
+                f"{listed(files, 3)} of stage {stage!r} "
+                f"{by_count(len(files), 'is', 'are')} {file_state}"
+            )
             yield Lost(stage, words, len(files))
 
 
 def whole_stages(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """Return the finished stages with complete files, up to the first that has lost some."""
+    """Return the finished stages with complete files, up to the first that has lost
+    some.
+    """
     first_loss = next(losses(folder, record), None)
     if first_loss is None:
         earlier_stages = _ORDER
@@ -265,7 +292,7 @@ def command_for(folder: Path, record: Mapping[str, Any]) -> str:
     return shlex.join([*words, "--out", os.fspath(folder)])
 
 
-# ---- opening it ------------------------------------------------------------------------------------------------------
+# ---- opening it ----------------------------------------------------------------------
 @contextmanager
 def open_run(
     path: str | os.PathLike[str],
@@ -275,10 +302,12 @@ def open_run(
     overwrite: bool = False,
     from_stage: str | None = None,
 ) -> Iterator[RunFolder]:
-    """Lock a folder for a run: a new one, or an unfinished one of the same configuration.
+    """Lock a folder for a run: a new one, or an unfinished one of the same
+    configuration.
 
-    ``overwrite`` starts again in a folder with another run or other files, and replaces only what a run writes.
-    ``from_stage`` repeats this stage and all later ones. All earlier ones must be finished.
+    ``overwrite`` starts again in a folder with another run or other files, and replaces
+    only what a run writes. ``from_stage`` repeats this stage and all later ones. All
+    earlier ones must be finished.
     """
     folder = Path(path)
     if from_stage is not None:
@@ -306,7 +335,10 @@ def open_run(
             usable = whole_stages(folder, run_folder.record)
         for stage in [] if from_stage is None else _ORDER[: _ORDER.index(from_stage)]:
             if stage not in usable:
-                problem = f"Cannot start from {from_stage!r}: stage {stage!r} is not finished in {folder}"
+                problem = (
+                    f"Cannot start from {from_stage!r}: stage {stage!r} is not "
+                    f"finished in {folder}"
+                )
                 raise InputError(problem, hint="Leave --from out.", code="PG055")
         if record is not None and first is not None:
             _refuse_added(folder, record, first)
@@ -318,13 +350,18 @@ def open_run(
             ):
                 first = first_loss.stage
                 written = by_count(first_loss.files, "it", "them")
-                run_folder.lost = f"note: {first_loss.words}. The stage that writes {written} is repeated, and all later ones."
+                run_folder.lost = (
+                    f"note: {first_loss.words}. The stage that writes "
+                    f"{written} is repeated, and all later ones."
+                )
             run_folder.forget_from(first)
         yield run_folder
 
 
 def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
-    """Refuse to remove files that were added to a folder of a finished stage, such as notes in the model folder."""
+    """Refuse to remove files that were added to a folder of a finished stage, such as
+    notes in the model folder.
+    """
     added: list[str] = []
     for stage in _ORDER[_ORDER.index(first) :]:
         facts = record["stages"].get(stage, {})
@@ -336,7 +373,10 @@ def _refuse_added(folder: Path, record: Mapping[str, Any], first: str) -> None:
             ]
     if added:
         files = f"{', '.join(added[:5])}{', ...' if len(added) > 5 else ''}"
-        problem_hint = f"Move {'them' if len(added) > 1 else 'it'} away, or choose another folder with --out."
+        problem_hint = (
+            f"Move {'them' if len(added) > 1 else 'it'} away, or choose "
+            "another folder with --out."
+        )
         raise InputError(
             f"{folder} holds {files} in folders that would be replaced",
             hint=problem_hint,
@@ -353,7 +393,8 @@ def refuse_input(
 ) -> Iterator[Fault]:
     """Refuse an output that is an input, or that would replace one, also through links.
 
-    ``names`` are written into the folder ``target``. None: the target itself is replaced.
+    ``names`` are written into the folder ``target``. None: the target itself is
+    replaced.
     """
     if names is None:
         written = [target]
@@ -363,19 +404,27 @@ def refuse_input(
         if input_path is None or not input_path.exists():
             continue
         if any(_lies_in(input_path, written_path) for written_path in written):
-            problem = f"{target} is or contains the {input_role} {input_path}, which the command reads"
+            problem = (
+                f"{target} is or contains the {input_role} {input_path}, which "
+                "the command reads"
+            )
             yield problem, "Choose another place with --out.", "PG050"
         if (
             input_path.is_dir()
             and _lies_in(target, input_path)
             and not _lies_in(input_path, target)
         ):
-            problem = f"{target} is inside the {input_role} {input_path}, which the command reads"
+            problem = (
+                f"{target} is inside the {input_role} {input_path}, which the "
+                "command reads"
+            )
             yield problem, "Choose a place outside it with --out.", "PG050"
 
 
 def refuse_run_file(target: Path, folder: Path) -> None:
-    """Refuse an output that is one of the files of a run, given by its folder or that of its model."""
+    """Refuse an output that is one of the files of a run, given by its folder or that
+    of its model.
+    """
     run_folder = folder if (folder / "model").is_dir() else folder.parent
     if run_folder == folder.parent:
         protected_paths = [folder]

@@ -1,4 +1,6 @@
-"""What is alarming about a table before any model has seen it: for run, compare and tune."""
+"""What is alarming about a table before any model has seen it: for run, compare and
+tune.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def table_alarms(
 
     Args:
         target: its name.
-        learned: rows, from which columns that tell the target are learned, and their targets.
+        learned: rows, from which columns that tell the target are learned, and their
+            targets.
         held_out: other rows, on which these are tried.
         task: what is predicted.
         na: codes of missing cells.

@@ -31,7 +31,7 @@ SUMMARY_FILE = "report.md"
 BASELINE_PREDICTIONS = "baseline_predictions.npz"
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------
 def read_assessment(folder: Path, model: Any) -> Assessment:
     """Return what the folder of a run holds of its assessment."""
     data_facts, metrics = (
@@ -131,7 +131,7 @@ def data_section(data: Mapping[str, Any], columns: Mapping[str, Any]) -> DataSec
     )
 
 
-# ---- the page --------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------
 def look_of(
     record: Mapping[str, Any], *, keep_rows: bool, title: str | None = None
 ) -> dict[str, Any]:
@@ -155,7 +155,8 @@ def write_page(
     *,
     out: Path | None = None,
 ) -> Path:
-    """Write ``report.html``, ``report.md`` and its picture into a run's folder, and its verdict into the metrics.
+    """Write ``report.html``, ``report.md`` and its picture into a run's folder, and its
+    verdict into the metrics.
 
     With ``out``, only the page is written, to that file.
     """

@@ -1,4 +1,6 @@
-"""Which branches beside the network there is time for, under a time limit, by trying a few rounds of each."""
+"""Which branches beside the network there is time for, under a time limit, by trying a
+few rounds of each.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from permgrad.models.libraries.job import Rows as BaselineRows
 if TYPE_CHECKING:
     from permgrad.models.estimators.prepared import Prepared
 
-#: Rounds of a first and a second try, by which those of a whole fit are estimated, and rows of a try at most.
+#: Rounds of a first and a second try, by which those of a whole fit are estimated, and
+#: rows of a try at most.
 _TRIES = (2, 8)
 _TRIED_ROWS = 4000
 #: What the second try may take of the time that is left, by the first one.
@@ -35,7 +38,9 @@ SHARE = 0.5
 
 
 class Learned(NamedTuple):
-    """Training rows that branches are tried on: encoded ``(rows, encoded)``, with their target."""
+    """Training rows that branches are tried on: encoded ``(rows, encoded)``, with their
+    target.
+    """
 
     task: Task
     encoded: Floats32
@@ -46,10 +51,12 @@ class Learned(NamedTuple):
 def branches_in_time(
     learned: Learned, ready: Prepared, clock: Clock
 ) -> tuple[tuple[str, ...], float]:
-    """Return the branches that are tried beside the network, and about how many seconds they take.
+    """Return the branches that are tried beside the network, and about how many seconds
+    they take.
 
-    Those that would take more than half of the time that is left are left out, unless they are named. Nothing that is
-    not tried anyway, such as trees of many classes, is measured.
+    Those that would take more than half of the time that is left are left out, unless
+    they are named. Nothing that is not tried anyway, such as trees of many classes, is
+    measured.
     """
     classify = learned.task == "classification"
     if classify:
@@ -76,7 +83,10 @@ def branches_in_time(
 
 
 def _seconds(learned: Learned, name: str, classes: int, most: float) -> float:
-    """Return about how many seconds a branch takes. The second try is only made where it takes less than ``most``."""
+    """Return about how many seconds a branch takes.
+
+    The second try is only made where it takes less than ``most``.
+    """
     library = best_library().name if name == "trees" else name
     rows, count = _tried_rows(learned, classes)
     key = _ROUNDS.get(library, "n_estimators")

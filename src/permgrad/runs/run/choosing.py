@@ -1,4 +1,7 @@
-"""Which model a run trains: ``--model``. Nothing here loads torch before a model is fitted."""
+"""Which model a run trains: ``--model``.
+
+Nothing here loads torch before a model is fitted.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ def check_model(request: RunRequest) -> None:
             read_settings(request.preset, model_name), model_name, request.preset
         )
     elif request.preset != "default":
-        problem = f"--preset {request.preset} is for permgrad's network, and --model is {model_name}"
+        problem = (
+            f"--preset {request.preset} is for permgrad's network, and --model "
+            f"is {model_name}"
+        )
         raise InputError(problem, hint="Leave one of them out.", code="PG006")
     if is_file(model_name):
         _check_file(request)
@@ -61,19 +67,24 @@ def _check_file(request: RunRequest) -> Iterator[Fault]:
 
 @cache
 def estimator_of(name: str) -> Any:
-    """Return the unfitted estimator that ``module:function`` returns, also in a ``pg.Model``.
+    """Return the unfitted estimator that ``module:function`` returns, also in a
+    ``pg.Model``.
 
     The module may lie in this folder.
 
     Raises:
-        InputError: there is no such module or function, it fails, or it returns something else.
+        InputError: there is no such module or function, it fails, or it returns
+            something else.
     """
     module, _, function = name.partition(":")
     working_folder = str(Path.cwd())
     sys.path.insert(0, working_folder)
 
     def said(error: Exception) -> InputError:
-        problem_hint = "Name a function without arguments that returns an unfitted estimator, as module:function."
+        problem_hint = (
+            "Name a function without arguments that returns an unfitted "
+            "estimator, as module:function."
+        )
         if isinstance(error, ModuleNotFoundError):
             problem_hint = f"Start permgrad where {module}.py is, or install it."
         return InputError(
@@ -99,8 +110,14 @@ def _unfitted(name: str, made_estimator: Any) -> Any:
     if isinstance(made_estimator, Model) and (
         model_options := described(made_estimator)
     ):
-        problem = f"--model {name} returns a pg.Model with {', '.join(f'{option_name}=' for option_name in model_options)}"
-        problem_hint = "Of a run its options say this: return the estimator, and pass for example --task or --positive."
+        problem = (
+            f"--model {name} returns a pg.Model with "
+            f"{', '.join(f'{option_name}=' for option_name in model_options)}"
+        )
+        problem_hint = (
+            "Of a run its options say this: return the estimator, and pass "
+            "for example --task or --positive."
+        )
         raise InputError(problem, hint=problem_hint, code="PG031")
     lacking = []
     for method in ("fit", "predict"):
@@ -125,7 +142,9 @@ def _unfitted(name: str, made_estimator: Any) -> Any:
 
 
 def trusted(request: RunRequest) -> list[str]:
-    """Return the types of the user's estimator, which a run that resumes may load again."""
+    """Return the types of the user's estimator, which a run that resumes may load
+    again.
+    """
     if ":" not in request.model or is_file(request.model):
         return []
     from skops import io

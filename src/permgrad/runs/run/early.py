@@ -1,4 +1,6 @@
-"""What is refused by the first lines of a table, and of a model, before anything heavy is imported."""
+"""What is refused by the first lines of a table, and of a model, before anything heavy
+is imported.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,10 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
     else:
         header_line = line_of(request.table, target)
     if header_line is not None:
-        advice = f"It stands in line {header_line} of {request.table}: delete the lines above, so that this one is the header."
+        advice = (
+            f"It stands in line {header_line} of {request.table}: delete the "
+            "lines above, so that this one is the header."
+        )
         problem = f"{option_of('--target', target)}: no such column"
         raise InputError(problem, hint=advice, code="PG012")
     find_column(target, names, "--target")
@@ -72,7 +77,10 @@ def find_columns(request: RunRequest, target: str | None, names: Sequence[str]) 
 def no_such_file(
     source: str | Path, role: str, names: Collection[str] = ()
 ) -> InputError:
-    """Return the error for a file that cannot be read. ``names``: of the data sets that could have been meant."""
+    """Return the error for a file that cannot be read.
+
+    ``names``: of the data sets that could have been meant.
+    """
     from permgrad.base.files import near_file, why_missing  # loads NumPy
 
     source_path = Path(source)
@@ -99,14 +107,20 @@ def no_such_file(
 
 
 def find_column(name: str, names: Sequence[str], role: str) -> None:
-    """Refuse a column that is not in the table. Suggest a near name, or hint at a wrong delimiter."""
+    """Refuse a column that is not in the table.
+
+    Suggest a near name, or hint at a wrong delimiter.
+    """
     if name in names:
         return
     problem_hint = did_you_mean(name, names, f"Columns: {listed(names, 8)}.")
     if {column_name.strip() for column_name in name.split(",")} <= {*names}:
         problem_hint = f"Name one column in each {role}."
     if len(names) == 1:
-        problem_hint += " Is the delimiter one of , ; tab | or space? In an Excel file, choose the sheet with --sheet."
+        problem_hint += (
+            " Is the delimiter one of , ; tab | or space? In an Excel "
+            "file, choose the sheet with --sheet."
+        )
     where = f"Column {name!r} ({role})"
     if role.startswith("--"):
         if role.endswith("="):
@@ -116,7 +130,7 @@ def find_column(name: str, names: Sequence[str], role: str) -> None:
     raise InputError(f"{where}: no such column", hint=problem_hint, code="PG012")
 
 
-# ---- a table for a model ---------------------------------------------------------------------------------------------
+# ---- a table for a model -------------------------------------------------------------
 @refusing
 def check_model(folder: Path) -> Iterator[Fault]:
     """Refuse a folder that cannot be a model, without reading one."""
@@ -148,7 +162,8 @@ def saved_in(folder: Path) -> Path:
 def refuse_other_columns(folder: Path, table: Path) -> None:
     """Refuse a table whose header lacks columns that a model reads.
 
-    What its first lines leave open, or is damaged, is refused once model and table are read.
+    What its first lines leave open, or is damaged, is refused once model and table are
+    read.
     """
     names = csv_header(table)
     if not names:
@@ -191,7 +206,10 @@ def refuse_other_columns(folder: Path, table: Path) -> None:
 
 
 def known_columns(data: Mapping[str, Any]) -> list[str]:
-    """Return the target, the identifiers, and the columns that the run left out. They need no warning."""
+    """Return the target, the identifiers, and the columns that the run left out.
+
+    They need no warning.
+    """
     named = []
     for column_row in data.get("columns", ()):
         if not column_row["used"]:

@@ -1,4 +1,5 @@
-"""From the options of ``permgrad run`` to checked tables: features, target and the split of the rows.
+"""From the options of ``permgrad run`` to checked tables: features, target and the
+split of the rows.
 
 All input is checked here, before the run's folder is touched.
 """
@@ -79,14 +80,17 @@ _PUBLISHED = ("paper", "ig_example")
 class Inputs:
     """Everything that the stages of a run need from the table.
 
-    ``schema`` has all columns but the target, typed by the training rows, ``feature_types`` only the features.
-    ``left_out`` gives the reason why a column is not a feature, ``groups`` the columns that act as one feature.
-    ``shared_rows`` counts test rows equal to a training row in every column of the file, ``blank_rows`` those of them
-    without a value in any feature, and ``alike_rows`` those equal in every feature and the target. With
-    ``shared_expected``, the first are no more than the columns' own frequencies explain. Tables to predict on are read
-    by the same ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two. ``images`` is what the
-    configuration holds of the images, ``together`` the facts on what may say that rows belong together. ``counts``: the
-    target is counts or rates. ``cells``: what the page says of how cells were read. ``labels``: what the file says
+    ``schema`` has all columns but the target, typed by the training rows,
+    ``feature_types`` only the features. ``left_out`` gives the reason why a column is
+    not a feature, ``groups`` the columns that act as one feature. ``shared_rows``
+    counts test rows equal to a training row in every column of the file, ``blank_rows``
+    those of them without a value in any feature, and ``alike_rows`` those equal in
+    every feature and the target. With ``shared_expected``, the first are no more than
+    the columns' own frequencies explain. Tables to predict on are read by the same
+    ``decimal``, ``units`` and ``texts``. ``positive``: the positive class of two.
+    ``images`` is what the configuration holds of the images, ``together`` the facts on
+    what may say that rows belong together. ``counts``: the target is counts or rates.
+    ``cells``: what the page says of how cells were read. ``labels``: what the file says
     that columns hold.
     """
 
@@ -122,13 +126,17 @@ class Inputs:
 
     @property
     def encoder_options(self) -> dict[str, Any]:
-        """The options of columns for a table encoder, or for an estimator that makes one."""
+        """The options of columns for a table encoder, or for an estimator that makes
+        one.
+        """
         codes = list(self.na) or None
         return {"na": codes, "groups": self.groups, "kinds": self.kinds or None}
 
     @cached_property
     def learned(self) -> npt.NDArray[np.bool_]:
-        """``(validation rows,)``: whether the training rows hold the class of the row (regression: always)."""
+        """``(validation rows,)``: whether the training rows hold the class of the row
+        (regression: always).
+        """
         y = self.parts["validation"].y
         if self.task == "regression":
             return np.ones(len(y), dtype=bool)
@@ -152,7 +160,8 @@ class Inputs:
 
     @property
     def described(self) -> tuple[str, list[dict[str, Any]]]:
-        """The columns for the terminal, which says why the user left one out, and for the report, with their roles.
+        """The columns for the terminal, which says why the user left one out, and for
+        the report, with their roles.
 
         For numbers with units, the reason names the unit.
         """
@@ -199,11 +208,14 @@ class Inputs:
         return self.schema.to_text(40, reasons), lines
 
 
-# ---- loading ---------------------------------------------------------------------------------------------------------
+# ---- loading -------------------------------------------------------------------------
 def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
-    """Read and check all tables of a run, and split the rows. Raises ``InputError`` for input that cannot be used.
+    """Read and check all tables of a run, and split the rows.
 
-    ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are training rows.
+    Raises ``InputError`` for input that cannot be used.
+
+    ``permgrad compare`` splits the rows itself. With ``undivided``, all rows are
+    training rows.
     """
     table_read = read_table(request)
     split_rows = split_table(request, table_read, undivided=undivided)
@@ -227,7 +239,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     features = columns.features
     codes = table_read.reading.codes
     notes = [*table_read.notes, *split_rows.notes, *columns.notes]
-    # Columns that were read one by one lie apart, and taking rows of thousands of those is slow. Copies lie together.
+    # Columns that were read one by one lie apart, and taking rows of thousands of those
+    # is slow. Copies lie together.
     tables = {}
     for part_name, table in split_rows.tables.items():
         tables[part_name] = table[features.names].copy()
@@ -245,7 +258,8 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
     notes += [*image_notes, *shared]
     if without := sum(map(len, tables.values())) - sum(map(len, rows_by_part.values())):
         notes.append(
-            f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} left out"
+            f"{counted(without, 'row')} of weight 0 {by_count(without, 'is', 'are')} "
+            "left out"
         )
     _check_dependence(request, split_rows, dependence)
     written = table_read.written
@@ -290,14 +304,17 @@ def load_inputs(request: RunRequest, *, undivided: bool = False) -> Inputs:
 def _check_dependence(
     request: RunRequest, rows: SplitTable, dependence: Mapping[str, Dependence]
 ) -> None:
-    """Refuse test rows of one group, and too few rows, groups or times for refits, which divide the others anew."""
+    """Refuse test rows of one group, and too few rows, groups or times for refits,
+    which divide the others anew.
+    """
     if (
         request.row_group is not None
         and "test" in dependence
         and dependence["test"].count < 2
     ):
         problem = (
-            f"The test rows have one value of {request.row_group!r} (--row-group), and an explanation compares rows of "
+            f"The test rows have one value of {request.row_group!r} (--row-group), and "
+            "an explanation compares rows of "
             "several"
         )
         problem_hint = (
@@ -338,7 +355,9 @@ def _part(
     table: pd.DataFrame,
     dependence: Dependence | None,
 ) -> Rows:
-    """Return the rows of a part, of whose columns the features are read as a ``table``."""
+    """Return the rows of a part, of whose columns the features are read as a
+    ``table``.
+    """
     columns = rows.tables[part_name]
     judged = list(dict.fromkeys(request.sensitive))
     weights = None
@@ -350,13 +369,17 @@ def _part(
                 name=request.weight,
             )
         if not weights.any():
-            problem = f"Column {request.weight!r} (weight) is above 0 in none of the {part_name} rows"
+            problem = (
+                f"Column {request.weight!r} (weight) is above 0 in none of the "
+                f"{part_name} rows"
+            )
             raise InputError(
                 problem, hint="Correct it, or leave --weight out.", code="PG020"
             )
     y = rows.truths[part_name]
     if request.offset is not None:
-        # The likelihood of counts with an offset is that of their rates, weighted by the exposures.
+        # The likelihood of counts with an offset is that of their rates, weighted by
+        # the exposures.
         with rows.lines[part_name].named():
             exposure = read_exposures(columns[request.offset])
         y = y / exposure
@@ -383,14 +406,16 @@ def _part(
     return part_rows.take(np.flatnonzero(weights))
 
 
-# ---- columns ---------------------------------------------------------------------------------------------------------
+# ---- columns -------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Columns:
-    """What each column is: ``schema`` types all but the target, ``features`` those that are learned from.
+    """What each column is: ``schema`` types all but the target, ``features`` those that
+    are learned from.
 
-    ``left_out``: why others are not. ``kinds``: declared ones, and those that the target shows. ``groups``: columns
-    that act as one feature. ``together``: facts on what may say that rows belong together.
-    ``target_signs``: what is odd about a target of numbers.
+    ``left_out``: why others are not. ``kinds``: declared ones, and those that the
+    target shows. ``groups``: columns that act as one feature. ``together``: facts on
+    what may say that rows belong together. ``target_signs``: what is odd about a target
+    of numbers.
     """
 
     schema: Schema
@@ -407,7 +432,10 @@ class Columns:
 def decide_columns(
     request: RunRequest, read: ReadTable, rows: SplitTable, *, undivided: bool = False
 ) -> tuple[Columns, SplitTable]:
-    """Third step of a run: decide each column by the training rows. Return the parts with the needed columns, too."""
+    """Third step of a run: decide each column by the training rows.
+
+    Return the parts with the needed columns, too.
+    """
     target = read.target
     written = read.written
     codes = read.codes
@@ -486,7 +514,10 @@ def decide_columns(
 
 
 def _asked_target(request: RunRequest, rows: SplitTable) -> tuple[Any, int] | None:
-    """Return the target that may show numbers to be names. None: a published network reads columns as was published."""
+    """Return the target that may show numbers to be names.
+
+    None: a published network reads columns as was published.
+    """
     if request.network in _PUBLISHED:
         return None
     labels = Target.of(rows.truths["train"], rows.task, request.seed)
@@ -500,7 +531,9 @@ def _what_returns(
     left_out: dict[str, LeftOut],
     notes: list[str],
 ) -> bool:
-    """Note what of the time of the rows returns, such as the weekday, and return whether that is a feature."""
+    """Note what of the time of the rows returns, such as the weekday, and return
+    whether that is a feature.
+    """
     time_name = str(request.time)
     train = rows.tables["train"]
     is_anywhere = all(time_name in table.columns for table in rows.files.values())
@@ -521,13 +554,16 @@ def _what_returns(
             else "it is no date"
         )
         notes.append(
-            f"{time_name!r} orders the rows. It is not a feature, because {later} and {reason}."
+            f"{time_name!r} orders the rows. It is not a feature, because {later} and "
+            f"{reason}."
         )
         return False
     del left_out[time_name]
     notes.append(
-        f"{time_name!r} orders the rows. What returns of it is a feature: {listed(returning, 9)}. Left out is the year, and in "
-        f"time later rows count as the latest training row, because {later}. To leave out all of it, pass "
+        f"{time_name!r} orders the rows. What returns of it is a feature: "
+        f"{listed(returning, 9)}. Left out is the year, and in "
+        f"time later rows count as the latest training row, because {later}. To leave "
+        "out all of it, pass "
         f"{option_of('--drop', time_name)}"
     )
     return True
@@ -536,7 +572,10 @@ def _what_returns(
 def _words_of_groups(
     request: RunRequest, schema: Schema, left_out: dict[str, LeftOut]
 ) -> list[str]:
-    """Keep a column of groups as a feature where it holds free text or images. Return the note that says so."""
+    """Keep a column of groups as a feature where it holds free text or images.
+
+    Return the note that says so.
+    """
     group = request.row_group
     if (
         group is None
@@ -547,7 +586,10 @@ def _words_of_groups(
         return []
     del left_out[group]
     is_what, content = READ[schema[group].kind]
-    group_words = f"{group!r} divides the rows and {is_what}: its {content} are a feature, which group it names is not"
+    group_words = (
+        f"{group!r} divides the rows and {is_what}: its {content} are a "
+        "feature, which group it names is not"
+    )
     return [
         two_sentences(
             group_words,
@@ -568,7 +610,10 @@ def _check_features(
             f"{column_name!r} is {reason}"
             for column_name, reason in list(left_out.items())[:3]
         )
-        problem = f"No column is left to predict {target!r} from{f' ({reasons})' if reasons else ''}"
+        problem = (
+            f"No column is left to predict {target!r} "
+            f"from{f' ({reasons})' if reasons else ''}"
+        )
         yield (
             problem,
             f"Add columns{', or leave fewer out' if reasons else ''}.",
@@ -586,7 +631,8 @@ def _check_features(
             problem_hint = "Add columns, or check --na."
         problem = (
             f"No feature varies: {listed(features, show=repr)} "
-            f"{by_count(len(features), 'has one value', 'have one value each')} in the training rows{fused_words}"
+            f"{by_count(len(features), 'has one value', 'have one value each')} in the "
+            f"training rows{fused_words}"
         )
         yield problem, problem_hint, "PG015"
 
@@ -668,7 +714,9 @@ def _groups(
     features: Sequence[str],
     train: pd.DataFrame,
 ) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Return the columns that act as one feature, and those of them that nobody declared."""
+    """Return the columns that act as one feature, and those of them that nobody
+    declared.
+    """
     if str(request.groups) == NO_GROUPS:
         return {}, {}
     if request.groups is None:
@@ -709,10 +757,11 @@ def check_images(
     tables_by_part: Mapping[str, pd.DataFrame],
     codes: MissingCodes,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what the configuration of a run holds of its images: the columns, and a hash of all contents.
+    """Return what the configuration of a run holds of its images: the columns, and a
+    hash of all contents.
 
-    Refuses images that cannot be read. Notes files of several pages, and test rows that show the same image as a
-    training row.
+    Refuses images that cannot be read. Notes files of several pages, and test rows that
+    show the same image as a training row.
     """
     digest = hashlib.sha256()
     notes = list[str]()
@@ -758,8 +807,10 @@ def check_images(
             is_shared[text_index] for text_index in index.tolist() if text_index >= 0
         ):
             notes.append(
-                f"{count:,} of {len(index):,} test rows show the same image of column {column_name!r} as a training row, so "
-                "figures on the test rows are too good. Keep equal images together with "
+                f"{count:,} of {len(index):,} test rows show the same image of column "
+                f"{column_name!r} as a training row, so "
+                "figures on the test rows are too good. Keep equal images together "
+                "with "
                 f"{option_of('--row-group', column_name)}"
             )
     return {"images": list(columns), "image content": digest.hexdigest()}, notes

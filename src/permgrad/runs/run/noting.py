@@ -1,4 +1,6 @@
-"""What a run says of the columns of its table before it learns from them: one sentence for each kind of finding."""
+"""What a run says of the columns of its table before it learns from them: one sentence
+for each kind of finding.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
 
 #: So many levels make a category a burden.
 _MANY_LEVELS = 1000
-#: Whole numbers of which this share is 0, and with more levels than so many, look like counts.
+#: Whole numbers of which this share is 0, and with more levels than so many, look like
+#: counts.
 _ZEROS = 0.1
 _LEAST_COUNT = 3
-#: Features whose values may name persons, rather than shops: so many values, and this share of the rows.
+#: Features whose values may name persons, rather than shops: so many values, and this
+#: share of the rows.
 _KINDS_NAMED = ("numeric", "categorical")
 _FEWEST_NAMED = 20
 _SHARE_NAMED = 0.1
@@ -58,7 +62,9 @@ def notes_on_cells(
     written: Written,
     codes: Sequence[Any],
 ) -> list[str]:
-    """Note codes for missing values that never occur, and a target that is written like codes."""
+    """Note codes for missing values that never occur, and a target that is written like
+    codes.
+    """
     notes = []
     if request.na:
         missing_codes = list(codes)
@@ -82,23 +88,34 @@ def notes_on_cells(
         alike = None
     if alike is not None:
         notes.append(
-            f"classes of {target!r} that differ only in leading zeros, such as {alike[0]!r} and {alike[1]!r}, are read "
+            f"classes of {target!r} that differ only in leading zeros, such as "
+            f"{alike[0]!r} and {alike[1]!r}, are read "
             f"as one number. If they differ, {AS_TEXT}."
         )
     elif target in written.padded:
         notes.append(
-            f"the target {target!r} has leading zeros like a code, but is read as numbers. If it holds codes, "
+            f"the target {target!r} has leading zeros like a code, but is read as "
+            "numbers. If it holds codes, "
             f"{AS_TEXT}."
         )
     return notes
 
 
 def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[str]:
-    """Name ``--task counts`` for a target that looks like counts with many zeros, and say what an offset does."""
+    """Name ``--task counts`` for a target that looks like counts with many zeros, and
+    say what an offset does.
+    """
     if request.offset is not None:
-        offset_words = f"{request.offset!r} is the logarithm of each row's exposure, and {target!r} is divided by the exposure"
+        offset_words = (
+            f"{request.offset!r} is the logarithm of each row's exposure, "
+            f"and {target!r} is divided by the exposure"
+        )
         return [
-            f"{offset_words}: predictions, errors and importances are those of rates. Rows count by their exposure."
+            (
+                f"{offset_words}: predictions, errors and importances are those of "
+                "rates. "
+                "Rows count by their exposure."
+            )
         ]
     y = rows.truths["train"]
     if (
@@ -110,15 +127,22 @@ def notes_on_counts(request: RunRequest, target: str, rows: SplitTable) -> list[
         return []
     zeros = float((y == 0).mean())
     largest_share = float((y == y.max()).mean())
-    # Codes of classes have no zeros, or few levels, or as many rows in the last as in the first.
+    # Codes of classes have no zeros, or few levels, or as many rows in the last as in
+    # the first.
     if zeros < _ZEROS or len(np.unique(y)) <= _LEAST_COUNT or largest_share > zeros / 2:
         return []
-    looks = f"the target {target!r} looks like a count: whole numbers, {percent(zeros)} of them 0"
+    looks = (
+        f"the target {target!r} looks like a count: whole numbers, "
+        f"{percent(zeros)} of them 0"
+    )
     if rows.task == "classification":
         training_words = "predicted as classes"
     else:
         training_words = "trained and judged by squared error"
-    counts_advice = "--task counts takes the Poisson loss, and --offset COLUMN the logarithm of an exposure"
+    counts_advice = (
+        "--task counts takes the Poisson loss, and --offset COLUMN the "
+        "logarithm of an exposure"
+    )
     return [f"{looks}. It is {training_words}; {counts_advice}."]
 
 
@@ -231,7 +255,10 @@ def notes_on_roles(
     codes: Sequence[Any],
     together: Mapping[str, Any] | None,
 ) -> list[str]:
-    """Note numbers that may be no features. Those that may say that rows belong together have a note of their own."""
+    """Note numbers that may be no features.
+
+    Those that may say that rows belong together have a note of their own.
+    """
     if together is None:
         told = {*request.kinds}
     else:
@@ -278,9 +305,10 @@ def _texts(findings: Iterable[Finding]) -> list[str]:
     return [finding.text(command=True) for finding in findings if finding.columns]
 
 
-# ---- what the page says of cells -------------------------------------------------------------------------------------
+# ---- what the page says of cells -----------------------------------------------------
 def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
-    """Return what the page says of how cells were read: the words, the advice, and the options that follow it.
+    """Return what the page says of how cells were read: the words, the advice, and the
+    options that follow it.
 
     Totals among the rows are an alarm: one decides the errors. The others are cautions.
     """
@@ -303,7 +331,10 @@ def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
             for code_text in column_codes(odd_column, cells):
                 options += ["--na", code_text]
         columns_look = by_count(len(words), "this column looks", "these columns look")
-        cell_words = f"But for some cells {columns_look} like numbers, and is read as categories: "
+        cell_words = (
+            f"But for some cells {columns_look} like numbers, and is read as "
+            "categories: "
+        )
         cell_words = cell_words.replace(
             "and is", by_count(len(words), "and is", "and are")
         )
@@ -331,7 +362,9 @@ def cell_facts(read: ReadTable, types: Schema) -> list[dict[str, Any]]:
 
 
 def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
-    """Return the alarm on rows of totals with a target: the code of their targets leaves them out."""
+    """Return the alarm on rows of totals with a target: the code of their targets
+    leaves them out.
+    """
     assert read.totals is not None, "there are totals"
     frame = read.written.frame
     lines = read.written.lines.lines
@@ -344,7 +377,10 @@ def _totals_facts(read: ReadTable) -> list[dict[str, Any]]:
     if not total_rows:
         return []
     texts = [canonical(cells.iloc[row_index]) for row_index in total_rows]
-    words = f"{sentence_of(read.totals.said(lines))}. One such row can decide the errors and the effects."
+    words = (
+        f"{sentence_of(read.totals.said(lines))}. One such row can decide the "
+        "errors and the effects."
+    )
     facts = {"words": words, "part": "alarm"}
     if int(
         cells.astype(str)
@@ -390,7 +426,10 @@ def find_together(
     types: Schema,
     left_out: Mapping[str, LeftOut],
 ) -> dict[str, Any] | None:
-    """Return facts on what may say that rows belong together. None: nothing does, or the user said how they do."""
+    """Return facts on what may say that rows belong together.
+
+    None: nothing does, or the user said how they do.
+    """
     if request.row_group is not None or request.time is not None:
         return None
     tables = [table for table in rows.tables.values() if len(table)]
@@ -457,10 +496,11 @@ def find_together(
 
 
 def _names_many(name: str, table: pd.DataFrame) -> bool:
-    """Return whether a column is called like an identifier, and has many values, none with decimals.
+    """Return whether a column is called like an identifier, and has many values, none
+    with decimals.
 
-    Of a feature with few values, such as shops, new rows have the same ones. A number with decimals measures, whatever
-    it is called: a body mass index.
+    Of a feature with few values, such as shops, new rows have the same ones. A number
+    with decimals measures, whatever it is called: a body mass index.
     """
     if not names_things(name) or table[name].nunique() < max(
         _FEWEST_NAMED, _SHARE_NAMED * len(table)
@@ -474,7 +514,9 @@ def _names_many(name: str, table: pd.DataFrame) -> bool:
 def notes_on_codes(
     features: pd.DataFrame, types: Schema, kinds: Mapping[str, Kind]
 ) -> list[str]:
-    """Propose codes for missing: of single columns where others hold them as values, and open ends of dates."""
+    """Propose codes for missing: of single columns where others hold them as values,
+    and open ends of dates.
+    """
     names = [
         column_type.name
         for column_type in types
@@ -538,7 +580,9 @@ def notes_on_blocks(
     groups: Mapping[str, Sequence[str]],
     found_groups: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """Note columns that were ``found_groups`` to be one feature, and others that duplicate each other."""
+    """Note columns that were ``found_groups`` to be one feature, and others that
+    duplicate each other.
+    """
     # Columns of one group may duplicate each other.
     return _texts(
         [

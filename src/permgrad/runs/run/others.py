@@ -1,4 +1,6 @@
-"""Models of other libraries that a run trains in the place of its network, and which of them is best (``auto``)."""
+"""Models of other libraries that a run trains in the place of its network, and which of
+them is best (``auto``).
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 _MEASURED = 1000
 #: Training rows for which there is always time.
 _FEWEST_ROWS = 1000
-#: Models that ``auto`` tries, those that are fast and often good first. Parts and number of the training rows that it
-#: tries them on, and the share of the time that it may take.
+#: Models that ``auto`` tries, those that are fast and often good first. Parts and
+#: number of the training rows that it tries them on, and the share of the time that it
+#: may take.
 CANDIDATES = (
     "lightgbm",
     "linear",
@@ -55,7 +58,10 @@ _SHARE = 0.4
 
 
 def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None:
-    """Train another model than the network. ``judging``: validation rows. ``baseline_seconds``: seconds of the baselines."""
+    """Train another model than the network.
+
+    ``judging``: validation rows. ``baseline_seconds``: seconds of the baselines.
+    """
     (model, train), rows_by_part, clock = work.untrained, work.inputs.parts, work.clock
     y = rows_by_part["train"].y
     between = rows_by_part["validation"].dependence
@@ -87,7 +93,8 @@ def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None
     if not is_file(work.request.model):
         work.say(f"  {model.label} was fitted in {readable(model.fitted_.seconds)}")
     work.model = model
-    # As many rows as explanations predict together, so that a call's own cost does not count for each row.
+    # As many rows as explanations predict together, so that a call's own cost does not
+    # count for each row.
     test_rows = work.encoded["test"]
     test_rows = test_rows.take(np.resize(np.arange(len(test_rows)), _MEASURED))
     started = time.perf_counter()
@@ -113,7 +120,9 @@ def fit_other(work: RunWork, judging: Integers, baseline_seconds: float) -> None
 
 
 def _rows_before_the_limit(work: RunWork, baseline_seconds: float) -> int:
-    """Return on how many training rows a model is fitted in half of the time that ``--time-limit`` leaves."""
+    """Return on how many training rows a model is fitted in half of the time that
+    ``--time-limit`` leaves.
+    """
     model = work.untrained[0]
     count = len(work.inputs.parts["train"])
     if work.request.time_limit is None or not isinstance(model.model, str):
@@ -141,11 +150,13 @@ def _seconds(work: RunWork, name: str) -> float:
     )
 
 
-# ---- the best of all -------------------------------------------------------------------------------------------------
+# ---- the best of all -----------------------------------------------------------------
 def choose(work: RunWork) -> dict[str, Any]:
-    """Return the best model by its cross-fitted loss on training rows: ``model``, ``losses`` by name, ``sentence``.
+    """Return the best model by its cross-fitted loss on training rows: ``model``,
+    ``losses`` by name, ``sentence``.
 
-    Each part of the rows is predicted by a model of the other parts, which validation rows stop early.
+    Each part of the rows is predicted by a model of the other parts, which validation
+    rows stop early.
     """
     inputs = work.inputs
     random_seed = work.request.seed
@@ -196,15 +207,18 @@ def choose(work: RunWork) -> dict[str, Any]:
         )
         seconds = time.monotonic() - started
         work.say(
-            f"  {label}: {metric.label} {number(losses[model_name])} on training rows ({seconds:.1f} s)"
+            f"  {label}: {metric.label} {number(losses[model_name])} on training rows "
+            f"({seconds:.1f} s)"
         )
     if late_labels:
         work.clock.cut.append(
-            f"choice of the model: {listed(late_labels)} {by_count(len(late_labels), 'was', 'were')} not tried"
+            f"choice of the model: {listed(late_labels)} "
+            f"{by_count(len(late_labels), 'was', 'were')} not tried"
         )
     best_model, *behind = sorted(losses, key=lambda name: losses[name])
     sentence = (
-        f"--model auto chose {labels[best_model]}: on {len(train):,} training rows, each predicted by a model of other rows, "
+        f"--model auto chose {labels[best_model]}: on {len(train):,} training rows, "
+        "each predicted by a model of other rows, "
         f"its {metric.label} is {number(losses[best_model])}"
     )
     if behind:
@@ -220,14 +234,20 @@ def choose(work: RunWork) -> dict[str, Any]:
             interval_words = " to ".join(
                 number(paired_test[end_name]) for end_name in ("ci_low", "ci_high")
             )
-            sentence += f". The first two differ by {number(paired_test['difference'])} (95 % interval {interval_words})"
+            sentence += (
+                ". The first two differ by "
+                f"{number(paired_test['difference'])} (95 % interval "
+                f"{interval_words})"
+            )
             clear = paired_test["difference"] > 0 and paired_test["p_value"] < LEVEL
             sentence += "" if clear else ", which may be chance"
     return {"model": best_model, "losses": losses, "sentence": f"{sentence}."}
 
 
 def _candidates(work: RunWork) -> dict[str, str]:
-    """Return the models that can be trained here by name, with what they are called, and say which are left out."""
+    """Return the models that can be trained here by name, with what they are called,
+    and say which are left out.
+    """
     labels = {}
     for model_name in CANDIDATES:
         try:
@@ -247,7 +267,9 @@ def _candidates(work: RunWork) -> dict[str, str]:
 
 
 def _parts(y: Array, task: Task, seed: int, dependence: Dependence | None) -> Integers:
-    """Return the part of each row: drawn within classes, groups together, or stretches of time."""
+    """Return the part of each row: drawn within classes, groups together, or stretches
+    of time.
+    """
     random_stream = generator(seed, "parts of auto")
     if dependence is not None:
         codes = np.unique(dependence.codes, return_inverse=True)[1]
@@ -276,7 +298,8 @@ def _crossed(
     *,
     end: float,
 ) -> Floats | None:
-    """Return the predictions of a model for each part, fitted on the others: ``(rows,)``, or of classes.
+    """Return the predictions of a model for each part, fitted on the others:
+    ``(rows,)``, or of classes.
 
     None: its fits would not be done at ``end``.
     """

@@ -34,8 +34,9 @@ from permgrad.runs.run.early import check_model, find_column, known_columns, sav
 if TYPE_CHECKING:
     from permgrad.assess.model import Cache
 
-#: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows, classes)``. With a coverage also
-#: ``inside``: the ends of intervals ``(rows, 2)``, or whether each class is in the row's set ``(rows, classes)``.
+#: ``prediction`` ``(rows,)``, for classifiers also ``probabilities`` ``(rows,
+#: classes)``. With a coverage also ``inside``: the ends of intervals ``(rows, 2)``, or
+#: whether each class is in the row's set ``(rows, classes)``.
 Predicted = Mapping[str, npt.NDArray[Any]]
 #: A table, the numbers of some of its rows, and its sheet if it is an Excel file.
 Source = tuple[Path, npt.NDArray[np.int64], str | None]
@@ -57,7 +58,8 @@ def prediction_table(
     *,
     truth: npt.NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Return one line per row: its number in the file, identifiers, (truth,) prediction, probabilities, interval.
+    """Return one line per row: its number in the file, identifiers, (truth,)
+    prediction, probabilities, interval.
 
     Identifiers stay in order. One gets ``_`` added if predictions use its name.
     """
@@ -97,7 +99,10 @@ def intervals_of(
     """Return the options of the intervals or sets that were asked for."""
     weight = data.get("weight") or data.get("offset")
     if request.coverage is not None and weight:
-        problem = f"--coverage counts each held-out row once, and the run weighs rows by {weight!r}"
+        problem = (
+            "--coverage counts each held-out row once, and the run weighs rows "
+            f"by {weight!r}"
+        )
         raise InputError(problem, hint="Leave it out.", code="PG006")
     if request.by_class and (
         request.coverage is None or not hasattr(model, "classes_")
@@ -115,7 +120,9 @@ def intervals_of(
 
 
 def check_threshold(threshold: float | None, model: Any) -> None:
-    """Refuse a threshold that is none, or of a model that does not decide between two classes."""
+    """Refuse a threshold that is none, or of a model that does not decide between two
+    classes.
+    """
     if threshold is None:
         return
     if not 0 <= threshold <= 1:
@@ -140,7 +147,7 @@ def decide_at(model: Any, threshold: float | None) -> None:
         model.decision_ = model.decision_.at(threshold)
 
 
-# ---- models that commands open ---------------------------------------------------------------------------------------
+# ---- models that commands open -------------------------------------------------------
 def features_of(model: Any) -> list[str]:
     """Return the names of the columns that a model reads."""
     return [
@@ -152,7 +159,9 @@ def features_of(model: Any) -> list[str]:
 
 
 def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the model of a run's folder (or of the model folder in it), and ``data.json`` if there is one."""
+    """Return the model of a run's folder (or of the model folder in it), and
+    ``data.json`` if there is one.
+    """
     check_model(folder)
     run_folder = run_of(folder)
     with loading():
@@ -178,7 +187,9 @@ def open_model(folder: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _learned_target(model: Any) -> dict[str, Any]:
-    """Return what a model outside a run knows of its target: the column, and the task."""
+    """Return what a model outside a run knows of its target: the column, and the
+    task.
+    """
     target_name = getattr(model, "target_name_", None)
     if target_name is None:
         return {}
@@ -187,7 +198,10 @@ def _learned_target(model: Any) -> dict[str, Any]:
 
 
 def cache_of(model_folder: Path) -> Cache:
-    """Return the cache of a run by its folder or its model's. A model outside a run has none."""
+    """Return the cache of a run by its folder or its model's.
+
+    A model outside a run has none.
+    """
     from permgrad.assess.model import Cache  # loads torch
 
     run_folder = run_of(model_folder)
@@ -220,7 +234,9 @@ def own_test_rows(folder: Path) -> Source:
 def test_rows_of(
     run: Path, record: Mapping[str, Any], rows: npt.NDArray[np.int64]
 ) -> Source:
-    """Return the table with a run's test rows, if it is unchanged, with ``rows`` and its sheet."""
+    """Return the table with a run's test rows, if it is unchanged, with ``rows`` and
+    its sheet.
+    """
     sources = record["facts"]["sources"]
     source_role = "test" if "test" in sources else "table"
     stored_content = record["configuration"][f"{source_role} content"]
@@ -245,9 +261,11 @@ def test_rows_of(
 def read_rows(
     model: Any, data: Mapping[str, Any], path: Path
 ) -> tuple[pd.DataFrame, Written]:
-    """Return the columns of a table that a model reads, and the complete table as written.
+    """Return the columns of a table that a model reads, and the complete table as
+    written.
 
-    Columns that the model does not use are left out with a warning, except the run's target and identifiers.
+    Columns that the model does not use are left out with a warning, except the run's
+    target and identifiers.
     """
     features = features_of(model)
     written = read_like(path, data, features)
@@ -269,7 +287,9 @@ def read_rows(
 def as_rates(
     table: pd.DataFrame, data: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return a table of counts as one of rates, as a run with an offset read them, with their weights in its column."""
+    """Return a table of counts as one of rates, as a run with an offset read them, with
+    their weights in its column.
+    """
     target = data.get("target")
     offset = data.get("offset")
     weight = data.get("weight")

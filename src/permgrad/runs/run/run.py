@@ -1,4 +1,6 @@
-"""``permgrad run`` and ``permgrad demo``: train a network on a table, explain it, and write a report."""
+"""``permgrad run`` and ``permgrad demo``: train a network on a table, explain it, and
+write a report.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ from permgrad.runs.run.summary import read_summary
 
 
 def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
-    """Do a run, or the stages that are not finished. ``say`` takes lines on the progress.
+    """Do a run, or the stages that are not finished.
+
+    ``say`` takes lines on the progress.
 
     If the options, the table or the folder cannot be used, nothing is written.
     """
@@ -58,7 +62,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         from permgrad.runs.run.training import check_options, dry_run
         from permgrad.runs.run.work import RunWork, do_stages
     check_options(request, inputs.task)
-    # Only after the table is checked: a wrong target must not lead to the advice to overwrite another run.
+    # Only after the table is checked: a wrong target must not lead to the advice to
+    # overwrite another run.
     if not request.overwrite:
         RUN.find(request.folder, settings)
     keep_vectors = partial(
@@ -87,7 +92,8 @@ def run_table(request: RunRequest, *, say: Say = print) -> Outcome:
         surprises_told_once(),
         keep_vectors(),
     ):
-        # A resumed run computes with as many threads as before, so that its result is the same.
+        # A resumed run computes with as many threads as before, so that its result is
+        # the same.
         use_threads(request.threads or folder.record["facts"].get("threads"))
         if folder.lost:
             say(folder.lost)

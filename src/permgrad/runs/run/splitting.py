@@ -1,4 +1,6 @@
-"""Second step of a run: the task of the target, and which rows train, validate and test."""
+"""Second step of a run: the task of the target, and which rows train, validate and
+test.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,26 @@ from permgrad.runs.run.table import ReadTable
 PARTS = ("train", "validation", "test")
 #: Tables with fewer rows are not split in three.
 FEWEST_ROWS = 10
-#: Share of the training rows of the published example that is held out to choose thresholds.
+#: Share of the training rows of the published example that is held out to choose
+#: thresholds.
 _HELD_OUT = 0.1
-#: Presets that read the row as a table and as an image. Their settings need not be loaded, and with them torch.
+#: Presets that read the row as a table and as an image. Their settings need not be
+#: loaded, and with them torch.
 _HYBRID = ("default", "fast", "paper")
 Task = Literal["classification", "regression"]
-#: Seed of every split, which a run's own seed does not change: other models are tested on the same rows.
+#: Seed of every split, which a run's own seed does not change: other models are tested
+#: on the same rows.
 SPLIT_SEED = 42
-POSITIVE = "Average precision and lift are for the positive class {!r} (change it with --positive)."
+POSITIVE = (
+    "Average precision and lift are for the positive class {!r} (change it "
+    "with "
+    "--positive)."
+)
 
 #: At most this many different whole numbers are read as classes by default.
 MOST_CLASSES = 10
-#: Fewest rows of each such class. With fewer, some of training, validation and test rows would have none.
+#: Fewest rows of each such class. With fewer, some of training, validation and test
+#: rows would have none.
 FEWEST_IN_CLASS = 5
 #: Above this many different whole numbers, a target is not suspected to hold classes.
 _MOST_DOUBTFUL = 50
@@ -65,7 +75,9 @@ _FEW_NUMBERS = 5
 
 @dataclass(frozen=True)
 class SplitTable:
-    """The rows of a run: every part's table with its target values, ``files`` those of parts that have a file."""
+    """The rows of a run: every part's table with its target values, ``files`` those of
+    parts that have a file.
+    """
 
     task: Task
     reason: str
@@ -80,7 +92,9 @@ class SplitTable:
 def split_table(
     request: RunRequest, read: ReadTable, *, undivided: bool = False
 ) -> SplitTable:
-    """Return the rows with a target, split in three parts, or all in the first if ``undivided``."""
+    """Return the rows with a target, split in three parts, or all in the first if
+    ``undivided``.
+    """
     target = read.target
     tables, notes = _rows_with_target(request, read)
     frame = tables["table"]
@@ -88,7 +102,10 @@ def split_table(
         part_name: table for part_name, table in tables.items() if part_name != "table"
     }
     if not undivided and len(frame) < FEWEST_ROWS:
-        problem = f"The table needs at least {FEWEST_ROWS} rows with a target to be split, got {len(frame)}"
+        problem = (
+            f"The table needs at least {FEWEST_ROWS} rows with a target to be "
+            f"split, got {len(frame)}"
+        )
         raise InputError(problem, hint="Add rows.", code="PG013")
     if read.task == "auto" and read.card is not None and read.is_of_card:
         task_name = read.card.task
@@ -139,7 +156,9 @@ def split_table(
 def _rows_with_target(
     request: RunRequest, read: ReadTable
 ) -> tuple[dict[str, pd.DataFrame], list[str]]:
-    """Return the rows with a target of each file, numbered as in it, and notes on the others and on equal classes."""
+    """Return the rows with a target of each file, numbered as in it, and notes on the
+    others and on equal classes.
+    """
     target = read.target
     tables = dict[str, pd.DataFrame]()
     notes = list[str]()
@@ -154,12 +173,18 @@ def _rows_with_target(
             blanked = blanked.mask(blanked.astype(str).str.strip() == "")
         missing = blanked.isna().to_numpy()
         if missing.all():
-            problem = f"Column {target!r} of {where} is missing in every row, so it cannot be the target"
+            problem = (
+                f"Column {target!r} of {where} is missing in every row, so it "
+                "cannot be the target"
+            )
             raise InputError(
                 problem, hint="Choose another target, or check --na.", code="PG015"
             )
         if count := int(missing.sum()):
-            words = f"{by_count(count, 'has', 'have')} no target and {by_count(count, 'is', 'are')} left out"
+            words = (
+                f"{by_count(count, 'has', 'have')} no target and "
+                f"{by_count(count, 'is', 'are')} left out"
+            )
             notes.append(f"{count:,} of {len(frame):,} rows of {where} {words}")
         tables[source_name] = frame.assign(**{target: blanked}).loc[~missing]
     spelled = Counter(
@@ -174,7 +199,8 @@ def _rows_with_target(
             pairs.append(f"{merged_spelling!r} is {kept_spelling!r}")
         kind_advice = f"if they differ, pass {option_of('--kind', target)}=categorical"
         notes.append(
-            f"classes of {target!r} that differ only in capitals or blanks are one: {listed(pairs)}; {kind_advice}."
+            f"classes of {target!r} that differ only in capitals or blanks are one: "
+            f"{listed(pairs)}; {kind_advice}."
         )
         for table_part, table in tables.items():
             tables[table_part] = table.assign(
@@ -191,7 +217,9 @@ def _check_truths(
     labels: Mapping[str, npt.NDArray[Any]],
     truths: Mapping[str, npt.NDArray[Any]],
 ) -> Iterator[Fault]:
-    """Refuse a target that cannot be learned or stopped by in the parts, and options that do not suit it."""
+    """Refuse a target that cannot be learned or stopped by in the parts, and options
+    that do not suit it.
+    """
     learned = truths["train"]
     held_out_labels = truths["validation"]
     if task == "classification":
@@ -217,14 +245,20 @@ def _check_truths(
     if "test" in labels and task == "classification" and len(set(kinds.values())) == 1:
         yield from _other_spelling(target, classes, labels["test"])
     if len(classes) == 1:
-        problem = f"The training rows have only one class in column {target!r}: {learned[0].item()!r}"
+        problem = (
+            f"The training rows have only one class in column {target!r}: "
+            f"{learned[0].item()!r}"
+        )
         problem_hint = "Choose another --row-group or --time, or add rows."
         yield problem, problem_hint, "PG018"
     decision_flag = "--cost" if request.threshold is None else "--threshold"
     decides = request.cost is not None or request.threshold is not None
     if decides and len(classes) != 2:
         class_text = f"the training rows of {target!r} hold {len(classes)} classes"
-        problem = f"{decision_flag} needs a target of two classes, but {class_text if len(classes) else f'{target!r} is a number'}"
+        problem = (
+            f"{decision_flag} needs a target of two classes, but "
+            f"{class_text if len(classes) else f'{target!r} is a number'}"
+        )
         yield (
             problem,
             f"Leave {decision_flag} out, or choose another --target.",
@@ -242,7 +276,9 @@ def _check_truths(
 def _other_spelling(
     target: str, classes: npt.NDArray[Any], tested: npt.NDArray[Any]
 ) -> Iterator[Fault]:
-    """Refuse a test file whose classes are those of training in another spelling, or all others."""
+    """Refuse a test file whose classes are those of training in another spelling, or
+    all others.
+    """
     letters_by_class = {canonical(label): _letters(label) for label in classes}
     tested_classes = [canonical(label) for label in np.unique(tested)]
     new_classes = []
@@ -262,7 +298,8 @@ def _other_spelling(
     for class_text, class_name in alike.items():
         pairs.append(f"{class_text!r} is {class_name!r}")
     problem = (
-        f"The classes of {target!r} in the test file are {listed(tested_classes, 4, show=repr)}, in the table "
+        f"The classes of {target!r} in the test file are "
+        f"{listed(tested_classes, 4, show=repr)}, in the table "
         f"{listed(list(letters_by_class), 4, show=repr)}"
     )
     if pairs:
@@ -273,7 +310,9 @@ def _other_spelling(
 
 
 def _letters(label: object) -> str:
-    """Return the letters, digits and comparisons of a class: those of ``<=50K.`` are those of ``<=50k``."""
+    """Return the letters, digits and comparisons of a class: those of ``<=50K.`` are
+    those of ``<=50k``.
+    """
     return re.sub(r"[^\w<>=+-]+", "", canonical(label)).casefold()
 
 
@@ -284,7 +323,9 @@ def _divide(
     task: Task,
     files: Mapping[str, pd.DataFrame],
 ) -> tuple[dict[str, Integers], str]:
-    """Return the places in the table of each part that is taken from it, and a description of the split."""
+    """Return the places in the table of each part that is taken from it, and a
+    description of the split.
+    """
     split_options: dict[str, Any] = (
         {}
         if request.row_group is None
@@ -339,7 +380,9 @@ def _divide(
 
 
 def _is_published(request: RunRequest) -> bool:
-    """Whether a preset is that of the published example, a plain network with one logit."""
+    """Whether a preset is that of the published example, a plain network with one
+    logit.
+    """
     if request.model != "network" or request.network in _HYBRID:
         return False
     from permgrad.models.estimators.presets import get_preset  # loads torch
@@ -355,9 +398,10 @@ def shared_rows(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what training and test rows have in common, and notes on it.
 
-    Counts how many test rows equal a training row in every column (``shared_rows``), in how many of these every
-    feature is missing (``blank_rows``), and how many are equal in the columns ``read``, which are the features and the
-    target (``alike_rows``). ``shared_expected``: the first are no surprise.
+    Counts how many test rows equal a training row in every column (``shared_rows``), in
+    how many of these every feature is missing (``blank_rows``), and how many are equal
+    in the columns ``read``, which are the features and the target (``alike_rows``).
+    ``shared_expected``: the first are no surprise.
     """
     train = rows.tables["train"]
     tested = rows.tables["test"]
@@ -371,7 +415,8 @@ def shared_rows(
         )
         if shared := len(there & learned):
             notes.append(
-                f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the {part_name} file "
+                f"{shared:,} of {len(there):,} groups of {request.row_group!r} in the "
+                f"{part_name} file "
                 f"{by_count(shared, 'is', 'are')} also in the training rows"
             )
     # Only columns of both files can be compared.
@@ -393,7 +438,10 @@ def shared_rows(
         blank = count_shared_rows(train[columns], tested.loc[empty, columns])
         # Rows without any value need not be copies.
         if (copies := equal - blank) and not expected:
-            words = f"{copies:,} of {len(tested):,} test rows ({percent(copies / len(tested))}) {by_count(copies, 'is', 'are')}"
+            words = (
+                f"{copies:,} of {len(tested):,} test rows "
+                f"({percent(copies / len(tested))}) {by_count(copies, 'is', 'are')}"
+            )
             notes.append(f"{words} also in the training rows")
     if alike > equal and not are_expected(train[list(read)], tested[list(read)], alike):
         apart = listed(
@@ -401,7 +449,8 @@ def shared_rows(
         )
         further = f"{'a further ' * bool(equal)}{counted(alike - equal, 'test row')}"
         notes.append(
-            f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training row, apart from {apart}"
+            f"{further} {by_count(alike - equal, 'is', 'are')} equal to a training "
+            f"row, apart from {apart}"
         )
     counts = {
         "shared_rows": equal,
@@ -412,25 +461,30 @@ def shared_rows(
     return counts, notes
 
 
-# ---- the target ------------------------------------------------------------------------------------------------------
+# ---- the target ----------------------------------------------------------------------
 def choose_task(
     values: pd.Series[Any], requested_task: str, name: str
 ) -> tuple[Task, str]:
     """Return the task and the reason. The values must not be missing.
 
-    Text, booleans and categories are classes. So are whole numbers with at most 10 different values, each in at least
-    5 rows, and any two whole numbers. Other numbers are for regression.
+    Text, booleans and categories are classes. So are whole numbers with at most 10
+    different values, each in at least 5 rows, and any two whole numbers. Other numbers
+    are for regression.
     """
     if requested_task == "classification":
         return "classification", "as requested"
     is_flag = pd.api.types.is_bool_dtype(values.dtype)
     is_text = not (is_flag or pd.api.types.is_numeric_dtype(values.dtype))
     if is_text:
-        # Texts that are no classes are refused: dates, times, and numbers beside cells that are none.
+        # Texts that are no classes are refused: dates, times, and numbers beside cells
+        # that are none.
         cells = values.astype(str).value_counts(sort=False)
         texts = cells.index.tolist()
         if is_moment(values) or find_date_format(texts) or are_durations(texts):
-            problem_hint = "Choose another target, or make it a number, such as days since the first date."
+            problem_hint = (
+                "Choose another target, or make it a number, such as days "
+                "since the first date."
+            )
             problem = (
                 f"Column {name!r} holds dates or times, and these cannot be predicted"
             )
@@ -439,19 +493,28 @@ def choose_task(
         cell_advice = (
             ""
             if odd_cell is None
-            else f"Pass {option_of('--na', odd_cell[0])} if it means missing, or correct the cell."
+            else f"Pass {option_of('--na', odd_cell[0])} if it means missing, or "
+            "correct the cell."
         )
         if requested_task in ("regression", "counts"):
             example_text = first_no_number(texts) if odd_cell is None else odd_cell[0]
-            problem = f"A regression target must be numeric, but column {name!r} holds text such as {example_text!r}"
+            problem = (
+                f"A regression target must be numeric, but column {name!r} "
+                "holds "
+                f"text such as {example_text!r}"
+            )
             raise InputError(
                 problem,
                 hint=cell_advice or "Choose another target, or --task classification.",
                 code="PG015",
             )
-        # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-' are hardly meant as classes.
+        # A code such as 250 may be a class. Dozens of numbers beside a cell such as '-'
+        # are hardly meant as classes.
         if odd_cell is not None and len(texts) > MOST_CLASSES + 1:
-            problem = f"Most cells of the target {name!r} are numbers, but {odd_cell[0]!r} is not"
+            problem = (
+                f"Most cells of the target {name!r} are numbers, but "
+                f"{odd_cell[0]!r} is not"
+            )
             raise InputError(
                 problem,
                 hint=f"{cell_advice} If all are classes, pass --task classification.",
@@ -460,7 +523,10 @@ def choose_task(
     if requested_task == "counts":
         if is_flag or (values < 0).any():
             example = "True and False" if is_flag else f"{values[values < 0].iloc[0]:g}"
-            problem = f"Counts must be numbers of at least 0, but column {name!r} holds {example}"
+            problem = (
+                f"Counts must be numbers of at least 0, but column {name!r} "
+                f"holds {example}"
+            )
             raise InputError(
                 problem, hint="Choose another target, or --task.", code="PG015"
             )
@@ -500,16 +566,22 @@ def doubt_on_task(values: pd.Series[Any], name: str, option: str) -> list[str]:
         return []
     _, reason = choose_task(values, "auto", name)
     return [
-        f"target {name!r} is predicted as a number: {reason}. If these are classes, pass {option}."
+        (
+            f"target {name!r} is predicted as a number: {reason}. If these are "
+            "classes, "
+            f"pass {option}."
+        )
     ]
 
 
 def positive_label(
     y: npt.NDArray[Any], task: Task, requested_label: Any, stated: Any = None
 ) -> Any:
-    """Return the positive class of two among the rows of a table ``(rows,)`` as a Python value. None: not two classes.
+    """Return the positive class of two among the rows of a table ``(rows,)`` as a
+    Python value. None: not two classes.
 
-    It is the class that the user ``requested_label``, else the one ``stated`` by the data card, else the rarer one.
+    It is the class that the user ``requested_label``, else the one ``stated`` by the
+    data card, else the rarer one.
     """
     if task == "classification":
         classes = np.unique(y)
@@ -535,7 +607,9 @@ def target_values(
     *,
     alike: tuple[str, str] | None = None,
 ) -> npt.NDArray[Any]:
-    """Return the values as an array: float64 for regression, else classes as whole numbers, booleans or text."""
+    """Return the values as an array: float64 for regression, else classes as whole
+    numbers, booleans or text.
+    """
     if task == "regression":
         numbers = values.to_numpy(dtype=np.float64)
         if not np.all(np.isfinite(numbers)):
@@ -543,11 +617,15 @@ def target_values(
             raise CellError.at(
                 row_index,
                 values.index,
-                f"A regression target must be finite, but column {name!r} holds {numbers[row_index]}",
+                f"A regression target must be finite, but column {name!r} holds "
+                f"{numbers[row_index]}",
                 "Correct the cell or leave it empty.",
             )
         if len(np.unique(numbers)) < 2:
-            problem = f"Column {name!r} cannot be the target: it is {numbers[0]:g} in every row"
+            problem = (
+                f"Column {name!r} cannot be the target: it is {numbers[0]:g} in "
+                "every row"
+            )
             raise InputError(problem, hint="Choose another target.", code="PG015")
         # Here all rows are checked as fit checks training rows.
         from permgrad.models.estimators.inputs import number_target
@@ -580,7 +658,10 @@ def target_values(
             code="PG015",
         )
     if len(levels) > 2 and len(levels) > len(classes) / 2:
-        problem = f"Column {name!r} has a class for nearly every row: {len(levels)} classes in {len(classes)} rows"
+        problem = (
+            f"Column {name!r} has a class for nearly every row: {len(levels)} "
+            f"classes in {len(classes)} rows"
+        )
         raise InputError(
             problem,
             hint="Choose another target, or --task regression for numbers.",
@@ -589,9 +670,12 @@ def target_values(
     return np.asarray(classes)
 
 
-# ---- the published example -------------------------------------------------------------------------------------------
+# ---- the published example -----------------------------------------------------------
 def divide_as_published(n: int, y: npt.NDArray[Any], seed: int) -> dict[str, Integers]:
-    """Split as published, 80/20 and stratified. A tenth of the 80 is held out of training to choose thresholds."""
+    """Split as published, 80/20 and stratified.
+
+    A tenth of the 80 is held out of training to choose thresholds.
+    """
     labels = np.unique(y, return_inverse=True)[1]
     learned, test_rows, _ = halve(np.arange(n, dtype=np.int64), labels, 0.2, seed)
     train, held_out_rows, _ = halve(learned, labels, _HELD_OUT, seed)

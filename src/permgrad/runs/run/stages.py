@@ -1,4 +1,7 @@
-"""The five stages of a run. Each reads the files of earlier stages and writes its own."""
+"""The five stages of a run.
+
+Each reads the files of earlier stages and writes its own.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ from permgrad.runs.run.work import RunWork
 LAYOUT = "layout.json"
 
 
-# ---- data ------------------------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------
 def data_stage(work: RunWork) -> None:
     """Write the types of the columns and the split."""
     inputs = work.inputs
@@ -62,7 +65,8 @@ def data_stage(work: RunWork) -> None:
             key=lambda one: -one[0],
         )
         work.say(
-            f"  classes of {inputs.target!r}: {listed([f'{class_name} ({count:,})' for count, class_name in frequent], 8)}"
+            f"  classes of {inputs.target!r}: "
+            f"{listed([f'{class_name} ({count:,})' for count, class_name in frequent], 8)}"
         )
     notes = work.notes
     for work_note in notes:
@@ -128,7 +132,10 @@ def data_stage(work: RunWork) -> None:
         {part_name: inputs.parts[part_name].numbers for part_name in PARTS},
     )
     threads = torch.get_num_threads()
-    machine = f"{this_machine()}, {counted(threads, 'thread')}, device {choose_device(request.device)}"
+    machine = (
+        f"{this_machine()}, {counted(threads, 'thread')}, device "
+        f"{choose_device(request.device)}"
+    )
     # Paths that are valid from any folder, or names of data sets.
     paths = {
         source_role: source_path
@@ -153,9 +160,11 @@ def data_stage(work: RunWork) -> None:
     )
 
 
-# ---- layout ----------------------------------------------------------------------------------------------------------
+# ---- layout --------------------------------------------------------------------------
 def layout_stage(work: RunWork) -> None:
-    """Place the encoded columns on the pixel grid, and draw the grid, if their image is drawn."""
+    """Place the encoded columns on the pixel grid, and draw the grid, if their image is
+    drawn.
+    """
     if work.chosen != "network":
         work.write(LAYOUT, {"order": None})
         return
@@ -172,7 +181,8 @@ def layout_stage(work: RunWork) -> None:
     if layout is not None:
         if layout.pixels > 20:
             work.say(
-                f"note: the image has {extent(layout.shape)}, to hold {len(names)} columns"
+                f"note: the image has {extent(layout.shape)}, to hold {len(names)} "
+                "columns"
             )
         from permgrad.imaging.picture import (
             layout_svg,
@@ -183,9 +193,10 @@ def layout_stage(work: RunWork) -> None:
     work.write(LAYOUT, content)
 
 
-# ---- model -----------------------------------------------------------------------------------------------------------
+# ---- model ---------------------------------------------------------------------------
 def model_stage(work: RunWork) -> None:
-    """Train the model, evaluate it on validation and test rows, and train the baselines if requested.
+    """Train the model, evaluate it on validation and test rows, and train the baselines
+    if requested.
 
     Only validation rows of known classes stop the training.
     """
@@ -225,15 +236,22 @@ def model_stage(work: RunWork) -> None:
     if work.chosen != "network":
         work.say(f"  {first_sentence(work.assessing.content)}")
     if count := int((~work.inputs.learned).sum()):
-        row_words = f"{counted(count, 'validation row')} {by_count(count, 'has', 'have')} a class that no training row has"
+        row_words = (
+            f"{counted(count, 'validation row')} "
+            f"{by_count(count, 'has', 'have')} a class that no training row has"
+        )
         work.say(
-            f"note: {row_words}; {by_count(count, 'it is', 'they are')} not used to stop the training"
+            f"note: {row_words}; {by_count(count, 'it is', 'they are')} not used to "
+            "stop the training"
         )
 
 
-# ---- explanation and report ------------------------------------------------------------------------------------------
+# ---- explanation and report ----------------------------------------------------------
 def explanation_stage(work: RunWork) -> None:
-    """Explain a run's model on its test rows. Writes ``explanations/``, ``importance.csv`` and ``branches.json``."""
+    """Explain a run's model on its test rows.
+
+    Writes ``explanations/``, ``importance.csv`` and ``branches.json``.
+    """
     folder = work.folder.path
     with work.clock.whole.part("explanation"):
         content = fill(work.assessing, ("explanation",))
@@ -242,7 +260,8 @@ def explanation_stage(work: RunWork) -> None:
         write_csv(content.gradients.table, folder / "integrated_gradients.csv")
     cells = work.assessing.undated
     assert cells is not None
-    # Groups of columns that move together, in the form of --groups. Very wide tables are not compared.
+    # Groups of columns that move together, in the form of --groups. Very wide tables
+    # are not compared.
     if 1 < cells.shape[1] <= MOST_RELATED and len(cells) > 3:
         related_groups = related_columns(cells)
     else:

@@ -36,7 +36,10 @@ _SHOWN = 8
 
 
 def read_summary(folder: Path, *, already: bool = False) -> Outcome:
-    """Return the summary of a finished run by its files. ``already``: it was finished before."""
+    """Return the summary of a finished run by its files.
+
+    ``already``: it was finished before.
+    """
     with believed(folder):
         metrics = read_json(folder / METRICS)
         texts = {"feature": str, "class": str}
@@ -80,8 +83,9 @@ def summarise(
 ) -> Outcome:
     """Return the summary of a finished run.
 
-    ``ranking``: what ``importance.csv`` holds. ``times``: of the baselines' fits. ``time``: what the run took, and what
-    its limit cut. ``grouped``: whether the file of columns that move together names any.
+    ``ranking``: what ``importance.csv`` holds. ``times``: of the baselines' fits.
+    ``time``: what the run took, and what its limit cut. ``grouped``: whether the file
+    of columns that move together names any.
     """
     stored = content.metrics or {}
     # The first line of a feature is over all rows. A class may also be named "all".
@@ -116,7 +120,8 @@ def summarise(
             for fact_name in ("positive", "decision", "never_predicted", "cuts")
             if fact_name in stored
         },
-        "importance_unit": f"increase of the {'squared error' if loss_name == 'squared_error' else 'log loss'}",
+        "importance_unit": "increase of the "
+        f"{'squared error' if loss_name == 'squared_error' else 'log loss'}",
         "loss": without
         and {
             "metric": without.metric,
@@ -165,7 +170,10 @@ def summarise(
 
 
 def _sentences(verdict: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the sentences of the first page. Features that move together are named after the list of features."""
+    """Return the sentences of the first page.
+
+    Features that move together are named after the list of features.
+    """
     shown = []
     for sentence_entry in verdict:
         if (
@@ -231,7 +239,10 @@ def _metric_lines(measured: Mapping[str, Any]) -> list[str]:
     cut_heading = f"Threshold for {stored['positive']!r}:"
     lines.append(f"{cut_heading:<{width + 2}}  accuracy  balanced      F1")
     for cut_facts in stored["test"]:
-        numbers = f"{cut_facts['accuracy']:>8.3f}  {cut_facts['balanced_accuracy']:>8.3f}  {cut_facts['f1']:>6.3f}"
+        numbers = (
+            f"{cut_facts['accuracy']:>8.3f}  "
+            f"{cut_facts['balanced_accuracy']:>8.3f}  {cut_facts['f1']:>6.3f}"
+        )
         lines.append(f"  {cut_facts['cut']:<{width}}  {numbers}")
     return lines
 
@@ -245,7 +256,11 @@ def _feature_lines(
     related: str = "",
     groups: Path | None = None,
 ) -> list[str]:
-    """List the leading features. ``loss``, ``loss_advantage``: the model's and its advantage. ``groups``: a file for related."""
+    """List the leading features.
+
+    ``loss``, ``loss_advantage``: the model's and its advantage. ``groups``: a file for
+    related.
+    """
     whose = f"{len(top)} features" + (
         "" if learnt else ", of a model that is not clearly better than a constant"
     )
@@ -259,7 +274,10 @@ def _feature_lines(
     clear = clearly(top["importance"], adjusted_p, loss_advantage)
     measured = "how much the loss grows when one is shuffled"
     if loss is not None:
-        measured = f"{loss.label} without it, now {number(loss.model, 4)}, of a constant {number(loss.constant, 4)}"
+        measured = (
+            f"{loss.label} without it, now {number(loss.model, 4)}, of a "
+            f"constant {number(loss.constant, 4)}"
+        )
     lines = [f"Most important of {whose} ({measured}; 95 % interval):"]
     names = labels_of(
         [printable(str(feature_name)) for feature_name in top["feature"].head(_SHOWN)],
@@ -278,11 +296,13 @@ def _feature_lines(
         ]
         clear_mark = "*" if clear[feature_rank - 1] else " "
         lines.append(
-            f"{clear_mark} {feature_rank:>2}. {names[feature_rank - 1]:<{width}}  {value:>8}  [{lower_text}, {upper_text}]"
+            f"{clear_mark} {feature_rank:>2}. {names[feature_rank - 1]:<{width}}  "
+            f"{value:>8}  [{lower_text}, {upper_text}]"
         )
     if len(unused):
         lines.append(
-            f"  Not used by the model: {listed([printable(str(feature_name)) for feature_name in unused], _SHOWN)}."
+            "  Not used by the model: "
+            f"{listed([printable(str(feature_name)) for feature_name in unused], _SHOWN)}."
         )
     if clear.any():
         count = f"{clear.sum()} {by_count(clear.sum(), 'does', 'do')}"
@@ -291,7 +311,10 @@ def _feature_lines(
         )
     lines += [f"  {related}"] * bool(related)
     lines += [
-        f"  To explain related columns as one feature, pass {option_of('--groups', groups)}."
+        (
+            "  To explain related columns as one feature, pass "
+            f"{option_of('--groups', groups)}."
+        )
     ] * bool(groups)
     return lines
 
@@ -308,6 +331,9 @@ def _branch_lines(branches: Mapping[str, Any]) -> list[str]:
     shares = path_shares(entries)
     if shares:
         return [
-            f"{whose} shares: {', '.join(f'{branch_name} {share:.0%}' for branch_name, share in shares.items())}"
+            (
+                f"{whose} shares: "
+                f"{', '.join(f'{branch_name} {share:.0%}' for branch_name, share in shares.items())}"
+            )
         ]
     return []

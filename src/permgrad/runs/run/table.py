@@ -1,4 +1,6 @@
-"""First step of a run: its files as they are written, which column is the target, and what others are left out for."""
+"""First step of a run: its files as they are written, which column is the target, and
+what others are left out for.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ _TASK_OF: Mapping[str, str] = {
 
 
 class LeftOut(Enum):
-    """Why a column is no feature: by an option, in which case the value is its name, or by what is known of it."""
+    """Why a column is no feature: by an option, in which case the value is its name, or
+    by what is known of it.
+    """
 
     DROP = "--drop"
     IDENTIFIER = "--id"
@@ -50,10 +54,14 @@ class LeftOut(Enum):
 
     def __str__(self) -> str:
         """Return the words of the table of columns."""
-        return f"{'identifier' if self is LeftOut.IDENTIFIER else 'left out'}: {self.value}"
+        return (
+            f"{'identifier' if self is LeftOut.IDENTIFIER else 'left out'}: "
+            f"{self.value}"
+        )
 
 
-#: Later ones go before earlier ones, but for the time, which may be left out for another reason, too.
+#: Later ones go before earlier ones, but for the time, which may be left out for
+#: another reason, too.
 _BY_OPTION = (
     *(LeftOut.DROP, LeftOut.IDENTIFIER, LeftOut.ROW_GROUP),
     *(LeftOut.WEIGHT, LeftOut.OFFSET, LeftOut.TIME),
@@ -62,10 +70,12 @@ _BY_OPTION = (
 
 @dataclass(frozen=True)
 class ReadTable:
-    """The tables of a run as they are written: ``sources`` has ``"table"``, and ``"test"`` of a file with test rows.
+    """The tables of a run as they are written: ``sources`` has ``"table"``, and
+    ``"test"`` of a file with test rows.
 
-    ``left_out`` says why columns are no features, ``kinds`` which kinds of features are declared, and ``task`` which
-    task is asked for. ``codes`` are those that mean missing. ``totals`` are rows that sum up others.
+    ``left_out`` says why columns are no features, ``kinds`` which kinds of features are
+    declared, and ``task`` which task is asked for. ``codes`` are those that mean
+    missing. ``totals`` are rows that sum up others.
     """
 
     card: DataCard | None
@@ -91,7 +101,10 @@ class ReadTable:
 
 
 def read_table(request: RunRequest) -> ReadTable:
-    """Read the files of a run. Refuse columns that are not there, and a target that is also left out."""
+    """Read the files of a run.
+
+    Refuse columns that are not there, and a target that is also left out.
+    """
     data_card, codes, reading, written = read_request(request)
     kinds = {}
     for column_name, column_kind in request.kinds.items():
@@ -158,7 +171,9 @@ def read_table(request: RunRequest) -> ReadTable:
 def read_request(
     request: RunRequest,
 ) -> tuple[DataCard | None, tuple[Any, ...], Reading, Written]:
-    """Return the card of a named data set, the codes for missing, how the table is read, and the table as written."""
+    """Return the card of a named data set, the codes for missing, how the table is
+    read, and the table as written.
+    """
     data_card = None
     columns = request.columns
     if request.table in data_sets():
@@ -214,7 +229,8 @@ def read_request(
 
 
 def codes_of(request: RunRequest) -> tuple[Any, ...]:
-    """Return the codes of ``--na``: those of all columns, and a mapping with those of single ones (``COL=CODES``).
+    """Return the codes of ``--na``: those of all columns, and a mapping with those of
+    single ones (``COL=CODES``).
 
     A text with commas is one code where a cell is it, else the codes between them.
     """
@@ -242,7 +258,9 @@ def codes_of(request: RunRequest) -> tuple[Any, ...]:
 
 
 def _may_be_cell(text: str) -> bool:
-    """Whether a text with commas may be one cell: some of it is no number and no single sign."""
+    """Whether a text with commas may be one cell: some of it is no number and no single
+    sign.
+    """
     code_parts = separated([text])
     return len(code_parts) > 1 and any(
         len(code_part) > 1 and not is_number(code_part) for code_part in code_parts
@@ -271,7 +289,10 @@ def _is_cell(text: str, frame: pd.DataFrame, names: Sequence[str]) -> bool:
 def _roles(
     request: RunRequest, card: DataCard | None, columns: Sequence[str]
 ) -> tuple[str, dict[str, LeftOut]]:
-    """Return the target, and why other columns are not features. Refuse a target that is also left out."""
+    """Return the target, and why other columns are not features.
+
+    Refuse a target that is also left out.
+    """
     usual = None if card is None else card.target
     chosen_target = request.target[0] if request.target else usual
     find_columns(request, chosen_target, columns)
@@ -295,7 +316,10 @@ def _roles(
         if kind_column in roles and (
             roles[kind_column] is not LeftOut.ROW_GROUP or column_kind not in READ
         ):
-            problem = f"--kind {kind_column}={column_kind} does not apply to {kind_column!r}, which is {roles[kind_column]}"
+            problem = (
+                f"--kind {kind_column}={column_kind} does not apply to "
+                f"{kind_column!r}, which is {roles[kind_column]}"
+            )
             raise InputError(
                 problem,
                 hint="--kind is for features. Leave one of the two out.",
@@ -315,7 +339,10 @@ def _task_of(kind: Kind | None, target: str, task: str) -> str:
         return task
     kind_task = _TASK_OF.get(kind)
     if kind_task is None:
-        problem_hint = f"Pass {option_of('--kind', target)}=categorical to predict classes, =numeric to predict a number."
+        problem_hint = (
+            f"Pass {option_of('--kind', target)}=categorical to predict "
+            "classes, =numeric to predict a number."
+        )
         raise InputError(
             f"The target {target!r} cannot be of kind {kind}",
             hint=problem_hint,

@@ -1,4 +1,6 @@
-"""The estimator of a run, and the training of its network: how many epochs the time allows, and what is said of it."""
+"""The estimator of a run, and the training of its network: how many epochs the time
+allows, and what is said of it.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ if TYPE_CHECKING:
 def make_estimator(
     request: RunRequest, inputs: Inputs, name: str = "", *, preset: Any = None
 ) -> Any:
-    """Return the unfitted estimator of a run: that of ``--model``, or of another ``name`` or ``preset``.
+    """Return the unfitted estimator of a run: that of ``--model``, or of another
+    ``name`` or ``preset``.
 
     ``preset``: a ``Preset`` of the network, or ``Settings`` of another model.
     """
@@ -119,7 +122,9 @@ def make_estimator(
 
 
 def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
-    """Return the arguments that decide between two classes, which name the positive one."""
+    """Return the arguments that decide between two classes, which name the positive
+    one.
+    """
     if inputs.positive is None:
         return {}
     labels = np.unique(inputs.parts["train"].y).tolist()
@@ -128,7 +133,9 @@ def decision_options(request: RunRequest, inputs: Inputs) -> dict[str, Any]:
 
 
 def fit_encoder(model: Any, inputs: Inputs) -> EncodedRows:
-    """Return the training rows encoded as an estimator of ``make_estimator`` fits its encoder on them."""
+    """Return the training rows encoded as an estimator of ``make_estimator`` fits its
+    encoder on them.
+    """
     train = inputs.parts["train"]
     fit_arguments = {
         "y": train.y,
@@ -153,11 +160,14 @@ def check_options(request: RunRequest, task: str) -> None:
 
 
 def dry_run(request: RunRequest, inputs: Inputs) -> None:
-    """Do all steps that could be refused up to the first training step and to predictions of test rows.
+    """Do all steps that could be refused up to the first training step and to
+    predictions of test rows.
 
-    This takes about as long as the layout, so it is done only before another run is removed.
+    This takes about as long as the layout, so it is done only before another run is
+    removed.
     """
-    # Its warnings are shown when the step is really done. How rows are encoded, auto does not change.
+    # Its warnings are shown when the step is really done. How rows are encoded, auto
+    # does not change.
     with untouched(), keeping_warnings():
         model = make_estimator(
             request, inputs, "linear" if request.model == "auto" else request.model
@@ -167,9 +177,9 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
             model.encode_rows(inputs.parts[part_name].inputs) for part_name in PARTS[1:]
         )
         if request.model != "network":
-            if is_file(
-                request.model
-            ):  # it is known at once whether its columns and classes are those of the table
+            if is_file(request.model):
+                # it is known at once whether its columns and classes are those of the
+                # table
                 model.fit(train, inputs.parts["train"].y)
             return
         row_indices = np.flatnonzero(inputs.learned)
@@ -181,7 +191,9 @@ def dry_run(request: RunRequest, inputs: Inputs) -> None:
 
 
 def expect_baselines(work: RunWork) -> float:
-    """Report about how long the baselines will take, and which cannot be trained here and why. Return the seconds."""
+    """Report about how long the baselines will take, and which cannot be trained here
+    and why. Return the seconds.
+    """
     request = work.request
     reasons = {}
     for baseline_name in request.wanted_baselines:
@@ -232,7 +244,10 @@ def train_network(
     judging: npt.NDArray[np.int64],
     baseline_seconds: float,
 ) -> None:
-    """Train a network, or finish its training. ``judging``: validation rows. ``baseline_seconds``: seconds of other models."""
+    """Train a network, or finish its training.
+
+    ``judging``: validation rows. ``baseline_seconds``: seconds of other models.
+    """
     rows_by_part = work.inputs.parts
     checkpoint = work.folder.path / CHECKPOINT
     checkpoint.mkdir(exist_ok=True)
@@ -247,7 +262,8 @@ def train_network(
             done_epochs = 0
     if done_epochs:
         work.say(
-            f"  training resumes from epoch {done_epochs + 1}: {counted(done_epochs, 'epoch')} were done before"
+            f"  training resumes from epoch {done_epochs + 1}: "
+            f"{counted(done_epochs, 'epoch')} were done before"
         )
     order = getattr(model, "order_", None)
     ready = model.prepare(
@@ -290,7 +306,9 @@ def _plan(
     done: int,
     further: tuple[float, float],
 ) -> tuple[tuple[int, int], EpochWatcher]:
-    """Plan the rest of the run, and say so. Return epochs and parts of the training, and what watches its epochs.
+    """Plan the rest of the run, and say so.
+
+    Return epochs and parts of the training, and what watches its epochs.
 
     ``further``: seconds of the baselines, and of the branches beside the network.
     """
@@ -317,10 +335,12 @@ def _plan(
     others = further[0]
     # Baselines that were asked for count where a limit was asked for.
     baselines = sum(further) if work.request.time_limit is not None else 0.0
-    # An explanation adapts to the time that is left, and a network that was not trained is of no use.
+    # An explanation adapts to the time that is left, and a network that was not trained
+    # is of no use.
     most_reserved = SHARE * max(clock.left() - baselines, 0.0)
 
-    # Where reading took the time, a network is still trained as long as reading took: of one epoch it is of no use.
+    # Where reading took the time, a network is still trained as long as reading took:
+    # of one epoch it is of no use.
     trained_until = time.monotonic() + clock.least_training()
 
     def reserved() -> float:
@@ -354,7 +374,8 @@ def _plan(
         for stage_name, seconds in expected.items()
     }
     words["training"] += (
-        f" (at most {readable(max(per_epoch * (epochs + beside_epochs), 1.0))} for {epochs} epochs)"
+        f" (at most {readable(max(per_epoch * (epochs + beside_epochs), 1.0))} for "
+        f"{epochs} epochs)"
     )
     late = max(sum(expected.values()) - clock.left(), 0.0) if not clock.left() else 0.0
     limit = clock.limit + expected.get("refits", 0.0) + late
@@ -363,7 +384,8 @@ def _plan(
         f"{stage_name} {stage_text}" for stage_name, stage_text in words.items()
     )
     work.say(
-        f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, {parts_said}{in_all}"
+        f"  plan: about {readable(max(sum(expected.values()), 1.0))} more, "
+        f"{parts_said}{in_all}"
     )
     clock.whole.expect(**expected)
     held_out_rows = cast("Rows", ready.job.validation_rows)

@@ -1,4 +1,6 @@
-"""A run at work: what its stages pass on in memory, read from its folder, or compute when they first need it."""
+"""A run at work: what its stages pass on in memory, read from its folder, or compute
+when they first need it.
+"""
 
 from __future__ import annotations
 
@@ -60,14 +62,20 @@ from permgrad.runs.run.summary import summarise
 from permgrad.runs.run.training import fit_encoder, make_estimator
 
 #: Said of a model of a file.
-FITTED_BEFORE = "{} was fitted before: permgrad does not know on which rows. If test rows are among them, the scores are too good."
+FITTED_BEFORE = (
+    "{} was fitted before: permgrad does not know on which rows. If test "
+    "rows are among them, the scores are too good."
+)
 
 
 @dataclass
 class RunWork:
-    """What stages pass on in memory. What is missing is read from the folder or computed again.
+    """What stages pass on in memory.
 
-    ``encoded``: the rows of each part of the split. ``documents``: what JSON files of the folder hold.
+    What is missing is read from the folder or computed again.
+
+    ``encoded``: the rows of each part of the split. ``documents``: what JSON files of
+    the folder hold.
     """
 
     request: RunRequest
@@ -91,7 +99,9 @@ class RunWork:
 
     @cached_property
     def untrained(self) -> tuple[Any, EncodedRows]:
-        """The model that is to be trained, and the training rows, by which its encoder is fitted."""
+        """The model that is to be trained, and the training rows, by which its encoder
+        is fitted.
+        """
         model = make_estimator(self.request, self.inputs, self.chosen)
         encoded_rows = fit_encoder(model, self.inputs)
         self.encoded["train"] = encoded_rows
@@ -99,7 +109,9 @@ class RunWork:
 
     @property
     def chosen(self) -> str:
-        """The model that is trained: of ``auto`` the best one, which a run that resumes does not choose again."""
+        """The model that is trained: of ``auto`` the best one, which a run that resumes
+        does not choose again.
+        """
         if self.request.model != "auto":
             return self.request.model
         facts = self.folder.record["facts"]
@@ -110,7 +122,10 @@ class RunWork:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model. One that was saved without rows draws them from the training rows again."""
+        """The trained model.
+
+        One that was saved without rows draws them from the training rows again.
+        """
         folder = self.folder.path / "model"
         request = self.request
         if self.chosen != "network":
@@ -124,7 +139,9 @@ class RunWork:
 
     @property
     def notes(self) -> list[str]:
-        """The notes on the table, on the choice of the model, and on columns without a score that helps."""
+        """The notes on the table, on the choice of the model, and on columns without a
+        score that helps.
+        """
         inputs = self.inputs
         request = self.request
         if self.chosen == request.model:
@@ -134,7 +151,8 @@ class RunWork:
         if is_file(request.model):
             choice_notes = [FITTED_BEFORE.format(Path(request.model).name)]
         notes = [*inputs.notes, *choice_notes]
-        # Only text and rare levels may have no score that helps. Other tables are encoded where that is needed.
+        # Only text and rare levels may have no score that helps. Other tables are
+        # encoded where that is needed.
         if any(
             feature_type.kind in ("text", "categorical")
             for feature_type in inputs.feature_types
@@ -148,7 +166,10 @@ class RunWork:
 
     @cached_property
     def assessing(self) -> Work:
-        """What the sections are computed from. What earlier sessions stored of them is read."""
+        """What the sections are computed from.
+
+        What earlier sessions stored of them is read.
+        """
         inputs = self.inputs
         request = self.request
         folder = self.folder.path
@@ -161,7 +182,8 @@ class RunWork:
         if self.chosen == "network":
             model: EvaluatedModel = Network.of(self.model, **facts)
         else:
-            # An encoder knows what is one feature. Raw columns are searched for it, unless this is said.
+            # An encoder knows what is one feature. Raw columns are searched for it,
+            # unless this is said.
             if hasattr(self.model, "of_encoded"):
                 facts["options"] = {}
             else:
@@ -224,7 +246,9 @@ class RunWork:
         )
 
     def write_page(self) -> Path:
-        """Write the report of what there is so far, in the look asked for now, else that of the record."""
+        """Write the report of what there is so far, in the look asked for now, else
+        that of the record.
+        """
         record = self.folder.record
         page_look = record["facts"]["page"] = look_of(
             record, keep_rows=self.request.keep_rows
@@ -266,7 +290,9 @@ class RunWork:
         return scores
 
     def measure(self) -> None:
-        """Evaluate the model on validation and test rows, train the baselines if requested, and write the metrics."""
+        """Evaluate the model on validation and test rows, train the baselines if
+        requested, and write the metrics.
+        """
         folder = self.folder.path
         test_numbers = self.inputs.parts["test"].numbers
         content = fill(self.assessing, ("model",))
@@ -337,7 +363,8 @@ class RunWork:
         for part_name in ("train", "validation"):
             refit_parts.append(self.inputs.parts[part_name])
         self.say(
-            f"  refits: {refits} trainings on parts of {sum(map(len, refit_parts)):,} rows"
+            f"  refits: {refits} trainings on parts of {sum(map(len, refit_parts)):,} "
+            "rows"
         )
         related = []
         for part_rows in refit_parts:
@@ -376,7 +403,10 @@ class RunWork:
 def do_stages(
     work: RunWork, stages: Mapping[str, Callable[[RunWork], Any]], reading: float = 0.0
 ) -> None:
-    """Do the stages that are not finished. ``reading``: seconds that the table took before there was a folder."""
+    """Do the stages that are not finished.
+
+    ``reading``: seconds that the table took before there was a folder.
+    """
     folder = work.folder
     for number, (stage_name, stage) in enumerate(stages.items(), start=1):
         title = f"[{number}/{len(stages)}] {stage_name}"
@@ -387,5 +417,6 @@ def do_stages(
         with folder.stage(stage_name, reading if stage_name == "data" else 0.0):
             stage(work)
         work.say(
-            f"  {stage_name} took {folder.record['stages'][stage_name]['seconds']:.1f} s"
+            f"  {stage_name} took {folder.record['stages'][stage_name]['seconds']:.1f} "
+            "s"
         )

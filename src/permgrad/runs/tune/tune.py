@@ -1,7 +1,8 @@
-"""``permgrad tune``: search for the best settings for a table, and make the best trial a finished run.
+"""``permgrad tune``: search for the best settings for a table, and make the best trial
+a finished run.
 
-The study's folder holds ``tune.json``, Optuna's database, the trials, their table, the page, and the winner as a run.
-``.workers`` holds the locks of the processes at work.
+The study's folder holds ``tune.json``, Optuna's database, the trials, their table, the
+page, and the winner as a run. ``.workers`` holds the locks of the processes at work.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ _PAUSE = 1.0
 HISTORY = "history.csv"
 #: A trial's smallest validation loss, facts about it, and whether it was pruned.
 _Trained = tuple[float, dict[str, Any], bool]
-#: Errors of a trial that do not end the study: settings that diverge, or are too large for the machine.
+#: Errors of a trial that do not end the study: settings that diverge, or are too large
+#: for the machine.
 _TRIAL_FAULTS = (InputError, RuntimeError, ValueError, ArithmeticError, MemoryError)
 _COLUMNS = ("trial", "state", "validation_loss", "epochs", "best_epoch", "seed")
 TUNE_RECORD = "tune.json"
@@ -106,7 +108,9 @@ STUDY = FolderKind(
 
 @dataclass
 class TuneSession:
-    """What a process needs to work on a study of ``total`` trials, and how many ``others`` work on it here."""
+    """What a process needs to work on a study of ``total`` trials, and how many
+    ``others`` work on it here.
+    """
 
     request: TuneRequest
     inputs: Inputs
@@ -124,7 +128,8 @@ class TuneSession:
 
 
 def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
-    """Do a study, or the part of it that is not finished, and export its best trial as a run.
+    """Do a study, or the part of it that is not finished, and export its best trial as
+    a run.
 
     ``say`` takes lines on the progress.
     """
@@ -134,7 +139,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
         space = get_space(request.space)
     else:
         space = get_model_space(request.model, request.space)
-    # What the results of trials depend on. The preset that a space is around may be a file, too.
+    # What the results of trials depend on. The preset that a space is around may be a
+    # file, too.
     identity = configuration(request) | {
         "space content": configuration_hash(space.content)
     }
@@ -179,7 +185,8 @@ def tune_table(request: TuneRequest, *, say: Say = print) -> Outcome:
             if count:
                 write_page(session)
             raise KeyboardInterrupt(
-                f"Interrupted after {count} of {total} trials. Run the same command to resume."
+                f"Interrupted after {count} of {total} trials. Run the same command to "
+                "resume."
             ) from None
         return export_winner(session)
 
@@ -199,7 +206,8 @@ def _opened(
             with at_work(workers) as count_others:
                 if request.overwrite and (count := count_others()):
                     problem = (
-                        f"{count} other process{by_count(count, ' is', 'es are')} at work in {folder}, so the "
+                        f"{count} other process{by_count(count, ' is', 'es are')} at "
+                        f"work in {folder}, so the "
                         "study cannot be replaced"
                     )
                     raise InputError(
@@ -241,17 +249,22 @@ def _opened(
 
 
 def _workers(request: TuneRequest) -> Path:
-    """Return the folder for the locks of the processes at work: beside the database, if that is a file."""
+    """Return the folder for the locks of the processes at work: beside the database, if
+    that is a file.
+    """
     database_file = storage_file(request.url)
     if database_file is not None and not database_file.parent.is_dir():
-        problem = f"The folder {database_file.parent} of --storage {request.url} does not exist"
+        problem = (
+            f"The folder {database_file.parent} of --storage {request.url} does "
+            "not exist"
+        )
         raise EnvironmentProblem(
             problem, hint="Make it, or choose another storage.", code="PG062"
         )
     return (request.folder if database_file is None else database_file.parent) / WORKERS
 
 
-# ---- trials ----------------------------------------------------------------------------------------------------------
+# ---- trials --------------------------------------------------------------------------
 def _work_through(session: TuneSession) -> None:
     """Do trials until all are finished, by this or other processes."""
     optuna = need_optuna()
@@ -265,7 +278,8 @@ def _work_through(session: TuneSession) -> None:
             return
         if free_place(study, session.total) is not None:
             waiting = False
-            # Another process may have given this one up, for example of a machine that slept, and repeated its trial.
+            # Another process may have given this one up, for example of a machine that
+            # slept, and repeated its trial.
             with contextlib.suppress(
                 ValueError, optuna.exceptions.UpdateFinishedTrialError
             ):
@@ -280,20 +294,26 @@ def _work_through(session: TuneSession) -> None:
             continue
         if not waiting:
             session.say(
-                "other processes work on the last trials; waiting (Ctrl-C ends only this process)"
+                "other processes work on the last trials; waiting (Ctrl-C ends only "
+                "this process)"
             )
         waiting = True
         time.sleep(_PAUSE)
 
 
 def _end_interrupted(session: TuneSession) -> None:
-    """End trials of processes that stopped: all that run, if no other process is at work on this machine's file."""
+    """End trials of processes that stopped: all that run, if no other process is at
+    work on this machine's file.
+    """
     has_file = storage_file(session.request.url) is not None
     end_interrupted(session.study, alone=has_file and not session.others())
 
 
 def _do_trial(session: TuneSession, trial: Any, guard: Path, begun: list[int]) -> float:
-    """Choose a trial's settings, train it, and return its loss. Add its place to ``begun``."""
+    """Choose a trial's settings, train it, and return its loss.
+
+    Add its place to ``begun``.
+    """
     trial_number = claim(session.study, trial, session.total, guard)
     begun.append(trial_number)
     folder = session.folder / TRIALS / str(trial_number)
@@ -424,7 +444,9 @@ def _train(
 def _train_other(
     session: TuneSession, _trial: Any, content: Mapping[str, Any], trial_number: int
 ) -> _Trained:
-    """Do the same with a model of another library: log loss or RMSE on validation rows, which also end boosting."""
+    """Do the same with a model of another library: log loss or RMSE on validation rows,
+    which also end boosting.
+    """
     inputs = session.inputs
     chosen_model = session.request.model
     request = session.request.run_request(
@@ -454,11 +476,13 @@ def _train_other(
     return float(value), {SECONDS: round(model.fitted_.seconds, 3)}, False
 
 
-# ---- the table and the page ------------------------------------------------------------------------------------------
+# ---- the table and the page ----------------------------------------------------------
 def trial_table(session: TuneSession) -> pd.DataFrame:
-    """Return one line per finished trial: number, state, loss, epochs, seed, parameters, reason of a failure.
+    """Return one line per finished trial: number, state, loss, epochs, seed,
+    parameters, reason of a failure.
 
-    Nothing in it depends on the clock: an interrupted and resumed study has the same table.
+    Nothing in it depends on the clock: an interrupted and resumed study has the same
+    table.
     """
     trials = session.finished
     names = list(
@@ -556,14 +580,20 @@ def _again(session: TuneSession, best: int) -> str:
     return session.request.run_request(preset, seed=trial_seed, out=None).command
 
 
-# ---- the winner ------------------------------------------------------------------------------------------------------
+# ---- the winner ----------------------------------------------------------------------
 def export_winner(session: TuneSession) -> Outcome:
-    """Run the best settings in the study's folder. Test rows are used here, for these only."""
+    """Run the best settings in the study's folder.
+
+    Test rows are used here, for these only.
+    """
     folder = session.folder
     trials = session.finished
     best_trial = best_of(trials)
     if best_trial is None:
-        problem = f"All {len(trials)} trials failed, the first with: {trials[0].user_attrs[REASON]}"
+        problem = (
+            f"All {len(trials)} trials failed, the first with: "
+            f"{trials[0].user_attrs[REASON]}"
+        )
         raise InputError(
             problem, hint="Choose another --space, or look at the table.", code="PG041"
         )
@@ -601,7 +631,10 @@ def export_winner(session: TuneSession) -> Outcome:
 
 
 def _run(session: TuneSession, best: int) -> None:
-    """Run the best settings, as the command of ``again`` does. A run of other settings in the folder is replaced."""
+    """Run the best settings, as the command of ``again`` does.
+
+    A run of other settings in the folder is replaced.
+    """
     folder = session.folder
     trial_seed = seed_of(session.request.seed, best)
     request = session.request.run_request(
@@ -612,7 +645,9 @@ def _run(session: TuneSession, best: int) -> None:
         with writing(folder):
             RUN.clear(
                 folder
-            )  # of a run without its record. The study's record shows that the folder is ours
+                # of a run without its record. The study's record shows that the folder
+                # is ours
+            )
     if not RUN.is_of(there, configuration(request) | session.inputs.images):
         request = replace(request, overwrite=True)
     session.say(f"the best is trial {best}; it becomes a run in {folder}")
@@ -625,7 +660,7 @@ def _run(session: TuneSession, best: int) -> None:
     )
 
 
-# ---- the summary -----------------------------------------------------------------------------------------------------
+# ---- the summary ---------------------------------------------------------------------
 def finished_outcome(
     request: TuneRequest, identity: Mapping[str, Any], space: Space
 ) -> Outcome | None:

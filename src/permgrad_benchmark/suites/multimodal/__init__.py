@@ -1,8 +1,10 @@
-"""The multimodal suite: two image and two clinical modalities, and decision functions whose importances are known.
+"""The multimodal suite: two image and two clinical modalities, and decision functions
+whose importances are known.
 
-Images with bottleneck features (``autoencoder``) and clinical columns make the forty features. ``functions`` defines
-these columns and the labels, and the importance of each modality. ``pairs`` and ``training`` make the network.
-``ours`` and ``peers`` are the contestants. A new function needs one ``register_function`` call, a peer an entry in
+Images with bottleneck features (``autoencoder``) and clinical columns make the forty
+features. ``functions`` defines these columns and the labels, and the importance of each
+modality. ``pairs`` and ``training`` make the network. ``ours`` and ``peers`` are the
+contestants. A new function needs one ``register_function`` call, a peer an entry in
 ``peers``. A new method of permgrad takes part by itself.
 """
 

@@ -1,11 +1,13 @@
-"""Images of MedMNIST, and ten features for each from the bottleneck of a convolutional autoencoder.
+"""Images of MedMNIST, and ten features for each from the bottleneck of a convolutional
+autoencoder.
 
-The decision functions read these features. The images are small medical ones in one ``.npz`` file, from a path, the
-user's folder, the cache or their home: Yang et al., MedMNIST v2, Scientific Data 10:41 (2023). Checksums are those of
-the package medmnist 3.0.2.
+The decision functions read these features. The images are small medical ones in one
+``.npz`` file, from a path, the user's folder, the cache or their home: Yang et al.,
+MedMNIST v2, Scientific Data 10:41 (2023). Checksums are those of the package medmnist
+3.0.2.
 
-Seed and epochs are fixed and the result carries a checksum, so that two tables can be told to be about the same
-features. They are computed once and kept in the cache folder.
+Seed and epochs are fixed and the result carries a checksum, so that two tables can be
+told to be about the same features. They are computed once and kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ PARTS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageCard:
-    """A named set of images: its MD5, and the MD5 of other versions of the file, each with a description."""
+    """A named set of images: its MD5, and the MD5 of other versions of the file, each
+    with a description.
+    """
 
     name: str
     title: str
@@ -96,7 +100,9 @@ for _card in (
 
 @dataclass(frozen=True)
 class Images:
-    """The pixels (uint8) of all images, one part behind the other, and the name and MD5 of their file."""
+    """The pixels (uint8) of all images, one part behind the other, and the name and MD5
+    of their file.
+    """
 
     name: str
     pixels: npt.NDArray[np.uint8]
@@ -109,12 +115,14 @@ class Images:
 def load_medmnist(name_or_path: str | os.PathLike[str]) -> Images:
     """Read a MedMNIST file, by its name or the path of any ``.npz`` of the same form.
 
-    A name is looked for in the folder that ``PERMGRAD_DATA`` names, where unknown content gives a warning, then in the
-    cache, then downloaded. These must match the checksum.
+    A name is looked for in the folder that ``PERMGRAD_DATA`` names, where unknown
+    content gives a warning, then in the cache, then downloaded. These must match the
+    checksum.
 
     Raises:
         InputError: no such name or file, or a file of another form.
-        EnvironmentProblem: the file is nowhere and cannot be downloaded. The message says which file to put where.
+        EnvironmentProblem: the file is nowhere and cannot be downloaded. The message
+            says which file to put where.
     """
     path, name = find_medmnist(name_or_path)
     arrays = _arrays_of(path)
@@ -126,7 +134,9 @@ def load_medmnist(name_or_path: str | os.PathLike[str]) -> Images:
 
 
 def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
-    """Return the file's path and the set's name, downloading it if it is named and not on this machine."""
+    """Return the file's path and the set's name, downloading it if it is named and not
+    on this machine.
+    """
     name = os.fspath(name_or_path)
     if name in image_cards:
         card = image_cards.get(name)
@@ -153,7 +163,9 @@ def find_medmnist(name_or_path: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def _arrays_of(path: Path) -> dict[str, npt.NDArray]:
-    """Read the arrays of all parts and check that they are what a MedMNIST file holds."""
+    """Read the arrays of all parts and check that they are what a MedMNIST file
+    holds.
+    """
     wanted = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")]
     which = f"Cannot read {str(path)!r} as an .npz file of MedMNIST"
     with turned(
@@ -180,14 +192,16 @@ def _check_parts(path: Path, arrays: Mapping[str, npt.NDArray]) -> Iterator[Faul
             or (images.ndim == 4 and images.shape[3] != 3)
         ):
             problem = (
-                "Images must be uint8 of the shape (images, height, width) or (images, height, width, 3), "
+                "Images must be uint8 of the shape (images, height, width) or (images, "
+                "height, width, 3), "
                 f"but {part}_images of {str(path)!r} is {images.dtype} {images.shape}"
             )
             yield problem, "Convert the array.", "PG019"
         count = len(labels) if labels.ndim else 0
         if count != len(images):
             problem = (
-                f"Every image needs a label, but {str(path)!r} holds {len(images)} {part}_images and "
+                f"Every image needs a label, but {str(path)!r} holds {len(images)} "
+                f"{part}_images and "
                 f"{count} {part}_labels"
             )
             yield problem, "Write both for the same images.", "PG007"
@@ -201,11 +215,14 @@ def _check_parts(path: Path, arrays: Mapping[str, npt.NDArray]) -> Iterator[Faul
         of_parts = {part: arrays[f"{part}_{kind}"].shape[1:] for part in PARTS}
         if len(set(of_parts.values())) > 1:
             shapes = ", ".join(f"{part}: {shape}" for part, shape in of_parts.items())
-            problem = f"All parts of {str(path)!r} must have {kind} of one shape, got {shapes}"
+            problem = (
+                f"All parts of {str(path)!r} must have {kind} of one shape, got "
+                f"{shapes}"
+            )
             yield problem, "Write them alike.", "PG007"
 
 
-# ---- grey images -----------------------------------------------------------------------------------------------------
+# ---- grey images ---------------------------------------------------------------------
 #: Height and width that the networks are made for.
 SIDE = 28
 #: Share of the images that training may see.
@@ -216,7 +233,9 @@ _FEWEST = 40
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one kind ``(images, 1, 28, 28)``, 0 to 1, and the name and MD5 of their file."""
+    """Images of one kind ``(images, 1, 28, 28)``, 0 to 1, and the name and MD5 of their
+    file.
+    """
 
     name: str
     md5: str
@@ -226,7 +245,9 @@ class ImageSet:
         return len(self.grey)
 
     def standardised(self) -> Tensor:
-        """Return the images with mean 0 and variance 1 over all pixels: the network's input."""
+        """Return the images with mean 0 and variance 1 over all pixels: the network's
+        input.
+        """
         return (self.grey - self.grey.mean()) / self.grey.std().clamp_min(1e-6)
 
 
@@ -236,12 +257,19 @@ def _read(name_or_path: str, data: str | None) -> ImageSet:
     images = load_medmnist(name_or_path)
     pixels = images.pixels
     if pixels.shape[1:3] != (SIDE, SIDE):
-        problem = f"images must have {SIDE}×{SIDE} pixels, got {pixels.shape[1]}×{pixels.shape[2]} in {images.name!r}"
+        problem = (
+            f"images must have {SIDE}×{SIDE} pixels, got "
+            f"{pixels.shape[1]}×{pixels.shape[2]} in {images.name!r}"
+        )
         raise InputError(
             problem, hint="Use the file without a size in its name.", code="PG019"
         )
     if len(pixels) < _FEWEST:
-        problem = f"An image set needs at least {_FEWEST} images, got {len(pixels)} in {images.name!r}"
+        problem = (
+            f"An image set needs at least {_FEWEST} images, got {len(pixels)} "
+            "in "
+            f"{images.name!r}"
+        )
         raise InputError(problem, hint="Choose a larger set.", code="PG013")
     grey = pixels.astype(np.float32) / 255.0
     grey = grey.mean(axis=3) if grey.ndim == 4 else grey
@@ -254,7 +282,9 @@ def read_images(name_or_path: str) -> ImageSet:
 
 
 def split_images(count: int, seed: int) -> tuple[Integers, Integers]:
-    """Split images, not pairs: 70 % for training, the rest for testing, so that no test pair holds a training image."""
+    """Split images, not pairs: 70 % for training, the rest for testing, so that no test
+    pair holds a training image.
+    """
     order = generator(seed, "image split").permutation(count)
     cut = round(TRAINING_SHARE * count)
     return order[:cut], order[cut:]
@@ -275,7 +305,9 @@ KNOWN_CHECKSUMS: dict[tuple[str, int], str] = {
 
 
 class Autoencoder(nn.Module):
-    """Two convolutions from images ``(n, 1, 28, 28)`` in 0 to 1 down to ten numbers, and two back up to the image."""
+    """Two convolutions from images ``(n, 1, 28, 28)`` in 0 to 1 down to ten numbers,
+    and two back up to the image.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -305,10 +337,12 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Bottleneck:
-    """The features of all images of a set ``(images, 10)``, mean 0 and variance 1, and the checksum of their roundings.
+    """The features of all images of a set ``(images, 10)``, mean 0 and variance 1, and
+    the checksum of their roundings.
 
-    ``explained`` is the share of the pixels' variance that the autoencoder gives back. ``known``: the checksum is the
-    recorded one; None: none is recorded for these images.
+    ``explained`` is the share of the pixels' variance that the autoencoder gives back.
+    ``known``: the checksum is the recorded one; None: none is recorded for these
+    images.
     """
 
     features: npt.NDArray[np.float32]
@@ -319,7 +353,9 @@ class Bottleneck:
 
 @lru_cache(maxsize=4)
 def bottleneck_features(images: ImageSet, epochs: int) -> Bottleneck:
-    """Return the standardised bottleneck features of all images of a set, from the cache where they are there."""
+    """Return the standardised bottleneck features of all images of a set, from the
+    cache where they are there.
+    """
     key = hashlib.sha256(
         f"{images.md5} {len(images)} {epochs} {SEED} {torch.__version__}".encode()
     ).hexdigest()[:16]
@@ -351,7 +387,9 @@ def feature_checksum(features: npt.NDArray[np.float32]) -> str:
 
 
 def _load(path: Path, count: int) -> tuple[npt.NDArray[np.float32], float] | None:
-    """Read kept features, or return None where there are none, or the file is not what it should be."""
+    """Read kept features, or return None where there are none, or the file is not what
+    it should be.
+    """
     try:
         content = read_npz(path)
         features, explained = content["features"], float(content["explained"])

@@ -1,4 +1,6 @@
-"""What contestants of the multimodal suite are given: a network, or the true function in its place, and test rows."""
+"""What contestants of the multimodal suite are given: a network, or the true function
+in its place, and test rows.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ _CURVE_ROWS = 1_000
 
 
 class Head(nn.Module):
-    """What follows the fusion layer, from ``(n, 40)`` to one number for each row ``(n, 1)``. Counts its rows."""
+    """What follows the fusion layer, from ``(n, 40)`` to one number for each row ``(n,
+    1)``. Counts its rows.
+    """
 
     def __init__(self, head: nn.Module, meter: Meter) -> None:
         super().__init__()
@@ -47,15 +51,20 @@ class Head(nn.Module):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairsCase(SuiteCase):
-    """One network and the rows to explain. The oracle's case has the same form, with F in the network's place.
+    """One network and the rows to explain.
 
-    What is explained is one number for each row: the network's logit margin, log p(1) − log p(0), or F itself. A margin
-    that follows F is (nearly) a straight line in it, so that squared changes of the margin are squared changes of F up
-    to a factor, and shares compare with the truth. Losses against the labels bend: where F decides clearly, the cross
-    entropy hardly changes, and the Brier and zero-one losses saturate, which draws shares together. All are measured.
+    The oracle's case has the same form, with F in the network's place.
 
-    ``fused`` is the fusion layer's output ``(rows, 40)``. ``slope`` times the margin's distance from ``centre``, the
-    class boundary, is a logit; ``trained`` is the network itself, None of the oracle.
+    What is explained is one number for each row: the network's logit margin, log p(1) −
+    log p(0), or F itself. A margin that follows F is (nearly) a straight line in it, so
+    that squared changes of the margin are squared changes of F up to a factor, and
+    shares compare with the truth. Losses against the labels bend: where F decides
+    clearly, the cross entropy hardly changes, and the Brier and zero-one losses
+    saturate, which draws shares together. All are measured.
+
+    ``fused`` is the fusion layer's output ``(rows, 40)``. ``slope`` times the margin's
+    distance from ``centre``, the class boundary, is a logit; ``trained`` is the network
+    itself, None of the oracle.
     """
 
     network: nn.Module
@@ -79,7 +88,9 @@ class PairsCase(SuiteCase):
         return self.network
 
     def curve_rows(self) -> tuple[Array, Callable[[Array], Floats], Mapping[str, Any]]:
-        """Return fused rows, their cross entropies, and the columns of each modality."""
+        """Return fused rows, their cross entropies, and the columns of each
+        modality.
+        """
         head, labels = self.head(), self.labels[:_CURVE_ROWS].numpy()
 
         def losses(rows: Array) -> Floats:
@@ -106,11 +117,15 @@ class PairsCase(SuiteCase):
         return Head(self.network.head, self.meter).eval()  # type: ignore[arg-type]
 
     def classifier(self) -> nn.Module:
-        """Return the network with one logit, for methods that measure a classification loss."""
+        """Return the network with one logit, for methods that measure a classification
+        loss.
+        """
         return Logit(self.network, self.slope, self.centre).eval()
 
     def background(self) -> Tensor:
-        """Return rows of the fusion layer that stand in for absent features: the last ones, which few methods see."""
+        """Return rows of the fusion layer that stand in for absent features: the last
+        ones, which few methods see.
+        """
         return self.fused[-self.sizes.references :]
 
     def integer_seed(self, what: str) -> int:
@@ -119,7 +134,9 @@ class PairsCase(SuiteCase):
 
 
 class Logit(nn.Module):
-    """A network's one number ``(n, 1)``, shifted and stretched to a logit, with the same inputs and fusion layer."""
+    """A network's one number ``(n, 1)``, shifted and stretched to a logit, with the
+    same inputs and fusion layer.
+    """
 
     def __init__(self, network: nn.Module, slope: float, centre: float) -> None:
         super().__init__()
@@ -153,8 +170,8 @@ def make_case(
 def make_oracle(design: PairsDesign, case: PairsCase) -> PairsCase:
     """Return the case in which F stands in the network's place, on the same rows.
 
-    For methods that measure a classification loss F is stretched to a logit as steep as the network's: the slope is
-    the least-squares fit of the network's margins by F.
+    For methods that measure a classification loss F is stretched to a logit as steep as
+    the network's: the slope is the least-squares fit of the network's margins by F.
     """
     with torch.no_grad():
         margins = case.head()(case.fused)[:, 0].double()

@@ -1,17 +1,20 @@
-"""Clinical columns, and what the label is made of, written once and read by the data, the truth and the oracle.
+"""Clinical columns, and what the label is made of, written once and read by the data,
+the truth and the oracle.
 
-Features are one vector of forty: 0–9 the bottleneck features of image 1 (X1), 10–19 those of image 2 (X2), 20–29 the
-first ten clinical columns (X3), 30–39 the last ten (X4). The label is 1 where F is above its median. A new function is
-one ``register_function`` call, and is then in every table.
+Features are one vector of forty: 0–9 the bottleneck features of image 1 (X1), 10–19
+those of image 2 (X2), 20–29 the first ten clinical columns (X3), 30–39 the last ten
+(X4). The label is 1 where F is above its median. A new function is one
+``register_function`` call, and is then in every table.
 
 What its modalities are worth is stated twice:
 
 - *published*: the mean of |∂F/∂x| over rows, added up by modality.
-- *effect*: E[(F(x') − F(x))²], where x' is x with the modality (or one feature) taken from another row. This is the
-  loss change of permuting it in the true function.
+- *effect*: E[(F(x') − F(x))²], where x' is x with the modality (or one feature) taken
+  from another row. This is the loss change of permuting it in the true function.
 
-They differ. A slope does not know how far its feature moves, and a sum of correlated features moves further: for
-F = ΣX3 + ΣX4 the published shares are 0.5 and 0.5, the effect's 13/23 and 10/23.
+They differ. A slope does not know how far its feature moves, and a sum of correlated
+features moves further: for F = ΣX3 + ΣX4 the published shares are 0.5 and 0.5, the
+effect's 13/23 and 10/23.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ _ROUNDING = 1e-9
 
 
 def published_covariance() -> Floats:
-    """Return the published covariance: the identity, but 0.5 between column 9 and columns 3, 4 and 5 (from 1)."""
+    """Return the published covariance: the identity, but 0.5 between column 9 and
+    columns 3, 4 and 5 (from 1).
+    """
     return covariance_with({(8, 2): 0.5, (8, 3): 0.5, (8, 4): 0.5})
 
 
@@ -54,8 +59,8 @@ def draw_clinical(
 ) -> npt.NDArray[np.float32]:
     """Draw rows of the clinical columns."""
     values, vectors = np.linalg.eigh(covariance)
-    # The symmetric root also exists for singular matrices, unlike Cholesky's, and does not depend on the signs of
-    # eigenvectors.
+    # The symmetric root also exists for singular matrices, unlike Cholesky's, and does
+    # not depend on the signs of eigenvectors.
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     drawn: npt.NDArray[np.float32] = (
         rng.standard_normal((rows, COLUMNS)) @ root
@@ -75,11 +80,13 @@ COLUMNS_OF = {
 
 @dataclass(frozen=True)
 class DecisionFunction:
-    """A function of the forty features, from ``(rows, 40)`` to ``(rows,)``, differentiable.
+    """A function of the forty features, from ``(rows, 40)`` to ``(rows,)``,
+    differentiable.
 
-    ``relevant`` are the positions of the features that it reads. ``weights`` ``(40,)``, where F = Σ w x, give the truth
-    in closed form; ``covariance`` ``(20, 20)`` is that of the clinical columns. ``published``: it is one of the eight
-    of the published design.
+    ``relevant`` are the positions of the features that it reads. ``weights`` ``(40,)``,
+    where F = Σ w x, give the truth in closed form; ``covariance`` ``(20, 20)`` is that
+    of the clinical columns. ``published``: it is one of the eight of the published
+    design.
     """
 
     name: str
@@ -97,7 +104,10 @@ functions: Registry[DecisionFunction] = Registry("decision function")
 
 
 def register_function(function: DecisionFunction) -> DecisionFunction:
-    """Enter a function under its name. ``InputError`` if it does not read exactly the features that it says."""
+    """Enter a function under its name.
+
+    ``InputError`` if it does not read exactly the features that it says.
+    """
     # Points of a fixed irrational grid: no symmetry makes a slope vanish there.
     points = (
         torch.frac(
@@ -111,7 +121,10 @@ def register_function(function: DecisionFunction) -> DecisionFunction:
         (slopes,) = torch.autograd.grad(function.score(rows).sum(), rows)
     read = tuple(torch.nonzero(slopes.abs().amax(dim=0) > 0)[:, 0].tolist())
     if read != tuple(sorted(function.relevant)):
-        problem = f"{function.name!r} reads the features {read}, but relevant is {tuple(function.relevant)}"
+        problem = (
+            f"{function.name!r} reads the features {read}, but relevant is "
+            f"{tuple(function.relevant)}"
+        )
         raise InputError(problem, hint="Correct one of them.", code="PG006")
     return functions.register(function.name)(function)
 
@@ -176,12 +189,14 @@ for _function in (
     DecisionFunction("F7", "(x1 + x2)², the first two features of X1", _square, (0, 1), published=True),
     DecisionFunction(
         "xor", "x1 of X1 times x1 of X3", _product, (0, 20),
-        note="neither modality says anything about the label alone: an exclusive or of two signs",
+        note="neither modality says anything about the label alone: an exclusive or of "
+             "two signs",
     ),
     linear(
         "redundant", "x1 of X3, which x1 of X4 copies", {20: 1.0},
         covariance=covariance_with({(0, 10): 1.0}),
-        note="a network may read either copy, but the truth is that of F, so it is not a fault to report what the "
+        note="a network may read either copy, but the truth is that of F, so it is not "
+             "a fault to report what the "
         "network reads",
     ),
     linear(
@@ -190,8 +205,10 @@ for _function in (
     linear(
         "suppressor", "√2·x1 of X3 − x1 of X4", {20: float(np.sqrt(2.0)), 30: -1.0},
         covariance=covariance_with({(0, 10): float(np.sqrt(0.5))}),
-        note="x1 of X4 is uncorrelated with F, and is needed to take its part out of x1 of X3; with dependent "
-        "modalities a fair share (permgrad, shapley) is not the effect of replacing one alone: their oracles show it",
+        note="x1 of X4 is uncorrelated with F, and is needed to take its part out of "
+             "x1 of X3; with dependent "
+        "modalities a fair share (permgrad, shapley) is not the effect of replacing "
+        "one alone: their oracles show it",
     ),
 ):  # fmt: skip
     register_function(_function)
@@ -200,14 +217,17 @@ for _function in (
 Estimand = Literal["published", "effect"]
 ESTIMANDS: dict[Estimand, str] = {
     "published": "mean absolute slope of the true function, added up by modality",
-    "effect": "squared change of the true function when the modality is taken from another row",
+    "effect": "squared change of the true function when the modality is taken from "
+    "another row",
 }
 _BATCH = 50_000
 
 
 @dataclass(frozen=True)
 class Population:
-    """Where rows come from: images' features ``(images, 10)``, drawn apart for X1 and X2, and the columns."""
+    """Where rows come from: images' features ``(images, 10)``, drawn apart for X1 and
+    X2, and the columns.
+    """
 
     first: Floats
     second: Floats
@@ -225,7 +245,9 @@ class Population:
 def true_importance(
     function: DecisionFunction, population: Population, estimand: Estimand
 ) -> Floats:
-    """Return true importances of modalities ``(4,)``: closed if linear, else sampled."""
+    """Return true importances of modalities ``(4,)``: closed if linear, else
+    sampled.
+    """
     check_choice("estimand", estimand, ESTIMANDS)
     if function.weights is None:
         return sampled_importance(function, population, estimand)
@@ -254,7 +276,10 @@ def sampled_importance(
     *,
     rows: int = 400_000,
 ) -> Floats:
-    """Estimate the true importance by plain Monte Carlo, for any function. What the function does not read is 0."""
+    """Estimate the true importance by plain Monte Carlo, for any function.
+
+    What the function does not read is 0.
+    """
     rng, done = np.random.default_rng(0), 0
     if estimand == "published":
         sums = np.zeros(FEATURES)

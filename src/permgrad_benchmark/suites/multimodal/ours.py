@@ -1,7 +1,9 @@
-"""permgrad's own methods as contestants: every method of the registry that can explain this network takes part.
+"""permgrad's own methods as contestants: every method of the registry that can explain
+this network takes part.
 
-All act at the fusion layer. Replacing all ten encoded features of an image there is the same as replacing the image
-(a test says so), and the encoder runs once. A method that is not named here enters in its defaults.
+All act at the fusion layer. Replacing all ten encoded features of an image there is the
+same as replacing the image (a test says so), and the encoder runs once. A method that
+is not named here enters in its defaults.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from permgrad_benchmark.suites.multimodal.functions import MODALITIES
 from permgrad_benchmark.suites.suite import Entry, enrol_methods, timed_explanation
 
 SUITE = "multimodal"
-#: Losses whose games stand beside those of the margin, so that a reader sees what the choice does.
+#: Losses whose games stand beside those of the margin, so that a reader sees what the
+#: choice does.
 LOSSES = ("cross_entropy", "brier", "zero_one")
 
 
@@ -40,7 +43,9 @@ def _whole(case: PairsCase, **more: Any) -> dict[str, Any]:
 def _game(
     name: str, label: str, losses: Iterable[str], **more: Any
 ) -> tuple[Entry, ...]:
-    """A game of modalities on the margin, and beside it the same game on classification losses."""
+    """A game of modalities on the margin, and beside it the same game on classification
+    losses.
+    """
     margin = Entry(
         name, label, "effect", "all", lambda case: _whole(case, **more),
         note="whole modalities; squared change of the network's log-odds",
@@ -49,14 +54,16 @@ def _game(
         Entry(
             f"{name}:{loss}", f"{label}, {loss.replace('_', ' ')}", ANY, "all",
             lambda case: _whole(case, **more), loss=loss,
-            note="whole modalities; a loss against the labels, which saturates where the log-odds still follow F",
+            note="whole modalities; a loss against the labels, which saturates where "
+                 "the log-odds still follow F",
         )
         for loss in losses
     )  # fmt: skip
     return (margin, *arguments)
 
 
-#: How methods with an estimand, or with a price, are called. An empty tuple: the method cannot explain this network.
+#: How methods with an estimand, or with a price, are called. An empty tuple: the method
+#: cannot explain this network.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "permgrad": _game("permgrad", "permgrad", LOSSES[:1], method=tuned(methods.PermGrad(), branches=False)),
     "permutation": _game("permutation", "permutation", LOSSES),
@@ -74,11 +81,13 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
         Entry(
             "lime", "LIME", "published", "some",
             lambda _: {"method": tuned(methods.Lime(samples=2_000), neighbourhood="gaussian")},
-            note="mean absolute weight, added up by modality; numbers are moved by noise",
+            note="mean absolute weight, added up by modality; numbers are moved by "
+                 "noise",
         ),
         Entry(
             "lime:coalition", "LIME of coalitions", ANY, "some",
-            note="features are kept or replaced, half of them at a time: the errors of forty weights add up",
+            note="features are kept or replaced, half of them at a time: the errors of "
+                 "forty weights add up",
         ),
     ),
     "integrated_gradients": (Entry("integrated_gradients", "integrated gradients", "published", "some"),),
@@ -86,10 +95,12 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
     "aggregate": (
         Entry(
             "aggregate", "mean of normalised methods", ANY, "some", lambda _: {"scope": "global", "groups": "modality"},
-            note="gradient, permutation, LIME and Shapley values, as in the published work",
+            note="gradient, permutation, LIME and Shapley values, as in the published "
+                 "work",
         ),
     ),
-    # The first explains permgrad's own networks only, the second is a map over an image.
+    # The first explains permgrad's own networks only, the second is a map over an
+    # image.
     "permgrad_paper": (),
     "gradcam": (),
     "ale": (),  # of columns alone
@@ -97,9 +108,11 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
 
 
 def score(case: PairsCase, method: str, entry: Entry) -> Scores:
-    """Call a method at the fusion layer and bring its answer to one number per modality.
+    """Call a method at the fusion layer and bring its answer to one number per
+    modality.
 
-    A local answer is summed up as the mean absolute value over rows of every feature, added up by modality.
+    A local answer is summed up as the mean absolute value over rows of every feature,
+    added up by modality.
     """
     count = case.sizes.rows(entry.rows)
     arguments: dict[str, Any] = {
@@ -119,7 +132,10 @@ def score(case: PairsCase, method: str, entry: Entry) -> Scores:
 
 
 def by_modality(explanation: Explanation) -> Floats:
-    """Return one number for each modality, in their order. 0 for one that has no player."""
+    """Return one number for each modality, in their order.
+
+    0 for one that has no player.
+    """
     values = explanation.values
     sizes = (
         np.abs(np.nan_to_num(values[:, :, 0])).mean(axis=0)

@@ -1,4 +1,6 @@
-"""The data of one cell: images split, paired, joined to clinical rows, and labelled by the true function."""
+"""The data of one cell: images split, paired, joined to clinical rows, and labelled by
+the true function.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ _THRESHOLD_ROWS = 20_000
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Positions of both images, clinical rows ``(pairs, 20)``, all true features ``(pairs, 40)``, and F > threshold."""
+    """Positions of both images, clinical rows ``(pairs, 20)``, all true features
+    ``(pairs, 40)``, and F > threshold.
+    """
 
     first: Tensor
     second: Tensor
@@ -45,10 +49,13 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class PairsDesign:
-    """One function on one split of the images. Of two kinds of images, or twice of the same tensor.
+    """One function on one split of the images.
 
-    ``images`` are standardised pixels, ``features`` their bottleneck features ``(images, 10)``, ``training`` and
-    ``test`` positions of images, ``threshold`` the median of F over pairs of training images.
+    Of two kinds of images, or twice of the same tensor.
+
+    ``images`` are standardised pixels, ``features`` their bottleneck features
+    ``(images, 10)``, ``training`` and ``test`` positions of images, ``threshold`` the
+    median of F over pairs of training images.
     """
 
     function: DecisionFunction
@@ -76,7 +83,9 @@ class PairsDesign:
     def draw(
         self, images: tuple[Integers, Integers], count: int, rng: np.random.Generator
     ) -> Pairs:
-        """Draw pairs of some of the images, each image drawn apart from the other, with new clinical rows."""
+        """Draw pairs of some of the images, each image drawn apart from the other, with
+        new clinical rows.
+        """
         first = torch.from_numpy(images[0][rng.integers(0, len(images[0]), count)])
         second = torch.from_numpy(images[1][rng.integers(0, len(images[1]), count)])
         return self.pair(

@@ -1,7 +1,9 @@
-"""Other packages' methods on the same network, at the fusion layer where the published methods act, and a baseline.
+"""Other packages' methods on the same network, at the fusion layer where the published
+methods act, and a baseline.
 
-Each explains the network's log-odds from the forty features on. Its modality is worth the mean absolute value over rows
-of each feature, added up. How many rows and samples each gets is in ``Sizes``. ``model_rows`` says what it used.
+Each explains the network's log-odds from the forty features on. Its modality is worth
+the mean absolute value over rows of each feature, added up. How many rows and samples
+each gets is in ``Sizes``. ``model_rows`` says what it used.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from permgrad_benchmark.suites.suite import enrol_peer
 
 
 def captum_feature_permutation(case: PairsCase) -> Any:
-    """``captum.attr.FeaturePermutation``: one shuffle of each feature, the change of the output in each row."""
+    """``captum.attr.FeaturePermutation``: one shuffle of each feature, the change of
+    the output in each row.
+    """
     with torch.no_grad():
         return captum().FeaturePermutation(case.head()).attribute(case.fused)
 
@@ -128,7 +132,9 @@ def _numpy(case: PairsCase) -> Callable[[Any], Floats]:
 def _by_modality(
     attribute: Callable[[PairsCase], Any],
 ) -> Callable[[PairsCase], Floats]:
-    """Turn attributions of the forty features into one number for each modality: mean sizes, added up."""
+    """Turn attributions of the forty features into one number for each modality: mean
+    sizes, added up.
+    """
 
     def work(case: PairsCase) -> Floats:
         attributed = attribute(case)

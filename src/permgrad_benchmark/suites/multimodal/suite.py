@@ -1,4 +1,6 @@
-"""The multimodal suite: which images and functions, how networks are trained, and what is done again."""
+"""The multimodal suite: which images and functions, how networks are trained, and what
+is done again.
+"""
 
 from __future__ import annotations
 
@@ -46,21 +48,26 @@ from permgrad_benchmark.suites.multimodal.training import (
 )
 from permgrad_benchmark.suites.suite import Suite, SuiteCell
 
-#: The images of the design as it is run. The published work had organamnist and organcmnist.
+#: The images of the design as it is run. The published work had organamnist and
+#: organcmnist.
 IMAGE_SETS = ("pneumoniamnist",)
 
 
 class MultimodalSuite(Suite):
-    """Two images and two tables through one fused network. Eight published decision functions and four further ones.
+    """Two images and two tables through one fused network.
 
-    ``image_sets`` is one set of images for X1 and X2, or one for each: names of MedMNIST sets or paths of such files.
+    Eight published decision functions and four further ones.
+
+    ``image_sets`` is one set of images for X1 and X2, or one for each: names of
+    MedMNIST sets or paths of such files.
     """
 
     name = "multimodal"
     title = "Pairs of images with clinical columns, through one fused network"
     estimands = ESTIMANDS  # type: ignore[assignment]
     full, quick = FULL, QUICK
-    # Training again takes longer than all the rest. Other packages would take minutes and show nothing new.
+    # Training again takes longer than all the rest. Other packages would take minutes
+    # and show nothing new.
     repeated_functions = ("F6", "F7")
     quick_functions = ("F1", "F4")
     not_repeated = ("captum:", "shap:", "random")
@@ -205,7 +212,9 @@ def _training(settings: Settings) -> TrainingSettings:
 
 
 def shuffled(design: PairsDesign, seed: int) -> PairsDesign:
-    """Return the design with labels that say nothing: F reads the features of other images and other rows."""
+    """Return the design with labels that say nothing: F reads the features of other
+    images and other rows.
+    """
     return replace(
         design, function=replace(design.function, score=_Noise(seed)), threshold=0.0
     )

@@ -1,15 +1,18 @@
 """The fused network, trained end to end from labels alone.
 
-Chosen on pairs of training images that were held out, never on test pairs (the comparison:
-``benchmarks/quality/multimodal_settings.py``):
+Chosen on pairs of training images that were held out, never on test pairs (the
+comparison: ``benchmarks/quality/multimodal_settings.py``):
 
-- an epoch encodes every training image once and pairs it ``PAIRINGS`` times with others and with clinical rows, in new
-  pairs each epoch. This is what makes it cheap.
-- noise on the pixels and strong weight decay, because a few thousand images are easily learnt by heart. Each is worth
-  about a point of accuracy where the image decides, and little elsewhere.
-- a stronger decay on the first layer of the head, which takes away the weights on inputs that the label does not need.
-- a penalty on correlations among the encoded features. The bottleneck features that they stand for are nearly
-  uncorrelated, and ten copies of one feature would have slopes of another size.
+- an epoch encodes every training image once and pairs it ``PAIRINGS`` times with others
+  and with clinical rows, in new pairs each epoch. This is what makes it cheap.
+- noise on the pixels and strong weight decay, because a few thousand images are easily
+  learnt by heart. Each is worth about a point of accuracy where the image decides, and
+  little elsewhere.
+- a stronger decay on the first layer of the head, which takes away the weights on
+  inputs that the label does not need.
+- a penalty on correlations among the encoded features. The bottleneck features that
+  they stand for are nearly uncorrelated, and ten copies of one feature would have
+  slopes of another size.
 """
 
 from __future__ import annotations
@@ -34,17 +37,21 @@ ENCODED = WIDTH
 
 
 class FusedNetwork(nn.Module):
-    """Two images ``(n, 1, 28, 28)`` through one encoder and two tables ``(n, 10)`` into one head: logits ``(n, 2)``.
+    """Two images ``(n, 1, 28, 28)`` through one encoder and two tables ``(n, 10)`` into
+    one head: logits ``(n, 2)``.
 
-    The module ``fusion`` passes on [encoded image 1, encoded image 2, X3, X4] unchanged: the published methods act on
-    its output. The encoded features are standardised over the training images (a normalisation without weights), as the
-    features of the true function are, so that slopes of images and of tables have like units.
+    The module ``fusion`` passes on [encoded image 1, encoded image 2, X3, X4]
+    unchanged: the published methods act on its output. The encoded features are
+    standardised over the training images (a normalisation without weights), as the
+    features of the true function are, so that slopes of images and of tables have like
+    units.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            # What the bottleneck features say is coarse. At half the resolution few images are enough to learn it from.
+            # What the bottleneck features say is coarse. At half the resolution few
+            # images are enough to learn it from.
             nn.AvgPool2d(2),
             nn.Conv2d(1, 16, kernel_size=2, stride=2),
             nn.ReLU(),
@@ -54,8 +61,9 @@ class FusedNetwork(nn.Module):
             nn.Linear(32 * 4 * 4, 64),
             nn.ReLU(),
             nn.Linear(64, ENCODED),
-            # Weight decay shrinks the layer before without end, since its scale does not matter: the usual epsilon
-            # would outgrow the variance, and features would not be standardised.
+            # Weight decay shrinks the layer before without end, since its scale does
+            # not matter: the usual epsilon would outgrow the variance, and features
+            # would not be standardised.
             nn.BatchNorm1d(ENCODED, eps=1e-12, affine=False),
         )
         self.fusion = nn.Identity()
@@ -74,7 +82,9 @@ class FusedNetwork(nn.Module):
         return self.classify(self.encoder(X1), self.encoder(X2), X3, X4)
 
     def classify(self, first: Tensor, second: Tensor, X3: Tensor, X4: Tensor) -> Tensor:
-        """Return the logits from encoded images: in training every image is encoded once and paired often."""
+        """Return the logits from encoded images: in training every image is encoded
+        once and paired often.
+        """
         logits: Tensor = self.head(
             self.fusion(torch.cat([first, second, X3, X4], dim=1))
         )
@@ -82,7 +92,9 @@ class FusedNetwork(nn.Module):
 
 
 class Margin(nn.Module):
-    """The last column minus the first, ``(n, 1)``: what a pair of logits says about F > c, as one number."""
+    """The last column minus the first, ``(n, 1)``: what a pair of logits says about F >
+    c, as one number.
+    """
 
     def forward(self, logits: Tensor) -> Tensor:
         """Return the margins."""
@@ -90,7 +102,9 @@ class Margin(nn.Module):
 
 
 class MarginNetwork(nn.Module):
-    """The network's logit margin ``(n, 1)``, which is compared with F when both are explained by the same call."""
+    """The network's logit margin ``(n, 1)``, which is compared with F when both are
+    explained by the same call.
+    """
 
     def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
@@ -115,7 +129,9 @@ class _Score(nn.Module):
 
 
 class TrueFunction(nn.Module):
-    """F itself ``(n, 1)`` as a network with the same layers, of bottleneck features ``(n, 10)`` in place of images."""
+    """F itself ``(n, 1)`` as a network with the same layers, of bottleneck features
+    ``(n, 10)`` in place of images.
+    """
 
     def __init__(self, function: DecisionFunction) -> None:
         super().__init__()
@@ -130,11 +146,13 @@ class TrueFunction(nn.Module):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How the network is trained: ``pairings`` pairs per image in an epoch, joined to clinical rows anew in each.
+    """How the network is trained: ``pairings`` pairs per image in an epoch, joined to
+    clinical rows anew in each.
 
-    ``learning_rate`` is the largest of a schedule that rises for a fifth of the steps and then falls to nearly 0.
-    ``fusion_decay`` is the weight decay of the first layer of the head. ``pixel_noise`` is added to pixels of variance
-    1. ``decorrelation`` is the weight of the mean squared correlation between encoded features.
+    ``learning_rate`` is the largest of a schedule that rises for a fifth of the steps
+    and then falls to nearly 0. ``fusion_decay`` is the weight decay of the first layer
+    of the head. ``pixel_noise`` is added to pixels of variance 1. ``decorrelation`` is
+    the weight of the mean squared correlation between encoded features.
     """
 
     epochs: int = 60
@@ -234,7 +252,9 @@ class _Batches:
         self.count = largest // self.size
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Deal the images: positions of X1's and of X2's images for each batch, the same where they share a set."""
+        """Deal the images: positions of X1's and of X2's images for each batch, the
+        same where they share a set.
+        """
         dealt = [
             self._dealt(order) for order in self.members[: 1 if self.shared else 2]
         ]

@@ -1,4 +1,6 @@
-"""What contestants of the tabular suite are given: a trained network, rows it has not seen, and a meter of its use."""
+"""What contestants of the tabular suite are given: a trained network, rows it has not
+seen, and a meter of its use.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ from permgrad_benchmark.truth import Truth
 
 @dataclass(frozen=True)
 class TabularSizes(Sizes):
-    """How much of everything. ``train`` rows and at most ``epochs`` epochs to train on."""
+    """How much of everything.
+
+    ``train`` rows and at most ``epochs`` epochs to train on.
+    """
 
     train: int
     epochs: int
@@ -38,7 +43,9 @@ _CURVE_ROWS = 300
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TabularCase(SuiteCase):
-    """One network and the rows to explain: fresh ones, with targets of 0 and 1 for classification."""
+    """One network and the rows to explain: fresh ones, with targets of 0 and 1 for
+    classification.
+    """
 
     truth: Truth
     model: HyNNClassifier | HyNNRegressor
@@ -65,7 +72,9 @@ class TabularCase(SuiteCase):
 
     @functools.cached_property
     def background(self) -> npt.NDArray[np.float32]:
-        """Training rows as the network sees them, in random order ``(rows, encoded)``."""
+        """Training rows as the network sees them, in random order ``(rows,
+        encoded)``.
+        """
         order = generator(self.seed, "tabular background").permutation(
             len(self.X_train)
         )
@@ -95,9 +104,11 @@ class TabularCase(SuiteCase):
             derive_seed(self.seed, "tabular benchmark", self.truth.name, what) % 2**31
         )
 
-    # ---- the network as peers see it ---------------------------------------------------------------------------------
+    # ---- the network as peers see it -------------------------------------------------
     def outputs(self, encoded: Array) -> Floats:
-        """Return the network's outputs in y's units, or logits ``(rows, outputs)``, and count the rows."""
+        """Return the network's outputs in y's units, or logits ``(rows, outputs)``, and
+        count the rows.
+        """
         self.meter.rows += len(encoded)
         raw = self.model.predict_encoded(encoded).astype(np.float64)
         return (
@@ -107,18 +118,24 @@ class TabularCase(SuiteCase):
         )
 
     def margin(self, encoded: Array) -> Floats:
-        """Return the one number that is explained: y's units, or the log-odds of class 1 ``(rows,)``."""
+        """Return the one number that is explained: y's units, or the log-odds of class
+        1 ``(rows,)``.
+        """
         outputs = self.outputs(encoded)
         return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
 
     def loss_of(self, margin: Floats, y: Floats) -> Floats:
-        """Return each row's loss of a prediction on the scale of ``margin`` ``(rows,)``."""
+        """Return each row's loss of a prediction on the scale of ``margin``
+        ``(rows,)``.
+        """
         if self.classify:
             return np.asarray(np.logaddexp(0.0, np.where(y == 1, -margin, margin)))
         return np.asarray((margin - y) ** 2)
 
     def module(self, *, flat: bool = False) -> nn.Module:
-        """Return ``margin`` as a torch module that counts its rows: ``(rows,)`` for Captum, ``(rows, 1)`` for shap."""
+        """Return ``margin`` as a torch module that counts its rows: ``(rows,)`` for
+        Captum, ``(rows, 1)`` for shap.
+        """
         case = self
 
         class Margin(torch.nn.Module):
@@ -153,7 +170,9 @@ class TabularCase(SuiteCase):
     def curve_rows(
         self,
     ) -> tuple[npt.NDArray[np.float32], Callable[[Array], Floats], Mapping[str, Any]]:
-        """Return encoded rows, their losses, and the encoded columns of each feature."""
+        """Return encoded rows, their losses, and the encoded columns of each
+        feature.
+        """
         y = self.y[:_CURVE_ROWS]
         return (
             self.encoded[:_CURVE_ROWS],
@@ -172,8 +191,8 @@ def fit_network(
 ) -> TabularCase:
     """Draw rows of a known function and train a hybrid network on them.
 
-    ``network_seed`` is another seed of the network and the contestants. With ``shuffled`` training targets there is
-    nothing to learn.
+    ``network_seed`` is another seed of the network and the contestants. With
+    ``shuffled`` training targets there is nothing to learn.
     """
     X_train, y_train = truth.sample(
         sizes.train, random_state=derive_seed(seed, "benchmark", "train") % 2**63
@@ -215,7 +234,9 @@ def randomised(case: TabularCase) -> TabularCase:
 
 
 def resampled(case: TabularCase, number: int) -> TabularCase:
-    """Return the case with the fresh rows drawn again with replacement, and another seed of the contestants."""
+    """Return the case with the fresh rows drawn again with replacement, and another
+    seed of the contestants.
+    """
     rows = generator(case.seed, "benchmark", "resample", number).integers(
         0, len(case.X), len(case.X)
     )

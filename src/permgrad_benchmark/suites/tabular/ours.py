@@ -1,6 +1,8 @@
-"""permgrad's own methods as contestants: every entry of the registry ``permgrad.attribution.methods`` takes part.
+"""permgrad's own methods as contestants: every entry of the registry
+``permgrad.attribution.methods`` takes part.
 
-A method not named here enters in its defaults and without an estimand, so that a new one is in every table at once.
+A method not named here enters in its defaults and without an estimand, so that a new
+one is in every table at once.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ SAMPLED = tuned(
 
 
 def _effects(name: str, conditional: Any) -> tuple[Entry, Entry]:
-    """A method that measures effects on the loss, with marginal and with conditional draws."""
+    """A method that measures effects on the loss, with marginal and with conditional
+    draws.
+    """
     return (
         Entry(name, name, "total_effect", "all", lambda case: {"n_repeats": case.sizes.repeats}),
         Entry(
@@ -36,7 +40,8 @@ def _effects(name: str, conditional: Any) -> tuple[Entry, Entry]:
     )  # fmt: skip
 
 
-#: The ways in which methods with an estimand, or with a price, are called. The rest is called in its defaults.
+#: The ways in which methods with an estimand, or with a price, are called. The rest is
+#: called in its defaults.
 ENTRIES: dict[str, tuple[Entry, ...]] = {
     "permgrad": _effects("permgrad", methods.PermGrad(sampling="conditional")),
     "permutation": _effects("permutation", methods.Permutation(sampling="conditional")),
@@ -56,7 +61,8 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
         ),
     ),
     "permgrad_paper": (Entry("permgrad_paper", "permgrad as published", ANY, "all"),),
-    "ablation": (Entry("ablation", "ablation", ANY, "all", note="replaces by a fixed value"),),
+    "ablation": (Entry("ablation", "ablation", ANY, "all", note="replaces by a fixed "
+                                                                "value"),),
     "lime": (Entry("lime", "LIME", ANY, "few"),),
     "aggregate": (
         Entry(
@@ -65,7 +71,8 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
                 "background": case.X_train.iloc[: case.sizes.references],
                 "method": methods.Aggregate(members=("gradient", "permutation", "lime", SAMPLED)),
             },
-            note="few rows and few background rows for all its members, because of the Shapley values among them",
+            note="few rows and few background rows for all its members, because of the "
+                 "Shapley values among them",
         ),
     ),
 }  # fmt: skip
@@ -74,7 +81,8 @@ ENTRIES: dict[str, tuple[Entry, ...]] = {
 def score(case: TabularCase, method: str, entry: Entry) -> Scores:
     """Call a method and bring its answer to one number per feature.
 
-    A local answer is summed up as the mean absolute value over rows, of two classes in log-odds.
+    A local answer is summed up as the mean absolute value over rows, of two classes in
+    log-odds.
     """
     count = case.sizes.rows(entry.rows)
     X, y = case.X.iloc[:count], case.y[:count]

@@ -1,9 +1,12 @@
-"""Other packages' methods on the same network: SAGE from its paper, scikit-learn, shap and Captum.
+"""Other packages' methods on the same network: SAGE from its paper, scikit-learn, shap
+and Captum.
 
-Each is called as its documentation recommends, with the encoded columns of a feature together. Captum uses
-``feature_mask``. Shap's Kernel and Permutation explainers read a table whose entries are the number of the *row* that a
-feature comes from, so that a category is one feature. Scikit-learn reads the raw table. The numbers of rows and samples
-are in ``Sizes`` and depend on the cost of a row. ``model_rows`` counts the rows used.
+Each is called as its documentation recommends, with the encoded columns of a feature
+together. Captum uses ``feature_mask``. Shap's Kernel and Permutation explainers read a
+table whose entries are the number of the *row* that a feature comes from, so that a
+category is one feature. Scikit-learn reads the raw table. The numbers of rows and
+samples are in ``Sizes`` and depend on the cost of a row. ``model_rows`` counts the rows
+used.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from permgrad_benchmark.suites.suite import enrol_peer
 from permgrad_benchmark.suites.tabular.case import TabularCase
 
 
-# ---- SAGE ------------------------------------------------------------------------------------------------------------
+# ---- SAGE ----------------------------------------------------------------------------
 def sage(case: TabularCase) -> Scores:
     """Run SAGE as in its paper. Classes are averaged on the scale of probabilities."""
 
@@ -50,7 +53,7 @@ def sage(case: TabularCase) -> Scores:
     return Scores(result.values, low=low, high=high, p_values=result.p_values())
 
 
-# ---- scikit-learn ----------------------------------------------------------------------------------------------------
+# ---- scikit-learn --------------------------------------------------------------------
 def sklearn_permutation(case: TabularCase) -> Floats:
     """``permutation_importance`` of the estimator on the raw table, by the loss."""
     y = case.y.astype(np.int64) if case.classify else case.y
@@ -62,19 +65,22 @@ def sklearn_permutation(case: TabularCase) -> Floats:
         n_repeats=case.sizes.repeats,
         random_state=case.integer_seed("scikit-learn"),
     )
-    # The estimator predicts by itself, past the meter: once for each feature and repeat, and once as it is.
+    # The estimator predicts by itself, past the meter: once for each feature and
+    # repeat, and once as it is.
     case.meter.rows += len(case.X) * (1 + case.sizes.repeats * len(case.names))
     return np.asarray(result.importances_mean)
 
 
-# ---- shap ------------------------------------------------------------------------------------------------------------
+# ---- shap ----------------------------------------------------------------------------
 def _by_row_numbers(
     case: TabularCase, rows: int
 ) -> tuple[Callable[[Any], Floats], Floats, Floats]:
-    """Return a function of tables of row numbers, the rows to explain and the background as such tables.
+    """Return a function of tables of row numbers, the rows to explain and the
+    background as such tables.
 
-    Entry (i, j) is the number of the row that provides feature j of row i. A feature of any kind and width is thus one
-    number for shap, and the values of a feature from two rows are never mixed.
+    Entry (i, j) is the number of the row that provides feature j of row i. A feature of
+    any kind and width is thus one number for shap, and the values of a feature from two
+    rows are never mixed.
     """
     references = case.sizes.references
     pool = np.concatenate([case.background[:references], case.encoded[:rows]])
@@ -119,7 +125,9 @@ def shap_permutation(case: TabularCase) -> Floats:
 
 
 def shap_gradient(case: TabularCase) -> Floats:
-    """``shap.GradientExplainer`` (expected gradients) on the encoded rows, encoded columns summed by feature."""
+    """``shap.GradientExplainer`` (expected gradients) on the encoded rows, encoded
+    columns summed by feature.
+    """
     background = case.tensor(case.background[: case.sizes.some])
     explainer = shap().GradientExplainer(case.module(), background)
     values = explainer.shap_values(
@@ -131,24 +139,31 @@ def shap_gradient(case: TabularCase) -> Floats:
 
 
 def _by_feature(case: TabularCase, attributions: Floats) -> Floats:
-    """Sum encoded columns by feature in each row, then take the mean absolute value ``(features,)``."""
+    """Sum encoded columns by feature in each row, then take the mean absolute value
+    ``(features,)``.
+    """
     member = (case.owner[:, None] == np.arange(len(case.names))).astype(np.float64)
     return _mean_absolute(attributions @ member)
 
 
-# ---- Captum ----------------------------------------------------------------------------------------------------------
+# ---- Captum --------------------------------------------------------------------------
 def _mask(case: TabularCase) -> Tensor:
     return torch.from_numpy(case.owner)[None, :]
 
 
 def _one_column(case: TabularCase, attributions: Tensor) -> Floats:
-    """Read a masked attribution, which repeats a feature's value in each of its columns ``(rows, features)``."""
+    """Read a masked attribution, which repeats a feature's value in each of its columns
+    ``(rows, features)``.
+    """
     first = [int(case.columns[name][0]) for name in case.names]
     return np.asarray(attributions.detach().numpy()[:, first], dtype=np.float64)
 
 
 def captum_feature_permutation(case: TabularCase) -> Floats:
-    """``captum.attr.FeaturePermutation`` of each row's loss, several times. The fall of minus the loss."""
+    """``captum.attr.FeaturePermutation`` of each row's loss, several times.
+
+    The fall of minus the loss.
+    """
     y = case.y
 
     def minus_loss(encoded: Tensor) -> Tensor:
@@ -172,7 +187,9 @@ def _average_row(case: TabularCase) -> Tensor:
 def _from_mean_row(
     case: TabularCase, attribution: Any, rows: int, **options: Any
 ) -> Floats:
-    """Return the mean absolute attribution from the mean row, features masked together."""
+    """Return the mean absolute attribution from the mean row, features masked
+    together.
+    """
     with torch.no_grad():
         values = attribution.attribute(
             case.tensor(case.encoded[:rows]),
@@ -184,7 +201,9 @@ def _from_mean_row(
 
 
 def captum_shapley(case: TabularCase) -> Floats:
-    """``captum.attr.ShapleyValueSampling`` from the mean row, features masked together."""
+    """``captum.attr.ShapleyValueSampling`` from the mean row, features masked
+    together.
+    """
     attribution = captum().ShapleyValueSampling(case.module(flat=True))
     return _from_mean_row(
         case, attribution, case.sizes.some, n_samples=max(2, case.sizes.draws // 10)
@@ -204,7 +223,9 @@ def captum_kernel_shap(case: TabularCase) -> Floats:
 
 
 def captum_lime(case: TabularCase) -> Floats:
-    """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge in place of its lasso."""
+    """``captum.attr.Lime`` from the mean row, with its own similarity, and a weak ridge
+    in place of its lasso.
+    """
     from captum._utils.models.linear_model import SkLearnRidge
 
     attribution = captum().Lime(
@@ -236,7 +257,8 @@ _MEAN_ROW = (
 )
 
 for _name, _label, _estimand, _work, _needs, _note in (
-    ("sage", "SAGE (ours, from the paper)", "sage", sage, (), "permutation sampling, Algorithm 1"),
+    ("sage", "SAGE (ours, from the paper)", "sage", sage, (), ("permutation sampling, "
+                                                              "Algorithm 1")),
     ("sklearn:permutation", "scikit-learn permutation", "total_effect", sklearn_permutation, ("sklearn",), ""),
     ("shap:kernel", "shap Kernel", "shapley", shap_kernel, ("shap",), ""),
     ("shap:permutation", "shap Permutation", "shapley", shap_permutation, ("shap",), ""),
@@ -257,7 +279,9 @@ _ROWS = 2**14
 
 @dataclass(frozen=True, eq=False)
 class SageValues:
-    """Mean fall of the loss of each feature ``(features,)``, its standard error, and how many orders were walked."""
+    """Mean fall of the loss of each feature ``(features,)``, its standard error, and
+    how many orders were walked.
+    """
 
     values: Floats
     std: Floats
@@ -268,7 +292,10 @@ class SageValues:
         return self.values - z * self.std, self.values + z * self.std
 
     def p_values(self) -> Floats:
-        """Return two-sided p-values of "the value is 0" ``(features,)``. 1 where value and error are exactly 0."""
+        """Return two-sided p-values of "the value is 0" ``(features,)``.
+
+        1 where value and error are exactly 0.
+        """
         z = np.divide(
             self.values, self.std, out=np.zeros_like(self.values), where=self.std > 0
         )
@@ -286,14 +313,17 @@ def sage_permutation(
     walks: int,
     rng: np.random.Generator,
 ) -> SageValues:
-    """Estimate SAGE values by permutation sampling: Covert, Lundberg & Lee 2020 (arXiv 2004.00668), Algorithm 1.
+    """Estimate SAGE values by permutation sampling: Covert, Lundberg & Lee 2020 (arXiv
+    2004.00668), Algorithm 1.
 
-    It is separate from permgrad's Shapley game and as close to the paper as possible. For random rows and random
-    orders, features become known one by one. Absent ones are averaged over rows of the background. A feature's value is
-    the mean decrease of the loss when it becomes known.
+    It is separate from permgrad's Shapley game and as close to the paper as possible.
+    For random rows and random orders, features become known one by one. Absent ones are
+    averaged over rows of the background. A feature's value is the mean decrease of the
+    loss when it becomes known.
     """
     features = int(owner.max()) + 1
-    # NOTE[DIFF]: rows are drawn without replacement as long as there are enough, which only lowers the variance.
+    # NOTE[DIFF]: rows are drawn without replacement as long as there are enough, which
+    # only lowers the variance.
     chosen = np.concatenate(
         [rng.permutation(len(rows)) for _ in range(math.ceil(walks / len(rows)))]
     )[:walks]
@@ -321,7 +351,9 @@ def _averaged(
     background: Array,
     present: Booleans,
 ) -> Floats:
-    """Return the mean prediction over the background of rows in which only some columns are kept ``(n, outputs)``."""
+    """Return the mean prediction over the background of rows in which only some columns
+    are kept ``(n, outputs)``.
+    """
     means = []
     step = max(1, _ROWS // len(background))
     for start in range(0, len(rows), step):

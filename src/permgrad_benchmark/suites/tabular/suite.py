@@ -1,4 +1,6 @@
-"""The tabular suite: which functions, how networks are trained, and what is measured besides."""
+"""The tabular suite: which functions, how networks are trained, and what is measured
+besides.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,9 @@ class TabularSuite(Suite):
     estimands = ESTIMANDS
     full: ClassVar[TabularSizes] = FULL
     quick: ClassVar[TabularSizes] = QUICK
-    # Functions with main effects and pairs, with dependent features, with near-copies, and with classes. Without
-    # contestants that cost minutes and compute what a cheaper one does.
+    # Functions with main effects and pairs, with dependent features, with near-copies,
+    # and with classes. Without contestants that cost minutes and compute what a cheaper
+    # one does.
     repeated_functions = (
         "friedman1",
         "interactions_correlated",
@@ -92,7 +95,10 @@ class TabularSuite(Suite):
     def repetitions(
         self, cell: SuiteCell
     ) -> tuple[list[TabularCase], list[TabularCase], dict[str, TabularCase]]:
-        """Train on the same rows with other seeds. Draw the test rows again with replacement."""
+        """Train on the same rows with other seeds.
+
+        Draw the test rows again with replacement.
+        """
         case: TabularCase = cell.case
         truth, seed, sizes = case.truth, case.seed, case.sizes
         retrained = [
@@ -107,7 +113,9 @@ class TabularSuite(Suite):
         return retrained, samples, changed
 
     def more(self, cell: SuiteCell, contestant: Contestant, scores: Scores) -> Numbers:
-        """Yield coverage of intervals, and how well relevant features are separated from irrelevant ones."""
+        """Yield coverage of intervals, and how well relevant features are separated
+        from irrelevant ones.
+        """
         if (
             contestant.estimand in ESTIMANDS
             and scores.low is not None
@@ -127,7 +135,8 @@ def _relevance(truth: Truth, scores: Scores) -> Numbers:
     yield ANY, "top_k", top_k_recovery(relevant, scores.values)
     yield ANY, "auc", relevance_auc(relevant, scores.values)
     if scores.p_values is not None:
-        # A feature is called where its importance is above 0, not where the loss falls without it.
+        # A feature is called where its importance is above 0, not where the loss falls
+        # without it.
         called = discoveries(scores.p_values) & (scores.values > 0)
         yield ANY, "false_discovery_rate", false_discovery_rate(relevant, called)
         yield ANY, "power", power(relevant, called)

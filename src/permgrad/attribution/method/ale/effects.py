@@ -1,17 +1,20 @@
 """Accumulated local effects of one column or two, along their axes, and their errors.
 
-An axis has the points that a column is set to, and the steps over which rows move. A number is cut at quantiles, each
-of which some row has, and a row is moved over the bin that it lies in. Anything else has a point for each level, and a
-row is moved to both neighbours of its level. Levels without an order are ordered by how alike the other columns of
-their rows are (Apley & Zhu 2020, and their R package ALEPlot).
+An axis has the points that a column is set to, and the steps over which rows move. A
+number is cut at quantiles, each of which some row has, and a row is moved over the bin
+that it lies in. Anything else has a point for each level, and a row is moved to both
+neighbours of its level. Levels without an order are ordered by how alike the other
+columns of their rows are (Apley & Zhu 2020, and their R package ALEPlot).
 
-Everything is a function of the weights of the rows, whose derivative towards a row's weight is that row's part in the
-error (Jaeckel 1972): by its own local effect, and by where it lies, because means over rows are taken off. Sums of
-these over rows, groups or times that are independent have the covariance over bins in them.
+Everything is a function of the weights of the rows, whose derivative towards a row's
+weight is that row's part in the error (Jaeckel 1972): by its own local effect, and by
+where it lies, because means over rows are taken off. Sums of these over rows, groups or
+times that are independent have the covariance over bins in them.
 
-The importance is the standard deviation of the curve over the rows. Its square is ``G' D G``, with the covariance ``D``
-of the rows' places. The error ``C`` of the curve ``G`` adds ``tr(D C)`` to it, which is taken off. A quadratic form has
-the variance ``4 G' D C D G + 2 tr(D C)²``, where the estimated curve adds ``4 tr(D C)²`` to the first term.
+The importance is the standard deviation of the curve over the rows. Its square is ``G'
+D G``, with the covariance ``D`` of the rows' places. The error ``C`` of the curve ``G``
+adds ``tr(D C)`` to it, which is taken off. A quadratic form has the variance ``4 G' D C
+D G + 2 tr(D C)²``, where the estimated curve adds ``4 tr(D C)²`` to the first term.
 """
 
 from __future__ import annotations
@@ -46,9 +49,10 @@ from permgrad.data.types.as_one import as_features
 class Curve(NamedTuple):
     """Accumulated effects, with their errors.
 
-    ``effects``: at the points, effect, standard error and ends of the interval ``(4, points, outputs)``.
-    ``importance``: the same of the standard deviation over the rows, and its p-value ``(5, outputs)``.
-    ``scores``: each row's part in its error ``(outputs, rows)``.
+    ``effects``: at the points, effect, standard error and ends of the interval ``(4,
+    points, outputs)``. ``importance``: the same of the standard deviation over the
+    rows, and its p-value ``(5, outputs)``. ``scores``: each row's part in its error
+    ``(outputs, rows)``.
     """
 
     effects: Floats
@@ -63,10 +67,12 @@ def accumulated(
     effects: Floats,
     sampled: Sampled,
 ) -> Curve:
-    """Return the curve of one column, or what two do only together, from the effects of moves ``(moves, outputs)``.
+    """Return the curve of one column, or what two do only together, from the effects of
+    moves ``(moves, outputs)``.
 
-    The ``rows`` move over ``steps`` of each axis. Second differences are added up along both axes, and the first-order
-    effects of this sum are taken off. A cell of fewer than two independent rows has the effect of the nearest one.
+    The ``rows`` move over ``steps`` of each axis. Second differences are added up along
+    both axes, and the first-order effects of this sum are taken off. A cell of fewer
+    than two independent rows has the effect of the nearest one.
     """
     shape = [len(axis.at) - 1 for axis in axes]
     count = int(np.prod(shape))
@@ -115,7 +121,8 @@ def accumulated(
             accumulated_effects = _added_up(accumulated_effects, axis_index)
         joint_effects = accumulated_effects
         for axis_index, lying in enumerate(firsts):
-            # The mean step of the sum along one axis, of rows at their own places on the other.
+            # The mean step of the sum along one axis, of rows at their own places on
+            # the other.
             mean_step = torch.einsum(
                 "sp,spo->so",
                 lying(weights),
@@ -135,7 +142,10 @@ def _added_up(steps: Tensor, way: int) -> Tensor:
 
 
 def _sizes(rows: Integers, which: Integers, count: int, sampled: Sampled) -> Floats:
-    """Return how many independent rows of equal weight each step has (Kish 1965). Those near in time count as one."""
+    """Return how many independent rows of equal weight each step has (Kish 1965).
+
+    Those near in time count as one.
+    """
     units = sampled.units
     if units is None:
         codes = rows
@@ -162,9 +172,11 @@ def _means(
     *,
     widen: bool = True,
 ) -> Callable[[Tensor], Tensor]:
-    """Return a function from the rows' weights to the means of values ``(moves, *)`` by step, ``(count, *)``.
+    """Return a function from the rows' weights to the means of values ``(moves, *)`` by
+    step, ``(count, *)``.
 
-    Its derivatives are larger by what the estimated means take of the spread in steps of few rows.
+    Its derivatives are larger by what the estimated means take of the spread in steps
+    of few rows.
     """
     # Rows of one stretch of time say more than nothing about their spread.
     timed = sampled.units is not None and sampled.units.timed
@@ -197,7 +209,9 @@ def _means(
 def _without_errors(
     effects: Floats, squares: Floats, quiet: Booleans
 ) -> tuple[Floats, Floats]:
-    """Return effects and their size with errors of NaN, or of 0 where nothing changes."""
+    """Return effects and their size with errors of NaN, or of 0 where nothing
+    changes.
+    """
     numbers = np.stack([effects, *np.full((3, *effects.shape), np.nan)])
     importance = np.stack([np.sqrt(squares), *np.full((4, len(squares)), np.nan)])
     numbers[1:, :, quiet] = 0.0
@@ -223,7 +237,9 @@ def _measured(
     rows: Integers,
     sampled: Sampled,
 ) -> Curve:
-    """Return effects, centred over rows that lie at ``located`` ``(rows, points)``, with their errors."""
+    """Return effects, centred over rows that lie at ``located`` ``(rows, points)``,
+    with their errors.
+    """
     interpolation = torch.from_numpy(located)
     row_indices = torch.from_numpy(rows)
 
@@ -288,8 +304,9 @@ def _root(
 ) -> list[float]:
     """Return the root of a square, its error, both ends of its interval and p-value.
 
-    The square has the variance ``chance`` if it is 0, and ``own_variance`` beside it if it is ``value``, in proportion between.
-    Ends are those values from which the estimate is as far as chance allows there (as Wilson 1927 for shares).
+    The square has the variance ``chance`` if it is 0, and ``own_variance`` beside it if
+    it is ``value``, in proportion between. Ends are those values from which the
+    estimate is as far as chance allows there (as Wilson 1927 for shares).
     """
     quantiles = t_quantile(0.5 + confidence / 2, freedom)
     if value:
@@ -310,8 +327,9 @@ def _root(
     return [value**0.5, error, lower_bound**0.5, upper_bound**0.5, p_value]
 
 
-# ---- the axis of a column --------------------------------------------------------------------------------------------
-#: Most different values of a number that are points of their own, and most points of dates.
+# ---- the axis of a column ------------------------------------------------------------
+#: Most different values of a number that are points of their own, and most points of
+#: dates.
 _VALUES = 10
 _MOMENTS = 8
 #: Quantiles at which the distributions of a number in two levels are compared.
@@ -319,7 +337,9 @@ _COMPARED = 100
 
 
 class Sampled(NamedTuple):
-    """The weights of the rows explained ``(rows,)``, which of them are related, and the confidence of intervals."""
+    """The weights of the rows explained ``(rows,)``, which of them are related, and the
+    confidence of intervals.
+    """
 
     weights: Floats
     units: Dependence | None
@@ -328,7 +348,9 @@ class Sampled(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the rows explained: ``values`` ``(rows,)`` are numbers, seconds of dates, or the codes of levels."""
+    """A column of the rows explained: ``values`` ``(rows,)`` are numbers, seconds of
+    dates, or the codes of levels.
+    """
 
     name: str
     values: Floats  # NaN: missing
@@ -351,7 +373,9 @@ class Column:
 
 
 def read_columns(request: Request) -> dict[int, Column]:
-    """Return the players that are one column of a table, or one number of an input, by their positions."""
+    """Return the players that are one column of a table, or one number of an input, by
+    their positions.
+    """
     encoder = request.subject.preprocessor
     space = request.space
     columns = dict[int, Column]()
@@ -407,7 +431,9 @@ def read_columns(request: Request) -> dict[int, Column]:
 
 
 def _is_column(space: PlayerSpace, encoder: Any, name: str) -> bool:
-    """Whether a player is what is encoded of a column, with the columns that repeat it."""
+    """Whether a player is what is encoded of a column, with the columns that
+    repeat it.
+    """
     return set(space.columns[name]) == set(encoder.columns_of(name))
 
 
@@ -434,8 +460,10 @@ class Axis:
         column: the column.
         at: the points in their order ``(points,)``, as values of the column.
         donors: a row that has the value of each point ``(points,)``.
-        places: where each row is, in steps from the first point ``(rows,)``. NaN: missing, or of a rare level.
-        steps: over which steps from point to point each row is moved, ``(rows, 1 or 2)``. Negative: none.
+        places: where each row is, in steps from the first point ``(rows,)``. NaN:
+            missing, or of a rare level.
+        steps: over which steps from point to point each row is moved, ``(rows, 1 or
+            2)``. Negative: none.
         levels: whether points are levels.
         left_out: how many cells are missing, and how many of rare levels.
     """
@@ -462,7 +490,9 @@ class Axis:
         return self.at
 
     def located(self, rows: Integers) -> Floats:
-        """Return the weights of the points between which rows lie, ``(rows, points)``."""
+        """Return the weights of the points between which rows lie, ``(rows,
+        points)``.
+        """
         return np.maximum(
             1 - np.abs(self.places[rows, None] - np.arange(len(self.at))), 0.0
         )
@@ -477,8 +507,8 @@ def make_axes(
 ) -> dict[int, Axis]:
     """Return the axes of columns, but for those without any value.
 
-    A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows, or one row in eight where these
-    are fewer.
+    A number has at most ``bins`` bins of ``least`` rows. A level needs ``least`` rows,
+    or one row in eight where these are fewer.
     """
     other_columns = {}
     for player in players:
@@ -564,7 +594,9 @@ def _axis(
 
 
 def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Floats:
-    """Return the quantiles that cut a number into bins of enough rows, and of enough groups."""
+    """Return the quantiles that cut a number into bins of enough rows, and of enough
+    groups.
+    """
     bins = max(1, min(bins, len(values) // least))
     # In whole numbers: a share such as 0.3 of the rows may round to one row more.
     edges = np.unique(
@@ -587,11 +619,13 @@ def _edges(values: Floats, groups: Integers | None, bins: int, least: int) -> Fl
 def _alike(
     codes: Integers, count: int, rows: Integers, others: Sequence[Column]
 ) -> Integers:
-    """Return levels in an order in which the rows of neighbours are alike, the first in writing in its first half.
+    """Return levels in an order in which the rows of neighbours are alike, the first in
+    writing in its first half.
 
-    The distance of two levels is added up over the other columns: the largest difference of the distribution functions
-    of a number, half the sum of the differences of the shares of levels. Multidimensional scaling puts the levels on
-    one axis (Torgerson 1952).
+    The distance of two levels is added up over the other columns: the largest
+    difference of the distribution functions of a number, half the sum of the
+    differences of the shares of levels. Multidimensional scaling puts the levels on one
+    axis (Torgerson 1952).
     """
     from scipy.spatial.distance import cdist
 

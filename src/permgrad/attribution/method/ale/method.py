@@ -1,4 +1,6 @@
-"""Accumulated local effects (ALE): how the output changes along a column, over rows that have such values."""
+"""Accumulated local effects (ALE): how the output changes along a column, over rows
+that have such values.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ from permgrad.base.progress import Progress
 #: Most bins along each axis of a pair, and most pairs.
 _BINS_OF_PAIRS = 10
 _MOST_PAIRS = 300
-#: Roundings that may be left where a column has no effect, or where those of two columns add up.
+#: Roundings that may be left where a column has no effect, or where those of two
+#: columns add up.
 _ROUNDING = 16
 
 Pair = tuple[int, ...]
@@ -43,29 +46,34 @@ Pair = tuple[int, ...]
 
 @methods.register("ale")
 class Ale(Configured):
-    """How the mean output changes along a column, added up from small changes of rows that have such values.
+    """How the mean output changes along a column, added up from small changes of rows
+    that have such values.
 
-    Setting a column to one value in all rows makes rows that do not exist where columns are correlated. Here a row is
-    moved only over the bin in which its own value lies, so that predictions stay where the data are. The mean changes
-    of the bins are added up, and the curve is centred. ``explanation.effects()`` is a frame of the curves with
-    intervals, and ``explanation.plot.direction()`` draws them.
+    Setting a column to one value in all rows makes rows that do not exist where columns
+    are correlated. Here a row is moved only over the bin in which its own value lies,
+    so that predictions stay where the data are. The mean changes of the bins are added
+    up, and the curve is centred. ``explanation.effects()`` is a frame of the curves
+    with intervals, and ``explanation.plot.direction()`` draws them.
 
-    The importance of a column is the standard deviation of its curve over the rows, in units of the output, less what
-    chance adds to it. It is 0 where effects of opposite signs cancel: these show in ``pairs``. Neither y
-    nor a background is used.
+    The importance of a column is the standard deviation of its curve over the rows, in
+    units of the output, less what chance adds to it. It is 0 where effects of opposite
+    signs cancel: these show in ``pairs``. Neither y nor a background is used.
 
-    Levels without an order are ordered by how alike the other columns of their rows are. Missing cells and rare levels
-    stay as they are, and are counted in ``meta["left_out"]``. Players of several columns or pixels get NaN.
+    Levels without an order are ordered by how alike the other columns of their rows
+    are. Missing cells and rare levels stay as they are, and are counted in
+    ``meta["left_out"]``. Players of several columns or pixels get NaN.
 
     Options:
         bins: most bins of a number, cut at its quantiles.
-        pairs: ``"all"``, or pairs such as ``[("age", "income")]``, that follow the columns: what two columns do only
-            together (second-order ALE). None: none.
+        pairs: ``"all"``, or pairs such as ``[("age", "income")]``, that follow the
+            columns: what two columns do only together (second-order ALE). None: none.
 
-    A bin or a level has at least 10 rows (where rows are few, a level needs one in eight of them).
+    A bin or a level has at least 10 rows (where rows are few, a level needs one in
+    eight of them).
 
-    Source: Apley & Zhu (2020). NOTE[DIFF]: curves are centred over the rows at their own values. The R package takes
-    the middle of each row's bin, by which a long tail moves the curve. Single numbers with few values are levels too.
+    Source: Apley & Zhu (2020). NOTE[DIFF]: curves are centred over the rows at their
+    own values. The R package takes the middle of each row's bin, by which a long tail
+    moves the curve. Single numbers with few values are levels too.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -179,7 +187,8 @@ def _pairs(request: Request) -> list[Pair]:
         pairs = [player_pair for player_pair in pairs if player_pair in selected_pairs]
     if len(pairs) > _MOST_PAIRS:
         raise InputError(
-            f"ale computes at most {_MOST_PAIRS} pairs, and {len(names)} features have {len(pairs):,}",
+            f"ale computes at most {_MOST_PAIRS} pairs, and {len(names)} features have "
+            f"{len(pairs):,}",
             hint=f"Pass those that you want, such as pairs=[{tuple(names[:2])}].",
             code="PG002",
         )
@@ -189,7 +198,8 @@ def _pairs(request: Request) -> list[Pair]:
 def _moved(
     game: Blend, players: Pair, axes: Sequence[Axis]
 ) -> tuple[Integers, list[Integers], Floats]:
-    """Return moves: the row, the step of each axis, and the difference of the outputs over it ``(moves, outputs)``.
+    """Return moves: the row, the step of each axis, and the difference of the outputs
+    over it ``(moves, outputs)``.
 
     Of two axes it is the second difference. A row at a point is predicted once.
     """
@@ -259,7 +269,9 @@ def _moved(
 
 
 def _lent(request: Request, players: Pair, axes: Sequence[Axis]) -> list[Tensor]:
-    """Return rows that have the values of each point, or of each pair of points, of the inputs."""
+    """Return rows that have the values of each point, or of each pair of points, of the
+    inputs.
+    """
     lenders = np.meshgrid(*(axis.donors for axis in axes), indexing="ij")
     points = []
     for tensor, segments in zip(request.inputs, request.space.segments, strict=True):

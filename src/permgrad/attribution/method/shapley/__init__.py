@@ -1,1 +1,3 @@
-"""Shapley values: the registered method, the games, and the ways of sharing them out."""
+"""Shapley values: the registered method, the games, and the ways of sharing them
+out.
+"""

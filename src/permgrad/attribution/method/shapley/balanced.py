@@ -1,11 +1,14 @@
-"""Balanced coalitions: sets of players from which the values of one row and one donor are solved.
+"""Balanced coalitions: sets of players from which the values of one row and one donor
+are solved.
 
-A coalition S and its complement are played together: ``O(S) = (v(S) - v(not S)) / 2`` is free of interactions of two
-players. A player's value among n is ``(v(all) - v(nobody)) / n`` plus (n - 1) / n times a mean over the sizes
-k = 1 … n - 1. For each size it averages the mean of O over coalitions with the player minus the mean over those without
-it. A *design* is n coalitions of one size that hold every player equally often, and the matrix that solves additive
-games. With shuffled names and an evenly drawn size, its mean is the Shapley value of any game. NOTE[DIFF]: KernelSHAP
-(Covert & Lee 2021, arXiv 2012.01536) solves one regression over all sizes, which is consistent but biased.
+A coalition S and its complement are played together: ``O(S) = (v(S) - v(not S)) / 2``
+is free of interactions of two players. A player's value among n is ``(v(all) -
+v(nobody)) / n`` plus (n - 1) / n times a mean over the sizes k = 1 … n - 1. For each
+size it averages the mean of O over coalitions with the player minus the mean over those
+without it. A *design* is n coalitions of one size that hold every player equally often,
+and the matrix that solves additive games. With shuffled names and an evenly drawn size,
+its mean is the Shapley value of any game. NOTE[DIFF]: KernelSHAP (Covert & Lee 2021,
+arXiv 2012.01536) solves one regression over all sizes, which is consistent but biased.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from permgrad.base.random import generator, uniform
 
 #: Up to this number of players, all coalitions together are the design.
 _FEW = 4
-#: Designs of up to this number of players are stored. Others are made again from their block.
+#: Designs of up to this number of players are stored. Others are made again from their
+#: block.
 _KEPT_PLAYERS = 64
 #: Blocks that are tried for the best cyclic design of a size.
 _CANDIDATES = 300
@@ -32,14 +36,20 @@ _CANDIDATES = 300
 
 @dataclass(frozen=True)
 class BalancedDesign:
-    """Coalitions ``(coalitions, players)``. ``weights @ O`` are the values minus the equal share."""
+    """Coalitions ``(coalitions, players)``.
+
+    ``weights @ O`` are the values minus the equal share.
+    """
 
     sets: Booleans
     weights: Floats
 
 
 def make_design(players: int, size: int) -> BalancedDesign:
-    """Return the design of a size up to half of the players. For two to four players it has every coalition."""
+    """Return the design of a size up to half of the players.
+
+    For two to four players it has every coalition.
+    """
     if players <= _KEPT_PLAYERS:
         return _kept(players, size)
     return _made(players, size)
@@ -48,7 +58,8 @@ def make_design(players: int, size: int) -> BalancedDesign:
 def _made(players: int, size: int) -> BalancedDesign:
     if players <= _FEW:
         exact = Tree.flat(players).coalitions()
-        # One of each coalition and its complement: those with the first player, except that of all players.
+        # One of each coalition and its complement: those with the first player, except
+        # that of all players.
         one_of_two = np.flatnonzero(exact.kept[:, 0] & ~exact.kept.all(axis=1))
         return BalancedDesign(exact.kept[one_of_two], 2 * exact.weights[:, one_of_two])
     if size == 2:
@@ -64,7 +75,9 @@ _kept = lru_cache(maxsize=1024)(_made)
 
 
 def drawn_size(players: int, uniform_draws: Floats) -> Integers:
-    """Return the size of each design, from numbers in [0, 1): even over 1 … players − 1, larger halves folded back."""
+    """Return the size of each design, from numbers in [0, 1): even over 1 … players −
+    1, larger halves folded back.
+    """
     design_size = 1 + np.minimum(
         (uniform_draws * (players - 1)).astype(np.int64), players - 2
     )
@@ -73,7 +86,9 @@ def drawn_size(players: int, uniform_draws: Floats) -> Integers:
 
 @lru_cache(maxsize=4096)
 def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
-    """Return a block, and the first column of the circulant matrix that solves for its shifts."""
+    """Return a block, and the first column of the circulant matrix that solves for its
+    shifts.
+    """
     if size == 1:
         blocks = np.eye(1, players, dtype=bool)
     else:
@@ -94,7 +109,9 @@ def _best_block(players: int, size: int) -> tuple[Booleans, Floats]:
 
 
 def _cycles(players: int) -> Booleans:
-    """Return pairs that form triangles and, for what is left, one or two cycles of five or seven."""
+    """Return pairs that form triangles and, for what is left, one or two cycles of five
+    or seven.
+    """
     odd_lengths = {0: [], 1: [5, 5], 2: [5]}[players % 3]
     if players == 7:
         odd_lengths = [7]
@@ -122,7 +139,9 @@ def solve(
     counters: Counters,
     uniform_draws: Floats,
 ) -> Floats:
-    """Return each player's value from one shuffled design, ``(samples, players, V)``, sized by ``uniform_draws`` in [0, 1)."""
+    """Return each player's value from one shuffled design, ``(samples, players, V)``,
+    sized by ``uniform_draws`` in [0, 1).
+    """
     values = np.empty((len(rows), game.players, game.width))
     for sample_slice in slices(len(rows), max(1, _NUMBERS // max(1, game.players**2))):
         values[sample_slice] = _solve(
@@ -163,7 +182,9 @@ def _laid_out(samples: Integers, number: int, ranks: Integers, place: Floats) ->
 def _worths(
     game: ShapleyGame, rows: Integers, donors: Integers, laid: Sequence[_Laid]
 ) -> list[Floats]:
-    """Return the worths of the coalitions of each layout, all of them played at once."""
+    """Return the worths of the coalitions of each layout, all of them played at
+    once.
+    """
     repeated = np.concatenate(
         [np.repeat(samples, keeps.shape[1]) for samples, _, _, keeps in laid]
     )
@@ -195,8 +216,8 @@ def _solve(
     values = np.where(
         active[..., None], (total / np.maximum(count, 1)[:, None])[:, None], 0.0
     )
-    # Samples with equally many players that take part, at least two, are laid out together, and all of them played at
-    # once.
+    # Samples with equally many players that take part, at least two, are laid out
+    # together, and all of them played at once.
     laid = []
     for number in np.unique(count[count > 1]).tolist():
         laid.append(
@@ -207,7 +228,8 @@ def _solve(
     worths = _worths(game, rows, donors, laid)
     for (samples, whose, weights, _), part in zip(laid, worths, strict=True):
         sides = part.reshape(len(samples), 2, weights.shape[2], -1)
-        # What each player has beyond an equal share; nobody whose place is beyond the last takes part.
+        # What each player has beyond an equal share; nobody whose place is beyond the
+        # last takes part.
         solved = weights @ ((sides[:, 0] - sides[:, 1]) / 2)
         padded = np.concatenate([solved, np.zeros_like(solved[:, :1])], axis=1)
         values[samples] += np.take_along_axis(padded, whose[..., None], axis=1)
@@ -246,7 +268,9 @@ def used_players(game: ShapleyGame) -> Booleans:
 def all_used_in(
     game: ShapleyGame, rows: Integers, keys: Counters, donors: Integers
 ) -> Booleans:
-    """Return for each row whether all players are used, with a single donor: draws are counted from a key for each."""
+    """Return for each row whether all players are used, with a single donor: draws are
+    counted from a key for each.
+    """
 
     def play(row: Integers, player: Integers, trials: int) -> Floats:
         with np.errstate(over="ignore"):
@@ -274,9 +298,11 @@ def _seen(
     *,
     all_or_none: bool = False,
 ) -> Booleans:
-    """Return for each row and player, also if not ``doubted``, whether it was seen to move what ``play`` gives.
+    """Return for each row and player, also if not ``doubted``, whether it was seen to
+    move what ``play`` gives.
 
-    ``all_or_none``: of a row in which one player is never seen, the others are not asked for to the end.
+    ``all_or_none``: of a row in which one player is never seen, the others are not
+    asked for to the end.
     """
 
     def ask(row: Integers, player: Integers, trials: int) -> None:
@@ -312,7 +338,9 @@ def _seen(
 
 
 def _with_and_without(player: Integers | int, size: Floats, keys: Floats) -> Booleans:
-    """Return a coalition without a player and the same with it, ``(trials, 2, players)``: sizes are spread evenly."""
+    """Return a coalition without a player and the same with it, ``(trials, 2,
+    players)``: sizes are spread evenly.
+    """
     coalition_pairs = np.repeat((keys < size[:, None])[:, None], 2, axis=1)
     trials = np.arange(len(coalition_pairs))
     coalition_pairs[trials, 0, player] = False

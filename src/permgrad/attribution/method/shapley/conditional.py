@@ -1,7 +1,8 @@
-"""The game of Shapley values in which players without the row's value are drawn so that they fit those with it.
+"""The game of Shapley values in which players without the row's value are drawn so that
+they fit those with it.
 
-It is the conditional game of Aas et al. 2021 (arXiv 1903.10464): setting a player to the row's value moves all others
-as they go with it.
+It is the conditional game of Aas et al. 2021 (arXiv 1903.10464): setting a player to
+the row's value moves all others as they go with it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from permgrad.base.arrays import Array, Booleans, Floats, Integers
 from permgrad.base.errors import InputError
 from permgrad.base.random import uniform
 
-#: Relative size below which a direction of the columns' covariance counts as none: the column is a sum of others.
+#: Relative size below which a direction of the columns' covariance counts as none: the
+#: column is a sum of others.
 _FLAT = 1e-10
 
 
@@ -30,11 +32,13 @@ class _Columns:
     """The columns of regressions, and what the background says of them.
 
     Attributes:
-        design: makes them of a table's cells, and cells of them. None: the model's inputs are such columns.
+        design: makes them of a table's cells, and cells of them. None: the model's
+            inputs are such columns.
         of_player: which of them each player has.
         levels: which of a player's columns are 0 or 1, at most one of them 1.
         mean: over the background ``(columns,)``.
-        spread: standard deviation over the background ``(columns,)``, 1 for constant columns.
+        spread: standard deviation over the background ``(columns,)``, 1 for constant
+            columns.
         correlation: over the background ``(columns, columns)``.
         flat: whether some columns are sums of others, or constant.
     """
@@ -109,11 +113,12 @@ class _Columns:
 class ConditionalGame(ShapleyGame):
     """The conditional game.
 
-    A column is drawn as the donor's cell, moved by a linear regression on the known columns by as much as these
-    differ from the donor's: ``x_j = d_j + B (x_known − d_known)``. So the donor's own residual stays, the mean of a
-    column is its linear prediction, and with nothing known a donor stays as it is. In a Gaussian model these draws are
-    from the conditional distribution. A level is the one at the donor's quantile of the levels' predicted
-    probabilities.
+    A column is drawn as the donor's cell, moved by a linear regression on the known
+    columns by as much as these differ from the donor's: ``x_j = d_j + B (x_known −
+    d_known)``. So the donor's own residual stays, the mean of a column is its linear
+    prediction, and with nothing known a donor stays as it is. In a Gaussian model these
+    draws are from the conditional distribution. A level is the one at the donor's
+    quantile of the levels' predicted probabilities.
     """
 
     def __init__(
@@ -121,7 +126,10 @@ class ConditionalGame(ShapleyGame):
     ) -> None:
         super().__init__(request, measured)
         if not self.covered:
-            problem = "Draws that fit the other columns need a table whose every column has a player"
+            problem = (
+                "Draws that fit the other columns need a table whose every "
+                "column has a player"
+            )
             raise InputError(problem, hint="Leave sampling= out.", code="PG006")
         self.columns = columns or _Columns.fit(request)
         self._rows, self._lent = (
@@ -165,7 +173,9 @@ class ConditionalGame(ShapleyGame):
         return outputs.cpu().reshape(len(rows), count, width, -1)
 
     def _cells(self, drawn: Floats, rows: Integers, keeps: Booleans) -> Floats:
-        """Return the cells of drawn columns ``(n, donors, cells)``, those of players that are kept from the row."""
+        """Return the cells of drawn columns ``(n, donors, cells)``, those of players
+        that are kept from the row.
+        """
         source = _table(self.request.inputs[0])
         space = self.request.space
         cells = np.empty((*drawn.shape[:2], source.shape[1]))
@@ -186,7 +196,9 @@ class ConditionalGame(ShapleyGame):
     def _drawn(
         self, kept_players: Booleans, rows: Integers, donors: Integers
     ) -> Floats:
-        """Return the columns of all players, ``(n, donors, columns)``, those that are kept with the row's values."""
+        """Return the columns of all players, ``(n, donors, columns)``, those that are
+        kept with the row's values.
+        """
         values = self._lent[donors]
         known_players = np.flatnonzero(kept_players).tolist()
         for player in known_players:
@@ -194,7 +206,8 @@ class ConditionalGame(ShapleyGame):
             values[..., own_columns] = self._rows[rows][:, None, own_columns]
         if known_players:  # else a donor's cells fit each other as they are
             drawn = np.flatnonzero(~kept_players).tolist()
-            # Drawn one after the other, numbers are what they are at once: regressions follow from each other.
+            # Drawn one after the other, numbers are what they are at once: regressions
+            # follow from each other.
             numbers = [
                 player for player in drawn if not len(self.columns.levels[player])
             ]
@@ -214,7 +227,10 @@ class ConditionalGame(ShapleyGame):
         values: Floats,
         donors: Integers,
     ) -> tuple[Floats, Integers, Floats]:
-        """Move columns as others moved. Return by how much, and the regression: its columns and coefficients."""
+        """Move columns as others moved.
+
+        Return by how much, and the regression: its columns and coefficients.
+        """
         given_columns, matrix = self._regression(
             tuple(players), tuple(sorted(known_players))
         )
@@ -235,7 +251,9 @@ class ConditionalGame(ShapleyGame):
         values: Floats,
         donors: Integers,
     ) -> None:
-        """Write the columns of a player with levels, given those of ``known_players``."""
+        """Write the columns of a player with levels, given those of
+        ``known_players``.
+        """
         own_columns = self.columns.of_player[player]
         levels = self.columns.levels[player]
         column_means = self.columns.mean
@@ -252,7 +270,8 @@ class ConditionalGame(ShapleyGame):
         level_index = np.where(
             is_level.any(axis=-1), is_level.argmax(axis=-1), len(levels)
         )[..., None]
-        # A place within the donor's level that no prediction decides, the same wherever the donor lends.
+        # A place within the donor's level that no prediction decides, the same wherever
+        # the donor lends.
         chance = uniform(
             self.request.seed,
             ("level within", player),
@@ -273,7 +292,9 @@ class ConditionalGame(ShapleyGame):
     def _regression(
         self, players: tuple[int, ...], known_players: tuple[int, ...]
     ) -> tuple[Integers, Floats]:
-        """Return the columns of ``known_players``, and the coefficients ``(those, own columns)`` of the players on them."""
+        """Return the columns of ``known_players``, and the coefficients ``(those, own
+        columns)`` of the players on them.
+        """
         if (players, known_players) not in self._solved:
             own_columns, given_columns = (
                 np.concatenate(
@@ -302,7 +323,9 @@ def _table(inputs: Tensor) -> Floats:
 
 
 def _shares(probabilities: Floats) -> Floats:
-    """Return linear predictions as probabilities of the levels, and of none of them behind."""
+    """Return linear predictions as probabilities of the levels, and of none of them
+    behind.
+    """
     clipped = np.clip(probabilities, 0, 1)
     no_level = np.clip(1 - clipped.sum(axis=-1, keepdims=True), 0, 1)
     no_level[no_level < _FLAT] = 0.0

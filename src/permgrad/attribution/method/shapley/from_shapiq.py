@@ -1,6 +1,8 @@
-"""Interactions of more players than can be enumerated: the package shapiq estimates them from some of the coalitions.
+"""Interactions of more players than can be enumerated: the package shapiq estimates
+them from some of the coalitions.
 
-It plays the same value function, draws with a seed of its own, and gives no standard errors.
+It plays the same value function, draws with a seed of its own, and gives no standard
+errors.
 """
 
 from __future__ import annotations
@@ -19,19 +21,25 @@ from permgrad.base.errors import EnvironmentProblem, InputError
 from permgrad.base.progress import Progress
 from permgrad.base.random import content_keys, uniform_integers
 
-#: Most names that are estimated: a regression of shapiq holds twice as many coalitions as names, squared.
+#: Most names that are estimated: a regression of shapiq holds twice as many coalitions
+#: as names, squared.
 _MOST_NAMES = 5_000
 #: Rows times players whose coalitions are prepared at once.
 _BLOCK_NUMBERS = 5592
 
 
 class RowInteractions(RowValues):
-    """Interactions of all rows of an output game ``(rows, numbers, V)``, enumerated, or estimated by shapiq."""
+    """Interactions of all rows of an output game ``(rows, numbers, V)``, enumerated, or
+    estimated by shapiq.
+    """
 
     interactions: InteractionIndex
 
     def fill(self) -> None:
-        """Compute the numbers of all rows. What shapiq draws for a row depends on nothing but its contents."""
+        """Compute the numbers of all rows.
+
+        What shapiq draws for a row depends on nothing but its contents.
+        """
         request = self.game.request
         references = self.references
         row_slices = list(
@@ -74,7 +82,8 @@ class RowInteractions(RowValues):
         )
         if names > _MOST_NAMES:
             problem = (
-                f"{players} players differ in a row and its background, {comparison}, and at most {_MOST_NAMES:,} features "
+                f"{players} players differ in a row and its background, {comparison}, "
+                f"and at most {_MOST_NAMES:,} features "
                 f"and interactions are estimated, got {names:,}"
             )
             raise InputError(
@@ -85,7 +94,10 @@ class RowInteractions(RowValues):
         try:
             import shapiq  # noqa: F401 — imported in the first row otherwise
         except ImportError as error:
-            problem = f"{players} players differ in a row and its background, {comparison}: interactions then need shapiq"
+            problem = (
+                f"{players} players differ in a row and its background, "
+                f"{comparison}: interactions then need shapiq"
+            )
             hint = "Run pip install 'permgrad[peers]', or join players with groups=."
             raise EnvironmentProblem(problem, hint=hint, code="PG060") from error
 
@@ -102,8 +114,9 @@ class RowInteractions(RowValues):
             of_index = np.array(
                 [approximated[member_set] for member_set in active_index.members]
             )
-            # What an index gives to a set, divided among its players, makes their Shapley values, where all values add
-            # up to the worth of everybody. Those of SII do not, and its values of single players are Shapley's.
+            # What an index gives to a set, divided among its players, makes their
+            # Shapley values, where all values add up to the worth of everybody. Those
+            # of SII do not, and its values of single players are Shapley's.
             shapley = np.zeros(active_index.players)
             for player_set, value in zip(active_index.members, of_index, strict=True):
                 if active_index.index != "SII" or len(player_set) == 1:
@@ -121,7 +134,9 @@ class RowInteractions(RowValues):
 
 
 class _Played:
-    """The worth of a row's coalitions ``(coalitions, V)``, each of which is played once."""
+    """The worth of a row's coalitions ``(coalitions, V)``, each of which is played
+    once.
+    """
 
     def __init__(
         self, game: ShapleyGame, row: int, references: Integers, active: Booleans
@@ -138,7 +153,9 @@ class _Played:
         return len(self._known)
 
     def __call__(self, coalitions: npt.NDArray[Any]) -> Floats:
-        """Return the worth of coalitions of the active players ``(coalitions, players)``, or of a single one."""
+        """Return the worth of coalitions of the active players ``(coalitions,
+        players)``, or of a single one.
+        """
         coalition_rows = np.atleast_2d(coalitions).astype(bool)
         codes = [coalition.tobytes() for coalition in coalition_rows]
         new_coalitions = {}
@@ -173,9 +190,11 @@ class _Played:
 def _estimator(
     interaction_index: InteractionIndex, coalitions: int, seed: int
 ) -> tuple[Any, int]:
-    """Return the estimator of an index, and the budget with which it plays about so many different coalitions.
+    """Return the estimator of an index, and the budget with which it plays about so
+    many different coalitions.
 
-    STII is estimated from orders of the players, the others by regressions on coalitions and their complements.
+    STII is estimated from orders of the players, the others by regressions on
+    coalitions and their complements.
     """
     from shapiq.approximator import (
         KernelSHAPIQ,
@@ -188,13 +207,15 @@ def _estimator(
     names = len(interaction_index.members)
     settings: dict[str, Any] = {"n": players, "max_order": order, "random_state": seed}
     if interaction_index.index == "STII":
-        # An order has as many different coalitions as there are names, and nobody. They are counted more than once.
+        # An order has as many different coalitions as there are names, and nobody. They
+        # are counted more than once.
         smaller = sum(comb(players, set_size) for set_size in range(order))
         orders = max(1, (coalitions - smaller) // (names + 1))
         return PermutationSamplingSTII(
             **settings
         ), smaller + 1 + orders * 2**order * comb(players, order)
-    # With more than half of all coalitions, drawing those that are still missing takes long.
+    # With more than half of all coalitions, drawing those that are still missing takes
+    # long.
     half_coalitions = 2 ** (players - 1)
     fewest = 2 * names
     budget = max(coalitions, fewest)

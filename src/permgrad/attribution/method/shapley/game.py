@@ -1,4 +1,6 @@
-"""The games of Shapley values: players of a coalition keep the row's values, others come from donors."""
+"""The games of Shapley values: players of a coalition keep the row's values, others
+come from donors.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _TINY = torch.finfo(torch.float64).tiny
 
 
 class ShapleyGame(Blend):
-    """Worth of coalitions for the rows of one call, V numbers each: of the output, or of a loss."""
+    """Worth of coalitions for the rows of one call, V numbers each: of the output, or
+    of a loss.
+    """
 
     def __init__(self, request: Request, measured: str) -> None:
         super().__init__(request)
@@ -41,7 +45,8 @@ class ShapleyGame(Blend):
         else:
             self.width = 1
         self.players = len(request.space.names)
-        #: True if every position has a player. Positions without a player keep the row's values.
+        #: True if every position has a player. Positions without a player keep the
+        #: row's values.
         self.covered = all(
             bool((segments >= 0).all()) for segments in request.space.segments
         )
@@ -51,10 +56,12 @@ class ShapleyGame(Blend):
         return ShapleyGame(request, measured)
 
     def measure(self, outputs: Tensor, rows: Integers) -> Floats:
-        """Return the worth ``(m, V)`` of outputs ``(m, donors, K)`` of the receivers ``rows`` ``(m,)``.
+        """Return the worth ``(m, V)`` of outputs ``(m, donors, K)`` of the receivers
+        ``rows`` ``(m,)``.
 
-        ``"output"``: their mean. ``"expected"``: minus the mean loss of each; ``"prediction"``: minus the loss of their
-        mean (SAGE: Covert, Lundberg & Lee 2020, equation 2); without y the divergence from the row's own prediction.
+        ``"output"``: their mean. ``"expected"``: minus the mean loss of each;
+        ``"prediction"``: minus the loss of their mean (SAGE: Covert, Lundberg & Lee
+        2020, equation 2); without y the divergence from the row's own prediction.
         """
         output_form = self.request.subject.outputs
         y = self.request.y
@@ -87,7 +94,8 @@ class ShapleyGame(Blend):
                     flat_outputs, y[np.repeat(rows, donors)], requested_loss
                 )
             return -row_losses.reshape(-1, donors).mean(axis=1, keepdims=True)
-        # The softmax of log-probabilities are the probabilities, so that every loss of logits can be used.
+        # The softmax of log-probabilities are the probabilities, so that every loss of
+        # logits can be used.
         averaged = (
             output_form.probabilities(flat_outputs)
             .reshape(*outputs.shape[:2], -1)
@@ -96,7 +104,9 @@ class ShapleyGame(Blend):
         return self._of_mean(averaged, base_outputs, rows)
 
     def _of_mean(self, averaged: Tensor, base: Tensor, rows: Integers) -> Floats:
-        """Return minus the loss of mean probabilities, or their divergence from the row's own."""
+        """Return minus the loss of mean probabilities, or their divergence from the
+        row's own.
+        """
         form = self.request.subject.outputs
         y = self.request.y
         loss = self.request.loss
@@ -136,13 +146,17 @@ class ShapleyGame(Blend):
         return -of_rows.cpu().numpy()[:, None]
 
     def full(self, rows: Integers) -> Floats:
-        """Return the worth of the coalition of all players, ``(n, V)``: the unchanged row."""
+        """Return the worth of the coalition of all players, ``(n, V)``: the unchanged
+        row.
+        """
         return self.measure(
             self.row_outputs[torch.from_numpy(np.array(rows))][:, None], rows
         )
 
     def empty(self, rows: Integers, donors: Integers) -> Floats:
-        """Return the worth of the empty coalition, ``(n, V)``, with the donors of each row, ``(n, donors)``."""
+        """Return the worth of the empty coalition, ``(n, V)``, with the donors of each
+        row, ``(n, donors)``.
+        """
         if not self.covered:
             return self.values(
                 rows, donors, np.zeros((len(rows), 1, self.players), dtype=bool)
@@ -162,7 +176,9 @@ class ShapleyGame(Blend):
         return np.concatenate(worths)
 
     def values(self, rows: Integers, donors: Integers, keeps: Booleans) -> Floats:
-        """Return the worth ``(n, coalitions, V)`` of coalitions that keep players ``(n, coalitions, players)``."""
+        """Return the worth ``(n, coalitions, V)`` of coalitions that keep players ``(n,
+        coalitions, players)``.
+        """
         count = len(rows)
         coalitions = keeps.shape[1]
         width = donors.shape[1]
@@ -185,7 +201,10 @@ class ShapleyGame(Blend):
         return worths
 
     def predicted(self, rows: Integers, donors: Integers, keeps: Booleans) -> Tensor:
-        """Return raw outputs ``(n, coalitions, donors, K)``. With several inputs, each branch runs once per row."""
+        """Return raw outputs ``(n, coalitions, donors, K)``.
+
+        With several inputs, each branch runs once per row.
+        """
         alone = (
             sum(bool((owners >= 0).any()) for owners in self.request.space.segments)
             == 1
@@ -232,13 +251,15 @@ def slices(count: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-# ---- every coalition, for a few players ------------------------------------------------------------------------------
+# ---- every coalition, for a few players ----------------------------------------------
 #: Numbers stored for the rows of one block.
 _BLOCK_NUMBERS = 2**21
 
 
 class Enumeration:
-    """Exact values of a tree's ``active`` players. The others are the same in the rows and in all their donors.
+    """Exact values of a tree's ``active`` players.
+
+    The others are the same in the rows and in all their donors.
 
     With ``interactions`` their numbers take the place of the players' values.
     """
@@ -278,7 +299,9 @@ class Enumeration:
         return slices(rows, max(1, min(8192, _BLOCK_NUMBERS // max(1, numbers))))
 
     def __call__(self, rows: Integers, donors: Integers) -> Floats:
-        """Return exact values ``(n, players, V)``, 0 for players that never change more than rounding."""
+        """Return exact values ``(n, players, V)``, 0 for players that never change more
+        than rounding.
+        """
         worth = self._worth(rows, donors)
         shares: Floats = np.einsum(
             "pc,ncv->npv", self.coalitions.weights, worth, optimize=True

@@ -1,10 +1,12 @@
-"""Interaction indices of a game: SII, k-SII, STII and FSII, as sums of its Möbius transform.
+"""Interaction indices of a game: SII, k-SII, STII and FSII, as sums of its Möbius
+transform.
 
-Every index of a set S of players is ``Σ_{T ⊇ S} c(|S|, |T|) a(T)``, with a(T) the part of the worth that only all of T
-bring together. SII (Grabisch & Roubens 1999): c = 1/(t − s + 1). k-SII (Bordt & von Luxburg 2023, arXiv 2209.04012)
-adds SII of larger sets by Bernoulli numbers, so that all values add up. STII (Sundararajan, Dhamdhere & Agarwal 2020,
-arXiv 1902.05622) and FSII (Tsai, Yeh & Ravikumar 2023, arXiv 2203.00870, theorem 19) divide what goes beyond the
-largest order.
+Every index of a set S of players is ``Σ_{T ⊇ S} c(|S|, |T|) a(T)``, with a(T) the part
+of the worth that only all of T bring together. SII (Grabisch & Roubens 1999): c = 1/(t
+− s + 1). k-SII (Bordt & von Luxburg 2023, arXiv 2209.04012) adds SII of larger sets by
+Bernoulli numbers, so that all values add up. STII (Sundararajan, Dhamdhere & Agarwal
+2020, arXiv 1902.05622) and FSII (Tsai, Yeh & Ravikumar 2023, arXiv 2203.00870, theorem
+19) divide what goes beyond the largest order.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ MOST_ORDER = 12
 
 
 def share(index: str, order: int, size: int, of: int) -> Fraction:
-    """Return how much of a(T) with ``of`` players goes to one of its subsets of ``size`` players."""
+    """Return how much of a(T) with ``of`` players goes to one of its subsets of
+    ``size`` players.
+    """
     if index == "SII":
         return Fraction(1, of - size + 1)
     if index == "k-SII":
@@ -73,7 +77,8 @@ def share(index: str, order: int, size: int, of: int) -> Fraction:
 class InteractionIndex:
     """An index of an order over some players, and its numbers.
 
-    They are the Shapley values of the players, the index of all larger sets, and the index of single players.
+    They are the Shapley values of the players, the index of all larger sets, and the
+    index of single players.
     """
 
     index: str
@@ -95,14 +100,18 @@ class InteractionIndex:
         return len(self.members) + self.players
 
     def among(self, active: Booleans) -> tuple[InteractionIndex, Booleans]:
-        """Return the index over some players, and which numbers these are, ``(numbers,)``."""
+        """Return the index over some players, and which numbers these are,
+        ``(numbers,)``.
+        """
         shown = [bool(active[list(member_set)].all()) for member_set in self.members]
         return InteractionIndex(self.index, self.order, int(active.sum())), np.array(
             [*shown, *active]
         )
 
     def shares(self, sets: Booleans) -> Floats:
-        """Return how much of a(T) goes to each number, ``(numbers, sets)``, for sets T ``(sets, players)``."""
+        """Return how much of a(T) goes to each number, ``(numbers, sets)``, for sets T
+        ``(sets, players)``.
+        """
         sizes = sets.sum(axis=1)
         result = np.zeros((self.numbers, len(sets)))
         every = [*self.members, *self.members[: self.players]]
@@ -121,12 +130,15 @@ class InteractionIndex:
         return result
 
     def weights(self, kept_players: Booleans) -> Floats:
-        """Return the numbers as weights of the worth of all coalitions, ``(numbers, 2 ** players)``."""
+        """Return the numbers as weights of the worth of all coalitions, ``(numbers, 2
+        ** players)``.
+        """
         coalition_codes = (kept_players << np.arange(self.players)).sum(axis=1)
         weights = np.zeros((self.numbers, len(kept_players)))
         weights[:, coalition_codes] = self.shares(kept_players)
         for player in range(self.players):
-            # a(T) is the sum of worths of subsets with the sign of what they lack: from T to its subsets.
+            # a(T) is the sum of worths of subsets with the sign of what they lack: from
+            # T to its subsets.
             paired_weights = weights.reshape(self.numbers, -1, 2, 2**player)
             paired_weights[:, :, 0] -= paired_weights[:, :, 1]
         return weights[:, coalition_codes]

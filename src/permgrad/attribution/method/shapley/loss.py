@@ -1,4 +1,6 @@
-"""Shapley values of the loss (SAGE: Covert, Lundberg & Lee 2020): means of rows' values, errors from their spread."""
+"""Shapley values of the loss (SAGE: Covert, Lundberg & Lee 2020): means of rows'
+values, errors from their spread.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +29,22 @@ from permgrad.base.arrays import Floats, Integers
 from permgrad.base.progress import Progress
 from permgrad.base.random import generator, uniform, uniform_integers
 
-#: Sampling stops when the walks cause less than this share of the variance, summed over all players.
+#: Sampling stops when the walks cause less than this share of the variance, summed over
+#: all players.
 _SMALL_SHARE = 0.2
 #: Samples computed at once.
 _WALKS = 4096
-#: Row numbers are taken modulo this number, so that a product with a fraction keeps its digits.
+#: Row numbers are taken modulo this number, so that a product with a fraction keeps its
+#: digits.
 _TURN = np.uint64(2**32)
 
 
 @dataclass(frozen=True)
 class LossPlan:
-    """How a loss game is played. With ``expected``, losses of single predictions are averaged, not predictions."""
+    """How a loss game is played.
+
+    With ``expected``, losses of single predictions are averaged, not predictions.
+    """
 
     expected: bool
     references: int
@@ -51,7 +58,9 @@ class LossPlan:
 def play_loss(
     game: ShapleyGame, tree: Tree, plan: LossPlan, shown: Sequence[int]
 ) -> tuple[dict[str, Any], int, float]:
-    """Return fields of the explanation ``(players, shown)``, walks per row, and the gap. Output 0 is all rows."""
+    """Return fields of the explanation ``(players, shown)``, walks per row, and the
+    gap. Output 0 is all rows.
+    """
     walks = _Walks(game, tree, plan)
     count = walks.enumerate() if plan.exact else walks.sample()
     groups = [output_index - 1 if output_index else None for output_index in shown]
@@ -81,8 +90,9 @@ class _Walks:
         request = game.request
         background = len(game.request.donors[0])
         self.classes, _ = receiver_classes(request, game.row_outputs)
-        # Pairs with one donor each, so that the error includes the choice of donors. A mean over donors shared by all
-        # rows would hide it, and intervals would be too narrow.
+        # Pairs with one donor each, so that the error includes the choice of donors. A
+        # mean over donors shared by all rows would hide it, and intervals would be too
+        # narrow.
         single = plan.expected
         names = max(1, len(request.subject.outputs.class_names))
         shared = request.shared and single
@@ -100,7 +110,8 @@ class _Walks:
         )
         self.lenders = Lenders.of(request)
         self.sums, self.squares = np.zeros((2, request.count, numbers))
-        #: Sums over plays: loss without information, its reduction by all players, the sum of values, number of plays.
+        #: Sums over plays: loss without information, its reduction by all players, the
+        #: sum of values, number of plays.
         self._totals = np.zeros(4)
         self.order = generator(request.seed, "references").permutation(background)
 
@@ -133,7 +144,9 @@ class _Walks:
         return 0
 
     def sample(self) -> int:
-        """Play all rows in turn, repeatedly, until errors are small or more samples no longer help."""
+        """Play all rows in turn, repeatedly, until errors are small or more samples no
+        longer help.
+        """
         receiver_rows = np.arange(self.request.count, dtype=np.int64)
         shifted = (receiver_rows + self.request.row_offset).astype(np.uint64)
         start = uniform(
@@ -150,7 +163,8 @@ class _Walks:
                         shifted[row_slice] + np.uint64(number << 32),
                     )
                     if self.plan.designs:
-                        # Sizes lie evenly over neighbouring rows, and over the samples of a row.
+                        # Sizes lie evenly over neighbouring rows, and over the samples
+                        # of a row.
                         turned = (shifted[row_slice] % _TURN).astype(
                             np.float64
                         ) * GOLDEN
@@ -166,13 +180,17 @@ class _Walks:
         return number + 1
 
     def gap(self) -> float:
-        """Return the gap of the sum of the values, relative to the loss without any information."""
+        """Return the gap of the sum of the values, relative to the loss without any
+        information.
+        """
         return float(
             abs(self._totals[2] - self._totals[1]) / self._totals[3] / self._scale()
         )
 
     def _donors(self, rows: Integers, number: int) -> Integers:
-        """Return the donors of each row, ``(rows, donors)``: all, a systematic sample for the row, or a single one."""
+        """Return the donors of each row, ``(rows, donors)``: all, a systematic sample
+        for the row, or a single one.
+        """
         request = self.request
         background = len(self.order)
         shifted = rows + request.row_offset
@@ -226,7 +244,9 @@ class _Walks:
         )
 
     def _scale(self) -> float:
-        """Return the mean loss without any information, the natural size of all values."""
+        """Return the mean loss without any information, the natural size of all
+        values.
+        """
         return max(
             float(self._totals[0] / self._totals[3]), float(np.finfo(np.float64).tiny)
         )

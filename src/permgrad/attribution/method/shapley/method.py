@@ -1,4 +1,6 @@
-"""``shapley``: divides the output, or the loss, fairly among all players (Shapley 1953)."""
+"""``shapley``: divides the output, or the loss, fairly among all players (Shapley
+1953).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ from permgrad.base.random import generator
 from permgrad.models.row_background import MOST_ROWS, rows_to_compare
 
 GAMES = ("prediction", "expected")
-#: Largest number of players for which all coalitions are enumerated. Over many rows, the error comes from the rows.
+#: Largest number of players for which all coalitions are enumerated. Over many rows,
+#: the error comes from the rows.
 _EXACT_LOCAL = 12
 _EXACT_GLOBAL = 6
 _MOST_EXACT = 16
@@ -61,44 +64,55 @@ _REFERENCES_GLOBAL = 50
 class Shapley(Configured):
     """Shapley values of the output for each row, or of the loss over all rows.
 
-    Local: the worth of a coalition is the row's mean output over the background rows, with the coalition's players
-    from the row and all others from the background row. The values of a row add up to its output minus the mean
-    output over the background.
+    Local: the worth of a coalition is the row's mean output over the background rows,
+    with the coalition's players from the row and all others from the background row.
+    The values of a row add up to its output minus the mean output over the background.
 
-    Global, with y (SAGE: Covert, Lundberg & Lee 2020, arXiv 2004.00668): the worth of a coalition is minus the loss of
-    the prediction averaged over background rows, so a value is the player's reduction of the loss. Without y the loss
-    is the divergence from the model's own prediction.
+    Global, with y (SAGE: Covert, Lundberg & Lee 2020, arXiv 2004.00668): the worth of a
+    coalition is minus the loss of the prediction averaged over background rows, so a
+    value is the player's reduction of the loss. Without y the loss is the divergence
+    from the model's own prediction.
 
     Options:
-        max_permutations: largest number of orders per row of a local explanation. A pair counts as two, and so does a
-            design, which needs as many predictions. A global game uses up to ``n_repeats`` of them per row, and stops
-            when samples and donors cause less than a fifth of the variance. ``tolerance=0`` uses all.
-        tolerance: sampling stops at this standard error, as a share of the output's range over the background (global:
-            of the loss without any information).
-        references: how many background rows replace players. Default: all rows of ``background=``, else 100. A global
-            game draws 50 for each row from the background.
-        order: 2 adds the interactions of pairs after the features, 3 also those of three, and so on. Features keep
-            their Shapley values. ``parts[index]`` has the values that the index gives to single features. Locally, the
-            package shapiq estimates those of more players than are enumerated, without standard errors, from as many
-            coalitions as ``max_permutations`` orders have, and at least two for each feature and interaction.
+        max_permutations: largest number of orders per row of a local explanation. A
+            pair counts as two, and so does a design, which needs as many predictions. A
+            global game uses up to ``n_repeats`` of them per row, and stops when samples
+            and donors cause less than a fifth of the variance. ``tolerance=0`` uses
+            all.
+        tolerance: sampling stops at this standard error, as a share of the output's
+            range over the background (global: of the loss without any information).
+        references: how many background rows replace players. Default: all rows of
+            ``background=``, else 100. A global game draws 50 for each row from the
+            background.
+        order: 2 adds the interactions of pairs after the features, 3 also those of
+            three, and so on. Features keep their Shapley values. ``parts[index]`` has
+            the values that the index gives to single features. Locally, the package
+            shapiq estimates those of more players than are enumerated, without standard
+            errors, from as many coalitions as ``max_permutations`` orders have, and at
+            least two for each feature and interaction.
         index: of interactions: ``"k-SII"``, ``"SII"``, ``"STII"`` or ``"FSII"``.
-        sampling: ``"marginal"``, or ``"conditional"``: players that do not keep the row's value are drawn so that they
-            fit those that do (Aas et al. 2021, arXiv 1903.10464), by linear regressions on the background and the
-            donor's own residual. A table only.
-        blocks: None, or blocks of players that join one after the other (Owen 1977): ``"modality"``, or a mapping of
-            names to features. Sums over blocks are the Shapley values of the game of blocks. Within a modality, the
-            features of a named block join together.
+        sampling: ``"marginal"``, or ``"conditional"``: players that do not keep the
+            row's value are drawn so that they fit those that do (Aas et al. 2021, arXiv
+            1903.10464), by linear regressions on the background and the donor's own
+            residual. A table only.
+        blocks: None, or blocks of players that join one after the other (Owen 1977):
+            ``"modality"``, or a mapping of names to features. Sums over blocks are the
+            Shapley values of the game of blocks. Within a modality, the features of a
+            named block join together.
 
-    All coalitions are enumerated, and the error is exactly 0, for at most 12 players (global: 6), with ``blocks`` the
-    blocks that concern a single player. For more players, coalitions are sampled in balanced designs, or orders in
-    pairs with their reverse, whichever varies less on some pairs of background rows. With ``blocks``, orders are always
-    used, and so they are for more than about 800 players. Of these, those that no order showed to change an output join
-    together, and fewer orders are played where many change it.
+    All coalitions are enumerated, and the error is exactly 0, for at most 12 players
+    (global: 6), with ``blocks`` the blocks that concern a single player. For more
+    players, coalitions are sampled in balanced designs, or orders in pairs with their
+    reverse, whichever varies less on some pairs of background rows. With ``blocks``,
+    orders are always used, and so they are for more than about 800 players. Of these,
+    those that no order showed to change an output join together, and fewer orders are
+    played where many change it.
 
-    The local standard error is that of sampling orders or coalitions, and of drawing background rows where not all
-    of them are used. A small p-value therefore shows that there are enough of them, not that the model is right. It is
-    0 where all coalitions are enumerated with all background rows, and where a feature was not seen to change an
-    output. The global error is that of the mean over rows, samples included.
+    The local standard error is that of sampling orders or coalitions, and of drawing
+    background rows where not all of them are used. A small p-value therefore shows that
+    there are enough of them, not that the model is right. It is 0 where all coalitions
+    are enumerated with all background rows, and where a feature was not seen to change
+    an output. The global error is that of the mean over rows, samples included.
 
     Examples:
         >>> import numpy as np, permgrad as pg
@@ -117,10 +131,12 @@ class Shapley(Configured):
     index: Literal["k-SII", "SII", "STII", "FSII"] = "k-SII"
     sampling: Literal["marginal", "conditional"] = "marginal"
     blocks: Literal["modality"] | Mapping[str, Iterable[str]] | None = None
-    #: ``exact``: most players whose coalitions are enumerated. ``min_permutations``: fewest orders of a row. ``game``:
-    #: ``"prediction"``, the loss of the averaged prediction as in SAGE, or ``"expected"``, the averaged loss of
-    #: predictions with one background row each, the game of ``permgrad``. ``same_orders``: every row gets the same
-    #: orders, so that two rows differ less by chance. Balanced designs are then not used.
+    #: ``exact``: most players whose coalitions are enumerated. ``min_permutations``:
+    #: fewest orders of a row. ``game``: ``"prediction"``, the loss of the averaged
+    #: prediction as in SAGE, or ``"expected"``, the averaged loss of predictions with
+    #: one background row each, the game of ``permgrad``. ``same_orders``: every row
+    #: gets the same orders, so that two rows differ less by chance. Balanced designs
+    #: are then not used.
     inner: ClassVar[Mapping[str, Any]] = {
         "exact": None, "min_permutations": None, "game": "prediction", "same_orders": False, "incremental": True,
     }  # fmt: skip
@@ -135,7 +151,10 @@ class Shapley(Configured):
 
 
 def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse invalid options. Return them with the largest number of players to enumerate, and the index."""
+    """Refuse invalid options.
+
+    Return them with the largest number of players to enumerate, and the index.
+    """
     need_background(request.count, shared=request.shared)
     check_whole(
         "max_permutations",
@@ -151,12 +170,18 @@ def _checked(request: Request, options: dict[str, Any]) -> dict[str, Any]:
         if options[option_name] is not None:
             check_whole(option_name, options[option_name], "leave it out", least=least)
     if options["exact"] is not None and options["exact"] > _MOST_EXACT:
-        problem = f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each player doubles the coalitions"
+        problem = (
+            f"exact must be at most {_MOST_EXACT}, got {options['exact']}: each "
+            "player doubles the coalitions"
+        )
         raise InputError(
             problem, hint="Leave it out, and pass a smaller tolerance.", code="PG002"
         )
     if (options["min_permutations"] or 0) > options["max_permutations"]:
-        problem = f"min_permutations={options['min_permutations']} is above max_permutations={options['max_permutations']}"
+        problem = (
+            f"min_permutations={options['min_permutations']} is above "
+            f"max_permutations={options['max_permutations']}"
+        )
         raise InputError(
             problem, hint="Lower the first or raise the second.", code="PG006"
         )
@@ -188,9 +213,11 @@ def _game_of(request: Request, measured: str) -> ShapleyGame:
 
 
 def choose_references(request: Request, reference_count: int | None) -> Integers:
-    """Return the background rows that replace players, in rising order: all the user passed, else up to 100.
+    """Return the background rows that replace players, in rising order: all the user
+    passed, else up to 100.
 
-    Those that a model keeps to compare rows with are the same for page, command and Python.
+    Those that a model keeps to compare rows with are the same for page, command and
+    Python.
     """
     background = len(request.donors[0])
     usual = reference_count is None
@@ -226,7 +253,9 @@ def columns_of(tensors: Sequence[torch.Tensor]) -> Floats:
 
 
 def error_of_rows(request: Request, references: Integers) -> float:
-    """Return how much of the error of a mean over drawn background rows remains: 0 where they are all there are."""
+    """Return how much of the error of a mean over drawn background rows remains: 0
+    where they are all there are.
+    """
     count = max(request.drawn_from, len(request.donors[0]))
     return max(0.0, 1 - len(np.unique(references)) / count) ** 0.5
 
@@ -235,7 +264,8 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     shapley_game = _game_of(request, "output")
     references = choose_references(request, options["references"])
     row_numbers = np.arange(request.count, dtype=np.int64)
-    # The empty coalition is worth the same for all rows, unless some positions have no player.
+    # The empty coalition is worth the same for all rows, unless some positions have no
+    # player.
     if shapley_game.covered:
         first = row_numbers[:1]
     else:
@@ -243,8 +273,9 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     nobody = shapley_game.empty(
         first, np.broadcast_to(references, (len(first), len(references)))
     )
-    # The outputs' range is taken over the background only, so that a row's result does not depend on other rows
-    # explained in the same call. It is 1 where an output does not vary.
+    # The outputs' range is taken over the background only, so that a row's result does
+    # not depend on other rows explained in the same call. It is 1 where an output does
+    # not vary.
     background_worths = shapley_game.measure(
         shapley_game.background_outputs[:, None],
         np.zeros(len(request.donors[0]), dtype=np.int64),
@@ -287,8 +318,10 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
     relative = (estimates.by_orders / scale).max(axis=(1, 2))
     if (relative > stopping_rule.tolerance).any():
         warn_user(
-            f"After {most_orders} orders, the standard error is above {stopping_rule.tolerance:g} of the output's range for "
-            f"{int((relative > stopping_rule.tolerance).sum()):,} of {len(relative):,} rows (largest: {relative.max():.2g}). "
+            f"After {most_orders} orders, the standard error is above "
+            f"{stopping_rule.tolerance:g} of the output's range for "
+            f"{int((relative > stopping_rule.tolerance).sum()):,} of {len(relative):,} "
+            f"rows (largest: {relative.max():.2g}). "
             "Raise max_permutations or tolerance, or lower references."
         )
     facts = {
@@ -326,7 +359,9 @@ def _explain_rows(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 
 
 def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Explanation:
-    """Explain the loss over all rows, or, without y, the divergence from the model's own prediction."""
+    """Explain the loss over all rows, or, without y, the divergence from the model's
+    own prediction.
+    """
     shapley_game = _game_of(request, options["game"])
     exact = tree.freedom() <= options["exact"]
     expected = options["game"] == "expected"
@@ -336,8 +371,9 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         standard = _REFERENCES_GLOBAL
     designs = not exact and tree.free
     if designs:
-        # The outputs of the background show whether designs vary less, and losses are assumed to behave alike. The
-        # rows explained and the requested outputs are not used, so values do not depend on them.
+        # The outputs of the background show whether designs vary less, and losses are
+        # assumed to behave alike. The rows explained and the requested outputs are not
+        # used, so values do not depend on them.
         every_output = tuple(range(len(request.subject.outputs.output_names)))
         outputs_game = shapley_game.same(
             replace(request, inputs=request.donors, targets=every_output), "output"
@@ -372,7 +408,8 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
         "loss": loss_name,
         "loss_scale": scale,
         **({"model_loss": unchanged} if np.isfinite(scale) else {}),
-        "baseline": f"{loss_plan.references:,} of {len(request.donors[0]):,} background rows for each row explained",
+        "baseline": f"{loss_plan.references:,} of {len(request.donors[0]):,} "
+        "background rows for each row explained",
         "game": options["game"],
         "structure": "flat" if options["blocks"] is None else "owen",
         "estimator": ENUMERATION if exact else DESIGNS if loss_plan.designs else ORDERS,
@@ -395,13 +432,18 @@ def _explain_loss(request: Request, tree: Tree, options: dict[str, Any]) -> Expl
 def _check_interactions(
     request: Request, options: dict[str, Any], exact: int
 ) -> Iterator[Fault]:
-    """Refuse an index without interactions, and interactions that cannot be computed."""
+    """Refuse an index without interactions, and interactions that cannot be
+    computed.
+    """
     check_choice("index", options["index"], INDICES)
     if options["order"] == 1 and options["index"] != INDICES[0]:
         problem = f"index={options['index']!r} is of interactions, got order=1"
         yield problem, "Pass order=2, or leave index out.", "PG006"
     if options["order"] > min(MOST_ORDER, len(request.space)):
-        problem = f"order must be at most {min(MOST_ORDER, len(request.space))} here, got {options['order']}"
+        problem = (
+            f"order must be at most {min(MOST_ORDER, len(request.space))} here, "
+            f"got {options['order']}"
+        )
         yield problem, "Pass 2 for pairs.", "PG002"
     names = sum(
         comb(len(request.space), set_size)
@@ -409,7 +451,8 @@ def _check_interactions(
     )
     if options["order"] > 1 and names > _MOST_NAMES:
         problem = (
-            f"order={options['order']} of {len(request.space)} players are {names:,} names, and at most "
+            f"order={options['order']} of {len(request.space)} players are {names:,} "
+            "names, and at most "
             f"{_MOST_NAMES:,} are computed"
         )
         yield problem, "Join players with groups=.", "PG002"
@@ -419,7 +462,11 @@ def _check_interactions(
         and len(request.space) > exact
     ):
         yield (
-            f"Interactions of the loss need every coalition, and {len(request.space)} players are more than {exact}",
+            (
+                "Interactions of the loss need every coalition, and "
+                f"{len(request.space)} "
+                f"players are more than {exact}"
+            ),
             "Join players with groups=, or choose pg.methods.Permutation(order=2).",
             "PG006",
         )
@@ -432,7 +479,8 @@ def _with_interactions(
     facts: dict[str, Any],
     fields: dict[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the facts with those of interactions that were all looked at, and the fields with names.
+    """Return the facts with those of interactions that were all looked at, and the
+    fields with names.
 
     What the index gives to single players becomes a part.
     """

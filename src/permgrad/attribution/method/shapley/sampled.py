@@ -28,18 +28,19 @@ from permgrad.base.random import content_keys, generator, uniform, uniform_integ
 ENUMERATION = "enumeration of all coalitions"
 ORDERS = "pairs of an order and its reverse"
 DESIGNS = "balanced coalitions and their complements"
-#: Bytes of the masks, and numbers of the sums, that are held at once. Larger masks are memory that the system hands out
-#: anew each time, which takes longer than the masks.
+#: Bytes of the masks, and numbers of the sums, that are held at once. Larger masks are
+#: memory that the system hands out anew each time, which takes longer than the masks.
 _MASK_BYTES = 2**23
 _BLOCK_NUMBERS = 2**22
 #: Bytes that are kept of a player's place in a walk.
 _PATH_BYTES = 64
-#: Cells of a row's predictions that are too many, walks that are played in full to see which players change an output,
-#: and the fewest walks of a row.
+#: Cells of a row's predictions that are too many, walks that are played in full to see
+#: which players change an output, and the fewest walks of a row.
 _MANY_CELLS = 280_000_000
 _WHOLE_WALKS = 3
 _FEWEST_WALKS = 20
-#: How many times as many players as the first walks show are seen in the end, where not all walks are played.
+#: How many times as many players as the first walks show are seen in the end, where not
+#: all walks are played.
 _SEEN_LATER = 1.5
 #: Most players that are seen who are kept apart from those before them.
 _FEW_SEEN = 100
@@ -49,29 +50,34 @@ _BEFORE_SETTLED = 0.9
 _LOOSE_WALKS = 25
 #: Largest number of walks in a single round, which cannot stop early.
 _SINGLE_ROUND = 250
-#: Pairs of background rows on which designs and orders are compared, the most attempts where they show no difference,
-#: and the ratio that is clearly less.
+#: Pairs of background rows on which designs and orders are compared, the most attempts
+#: where they show no difference, and the ratio that is clearly less.
 _PILOT_PAIRS = 4
 _PILOTS = 4
 _CLEARLY_LESS = 0.7
-#: Comparisons of both for a row that has a single background row, and the first number of these samples.
+#: Comparisons of both for a row that has a single background row, and the first number
+#: of these samples.
 _PILOTS_OF_ROW = 2
 _PILOT_NUMBERS = 2**40
-#: Degrees of freedom that a row's mean variance adds to each player's. With 2, networks' intervals are too wide.
+#: Degrees of freedom that a row's mean variance adds to each player's. With 2,
+#: networks' intervals are too wide.
 _SHARED_FREEDOM = 1
 #: Parts of a drawn background between which exact values are compared.
 _PARTS = 10
 #: Steps whose multiples lie evenly on [0, 1), also together: (√5 − 1)/2 and √2 − 1.
 GOLDEN = 0.6180339887498949
 SILVER = 0.41421356237309503
-#: An odd number: keeps the walks of one row apart. Walk k of a row has the counter of the row's key plus k times it.
+#: An odd number: keeps the walks of one row apart. Walk k of a row has the counter of
+#: the row's key plus k times it.
 _STRIDE = np.uint64(0xD1B54A32D192ED03)
 
 
 def walk(
     game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters
 ) -> Floats:
-    """Return each player's contribution along one order and its reverse, drawn by counters, ``(walks, players, V)``."""
+    """Return each player's contribution along one order and its reverse, drawn by
+    counters, ``(walks, players, V)``.
+    """
     return _walk(game, tree, rows, donors, counters, None)[0]
 
 
@@ -83,7 +89,10 @@ def _walk(
     counters: Counters,
     seen_players: Booleans | None,
 ) -> tuple[Floats, Booleans]:
-    """Return ``walk``, and who changed an output in each walk, ``(walks, players)``. ``seen_players``: as of ``_path``."""
+    """Return ``walk``, and who changed an output in each walk, ``(walks, players)``.
+
+    ``seen_players``: as of ``_path``.
+    """
     players = tree.players
     values = np.empty((len(rows), players, game.width))
     moved = np.empty((len(rows), players), dtype=bool)
@@ -136,10 +145,12 @@ def _path(
     seen_players: Booleans | None,
     rounding: Floats,
 ) -> Floats:
-    """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1, V)``.
+    """Return the worth of the coalitions along ``ranks``, ``(n, orders, players + 1,
+    V)``.
 
-    With ``seen_players`` ``(n, players)``, the players between two that are seen join at once. Where this changes the worth by
-    more than ``rounding``, they are halved until it is known who did it. Else they are taken to change nothing.
+    With ``seen_players`` ``(n, players)``, the players between two that are seen join
+    at once. Where this changes the worth by more than ``rounding``, they are halved
+    until it is known who did it. Else they are taken to change nothing.
     """
     count, orders, players = ranks.shape
     changed, alone = _joins(game.differs(rows, donors), ranks, seen_players)
@@ -147,7 +158,8 @@ def _path(
     source = np.maximum.accumulate(np.where(changed, np.arange(players + 1), 0), axis=2)
     changed[:, :, 0] = True
     walk_of, order_of, coalition_sizes = np.nonzero(changed)
-    # Coalitions that differ, one walk after the other, each from nobody to the row itself.
+    # Coalitions that differ, one walk after the other, each from nobody to the row
+    # itself.
     known_mask = coalition_sizes == 0
     end_mask = np.append(known_mask[1:], True)
     worth = np.zeros((len(coalition_sizes), game.width))
@@ -155,7 +167,8 @@ def _path(
     worth[end_mask & ~known_mask] = game.full(rows)[walk_of[end_mask & ~known_mask]]
     known_mask |= end_mask
     ends_alone = alone[walk_of, order_of, coalition_sizes]
-    # Before each of few that are seen, too, so that nobody hides behind them. Of many, only those who move are apart.
+    # Before each of few that are seen, too, so that nobody hides behind them. Of many,
+    # only those who move are apart.
     is_few = seen_players is None or (seen_players.sum(axis=1) <= _FEW_SEEN)[walk_of]
     asked_mask = (
         ends_alone | (np.append(ends_alone[1:], False) & is_few)
@@ -198,7 +211,9 @@ def _path(
 
 
 def shared_orders(seed: int, players: int, walks: int) -> Integers:
-    """Return each player's place in the orders that all rows share, ``(walks, players)``, for ``same_orders``."""
+    """Return each player's place in the orders that all rows share, ``(walks,
+    players)``, for ``same_orders``.
+    """
     return Tree.flat(players).ranks(
         seed, "order", np.arange(walks, dtype=np.uint64) * _STRIDE
     )
@@ -214,19 +229,24 @@ class Rounds(NamedTuple):
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When to stop: at an error that is a share of the output's range, after a number of orders (two per walk)."""
+    """When to stop: at an error that is a share of the output's range, after a number
+    of orders (two per walk).
+    """
 
     tolerance: float
     least: int
     most: int
 
     def walks(self, references: int) -> Rounds:
-        """Return the rounds of a row, with a walk for each background row if possible."""
+        """Return the rounds of a row, with a walk for each background row if
+        possible.
+        """
         if 2 * references <= self.most < 4 * references and references <= _SINGLE_ROUND:
             return Rounds(references, 1, 1)
         round_size = min(_LOOSE_WALKS, self.most // 4)
         if 4 * references <= self.most:
-            # Few background rows are used several times, because many predictions together cost less.
+            # Few background rows are used several times, because many predictions
+            # together cost less.
             round_size = references * max(1, round_size // references)
         most_rounds = self.most // (2 * round_size)
         return Rounds(
@@ -237,7 +257,9 @@ class StoppingRule:
 
 
 class Strata:
-    """Running means and spreads of walks, ``(rows, strata, players, V)``, merged as in Chan et al. 1983."""
+    """Running means and spreads of walks, ``(rows, strata, players, V)``, merged as in
+    Chan et al. 1983.
+    """
 
     def __init__(self, shape: tuple[int, int, int, int]) -> None:
         self.mean = np.zeros(shape)
@@ -257,7 +279,9 @@ class Strata:
         self.mean += change * (walks / self.count)
 
     def estimate(self) -> tuple[Floats, Floats, int]:
-        """Return means and errors ``(rows, players, V)``, too large after a single round, and degrees of freedom."""
+        """Return means and errors ``(rows, players, V)``, too large after a single
+        round, and degrees of freedom.
+        """
         strata = self.mean.shape[1]
         count = self.count
         if count == 1 and strata > 1:
@@ -270,21 +294,24 @@ class Strata:
         return self.mean.mean(axis=1), np.sqrt(variance), strata * (count - 1)
 
     def with_rows(self, std: Floats, share: float) -> Floats:
-        """Return errors ``(rows, players, V)`` with that of drawing the background rows, one for each stratum.
+        """Return errors ``(rows, players, V)`` with that of drawing the background
+        rows, one for each stratum.
 
-        Values differ between background rows by chance of the orders, too, so that this is all of it. ``share``: of
-        the error of drawn rows, see ``error_of_rows``.
+        Values differ between background rows by chance of the orders, too, so that this
+        is all of it. ``share``: of the error of drawn rows, see ``error_of_rows``.
         """
         of_rows = self.mean.var(axis=1, ddof=1) / self.mean.shape[1]
         return np.sqrt(np.maximum(std**2, share**2 * of_rows))
 
 
 def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
-    """Pull the errors of players that can move an output towards those of their row (Smyth 2004).
+    """Pull the errors of players that can move an output towards those of their row
+    (Smyth 2004).
 
-    A player of a tree can contribute equally in all walks, although it would not in others: its variance of 0 is then
-    not certain. Only the row itself is used, so that a row's errors do not depend on the others. An error never exceeds
-    the row's largest.
+    A player of a tree can contribute equally in all walks, although it would not in
+    others: its variance of 0 is then not certain. Only the row itself is used, so that
+    a row's errors do not depend on the others. An error never exceeds the row's
+    largest.
     """
     count = np.maximum(moves.sum(axis=1), 1)[:, None, None]
     shared = (std**2 * moves[..., None]).sum(axis=1, keepdims=True) / count
@@ -294,7 +321,9 @@ def moderated(std: Floats, freedom: int, moves: Booleans) -> tuple[Floats, int]:
 
 
 class RowValues:
-    """Values of all rows of an output game ``(rows, players, V)``, enumerated or sampled, and their errors."""
+    """Values of all rows of an output game ``(rows, players, V)``, enumerated or
+    sampled, and their errors.
+    """
 
     def __init__(
         self,
@@ -322,11 +351,13 @@ class RowValues:
         self.ways = set[str]()
         count = game.request.count
         numbers = tree.players if interactions is None else interactions.numbers
-        #: ``std`` holds the error of drawn background rows, too, ``by_orders`` that of orders and coalitions alone.
+        #: ``std`` holds the error of drawn background rows, too, ``by_orders`` that of
+        #: orders and coalitions alone.
         self.values, self.std, self.by_orders = np.zeros(
             (3, count, numbers, game.width)
         )
-        #: Of the error of drawn background rows: 0 where all are used, see ``error_of_rows``.
+        #: Of the error of drawn background rows: 0 where all are used, see
+        #: ``error_of_rows``.
         self.of_rows = 0.0
         self.freedom = np.full(count, np.inf)
         self.orders = np.zeros(count, dtype=np.int64)
@@ -347,7 +378,10 @@ class RowValues:
         return keys
 
     def fill(self) -> None:
-        """Compute the values of all rows, in blocks whose sums fit in memory. ``ways`` names the estimators used."""
+        """Compute the values of all rows, in blocks whose sums fit in memory.
+
+        ``ways`` names the estimators used.
+        """
         shapley_game = self.game
         player_tree = self.tree
         references = self.references
@@ -367,7 +401,8 @@ class RowValues:
                 block_rows = np.arange(row_slice.start, row_slice.stop, dtype=np.int64)
                 active = np.ones((len(block_rows), player_tree.players), dtype=bool)
                 if not everyone:
-                    # Players that are the same in the row and in all background rows change nothing.
+                    # Players that are the same in the row and in all background rows
+                    # change nothing.
                     active = shapley_game.differs(
                         block_rows,
                         np.broadcast_to(references, (len(block_rows), len(references))),
@@ -395,7 +430,10 @@ class RowValues:
                     )
 
     def _enumerate(self, rows: Integers, active: Booleans) -> None:
-        """Compute exact values. Rows with the same active players are enumerated together."""
+        """Compute exact values.
+
+        Rows with the same active players are enumerated together.
+        """
         if len(rows):
             self.ways |= {ENUMERATION}
         else:
@@ -414,9 +452,11 @@ class RowValues:
                     self._enumerate_block(exact, receivers[row_slice])
 
     def _enumerate_block(self, exact: Enumeration, rows: Integers) -> None:
-        """Compute the exact values of some rows, and their error where background rows were drawn.
+        """Compute the exact values of some rows, and their error where background rows
+        were drawn.
 
-        It follows from how the values differ between parts of the background, each of rows from all over it.
+        It follows from how the values differ between parts of the background, each of
+        rows from all over it.
         """
         if self.of_rows:
             count = min(_PARTS, len(self.references))
@@ -439,9 +479,11 @@ class RowValues:
     def _sample_wide(
         self, rows: Integers, keys: Counters, active: Booleans, progress: Progress
     ) -> None:
-        """Sample rows of many players, of which the first walks show who changes an output.
+        """Sample rows of many players, of which the first walks show who changes an
+        output.
 
-        Where these are few, walks are short, and there are as many as with few players. Else there are fewer walks.
+        Where these are few, walks are short, and there are as many as with few players.
+        Else there are fewer walks.
         """
         usual = self.rounds
         most_walks = self.rule.most // 2
@@ -499,7 +541,9 @@ class RowValues:
         size: int,
         seen_players: Booleans,
     ) -> tuple[Floats, Booleans]:
-        """Return the walks of a round ``(rows * size, players, V)``, and who moved an output in those of each row."""
+        """Return the walks of a round ``(rows * size, players, V)``, and who moved an
+        output in those of each row.
+        """
         drawn = self._drawn(rows, keys, number, size)
         values, moved = _walk(
             self.game, self.tree, *drawn, np.repeat(seen_players, size, axis=0)
@@ -509,7 +553,9 @@ class RowValues:
     def _drawn(
         self, rows: Integers, keys: Counters, number: int, size: int
     ) -> tuple[Integers, Integers, Counters]:
-        """Return the row, the background row and the counter of each sample of a round."""
+        """Return the row, the background row and the counter of each sample of a
+        round.
+        """
         seed = self.game.request.seed
         count = len(self.references)
         counters = (
@@ -547,9 +593,11 @@ class RowValues:
         seen_players: Booleans | None = None,
         first: Floats | None = None,
     ) -> None:
-        """Sample until the errors of every value of a row are small, by draws counted from the row's key.
+        """Sample until the errors of every value of a row are small, by draws counted
+        from the row's key.
 
-        ``seen_players``: players that are known to change an output (None: all may). ``first``: the walks of the first round.
+        ``seen_players``: players that are known to change an output (None: all may).
+        ``first``: the walks of the first round.
         """
         self.ways.add(DESIGNS if designs else ORDERS)
         count = len(self.references)
@@ -573,7 +621,8 @@ class RowValues:
                     rows, keys, number, round_size, seen_players
                 )
                 seen_players = seen_players | moved
-            # By row, time round and background row; of each row its walks with each background row.
+            # By row, time round and background row; of each row its walks with each
+            # background row.
             laid_out = sample.reshape(len(rows), -1, backgrounds, *sample.shape[1:])
             strata.add(laid_out.swapaxes(1, 2))
             # The least number of rounds is most of a row's progress.
@@ -620,7 +669,9 @@ class RowValues:
                 break
 
     def _complete(self, rows: Integers) -> None:
-        """Divide what the background rows of few walks leave of a row's sum, by the squares of the errors."""
+        """Divide what the background rows of few walks leave of a row's sum, by the
+        squares of the errors.
+        """
         missing_sums = (
             self.game.full(rows) - self.nobody[rows] - self.values[rows].sum(axis=1)
         )
@@ -646,7 +697,9 @@ def row_bytes(tensor: torch.Tensor) -> npt.NDArray[np.uint8]:
 def _spread_donors(
     seed: int, keys: Counters, first: int, walks: int, references: int
 ) -> Integers:
-    """Return the background row of each walk, ``(rows, walks)``: in golden steps, none twice before all once."""
+    """Return the background row of each walk, ``(rows, walks)``: in golden steps, none
+    twice before all once.
+    """
     step_size = next(
         candidate_step
         for candidate_step in range(max(1, round(0.618 * references)), references + 1)
@@ -659,11 +712,13 @@ def _spread_donors(
 
 
 def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
-    """Return whether balanced coalitions have the smaller error, and which players were seen to change every output.
+    """Return whether balanced coalitions have the smaller error, and which players were
+    seen to change every output.
 
-    Both are played twice for some pairs of background rows, and orders are taken where they vary clearly less, as where
-    a coalition is worth something only if certain players are all in it; rows explained have no part in it. Balanced
-    coalitions know no tree.
+    Both are played twice for some pairs of background rows, and orders are taken where
+    they vary clearly less, as where a coalition is worth something only if certain
+    players are all in it; rows explained have no part in it. Balanced coalitions know
+    no tree.
     """
     background = len(game.request.donors[0])
     if not tree.free or background < 2:
@@ -691,7 +746,9 @@ def prefers_designs(game: ShapleyGame, tree: Tree) -> tuple[bool, Booleans]:
 def rows_that_prefer_designs(
     game: ShapleyGame, tree: Tree, rows: Integers, keys: Counters, donor: int
 ) -> Booleans:
-    """Return ``prefers_designs`` for each row where there is one background row, with separate draws."""
+    """Return ``prefers_designs`` for each row where there is one background row, with
+    separate draws.
+    """
     prefers = np.zeros(len(rows), dtype=bool)
     if not tree.free:
         return prefers
@@ -728,7 +785,9 @@ def rows_that_prefer_designs(
 def _pilot(
     game: ShapleyGame, tree: Tree, pilot_rows: torch.Tensor, number: int
 ) -> Floats:
-    """Return the variance of designs and of orders for pairs of some background rows, ``(2, pairs)``."""
+    """Return the variance of designs and of orders for pairs of some background rows,
+    ``(2, pairs)``.
+    """
     donor_tensors = tuple(
         tensor[pilot_rows.to(tensor.device)] for tensor in game.request.donors
     )
@@ -749,7 +808,9 @@ def _pilot(
 def _varied(
     game: ShapleyGame, tree: Tree, rows: Integers, donors: Integers, counters: Counters
 ) -> Floats:
-    """Return the squared differences of neighbouring samples of both kinds, ``(2, samples / 2)``: each pair twice."""
+    """Return the squared differences of neighbouring samples of both kinds, ``(2,
+    samples / 2)``: each pair twice.
+    """
     uniform_draws = uniform(game.request.seed, ("pilot",), counters)
     samples = np.stack(
         [
@@ -762,9 +823,11 @@ def _varied(
 
 
 def _sizes(seed: int, keys: Counters, numbers: Integers, references: int) -> Floats:
-    """Return where on [0, 1) the sizes of designs lie, ``(rows, designs)``: more evenly than chance.
+    """Return where on [0, 1) the sizes of designs lie, ``(rows, designs)``: more evenly
+    than chance.
 
-    ``references``: how many background rows are used in turn, each with even sizes; 0 where they are not.
+    ``references``: how many background rows are used in turn, each with even sizes; 0
+    where they are not.
     """
     start = uniform(seed, ("design size",), keys)[:, None]
     if references:

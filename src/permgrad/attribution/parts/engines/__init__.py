@@ -1,7 +1,9 @@
-"""Where the parts of a large explanation are computed: in this process, or on a Ray cluster (docs/large-tables.md).
+"""Where the parts of a large explanation are computed: in this process, or on a Ray
+cluster (docs/large-tables.md).
 
-What a task computes depends on the task alone, so that results on all engines are equal up to rounding. A further
-engine is one file: a class decorated with ``@engines.register("name")``, and one import here.
+What a task computes depends on the task alone, so that results on all engines are equal
+up to rounding. A further engine is one file: a class decorated with
+``@engines.register("name")``, and one import here.
 """
 
 from permgrad.attribution.parts.engines.base import (

@@ -1,4 +1,6 @@
-"""The protocol of an engine, the registry of engines, and the engine that works in this process."""
+"""The protocol of an engine, the registry of engines, and the engine that works in this
+process.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +20,23 @@ R = TypeVar("R")
 class Engine(Protocol):
     """Runs one function over many tasks, somewhere.
 
-    A registered class is made with ``workers=`` (number that work at a time, None for as many as there is room for)
-    and ``address=`` (where they are, None for this machine).
+    A registered class is made with ``workers=`` (number that work at a time, None for
+    as many as there is room for) and ``address=`` (where they are, None for this
+    machine).
     """
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Facts for an explanation's ``meta``: the engine's name and its number of workers."""
+        """Facts for an explanation's ``meta``: the engine's name and its number of
+        workers.
+        """
         ...
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
         """Yield each task's result once, in any order. Errors of ``work`` are raised.
 
-        Tasks are small descriptions. They can be pickled, as can ``work``, which is the same for all of them and holds
-        or loads a model once.
+        Tasks are small descriptions. They can be pickled, as can ``work``, which is the
+        same for all of them and holds or loads a model once.
         """
         ...
 
@@ -47,14 +52,21 @@ class LocalEngine:
         self, *, workers: int | None = None, address: str | None = None
     ) -> None:
         if address is not None:
-            problem = f"The address {shown(address)} of a Ray cluster does not go with engine='local'"
+            problem = (
+                f"The address {shown(address)} of a Ray cluster does not go "
+                "with "
+                "engine='local'"
+            )
             raise InputError(
                 problem,
                 hint="Add engine='ray' (--engine ray), or leave the address out",
                 code="PG006",
             )
         if workers not in (None, 1):
-            hint = "Add engine='ray' (--engine ray) for several processes, or leave workers out"
+            hint = (
+                "Add engine='ray' (--engine ray) for several processes, or leave "
+                "workers out"
+            )
             raise InputError(
                 f"engine='local' uses one process, got workers={workers}",
                 hint=hint,
@@ -74,12 +86,16 @@ class LocalEngine:
 def make_engine(
     engine: str | Engine, *, workers: int | None = None, address: str | None = None
 ) -> Engine:
-    """Return the engine of that name, or the engine itself. ``InputError``: an option does not go with it."""
+    """Return the engine of that name, or the engine itself.
+
+    ``InputError``: an option does not go with it.
+    """
     if isinstance(engine, str):
         return engines.get(engine)(workers=check_workers(workers), address=address)
     if not isinstance(engine, Engine) or isinstance(engine, type):
         problem = (
-            f"engine must be one of {', '.join(map(repr, engines))}, or an object with run(tasks, work), got "
+            f"engine must be one of {', '.join(map(repr, engines))}, or an object with "
+            "run(tasks, work), got "
             f"{shown(engine)}"
         )
         raise InputError(
@@ -101,7 +117,9 @@ def check_workers(workers: Any) -> int | None:
 
 
 def settle_model(model: Any) -> None:
-    """Bring a model, which is sent without an accelerator, to this worker's if there is one that it may use."""
+    """Bring a model, which is sent without an accelerator, to this worker's if there is
+    one that it may use.
+    """
     if hasattr(model, "module_"):
         requested_device = getattr(model, "device", "auto")
         model.module_.to(

@@ -1,7 +1,9 @@
-"""Explain rows in memory in parts by an engine: each worker has all rows, and explains some parts.
+"""Explain rows in memory in parts by an engine: each worker has all rows, and explains
+some parts.
 
-For a loss game, whose donors may be the rows themselves, the sums over pairs are merged, each receiver with the donors
-of its number in the complete table. Rows of a local explanation are joined.
+For a loss game, whose donors may be the rows themselves, the sums over pairs are
+merged, each receiver with the donors of its number in the complete table. Rows of a
+local explanation are joined.
 """
 
 from __future__ import annotations
@@ -50,7 +52,10 @@ def spans(rows: int) -> list[slice]:
 
 
 def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
-    """Explain the rows of a request in parts. ``InputError``: the model or the method does not work in parts."""
+    """Explain the rows of a request in parts.
+
+    ``InputError``: the model or the method does not work in parts.
+    """
     if request.subject.model is None and not request.subject.travels:
         problem = (
             "engine= needs an estimator of permgrad or a predictor on a table, got a "
@@ -72,7 +77,9 @@ def explain_on(engine: Engine, request: Request, method: str) -> Explanation:
 
 
 class OnRows:
-    """The work of each worker: the model, all rows, and how a part of them is explained. ``opened`` is not sent."""
+    """The work of each worker: the model, all rows, and how a part of them is
+    explained. ``opened`` is not sent.
+    """
 
     def __init__(
         self,
@@ -86,7 +93,8 @@ class OnRows:
         self.background = (
             None if request.shared else request.donors[0].detach().cpu().numpy()
         )
-        # What is not sent: tensors that show the same rows again, and the subject where it is made anew of the model.
+        # What is not sent: tensors that show the same rows again, and the subject where
+        # it is made anew of the model.
         subject: Any = request.subject.to_send() if request.subject.travels else None
         self.request = replace(
             request,
@@ -117,7 +125,9 @@ class OnRows:
         return {**self.__dict__, "opened": None}
 
     def __call__(self, rows: slice) -> tuple[slice, Any, list[str]]:
-        """Return a part, its explanation (or the sums of a loss game), and the warnings to be passed on."""
+        """Return a part, its explanation (or the sums of a loss game), and the warnings
+        to be passed on.
+        """
         with full_float32(), keeping_warnings() as notes:
             request, loss_game = self.opened = self.opened or self._open()
             return (
@@ -198,7 +208,10 @@ class OnRows:
 
 
 def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
-    """Return the parts' results in the order of the rows. Repeat their warnings once."""
+    """Return the parts' results in the order of the rows.
+
+    Repeat their warnings once.
+    """
     results: dict[int, Any] = {}
     notes: list[str] = []
     row_slices = spans(len(work.encoded))
@@ -212,12 +225,15 @@ def _run(engine: Engine, work: OnRows, mode: Any) -> list[Any]:
 
 
 def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> Game:
-    """Play a loss game for all players in parts, as ``play_losses`` does in one piece."""
+    """Play a loss game for all players in parts, as ``play_losses`` does in one
+    piece.
+    """
     loss_game = Game(request, loss_value(request), plays.fixed, joint=plays.joint)
     loss_game.loss_scale = loss_scale(request)
     moments = loss_game.moments
     for steps in rounds(request, plays, loss_game):
-        # Merged in the order of the rows, so that the last digits do not depend on who was first.
+        # Merged in the order of the rows, so that the last digits do not depend on who
+        # was first.
         for result in _run(
             engine, OnRows(request, label, plays, steps), request.progress
         ):
@@ -235,7 +251,9 @@ def _play_parts(engine: Engine, request: Request, plays: Plays, label: str) -> G
 
 
 def packed(moments: PairMoments) -> dict[str, Any]:
-    """Return the sums of a part's pairs without the rows and donors that are in none, which have zeros."""
+    """Return the sums of a part's pairs without the rows and donors that are in none,
+    which have zeros.
+    """
     sparse: dict[str, Any] = {}
     for array_name, array in moments.to_arrays().items():
         nonzero_positions = np.flatnonzero(array)
@@ -256,7 +274,7 @@ def unpacked(arrays: dict[str, Any]) -> PairMoments:
     return PairMoments.from_arrays(full_arrays)
 
 
-# ---- local -----------------------------------------------------------------------------------------------------------
+# ---- local ---------------------------------------------------------------------------
 
 #: Fields of a local explanation with one entry for each row.
 _BY_ROW = ("values", "std_error", "low", "high", "p_values", "predictions")
@@ -314,7 +332,8 @@ def join_rows(part_explanations: Sequence[Explanation]) -> Explanation:
     return replace(first, **fields, meta=joined_meta)
 
 
-#: Facts about rows that add up over parts, that are averaged over rows, and of which the largest counts.
+#: Facts about rows that add up over parts, that are averaged over rows, and of which
+#: the largest counts.
 _SUMMED = {
     "rows_explained",
     "seconds",

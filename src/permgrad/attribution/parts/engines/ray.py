@@ -1,7 +1,9 @@
-"""The engine for many processes and machines: Ray actors that hold the model, each with one task at a time.
+"""The engine for many processes and machines: Ray actors that hold the model, each with
+one task at a time.
 
-An actor reads its part of the files itself. One that dies is replaced, and its task is passed to another. Actors for
-which a cluster has no room yet get tasks when it has. Ray's changes to the process that starts it are reverted.
+An actor reads its part of the files itself. One that dies is replaced, and its task is
+passed to another. Actors for which a cluster has no room yet get tasks when it has.
+Ray's changes to the process that starts it are reverted.
 """
 
 from __future__ import annotations
@@ -41,11 +43,14 @@ from permgrad.base.processors import processors
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How often one task may cost a worker its life before it is given up: a task that needs too much memory kills each.
+#: How often one task may cost a worker its life before it is given up: a task that
+#: needs too much memory kills each.
 _ATTEMPTS = 4
-#: Seconds to wait for a cluster's head to answer. Ray itself waits for two minutes, and then ends the process.
+#: Seconds to wait for a cluster's head to answer. Ray itself waits for two minutes, and
+#: then ends the process.
 _PATIENCE = 5.0
-#: Least shared memory for results in transit. Ray would take a third of the machine's memory.
+#: Least shared memory for results in transit. Ray would take a third of the machine's
+#: memory.
 _STORE_BYTES = 256 * 2**20
 #: Longest name of a folder in which Ray can still make its sockets.
 _LONGEST_FOLDER = 32
@@ -55,14 +60,17 @@ _LONGEST_FOLDER = 32
 class RayEngine:
     """Runs tasks on the workers of a Ray cluster, or in processes of this machine.
 
-    The Ray session that this process has is used and left as it is. Without one, ``address`` (or the environment's
-    ``RAY_ADDRESS``) names a cluster. Without that, a session is started here for the time of the work.
+    The Ray session that this process has is used and left as it is. Without one,
+    ``address`` (or the environment's ``RAY_ADDRESS``) names a cluster. Without that, a
+    session is started here for the time of the work.
 
     Args:
-        workers: actors that work at a time (default: one for each accelerator, or each processor without accelerators).
+        workers: actors that work at a time (default: one for each accelerator, or each
+            processor without accelerators).
         address: ``"auto"`` or ``"host:port"`` of the cluster's head.
         cpus: processors of each worker, which computes with as many threads.
-        gpus: accelerators of each worker. ``"auto"``: one if there are enough, else none.
+        gpus: accelerators of each worker. ``"auto"``: one if there are enough, else
+            none.
 
     Source: Ray (Moritz et al. 2018). docs/large-tables.md shows how to run it.
 
@@ -111,10 +119,13 @@ class RayEngine:
         return {"engine": "ray", "workers": self.workers, **restart_facts}
 
     def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[R]:
-        """Yield each task's result once, in order of completion. Errors of ``work`` are raised.
+        """Yield each task's result once, in order of completion.
 
-        ``InputError``: more workers than processors. ``EnvironmentProblem``: Ray is missing, does not start or answer,
-        or workers cannot load the work, or keep dying.
+        Errors of ``work`` are raised.
+
+        ``InputError``: more workers than processors. ``EnvironmentProblem``: Ray is
+        missing, does not start or answer, or workers cannot load the work, or keep
+        dying.
         """
         if not tasks:
             return
@@ -129,7 +140,8 @@ class RayEngine:
         ) as resources:
             count, gpus_per_worker = self._plan(resources, len(tasks))
             actor = ray.remote(num_cpus=self.cpus, num_gpus=gpus_per_worker)(_Worker)
-            # The reference keeps the work in shared memory until the last worker that may have to be started is done.
+            # The reference keeps the work in shared memory until the last worker that
+            # may have to be started is done.
             reference = _share(ray, work)
             worker_pool = _Pool(
                 ray,
@@ -150,23 +162,30 @@ class RayEngine:
             )
             parts_text = by_count(worker_pool.died, "Its part was", "Their parts were")
             warn_user(
-                f"{crash_text} started again. {parts_text} computed again, so results do not change."
+                f"{crash_text} started again. {parts_text} computed again, so results "
+                "do not change."
             )
 
     def _plan(self, resources: RaySession, tasks: int) -> tuple[int, float]:
-        """Return how many workers are started, and how many accelerators each of them has."""
+        """Return how many workers are started, and how many accelerators each of them
+        has.
+        """
         worker_room = int(resources.cpus // self.cpus)
         requested_workers = self.workers or max(1, int(resources.gpus) or worker_room)
         if worker_room < 1 or (
             requested_workers > worker_room and not resources.shared
         ):
-            problem = f"workers={requested_workers} of {self.cpus} processors each exceed the {resources.cpus:g} processors"
+            problem = (
+                f"workers={requested_workers} of {self.cpus} processors each "
+                f"exceed the {resources.cpus:g} processors"
+            )
             raise InputError(
                 f"{problem} of the Ray session", hint="Use fewer workers", code="PG002"
             )
         if requested_workers > worker_room:
             warn_user(
-                f"The Ray cluster has room for {worker_room} of {requested_workers} workers. The others join if the cluster grows."
+                f"The Ray cluster has room for {worker_room} of {requested_workers} "
+                "workers. The others join if the cluster grows."
             )
         if self.gpus != "auto":
             gpus_per_worker = self.gpus
@@ -176,7 +195,10 @@ class RayEngine:
             gpus_per_worker * min(requested_workers, worker_room) > resources.gpus
             and not resources.shared
         ):
-            problem = f"gpus={gpus_per_worker:g} for each of {requested_workers} workers exceed the {resources.gpus:g} accelerators"
+            problem = (
+                f"gpus={gpus_per_worker:g} for each of {requested_workers} "
+                f"workers exceed the {resources.gpus:g} accelerators"
+            )
             raise InputError(
                 f"{problem} of the Ray session",
                 hint="Use fewer workers, or gpus='auto'",
@@ -187,7 +209,10 @@ class RayEngine:
 
 
 class _Pool:
-    """Hands tasks to workers that are free, and replaces those that die. ``start`` starts a worker."""
+    """Hands tasks to workers that are free, and replaces those that die.
+
+    ``start`` starts a worker.
+    """
 
     def __init__(
         self,
@@ -203,7 +228,8 @@ class _Pool:
         self.is_shared = is_shared
         self.waiting = list(range(len(tasks)))[::-1]
         self.attempts = Counter[int | None]()
-        #: What is under way: the worker, and the number of its task (None: it opens the work).
+        #: What is under way: the worker, and the number of its task (None: it opens the
+        #: work).
         self.running: dict[Any, tuple[Any, int | None]] = {}
         self.workers: list[Any] = []
         self.died = 0
@@ -236,13 +262,20 @@ class _Pool:
                 yield result
 
     def _open(self) -> None:
-        """Start a worker. It gets its first task when it has opened the work, since it may have to wait for room."""
+        """Start a worker.
+
+        It gets its first task when it has opened the work, since it may have to wait
+        for room.
+        """
         worker = self.start()
         self.workers.append(worker)
         self.running[worker.open.remote()] = worker, None
 
     def _start_again(self, number: int | None, done: int, error: Exception) -> None:
-        """Start a worker in the place of one that died. Give up a task on which too many died."""
+        """Start a worker in the place of one that died.
+
+        Give up a task on which too many died.
+        """
         self.attempts[number] += 1
         if self.attempts[number] >= _ATTEMPTS:
             problem = f"{_ATTEMPTS} workers crashed on the same part"
@@ -251,7 +284,10 @@ class _Pool:
                 error_text = (
                     f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 )
-                problem = f"Workers keep crashing after {done} of {len(self.tasks)} parts ({error_text})"
+                problem = (
+                    f"Workers keep crashing after {done} of {len(self.tasks)} "
+                    f"parts ({error_text})"
+                )
                 hint = "Check the cluster"
             hint += ", then run the same command to compute the missing parts"
             raise EnvironmentProblem(problem, hint=hint, code="PG065") from error
@@ -261,13 +297,18 @@ class _Pool:
         self._open()
 
     def end(self) -> None:
-        """End all workers, also those that the traceback of an error would keep alive."""
+        """End all workers, also those that the traceback of an error would keep
+        alive.
+        """
         for worker in self.workers:
             self.ray.kill(worker)
 
 
 class _Worker:
-    """An actor: it opens the work once, then does one task after the other. Errors are sent as answers."""
+    """An actor: it opens the work once, then does one task after the other.
+
+    Errors are sent as answers.
+    """
 
     def __init__(self, version: str, threads: int, reference: list[Any]) -> None:
         self.version = version
@@ -285,7 +326,10 @@ class _Worker:
 
     def _open(self) -> None:
         if __version__ != self.version:
-            problem = f"A worker has permgrad {__version__}, and this process has {self.version}"
+            problem = (
+                f"A worker has permgrad {__version__}, and this process has "
+                f"{self.version}"
+            )
             raise EnvironmentProblem(
                 problem, hint="Install the same version on all machines", code="PG060"
             )
@@ -295,7 +339,9 @@ class _Worker:
 
 
 def _answered(work: Callable[[], Any]) -> bytes:
-    """Return a worker's answer to one task: the result and None, or None and the error, its host and its trace."""
+    """Return a worker's answer to one task: the result and None, or None and the error,
+    its host and its trace.
+    """
     try:
         return pickle.dumps((work(), None))
     except Exception as error:  # noqa: BLE001 — the driver raises it again
@@ -320,7 +366,10 @@ def _share(ray: ModuleType, work: Any) -> Any:
         return ray.put(work)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         error_text = " ".join(str(error).split())
-        hint = "Define its classes and functions in a module, or explain it in this process, without engine='ray'"
+        hint = (
+            "Define its classes and functions in a module, or explain it in this "
+            "process, without engine='ray'"
+        )
         raise InputError(
             f"The model cannot be sent to workers: {error_text[:300]}",
             hint=hint,
@@ -337,7 +386,8 @@ def _blame(
     if not opened and not isinstance(error, PermgradError):
         error_text = (str(error).strip().splitlines() or [""])[0]
         blamed = EnvironmentProblem(
-            f"The worker at {host} cannot load the model: {type(error).__name__}: {error_text}",
+            f"The worker at {host} cannot load the model: {type(error).__name__}: "
+            f"{error_text}",
             hint="Install the same packages there as here",
             code="PG065",
         )
@@ -359,10 +409,12 @@ def _blame(
     return blamed
 
 
-# ---- sessions ----------------------------------------------------------------------------------------------------
+# ---- sessions ------------------------------------------------------------------------
 @dataclass(frozen=True)
 class RaySession:
-    """Logical processors and accelerators that Ray may give away, and whether other machines take part."""
+    """Logical processors and accelerators that Ray may give away, and whether other
+    machines take part.
+    """
 
     cpus: float
     gpus: float
@@ -388,9 +440,11 @@ def import_ray() -> ModuleType:
 def session(
     *, workers: int | None, address: str | None, store_bytes: int = 0
 ) -> Iterator[RaySession]:
-    """Yield a Ray session: the one of this process, the cluster at ``address``, or a new one on this machine.
+    """Yield a Ray session: the one of this process, the cluster at ``address``, or a
+    new one on this machine.
 
-    A new one has ``workers`` logical processors (None: all there are) and shared memory for ``store_bytes``.
+    A new one has ``workers`` logical processors (None: all there are) and shared memory
+    for ``store_bytes``.
     """
     ray = import_ray()
     address = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -400,7 +454,10 @@ def session(
         else:
             present = str(ray.get_runtime_context().gcs_address)
         if present != address:
-            problem = f"This process is connected to the Ray session {present}, and address is {address}"
+            problem = (
+                f"This process is connected to the Ray session {present}, and "
+                f"address is {address}"
+            )
             raise InputError(
                 problem,
                 hint="Leave the address out, or call ray.shutdown() first",
@@ -454,7 +511,8 @@ def _start(ray: ModuleType, **options: Any) -> None:
         handler = None
     try:
         ray.init(**options)
-        # Ray's handler ends the process in order, so that no worker is left. The user's own handler comes first.
+        # Ray's handler ends the process in order, so that no worker is left. The user's
+        # own handler comes first.
         if is_main_thread and callable(handler):
             signal.signal(signal.SIGTERM, handler)
     except (OSError, ValueError, RuntimeError, SystemExit) as error:
@@ -468,7 +526,10 @@ def _refused(address: str, error: BaseException) -> EnvironmentProblem:
         problem = (
             f"The Ray cluster at {address} requires its token and refused this process"
         )
-        hint = "Set RAY_AUTH_MODE=token, and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        hint = (
+            "Set RAY_AUTH_MODE=token, and put the cluster's token into "
+            "~/.ray/auth_token or RAY_AUTH_TOKEN"
+        )
         return EnvironmentProblem(problem, hint=hint, code="PG065")
     if address == "local":
         failed_action = "start on this machine"
@@ -505,7 +566,8 @@ def _check_address(address: str) -> None:
     ):
         raise InputError(
             f"The address of a cluster must be 'auto' or host:port, got {address!r}",
-            hint="Start the command on a machine of the cluster, for example with `ray job submit`, and pass "
+            hint="Start the command on a machine of the cluster, for example with `ray "
+            "job submit`, and pass "
             "--ray-address auto",
             code="PG001",
         )
@@ -514,7 +576,10 @@ def _check_address(address: str) -> None:
             (host_name.strip("[]"), int(port_number)), timeout=_PATIENCE
         ).close()
     except (OSError, OverflowError) as error:
-        problem = f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}"
+        problem = (
+            f"No Ray cluster answers at {address}: "
+            f"{getattr(error, 'strerror', None) or error}"
+        )
         hint = (
             "Check --ray-address, or start the cluster's head with `ray start --head`"
         )
@@ -523,9 +588,11 @@ def _check_address(address: str) -> None:
 
 @contextmanager
 def _restored(ray: ModuleType) -> Iterator[None]:
-    """Restore what Ray changes: the environment, the hook of uncaught errors, the handler of SIGTERM, its logger.
+    """Restore what Ray changes: the environment, the hook of uncaught errors, the
+    handler of SIGTERM, its logger.
 
-    Its driver shows on stdout what happens to workers, for which there is a private switch alone.
+    Its driver shows on stdout what happens to workers, for which there is a private
+    switch alone.
     """
     environment = dict(os.environ)
     exception_hook = sys.excepthook
